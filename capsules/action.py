@@ -1,0 +1,84 @@
+"""An action: one effect that a run wants to have, as the gate sees it.
+
+Every field is derived from the activity's input by the pure function declared beside the activity, and from platform
+facts; never from what a model claims about itself.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.amounts import Amounts
+from capsules.digest import Digest, digest
+
+Kind = Literal[
+    "slm.chat",
+    "slm.embed",
+    "memory.remember",
+    "memory.recall",
+    "tool.invoke",
+    "artifact.publish",
+    "capsule.start",
+]
+Effect = Literal["read", "write", "destructive"]
+Egress = Literal["none", "allowlist", "open"]
+DataClass = Literal["public", "internal", "confidential", "secret"]
+Autonomy = Literal["manual", "supervised", "autonomous"]
+
+
+class Action(BaseModel):
+    """What is to be done, to what, and at most at what cost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    target: str = Field(description="What is acted on: `python@1.0.0/run`, a model role, a memory space, a capsule.")
+    effect: Effect = "read"
+    reversible: bool = True
+    egress: Egress = "none"
+    data: DataClass = "internal"
+    idempotent: bool = Field(True, description="Running it twice does what running it once does.")
+    cost: Amounts = Field(Amounts(), description="Upper bound, reserved before the effect.")
+    arguments: Digest = Field(description="Digest of the activity's whole input.")
+
+    def digest(self) -> Digest:
+        """Return what an approval is bound to."""
+        return digest(self)
+
+
+class Facts(BaseModel):
+    """What the platform knows when an action is judged. Read from the store in the same moment, by the gate."""
+
+    model_config = ConfigDict(frozen=True)
+
+    autonomy: Autonomy = "supervised"
+    headroom: float = Field(
+        1.0, ge=0, le=1, description="Least share of the run's limit left after this action, any dimension."
+    )
+    denials: int = Field(0, ge=0, description="Denied actions of this run so far.")
+    actor: str = ""
+    tenant: str = ""
+
+    def variables(self) -> dict[str, dict[str, Any]]:
+        """Return the expression variables `run`, `budget` and `actor`."""
+        return {
+            "run": {"autonomy": self.autonomy, "denials": self.denials},
+            "budget": {"headroom": self.headroom},
+            "actor": {"subject": self.actor, "tenant": self.tenant},
+        }
+
+
+def action_variables(action: Action) -> dict[str, Any]:
+    """Return the expression variable `action`: flat, so that an evaluation converts few values."""
+    return {
+        "kind": action.kind,
+        "target": action.target,
+        "effect": action.effect,
+        "reversible": action.reversible,
+        "egress": action.egress,
+        "data": action.data,
+        "idempotent": action.idempotent,
+        "tokens": action.cost.tokens,
+        "micro_usd": action.cost.micro_usd,
+        "tool_calls": action.cost.tool_calls,
+    }

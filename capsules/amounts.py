@@ -1,0 +1,57 @@
+"""What actions cost, in whole numbers: tokens, micro-dollars and tool calls. Nothing is ever a float."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)]
+Dimension = Literal["tokens", "micro_usd", "tool_calls"]
+DIMENSIONS: tuple[Dimension, ...] = ("tokens", "micro_usd", "tool_calls")
+
+
+class Amounts(BaseModel):
+    """A cost in every dimension; also a limit, when every dimension is limited."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tokens: Count = 0
+    micro_usd: Count = 0
+    tool_calls: Count = 0
+
+    def __add__(self, other: "Amounts") -> "Amounts":
+        return Amounts(
+            tokens=self.tokens + other.tokens,
+            micro_usd=self.micro_usd + other.micro_usd,
+            tool_calls=self.tool_calls + other.tool_calls,
+        )
+
+    def minus(self, other: "Amounts") -> "Amounts":
+        """Return what is left, never below zero in any dimension."""
+        return Amounts(
+            tokens=max(0, self.tokens - other.tokens),
+            micro_usd=max(0, self.micro_usd - other.micro_usd),
+            tool_calls=max(0, self.tool_calls - other.tool_calls),
+        )
+
+    def fits(self, other: "Amounts") -> bool:
+        """Say whether this is at most `other` in every dimension."""
+        return self.tokens <= other.tokens and self.micro_usd <= other.micro_usd and self.tool_calls <= other.tool_calls
+
+
+class Account(BaseModel):
+    """One account of the budget tree: what it may spend, has spent and holds for work under way.
+
+    Invariant, kept by the database: spent + reserved <= limit, in every dimension.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    parent: str | None = None
+    limit: Amounts
+    spent: Amounts = Amounts()
+    reserved: Amounts = Amounts()
+
+    @property
+    def left(self) -> Amounts:
+        return self.limit.minus(self.spent + self.reserved)

@@ -1,0 +1,189 @@
+"""The capsule file: a signed, versioned description of a job. JSON Schema at `/v1/schemas/capsule.json`."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from capsules.action import Autonomy
+from capsules.amounts import Amounts, Count
+from capsules.digest import Digest, digest
+from capsules.duration import Duration
+from capsules.names import Identifier, Name, ReferenceText, Version
+
+JsonSchema = dict[str, Any]
+STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Metadata(BaseModel):
+    model_config = STRICT
+
+    name: Name
+    version: Version
+    owner: str = Field("", max_length=100)
+    summary: str = Field(min_length=1, max_length=300, description="One sentence for lists.")
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class Deliverable(BaseModel):
+    """What a run must hand over, and what makes it acceptable."""
+
+    model_config = STRICT
+
+    shape: JsonSchema = Field(
+        default_factory=lambda: {"type": "object"},
+        alias="schema",
+        description="JSON Schema of the deliverable.",
+    )
+    value: dict[str, Any] | None = Field(
+        None, description="Mapping from step outputs; unset: the last thinking step's output."
+    )
+    accept: tuple[str, ...] = Field((), description="Expressions over `output` and `inputs`; all must hold.")
+
+
+class ToolUse(BaseModel):
+    model_config = STRICT
+
+    use: ReferenceText = Field(description="Tool reference: `python@1`.")
+    actions: tuple[Identifier, ...] = Field(min_length=1)
+
+
+class ModelUse(BaseModel):
+    model_config = STRICT
+
+    role: Name = Field("dialogue", description="A role, resolved by model profiles; never a provider's name.")
+    temperature: float = Field(0.0, ge=0, le=2)
+    max_output_tokens: int = Field(256, ge=1, le=32_768, description="Cap of one reply.")
+
+
+class Recall(BaseModel):
+    model_config = STRICT
+
+    limit: int = Field(5, ge=1, le=50)
+    query: str = Field("", description="Template with `${{ }}`; unset: the intent.")
+
+
+class MemoryUse(BaseModel):
+    model_config = STRICT
+
+    recall: Recall | None = None
+    remember: Literal["nothing", "summary", "deliverable"] = "nothing"
+    space: Name = Field("default", description="Space of the tenant's memory that is read and written.")
+
+
+class Guardrails(BaseModel):
+    model_config = STRICT
+
+    max_steps: int = Field(ge=1, le=1000, description="Required: a run that reaches it ends and says so.")
+    autonomy: Autonomy = "supervised"
+    max_repairs: int = Field(2, ge=0, le=5, description="How often a reply that breaks its schema is asked for again.")
+    max_revisions: int = Field(
+        1, ge=0, le=5, description="How often a deliverable that is not accepted is asked for again."
+    )
+
+
+class Budget(BaseModel):
+    model_config = STRICT
+
+    tokens: Count = 0
+    usd: float = Field(0.0, ge=0, le=1_000_000, description="Dollars, kept as micro-dollars.")
+    tool_calls: Count = 0
+    wall_clock: Duration = Field(600, description="Seconds, or `90s`, `10m`, `2h`.")
+    on_exhausted: Literal["ask", "fail"] = Field("fail", description="Wait for a raise, or end.")
+
+    def amounts(self) -> Amounts:
+        return Amounts(tokens=self.tokens, micro_usd=round(self.usd * 1_000_000), tool_calls=self.tool_calls)
+
+
+class Step(BaseModel):
+    """One fixed step: a tool action (`use`) or a thought of the persona (`think`)."""
+
+    model_config = STRICT
+
+    id: Identifier
+    use: str | None = Field(
+        None, pattern=r"^[a-z][a-z0-9-]*/[a-z][a-z0-9_]*$", description="Tool and action: `python/run`."
+    )
+    with_: dict[str, Any] = Field(
+        default_factory=dict, alias="with", description="Arguments; strings may hold `${{ expression }}`."
+    )
+    think: str | None = Field(
+        None, min_length=1, description="What the persona is asked; may hold `${{ expression }}`."
+    )
+    shape: JsonSchema | None = Field(
+        None, alias="schema", description="JSON Schema of a thought; unset: the deliverable's."
+    )
+    when: str | None = Field(None, description="Expression; the step is skipped when it is false.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.use is None) == (self.think is None):
+            raise ValueError("a step has either `use` (a tool action) or `think` (a question for the persona)")
+        return self
+
+
+class Task(BaseModel):
+    """One child run of a composite capsule."""
+
+    model_config = STRICT
+
+    id: Identifier
+    capsule: ReferenceText
+    needs: tuple[Identifier, ...] = ()
+    when: str | None = Field(None, description="Expression over `inputs` and `tasks`; false skips the task.")
+    with_: dict[str, Any] = Field(
+        default_factory=dict, alias="with", description="Inputs of the child; `${{ expression }}`."
+    )
+    budget: Budget | None = Field(None, description="Unset: the child capsule's own.")
+    on_failure: Literal["fail", "continue"] = "fail"
+
+
+class Trigger(BaseModel):
+    model_config = STRICT
+
+    schedule: str | None = Field(None, description="Five cron fields, UTC.")
+    event: str | None = Field(None, max_length=200)
+    when: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.schedule is None) == (self.event is None):
+            raise ValueError("a trigger has either `schedule` or `event`")
+        return self
+
+
+class Spec(BaseModel):
+    model_config = STRICT
+
+    type: Literal["atomic", "composite", "utility"]
+    intent: str = Field(min_length=1, max_length=4000)
+    inputs: JsonSchema = Field(default_factory=lambda: {"type": "object"}, description="JSON Schema of the inputs.")
+    deliverable: Deliverable = Deliverable()
+    persona: ReferenceText | None = None
+    model: ModelUse | None = None
+    tools: tuple[ToolUse, ...] = ()
+    memory: MemoryUse = MemoryUse()
+    guardrails: Guardrails
+    budget: Budget
+    steps: tuple[Step, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    example: dict[str, Any] | None = Field(None, description="Inputs that run.")
+
+
+class Capsule(BaseModel):
+    """A whole capsule file."""
+
+    model_config = STRICT
+
+    api_version: Literal["somagent/v1"] = Field(alias="apiVersion")
+    kind: Literal["Capsule"]
+    metadata: Metadata
+    spec: Spec
+
+    @property
+    def ref(self) -> str:
+        return f"{self.metadata.name}@{self.metadata.version}"
+
+    def digest(self) -> Digest:
+        """Return the content digest: over the canonical JSON of the whole file, defaults filled in."""
+        return digest(self)

@@ -1,0 +1,22 @@
+"""A persona: how an agent thinks and speaks while it works on a run, and nothing that outlives the run."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.names import Name, Version
+
+
+class Persona(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    version: Version
+    summary: str
+    traits: tuple[str, ...] = ()
+    prompt: str = Field(min_length=1, description="System prompt.")
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    def system_prompt(self) -> str:
+        return self.prompt if not self.traits else f"{self.prompt}\nYou are {', '.join(self.traits)}."

@@ -1,0 +1,129 @@
+"""Ports: what the inside needs of the outside. Adapters in `somagent` and `sandbox` implement them.
+
+Every implementation of a port passes the same contract suite (`tests/contracts`). Every method may raise Unavailable.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from capsules.approval import ApprovalDecision, BudgetRaised, DecisionMade, RaiseBudget
+from capsules.authority import Authority
+from capsules.chat import Completion, Message
+from capsules.container import ContainerResult, ContainerSpec
+from capsules.digest import Digest
+from capsules.gate import Entry, Exit, LedgerFacts, Passage, Settled
+from capsules.memory import Embeddings, MemoryItem
+from capsules.run import Admission, Closed, CloseRun, RunUpdate, StartCapsule
+
+
+class ContentStore(Protocol):
+    """Bytes by digest, a tenant apart from the next."""
+
+    async def put(self, tenant: str, data: bytes, media_type: str) -> Digest: ...
+
+    async def get(self, tenant: str, digest: Digest) -> bytes:
+        """Return the bytes. Raises NotFound, or TamperedContent when they do not match the digest."""
+        ...
+
+
+class ModelClient(Protocol):
+    """A model that answers. `on_delta` gets each piece of text as it is written."""
+
+    async def complete(  # noqa: PLR0913
+        self,
+        messages: tuple[Message, ...],
+        *,
+        role: str,
+        answer: dict[str, Any] | None,
+        max_output_tokens: int,
+        temperature: float,
+        on_delta: Callable[[str], Awaitable[None]] | None = None,
+    ) -> Completion:
+        """Answer. Raises EffectFailed for a request the provider rejects, RateLimited or Unavailable for the rest."""
+        ...
+
+
+class Embedder(Protocol):
+    """Texts to unit vectors of `dimensions` numbers."""
+
+    dimensions: int
+
+    async def embed(self, texts: tuple[str, ...]) -> Embeddings: ...
+
+
+class Memories(Protocol):
+    """What runs leave for later runs."""
+
+    async def remember(  # noqa: PLR0913
+        self, tenant: str, *, run: str, key: str, space: str, text: str, labels: dict[str, str]
+    ) -> str:
+        """Store a text and return its id. The same `key` twice is one item."""
+        ...
+
+    async def recall(self, tenant: str, *, space: str, query: str, limit: int) -> tuple[MemoryItem, ...]:
+        """Return the most similar items, best first."""
+        ...
+
+
+class Sandbox(Protocol):
+    """Runs a container once for a key, inside hard limits."""
+
+    async def run(
+        self, spec: ContainerSpec, *, key: str, on_progress: Callable[[], None] | None = None
+    ) -> ContainerResult:
+        """Run, or pick up the run that an earlier caller with the same key began. Cancelling stops the container."""
+        ...
+
+    async def discard(self, key: str) -> None:
+        """Remove what is kept for `key`; called when the result is safe."""
+        ...
+
+
+class TokenStream(Protocol):
+    """Live pieces of a model's reply, for people who watch. May be lost; never raises."""
+
+    async def publish(self, tenant: str, run: str, *, step: int, attempt: int, text: str) -> None: ...
+
+
+class Admissions(Protocol):
+    """Admits a run: lock, account, authority. Idempotent by run."""
+
+    async def admit(self, request: StartCapsule, *, run: str, authority: Authority) -> Admission: ...
+
+
+class Runs(Protocol):
+    """The projection of runs, and their closing."""
+
+    async def record(self, update: RunUpdate) -> None: ...
+
+    async def close(self, closing: CloseRun) -> Closed:
+        """End the run: account settled and returned to its parent, row and event written. Idempotent."""
+        ...
+
+
+class Decisions(Protocol):
+    """What people decide, checked against the token of who decides."""
+
+    async def decide(self, run: str, tenant: str, decision: ApprovalDecision, *, approve: bool) -> DecisionMade: ...
+
+    async def raise_budget(self, run: str, tenant: str, request: RaiseBudget, *, key: str) -> BudgetRaised: ...
+
+
+class AuthorityVerifier(Protocol):
+    def verify(self, token: str) -> Authority:
+        """Return the claims. Raises AuthorityRefused when the token is forged or malformed."""
+        ...
+
+
+class Ledger(Protocol):
+    """Grants, budgets and receipts, in one transaction before an effect and one after it."""
+
+    async def facts(self, tenant: str, run: str, account: str | None, constitution: Digest) -> LedgerFacts: ...
+
+    async def active_constitution(self, tenant: str) -> Digest:
+        """Return the digest of the active constitution. Raises ConstitutionRefused when there is none."""
+        ...
+
+    async def begin(self, entry: Entry) -> Passage: ...
+
+    async def finish(self, exit_: Exit) -> Settled: ...

@@ -1,0 +1,46 @@
+"""Receipts: the chained record of every decision and every outcome of a run.
+
+hash = SHA-256 of previous hash, sequence number and digest of the body, as ASCII text joined by newlines: anybody can
+check a chain with ten lines of code, and `verify_chain` is those lines.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from capsules.digest import GENESIS, Digest, digest, sha256
+
+
+class Receipt(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    seq: int
+    at: datetime
+    kind: Literal["decision", "outcome"]
+    activity: str
+    attempt: int
+    body: dict[str, Any]
+    previous: Digest
+    hash: Digest
+
+
+def link(previous: Digest, seq: int, body_digest: Digest) -> Digest:
+    """Return the hash of a receipt."""
+    return sha256(f"{previous}\n{seq}\n{body_digest}".encode())
+
+
+def verify_chain(receipts: Iterable[Receipt]) -> str | None:
+    """Return None for a whole chain, or a sentence that names the first bad receipt."""
+    previous, expected = GENESIS, 1
+    for receipt in receipts:
+        if receipt.seq != expected:
+            return f"Receipt {expected} is missing: the next one found is {receipt.seq}."
+        if receipt.previous != previous:
+            return f"Receipt {receipt.seq} does not link to the one before it."
+        if receipt.hash != link(previous, receipt.seq, digest(receipt.body)):
+            return f"Receipt {receipt.seq} was altered: its body does not give its hash."
+        previous, expected = receipt.hash, expected + 1
+    return None

@@ -1,0 +1,223 @@
+"""A run: how it starts, what state it keeps, what it tells, how it ends. These models are the workflows' payloads."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.amounts import Amounts
+from capsules.approval import ApprovalRequest
+from capsules.chat import Message, TranscriptHead
+from capsules.digest import Digest
+from capsules.lock import Lock
+
+FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+RunStatus = Literal[
+    "starting",
+    "running",
+    "paused",
+    "awaiting_approval",
+    "awaiting_budget",
+    "completed",
+    "failed",
+    "cancelled",
+]
+TERMINAL: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
+
+
+class RunStart(BaseModel):
+    """Input of both workflows. The run's id is the workflow id."""
+
+    model_config = FROZEN
+
+    tenant: str
+    capsule: str = Field(description="`name@version`.")
+    digest: Digest
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    authority: str = Field(description="Authority token: a start's, or the parent run's.")
+    budget: Amounts | None = Field(None, description="Unset: the capsule's own.")
+    parent: str | None = None
+    carried: "RunState | None" = Field(None, description="State carried over by continue-as-new.")
+
+
+class Admission(BaseModel):
+    """Result of the activity `capsule.start`: the run may go on, as this."""
+
+    model_config = FROZEN
+
+    lock: Lock
+    authority: str
+    account: str
+    limit: Amounts
+
+
+class StartCapsule(BaseModel):
+    """Input of the activity `capsule.start`."""
+
+    model_config = FROZEN
+
+    capsule: str
+    digest: Digest
+    inputs: dict[str, Any]
+    budget: Amounts | None = None
+    parent: str | None = None
+
+
+class InboxMessage(BaseModel):
+    """Payload of the Update and Signal `message`: a person's words to a running persona."""
+
+    model_config = FROZEN
+
+    id: str = Field(min_length=1, max_length=100, description="The same id twice is one message.")
+    text: str = Field(min_length=1, max_length=8000)
+    sender: str = ""
+
+
+class Control(BaseModel):
+    """Payload of `pause`, `resume` and `cancel`."""
+
+    model_config = FROZEN
+
+    reason: str = Field("", max_length=500)
+
+
+class StepRecord(BaseModel):
+    """What a step did, small enough to keep."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    did: str
+    preview: str = ""
+    score: int | None = None
+
+
+class RunState(BaseModel):
+    """All state of a run; continue-as-new passes it on whole."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: RunStatus = "starting"
+    reason: str = ""
+    admission: Admission | None = None
+    step: int = 0
+    outputs: dict[str, Any] = Field(default_factory=dict, description="Step or task id to what expressions see of it.")
+    transcript: TranscriptHead | None = None
+    pending: list[Message] = Field(default_factory=list, description="What the persona is told next.")
+    recent: list[StepRecord] = Field(default_factory=list, description="The last twenty steps, for people.")
+    seen_actions: list[Digest] = Field(
+        default_factory=list, description="The last actions chosen, to notice no progress."
+    )
+    revisions: int = 0
+    inbox: list[InboxMessage] = Field(default_factory=list)
+    message_ids: list[str] = Field(default_factory=list, description="The last 500 message ids, for deduplication.")
+    approvals: dict[str, ApprovalRequest] = Field(default_factory=dict, description="Pending ones, by id.")
+    decided: dict[str, str] = Field(default_factory=dict, description="Approval id to approved or denied.")
+    paused: bool = False
+    cancel_requested: bool = False
+    raises: int = Field(0, description="How many budget raises have arrived.")
+    spent: Amounts = Amounts()
+    left: Amounts | None = None
+    deadline: float | None = Field(None, description="Unix seconds at which the wall clock budget ends.")
+    started_at: float | None = None
+
+
+class RunReport(BaseModel):
+    """Result of both workflows."""
+
+    model_config = FROZEN
+
+    run: str
+    status: RunStatus
+    reason: str = ""
+    output: Any = None
+    artifact: Digest | None = None
+    spent: Amounts = Amounts()
+    steps: int = 0
+    receipts: int = Field(0, description="Length of the run's receipt chain.")
+    head: Digest | None = Field(None, description="Hash of the last receipt.")
+
+
+class RunView(BaseModel):
+    """Answer of the query `state`: what a person wants to know, without payloads."""
+
+    model_config = FROZEN
+
+    status: RunStatus
+    reason: str
+    step: int
+    max_steps: int
+    spent: Amounts
+    left: Amounts | None
+    approvals: tuple[ApprovalRequest, ...]
+    recent: tuple[StepRecord, ...]
+
+
+class ArtifactDraft(BaseModel):
+    """Input of the activity `artifact.publish`."""
+
+    model_config = FROZEN
+
+    name: str = Field(max_length=200)
+    media_type: str = "application/json"
+    content: Any = Field(description="JSON value, or text for a text media type.")
+
+
+class Artifact(BaseModel):
+    model_config = FROZEN
+
+    name: str
+    media_type: str
+    digest: Digest
+    size: int
+
+
+class Verify(BaseModel):
+    """Input of the platform activity `deliverable.verify`."""
+
+    model_config = FROZEN
+
+    shape: dict[str, Any]
+    accept: tuple[str, ...]
+    output: Any
+    inputs: dict[str, Any]
+
+
+class Verification(BaseModel):
+    model_config = FROZEN
+
+    problems: tuple[str, ...] = ()
+
+
+class RunUpdate(BaseModel):
+    """Input of the platform activity `run.record`: the projection's row follows the workflow's state."""
+
+    model_config = FROZEN
+
+    run: str
+    tenant: str
+    status: RunStatus
+    reason: str = ""
+    step: int = 0
+    note: str = ""
+
+
+class CloseRun(BaseModel):
+    """Input of the platform activity `run.close`: settle the account, give the rest back, write the last receipt."""
+
+    model_config = FROZEN
+
+    run: str
+    tenant: str
+    status: RunStatus
+    reason: str = ""
+    output: Any = None
+    artifact: Digest | None = None
+
+
+class Closed(BaseModel):
+    model_config = FROZEN
+
+    spent: Amounts
+    receipts: int
+    head: Digest

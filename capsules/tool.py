@@ -1,0 +1,78 @@
+"""A tool: a signed definition of an integration and its actions, and what one invocation is."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.action import DataClass, Effect, Egress
+from capsules.digest import Digest
+from capsules.names import Identifier, Name, Version
+
+STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+class ToolAction(BaseModel):
+    """One thing a tool can do, and what it can touch."""
+
+    model_config = STRICT
+
+    summary: str
+    inputs: dict[str, Any] = Field(description="JSON Schema of the arguments.")
+    effect: Effect = "read"
+    reversible: bool = True
+    egress: Egress = "none"
+    data: DataClass = "internal"
+    idempotent: bool = False
+    interpreter: tuple[str, ...] = Field((), description="container: command that is given the code, e.g. `python3 -`.")
+
+
+class ContainerLimits(BaseModel):
+    """What a sandboxed process may use; the engine and the kernel enforce each."""
+
+    model_config = STRICT
+
+    cpus: float = Field(1.0, gt=0, le=16)
+    memory_bytes: int = Field(256 * 2**20, ge=16 * 2**20)
+    pids: int = Field(64, ge=4, le=4096)
+    seconds: int = Field(30, ge=1, le=3600)
+    output_bytes: int = Field(256 * 1024, ge=1024, le=8 * 2**20)
+    tmpfs_bytes: int = Field(64 * 2**20, ge=2**20)
+
+
+class Tool(BaseModel):
+    model_config = STRICT
+
+    name: Name
+    version: Version
+    summary: str
+    kind: Literal["container"] = "container"
+    actions: dict[Identifier, ToolAction]
+    limits: ContainerLimits = ContainerLimits()
+
+    def target(self, action: str) -> str:
+        """Return how actions and authorities name it: `python@1.0.0/run`."""
+        return f"{self.name}@{self.version}/{action}"
+
+
+class ToolCall(BaseModel):
+    """Input of the activity `tool.invoke`."""
+
+    model_config = STRICT
+
+    tool: Tool
+    action: Identifier
+    arguments: dict[str, Any]
+
+
+class ToolResult(BaseModel):
+    """What the tool answered: `output` when its standard output was JSON, always the text (cut to a preview)."""
+
+    model_config = STRICT
+
+    ok: bool
+    exit_code: int
+    output: Any = None
+    text: str = Field("", description="Standard output, at most 4,096 characters.")
+    error: str = Field("", description="Standard error or the limit that was hit, at most 2,048 characters.")
+    content: Digest | None = Field(None, description="Whole standard output in the content store, when `text` is cut.")
+    duration_ms: int = 0
