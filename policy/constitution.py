@@ -1,0 +1,140 @@
+"""The constitution document: weighted features and a threshold, articles, approval rules, guarantees."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from capsules.action import Kind
+from capsules.digest import Digest, digest
+from capsules.duration import Duration
+from capsules.errors import ConstitutionRefused
+from capsules.names import Name, Version
+from capsules.verdict import PPM
+
+STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+Clause = Name
+Share = float
+
+
+class Feature(BaseModel):
+    """φ: an expression that gives a number from 0 to 1, and its weight w."""
+
+    model_config = STRICT
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    weight: Share = Field(gt=0, le=1)
+    value: str = Field(min_length=1)
+
+
+class Score(BaseModel):
+    """S(a) = Σ wᵢ·φᵢ(x(a)): allowed from `threshold` on, asked from `ask_from` on, denied below."""
+
+    model_config = STRICT
+
+    threshold: Share = Field(ge=0, le=1)
+    ask_from: Share = Field(ge=0, le=1)
+    features: tuple[Feature, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.ask_from > self.threshold:
+            raise ValueError(f"ask_from ({self.ask_from}) is above threshold ({self.threshold})")
+        names = [f.name for f in self.features]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two features have one name: {sorted({n for n in names if names.count(n) > 1})}")
+        total = sum(in_ppm(f.weight) for f in self.features)
+        if total != PPM:
+            raise ValueError(f"the weights sum to {total / PPM}; they must sum to 1")
+        return self
+
+
+class Article(BaseModel):
+    """A hard rule: where `forbid` holds, nothing else counts."""
+
+    model_config = STRICT
+
+    id: Clause
+    forbid: str = Field(min_length=1)
+    because: str = Field(min_length=1)
+
+
+class ApprovalRule(BaseModel):
+    """Where `ask_when` holds, a person with `capability` must approve."""
+
+    model_config = STRICT
+
+    id: Clause
+    ask_when: str = Field(min_length=1)
+    quorum: Literal[1] = Field(1, description="Approvals needed. More than one is not supported yet.")
+    capability: str = "approval:decide"
+    expires: Duration = 86_400
+    because: str = Field(min_length=1)
+
+
+class Guarantee(BaseModel):
+    """A property of the whole constitution, to be proved before it is activated."""
+
+    model_config = STRICT
+
+    id: Clause
+    never: str | None = None
+    raising: str | None = None
+    never_flips: Literal["deny_to_allow", "ask_to_allow"] | None = None
+
+
+class Metadata(BaseModel):
+    model_config = STRICT
+
+    name: Name
+    version: Version
+
+
+class Constitution(BaseModel):
+    model_config = STRICT
+
+    api_version: Literal["somagent/v1"] = Field(alias="apiVersion")
+    kind: Literal["Constitution"]
+    metadata: Metadata
+    kinds: tuple[Kind, ...] = Field(
+        (
+            "slm.chat",
+            "slm.embed",
+            "memory.remember",
+            "memory.recall",
+            "tool.invoke",
+            "artifact.publish",
+            "capsule.start",
+        ),
+        description="Kinds of action that exist at all; any other is denied.",
+    )
+    score: Score
+    articles: tuple[Article, ...] = ()
+    approvals: tuple[ApprovalRule, ...] = ()
+    guarantees: tuple[Guarantee, ...] = ()
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> Self:
+        ids = [a.id for a in self.articles] + [a.id for a in self.approvals] + [g.id for g in self.guarantees]
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        if twice:
+            raise ValueError(f"two clauses have one id: {', '.join(twice)}")
+        return self
+
+
+def in_ppm(share: float) -> int:
+    """Return a share as whole parts per million: what scores are computed in."""
+    return round(share * PPM)
+
+
+def parse(document: dict[str, Any]) -> Constitution:
+    """Return the constitution of a document. Raises ConstitutionRefused naming every clause that is wrong."""
+    try:
+        return Constitution.model_validate(document)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConstitutionRefused(f"The constitution does not read: {problems}") from error
+
+
+def document_digest(document: dict[str, Any]) -> Digest:
+    """Return the digest that is signed: over the document as it stands, before any default is filled in."""
+    return digest(document)

@@ -1,0 +1,186 @@
+"""The gate before every activity of every worker: nothing has an effect without passing here (design §5).
+
+1. A platform activity (our own bookkeeping, one explicit list) goes through.
+2. A governed activity declares a pure function from its input to an `Action`; the gate judges that action, and the
+   ledger makes verdict, grant and reservation durable before the effect.
+3. Anything else is refused.
+
+After the effect the outcome is settled and recorded before Temporal hears of it, so a retry finds it.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import structlog
+from temporalio import activity
+from temporalio.converter import PayloadConverter
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from capsules.action import Action
+from capsules.amounts import Amounts
+from capsules.errors import SomaError, Unavailable
+from capsules.gate import AttemptKey, Exit, Settled
+from capsules.header import AUTHORITY, CAPSULE
+from capsules.passage import let_through
+from capsules.verdict import Outcome
+from policy.failures import failure
+from policy.gate import Entered, Gate
+
+ToAction = Callable[[Any], Action]
+HEARTBEAT_SECONDS = 2.0
+RECORD_PATIENCE_SECONDS = 60.0
+log = structlog.get_logger(__name__)
+
+
+class PolicyInterceptor(Interceptor):
+    """Stands before every activity. `governed` and `platform` are activity type names."""
+
+    def __init__(self, gate: Gate, *, governed: Mapping[str, ToAction], platform: frozenset[str]) -> None:
+        both = platform & governed.keys()
+        if both:
+            raise ValueError(f"{sorted(both)} are declared both governed and platform")
+        self._gate = gate
+        self._governed = governed
+        self._platform = platform
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        return _Inbound(next, self._gate, self._governed, self._platform)
+
+
+class _Inbound(ActivityInboundInterceptor):
+    def __init__(
+        self,
+        next: ActivityInboundInterceptor,  # noqa: A002 - the SDK's name
+        gate: Gate,
+        governed: Mapping[str, ToAction],
+        platform: frozenset[str],
+    ) -> None:
+        super().__init__(next)
+        self._gate = gate
+        self._governed = governed
+        self._platform = platform
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
+        kind = activity.info().activity_type
+        try:
+            if kind in self._platform:
+                return await super().execute_activity(input)
+            to_action = self._governed.get(kind)
+            if to_action is None:
+                raise ApplicationError(
+                    f"Activity {kind!r} is neither governed nor on the platform's list; it does not run.",
+                    type="UngovernedActivity",
+                    non_retryable=True,
+                )
+            return await self._govern(input, to_action(input.args[0]))
+        except SomaError as error:
+            raise failure(error) from error
+
+    async def _govern(self, input: ExecuteActivityInput, action: Action) -> Outcome[Any]:  # noqa: A002
+        key = _key(activity.info())
+        entered = await self._gate.enter(
+            token=_header(input, AUTHORITY),
+            action=action,
+            key=key,
+            capsule=_header(input, CAPSULE) or "",
+        )
+        if entered.passage.status == "replay":
+            return _outcome(Outcome(value=entered.passage.result), entered, None)
+        return await self._perform(input, entered)
+
+    async def _perform(self, input: ExecuteActivityInput, entered: Entered) -> Outcome[Any]:  # noqa: A002
+        key = entered.granted.key
+        try:
+            with let_through(entered.granted):
+                async with _heartbeats():
+                    outcome: Outcome[Any] = await super().execute_activity(input)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._record(Exit(key=key, ok=False, usage=Amounts(), error="Cancelled")))
+            raise
+        except Exception as error:
+            await self._record(_failed(key, error))
+            raise
+        result = outcome.value.model_dump(mode="json") if hasattr(outcome.value, "model_dump") else outcome.value
+        settled = await asyncio.shield(
+            self._record(Exit(key=key, ok=True, usage=outcome.usage, estimated=outcome.estimated, result=result))
+        )
+        for clean_up in entered.granted.after_settling:
+            await clean_up()
+        return _outcome(outcome, entered, settled)
+
+    async def _record(self, exit_: Exit) -> Settled:
+        """Write the outcome, patiently: an effect that happened and is not recorded is the one thing to avoid."""
+        deadline = time.monotonic() + RECORD_PATIENCE_SECONDS
+        while True:
+            try:
+                return await self._gate.ledger.finish(exit_)
+            except Unavailable as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("outcome_not_recorded_yet", run=exit_.key.run, activity=exit_.key.activity, why=str(error))
+                await asyncio.sleep(0.5)
+
+
+def _failed(key: AttemptKey, error: Exception) -> Exit:
+    fields = error.fields if isinstance(error, SomaError) else {}
+    usage = Amounts.model_validate(fields.get("usage", {}))
+    code = error.code if isinstance(error, SomaError) else type(error).__name__
+    return Exit(key=key, ok=False, usage=usage, estimated="usage" in fields, error=f"{code}: {error}"[:2000])
+
+
+def _outcome(outcome: Outcome[Any], entered: Entered, settled: Settled | None) -> Outcome[Any]:
+    return outcome.model_copy(
+        update={
+            "score": entered.verdict.score,
+            "sentence": entered.verdict.sentence,
+            "receipt": settled.receipt if settled else entered.passage.receipt,
+            "left": settled.left if settled else entered.passage.left,
+        }
+    )
+
+
+def _key(info: activity.Info) -> AttemptKey:
+    if info.workflow_id is None or info.workflow_run_id is None:
+        raise ApplicationError(
+            "A governed activity belongs to a workflow.", type="UngovernedActivity", non_retryable=True
+        )
+    return AttemptKey(
+        tenant=info.workflow_id.partition("/")[0],
+        run=info.workflow_id,
+        execution=info.workflow_run_id,
+        activity=info.activity_id,
+        attempt=info.attempt,
+    )
+
+
+def _header(input: ExecuteActivityInput, name: str) -> str | None:  # noqa: A002
+    payload = input.headers.get(name)
+    return PayloadConverter.default.from_payload(payload, str) if payload is not None else None
+
+
+@contextlib.asynccontextmanager
+async def _heartbeats() -> AsyncIterator[None]:
+    """Heartbeat while a body runs: that is how its cancellation, and a lost worker, are noticed."""
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            activity.heartbeat()
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+def governs(*pairs: tuple[str, ToAction]) -> Mapping[str, ToAction]:
+    """Return the mapping of governed types. Raises ValueError when a type is declared twice."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise ValueError(f"governed twice: {sorted({n for n in names if names.count(n) > 1})}")
+    return dict(pairs)

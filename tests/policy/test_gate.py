@@ -1,0 +1,333 @@
+"""Every kind of call against every way of being refused: on a real worker, with the real ledger, nothing gets through."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from somagent.library import Library
+from temporalio import activity, workflow
+from temporalio.client import Client
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.worker import Worker
+
+from activities.publishing import Publishing
+from activities.remembering import Remembering
+from activities.roster import GOVERNED, PLATFORM
+from activities.starting import Starting
+from activities.thinking import Thinking
+from activities.tools import Tools
+from capsules.amounts import Amounts
+from capsules.authority import Authority
+from capsules.chat import ChatRequest, Message
+from capsules.digest import Digest, digest
+from capsules.memory import EmbedRequest, RecallQuery, Remember
+from capsules.names import parse_reference
+from capsules.records import ConstitutionRecord
+from capsules.run import ArtifactDraft, StartCapsule
+from capsules.tool import ToolCall
+from policy.gate import Gate
+from policy.interceptor import PolicyInterceptor, governs
+from policy.source import Policies
+from sandbox.container import DockerSandbox
+from somagent.bus.streams import Bus
+from somagent.bus.tokens import ValkeyTokens
+from somagent.admission import CapsuleAdmissions
+from somagent.content.artifacts import PostgresArtifacts
+from somagent.content.postgres import PostgresContent
+from somagent.identity.keys import KeyRing
+from somagent.identity.signatures import sign_digest
+from somagent.identity.tokens import Tokens
+from somagent.memory.embedder import MiniLmEmbedder
+from somagent.memory.pgvector import PostgresMemories
+from somagent.settings import Settings
+from somagent.slm.client import PydanticAiModel
+from somagent.slm.profiles import Profiles
+from somagent.store.database import Store, open_store
+from somagent.store.ledger import PostgresLedger
+from somagent.store.migrate import upgrade
+from somagent.temporal.client import connect
+from workers.assembly import signed_by
+from workflows.outbound import AuthorityStamp
+
+QUEUE = "gate-tests"
+TENANT = "gate"
+ALLOW_ALL = {"threshold": 0.1, "ask_from": 0.0, "features": [{"name": "one", "weight": 1, "value": "1.0"}]}
+
+
+def constitution(name: str, **clauses: object) -> dict[str, Any]:
+    return {
+        "apiVersion": "somagent/v1",
+        "kind": "Constitution",
+        "metadata": {"name": name, "version": "1.0.0"},
+        "score": ALLOW_ALL,
+        **clauses,
+    }
+
+
+DENYING = constitution("denying", articles=[{"id": "nothing", "forbid": "true", "because": "Nothing is allowed here."}])
+ASKING = constitution(
+    "asking", approvals=[{"id": "everything", "ask_when": "true", "because": "A person decides all."}]
+)
+ALLOWING = constitution("allowing")
+
+
+@dataclass
+class Question:
+    """Which activity to ask for, under what authority."""
+
+    kind: str
+    argument: Any
+    authority: str
+
+
+@workflow.defn(name="Asks", sandboxed=False)
+class Asks:
+    """Asks for one activity and tells how it was answered. Not sandboxed: it is the test's, not the product's."""
+
+    @workflow.init
+    def __init__(self, question: Question) -> None:
+        self.authority = question.authority
+        self.capsule = "asks@1.0.0"
+
+    @workflow.run
+    async def run(self, question: Question) -> dict[str, Any]:
+        try:
+            return await workflow.execute_activity(
+                question.kind,
+                question.argument,
+                start_to_close_timeout=timedelta(seconds=30),
+                retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=50), maximum_attempts=3),
+            )
+        except ActivityError as error:
+            cause = error.cause
+            assert isinstance(cause, ApplicationError)
+            return {"refused": cause.type, "why": cause.message, "final": cause.non_retryable}
+
+
+@activity.defn(name="something.else")
+async def something_else(_: dict[str, Any]) -> str:
+    return "had an effect"
+
+
+@dataclass
+class Rig:
+    """A worker with the gate before it, and what is needed to speak to it."""
+
+    client: Client
+    store: Store
+    tokens: Tokens
+    digests: dict[str, Digest] = field(default_factory=dict)
+
+    def authority(self, for_run: str, under: str = "allowing", **changes: Any) -> str:
+        claims: dict[str, Any] = {
+            "kind": "run",
+            "tenant": TENANT,
+            "actor": "tester",
+            "run": for_run,
+            "account": f"run:{for_run}",
+            "capsules": {"asks@1.0.0": digest({})},
+            "kinds": [name for name, _ in GOVERNED],
+            "targets": ["python@1.0.0/run"],
+            "constitution": self.digests[under],
+            "expires_at": int(time.time()) + 600,
+            **changes,
+        }
+        return self.tokens.mint_authority(Authority.model_validate(claims))
+
+    async def ask(self, kind: str, argument: Any, authority: str, run: str) -> dict[str, Any]:
+        answer: dict[str, Any] = await self.client.execute_workflow(
+            "Asks", Question(kind, argument, authority), id=run, task_queue=QUEUE, result_type=dict
+        )
+        return answer
+
+    async def receipts(self, run: str) -> list[str]:
+        async with self.store.transaction(TENANT) as tx:
+            return [
+                r.body["decision"] if r.kind == "decision" else r.kind for r in await tx.receipts.list(run)
+            ]
+
+    async def new_run(self, limit: Amounts | None = None) -> str:
+        """Return a run id with an account of its own."""
+        run = f"{TENANT}/asks/{uuid.uuid4().hex}"
+        async with self.store.transaction(TENANT) as tx:
+            await tx.accounts.carve(f"tenant:{TENANT}", f"run:{run}", limit or Amounts(tokens=9000, tool_calls=5))
+        return run
+
+
+def arguments() -> dict[str, Any]:
+    python = Library.load().tool(parse_reference("python@1"))
+    return {
+        "slm.chat": ChatRequest(role="dialogue", messages=(Message(role="user", text="Hello"),), max_output_tokens=8),
+        "slm.embed": EmbedRequest(texts=("hello",)),
+        "memory.remember": Remember(space="default", text="hello"),
+        "memory.recall": RecallQuery(space="default", query="hello"),
+        "tool.invoke": ToolCall(tool=python, action="run", arguments={"code": "print(1)"}),
+        "artifact.publish": ArtifactDraft(name="a.json", content={"a": 1}),
+        "capsule.start": StartCapsule(capsule="asks@1.0.0", digest=digest({}), inputs={}),
+    }
+
+
+KINDS = [name for name, _ in GOVERNED]
+
+
+@asynccontextmanager
+async def worker(
+    client: Client, store: Store, bus: Bus, settings: Settings, interceptors: list[Any], queue: str = QUEUE
+) -> AsyncIterator[None]:
+    content, embedder = PostgresContent(store), MiniLmEmbedder()
+    async with PydanticAiModel(Profiles.from_settings(settings)) as models:
+        remembering = Remembering(embedder, PostgresMemories(store, embedder))
+        thinking = Thinking(models, content, ValkeyTokens(bus))
+        tools = Tools(DockerSandbox(image=settings.sandbox_image), content, image=settings.sandbox_image)
+        publishing = Publishing(content, PostgresArtifacts(store))
+        keyring = KeyRing.load(settings.keys_dir)
+        admissions = CapsuleAdmissions(store, keyring, Library.load(), model="", image=settings.sandbox_image)
+        starting = Starting(admissions)
+        async with Worker(
+            client,
+            task_queue=queue,
+            workflows=[Asks],
+            activities=[
+                thinking.chat,
+                remembering.embed,
+                remembering.remember,
+                remembering.recall,
+                tools.invoke,
+                publishing.publish,
+                starting.start,
+                something_else,
+            ],
+            interceptors=interceptors,
+        ):
+            yield
+
+
+@pytest.fixture(scope="module")
+async def rig(postgres_settings: Settings, temporal_address: str, valkey: str) -> AsyncIterator[Rig]:
+    settings = postgres_settings
+    keyring = KeyRing.create_missing(settings.keys_dir)
+    await upgrade(settings.database("owner"))
+    async with open_store(settings.database("owner")) as owner, open_store(settings.database("app")) as store:
+        await owner.tenants.add(TENANT)
+        async with store.transaction(TENANT) as tx:
+            await tx.accounts.ensure(f"tenant:{TENANT}", None, Amounts(tokens=10**9, tool_calls=10**6))
+        rig = Rig(await connect(settings, keyring), store, Tokens(keyring))
+        for document in (DENYING, ASKING, ALLOWING):
+            signature = sign_digest(keyring, "constitution", digest(document))
+            rig.digests[document["metadata"]["name"]] = digest(document)
+            await owner.constitutions.install(
+                ConstitutionRecord(
+                    digest=digest(document),
+                    name=document["metadata"]["name"],
+                    version="1.0.0",
+                    document=document,
+                    signature=signature.value,
+                    key_id=signature.key_id,
+                    state="active",
+                    installed_at=datetime.now(UTC),
+                )
+            )
+        gate = Gate(
+            rig.tokens, Policies(store.constitutions.get, signed_by(keyring)), PostgresLedger(store), clock=time.time
+        )
+        interceptor = PolicyInterceptor(gate, governed=governs(*GOVERNED), platform=PLATFORM)
+        async with Bus(valkey) as bus, worker(rig.client, store, bus, settings, [interceptor, AuthorityStamp()]):
+            yield rig
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_denied_action_has_one_attempt_one_receipt_and_no_effect(rig: Rig, kind: str) -> None:
+    run = await rig.new_run()
+    answer = await rig.ask(kind, arguments()[kind], rig.authority(run, "denying"), run)
+    assert (answer["refused"], answer["final"]) == ("PolicyDenied", True)
+    assert "Nothing is allowed here." in answer["why"]
+    assert await rig.receipts(run) == ["deny"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_action_that_must_be_asked_for_waits_without_effect(rig: Rig, kind: str) -> None:
+    run = await rig.new_run()
+    answer = await rig.ask(kind, arguments()[kind], rig.authority(run, "asking"), run)
+    assert answer["refused"] == "ApprovalRequired"
+    assert await rig.receipts(run) == ["ask"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [
+        ({"expires_at": 1_000_000_000}, "expired"),
+        ({"run": f"{TENANT}/asks/another"}, "another"),
+        ({"tenant": "elsewhere"}, "elsewhere"),
+        ({"kinds": [], "capsules": {}}, "not"),
+    ],
+)
+async def test_an_authority_that_does_not_fit_is_refused(
+    rig: Rig, kind: str, claims: dict[str, Any], words: str
+) -> None:
+    run = await rig.new_run()
+    answer = await rig.ask(kind, arguments()[kind], rig.authority(run, **claims), run)
+    assert (answer["refused"], answer["final"]) == ("AuthorityRefused", True)
+    assert words in answer["why"]
+    assert await rig.receipts(run) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_forged_authority_is_refused(rig: Rig, kind: str, tmp_path: Path) -> None:
+    run = await rig.new_run()
+    forger = Rig(rig.client, rig.store, Tokens(KeyRing.create_missing(tmp_path / "keys")), rig.digests)
+    answer = await rig.ask(kind, arguments()[kind], forger.authority(run), run)
+    assert answer["refused"] == "AuthorityRefused"
+
+
+async def test_an_allowed_action_has_its_effect_and_two_receipts(rig: Rig) -> None:
+    run = await rig.new_run()
+    answer = await rig.ask("artifact.publish", arguments()["artifact.publish"], rig.authority(run), run)
+    assert answer["value"]["digest"] == digest({"a": 1})
+    assert await rig.receipts(run) == ["allow", "outcome"]
+
+
+async def test_an_action_beyond_the_budget_does_not_run(rig: Rig) -> None:
+    run = await rig.new_run(Amounts(tokens=10))
+    answer = await rig.ask("slm.chat", arguments()["slm.chat"], rig.authority(run), run)
+    assert answer["refused"] == "BudgetExhausted"
+    assert "10 left" in answer["why"]
+    assert await rig.receipts(run) == ["deny"]
+
+
+async def test_an_activity_that_nobody_declared_does_not_run(rig: Rig) -> None:
+    run = await rig.new_run()
+    answer = await rig.ask("something.else", {}, rig.authority(run), run)
+    assert (answer["refused"], answer["final"]) == ("UngovernedActivity", True)
+
+
+async def test_an_unknown_constitution_lets_nothing_through(rig: Rig) -> None:
+    run = await rig.new_run()
+    authority = rig.authority(run, constitution=digest({"no": "such"}))
+    answer = await rig.ask("artifact.publish", arguments()["artifact.publish"], authority, run)
+    assert answer["final"]
+    assert answer["refused"] in {"NotFound", "ConstitutionRefused"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_worker_without_the_gate_does_nothing(
+    rig: Rig, postgres_settings: Settings, valkey: str, kind: str
+) -> None:
+    run = await rig.new_run()
+    async with Bus(valkey) as bus, worker(rig.client, rig.store, bus, postgres_settings, [], f"open-{kind}"):
+        answer = await rig.client.execute_workflow(
+            "Asks", Question(kind, arguments()[kind], ""), id=run, task_queue=f"open-{kind}", result_type=dict
+        )
+    assert "without the policy interceptor" in answer["why"]
+
+
+def test_declaring_a_type_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"slm\.chat"):
+        PolicyInterceptor(None, governed=governs(*GOVERNED), platform=PLATFORM | {"slm.chat"})  # type: ignore[arg-type]
