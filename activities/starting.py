@@ -1,0 +1,25 @@
+"""`capsule.start`: the first action of every run, on itself. Starts that bypass the API meet the gate here."""
+
+from temporalio import activity
+
+from capsules.action import Action
+from capsules.digest import digest
+from capsules.passage import current_pass
+from capsules.ports import Admissions
+from capsules.run import Admission, StartCapsule
+from capsules.verdict import Outcome
+
+
+def start_action(request: StartCapsule) -> Action:
+    return Action(kind="capsule.start", target=request.capsule, effect="write", arguments=digest(request))
+
+
+class Starting:
+    def __init__(self, admissions: Admissions) -> None:
+        self._admissions = admissions
+
+    @activity.defn(name="capsule.start")
+    async def start(self, request: StartCapsule) -> Outcome[Admission]:
+        """Admit the run: lock what it depends on, carve its budget, exchange its authority."""
+        granted = current_pass()
+        return Outcome(value=await self._admissions.admit(request, run=granted.key.run, authority=granted.authority))

@@ -1,0 +1,95 @@
+"""`slm.chat`: one reply of a model, bound to a schema, streamed to who watches, kept in the run's transcript."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from temporalio import activity
+
+from capsules import transcript
+from capsules.action import Action
+from capsules.amounts import Amounts
+from capsules.chat import ChatReply, ChatRequest, Completion, Message
+from capsules.digest import digest
+from capsules.passage import Pass, current_pass
+from capsules.ports import ContentStore, ModelClient, TokenStream
+from capsules.verdict import Outcome
+
+PREVIEW = 16_384
+WINDOW_BYTES = 12_000
+"""What a request may carry: about 3,000 tokens of text, which leaves room for the reply in a window of 4,096."""
+
+
+def chat_action(request: ChatRequest) -> Action:
+    """Say what a chat request does: it reads, and costs at most its input's bytes and the output cap."""
+    bound = min(request.input_bound(), WINDOW_BYTES)
+    return Action(
+        kind="slm.chat",
+        target=request.role,
+        cost=Amounts(tokens=bound + request.max_output_tokens),
+        arguments=digest(request),
+    )
+
+
+class Thinking:
+    """Model calls, with models, content store and live stream injected."""
+
+    def __init__(self, models: ModelClient, content: ContentStore, tokens: TokenStream) -> None:
+        self._models = models
+        self._content = content
+        self._tokens = tokens
+
+    @activity.defn(name="slm.chat")
+    async def chat(self, request: ChatRequest) -> Outcome[ChatReply]:
+        """Answer the new messages. A reply that breaks the schema is a reply with problems, not an error."""
+        granted = current_pass()
+        earlier = await transcript.load(self._content, granted.tenant, request.transcript)
+        completion = await self._models.complete(
+            transcript.fit((*earlier, *request.messages), limit=WINDOW_BYTES),
+            role=request.role,
+            answer=request.answer,
+            max_output_tokens=request.max_output_tokens,
+            temperature=request.temperature,
+            on_delta=self._to_watchers(granted, request.step),
+        )
+        used = completion.usage.input_tokens + completion.usage.output_tokens
+        head = await transcript.append(
+            self._content,
+            granted.tenant,
+            request.transcript,
+            (*request.messages, Message(role="assistant", text=completion.text)),
+            tokens=used,
+        )
+        value, problems = _read(completion, request.answer)
+        reply = ChatReply(
+            text=completion.text[:PREVIEW],
+            value=value,
+            problems=problems,
+            transcript=head,
+            model=completion.model,
+            finish_reason=completion.finish_reason,
+        )
+        return Outcome(value=reply, usage=Amounts(tokens=used), estimated=completion.usage.estimated)
+
+    def _to_watchers(self, granted: Pass, step: int) -> Callable[[str], Awaitable[None]]:
+        async def publish(text: str) -> None:
+            key = granted.key
+            await self._tokens.publish(granted.tenant, key.run, step=step, attempt=key.attempt, text=text)
+
+        return publish
+
+
+def _read(completion: Completion, schema: dict[str, Any] | None) -> tuple[Any, tuple[str, ...]]:
+    """Return the reply as JSON and why it does not follow the schema."""
+    if schema is None:
+        return None, ()
+    try:
+        value = json.loads(completion.text)
+    except ValueError as error:
+        cut = " (it was cut at the output limit)" if completion.finish_reason == "length" else ""
+        return None, (f"the reply is not JSON{cut}: {error}",)
+    problems = tuple(
+        f"{error.json_path}: {error.message}"[:300] for error in Draft202012Validator(schema).iter_errors(value)
+    )
+    return (None if problems else value), problems[:10]

@@ -1,0 +1,160 @@
+"""`act`: the one function through which a run has an effect.
+
+It asks for the governed activity; waits for a person where the gate asks; waits for, or ends without, more budget; and
+hands a denial back as a value, which a persona can read and adapt to.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import Priority
+from temporalio.exceptions import ActivityError, ApplicationError
+
+from activities.bookkeeping import Bookkeeping
+from capsules.approval import ApprovalRequest
+from capsules.errors import BudgetExhausted, SomaError
+from capsules.run import RunStatus, RunUpdate, StepRecord
+from capsules.verdict import Outcome
+from workflows.attributes import announce_status, describe
+from workflows.conversation import Conversation
+from workflows.options import BOOKKEEPING, RECENT_STEPS, ActivityOptions
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The gate, or a person, said no; `sentence` says why."""
+
+    sentence: str
+
+
+class RunEnds(SomaError):
+    """The run cannot go on; the message is its reason."""
+
+    code = "RunFailed"
+
+
+class Acting(Conversation):
+    """A run that can act."""
+
+    async def act[A, R](
+        self,
+        effect: Callable[[Any, A], Awaitable[Outcome[R]]],
+        argument: A,
+        options: ActivityOptions,
+        summary: str,
+    ) -> Outcome[R] | Refused:
+        """Ask for one effect until it happened, was refused, or the run ends."""
+        while True:
+            await self.wait_while_paused()
+            try:
+                outcome = await self._perform(effect, argument, options, summary)
+            except ActivityError as error:
+                refused = await self._answer(error)
+                if refused is not None:
+                    return refused
+                continue
+            self.state.spent = self.state.spent + outcome.usage
+            self.state.left = outcome.left or self.state.left
+            self._note(summary, outcome)
+            return outcome
+
+    async def _perform[A, R](
+        self,
+        effect: Callable[[Any, A], Awaitable[Outcome[R]]],
+        argument: A,
+        options: ActivityOptions,
+        summary: str,
+    ) -> Outcome[R]:
+        return await workflow.execute_activity_method(
+            effect,
+            argument,
+            task_queue=options.queue,
+            start_to_close_timeout=options.start_to_close,
+            heartbeat_timeout=options.heartbeat,
+            retry_policy=options.retry,
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            summary=summary,
+            priority=Priority(fairness_key=self.start.tenant[:64]),
+        )
+
+    async def _answer(self, error: ActivityError) -> Refused | None:
+        """Return a refusal, or None when the action may be tried again; end the run for the rest."""
+        cause = error.cause
+        if not isinstance(cause, ApplicationError):
+            raise error
+        fields: dict[str, Any] = cause.details[0] if cause.details else {}
+        match cause.type:
+            case "PolicyDenied":
+                return Refused(cause.message)
+            case "ApprovalRequired":
+                return await self._wait_for_person(ApprovalRequest.model_validate(fields["approval"]))
+            case "BudgetExhausted":
+                await self._wait_for_budget(cause.message)
+                return None
+            case "EffectFailed":
+                return Refused(cause.message)
+            case _:
+                raise RunEnds(f"{cause.type}: {cause.message}") from error
+
+    async def _wait_for_person(self, approval: ApprovalRequest) -> Refused | None:
+        self.state.approvals[approval.id] = approval
+        await self.enter("awaiting_approval", f"{approval.kind} on {approval.target}: {approval.sentence}")
+        left = approval.expires_at - workflow.now()
+        try:
+            await workflow.wait_condition(
+                lambda: approval.id in self.state.decided, timeout=max(left, timedelta(seconds=1))
+            )
+        except TimeoutError:
+            self.state.approvals.pop(approval.id, None)
+            self.state.decided[approval.id] = "expired"
+        decided = self.state.decided.pop(approval.id)
+        await self.enter("running")
+        if decided == "approved":
+            return None
+        said = "nobody decided in time" if decided == "expired" else "a person denied it"
+        return Refused(f"{approval.kind} on {approval.target}: {said}. {approval.sentence}")
+
+    async def _wait_for_budget(self, sentence: str) -> None:
+        admission = self.state.admission
+        if admission is None or admission.lock.capsule.spec.budget.on_exhausted == "fail":
+            raise BudgetExhausted(sentence)
+        raises = self.state.raises
+        await self.enter("awaiting_budget", sentence)
+        await workflow.wait_condition(lambda: self.state.raises > raises)
+        await self.enter("running")
+
+    async def wait_while_paused(self) -> None:
+        """Return at once, or when the run is resumed."""
+        if self.state.paused:
+            await self.enter("paused", self.state.reason)
+            await workflow.wait_condition(lambda: not self.state.paused)
+            await self.enter("running")
+
+    async def enter(self, status: RunStatus, reason: str = "") -> None:
+        """Change the status: state, search attributes, live page, and the projection that lists read."""
+        self.state.status, self.state.reason = status, reason[:1000]
+        announce_status(self.state)
+        describe(self.state)
+        update = RunUpdate(
+            run=workflow.info().workflow_id,
+            tenant=self.start.tenant,
+            status=status,
+            reason=self.state.reason,
+            step=self.state.step,
+        )
+        await workflow.execute_activity_method(
+            Bookkeeping.record,
+            update,
+            task_queue=BOOKKEEPING.queue,
+            start_to_close_timeout=BOOKKEEPING.start_to_close,
+            retry_policy=BOOKKEEPING.retry,
+            summary=status,
+        )
+
+    def _note(self, did: str, outcome: Outcome[Any]) -> None:
+        record = StepRecord(id=str(self.state.step), did=did, score=outcome.score)
+        self.state.recent = [*self.state.recent, record][-RECENT_STEPS:]
+        describe(self.state)

@@ -1,0 +1,211 @@
+"""RunCapsule: one atomic or utility capsule, from admission to deliverable."""
+
+from typing import Any
+
+from temporalio import workflow
+
+from activities.thinking import Thinking
+from activities.tools import Tools
+from capsules.capsule import Step
+from capsules.chat import ChatReply, ChatRequest, Message
+from capsules.digest import digest
+from capsules.errors import Invalid, PolicyDenied
+from capsules.expressions import fill, holds
+from capsules.run import RunReport, RunStart
+from capsules.tool import ToolCall
+from workflows import prompts
+from workflows.acting import Refused, RunEnds
+from workflows.options import MODEL_CALL, SAME_ACTION_LIMIT, TOOL_CALL
+from workflows.run import Run
+
+
+@workflow.defn(name="RunCapsule")
+class RunCapsule(Run):
+    """recall → think → act → verify → hand over, each effect through the gate."""
+
+    @workflow.init
+    def __init__(self, start: RunStart) -> None:
+        super().__init__(start)
+
+    @workflow.run
+    async def run(self, start: RunStart) -> RunReport:  # noqa: ARG002 - `@workflow.init` took it
+        async with self.lifecycle():
+            await self.admit()
+            async with self.wall_clock():
+                await self._open_conversation()
+                output = await (self._fixed_steps() if self.spec.steps else self._autonomous_steps())
+                await self.hand_over(output)
+        return self.report()
+
+    async def _open_conversation(self) -> None:
+        if self.state.transcript is None and self.spec.model is not None:
+            memories = await self.recall()
+            # Fixed steps say themselves what they show; an autonomous persona sees the inputs first.
+            show_inputs = not self.spec.steps
+            self.state.pending = list(
+                prompts.opening(self.admission.lock, self.start.inputs, memories, show_inputs=show_inputs)
+            )
+
+    # Fixed steps
+
+    async def _fixed_steps(self) -> Any:  # noqa: ANN401 - any JSON value
+        steps = self.spec.steps
+        for step in steps[self.state.step :]:
+            await self.roll_over()
+            self._count_step()
+            if step.when is None or holds(step.when, self._variables()):
+                self.state.outputs[step.id] = await self._fixed_step(step)
+        return await self._accepted(steps)
+
+    async def _fixed_step(self, step: Step) -> dict[str, Any]:
+        if step.think is not None:
+            question = str(fill(step.think, self._variables()))
+            shape = step.shape or self.spec.deliverable.shape
+            return {"output": await self._think(question, shape, step.id)}
+        tool, _, action = str(step.use).partition("/")
+        arguments = await self._arguments(step, tool, action)
+        output = await self._use_tool(tool, action, arguments)
+        if isinstance(output, Refused):
+            raise PolicyDenied(f"Step {step.id!r}: {output.sentence}")
+        if not output["ok"]:
+            raise RunEnds(
+                f"Step {step.id!r}: {tool}/{action} ended with {output['exit_code']}: {output['error'][:500]}"
+            )
+        return output
+
+    async def _arguments(self, step: Step, tool: str, action: str) -> dict[str, Any]:
+        """Return the step's arguments; the persona fills in what is required and not given."""
+        given: dict[str, Any] = fill(step.with_, self._variables())
+        schema = self.admission.lock.tools[tool].actions[action].inputs
+        missing = [name for name in schema.get("required", []) if name not in given]
+        if not missing:
+            return given
+        if self.spec.model is None:
+            raise Invalid(f"Step {step.id!r} lacks {', '.join(missing)}, and the capsule has no model to fill it in.")
+        shape = {
+            "type": "object",
+            "properties": {name: schema.get("properties", {}).get(name, {}) for name in missing},
+            "required": missing,
+            "additionalProperties": False,
+        }
+        filled = await self._think(
+            f"Give the missing arguments of {tool}/{action}: {', '.join(missing)}.", shape, step.id
+        )
+        return {**given, **filled}
+
+    async def _accepted(self, steps: tuple[Step, ...]) -> Any:  # noqa: ANN401 - any JSON value
+        """Return the deliverable, asking the persona again while it is not accepted and revisions are left."""
+        while True:
+            output = self._deliverable(steps)
+            problems = await self.problems_of(output)
+            if not problems:
+                return output
+            last = next((s for s in reversed(steps) if s.think is not None), None)
+            if last is None or self.state.revisions >= self.spec.guardrails.max_revisions:
+                raise RunEnds(f"The deliverable is not acceptable: {'; '.join(problems)}")
+            self.state.revisions += 1
+            shape = last.shape or self.spec.deliverable.shape
+            corrected = await self._think(prompts.repair(problems).text, shape, last.id)
+            self.state.outputs[last.id] = {"output": corrected}
+
+    def _deliverable(self, steps: tuple[Step, ...]) -> Any:  # noqa: ANN401 - any JSON value
+        mapping = self.spec.deliverable.value
+        if mapping is not None:
+            return fill(mapping, self._variables())
+        done = [s for s in steps if s.id in self.state.outputs]
+        if not done:
+            raise RunEnds("Every step was skipped, so there is nothing to hand over.")
+        return self.state.outputs[done[-1].id]["output"]
+
+    # Autonomous steps
+
+    async def _autonomous_steps(self) -> Any:  # noqa: ANN401 - any JSON value
+        lock = self.admission.lock
+        shape = prompts.next_step_schema(lock)
+        while True:
+            await self.roll_over()
+            question = prompts.step_question(lock, self.state.step)
+            self._count_step()
+            chosen = await self._think(question.text, shape, f"step {self.state.step}")
+            if chosen["do"] == "finish":
+                problems = await self.problems_of(chosen["output"])
+                if not problems:
+                    return chosen["output"]
+                self._notice_no_progress(chosen)
+                self.state.pending.append(prompts.repair(problems))
+                continue
+            self._notice_no_progress(chosen)
+            tool, _, action = str(chosen["do"]).partition("/")
+            seen = await self._use_tool(tool, action, chosen["with"])
+            self.state.pending.append(
+                prompts.observation(chosen["do"], seen.sentence if isinstance(seen, Refused) else _visible(seen))
+            )
+
+    def _notice_no_progress(self, chosen: dict[str, Any]) -> None:
+        self.state.seen_actions = [*self.state.seen_actions, digest(chosen)][-SAME_ACTION_LIMIT:]
+        if len(self.state.seen_actions) == SAME_ACTION_LIMIT and len(set(self.state.seen_actions)) == 1:
+            raise RunEnds(
+                f"The run gets nowhere: the persona chose {chosen['do']} with the same arguments "
+                f"{SAME_ACTION_LIMIT} times in a row."
+            )
+
+    def _count_step(self) -> None:
+        limit = self.spec.guardrails.max_steps
+        if self.state.step >= limit:
+            raise RunEnds(f"The run took its {limit} steps without an accepted deliverable.")
+        self.state.step += 1
+
+    # Effects
+
+    async def _think(self, question: str, shape: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - any JSON value
+        """Return an answer that follows `shape`, after a bounded number of repairs."""
+        self._take_messages()
+        self.state.pending.append(Message(role="user", text=question))
+        for _ in range(1 + self.spec.guardrails.max_repairs):
+            reply = await self._chat(shape, name)
+            if not reply.problems:
+                return reply.value
+            self.state.pending.append(prompts.repair(reply.problems))
+        raise RunEnds(
+            f"Step {name!r}: the model's answer broke its schema {1 + self.spec.guardrails.max_repairs} times, "
+            f"at last: {'; '.join(reply.problems)[:500]}"
+        )
+
+    async def _chat(self, shape: dict[str, Any], name: str) -> ChatReply:
+        model = self.spec.model
+        if model is None:
+            raise Invalid("A capsule whose persona thinks declares `model`.")
+        request = ChatRequest(
+            role=model.role,
+            transcript=self.state.transcript,
+            messages=tuple(self.state.pending),
+            answer=shape,
+            max_output_tokens=model.max_output_tokens,
+            temperature=model.temperature,
+            step=self.state.step,
+        )
+        outcome = await self.act(Thinking.chat, request, MODEL_CALL, f"think: {name}")
+        if isinstance(outcome, Refused):
+            raise PolicyDenied(outcome.sentence)
+        self.state.pending = []
+        self.state.transcript = outcome.value.transcript
+        return outcome.value
+
+    async def _use_tool(self, tool: str, action: str, arguments: dict[str, Any]) -> dict[str, Any] | Refused:
+        call = ToolCall(tool=self.admission.lock.tools[tool], action=action, arguments=arguments)
+        outcome = await self.act(Tools.invoke, call, TOOL_CALL, f"{tool}/{action}")
+        return outcome if isinstance(outcome, Refused) else outcome.value.model_dump(mode="json")
+
+    def _take_messages(self) -> None:
+        """Show the persona what people said since the last step."""
+        self.state.pending.extend(Message(role="user", text=m.text) for m in self.state.inbox)
+        self.state.inbox = []
+
+    def _variables(self) -> dict[str, Any]:
+        return {"inputs": self.start.inputs, "steps": self.state.outputs}
+
+
+def _visible(result: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+    if not result["ok"]:
+        return {"exit_code": result["exit_code"], "error": result["error"]}
+    return result["output"] if result["output"] is not None else result["text"]

@@ -1,0 +1,195 @@
+"""What every run does whatever its capsule: be admitted, keep its time, hand over, and close on every way out."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError
+
+from activities.bookkeeping import Bookkeeping
+from activities.publishing import Publishing
+from activities.remembering import Remembering
+from activities.starting import Starting
+from capsules.capsule import Spec
+from capsules.digest import Digest, canonical
+from capsules.errors import PolicyDenied, SomaError
+from capsules.memory import RecallQuery, Remember
+from capsules.run import (
+    Admission,
+    ArtifactDraft,
+    Closed,
+    CloseRun,
+    RunReport,
+    RunStart,
+    RunStatus,
+    StartCapsule,
+    Verify,
+)
+from workflows.acting import Acting, Refused, RunEnds
+from workflows.attributes import announce_admission, announce_status, describe
+from workflows.options import ADMISSION, BOOKKEEPING, EVENT_BUDGET, MEMORY_CALL, PUBLICATION
+
+
+class Run(Acting):
+    """Lifecycle of a run; `RunCapsule` and `RunProject` say what lies between admission and deliverable."""
+
+    def __init__(self, start: RunStart) -> None:
+        super().__init__(start)
+        self.output: Any = None
+        self.artifact: Digest | None = None
+        self.closed: Closed | None = None
+
+    @property
+    def admission(self) -> Admission:
+        if self.state.admission is None:
+            raise RunEnds("The run was not admitted.")
+        return self.state.admission
+
+    @property
+    def spec(self) -> Spec:
+        return self.admission.lock.capsule.spec
+
+    @asynccontextmanager
+    async def lifecycle(self) -> AsyncIterator[None]:
+        """Whatever happens inside: the account is settled, the row written, and the reason said."""
+        self._working = asyncio.current_task()
+        try:
+            yield
+            await self._close("completed")
+        except workflow.ContinueAsNewError:
+            raise
+        except asyncio.CancelledError:
+            await self._close("cancelled", self.state.reason or "cancelled")
+            if not self.state.cancel_requested:
+                raise
+        except TimeoutError as error:
+            raise await self._failed(f"The wall clock budget of {self.spec.budget.wall_clock} s is spent.") from error
+        except SomaError as error:
+            raise await self._failed(error.message) from error
+        except ApplicationError as error:
+            raise await self._failed(error.message) from error
+        except Exception as error:
+            # A fault of ours: without this the task would be retried for ever and nobody would be told why.
+            raise await self._failed(f"{type(error).__name__}: {error}") from error
+
+    async def admit(self) -> None:
+        """Pass the gate with `capsule.start`, once; a continued run was admitted before."""
+        if self.state.admission is not None:
+            return
+        start = self.start
+        request = StartCapsule(
+            capsule=start.capsule,
+            digest=start.digest,
+            inputs=start.inputs,
+            budget=start.budget,
+            parent=start.parent,
+        )
+        admitted = await self.act(Starting.start, request, ADMISSION, f"start {start.capsule}")
+        if isinstance(admitted, Refused):
+            raise PolicyDenied(admitted.sentence)
+        self.state.admission = admitted.value
+        self.state.left = admitted.value.limit
+        self.state.started_at = workflow.time()
+        announce_admission(start, admitted.value.lock.capsule, admitted.value.lock.constitution)
+        await self.enter("running")
+
+    def wall_clock(self) -> asyncio.Timeout:
+        """Return a context that ends the work when the capsule's wall clock budget is spent."""
+        started = self.state.started_at or workflow.time()
+        return asyncio.timeout(max(0.0, started + self.spec.budget.wall_clock - workflow.time()))
+
+    async def recall(self) -> list[str]:
+        """Return what earlier runs left, if the capsule asks for it."""
+        memory = self.spec.memory
+        if memory.recall is None:
+            return []
+        query = RecallQuery(
+            space=memory.space, query=(memory.recall.query or self.spec.intent)[:4000], limit=memory.recall.limit
+        )
+        recalled = await self.act(Remembering.recall, query, MEMORY_CALL, f"recall {memory.space}")
+        return [] if isinstance(recalled, Refused) else [item.text for item in recalled.value.items]
+
+    async def problems_of(self, output: Any) -> tuple[str, ...]:  # noqa: ANN401 - any JSON value
+        """Return why `output` is not the deliverable that the capsule asks for."""
+        deliverable = self.spec.deliverable
+        verification = await workflow.execute_activity_method(
+            Bookkeeping.verify,
+            Verify(shape=deliverable.shape, accept=deliverable.accept, output=output, inputs=self.start.inputs),
+            task_queue=BOOKKEEPING.queue,
+            start_to_close_timeout=BOOKKEEPING.start_to_close,
+            retry_policy=BOOKKEEPING.retry,
+            summary="verify deliverable",
+        )
+        return verification.problems
+
+    async def hand_over(self, output: Any) -> None:  # noqa: ANN401 - any JSON value
+        """Publish the deliverable and leave what the capsule remembers."""
+        draft = ArtifactDraft(name=f"{self.admission.lock.capsule.metadata.name}.json", content=output)
+        published = await self.act(Publishing.publish, draft, PUBLICATION, f"publish {draft.name}")
+        if isinstance(published, Refused):
+            raise PolicyDenied(published.sentence)
+        self.output, self.artifact = output, published.value.digest
+        await self._remember(output)
+
+    async def roll_over(self) -> None:
+        """Continue as new before the history grows too long, when no handler is under way."""
+        info = workflow.info()
+        if not (info.is_continue_as_new_suggested() or info.get_current_history_length() > EVENT_BUDGET):
+            return
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        workflow.continue_as_new(self.start.model_copy(update={"carried": self.state}))
+
+    def report(self) -> RunReport:
+        """Return how the run ended."""
+        return RunReport(
+            run=workflow.info().workflow_id,
+            status=self.state.status,
+            reason=self.state.reason,
+            output=self.output,
+            artifact=self.artifact,
+            spent=self.closed.spent if self.closed else self.state.spent,
+            steps=self.state.step,
+            receipts=self.closed.receipts if self.closed else 0,
+            head=self.closed.head if self.closed else None,
+        )
+
+    async def _remember(self, output: Any) -> None:  # noqa: ANN401 - any JSON value
+        memory = self.spec.memory
+        if memory.remember == "nothing":
+            return
+        text = output.get("summary") if memory.remember == "summary" and isinstance(output, dict) else None
+        item = Remember(
+            space=memory.space,
+            text=(text if isinstance(text, str) and text else canonical(output).decode())[:16_000],
+            labels={"capsule": self.start.capsule},
+        )
+        await self.act(Remembering.remember, item, MEMORY_CALL, f"remember in {memory.space}")
+
+    async def _failed(self, reason: str) -> ApplicationError:
+        await self._close("failed", reason)
+        return ApplicationError(reason, self.report(), type="RunFailed", non_retryable=True)
+
+    async def _close(self, status: RunStatus, reason: str = "") -> None:
+        """End the run in the store, retrying until it is written: budgets return on every way out."""
+        self.state.reason = reason[:2000]
+        self.closed = await workflow.execute_activity_method(
+            Bookkeeping.close,
+            CloseRun(
+                run=workflow.info().workflow_id,
+                tenant=self.start.tenant,
+                status=status,
+                reason=self.state.reason,
+                output=self.output,
+                artifact=self.artifact,
+            ),
+            task_queue=BOOKKEEPING.queue,
+            start_to_close_timeout=BOOKKEEPING.start_to_close,
+            retry_policy=BOOKKEEPING.retry,
+            summary=f"close: {status}",
+        )
+        self.state.status = status
+        announce_status(self.state)
+        describe(self.state)
+        await workflow.wait_condition(workflow.all_handlers_finished)
