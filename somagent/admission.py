@@ -1,0 +1,127 @@
+"""Admission: a start becomes a run. Lock what it depends on, carve its budget, exchange its authority. Once a run."""
+
+from dataclasses import dataclass, field
+
+from capsules.authority import Authority, narrow
+from capsules.capsule import Capsule
+from capsules.digest import Digest
+from capsules.errors import ConstitutionRefused, Invalid
+from capsules.lock import Lock
+from capsules.names import parse_reference
+from capsules.run import Admission, StartCapsule
+from capsules.tool import Tool
+from somagent.identity.keys import KeyRing
+from somagent.identity.signatures import verify_capsule
+from somagent.identity.tokens import Tokens
+from somagent.library import Library
+from somagent.store.database import Store
+from somagent.store.transaction import Transaction
+
+MAX_DEPTH = 8
+"""How deep composites may nest."""
+
+
+@dataclass
+class Needs:
+    """What a capsule, with all its descendants, may do and start."""
+
+    kinds: set[str] = field(default_factory=lambda: {"capsule.start", "artifact.publish"})
+    targets: set[str] = field(default_factory=set)
+    capsules: dict[str, Digest] = field(default_factory=dict)
+    composites: set[str] = field(default_factory=set)
+
+
+class CapsuleAdmissions:
+    """Implements `capsules.ports.Admissions`."""
+
+    def __init__(self, store: Store, keyring: KeyRing, library: Library, *, model: str, image: str) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._tokens = Tokens(keyring)
+        self._library = library
+        self._model = model
+        self._image = image
+
+    async def admit(self, request: StartCapsule, *, run: str, authority: Authority) -> Admission:
+        """Admit `run`. The same run again gets the same account; its lock is computed from the same digests."""
+        if authority.capsules.get(request.capsule) != request.digest:
+            raise Invalid(f"The authority covers another content of {request.capsule!r} than {request.digest}.")
+        active = await self._store.constitutions.active()
+        constitution = authority.constitution or active.digest
+        if active.digest != constitution and (await self._store.constitutions.get(constitution)).state == "revoked":
+            raise ConstitutionRefused(f"The constitution {constitution} was revoked; start the run again.")
+        async with self._store.transaction(authority.tenant) as tx:
+            capsule = await self._verified(tx, request.capsule, request.digest)
+            needs = Needs()
+            await self._gather(tx, capsule, needs, depth=0)
+            lock = await self._lock(tx, capsule, request.digest, needs, constitution)
+            limit = request.budget or capsule.spec.budget.amounts()
+            account = await tx.accounts.carve(authority.account, f"run:{run}", limit)
+            granted = narrow(
+                authority,
+                run=run,
+                account=account.id,
+                kinds=frozenset(needs.kinds),
+                targets=frozenset(needs.targets),
+                capsules=needs.capsules,
+                constitution=constitution,
+                autonomy=capsule.spec.guardrails.autonomy,
+            )
+            await tx.runs.admit(
+                run, digest=request.digest, parent=request.parent, account=account.id, lock=lock.model_dump(mode="json")
+            )
+        return Admission(
+            lock=lock, authority=self._tokens.mint_authority(granted), account=account.id, limit=account.limit
+        )
+
+    async def _verified(self, tx: Transaction, ref: str, digest: Digest | None) -> Capsule:
+        published = await tx.capsules.get(parse_reference(ref))
+        if digest is not None and published.digest != digest:
+            raise Invalid(f"Capsule {ref!r} has the digest {published.digest}, not {digest}.")
+        return verify_capsule(self._keyring, published)
+
+    async def _gather(self, tx: Transaction, capsule: Capsule, needs: Needs, *, depth: int) -> None:
+        """Add what this capsule and everything below it may do."""
+        if depth > MAX_DEPTH:
+            raise Invalid(f"Composite capsules nest more than {MAX_DEPTH} deep, at {capsule.ref!r}.")
+        spec = capsule.spec
+        if spec.model is not None:
+            needs.kinds |= {"slm.chat", "slm.embed"}
+        if spec.memory.recall is not None:
+            needs.kinds.add("memory.recall")
+        if spec.memory.remember != "nothing":
+            needs.kinds.add("memory.remember")
+        for name, tool in self._tools(capsule).items():
+            needs.kinds.add("tool.invoke")
+            needs.targets |= {tool.target(a) for use in spec.tools if _name(use.use) == name for a in use.actions}
+        for task in spec.tasks:
+            child = await self._verified(tx, task.capsule, None)
+            needs.capsules[child.ref] = child.digest()
+            if child.spec.type == "composite":
+                needs.composites.add(child.ref)
+            await self._gather(tx, child, needs, depth=depth + 1)
+
+    async def _lock(
+        self, tx: Transaction, capsule: Capsule, digest: Digest, needs: Needs, constitution: Digest
+    ) -> Lock:
+        tasks = {task.id: (await self._verified(tx, task.capsule, None)).ref for task in capsule.spec.tasks}
+        persona = capsule.spec.persona
+        return Lock(
+            capsule=capsule,
+            capsule_digest=digest,
+            persona=self._library.persona(parse_reference(persona)) if persona else None,
+            tools=self._tools(capsule),
+            children={ref: needs.capsules[ref] for ref in tasks.values()},
+            task_capsules=tasks,
+            composites=frozenset(needs.composites),
+            model=self._model if capsule.spec.model else "",
+            image=self._image if capsule.spec.tools else "",
+            constitution=constitution,
+        )
+
+    def _tools(self, capsule: Capsule) -> dict[str, Tool]:
+        return {_name(use.use): self._library.tool(parse_reference(use.use)) for use in capsule.spec.tools}
+
+
+def _name(reference: str) -> str:
+    return parse_reference(reference).name

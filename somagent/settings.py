@@ -1,0 +1,130 @@
+"""Every setting of every process, read once from the environment, typed and frozen.
+
+A setting `x` is the environment variable `SOMAGENT_X`. The defaults describe the local stack; replacing a part of it
+(a database, a Temporal cluster, a model server) is setting its address. Nothing else reads the environment.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """Where the parts are and how they behave."""
+
+    model_config = SettingsConfigDict(env_prefix="SOMAGENT_", env_file=None, frozen=True, extra="ignore")
+
+    home: Path = Field(
+        Path(".somagent"), description="Directory of the local stack: data, keys, logs, credentials."
+    )
+    host: str = Field(
+        "127.0.0.1", description="Address that the local stack listens on. Loopback unless you say otherwise."
+    )
+
+    # Local stack: ports
+    api_port: Port = Field(8080, description="Port of the API.")
+    temporal_port: Port = Field(7233, description="Port of the local Temporal server.")
+    temporal_ui_port: Port = Field(8233, description="Port of the local Temporal UI.")
+    postgres_port: Port = Field(5439, description="Port of the local PostgreSQL.")
+    valkey_port: Port = Field(6389, description="Port of the local Valkey.")
+    slm_port: Port = Field(8811, description="Port of the local llama.cpp server.")
+
+    # Parts that can be replaced: an address here means that the local stack does not start its own.
+    temporal_address: str | None = Field(
+        None, description="host:port of a Temporal frontend. Unset: the local one."
+    )
+    temporal_namespace: str = Field("default", description="Temporal namespace.")
+    database_url: SecretStr | None = Field(
+        None, description="postgresql+asyncpg://… of the application role. Unset: the local PostgreSQL."
+    )
+    database_owner_url: SecretStr | None = Field(
+        None,
+        description="postgresql+asyncpg://… of the owner role, for migrations only. Unset: the local PostgreSQL.",
+    )
+    database_relay_url: SecretStr | None = Field(
+        None, description="postgresql+asyncpg://… of the relay role. Unset: the local PostgreSQL."
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="redis://… of Valkey or Redis. Unset: the local Valkey."
+    )
+    slm_url: str | None = Field(
+        None, description="OpenAI-compatible base URL ending in /v1. Unset: the local llama.cpp."
+    )
+    slm_model: str = Field("smollm2-135m-instruct", description="Model name sent to the model server.")
+    slm_api_key: SecretStr | None = Field(None, description="API key of the model server, if it wants one.")
+    slm_window: int = Field(
+        4096, ge=256, description="Tokens that the model reads and writes at once, input and output together."
+    )
+    slm_profiles: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="JSON object: model role to what differs from the default model: `model`, `base_url`, `api_key`, "
+        "`window`, `input_price` and `output_price` in micro-dollars per million tokens, `dialect`.",
+    )
+    api_url: str | None = Field(None, description="Base URL of the API, for the CLI. Unset: the local one.")
+    token: SecretStr | None = Field(
+        None, description="Bearer token or API key of the CLI. Unset: the local operator's."
+    )
+
+    # Behaviour
+    sandbox_image: str = Field("somagent-sandbox:bookworm", description="Image that container tools run in.")
+    sandbox_runtime: str | None = Field(
+        None, description="Docker runtime for sandboxes, `runsc` for gVisor. Unset: the engine's default."
+    )
+    max_body_bytes: int = Field(
+        1_048_576, ge=1024, description="Largest request body that the API takes, in bytes."
+    )
+    rate_limit_per_minute: int = Field(1200, ge=1, description="Requests a minute for each principal.")
+    authority_days: int = Field(
+        30, ge=1, le=365, description="How long the authority of a run is valid, in days."
+    )
+    log_level: str = Field("info", description="debug, info, warning or error.")
+
+    def temporal_target(self) -> str:
+        return self.temporal_address or f"{self.host}:{self.temporal_port}"
+
+    def api_base(self) -> str:
+        return (self.api_url or f"http://{self.host}:{self.api_port}").rstrip("/")
+
+    def slm_base(self) -> str:
+        return (self.slm_url or f"http://{self.host}:{self.slm_port}/v1").rstrip("/")
+
+    def redis_target(self) -> str:
+        return (
+            self.redis_url.get_secret_value()
+            if self.redis_url
+            else f"redis://{self.host}:{self.valkey_port}/0"
+        )
+
+    def database(self, role: str) -> str:
+        """Return the URL for `owner`, `app` or `relay`.
+
+        The local PostgreSQL trusts nobody: each role's password is a generated file in the keys directory.
+        """
+        given = {
+            "owner": self.database_owner_url,
+            "app": self.database_url,
+            "relay": self.database_relay_url,
+        }[role]
+        if given is not None:
+            return given.get_secret_value()
+        password = (self.keys_dir / f"postgres-{role}.password").read_text().strip()
+        return f"postgresql+asyncpg://somagent_{role}:{password}@{self.host}:{self.postgres_port}/somagent"
+
+    @property
+    def keys_dir(self) -> Path:
+        """Directory of generated keys and passwords, mode 0700."""
+        return self.home / "keys"
+
+    @property
+    def container_scope(self) -> str:
+        """Value of the label `somagent.scope` on every container of this home, so that homes leave each other's alone."""
+        return str(self.home.absolute())
+
+    @property
+    def credentials_file(self) -> Path:
+        """JSON file with the local principals' tokens, mode 0600."""
+        return self.home / "credentials.json"

@@ -1,0 +1,1 @@
+"""One Temporal configuration for client, worker, schedules and replayer: converter, codec, sandbox, plugin."""

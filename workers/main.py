@@ -1,0 +1,67 @@
+"""A worker process: `python -m workers.main --queues capsules,slm,memory,platform`."""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+from datetime import timedelta
+
+import structlog
+from temporalio.worker import Worker
+
+from capsules.errors import SomaError
+from somagent.settings import Settings
+from workers.assembly import Assembly, assemble
+from workers.queues import Queue, queues
+from workflows.outbound import AuthorityStamp
+
+log = structlog.get_logger(__name__)
+
+# A tool may be running when the worker is told to stop: it gets this long, then its activity is cancelled.
+GRACE = timedelta(seconds=20)
+
+
+def build_worker(assembly: Assembly, queue: Queue) -> Worker:
+    """Return the worker of one queue, with the gate before its activities and the stamp on its workflows."""
+    return Worker(
+        assembly.client,
+        task_queue=queue.name,
+        activities=list(queue.activities),
+        workflows=list(queue.workflows),
+        interceptors=[assembly.interceptor, AuthorityStamp()],
+        max_concurrent_activities=queue.at_once,
+        graceful_shutdown_timeout=GRACE,
+        # Cancellation arrives with a heartbeat: throttled to a second, a container stops within a few.
+        max_heartbeat_throttle_interval=timedelta(seconds=1),
+        default_heartbeat_throttle_interval=timedelta(seconds=1),
+    )
+
+
+async def work(settings: Settings, names: list[str]) -> None:
+    """Serve the named queues until told to stop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with assemble(settings) as assembly, contextlib.AsyncExitStack() as stack:
+        known = queues(assembly)
+        for name in names:
+            await stack.enter_async_context(build_worker(assembly, known[name]))
+        log.info("worker_ready", queues=names)
+        await stop.wait()
+        log.info("worker_stopping", queues=names)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="workers.main", description="Serve task queues.")
+    parser.add_argument("--queues", default="capsules,slm,memory,tools,platform", help="comma-separated queue names")
+    names = parser.parse_args().queues.split(",")
+    try:
+        asyncio.run(work(Settings(), names))
+    except SomaError as error:
+        log.exception("worker_refused_to_start", code=error.code, why=error.message)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()
