@@ -1,0 +1,1 @@
+"""Where tools run: real containers behind hard walls, never an imitation and never the host. Knows `capsules` only."""

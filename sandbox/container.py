@@ -1,0 +1,259 @@
+"""Runs a command in a container once for a key, inside hard limits: the port `Sandbox` on a Docker engine.
+
+The container is named by the key and kept until it is discarded. So the engine itself remembers, through any death of
+ours, whether the command has begun and what came of it: whoever comes back with the key gets that outcome, and not a
+second run.
+"""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from capsules.container import ContainerResult, ContainerSpec
+from capsules.errors import Conflict, Unavailable
+from sandbox import hardening, wire
+from sandbox.engine import DEFAULT_HOST, Engine, Refused, Stream
+
+BEAT_SECONDS = 1.0
+ATTEMPTS = 60
+START_SECONDS = 3  # a container that is not started by then has lost its maker
+PAUSE_SECONDS = 0.25
+MARK = "somagent"
+SCOPE = "somagent.scope"
+DEADLINE = "somagent.deadline"
+FINGERPRINT = "somagent.spec"
+
+
+class DockerSandbox:
+    """Containers on one engine.
+
+    `runtime` is the engine's name of another runtime, `runsc` for gVisor. `scope` names the installation: several may
+    share an engine, and none sees or reaps the containers of another.
+    """
+
+    def __init__(
+        self, *, image: str, host: str = DEFAULT_HOST, runtime: str | None = None, scope: str = "local"
+    ) -> None:
+        self._engine = Engine(host)
+        self._scope = scope
+        self._image = image
+        self._runtime = runtime
+
+    async def ready(self) -> None:
+        """Return when sandboxes can run. Raises Unavailable with what is missing."""
+        info = await self._engine.call("GET", "/info")
+        absent = [limit for limit in ("MemoryLimit", "PidsLimit", "CpuCfsQuota") if not info.get(limit)]
+        if absent:
+            raise Unavailable(f"The Docker engine cannot enforce {', '.join(absent)}: sandboxes do not run without it.")
+        options = [option for option in info.get("SecurityOptions") or [] if option.startswith("name=seccomp")]
+        if not options or any("unconfined" in option for option in options):
+            raise Unavailable("The Docker engine filters no system calls (seccomp): sandboxes do not run without it.")
+        if self._runtime is not None and self._runtime not in info.get("Runtimes", {}):
+            known = ", ".join(sorted(info.get("Runtimes", {})))
+            raise Unavailable(f"The Docker engine has no runtime {self._runtime!r}. Known: {known}.")
+        try:
+            await self._engine.call("GET", f"/images/{quote(self._image)}/json")
+        except Refused as error:
+            raise _no_image(self._image) from error
+
+    async def run(
+        self, spec: ContainerSpec, *, key: str, on_progress: Callable[[], None] | None = None
+    ) -> ContainerResult:
+        """Run, or pick up the run that an earlier caller with the same key began. Cancelling stops the container.
+
+        `on_progress` is called at least every two seconds while it waits.
+        """
+        work = asyncio.create_task(self._settle(wire.checked(spec), self.name(key)))
+        try:
+            while not work.done():
+                await asyncio.wait({work}, timeout=BEAT_SECONDS)
+                if on_progress is not None and not work.done():
+                    on_progress()
+        except BaseException:
+            # A second cancellation must not leave the container behind: the task outlives the wait for it.
+            await asyncio.shield(asyncio.create_task(self._abandon(work, key)))
+            raise
+        return work.result()
+
+    async def discard(self, key: str) -> None:
+        """Remove what is kept for `key`, running or not; nothing kept is fine too."""
+        await self._remove(self.name(key), force=True)
+
+    def name(self, key: str) -> str:
+        """Return the name of the container of a key."""
+        return f"{MARK}-{hashlib.sha256(f'{self._scope}\n{key}'.encode()).hexdigest()[:40]}"
+
+    async def reap(self, older_than_seconds: int) -> int:
+        """Remove what ended that long ago and stop what outlived its deadline; return how many."""
+        filters = quote(json.dumps({"label": [f"{MARK}=1", f"{SCOPE}={self._scope}"]}))
+        listed = await self._engine.call("GET", f"/containers/json?all=1&filters={filters}")
+        reaped = 0
+        for container in listed:
+            with suppress(Refused):  # gone meanwhile, or in somebody else's hands
+                reaped += await self._reap_one(container, time.time(), older_than_seconds)
+        return reaped
+
+    async def _reap_one(self, container: dict[str, Any], now: float, older_than_seconds: int) -> bool:
+        identity, state = container["Id"], container["State"]
+        if state == "running":
+            if now < float(container["Labels"].get(DEADLINE, "0")):
+                return False
+            # Killed and not removed: whoever comes back for the result still finds how it ended.
+            await self._engine.call("POST", f"/containers/{identity}/kill")
+            return True
+        ended = float(container["Created"])
+        if state != "created":
+            ended = _moment((await self._inspect(identity))["State"]["FinishedAt"])
+        if now - ended < older_than_seconds:
+            return False
+        await self._remove(identity, force=False)
+        return True
+
+    async def _settle(self, spec: ContainerSpec, name: str) -> ContainerResult:
+        """Go round until there is an outcome: others may hold the same key, or have died holding it."""
+        framed = wire.frame(spec)
+        fingerprint = wire.fingerprint(spec, framed)
+        for _ in range(ATTEMPTS):
+            identity = await _unbroken(self._create(spec, name, fingerprint))
+            result = (
+                await self._resume(spec, name, fingerprint)
+                if identity is None
+                else await self._begin(spec, identity, framed)
+            )
+            if result is not None:
+                return result
+            await asyncio.sleep(PAUSE_SECONDS)
+        raise Unavailable(f"Container {name!r} is held by another worker. Try again later.")
+
+    async def _create(self, spec: ContainerSpec, name: str, fingerprint: str) -> str | None:
+        """Return the id of a new container, or None when one of that name is there already."""
+        deadline = time.time() + spec.limits.seconds + 2 * hardening.GRACE_SECONDS
+        labels = {**spec.labels, MARK: "1", SCOPE: self._scope, DEADLINE: str(int(deadline)), FINGERPRINT: fingerprint}
+        body = hardening.creation(spec, runtime=self._runtime, labels=labels)
+        try:
+            return str((await self._engine.call("POST", f"/containers/create?name={name}", body))["Id"])
+        except Refused as error:
+            if error.answer == 409:
+                return None
+            if error.answer == 404:
+                raise _no_image(spec.image) from error
+            raise Unavailable(f"No container can be made from {spec.image!r}: {error.reason}") from error
+
+    async def _begin(self, spec: ContainerSpec, identity: str, framed: bytes) -> ContainerResult | None:
+        """Start a new container and hand it its input. None when it was taken away before it started."""
+        where = f"/containers/{identity}/attach?stream=1&stdin=1&stdout=1&stderr=1"
+        try:
+            async with self._engine.stream("POST", where) as stream:
+                try:
+                    # By id and not by name: the name may belong to a later container by now.
+                    await self._engine.call("POST", f"/containers/{identity}/start")
+                except Refused as error:
+                    await self._remove(identity, force=False)
+                    if error.answer in {404, 409}:  # removed, or being removed
+                        return None
+                    raise Unavailable(f"The container did not start: {error.reason}") from error
+                with suppress(ConnectionError):  # it ended early; what it reported says why
+                    await stream.send(framed)
+                report = await self._follow(stream, spec, identity)
+        except Refused:
+            return None
+        if report.result is not None:
+            return report.result
+        result = await self._aftermath(spec, identity, report)
+        if result is None:
+            said = report.trouble.decode(errors="replace").strip()[-500:]
+            raise Unavailable(f"The sandbox ended before the command began. {said}")
+        return result
+
+    async def _resume(self, spec: ContainerSpec, name: str, fingerprint: str) -> ContainerResult | None:
+        """Return the outcome of the container that is there. None when it never began, and is out of the way now."""
+        try:
+            found = await self._inspect(name)
+        except Refused:
+            return None
+        if found["Config"]["Labels"].get(FINGERPRINT) != fingerprint:
+            raise Conflict(f"Container {name!r} was started for something else: a key names one command, for ever.")
+        identity, status = found["Id"], found["State"]["Status"]
+        if status in {"created", "removing", "dead"}:
+            # Never begun. Removing is refused when it has been started meanwhile; the next round finds it running.
+            if time.time() - _moment(found["Created"]) > START_SECONDS:
+                await self._remove(identity, force=False)
+            return None
+        where = f"/containers/{identity}/logs?follow=1&stdout=1&stderr=1"
+        try:
+            async with self._engine.stream("GET", where) as stream:
+                report = await self._follow(stream, spec, identity)
+        except Refused:
+            return None
+        return report.result or await self._aftermath(spec, identity, report)
+
+    async def _follow(self, stream: Stream, spec: ContainerSpec, identity: str) -> wire.Report:
+        """Take in the report to its end. The end comes from inside in time; if it does not, it is made here."""
+        report = wire.Report(spec.limits.output_bytes)
+        try:
+            async with asyncio.timeout(spec.limits.seconds + hardening.GRACE_SECONDS):
+                async for number, piece in stream.pieces():
+                    report.take(number, piece)
+                    if report.result is not None:
+                        break
+        except TimeoutError:
+            with suppress(Refused):
+                await self._engine.call("POST", f"/containers/{identity}/kill")
+        return report
+
+    async def _aftermath(self, spec: ContainerSpec, identity: str, report: wire.Report) -> ContainerResult | None:
+        """Return how it ended without a report: killed from outside, or for its memory. None: it never began."""
+        await self._engine.call("POST", f"/containers/{identity}/wait?condition=not-running")
+        state = (await self._inspect(identity))["State"]
+        if not report.begun:
+            await self._remove(identity, force=False)
+            return None
+        seconds = _moment(state["FinishedAt"]) - _moment(state["StartedAt"])
+        return report.ended(
+            exit_code=int(state["ExitCode"]),
+            truncated=True,
+            timed_out=not state["OOMKilled"] and seconds >= spec.limits.seconds,
+            out_of_memory=bool(state["OOMKilled"]),
+            duration_ms=int(seconds * 1000),
+        )
+
+    async def _inspect(self, identity: str) -> dict[str, Any]:
+        found: dict[str, Any] = await self._engine.call("GET", f"/containers/{identity}/json")
+        return found
+
+    async def _abandon(self, work: asyncio.Task[ContainerResult], key: str) -> None:
+        work.cancel()
+        await asyncio.wait({work})
+        await self.discard(key)
+
+    async def _remove(self, identity: str, *, force: bool) -> None:
+        try:
+            await self._engine.call("DELETE", f"/containers/{identity}?v=1&force={int(force)}")
+        except Refused as error:
+            # 404: gone; 409: being removed by another, or (without force) running after all.
+            if error.answer not in {404, 409}:
+                raise Unavailable(f"Container {identity!r} cannot be removed: {error.reason}") from error
+
+
+async def _unbroken[T](step: Coroutine[Any, Any, T]) -> T:
+    """Let the step finish before a cancellation is felt: a container half made could not be found and removed."""
+    task = asyncio.create_task(step)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
+def _moment(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _no_image(image: str) -> Unavailable:
+    return Unavailable(f"Image {image!r} is not on the Docker engine. Build it: python -m sandbox.image")

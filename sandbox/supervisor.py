@@ -1,0 +1,205 @@
+"""PID 1 of a sandbox: takes the input, runs one command, reports what came of it, and ends in time whatever happens.
+
+It runs inside the container, from source, on whatever Python the image has; so it imports next to nothing and nothing
+of ours. Input comes on its standard input (`sandbox.wire` writes it). It reports in lines on its standard output:
+
+    b                     the whole input has arrived; the command begins now
+    o… and e…             base64 of what the command wrote to standard output and standard error
+    f…                    base64 of the reason why the command was not begun
+    x code cut late oom ms    the end: exit code, three flags and the duration
+
+A report without `b` is proof that the command never ran. Base64 keeps every byte, and makes a flood of empty lines cost
+the engine one log entry and not a million.
+"""
+
+# pathlib and contextlib would cost every sandbox ten milliseconds to import.
+# ruff: noqa: PTH103, PTH118, PTH120, PTH123, SIM105
+
+import binascii
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+
+WORK = "/work"
+CHUNK = 12_000  # as base64 below the 16 KiB that engines take as one log entry
+INCOMPLETE = 121
+PR_SET_DUMPABLE = 4
+OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
+
+
+def exact(size: int) -> bytes:
+    """Read so many bytes. Ends silently when the sender is gone: the next attempt begins anew."""
+    parts = []
+    while size:
+        part = os.read(0, min(size, 1 << 20))
+        if not part:
+            os._exit(INCOMPLETE)
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def number() -> int:
+    return int.from_bytes(exact(8), "big")
+
+
+def field() -> bytes:
+    return exact(number())
+
+
+def emit(kind: bytes, data: bytes = b"") -> None:
+    line = kind + data + b"\n"
+    while line:
+        line = line[os.write(1, line) :]
+
+
+def receive() -> tuple[list[bytes], dict[bytes, bytes], int]:
+    """Return command, environment and a descriptor of its standard input, once every file is in place."""
+    command = [field() for _ in range(number())]
+    environment = dict(field().split(b"=", 1) for _ in range(number()))
+    # In memory and without a name, so the command cannot mistake it for one of its files.
+    stdin = os.memfd_create("stdin", 0)
+    with os.fdopen(os.dup(stdin), "wb") as sink:
+        sink.write(field())
+    os.lseek(stdin, 0, os.SEEK_SET)
+    for _ in range(number()):
+        path = os.path.join(WORK.encode(), field())
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(field())
+    if exact(3) != b"end":
+        os._exit(INCOMPLETE)
+    return command, environment, stdin
+
+
+def killed_for_memory() -> bool:
+    for path in OOM_COUNTERS:
+        try:
+            with open(path) as counters:
+                return any(line.split()[0] == "oom_kill" and line.split()[1] != "0" for line in counters)
+        except OSError:
+            continue
+    return False
+
+
+class Run:
+    """One command, watched until nothing of it is left."""
+
+    def __init__(self, seconds: float, output_bytes: int) -> None:
+        self.output_bytes = output_bytes
+        self.left: dict[int, int] = {}
+        self.kinds: dict[int, bytes] = {}
+        self.cut = self.late = False
+        self.code: int | None = None
+        self.pid = 0
+        self.started = time.monotonic()
+        self.deadline = self.started + seconds
+        self.poll = select.poll()
+        self.wake, wakeup = os.pipe()
+        os.set_blocking(wakeup, False)
+        os.set_blocking(self.wake, False)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.poll.register(self.wake, select.POLLIN)
+
+    def pipe(self, kind: bytes) -> int:
+        mine, theirs = os.pipe()
+        self.kinds[mine], self.left[mine] = kind, self.output_bytes
+        self.poll.register(mine, select.POLLIN)
+        return theirs
+
+    def begin(self, command: list[bytes], environment: dict[bytes, bytes], stdin: int) -> None:
+        """Start the command. A command that cannot be started ends like in a shell, with 127 or 126."""
+        out, err = self.pipe(b"o"), self.pipe(b"e")
+        try:
+            self.pid = os.posix_spawnp(
+                command[0],
+                command,
+                environment,
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, at) for at, fd in enumerate((stdin, out, err))],
+                setsid=True,
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+            )
+        except OSError as error:
+            os.write(err, b"%s: %s\n" % (command[0], os.strerror(error.errno or 0).encode()))
+            self.code = 127 if isinstance(error, FileNotFoundError) else 126
+        for fd in (stdin, out, err):
+            os.close(fd)
+
+    def watch(self) -> int:
+        """Pass output on until the command has ended, end whatever it left behind, and return the exit code."""
+        while self.code is None:
+            self.turn(max(self.deadline - time.monotonic(), 0))
+            self.reap()
+            if self.code is None and time.monotonic() >= self.deadline:
+                self.late = True
+                self.deadline += 1
+                self.kill()
+        self.kill()
+        until = time.monotonic() + 2
+        while self.left and time.monotonic() < until:
+            self.turn(0.1)
+            self.reap()
+        return self.code
+
+    def kill(self) -> None:
+        try:
+            os.kill(-1, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def turn(self, seconds: float) -> None:
+        for fd, _ in self.poll.poll(seconds * 1000):
+            data = os.read(fd, 65536)
+            if fd == self.wake:
+                continue
+            if not data:
+                self.poll.unregister(fd)
+                del self.left[fd]
+                continue
+            kept = data[: self.left[fd]]
+            self.left[fd] -= len(kept)
+            self.cut = self.cut or len(kept) < len(data)
+            for at in range(0, len(kept), CHUNK):
+                emit(self.kinds[fd], binascii.b2a_base64(kept[at : at + CHUNK], newline=False))
+
+    def reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.pid:
+                code = os.waitstatus_to_exitcode(status)
+                self.code = code if code >= 0 else 128 - code
+
+
+def main() -> None:
+    seconds, output_bytes = float(sys.argv[1]), int(sys.argv[2])
+    # Nobody in here may trace this process or open its files, though all run as one user: the report is its own.
+    if ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        os._exit(INCOMPLETE)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
+    os.umask(0o022)
+    os.chdir(WORK)
+    try:
+        command, environment, stdin = receive()
+    except OSError as error:
+        emit(b"f", binascii.b2a_base64(str(error).encode(), newline=False))
+        os._exit(INCOMPLETE)
+    run = Run(seconds, output_bytes)
+    emit(b"b")
+    run.begin(command, environment, stdin)
+    code = run.watch()
+    duration = int((time.monotonic() - run.started) * 1000)
+    emit(b"x", b" %d %d %d %d %d" % (code, run.cut, run.late, killed_for_memory(), duration))
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""What goes into a sandbox and what comes out of it, as bytes. The other end is `sandbox.supervisor`."""
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from capsules.container import ContainerResult, ContainerSpec
+from capsules.errors import EffectFailed, Invalid, TooLarge
+
+PAGE = 4096
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/work",
+    "LANG": "C.UTF-8",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "TMPDIR": "/tmp",  # noqa: S108 - the sandbox's own
+}
+
+
+def checked(spec: ContainerSpec) -> ContainerSpec:
+    """Return the spec. Raises Invalid for files outside the working directory, TooLarge for more than fits into it."""
+    problems = [{"path": path, "message": reason} for path in spec.files if (reason := _refusal(path, spec.files))]
+    if problems:
+        first = problems[0]
+        raise Invalid(f"File {first['path']!r} {first['message']}.", problems=problems)
+    if any("\0" in word for word in spec.command):
+        raise Invalid("The command contains a NUL character, which no program can be given.")
+    pages = sum(-(-len(_bytes(content)) // PAGE) + 1 for content in spec.files.values())
+    if pages * PAGE > spec.limits.tmpfs_bytes:
+        raise TooLarge(
+            f"The files take {pages * PAGE} bytes, the working directory holds {spec.limits.tmpfs_bytes}. "
+            "Raise tmpfs_bytes."
+        )
+    # The supervisor holds the largest piece in memory while it writes it.
+    if pages * PAGE + 3 * len(spec.stdin.encode()) > spec.limits.memory_bytes // 2:
+        raise TooLarge(
+            f"Files and standard input take more than half of memory_bytes={spec.limits.memory_bytes}: raise it."
+        )
+    return spec
+
+
+def _refusal(path: str, files: Iterable[str]) -> str | None:
+    pure = PurePosixPath(path)
+    if not path or pure.is_absolute() or ".." in pure.parts or "\0" in path or str(pure) != path or path == ".":
+        return "must be a plain relative path below the working directory"
+    if any(len(part.encode()) > 255 for part in pure.parts) or len(path.encode()) > 3000:
+        return "has a name that is too long"
+    if any(other != path and PurePosixPath(other).is_relative_to(pure) for other in files):
+        return "would be a file and a directory"
+    return None
+
+
+def frame(spec: ContainerSpec) -> bytes:
+    """Return the input that the supervisor reads."""
+    parts = [_number(len(spec.command)), *(_field(word) for word in spec.command)]
+    parts += [_number(len(ENVIRONMENT)), *(_field(f"{name}={value}") for name, value in ENVIRONMENT.items())]
+    parts += [_field(spec.stdin), _number(len(spec.files))]
+    for path, content in sorted(spec.files.items()):
+        parts += [_field(path), _field(content)]
+    return b"".join([*parts, b"end"])
+
+
+def fingerprint(spec: ContainerSpec, framed: bytes) -> str:
+    """Return the name of what is asked: two specs with one fingerprint ask for the same."""
+    terms = f"{spec.image}\n{spec.limits.model_dump_json()}\n"
+    return hashlib.sha256(terms.encode() + framed).hexdigest()
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
+
+
+def _number(value: int) -> bytes:
+    return value.to_bytes(8, "big")
+
+
+def _field(content: str | bytes) -> bytes:
+    data = _bytes(content)
+    return _number(len(data)) + data
+
+
+@dataclass
+class Report:
+    """The supervisor's lines, taken in as they come."""
+
+    limit: int
+    begun: bool = False
+    result: ContainerResult | None = None
+    trouble: bytearray = field(default_factory=bytearray)
+    _outputs: dict[bytes, bytearray] = field(default_factory=lambda: {b"o": bytearray(), b"e": bytearray()})
+    _rest: bytearray = field(default_factory=bytearray)
+
+    def take(self, stream: int, data: bytes) -> None:
+        """Take a piece of the engine's stream: 1 carries the report, 2 whatever broke the supervisor itself."""
+        if stream != 1:
+            self.trouble += data[: 4096 - len(self.trouble)]
+            return
+        self._rest += data
+        *lines, rest = self._rest.split(b"\n")
+        self._rest = bytearray(rest)
+        for line in lines:
+            self._line(bytes(line))
+
+    def _line(self, line: bytes) -> None:
+        kind, data = line[:1], line[1:]
+        if kind == b"b":
+            self.begun = True
+        elif kind in self._outputs:
+            output = self._outputs[kind]
+            output += base64.b64decode(data)[: self.limit - len(output)]
+        elif kind == b"f":
+            raise EffectFailed(
+                f"The input does not fit the sandbox: {base64.b64decode(data).decode(errors='replace')}."
+            )
+        elif kind == b"x":
+            code, cut, late, oom, duration = (int(word) for word in data.split())
+            self.result = self.ended(
+                exit_code=code, truncated=bool(cut), timed_out=bool(late), out_of_memory=bool(oom), duration_ms=duration
+            )
+
+    def ended(
+        self, *, exit_code: int, truncated: bool, timed_out: bool, out_of_memory: bool, duration_ms: int
+    ) -> ContainerResult:
+        """Return the outcome with the output taken in so far."""
+        return ContainerResult(
+            exit_code=exit_code,
+            stdout=self._outputs[b"o"].decode(errors="replace"),
+            stderr=self._outputs[b"e"].decode(errors="replace"),
+            truncated=truncated,
+            timed_out=timed_out,
+            out_of_memory=out_of_memory,
+            duration_ms=duration_ms,
+        )

@@ -1,0 +1,100 @@
+"""The sandbox on the real engine. A missing engine fails these tests with what is missing; nothing is skipped."""
+
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import docker
+import pytest
+
+from capsules.container import ContainerResult, ContainerSpec
+from capsules.tool import ContainerLimits
+from sandbox.container import DockerSandbox
+from sandbox.image import IMAGE, Builder
+
+# Other installations may share the engine; a scope of our own keeps the reaper off their containers.
+SCOPE = f"test-{uuid.uuid4().hex[:8]}"
+
+Python = Callable[..., Awaitable[ContainerResult]]
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    builder = Builder(image=IMAGE)
+    if not builder.present():
+        builder.build(lambda text, _: print(text, file=sys.stderr))
+    return IMAGE
+
+
+@pytest.fixture(scope="session")
+def sandbox(image: str) -> DockerSandbox:
+    return DockerSandbox(image=image, scope=SCOPE)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    client = docker.from_env()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+async def key(sandbox: DockerSandbox) -> AsyncIterator[str]:
+    """A key of the test's own; what is kept for it is gone afterwards."""
+    fresh = f"test/{uuid.uuid4()}"
+    yield fresh
+    await sandbox.discard(fresh)
+
+
+class Kept:
+    """What the engine keeps for a key, seen through a client that is not ours."""
+
+    def __init__(self, engine: docker.DockerClient, name: str) -> None:
+        self._engine = engine
+        self.name = name
+        self._since = int(time.time())
+
+    def exists(self, **filters: str) -> bool:
+        return bool(self._engine.containers.list(all=True, filters={"name": self.name, **filters}, sparse=True))
+
+    def get(self) -> Any:
+        return self._engine.containers.get(self.name)
+
+    def starts(self) -> int:
+        """Count how often a container of this name was started."""
+        filters = {"type": "container", "event": "start", "container": self.name}
+        events = self._engine.events(since=self._since, until=int(time.time()) + 1, filters=filters, decode=True)
+        return len(list(events))
+
+
+@pytest.fixture
+def container(engine: docker.DockerClient, sandbox: DockerSandbox, key: str) -> Kept:
+    """The container of `key`."""
+    return Kept(engine, sandbox.name(key))
+
+
+@pytest.fixture
+def spec(image: str) -> Callable[..., ContainerSpec]:
+    """A command as a spec; `limits` change single limits."""
+
+    def of(*command: str, limits: dict[str, Any] | None = None, **rest: Any) -> ContainerSpec:
+        return ContainerSpec(
+            image=image,
+            command=command,
+            limits=ContainerLimits(**{"memory_bytes": 128 * 2**20, "seconds": 20, **(limits or {})}),
+            **rest,
+        )
+
+    return of
+
+
+@pytest.fixture
+def python(sandbox: DockerSandbox, spec: Callable[..., ContainerSpec], key: str) -> Python:
+    """Run Python code under the test's key."""
+
+    async def run(code: str, **rest: Any) -> ContainerResult:
+        return await sandbox.run(spec("python3", "-c", code, **rest), key=key)
+
+    return run
