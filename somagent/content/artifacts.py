@@ -1,0 +1,22 @@
+"""The list of what a run handed over, in PostgreSQL."""
+
+from capsules.run import Artifact
+from somagent.store.database import Store
+
+
+class PostgresArtifacts:
+    """Implements `activities.publishing.Artifacts`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def add(self, tenant: str, run: str, artifact: Artifact) -> None:
+        """List an artifact with its run."""
+        async with self._store.transaction(tenant) as tx:
+            await tx.artifacts.add(
+                run,
+                name=artifact.name,
+                media_type=artifact.media_type,
+                digest=artifact.digest,
+                size=artifact.size,
+            )

@@ -1,0 +1,121 @@
+"""Accounts of the budget tree, thin over `sql/accounts.sql`, where every change posts its ledger entry."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import Row, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.amounts import DIMENSIONS, Account, Amounts
+from capsules.errors import NotFound
+from somagent.store import paging
+from somagent.store.tables import budget_accounts, ledger_entries
+
+EntryKind = Literal["open", "reserve", "settle", "charge", "carve", "return", "close", "raise"]
+
+
+class Delta(BaseModel):
+    """A change in every dimension; unlike Amounts it may be negative."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tokens: int
+    micro_usd: int
+    tool_calls: int
+
+
+class LedgerEntry(BaseModel):
+    """One change of one account. The sums of an account's entries are its balances."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    account: str
+    kind: EntryKind
+    key: str
+    by: str
+    limit: Delta
+    spent: Delta
+    reserved: Delta
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Accounts:
+    connection: AsyncConnection
+
+    async def get(self, account: str) -> Account:
+        query = select(budget_accounts).where(budget_accounts.c.id == account)
+        row = (await self.connection.execute(query)).first()
+        if row is None:
+            raise NotFound(f"There is no account {account!r}.", account=account)
+        return _account(row)
+
+    async def ensure(self, account: str, parent: str | None, limit: Amounts) -> Account:
+        """Return the account, opened with `limit` unless it exists. With a parent it is carved from it."""
+        if parent is not None:
+            return await self.carve(parent, account, limit)
+        await self._call("account_open(:id, CAST(:amounts AS jsonb))", id=account, amounts=_json(limit))
+        return await self.get(account)
+
+    async def carve(self, parent: str, account: str, limit: Amounts) -> Account:
+        """Open an account with a part of its parent's. Idempotent by id. Raises BudgetExhausted."""
+        await self._call(
+            "account_carve(:parent, :id, CAST(:amounts AS jsonb))", parent=parent, id=account, amounts=_json(limit)
+        )
+        return await self.get(account)
+
+    async def close(self, account: str) -> Amounts:
+        """Close an account, give the rest to its parent and return what was spent. Idempotent.
+
+        A reservation that was never settled counts as spent: its effect may have happened.
+        """
+        await self._call("account_close(:id)", id=account)
+        return (await self.get(account)).spent
+
+    async def raise_limit(self, account: str, amounts: Amounts, *, key: str, by: str) -> Account:
+        """Raise a limit, carving the extra from the parent. Idempotent by key. Raises BudgetExhausted or Conflict."""
+        await self._call(
+            "account_raise(:id, CAST(:amounts AS jsonb), :key, :by)",
+            id=account,
+            amounts=_json(amounts),
+            key=key,
+            by=by,
+        )
+        return await self.get(account)
+
+    async def ledger(self, account: str, limit: int = 500) -> list[LedgerEntry]:
+        """Return an account's last entries, oldest first."""
+        query = (
+            select(ledger_entries)
+            .where(ledger_entries.c.account == account)
+            .order_by(ledger_entries.c.id.desc())
+            .limit(paging.bounded(limit))
+        )
+        return [_entry(row) for row in reversed((await self.connection.execute(query)).all())]
+
+    async def _call(self, call: str, **arguments: str) -> None:
+        await self.connection.execute(text(f"SELECT {call}"), arguments)
+
+
+def _json(amounts: Amounts) -> str:
+    return json.dumps(amounts.model_dump())
+
+
+def _amounts(row: Row[Any], prefix: str) -> dict[str, int]:
+    return {dimension: getattr(row, f"{prefix}_{dimension}") for dimension in DIMENSIONS}
+
+
+def _account(row: Row[Any]) -> Account:
+    limit, spent, reserved = (Amounts(**_amounts(row, prefix)) for prefix in ("limit", "spent", "reserved"))
+    return Account(id=row.id, parent=row.parent, limit=limit, spent=spent, reserved=reserved)
+
+
+def _entry(row: Row[Any]) -> LedgerEntry:
+    deltas = {prefix: _amounts(row, prefix) for prefix in ("limit", "spent", "reserved")}
+    return LedgerEntry.model_validate(
+        {"id": row.id, "account": row.account, "kind": row.kind, "key": row.key, "by": row.by, "at": row.at, **deltas}
+    )

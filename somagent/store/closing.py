@@ -1,0 +1,43 @@
+"""The projection of runs and their closing, as the workflows need it: an implementation of `capsules.ports.Runs`."""
+
+import json
+from dataclasses import dataclass
+
+from pydantic_core import to_json
+
+from capsules.digest import sha256
+from capsules.run import Closed, CloseRun, RunUpdate
+from somagent.store.database import Store
+from somagent.store.faults import translated
+from somagent.store.ledger import canonical_parts
+
+
+@dataclass(frozen=True)
+class PostgresRuns:
+    store: Store
+
+    async def record(self, update: RunUpdate) -> None:
+        """Follow the workflow's state; a run that has ended stays as it is."""
+        async with self.store.transaction(update.tenant) as tx:
+            await tx.runs.record(update)
+
+    async def close(self, closing: CloseRun) -> Closed:
+        """End the run: account settled and returned to its parent, row, last receipt and event written. Idempotent.
+
+        Raises NotFound for a run that neither the API nor the gate ever entered.
+        """
+        output = to_json(closing.output).decode()
+        question = {
+            **closing.model_dump(mode="json", exclude={"output"}),
+            "parts": canonical_parts(
+                {
+                    "artifact": closing.artifact,
+                    "output": sha256(output.encode()),
+                    "reason": closing.reason,
+                    "status": closing.status,
+                }
+            ),
+        }
+        async with translated(), self.store.pool.acquire() as connection:
+            answer = await connection.fetchval("SELECT run_close($1, $2)", json.dumps(question), output)
+        return Closed.model_validate_json(answer)

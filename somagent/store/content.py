@@ -1,0 +1,37 @@
+"""Content blobs: bytes under their digest, never changed."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.digest import Digest, sha256
+from capsules.errors import NotFound, TamperedContent
+from somagent.store.tables import content_blobs
+
+
+@dataclass(frozen=True)
+class Contents:
+    connection: AsyncConnection
+    tenant: str
+
+    async def put(self, data: bytes, media_type: str) -> Digest:
+        digest = sha256(data)
+        values = {"tenant_id": self.tenant, "digest": digest, "media_type": media_type, "data": data}
+        await self.connection.execute(insert(content_blobs).values(**values).on_conflict_do_nothing())
+        return digest
+
+    async def get(self, digest: Digest) -> bytes:
+        """Return the bytes. Raises NotFound, or TamperedContent when they do not match the digest."""
+        data = await self.connection.scalar(select(content_blobs.c.data).where(content_blobs.c.digest == digest))
+        if data is None:
+            raise NotFound(f"There is no content {digest!r}.", digest=digest)
+        found = sha256(data)
+        if found != digest:
+            raise TamperedContent(
+                f"The bytes stored as {digest!r} have the digest {found!r}: restore them from a backup.",
+                digest=digest,
+                found=found,
+            )
+        return bytes(data)

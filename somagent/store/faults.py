@@ -1,0 +1,106 @@
+"""What the database says went wrong, as our own errors: the driver's never leave the store."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from capsules.errors import BudgetExhausted, Conflict, Invalid, NotFound, SomaError, Unavailable
+
+# Raised by our own functions in `sql/`, with the fields as JSON in DETAIL.
+OURS: dict[str, type[SomaError]] = {"SO402": BudgetExhausted, "SO404": NotFound, "SO409": Conflict, "SO422": Invalid}
+
+# A class of SQLSTATE in which trying later may help: connection lost, rolled back by a deadlock, out of resources,
+# shut down by the operator, system error.
+PASSING = ("08", "40", "53", "57", "58")
+
+
+@contextlib.asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Raise our errors instead of the driver's."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise translate(error.orig or error) from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, PoolTimeout) as error:
+        raise translate(error) from error
+
+
+@contextlib.asynccontextmanager
+async def begun(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Yield a connection in a transaction that commits at the end, with our errors instead of the driver's.
+
+    The caller's code runs inside, so a network error is only the database's if it took this connection with it.
+    """
+    callers: OSError | None = None
+    try:
+        async with engine.begin() as connection:
+            try:
+                yield connection
+            except OSError as error:
+                callers = None if await _lost(connection) else error
+                raise
+    except DBAPIError as error:
+        raise translate(error.orig or error) from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, PoolTimeout) as error:
+        if error is callers:
+            raise
+        raise translate(error) from error
+
+
+async def _lost(connection: AsyncConnection) -> bool:
+    try:
+        raw = await connection.get_raw_connection()
+    except InvalidRequestError:  # invalidated after a disconnect
+        return True
+    driver = raw.driver_connection
+    return driver is None or bool(driver.is_closed())
+
+
+def translate(error: BaseException) -> SomaError | BaseException:
+    """Return our error for a driver's, or the driver's own when it says that our code is wrong."""
+    driver = _driver_error(error)
+    state = str(getattr(driver, "sqlstate", None) or "")
+    if state in OURS:
+        return OURS[state](str(driver), **_fields(driver))
+    if state in REFUSALS:
+        return REFUSALS[state](driver)
+    if state.startswith(PASSING) or isinstance(driver, OSError | PoolTimeout | asyncpg.InterfaceError):
+        return Unavailable(f"The database cannot be used now: {driver or type(driver).__name__}")
+    return error
+
+
+def _nul(_: BaseException) -> SomaError:
+    return Invalid("A text holds a NUL character, which the database cannot store. Remove it.")
+
+
+def _reference(error: BaseException) -> SomaError:
+    if str(getattr(error, "constraint_name", "")).endswith("_tenant_id_fkey"):
+        return NotFound("The tenant is not known here. The owner of the database adds it first.")
+    return NotFound(f"What the new row refers to is not there: {error}")
+
+
+def _value(error: BaseException) -> SomaError:
+    return Invalid(f"The database refuses the value: {error}")
+
+
+REFUSALS = {"22021": _nul, "22P05": _nul, "23503": _reference, "23514": _value}
+"""What is wrong with what was sent, by SQLSTATE."""
+
+
+def _driver_error(error: BaseException) -> BaseException:
+    """Return the driver's own error, which SQLAlchemy's adapter keeps as the cause."""
+    if getattr(error, "sqlstate", None) and not isinstance(error, asyncpg.PostgresError) and error.__cause__:
+        return error.__cause__
+    return error.__cause__ if isinstance(error.__cause__, asyncpg.PostgresError | OSError) else error
+
+
+def _fields(error: BaseException) -> dict[str, Any]:
+    detail = getattr(error, "detail", None)
+    fields: dict[str, Any] = json.loads(detail) if detail else {}
+    return fields

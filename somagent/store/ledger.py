@@ -1,0 +1,123 @@
+"""The ledger behind the gate: one call of one database function before an effect, one after it.
+
+What Python knows of a receipt is canonical JSON before the call; what only the database can answer (which decision,
+when, whose approval) it adds as further members, in canonical form, and hashes the whole. So a chain that the database
+wrote passes `capsules.receipt.verify_chain`.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from capsules.action import Action
+from capsules.digest import Digest, canonical, sha256
+from capsules.gate import AttemptKey, Entry, Exit, LedgerFacts, Passage, Settled
+from somagent.store.database import Store
+from somagent.store.faults import translated
+
+
+@dataclass(frozen=True)
+class PostgresLedger:
+    """Implements `capsules.ports.Ledger`."""
+
+    store: Store
+
+    async def facts(self, tenant: str, run: str, account: str | None, constitution: Digest) -> LedgerFacts:
+        """Return what the store knows when an action is judged."""
+        answer = await self._ask("SELECT gate_facts($1, $2, $3, $4)", tenant, run, account, constitution)
+        return LedgerFacts.model_validate_json(answer)
+
+    async def active_constitution(self, tenant: str) -> Digest:  # noqa: ARG002 - one constitution for all, so far
+        """Return the digest of the active constitution. Raises ConstitutionRefused when there is none."""
+        return (await self.store.constitutions.active()).digest
+
+    async def begin(self, entry: Entry) -> Passage:
+        """Let an effect begin, or say why not; the decision is durable when this returns."""
+        answer = await self._ask("SELECT gate_begin($1)", json.dumps(_entry(entry)))
+        return Passage.model_validate_json(answer)
+
+    async def finish(self, exit_: Exit) -> Settled:
+        """Settle with what was really used, even beyond the reservation, and keep the result for a retry."""
+        result = to_json(exit_.result).decode()
+        answer = await self._ask("SELECT gate_finish($1, $2)", json.dumps(_exit(exit_, result)), result)
+        return Settled.model_validate_json(answer)
+
+    async def _ask(self, query: str, *arguments: Any) -> str:  # noqa: ANN401 - the driver's
+        async with translated(), self.store.pool.acquire() as connection:
+            answer: str = await connection.fetchval(query, *arguments)
+            return answer
+
+
+def canonical_parts(members: dict[str, Any]) -> dict[str, str]:
+    """Return each member of a receipt's body as canonical text."""
+    return {name: canonical(value).decode() for name, value in members.items()}
+
+
+def _attempt(key: AttemptKey) -> dict[str, Any]:
+    return {**key.model_dump(), "effect": key.effect}
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    action: Action = entry.action
+    verdict = entry.verdict
+    return {
+        **_attempt(entry.key),
+        "capsule": entry.capsule,
+        "actor": entry.actor,
+        "account": entry.account,
+        "kind": action.kind,
+        "target": action.target,
+        "idempotent": action.idempotent,
+        "cost": action.cost.model_dump(),
+        "action_digest": entry.action_digest,
+        "constitution": verdict.constitution,
+        "decision": verdict.decision,
+        "sentence": verdict.sentence,
+        "score": verdict.score,
+        "threshold": verdict.threshold,
+        "capability": verdict.capability,
+        "quorum": verdict.quorum,
+        "expires_seconds": verdict.expires_seconds,
+        "parts": canonical_parts(
+            {
+                "action": _plain(action),
+                "action_digest": entry.action_digest,
+                "activity": entry.key.activity,
+                "actor": entry.actor,
+                "attempt": entry.key.attempt,
+                "capsule": entry.capsule,
+                "execution": entry.key.execution,
+                "verdict": _plain(verdict),
+            }
+        ),
+    }
+
+
+def _exit(exit_: Exit, result: str) -> dict[str, Any]:
+    error = exit_.error.replace("\0", "\N{REPLACEMENT CHARACTER}")  # a column of text cannot hold it
+    return {
+        **_attempt(exit_.key),
+        "ok": exit_.ok,
+        "usage": exit_.usage.model_dump(),
+        "estimated": exit_.estimated,
+        "error": error,
+        "parts": canonical_parts(
+            {
+                "activity": exit_.key.activity,
+                "attempt": exit_.key.attempt,
+                "error": error,
+                "estimated": exit_.estimated,
+                "execution": exit_.key.execution,
+                "ok": exit_.ok,
+                "result": sha256(result.encode()),
+                "usage": exit_.usage.model_dump(),
+            }
+        ),
+    }
+
+
+def _plain(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump(mode="json")

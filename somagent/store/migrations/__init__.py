@@ -1,0 +1,1 @@
+"""Migrations, each in plain SQL: what the database is, said in its own language."""

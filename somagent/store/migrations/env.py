@@ -1,0 +1,12 @@
+"""Alembic's entry: runs the migrations on the connection that `somagent.store.migrate` opened."""
+
+from alembic import context
+
+from somagent.store.tables import metadata
+
+connection = context.config.attributes.get("connection")
+if connection is None:
+    raise RuntimeError("Migrations run by `somagent.store.migrate.upgrade(owner_url)`, not by the alembic command.")
+context.configure(connection=connection, target_metadata=metadata)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,31 @@
+"""The first schema: tables, row-level security, grants, and the gate's functions.
+
+Revision ID: 0001
+"""
+
+from somagent.store.migrations import scripts
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+FILES = (
+    "tables.sql",
+    "security.sql",
+    "receipts.sql",
+    "accounts.sql",
+    "gate_begin.sql",
+    "gate_finish.sql",
+    "closing.sql",
+)
+
+
+def upgrade() -> None:
+    for name in FILES:
+        scripts.run(name)
+
+
+def downgrade() -> None:
+    """Refuse: what would be dropped is the record of what agents did."""
+    raise NotImplementedError("There is nothing below the first schema. Restore a backup, or drop the database.")

@@ -1,0 +1,219 @@
+-- Before an effect: everything that must be true together, in one transaction and one round trip.
+
+-- What the store knows when an action is judged.
+CREATE FUNCTION gate_facts(tenant text, run_id text, account_id text, constitution text) RETURNS json
+LANGUAGE plpgsql SECURITY INVOKER AS $$
+DECLARE
+    account budget_accounts;
+    account_facts json;
+BEGIN
+    PERFORM set_config('somagent.tenant', tenant, true);
+    SELECT * INTO account FROM budget_accounts WHERE id = account_id AND closed_at IS NULL;
+    IF FOUND THEN
+        account_facts := json_build_object(
+            'id', account.id,
+            'parent', account.parent,
+            'limit', amounts_json((account.limit_tokens, account.limit_micro_usd, account.limit_tool_calls)),
+            'spent', amounts_json((account.spent_tokens, account.spent_micro_usd, account.spent_tool_calls)),
+            'reserved',
+            amounts_json((account.reserved_tokens, account.reserved_micro_usd, account.reserved_tool_calls)));
+    END IF;
+    RETURN json_build_object(
+        'account', account_facts,
+        'denials', coalesce((SELECT denials FROM runs WHERE id = run_id), 0),
+        'constitution', constitution_standing(constitution));
+END $$;
+
+CREATE FUNCTION constitution_standing(wanted text) RETURNS text LANGUAGE sql STABLE SECURITY INVOKER AS $$
+    SELECT coalesce(
+        (SELECT CASE state WHEN 'revoked' THEN 'revoked' ELSE 'valid' END FROM constitutions WHERE digest = wanted),
+        'unknown')
+$$;
+
+-- Lock the run's row, entering the run if the gate is the first to see it: schedules do not pass the API.
+CREATE FUNCTION gate_run(entry jsonb) RETURNS runs LANGUAGE plpgsql SECURITY INVOKER AS $$
+DECLARE
+    found_run runs;
+    run_id text := entry->>'run';
+BEGIN
+    SELECT * INTO found_run FROM runs WHERE id = run_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        INSERT INTO runs (tenant_id, id, capsule, actor, parent, status, inputs)
+        VALUES (entry->>'tenant', run_id, entry->>'capsule', entry->>'actor',
+                -- a child's id is its parent's, a slash and the task
+                (SELECT id FROM runs WHERE id = regexp_replace(run_id, '/[^/]*$', '')), 'running', '{}')
+        ON CONFLICT DO NOTHING;
+        IF FOUND THEN
+            PERFORM event_add('agent.events', 'run.started', run_id,
+                json_build_object('capsule', entry->>'capsule', 'actor', entry->>'actor'));
+        END IF;
+        SELECT * INTO STRICT found_run FROM runs WHERE id = run_id FOR NO KEY UPDATE;
+    END IF;
+    IF found_run.closed_at IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'SO409', DETAIL = json_build_object('run', run_id),
+            MESSAGE = format('Run %L has ended (%s); nothing may begin in it.', run_id, found_run.status);
+    END IF;
+    IF found_run.account IS NULL AND entry->>'account' = 'run:' || run_id THEN
+        UPDATE runs SET account = entry->>'account' WHERE id = run_id;
+    END IF;
+    RETURN found_run;
+END $$;
+
+-- Write a decision: the receipt and its event. `answers` are what the database adds, as canonical text.
+CREATE FUNCTION gate_decide(entry jsonb, decided text, reason text, answers jsonb, denied integer DEFAULT 0)
+RETURNS json LANGUAGE plpgsql SECURITY INVOKER AS $$
+DECLARE
+    receipt json := receipt_append(
+        entry->>'run', 'decision', entry->>'activity', (entry->>'attempt')::integer,
+        (entry->'parts') || answers || jsonb_build_object(
+            'decision', canonical_text(decided), 'reason', canonical_text(reason)),
+        denied);
+BEGIN
+    PERFORM event_add('policy.decisions', 'action.decided', entry->>'run', json_build_object(
+        'activity', entry->>'activity', 'attempt', (entry->>'attempt')::integer,
+        'kind', entry->>'kind', 'target', entry->>'target', 'decision', decided, 'reason', reason,
+        'score', (entry->>'score')::bigint, 'threshold', (entry->>'threshold')::bigint,
+        'sentence', entry->>'sentence', 'receipt', receipt));
+    RETURN receipt;
+END $$;
+
+-- The approval that lets this action pass: an approved one in time, or the one that this very effect used before.
+-- After an attempt that may have taken effect, only a new one counts.
+CREATE FUNCTION gate_grant(entry jsonb, uncertain boolean) RETURNS approvals
+LANGUAGE sql SECURITY INVOKER AS $$
+    SELECT * FROM approvals
+    WHERE run = entry->>'run' AND action = entry->>'action_digest'
+      AND ((state = 'approved' AND expires_at > clock_timestamp())
+           OR (state = 'used' AND used_by = entry->>'effect' AND NOT uncertain))
+    ORDER BY state = 'used' DESC, requested_at, id LIMIT 1
+$$;
+
+-- Find or create the pending approval, write the decision, answer `ask`.
+CREATE FUNCTION gate_ask(entry jsonb, reason text, why text) RETURNS json LANGUAGE plpgsql SECURITY INVOKER AS $$
+DECLARE
+    pending approvals;
+    receipt json;
+    request json;
+BEGIN
+    UPDATE approvals SET state = 'expired'
+    WHERE run = entry->>'run' AND action = entry->>'action_digest'
+      AND state = 'pending' AND expires_at <= clock_timestamp();
+    SELECT * INTO pending FROM approvals
+    WHERE run = entry->>'run' AND action = entry->>'action_digest' AND state = 'pending';
+    IF NOT FOUND THEN
+        INSERT INTO approvals (tenant_id, id, run, action, kind, target, sentence, capability, requested_by,
+                               requested_at, expires_at, quorum)
+        VALUES (entry->>'tenant', gen_random_uuid()::text, entry->>'run', entry->>'action_digest', entry->>'kind',
+                entry->>'target', why, entry->>'capability', entry->>'actor', clock_timestamp(),
+                clock_timestamp() + make_interval(secs => (entry->>'expires_seconds')::double precision),
+                (entry->>'quorum')::integer)
+        RETURNING * INTO pending;
+        PERFORM event_add('approval.events', 'approval.requested', pending.run, json_build_object(
+            'approval', pending.id, 'action', pending.action, 'kind', pending.kind, 'target', pending.target,
+            'sentence', pending.sentence, 'expires_at', pending.expires_at));
+    END IF;
+    receipt := gate_decide(entry, 'ask', reason, jsonb_build_object('approval', canonical_text(pending.id)));
+    request := json_build_object(
+        'id', pending.id, 'run', pending.run, 'action', pending.action, 'kind', pending.kind, 'target', pending.target,
+        'sentence', pending.sentence, 'capability', pending.capability, 'requested_by', pending.requested_by,
+        'expires_at', pending.expires_at);
+    RETURN json_build_object('status', 'ask', 'receipt', receipt, 'approval', request, 'sentence', pending.sentence);
+END $$;
+
+-- Let an effect begin, or say why not. The order of the checks is the specification.
+CREATE FUNCTION gate_begin(entry jsonb) RETURNS json LANGUAGE plpgsql SECURITY INVOKER AS $$
+DECLARE
+    run_id text := entry->>'run';
+    effect_key text := entry->>'effect';
+    account_id text := entry->>'account';
+    cost amounts := amounts_of(entry->'cost');
+    free boolean := cost = amounts_none();
+    standing text;
+    effect effects;
+    uncertain boolean := false;
+    grant_used approvals;
+    account budget_accounts;
+    answers jsonb := '{}';
+    why text;
+    held boolean;
+BEGIN
+    PERFORM set_config('somagent.tenant', entry->>'tenant', true);
+    PERFORM gate_run(entry);
+
+    standing := constitution_standing(entry->>'constitution');
+    IF standing <> 'valid' THEN
+        why := format('Constitution %s is %s; nothing runs under it.', entry->>'constitution', standing);
+        RETURN json_build_object('status', 'revoked', 'sentence', why, 'receipt', gate_decide(
+            entry, 'deny', 'constitution', jsonb_build_object('why', canonical_text(why))));
+    END IF;
+
+    SELECT * INTO effect FROM effects WHERE key = effect_key;
+    IF effect.state = 'done' THEN
+        RETURN json_build_object('status', 'replay', 'result', effect.result, 'receipt', gate_decide(
+            entry, 'allow', 'replay', jsonb_build_object('replay', 'true')));
+    END IF;
+
+    IF entry->>'decision' NOT IN ('allow', 'ask') THEN
+        RETURN json_build_object('status', 'denied', 'sentence', entry->>'sentence', 'receipt', gate_decide(
+            entry, 'deny', 'policy', '{}', 1));
+    END IF;
+
+    -- Any unfinished attempt at the same action may have taken effect: under this key, or under the key that the
+    -- workflow used before it was told to wait for a person.
+    IF NOT (entry->>'idempotent')::boolean THEN
+        uncertain := EXISTS (
+            SELECT FROM effects WHERE run = run_id AND action = entry->>'action_digest' AND state = 'started');
+    END IF;
+
+    IF uncertain OR entry->>'decision' = 'ask' THEN
+        grant_used := gate_grant(entry, uncertain);
+        IF grant_used.id IS NULL THEN
+            IF uncertain THEN
+                RETURN gate_ask(entry, 'uncertain', format(
+                    'An earlier attempt may have taken effect, and %s cannot safely be done twice. '
+                    'Look before you approve it again.', entry->>'target'));
+            END IF;
+            RETURN gate_ask(entry, 'policy', entry->>'sentence');
+        END IF;
+        answers := jsonb_build_object(
+            'approval', canonical_text(grant_used.id), 'approved_by', canonical_text(grant_used.decided_by));
+    END IF;
+
+    held := effect.state = 'started' AND (effect.reserved_tokens, effect.reserved_micro_usd, effect.reserved_tool_calls)
+            <> (0, 0, 0);
+    IF NOT free AND held IS NOT TRUE THEN
+        SELECT * INTO account FROM budget_accounts WHERE id = account_id AND closed_at IS NULL FOR NO KEY UPDATE;
+        why := CASE WHEN account.id IS NULL THEN 'account' ELSE account_short(account, cost) END;
+        IF why IS NOT NULL THEN
+            why := format('Account %L cannot cover %s: %s', account_id, amounts_json(cost),
+                CASE WHEN account.id IS NULL THEN 'it does not exist or is closed.'
+                     ELSE format('it has %s left.', amounts_json(account_left(account))) END);
+            RETURN json_build_object('status', 'exhausted', 'sentence', why,
+                'left', amounts_json(coalesce(account_left(account), amounts_none())),
+                'receipt', gate_decide(entry, 'deny', 'budget', jsonb_build_object('why', canonical_text(why))));
+        END IF;
+        PERFORM account_post(account_id, 'reserve', effect_key, '', amounts_none(), amounts_none(), cost);
+    END IF;
+
+    IF uncertain THEN
+        PERFORM account_give_up(other.account, run_id, entry->>'action_digest', effect_key)
+        FROM (SELECT DISTINCT effects.account FROM effects
+              WHERE run = run_id AND action = entry->>'action_digest' AND state = 'started' AND key <> effect_key) AS other;
+    END IF;
+    IF grant_used.state = 'approved' THEN
+        UPDATE approvals SET state = 'used', used_by = effect_key WHERE id = grant_used.id;
+    END IF;
+    INSERT INTO effects (tenant_id, key, run, kind, target, action, state, attempt, account,
+                         reserved_tokens, reserved_micro_usd, reserved_tool_calls, started_at)
+    VALUES (entry->>'tenant', effect_key, run_id, entry->>'kind', entry->>'target', entry->>'action_digest', 'started',
+            (entry->>'attempt')::integer, account_id, (cost).tokens, (cost).micro_usd, (cost).tool_calls,
+            clock_timestamp())
+    ON CONFLICT (tenant_id, key) DO UPDATE SET
+        state = 'started', attempt = excluded.attempt, account = excluded.account, error = '',
+        reserved_tokens = CASE WHEN held THEN effects.reserved_tokens ELSE excluded.reserved_tokens END,
+        reserved_micro_usd = CASE WHEN held THEN effects.reserved_micro_usd ELSE excluded.reserved_micro_usd END,
+        reserved_tool_calls = CASE WHEN held THEN effects.reserved_tool_calls ELSE excluded.reserved_tool_calls END,
+        started_at = excluded.started_at, finished_at = NULL;
+    RETURN json_build_object('status', 'go', 'sentence', entry->>'sentence', 'receipt', gate_decide(
+        entry, 'allow', CASE WHEN grant_used.id IS NULL THEN 'policy' ELSE 'approval' END, answers));
+END $$;

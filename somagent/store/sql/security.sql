@@ -1,0 +1,52 @@
+-- Who may do what. Row-level security is forced, so that even the owner sees one tenant at a time, and without the
+-- setting nobody sees a row: current_setting(…, true) is then NULL or empty, which equals no tenant.
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOR name IN
+        SELECT relation.relname FROM pg_class AS relation
+        JOIN pg_attribute AS attribute ON attribute.attrelid = relation.oid AND attribute.attname = 'tenant_id'
+        WHERE relation.relnamespace = current_schema()::regnamespace AND relation.relkind = 'r'
+    LOOP
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+        EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
+        EXECUTE format(
+            'CREATE POLICY one_tenant ON %I USING (tenant_id = current_setting(''somagent.tenant'', true)) '
+            'WITH CHECK (tenant_id = current_setting(''somagent.tenant'', true))', name);
+    END LOOP;
+END $$;
+
+-- The relay carries everybody's events and changes nothing but the mark that they have left.
+CREATE POLICY relay_reads ON outbox FOR SELECT TO somagent_relay USING (true);
+CREATE POLICY relay_marks ON outbox FOR UPDATE TO somagent_relay USING (true) WITH CHECK (true);
+CREATE POLICY relay_reads ON runs FOR SELECT TO somagent_relay USING (true);
+GRANT USAGE ON SCHEMA public TO somagent_app, somagent_relay;
+GRANT SELECT ON tenants, runs, outbox TO somagent_relay;
+GRANT UPDATE (published_at) ON outbox TO somagent_relay;
+
+GRANT SELECT ON tenants, constitutions TO somagent_app;
+-- Only added to:
+GRANT SELECT, INSERT ON capsules, receipts, ledger_entries, content_blobs, artifacts, outbox, memories TO somagent_app;
+-- Also changed, never deleted:
+GRANT SELECT, INSERT, UPDATE ON principals, api_keys, runs, effects, approvals, budget_accounts TO somagent_app;
+GRANT USAGE ON SEQUENCE outbox_id_seq, ledger_entries_id_seq TO somagent_app;
+
+-- What is written once stays, also for the owner.
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING
+        ERRCODE = 'SO409',
+        MESSAGE = format('A row of %s is never changed or deleted; add a new one.', TG_TABLE_NAME);
+END $$;
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['capsules', 'receipts', 'ledger_entries'] LOOP
+        EXECUTE format('CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON %I FOR EACH ROW EXECUTE FUNCTION refuse_change()', name);
+        EXECUTE format('CREATE TRIGGER never_emptied BEFORE TRUNCATE ON %I EXECUTE FUNCTION refuse_change()', name);
+    END LOOP;
+END $$;

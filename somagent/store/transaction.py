@@ -1,0 +1,60 @@
+"""One transaction of one tenant, and the repositories in it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from somagent.store.accounts import Accounts
+from somagent.store.approvals import Approvals
+from somagent.store.artifacts import Artifacts
+from somagent.store.capsules import Capsules
+from somagent.store.content import Contents
+from somagent.store.events import Events
+from somagent.store.principals import Principals
+from somagent.store.receipts import Receipts
+from somagent.store.runs import RunRows
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """Everything read and written here belongs to `tenant`: row-level security sees to it, not our queries."""
+
+    connection: AsyncConnection
+    tenant: str
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        return Accounts(self.connection)
+
+    @cached_property
+    def approvals(self) -> Approvals:
+        return Approvals(self.connection, self.tenant)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        return Artifacts(self.connection, self.tenant)
+
+    @cached_property
+    def capsules(self) -> Capsules:
+        return Capsules(self.connection, self.tenant)
+
+    @cached_property
+    def contents(self) -> Contents:
+        return Contents(self.connection, self.tenant)
+
+    @cached_property
+    def events(self) -> Events:
+        return Events(self.connection, self.tenant)
+
+    @cached_property
+    def principals(self) -> Principals:
+        return Principals(self.connection, self.tenant)
+
+    @cached_property
+    def receipts(self) -> Receipts:
+        return Receipts(self.connection)
+
+    @cached_property
+    def runs(self) -> RunRows:
+        return RunRows(self.connection, self.tenant)

@@ -1,0 +1,44 @@
+"""A migrated PostgreSQL, opened as each role; every test has a tenant of its own."""
+
+import datetime as dt
+from collections.abc import AsyncIterator
+
+import pytest
+from entries import constitution, number
+
+from somagent.settings import Settings
+from somagent.store.database import Store, open_store
+from somagent.store.ledger import PostgresLedger
+from somagent.store.migrate import upgrade
+
+
+@pytest.fixture(scope="session")
+async def owner(postgres_settings: Settings) -> AsyncIterator[Store]:
+    await upgrade(postgres_settings.database("owner"))
+    async with open_store(postgres_settings.database("owner")) as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+async def store(postgres_settings: Settings, owner: Store) -> AsyncIterator[Store]:
+    await owner.constitutions.install(constitution(dt.datetime.now(dt.UTC)))
+    async with open_store(postgres_settings.database("app"), connections=20) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def relay(postgres_settings: Settings, owner: Store) -> AsyncIterator[Store]:
+    async with open_store(postgres_settings.database("relay")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def tenant(owner: Store, store: Store) -> str:
+    name = f"store-{number()}"
+    await owner.tenants.add(name)
+    return name
+
+
+@pytest.fixture
+def ledger(store: Store) -> PostgresLedger:
+    return PostgresLedger(store)

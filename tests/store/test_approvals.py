@@ -1,0 +1,201 @@
+"""Approvals: by another person, in time, once; and only as an attestation says that our issuer signed."""
+
+import asyncio
+import datetime as dt
+from pathlib import Path
+
+import pytest
+from entries import entry, key, run_id
+from sqlalchemy import text
+
+from capsules.amounts import Amounts
+from capsules.approval import ApprovalDecision, RaiseBudget
+from capsules.errors import Conflict, Denied, NotFound
+from somagent.identity.attestation import Attestation
+from somagent.identity.keys import KeyRing
+from somagent.identity.tokens import Tokens
+from somagent.store.database import Store
+from somagent.store.decisions import PostgresDecisions
+from somagent.store.ledger import PostgresLedger
+
+NOW = dt.datetime.now(dt.UTC)
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory) -> Tokens:
+    directory: Path = tmp_path_factory.mktemp("keys")
+    KeyRing.create_missing(directory)
+    return Tokens(KeyRing.load(directory))
+
+
+async def _ask(store: Store, tenant: str, run: str | None = None, **verdict):
+    return (
+        await PostgresLedger(store).begin(entry(key(tenant, run or run_id(tenant)), decision="ask", **verdict))
+    ).approval
+
+
+async def _decide(store: Store, tenant: str, approval: str, *, by: str = "grace", approve: bool = True, now=NOW):
+    async with store.transaction(tenant) as tx:
+        return await tx.approvals.decide(approval, approve=approve, by=by, comment="seen", now=now)
+
+
+async def test_another_person_decides_once(store, tenant):
+    asked = await _ask(store, tenant)
+    approval = await _decide(store, tenant, asked.id)
+    assert (approval.state, approval.decided_by, approval.comment) == ("approved", "grace", "seen")
+    with pytest.raises(Conflict, match="approved by 'grace' already"):
+        await _decide(store, tenant, asked.id, by="hedy", approve=False)
+    async with store.transaction(tenant) as tx:
+        events = [e.data["state"] for e in await tx.events.after(asked.run) if e.type == "approval.decided"]
+    assert events == ["approved"]
+
+
+async def test_of_two_who_decide_at_once_one_is_late(store, tenant):
+    asked = await _ask(store, tenant)
+    answers = await asyncio.gather(
+        *(_decide(store, tenant, asked.id, by=f"p{i}", approve=i % 2 == 0) for i in range(10)), return_exceptions=True
+    )
+    assert sum(isinstance(a, Conflict) for a in answers) == 9
+
+
+async def test_the_requester_cannot_decide_not_even_in_the_database(store, tenant):
+    asked = await _ask(store, tenant)
+    with pytest.raises(Denied, match="Separation of duties"):
+        await _decide(store, tenant, asked.id, by="ada")
+    with pytest.raises(Exception, match="approvals_duties"):
+        async with store.transaction(tenant) as tx:
+            await tx.connection.execute(text("UPDATE approvals SET decided_by = requested_by"))
+
+
+async def test_an_approval_expires_and_the_gate_asks_anew(store, tenant):
+    run = run_id(tenant)
+    asked = await _ask(store, tenant, run, expires_seconds=1)
+    with pytest.raises(Conflict, match="expired"):
+        await _decide(store, tenant, asked.id, now=asked.expires_at)
+    await asyncio.sleep(1.1)
+    async with store.transaction(tenant) as tx:
+        assert (await tx.approvals.get(asked.id)).state == "expired"
+        assert [a.id for a in (await tx.approvals.list(state="expired")).items] == [asked.id]
+        assert (await tx.approvals.list(state="pending")).items == ()
+    again = await _ask(store, tenant, run)
+    assert again.id != asked.id
+
+
+async def test_an_approved_action_that_waited_too_long_needs_a_new_yes(store, tenant):
+    run = run_id(tenant)
+    asked = await _ask(store, tenant, run, expires_seconds=1)
+    await _decide(store, tenant, asked.id)
+    await asyncio.sleep(1.1)
+    assert (await _ask(store, tenant, run)).id != asked.id
+
+
+async def test_a_quorum_takes_that_many_different_people(store, tenant):
+    run = run_id(tenant)
+    asked = await _ask(store, tenant, run, quorum=2)
+    assert (await _decide(store, tenant, asked.id)).state == "pending"
+    assert (await _ask(store, tenant, run, quorum=2)).id == asked.id
+    with pytest.raises(Denied, match="different people"):
+        await _decide(store, tenant, asked.id)
+    assert (await _decide(store, tenant, asked.id, by="hedy")).state == "approved"
+    passage = await PostgresLedger(store).begin(entry(key(tenant, run), decision="ask", quorum=2))
+    assert passage.status == "go"
+
+
+async def test_lists_are_paged_newest_first(store, tenant):
+    ids = [(await _ask(store, tenant)).id for _ in range(5)]
+    seen, cursor = [], None
+    while True:
+        async with store.transaction(tenant) as tx:
+            page = await tx.approvals.list(cursor=cursor, limit=2)
+        seen += [a.id for a in page.items]
+        cursor = page.next
+        if cursor is None:
+            break
+    assert seen == ids[::-1]
+
+
+def _said(for_tenant: str, asked, **changes) -> Attestation:
+    claims = {
+        "tenant": for_tenant,
+        "subject": "grace",
+        "capabilities": frozenset({"approval:decide"}),
+        "purpose": "approve",
+        "run": asked.run,
+        "approval": asked.id,
+        "action": asked.action,
+    }
+    return Attestation(**(claims | changes))
+
+
+async def _by_token(store: Store, tokens: Tokens, tenant: str, asked, said: Attestation, *, approve: bool = True):
+    decision = ApprovalDecision(approval=asked.id, action=asked.action, token=tokens.mint_attestation(said))
+    return await PostgresDecisions(store, tokens).decide(asked.run, tenant, decision, approve=approve)
+
+
+async def test_a_decision_with_its_token_is_written_and_a_retry_of_it_is_no_problem(store, tenant, tokens):
+    asked = await _ask(store, tenant)
+    for _ in range(2):
+        made = await _by_token(store, tokens, tenant, asked, _said(tenant, asked))
+        assert (made.state, made.decided_by, made.problem) == ("approved", "grace", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"tenant": "other"}, "tenant 'other'"),
+        ({"run": "other/run/1"}, "run 'other/run/1'"),
+        ({"approval": "another"}, "approval 'another'"),
+        ({"action": "sha256:" + "1" * 64}, "action 'sha256:1"),
+        ({"purpose": "deny"}, "purpose 'deny'"),
+        ({"capabilities": frozenset({"run:read"})}, "lacks the capability 'approval:decide'"),
+        ({"subject": "ada"}, "Separation of duties"),
+    ],
+)
+async def test_a_token_for_anything_else_is_refused_and_changes_nothing(store, tenant, tokens, changes, why):
+    asked = await _ask(store, tenant)
+    made = await _by_token(store, tokens, tenant, asked, _said(tenant, asked, **changes))
+    assert why in made.problem
+    assert (made.state, made.decided_by) == ("pending", None)
+
+
+async def test_a_token_that_is_no_token_is_refused(store, tenant, tokens):
+    asked = await _ask(store, tenant)
+    decision = ApprovalDecision(approval=asked.id, action=asked.action, token="forged")
+    made = await PostgresDecisions(store, tokens).decide(asked.run, tenant, decision, approve=True)
+    assert made.problem
+    assert made.state == "pending"
+
+
+async def test_a_budget_is_raised_by_a_token_once_for_each_key(store, tenant, tokens):
+    run = run_id(tenant)
+    async with store.transaction(tenant) as tx:
+        await tx.accounts.ensure("root", None, Amounts(tokens=100))
+        await tx.accounts.carve("root", f"run:{run}", Amounts(tokens=10))
+    amounts = Amounts(tokens=5)
+    said = Attestation(
+        tenant=tenant,
+        subject="grace",
+        capabilities=frozenset({"budget:raise"}),
+        purpose="raise_budget",
+        run=run,
+        amounts=amounts,
+    )
+    decisions = PostgresDecisions(store, tokens)
+    request = RaiseBudget(amounts=amounts, token=tokens.mint_attestation(said))
+    for _ in range(2):
+        raised = await decisions.raise_budget(run, tenant, request, key="k1")
+        assert (raised.limit, raised.problem) == (Amounts(tokens=15), None)
+    more = RaiseBudget(amounts=Amounts(tokens=50), token=request.token)
+    assert "amounts" in (await decisions.raise_budget(run, tenant, more, key="k2")).problem
+    weak = tokens.mint_attestation(said.model_copy(update={"capabilities": frozenset()}))
+    refused = await decisions.raise_budget(run, tenant, RaiseBudget(amounts=amounts, token=weak), key="k3")
+    assert "budget:raise" in refused.problem
+    too_much = said.model_copy(update={"amounts": Amounts(tokens=1000)})
+    request = RaiseBudget(amounts=too_much.amounts, token=tokens.mint_attestation(too_much))
+    assert "cannot cover" in (await decisions.raise_budget(run, tenant, request, key="k4")).problem
+
+
+async def test_an_unknown_approval_is_not_found(store, tenant):
+    with pytest.raises(NotFound, match="'nothing'"):
+        async with store.transaction(tenant) as tx:
+            await tx.approvals.get("nothing")

@@ -1,0 +1,194 @@
+"""Row-level security, proved on every tenant table that the catalog knows: one tenant cannot touch another's rows."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from entries import entry, exit_, key, number, run_id
+from sqlalchemy import insert
+
+from capsules.amounts import Amounts
+from capsules.digest import sha256
+from capsules.records import Principal
+from somagent.embedded.postgres import superuser
+from somagent.library import Library
+from somagent.settings import Settings
+from somagent.store.database import Store
+from somagent.store.ledger import PostgresLedger
+from somagent.store.tables import memories, metadata
+
+GLOBAL = {"alembic_version", "tenants", "constitutions"}
+TENANT_TABLES = sorted(set(metadata.tables) - GLOBAL)
+REFUSED = asyncpg.InsufficientPrivilegeError  # by a missing grant and by a row policy alike
+
+
+@pytest.fixture(scope="module")
+async def tenants(owner: Store, store: Store) -> tuple[str, str]:
+    """Two tenants, each with a real row in every table, written through the store itself."""
+    names = (f"row-a-{number()}", f"row-b-{number()}")
+    for name in names:
+        await owner.tenants.add(name)
+        await _fill(store, name)
+    return names
+
+
+async def _fill(store: Store, tenant: str) -> None:
+    run = run_id(tenant)
+    ledger = PostgresLedger(store)
+    capsule = Library.load().capsules[0]
+    async with store.transaction(tenant) as tx:
+        await tx.accounts.ensure(f"run:{run}", None, Amounts(tokens=10))
+        await tx.principals.add(Principal(tenant=tenant, subject="ada", capabilities=frozenset()), key_hash=tenant)
+        await tx.capsules.publish(capsule, digest=capsule.digest(), signature="", key_id="k", by="ada")
+        digest = await tx.contents.put(b"bytes", "text/plain")
+    begun = key(tenant, run)
+    await ledger.begin(entry(begun, cost=Amounts(tokens=1), account=f"run:{run}"))
+    await ledger.finish(exit_(begun, result=1))
+    await ledger.begin(entry(key(tenant, run), decision="ask"))
+    async with store.transaction(tenant) as tx:
+        await tx.artifacts.add(run, name="a.txt", media_type="text/plain", digest=digest, size=5)
+        values = {"id": "m1", "space": "default", "text": "t", "run": run, "key": "k", "embedding": [1.0] + [0.0] * 383}
+        await tx.connection.execute(insert(memories).values(tenant_id=tenant, **values))
+
+
+@asynccontextmanager
+async def _as(store: Store, tenant: str | None) -> AsyncIterator["asyncpg.Connection"]:
+    """Yield a connection whose changes never stay."""
+    async with store.pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            if tenant is not None:
+                await connection.execute("SELECT set_config('somagent.tenant', $1, true)", tenant)
+            yield connection
+        finally:
+            await transaction.rollback()
+
+
+async def test_every_table_with_a_tenant_has_forced_security_and_an_owner_other_than_the_application(
+    postgres_settings: Settings, owner
+):
+    async with superuser(postgres_settings, database="somagent") as connection:
+        rows = await connection.fetch(
+            "SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, pg_get_userbyid(c.relowner) AS owner, "
+            "EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id') AS tenant "
+            "FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')"
+        )
+        policies = await connection.fetch(
+            "SELECT tablename, qual, with_check FROM pg_policies WHERE policyname = 'one_tenant'"
+        )
+    assert {row["relname"] for row in rows if not row["tenant"]} == GLOBAL
+    found = [row for row in rows if row["tenant"]]
+    assert sorted(row["relname"] for row in found) == TENANT_TABLES
+    assert all(row["relrowsecurity"] and row["relforcerowsecurity"] for row in found)
+    assert {row["owner"] for row in rows} == {"somagent_owner"}
+    assert sorted(row["tablename"] for row in policies) == TENANT_TABLES
+    assert all("somagent.tenant" in p["qual"] and p["qual"] == p["with_check"] for p in policies)
+
+
+async def test_no_role_of_ours_gets_past_row_security(postgres_settings: Settings, owner):
+    async with superuser(postgres_settings, database="somagent") as connection:
+        strong = await connection.fetch(
+            "SELECT rolname FROM pg_roles WHERE rolname LIKE 'somagent%' "
+            "AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication)"
+        )
+        members = await connection.fetch(
+            "SELECT 1 FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member WHERE r.rolname LIKE 'somagent%'"
+        )
+    assert not strong
+    assert not members
+
+
+@pytest.mark.parametrize("table", TENANT_TABLES)
+@pytest.mark.parametrize("role", ["app", "owner"])
+class TestAcrossTenants:
+    """Both roles: the owner too is held by the policies, where it has every other privilege."""
+
+    async def test_reads_its_own_rows_and_no_others(self, store, owner, tenants, role, table):
+        mine, _ = tenants
+        async with _as(store if role == "app" else owner, mine) as connection:
+            assert await connection.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id = $1", mine) > 0
+            assert await connection.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id <> $1", mine) == 0
+
+    async def test_sees_nothing_without_a_tenant(self, store, owner, tenants, role, table):
+        for setting in (None, ""):
+            async with _as(store if role == "app" else owner, setting) as connection:
+                assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
+
+    async def test_cannot_insert_for_another_tenant_or_none(self, store, owner, tenants, role, table):
+        mine, theirs = tenants
+        async with _as(store, theirs) as connection:
+            row = await connection.fetchval(f"SELECT to_jsonb(t) FROM {table} t LIMIT 1")
+        for setting in (mine, None):
+            async with _as(store if role == "app" else owner, setting) as connection:
+                with pytest.raises(REFUSED, match="row-level security"):
+                    await connection.execute(
+                        f"INSERT INTO {table} SELECT * FROM jsonb_populate_record(NULL::{table}, $1)", row
+                    )
+
+    async def test_cannot_update_or_delete_anothers_rows(self, store, owner, tenants, role, table):
+        mine, theirs = tenants
+        for setting in (mine, None):
+            for statement in (f"UPDATE {table} SET tenant_id = tenant_id", f"DELETE FROM {table}"):
+                async with _as(store if role == "app" else owner, setting) as connection:
+                    verb = statement.split()[0]
+                    if await connection.fetchval("SELECT has_table_privilege($1, $2)", table, verb):
+                        assert (await connection.execute(f"{statement} WHERE tenant_id = $1", theirs)).endswith(" 0")
+                        continue
+                    assert role == "app"
+                    with pytest.raises(REFUSED, match="permission denied"):
+                        await connection.execute(f"{statement} WHERE tenant_id = $1", theirs)
+
+    async def test_cannot_give_its_rows_to_another_tenant(self, store, owner, tenants, role, table):
+        mine, theirs = tenants
+        async with _as(store if role == "app" else owner, mine) as connection:
+            # What is immutable is refused by its trigger first, whoever asks.
+            with pytest.raises(
+                (REFUSED, asyncpg.PostgresError), match=r"row-level security|permission denied|never changed"
+            ):
+                await connection.execute(f"UPDATE {table} SET tenant_id = $1", theirs)
+
+
+@pytest.mark.parametrize("table", sorted({"capsules", "receipts", "ledger_entries"}))
+async def test_what_is_immutable_cannot_be_changed_deleted_or_emptied_even_by_the_owner(owner, tenants, table):
+    for statement in (f"UPDATE {table} SET tenant_id = tenant_id", f"DELETE FROM {table}", f"TRUNCATE {table}"):
+        async with _as(owner, tenants[0]) as connection:
+            with pytest.raises(asyncpg.PostgresError, match="never changed or deleted"):
+                await connection.execute(statement)
+
+
+async def test_the_application_only_adds_to_the_record(postgres_settings: Settings, owner):
+    async with superuser(postgres_settings, database="somagent") as connection:
+        rows = await connection.fetch(
+            "SELECT table_name, array_agg(privilege_type::text ORDER BY privilege_type) AS granted "
+            "FROM information_schema.role_table_grants WHERE grantee = 'somagent_app' GROUP BY table_name"
+        )
+    granted = {row["table_name"]: row["granted"] for row in rows}
+    assert granted["receipts"] == ["INSERT", "SELECT"]
+    assert granted["constitutions"] == granted["tenants"] == ["SELECT"]
+    assert not any({"DELETE", "TRUNCATE"} & set(rights) for rights in granted.values())
+
+
+async def test_the_relay_reads_events_of_all_and_changes_only_their_mark(relay: Store, tenants):
+    async with _as(relay, None) as connection:
+        seen = {row["tenant_id"] for row in await connection.fetch("SELECT DISTINCT tenant_id FROM outbox")}
+        assert set(tenants) <= seen
+        assert await connection.fetchval("SELECT count(*) FROM runs") > 0
+        await connection.execute("UPDATE outbox SET published_at = now()")
+    for statement in (
+        "SELECT 1 FROM receipts",
+        "SELECT 1 FROM content_blobs",
+        "UPDATE outbox SET topic = 'x'",
+        "DELETE FROM outbox",
+        "UPDATE runs SET status = 'failed'",
+    ):
+        async with _as(relay, None) as connection:
+            with pytest.raises(REFUSED):
+                await connection.execute(statement)
+
+
+async def test_a_digest_of_bytes_is_the_same_for_both_and_the_rows_are_apart(store, tenants):
+    for tenant in tenants:
+        async with store.transaction(tenant) as tx:
+            assert await tx.contents.get(sha256(b"bytes")) == b"bytes"

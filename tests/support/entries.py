@@ -1,0 +1,82 @@
+"""Entries and exits of the gate for tests of the store: real domain objects, told apart by what a test says."""
+
+from itertools import count
+from typing import Any
+
+from capsules.action import Action
+from capsules.amounts import Amounts
+from capsules.digest import Digest, digest
+from capsules.gate import AttemptKey, Entry, Exit
+from capsules.records import ConstitutionRecord
+from capsules.verdict import Verdict
+
+DOCUMENT = {"kind": "Constitution", "metadata": {"name": "store-tests", "version": "1.0.0"}}
+CONSTITUTION = digest(DOCUMENT)
+_numbers = count(1)
+
+
+def constitution(at: Any, *, document: dict[str, Any] = DOCUMENT, state: str = "active") -> ConstitutionRecord:
+    return ConstitutionRecord(
+        digest=digest(document),
+        name=document["metadata"]["name"],
+        version=document["metadata"]["version"],
+        document=document,
+        signature="",
+        key_id="store-tests",
+        state=state,
+        installed_at=at,
+    )
+
+
+def number() -> int:
+    return next(_numbers)
+
+
+def run_id(tenant: str) -> str:
+    return f"{tenant}/word-count/{number()}"
+
+
+def key(tenant: str, run: str, activity: str | None = None, *, attempt: int = 1) -> AttemptKey:
+    return AttemptKey(tenant=tenant, run=run, execution="e1", activity=activity or f"a{number()}", attempt=attempt)
+
+
+def entry(
+    attempt: AttemptKey,
+    *,
+    decision: str = "allow",
+    cost: Amounts | None = None,
+    account: str | None = None,
+    idempotent: bool = True,
+    target: str = "python@1.0.0/run",
+    kind: str = "tool.invoke",
+    actor: str = "ada",
+    constitution: Digest = CONSTITUTION,
+    **verdict: Any,
+) -> Entry:
+    action = Action(
+        kind=kind,
+        target=target,
+        idempotent=idempotent,
+        cost=cost or Amounts(),
+        arguments=digest({"target": target}),
+    )
+    return Entry(
+        key=attempt,
+        capsule="word-count@1.0.0",
+        actor=actor,
+        action=action,
+        action_digest=action.digest(),
+        verdict=Verdict(
+            decision=decision,
+            score=612_000,
+            threshold=550_000,
+            sentence='S(a) is 0.612 – «Zürich» \N{SNOWMAN} "quoted" \\ and\ttabs\n.',
+            constitution=constitution,
+            **verdict,
+        ),
+        account=account,
+    )
+
+
+def exit_(attempt: AttemptKey, *, ok: bool = True, usage: Amounts | None = None, **rest: Any) -> Exit:
+    return Exit(key=attempt, ok=ok, usage=usage or Amounts(), **rest)
