@@ -1,0 +1,175 @@
+"""The key ring: Ed25519 keys by purpose and AES-256 keys of the payload codec, from files `{purpose}-{number}`.
+
+`issuer-1.pem` signs and verifies; `issuer-1.pub` only verifies, which is what a retired key becomes. The highest number
+signs, every number verifies: a rotation is a new file. A key's id carries the fingerprint of the key itself, so that
+the id of one installation never means another's key.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self, get_args
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from capsules.errors import Unavailable
+from somagent.identity.files import private_directory, read_private, write_once
+
+Purpose = Literal["issuer", "constitution", "publisher"]
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+
+_FILE = re.compile(r"^(?P<name>(?P<purpose>[a-z]+)-(?P<number>\d{1,6}))\.(?P<kind>pem|pub|key)$")
+_CODEC_BYTES = 32
+
+
+class KeyMissing(Unavailable):
+    """A key that is needed is not in the key directory, or its file is not a key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """Base64 of an Ed25519 signature, and which key made it."""
+
+    key_id: str
+    value: str
+
+
+@dataclass(frozen=True)
+class KeyRing:
+    """Keys in the order of their numbers; the last of a purpose is the one that signs or encrypts."""
+
+    public: Mapping[Purpose, Mapping[str, Ed25519PublicKey]]
+    private: Mapping[Purpose, tuple[str, Ed25519PrivateKey]] = field(repr=False)
+    codec: Mapping[str, bytes] = field(repr=False)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read every key of `directory`. Raises KeyMissing or UnsafeKeyFile with what to do."""
+        if not directory.is_dir():
+            raise KeyMissing(f"There is no key directory {str(directory)!r}. `somagent up` creates it with its keys.")
+        private_directory(directory)
+        public: dict[Purpose, dict[str, Ed25519PublicKey]] = {purpose: {} for purpose in PURPOSES}
+        private: dict[Purpose, tuple[str, Ed25519PrivateKey]] = {}
+        codec: dict[str, bytes] = {}
+        for name, purpose, path in _key_files(directory):
+            if purpose == "codec":
+                codec[name] = _codec_key(path)
+            elif path.suffix == ".pem":
+                key = _private_key(path)
+                key_id = key_identity(name, key.public_key())
+                public[purpose][key_id] = key.public_key()
+                private[purpose] = (key_id, key)
+            else:
+                verifier = _public_key(path)
+                public[purpose][key_identity(name, verifier)] = verifier
+        return cls(public=public, private=private, codec=codec)
+
+    @classmethod
+    def create_missing(cls, directory: Path) -> Self:
+        """Make the directory and a first key of every purpose where there is none; then load. Never replaces a key."""
+        private_directory(directory)
+        present = {purpose for _, purpose, path in _key_files(directory) if path.suffix != ".pub"}
+        for purpose in PURPOSES:
+            if purpose not in present:
+                key = Ed25519PrivateKey.generate()
+                pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+                write_once(directory / f"{purpose}-1.pem", pem)
+        if "codec" not in present:
+            write_once(directory / "codec-1.key", base64.b64encode(secrets.token_bytes(_CODEC_BYTES)) + b"\n")
+        return cls.load(directory)
+
+    def signer(self, purpose: Purpose) -> tuple[str, Ed25519PrivateKey]:
+        """Return the id and the private key that signs for `purpose`."""
+        try:
+            return self.private[purpose]
+        except KeyError:
+            raise KeyMissing(f"There is no private {purpose!r} key here: this process cannot sign with it.") from None
+
+    def verifier(self, purpose: Purpose, key_id: str) -> Ed25519PublicKey | None:
+        """Return the public key, or None when this installation does not know it."""
+        return self.public[purpose].get(key_id)
+
+    def sign(self, purpose: Purpose, data: bytes) -> Signature:
+        key_id, key = self.signer(purpose)
+        return Signature(key_id=key_id, value=base64.b64encode(key.sign(data)).decode())
+
+    def verify(self, purpose: Purpose, key_id: str, data: bytes, value: str) -> bool:
+        """Say whether `value` is the signature of `data` by a key of this ring."""
+        key = self.verifier(purpose, key_id)
+        if key is None:
+            return False
+        try:
+            key.verify(base64.b64decode(value, validate=True), data)
+        except (InvalidSignature, binascii.Error, ValueError):
+            return False
+        return True
+
+    @property
+    def codec_current(self) -> tuple[str, bytes]:
+        """Return the id and the AES-256 key that new payloads are encrypted with."""
+        if not self.codec:
+            raise KeyMissing("There is no codec key here (codec-1.key): payloads cannot be encrypted.")
+        return list(self.codec.items())[-1]
+
+
+def key_identity(name: str, key: Ed25519PublicKey) -> str:
+    """Return the key's id: its file's name and the start of its fingerprint."""
+    fingerprint = hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()
+    return f"{name}-{fingerprint[:16]}"
+
+
+def _key_files(directory: Path) -> list[tuple[str, Purpose | Literal["codec"], Path]]:
+    """Return name, purpose and path of each key file, by purpose and number. Other files (passwords) are not ours."""
+    known: dict[str, Purpose | Literal["codec"]] = {**{p: p for p in PURPOSES}, "codec": "codec"}
+    found = []
+    for path in directory.iterdir():
+        match = _FILE.match(path.name)
+        if match is None or match["purpose"] not in known:
+            continue
+        if (match["kind"] == "key") == (match["purpose"] == "codec"):
+            found.append((int(match["number"]), match["name"], known[match["purpose"]], path))
+    return [(name, purpose, path) for _, name, purpose, path in sorted(found, key=lambda f: (f[2], f[0], f[3].suffix))]
+
+
+def _private_key(path: Path) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(read_private(path), password=None)
+    except (ValueError, TypeError) as error:
+        raise KeyMissing(f"{str(path)!r} is not a PEM private key: {error}") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyMissing(f"{str(path)!r} is not an Ed25519 key.")
+    return key
+
+
+def _public_key(path: Path) -> Ed25519PublicKey:
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except ValueError as error:
+        raise KeyMissing(f"{str(path)!r} is not a PEM public key: {error}") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise KeyMissing(f"{str(path)!r} is not an Ed25519 key.")
+    return key
+
+
+def _codec_key(path: Path) -> bytes:
+    try:
+        key = base64.b64decode(read_private(path).strip(), validate=True)
+    except binascii.Error as error:
+        raise KeyMissing(f"{str(path)!r} is not base64: {error}") from error
+    if len(key) != _CODEC_BYTES:
+        raise KeyMissing(f"{str(path)!r} holds {len(key)} bytes; an AES-256 key has {_CODEC_BYTES}.")
+    return key

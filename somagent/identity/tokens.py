@@ -1,0 +1,125 @@
+"""Tokens: EdDSA JWTs signed by the issuer key, one audience for each use, so that none can stand in for another.
+
+    access        who calls the API
+    authority     what a run may do (`capsules.authority`)
+    attestation   who decides what, for a few minutes
+
+A token that does not verify never says more than why.
+"""
+
+import json
+import time
+import uuid
+from typing import Any, Literal
+
+import jwt
+from pydantic import BaseModel, ValidationError
+
+from capsules.authority import Authority
+from capsules.errors import AuthorityRefused, SomaError, Unauthenticated
+from capsules.records import Principal
+from somagent.identity.attestation import Attestation
+from somagent.identity.keys import KeyRing
+
+Audience = Literal["somagent.access", "somagent.authority", "somagent.attestation"]
+ISSUER = "somagent"
+# Clocks of one cluster differ by this much; a token is never refused, nor kept alive, for more.
+LEEWAY_SECONDS = 2
+CLAIMS = ["exp", "iat", "aud", "iss", "jti", "sub", "body"]
+
+
+class Tokens:
+    """Mints with the newest issuer key; verifies with every issuer key of the ring."""
+
+    def __init__(self, keyring: KeyRing) -> None:
+        self._keys = keyring
+
+    def mint_access(self, principal: Principal, seconds: int, *, issued_at: int | None = None) -> str:
+        """Return a bearer token for the API."""
+        start = _now() if issued_at is None else issued_at
+        return self._mint("somagent.access", principal.subject, principal, start, start + seconds)
+
+    def verify_access(self, token: str) -> Principal:
+        """Return who calls. Raises Unauthenticated with the reason."""
+        return self._verify("somagent.access", token, Principal, Unauthenticated)
+
+    def mint_authority(self, authority: Authority) -> str:
+        """Return the authority as a token that expires with it."""
+        return self._mint("somagent.authority", authority.actor, authority, _now(), authority.expires_at)
+
+    def verify(self, token: str) -> Authority:
+        """Return what a run may do. Raises AuthorityRefused with the reason."""
+        return self._verify("somagent.authority", token, Authority, AuthorityRefused)
+
+    def read_authority(self, token: str) -> Authority:
+        """Return the claims of an authority of ours to show them, expired or not. Grants nothing."""
+        claims = self._claims("somagent.authority", token, AuthorityRefused, expired=True)
+        return _model(claims["body"], Authority, AuthorityRefused)
+
+    def mint_attestation(self, attestation: Attestation, seconds: int = 300, *, issued_at: int | None = None) -> str:
+        """Return the proof that goes with a decision."""
+        start = _now() if issued_at is None else issued_at
+        return self._mint("somagent.attestation", attestation.subject, attestation, start, start + seconds)
+
+    def verify_attestation(self, token: str) -> Attestation:
+        """Return who decides what. Raises AuthorityRefused with the reason."""
+        return self._verify("somagent.attestation", token, Attestation, AuthorityRefused)
+
+    def expiry(self, token: str) -> int:
+        """Return when a verified access token ends, in Unix seconds."""
+        return int(self._claims("somagent.access", token, Unauthenticated)["exp"])
+
+    def _mint(self, audience: Audience, subject: str, body: BaseModel, issued: int, expires: int) -> str:
+        key_id, key = self._keys.signer("issuer")
+        claims = {
+            "iss": ISSUER,
+            "aud": audience,
+            "sub": subject,
+            "iat": issued,
+            "exp": expires,
+            "jti": uuid.uuid4().hex,
+            "body": body.model_dump(mode="json"),
+        }
+        return jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": key_id})
+
+    def _verify[M: BaseModel](self, audience: Audience, token: str, model: type[M], refusal: type[SomaError]) -> M:
+        return _model(self._claims(audience, token, refusal)["body"], model, refusal)
+
+    def _claims(
+        self, audience: Audience, token: str, refusal: type[SomaError], *, expired: bool = False
+    ) -> dict[str, Any]:
+        try:
+            key_id = jwt.get_unverified_header(token).get("kid")
+            key = self._keys.verifier("issuer", key_id) if isinstance(key_id, str) else None
+            if key is None:
+                raise refusal(f"The token names the key {key_id!r}, which is not an issuer key here.")
+            options: Any = {"require": CLAIMS, "verify_exp": not expired}
+            return jwt.decode(
+                token,
+                key,
+                algorithms=["EdDSA"],
+                audience=audience,
+                issuer=ISSUER,
+                leeway=LEEWAY_SECONDS,
+                options=options,
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise refusal("The token has expired: get a new one.") from error
+        except jwt.InvalidSignatureError as error:
+            raise refusal("The token's signature is not ours: it was forged or altered.") from error
+        except jwt.InvalidAudienceError as error:
+            raise refusal(f"The token is for another use; this needs one for {audience!r}.") from error
+        except (jwt.InvalidTokenError, ValueError) as error:
+            raise refusal(f"The token cannot be read: {error}") from error
+
+
+def _model[M: BaseModel](body: Any, model: type[M], refusal: type[SomaError]) -> M:  # noqa: ANN401 - a claim
+    try:
+        # By way of JSON text, because a strict model takes a JSON list for a set but not a Python one.
+        return model.model_validate_json(json.dumps(body))
+    except ValidationError as error:
+        raise refusal("The token is ours but its claims are not: mint it again.") from error
+
+
+def _now() -> int:
+    return int(time.time())
