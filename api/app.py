@@ -1,0 +1,91 @@
+"""The application: routes, limits and problem documents around one State."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from api import problems
+from api.handles import EncodedSlashes
+from api.limits import BodyLimit, RateLimit
+from api.metrics import Measure
+from api.problems import Problem
+from api.routes import (
+    approvals,
+    budgets,
+    capsules,
+    codec,
+    content,
+    events,
+    health,
+    pages,
+    policy,
+    runs,
+    schedules,
+    tokens,
+)
+from api.state import State
+from capsules.capsule import Capsule
+
+DESCRIPTION = """Task Capsules: agent work as governed, durable jobs.
+
+No mocks, no bypasses, no invented values: real servers, real data.
+
+Send `Authorization: Bearer <token or API key>`; the tenant is the token's. A run's id holds slashes; in a URL each `/`
+is written `~` (or `%2F`): run `acme/hello/k1` is `/v1/runs/acme~hello~k1`. Every failure is a problem document
+(`application/problem+json`) with a stable `code`. Lists return `items` and `next`, the cursor of the following page.
+"""
+
+ROUTERS = (
+    capsules.router,
+    capsules.schemas,
+    events.router,
+    runs.router,
+    approvals.router,
+    schedules.router,
+    budgets.router,
+    policy.router,
+    content.router,
+    tokens.router,
+    codec.router,
+    health.router,
+    health.probes,
+    pages.router,
+)
+
+
+def create_app(state: State) -> FastAPI:
+    """Return the API over these parts. Opens and closes nothing: the parts are the caller's."""
+    app = FastAPI(
+        title="SomaGent",
+        version="1",
+        description=DESCRIPTION,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,  # those pages load their scripts from elsewhere; ours is `/docs` in `routes/pages.py`
+        redoc_url=None,
+        separate_input_output_schemas=True,
+    )
+    app.state.soma = state
+    for router in ROUTERS:
+        app.include_router(router)
+    problems.install(app)
+    # The last one added is the outermost: measure everything, then limit, then know who calls.
+    app.add_middleware(RateLimit, state=state)
+    app.add_middleware(BodyLimit, largest=state.settings.max_body_bytes)
+    app.add_middleware(Measure, metrics=state.metrics)
+    app.add_middleware(EncodedSlashes)
+    # FastAPI's own way to extend the document.
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    return app
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document with the schemas that routes name by reference only."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        template = "#/components/schemas/{model}"
+        _, found = models_json_schema([(Capsule, "validation"), (Problem, "serialization")], ref_template=template)
+        document.setdefault("components", {}).setdefault("schemas", {}).update(found["$defs"])
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,57 @@
+"""The actions that a capsule declares, as the gate would see them, by the functions that stand beside activities."""
+
+from somagent.library import Library
+
+from activities.remembering import recall_action, remember_action
+from activities.starting import start_action
+from activities.thinking import chat_action
+from capsules.action import Action
+from capsules.amounts import Amounts
+from capsules.capsule import Capsule
+from capsules.chat import ChatRequest, Message
+from capsules.digest import GENESIS
+from capsules.memory import RecallQuery, Remember
+from capsules.names import parse_reference
+from capsules.records import PublishedCapsule
+from capsules.run import StartCapsule
+
+
+def actions_of(published: PublishedCapsule, library: Library) -> list[Action]:
+    """Return one action of each kind that a run of this capsule may ask for. Arguments are not known yet."""
+    capsule = published.capsule
+    spec = capsule.spec
+    actions = [start_action(StartCapsule(capsule=capsule.ref, digest=published.digest, inputs={}))]
+    if spec.memory.recall is not None:
+        actions.append(recall_action(RecallQuery(space=spec.memory.space, query=spec.intent)))
+    if spec.persona is not None:
+        actions.append(_chat(capsule))
+    for use in spec.tools:
+        tool = library.tool(parse_reference(use.use))
+        for name in use.actions:
+            declared = tool.actions[name]
+            actions.append(
+                Action(
+                    kind="tool.invoke",
+                    target=tool.target(name),
+                    effect=declared.effect,
+                    reversible=declared.reversible,
+                    egress=declared.egress,
+                    data=declared.data,
+                    idempotent=declared.idempotent,
+                    cost=Amounts(tool_calls=1),
+                    arguments=GENESIS,
+                )
+            )
+    if spec.memory.remember != "nothing":
+        actions.append(remember_action(Remember(space=spec.memory.space, text=spec.intent)))
+    return actions
+
+
+def _chat(capsule: Capsule) -> Action:
+    model = capsule.spec.model
+    request = ChatRequest(
+        role=model.role if model else "dialogue",
+        messages=(Message(role="user", text=capsule.spec.intent),),
+        max_output_tokens=model.max_output_tokens if model else 256,
+    )
+    return chat_action(request)

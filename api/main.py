@@ -1,0 +1,35 @@
+"""The API process: `python -m api.main`. Reads settings, connects the parts, serves until it is told to stop."""
+
+import asyncio
+
+import uvicorn
+
+from api.app import create_app
+from api.state import open_state
+from somagent.settings import Settings
+
+STOP_SECONDS = 5
+"""Event streams would hold a stop for ever; their readers come back with Last-Event-ID."""
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal. A part that cannot be reached at the start ends the process with its name."""
+    async with open_state(settings) as state:
+        config = uvicorn.Config(
+            create_app(state),
+            host=settings.host,
+            port=settings.api_port,
+            log_level=settings.log_level,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            proxy_headers=False,  # a header must not say where a caller is; the codec asks
+            server_header=False,
+        )
+        await uvicorn.Server(config).serve()
+
+
+def main() -> None:
+    asyncio.run(serve(Settings()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""How many requests a principal made in the last minute: one sliding window in Valkey, shared by every API process.
+
+When Valkey cannot be reached, each process counts for itself and says so: the limit is then per process, never absent.
+"""
+
+import time
+import uuid
+from collections import OrderedDict, deque
+from collections.abc import Awaitable
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+WINDOW_SECONDS = 60
+# Valkey gets this long to answer, and is left alone this long after it did not: a slow one must not slow every request.
+PATIENCE_SECONDS = 0.25
+RETRY_SECONDS = 2.0
+MOST_KEYS = 10_000
+
+# One round trip and one clock (Valkey's) for all processes. Returns 0, or the milliseconds until the window has room.
+SCRIPT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local window = tonumber(ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, now - window)
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then
+  local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+  return math.max(1, oldest[2] + window - now)
+end
+redis.call('ZADD', KEYS[1], now, ARGV[3])
+redis.call('PEXPIRE', KEYS[1], window)
+return 0
+"""
+
+
+class Rates:
+    """Admits or delays; `degraded` says why the shared window is not in use now."""
+
+    def __init__(self, redis_url: str, *, per_minute: int) -> None:
+        self._redis = Redis.from_url(
+            redis_url,
+            socket_timeout=PATIENCE_SECONDS,
+            socket_connect_timeout=PATIENCE_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._limit = per_minute
+        self._own: OrderedDict[str, deque[float]] = OrderedDict()
+        self._leave_alone_until = 0.0
+        self.degraded: str | None = None
+
+    async def wait_seconds(self, key: str) -> float:
+        """Count one request of `key`. Return 0 when it may go on, else the seconds until one may."""
+        if time.monotonic() >= self._leave_alone_until:
+            try:
+                milliseconds = await self._shared(key)
+            except (RedisError, OSError, TimeoutError) as error:
+                self.degraded = f"Valkey cannot be used ({type(error).__name__}); requests are counted per process."
+                self._leave_alone_until = time.monotonic() + RETRY_SECONDS
+            else:
+                self.degraded = None
+                return milliseconds / 1000
+        return self._in_process(key, time.monotonic())
+
+    async def ping(self) -> None:
+        """Raise unless Valkey answers."""
+        await self._redis.ping()
+
+    async def aclose(self) -> None:
+        await self._redis.aclose()
+
+    async def _shared(self, key: str) -> int:
+        arguments = (str(WINDOW_SECONDS * 1000), str(self._limit), uuid.uuid4().hex)
+        answer = self._redis.eval(SCRIPT, 1, f"somagent:rate:{key}", *arguments)
+        return int(await cast("Awaitable[int]", answer))
+
+    def _in_process(self, key: str, now: float) -> float:
+        hits = self._own.setdefault(key, deque())
+        self._own.move_to_end(key)
+        if len(self._own) > MOST_KEYS:
+            self._own.popitem(last=False)
+        while hits and hits[0] <= now - WINDOW_SECONDS:
+            hits.popleft()
+        if len(hits) >= self._limit:
+            return hits[0] + WINDOW_SECONDS - now
+        hits.append(now)
+        return 0.0

@@ -1,0 +1,1 @@
+"""One resource a file; an endpoint parses, calls and returns."""

@@ -1,0 +1,83 @@
+"""Budgets: what the tenant and its runs may spend, have spent and hold, and a raise by who may."""
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+from pydantic import BaseModel
+
+from api.access import BudgetRaiser, BudgetReader
+from api.bodies import KeptRoute
+from api.handles import KEY, RunPath
+from api.problems import responses
+from api.routes.paging import Limit
+from api.routes.runs import known
+from api.state import Soma, State
+from api.temporal import update
+from capsules.amounts import Account, Amounts
+from capsules.approval import BudgetRaised, RaiseBudget
+from capsules.errors import BudgetExhausted, Conflict, Invalid
+from capsules.run import TERMINAL
+from somagent.identity.attestation import Attestation
+from somagent.store.accounts import LedgerEntry
+
+router = APIRouter(prefix="/v1/budgets", tags=["budgets"], route_class=KeptRoute)
+
+
+class Budget(BaseModel):
+    """An account, what it has left, and its last entries, oldest first."""
+
+    account: Account
+    left: Amounts
+    entries: tuple[LedgerEntry, ...]
+
+
+@router.get("/tenant", responses=responses(404))
+async def tenant_budget(caller: BudgetReader, soma: Soma, limit: Limit = 50) -> Budget:
+    """Show the tenant's account, from which every run's budget is carved."""
+    return await _budget(soma, caller.tenant, f"tenant:{caller.tenant}", limit)
+
+
+@router.get("/runs/{run}", responses=responses(404))
+async def run_budget(run: RunPath, caller: BudgetReader, soma: Soma, limit: Limit = 50) -> Budget:
+    """Show a run's account."""
+    await known(soma, caller, run)
+    return await _budget(soma, caller.tenant, f"run:{run}", limit)
+
+
+@router.post("/runs/{run}/raise", responses=responses(402, 404, 409))
+async def raise_budget(
+    run: RunPath,
+    body: Amounts,
+    caller: BudgetRaiser,
+    soma: Soma,
+    idempotency_key: Annotated[str | None, Header(pattern=KEY, description="The same key is the same raise.")] = None,
+) -> BudgetRaised:
+    """Add amounts to a run's limit, carved from its parent account. A run that waits for budget goes on."""
+    if body == Amounts():
+        raise Invalid(
+            "A raise of nothing changes nothing.", problems=[{"path": "body", "message": "all amounts are 0"}]
+        )
+    record = await known(soma, caller, run)
+    if record.status in TERMINAL:
+        raise Conflict(f"Run {run!r} has ended: it is {record.status}.", run=run, status=record.status)
+    attestation = Attestation(
+        tenant=caller.tenant,
+        subject=caller.subject,
+        capabilities=caller.capabilities,
+        purpose="raise_budget",
+        run=run,
+        amounts=body,
+    )
+    request = RaiseBudget(amounts=body, token=soma.tokens.mint_attestation(attestation))
+    key = f"raise/{caller.subject}/{idempotency_key or uuid.uuid4().hex}"
+    raised = await update(soma.temporal, run, "raise_budget", request, key=key, answer=BudgetRaised)
+    if raised.problem:
+        raise BudgetExhausted(raised.problem, run=run)
+    return raised
+
+
+async def _budget(soma: State, tenant: str, account: str, limit: int) -> Budget:
+    async with soma.store.transaction(tenant) as tx:
+        found = await tx.accounts.get(account)
+        return Budget(account=found, left=found.left, entries=tuple(await tx.accounts.ledger(account, limit)))

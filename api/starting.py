@@ -1,0 +1,132 @@
+"""Starting runs: find and check the capsule, check the inputs, enter the run, mint its authority, start the workflow.
+
+Each step can be repeated: the same idempotency key ends in the same run, wherever an earlier try stopped.
+"""
+
+import time
+from typing import Any
+
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from api.inputs import check_inputs
+from api.state import State
+from api.temporal import translated
+from capsules.amounts import Amounts
+from capsules.authority import Authority
+from capsules.capsule import Capsule
+from capsules.digest import Digest, digest
+from capsules.errors import Invalid
+from capsules.names import Reference, parse_reference
+from capsules.records import NewRun, Principal, PublishedCapsule, RunRecord
+from capsules.run import TERMINAL, RunStart
+from somagent.identity.signatures import verify_capsule
+
+QUEUE = "capsules"
+"""The workflows' task queue. The API names workflows and queue by text: it needs none of their code."""
+DAY = 86_400
+LONGEST_ID = 255
+
+
+def workflow_of(capsule: Capsule) -> str:
+    """Return the workflow type that runs this capsule."""
+    return "RunProject" if capsule.spec.type == "composite" else "RunCapsule"
+
+
+async def find(state: State, caller: Principal, reference: Reference) -> PublishedCapsule:
+    """Return the published capsule, its signature checked."""
+    async with state.store.transaction(caller.tenant) as tx:
+        published = await tx.capsules.get(reference)
+    verify_capsule(state.keyring, published)
+    return published
+
+
+async def start(  # noqa: PLR0913 - what a request says
+    state: State,
+    caller: Principal,
+    *,
+    reference: Reference,
+    inputs: dict[str, Any],
+    budget: Amounts | None,
+    key: str,
+) -> tuple[RunRecord, bool]:
+    """Start a run, or return the one that this key started, and whether it is new."""
+    published = await find(state, caller, reference)
+    check_inputs(published.capsule, inputs)
+    run = f"{caller.tenant}/{published.capsule.metadata.name}/{key}"
+    if len(run) > LONGEST_ID:
+        raise Invalid(f"The run's id would have {len(run)} characters, of at most {LONGEST_ID}: use a shorter key.")
+    asked = {
+        "actor": caller.subject,  # another person may not ride on this key
+        "capsule": str(reference),
+        "inputs": inputs,
+        "budget": budget.model_dump() if budget else None,
+    }
+    new = NewRun(
+        id=run,
+        capsule=published.capsule.ref,
+        digest=published.digest,
+        actor=caller.subject,
+        inputs=inputs,
+        request=digest(asked),
+    )
+    async with state.store.transaction(caller.tenant) as tx:
+        record, created = await tx.runs.accept(new)
+    if record.status not in TERMINAL:
+        if record.capsule != published.capsule.ref:  # a newer version was published since this key's first request
+            published = await find(state, caller, parse_reference(record.capsule))
+        await _start_workflow(state, caller, published, run=run, inputs=inputs, budget=budget)
+    return record, created
+
+
+async def _start_workflow(  # noqa: PLR0913
+    state: State,
+    caller: Principal,
+    published: PublishedCapsule,
+    *,
+    run: str,
+    inputs: dict[str, Any],
+    budget: Amounts | None,
+) -> None:
+    argument = RunStart(
+        tenant=caller.tenant,
+        capsule=published.capsule.ref,
+        digest=published.digest,
+        inputs=inputs,
+        authority=start_authority(state, caller, run=run, ref=published.capsule.ref, capsule=published.digest),
+        budget=budget,
+    )
+    with translated(f"run {run!r}"):
+        try:
+            await state.temporal.start_workflow(
+                workflow_of(published.capsule),
+                argument,
+                id=run,
+                task_queue=QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                static_summary=published.capsule.metadata.summary[:200],
+            )
+        except WorkflowAlreadyStartedError:
+            return  # it ran and ended; the row will say so
+
+
+def start_authority(  # noqa: PLR0913
+    state: State, caller: Principal, *, run: str, ref: str, capsule: Digest, prefix: bool = False
+) -> str:
+    """Return the token that lets one run, or every run of a schedule, start this capsule and nothing else."""
+    authority = Authority(
+        kind="start",
+        tenant=caller.tenant,
+        actor=caller.subject,
+        run=run,
+        prefix=prefix,
+        account=f"tenant:{caller.tenant}",
+        capsules={ref: capsule},
+        expires_at=authority_expiry(state),
+    )
+    return state.tokens.mint_authority(authority)
+
+
+def authority_expiry(state: State) -> int:
+    return int(time.time()) + state.settings.authority_days * DAY

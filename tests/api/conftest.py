@@ -1,0 +1,108 @@
+"""The API on a real socket, over real PostgreSQL, Valkey and Temporal; every test has a tenant of its own."""
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import AsyncIterator
+from itertools import count
+
+import httpx
+import pytest
+import uvicorn
+from api_callers import Callers
+from servers import free_ports
+
+from api.app import create_app
+from api.state import State, open_state
+from capsules.amounts import Amounts
+from capsules.digest import digest
+from capsules.records import ConstitutionRecord
+from somagent.identity.keys import KeyRing
+from somagent.identity.signatures import sign_digest
+from somagent.library import Library
+from somagent.settings import Settings
+from somagent.store.database import Store, open_store
+from somagent.store.migrate import upgrade
+
+NUMBERS = count(int(time.time()) % 100_000)
+RICH = Amounts(tokens=10_000_000, micro_usd=100_000_000, tool_calls=10_000)
+
+
+@pytest.fixture(scope="session")
+async def api_settings(postgres_settings: Settings, valkey: str, temporal_address: str) -> Settings:
+    KeyRing.create_missing(postgres_settings.keys_dir)
+    await upgrade(postgres_settings.database("owner"))
+    return postgres_settings.model_copy(update={"rate_limit_per_minute": 1_000_000, "api_port": free_ports(1)[0]})
+
+
+@pytest.fixture(scope="session")
+async def api_owner(api_settings: Settings) -> AsyncIterator[Store]:
+    async with open_store(api_settings.database("owner")) as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+async def state(api_settings: Settings, api_owner: Store) -> AsyncIterator[State]:
+    async with open_state(api_settings) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def base(state: State) -> AsyncIterator[str]:
+    """Address of the API, served by uvicorn."""
+    settings = state.settings
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(state),
+            host=settings.host,
+            port=settings.api_port,
+            log_level="warning",
+            timeout_graceful_shutdown=1,
+            proxy_headers=False,
+        )
+    )
+    task = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait on
+        await asyncio.sleep(0.01)
+    yield f"http://{settings.host}:{settings.api_port}"
+    server.should_exit = True
+    await task
+
+
+@pytest.fixture(scope="session")
+async def http(base: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=base, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+async def tenant(api_owner: Store, state: State) -> str:
+    name = f"api-{next(NUMBERS)}"
+    await api_owner.tenants.add(name)
+    async with state.store.transaction(name) as tx:
+        await tx.accounts.ensure(f"tenant:{name}", None, RICH)
+    return name
+
+
+@pytest.fixture
+def callers(state: State, tenant: str) -> Callers:
+    return Callers(state.tokens, tenant)
+
+
+@pytest.fixture
+async def constitution(state: State, api_owner: Store) -> ConstitutionRecord:
+    """The shipped constitution, signed with this stack's key and active."""
+    document = Library.load().constitution
+    signed = sign_digest(state.keyring, "constitution", digest(document))
+    record = ConstitutionRecord(
+        digest=digest(document),
+        name=document["metadata"]["name"],
+        version=document["metadata"]["version"],
+        document=document,
+        signature=signed.value,
+        key_id=signed.key_id,
+        state="active",
+        installed_at=dt.datetime.now(dt.UTC),
+    )
+    await api_owner.constitutions.install(record)
+    return record

@@ -1,0 +1,187 @@
+"""Who may do what: tokens, capabilities on every route, and one tenant apart from the next."""
+
+import base64
+import json
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from api_callers import Callers, assert_problem, publish
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from api.access import Holder
+from api.app import ROUTERS
+from api.state import State
+from capsules.records import Principal
+from somagent.identity.api_keys import new_key
+from somagent.identity.capabilities import CAPABILITIES
+from somagent.identity.keys import KeyRing
+from somagent.identity.tokens import Tokens
+
+# Each of these is open for a reason: schema, page and health hold no data, the codec has its own door.
+HEALTH = {f"{prefix}/{name}" for prefix in ("", "/v1") for name in ("health", "ready", "metrics")}
+OPEN = HEALTH | {"/v1/schemas/capsule.json", "/docs", "/v1/codec/encode", "/v1/codec/decode", "/v1/codec/{operation}"}
+ANYBODY = {"/v1/tokens", "/v1/principals/self"}
+SAMPLE = {
+    "ref": "hello@1",
+    "run": "nobody~hello~k1",
+    "approval": "a1",
+    "name": "s1",
+    "digest": "sha256:" + "0" * 64,
+    "operation": "decode",
+}
+
+
+def holders(dependant: Dependant) -> list[str]:
+    own = [dependant.call.capability] if isinstance(dependant.call, Holder) else []
+    return own + [capability for inner in dependant.dependencies for capability in holders(inner)]
+
+
+ROUTES = [
+    (method, route.path, holders(route.dependant))
+    for router in ROUTERS
+    for route in router.routes
+    if isinstance(route, APIRoute)
+    for method in sorted(route.methods)
+]
+
+
+def url(path: str) -> str:
+    return path.format(**SAMPLE)
+
+
+def test_every_route_asks_for_one_capability_or_is_open_for_a_reason() -> None:
+    for method, path, needed in ROUTES:
+        expected = 0 if path in OPEN or (path in ANYBODY) else 1
+        assert len(needed) == expected, (method, path, needed)
+    assert {capability for _, _, needed in ROUTES for capability in needed} == set(CAPABILITIES)
+
+
+@pytest.mark.parametrize(("method", "path", "needed"), ROUTES)
+async def test_a_caller_without_the_capability_is_refused_and_told_which(
+    http: httpx.AsyncClient, callers: Callers, method: str, path: str, needed: list[str]
+) -> None:
+    if path in OPEN:
+        return
+    assert_problem(await http.request(method, url(path)), 401, "Unauthenticated")
+    for capability in needed:
+        answer = await http.request(method, url(path), headers=callers.without(capability), json={})
+        problem = assert_problem(answer, 403, "Denied", capability)
+        assert problem["fields"] == {"capability": capability}
+
+
+def forged(state: State, tenant: str, tmp_path: Path) -> str:
+    stranger = Tokens(KeyRing.create_missing(tmp_path / "other"))
+    return stranger.mint_access(Principal(tenant=tenant, subject="ana", capabilities=frozenset({"run:read"})), 600)
+
+
+async def test_bad_tokens_are_refused_with_the_reason(
+    http: httpx.AsyncClient, state: State, tenant: str, callers: Callers, tmp_path: Path
+) -> None:
+    ana = Principal(tenant=tenant, subject="ana", capabilities=frozenset({"run:read"}))
+    good = state.tokens.mint_access(ana, 600)
+    head, body, signature = good.split(".")
+    claims = json.loads(base64.urlsafe_b64decode(body + "=="))
+    claims["body"]["tenant"] = "somebody-else"
+    altered = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    for token, reason in (
+        (state.tokens.mint_access(ana, 60, issued_at=int(time.time()) - 3600), "expired"),
+        (forged(state, tenant, tmp_path), "not an issuer key here"),
+        (f"{head}.{altered}.{signature}", "forged or altered"),
+        ("nonsense", "cannot be read"),
+        ("sg_nonsense", "malformed"),
+        (new_key(tenant).text, "not known"),
+    ):
+        answer = await http.get("/v1/runs", headers={"Authorization": f"Bearer {token}"})
+        assert_problem(answer, 401, "Unauthenticated", reason)
+        assert answer.headers["www-authenticate"] == "Bearer"
+    assert_problem(await http.get("/v1/runs", headers={"Authorization": "Basic YTpi"}), 401, "Unauthenticated")
+    assert (await http.get("/v1/runs", headers={"Authorization": f"Bearer {good}"})).status_code == 200
+
+
+async def test_an_authority_is_not_an_access_token(http: httpx.AsyncClient, state: State, tenant: str) -> None:
+    from capsules.authority import Authority  # noqa: PLC0415
+
+    authority = Authority(
+        kind="run", tenant=tenant, actor="ana", run=f"{tenant}/a/b", account="x", expires_at=int(time.time()) + 60
+    )
+    token = state.tokens.mint_authority(authority)
+    answer = await http.get("/v1/runs", headers={"Authorization": f"Bearer {token}"})
+    assert_problem(answer, 401, "Unauthenticated", "another use")
+
+
+async def test_an_api_key_opens_what_its_principal_may_and_a_revoked_one_nothing(
+    http: httpx.AsyncClient, callers: Callers, state: State, tenant: str
+) -> None:
+    made = await http.post(
+        "/v1/principals", json={"subject": "ci", "capabilities": ["run:read"]}, headers=callers.all()
+    )
+    assert made.status_code == 201
+    key = {"Authorization": f"Bearer {made.json()['key']}"}
+    assert (await http.get("/v1/runs", headers=key)).status_code == 200
+    assert_problem(await http.get("/v1/capsules", headers=key), 403, "Denied", "capsule:read")
+    other = {"Authorization": f"Bearer {made.json()['key'].replace(tenant, tenant + 'x')}"}
+    assert_problem(await http.get("/v1/runs", headers=other), 401, "Unauthenticated")
+    async with state.store.transaction(tenant) as tx:
+        await tx.principals.revoke_keys("ci")
+    assert_problem(await http.get("/v1/runs", headers=key), 401, "Unauthenticated", "not known")
+
+
+async def test_nobody_gives_away_what_they_do_not_hold(http: httpx.AsyncClient, callers: Callers) -> None:
+    operator = callers.without("approval:decide")
+    for path, body in (
+        ("/v1/tokens", {"capabilities": ["approval:decide"]}),
+        ("/v1/principals", {"subject": "sock", "capabilities": ["approval:decide"]}),
+    ):
+        assert_problem(await http.post(path, json=body, headers=operator), 403, "Denied", "approval:decide")
+    body = {"subject": "twice", "capabilities": ["run:read"]}
+    assert (await http.post("/v1/principals", json=body, headers=operator)).status_code == 201
+    assert_problem(await http.post("/v1/principals", json=body, headers=operator), 409, "Conflict", "twice")
+
+
+async def test_a_minted_token_is_narrower_and_never_outlives_its_parent(
+    http: httpx.AsyncClient, callers: Callers, state: State
+) -> None:
+    parent = callers.with_("run:read", "capsule:read", seconds=120)
+    made = await http.post("/v1/tokens", json={"capabilities": ["run:read"], "seconds": 9999}, headers=parent)
+    assert made.status_code == 201
+    assert made.json()["expires_at"] <= time.time() + 121
+    child = {"Authorization": f"Bearer {made.json()['token']}"}
+    assert (await http.get("/v1/principals/self", headers=child)).json()["capabilities"] == ["run:read"]
+    assert_problem(await http.get("/v1/capsules", headers=child), 403, "Denied")
+
+
+async def test_another_tenants_things_do_not_exist(
+    http: httpx.AsyncClient, callers: Callers, state: State, tenant: str
+) -> None:
+    await publish(http, callers)
+    started = await http.post(
+        "/v1/capsules/hello/runs",
+        json={"inputs": {"text": "a b"}},
+        headers=callers.all() | {"Idempotency-Key": "mine"},
+    )
+    assert started.status_code == 202, started.text
+    run = started.headers["location"]
+    stranger = Callers(state.tokens, "api-stranger").all()
+    assert (await http.get(run, headers=callers.all())).status_code == 200
+    for path in (run, f"{run}/state", f"{run}/receipts", f"{run}/artifacts", f"{run}/events"):
+        assert_problem(await http.get(path, headers=stranger), 404, "NotFound", f"{tenant}/hello/mine")
+    for verb in ("pause", "resume", "cancel"):
+        assert_problem(await http.post(f"{run}/{verb}", headers=stranger), 404, "NotFound")
+    budget = f"/v1/budgets/runs/{run.rpartition('/')[2]}"
+    assert_problem(await http.get(budget, headers=stranger), 404, "NotFound")
+    assert_problem(await http.post(f"{budget}/raise", json={"tokens": 1}, headers=stranger), 404, "NotFound")
+    assert_problem(await http.get("/v1/capsules/hello", headers=stranger), 404, "NotFound")
+    assert (await http.get("/v1/runs", headers=stranger)).json()["items"] == []
+    assert (await http.get("/v1/capsules", headers=stranger)).json()["items"] == []
+    started = await http.post("/v1/capsules/hello/runs", json={"inputs": {"text": "a"}}, headers=stranger)
+    assert_problem(started, 404, "NotFound", "hello")
+
+
+async def test_a_tenant_that_does_not_exist_can_write_nothing(http: httpx.AsyncClient, state: State) -> None:
+    ghost = Callers(state.tokens, "api-ghost").all()
+    body = {"subject": "x", "capabilities": ["run:read"]}
+    assert_problem(await http.post("/v1/principals", json=body, headers=ghost), 404, "NotFound")
+    assert_problem(await http.get("/v1/budgets/tenant", headers=ghost), 404, "NotFound", "tenant:api-ghost")
