@@ -1,0 +1,37 @@
+# SomaGent. No mocks, no bypasses, no invented values: every target works on real servers and real data.
+.DEFAULT_GOAL := help
+.PHONY: help setup image demo up down test check bench
+
+BIN := .venv/bin
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  \033[36m%-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Create the environment and see to Docker
+	@deploy/setup
+
+image: setup ## Build the sandbox image that container tools run in
+	@$(BIN)/python -m sandbox.image
+
+demo: image ## Start everything and run the shipped capsules
+	@$(BIN)/somagent up
+	@$(BIN)/python deploy/demo.py
+
+up: setup ## Start the local stack
+	@$(BIN)/somagent up
+
+down: ## Stop the local stack: no process and no container stays
+	@if [ -x $(BIN)/somagent ]; then $(BIN)/somagent down; else echo "Nothing is installed, so nothing runs."; fi
+
+test: image ## Run the whole suite (PYTEST_ARGS for a part of it)
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+check: ## Format, lint, types and import contracts
+	@deploy/setup python
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: image ## Measure against the anchors, side by side
+	@$(BIN)/python deploy/bench/run.py

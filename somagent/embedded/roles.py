@@ -1,0 +1,58 @@
+"""The three roles of the database: who may do what, with generated passwords.
+
+`somagent_owner` owns the database and its tables and runs migrations; `somagent_app` serves requests under row-level
+security; `somagent_relay` carries the outbox. None is a superuser and none gets past row-level security.
+"""
+
+import os
+import secrets
+
+import asyncpg
+
+from somagent.settings import Settings
+
+DATABASE = "somagent"
+ROLES = ("owner", "app", "relay")
+LIMITS = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+
+
+def make_passwords(settings: Settings) -> None:
+    """Write a password file for each role that has none."""
+    settings.keys_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings.keys_dir.chmod(0o700)
+    for role in ROLES:
+        path = settings.keys_dir / f"postgres-{role}.password"
+        if not path.exists():
+            # Readable by nobody else from its first moment; renamed into place so that no half is ever read.
+            unfinished = path.with_suffix(".unfinished")
+            unfinished.unlink(missing_ok=True)
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_urlsafe(32))
+            unfinished.rename(path)
+
+
+async def grant_server(connection: "asyncpg.Connection", settings: Settings) -> None:
+    """Make the roles and the database, or bring them back to what the keys directory says."""
+    for role in ROLES:
+        password = (settings.keys_dir / f"postgres-{role}.password").read_text().strip()
+        await _role(connection, f"somagent_{role}", password)
+    if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
+        await connection.execute(f"CREATE DATABASE {DATABASE} OWNER somagent_owner")
+    await connection.execute(f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC")
+    await connection.execute(f"GRANT CONNECT ON DATABASE {DATABASE} TO somagent_app, somagent_relay")
+
+
+async def grant_database(connection: "asyncpg.Connection") -> None:
+    """Inside the database: the extension, which only a superuser may create, and the schema for the owner."""
+    await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    await connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    await connection.execute("ALTER SCHEMA public OWNER TO somagent_owner")
+    await connection.execute("GRANT USAGE ON SCHEMA public TO somagent_app, somagent_relay")
+
+
+async def _role(connection: "asyncpg.Connection", name: str, password: str) -> None:
+    known = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", name)
+    verb = "ALTER" if known else "CREATE"
+    # Passwords are of the URL-safe alphabet, which has no quote to escape.
+    await connection.execute(f"{verb} ROLE {name} {LIMITS} PASSWORD '{password}'")

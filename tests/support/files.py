@@ -1,0 +1,31 @@
+"""Capsule files that tests publish: as small as what they show."""
+
+import textwrap
+
+
+def utility(name: str, code: str, *, budget: str = "{tool_calls: 2, wall_clock: 2m}", **guardrails: object) -> str:
+    """A utility capsule that runs `code` in the Python sandbox, with its inputs in input.json."""
+    rails = ", ".join(f"{key}: {value}" for key, value in {"max_steps": 2, **guardrails}.items())
+    return (
+        textwrap.dedent(f"""
+        apiVersion: somagent/v1
+        kind: Capsule
+        metadata: {{name: {name}, version: 1.0.0, summary: A test's utility.}}
+        spec:
+          type: utility
+          intent: Run a program.
+          inputs: {{type: object}}
+          deliverable: {{schema: {{}}}}
+          tools: [{{use: python@1, actions: [run]}}]
+          guardrails: {{{rails}}}
+          budget: {budget}
+          steps:
+            - id: program
+              use: python/run
+              with:
+                input: "${{{{ inputs }}}}"
+                code: |
+        """).lstrip()
+        + textwrap.indent(textwrap.dedent(code).strip(), " " * 10)
+        + "\n"
+    )

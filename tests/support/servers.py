@@ -1,0 +1,62 @@
+"""Real servers for tests, started by the product's own stack code on free ports in a home of their own."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from somagent.embedded.ports import free
+from somagent.embedded.stack import parts
+from somagent.embedded.supervisor import Supervisor
+from somagent.settings import Settings
+
+# Below the range that the kernel hands to outgoing connections, so that none of those takes a port first.
+TEST_PORTS = range(15_000, 32_000)
+PORT_SETTINGS = ("api_port", "temporal_port", "temporal_ui_port", "postgres_port", "valkey_port", "slm_port")
+
+
+@contextmanager
+def temporary_home() -> Iterator[Path]:
+    """Yield a directory for a stack. Its path is short, since sockets live in it."""
+    with TemporaryDirectory(prefix="somagent-test-", ignore_cleanup_errors=True) as directory:
+        home = Path(directory)
+        home.chmod(0o755)  # PostgreSQL's system user passes through; keys and data are closed below
+        yield home
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on now."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.choice(TEST_PORTS)
+        if port not in found and free("127.0.0.1", port):
+            found.append(port)
+    return found
+
+
+def settings_in(home: Path, **changes: object) -> Settings:
+    """Return settings of a stack of its own: this home, free ports."""
+    ports = dict(zip(PORT_SETTINGS, free_ports(len(PORT_SETTINGS)), strict=True))
+    return Settings(home=home.absolute(), **(ports | changes))
+
+
+@asynccontextmanager
+async def running(settings: Settings, *only: str) -> AsyncIterator[Supervisor]:
+    """Start the named parts and what they depend on; stop them afterwards."""
+    async with Supervisor(parts(settings, only=only), home=settings.home) as supervisor:
+        yield supervisor
+
+
+async def eventually(check: Callable[[], Awaitable[None]], *, seconds: float = 10) -> None:
+    """Return once the check passes; after that many seconds raise what it raised last."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return await check()
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.05)
