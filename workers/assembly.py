@@ -79,7 +79,9 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
         content = PostgresContent(store)
         profiles = Profiles.from_settings(settings)
         embedder = MiniLmEmbedder()
-        sandbox = DockerSandbox(image=settings.sandbox_image, runtime=settings.sandbox_runtime)
+        sandbox = DockerSandbox(
+            image=settings.sandbox_image, runtime=settings.sandbox_runtime, scope=settings.container_scope
+        )
         gate = Gate(
             tokens, Policies(store.constitutions.get, signed_by(keyring)), PostgresLedger(store), clock=time.time
         )

@@ -36,7 +36,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--parallel", type=int, default=2)
     parser.add_argument("--context", type=int, default=8192)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 2)
+    # One core is left to everybody else: llama.cpp's threads wait for each other by spinning, and fall from a hundred
+    # tokens a second to two when they share every core with a busy stack.
+    parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     return parser.parse_args()
 
 
