@@ -1,0 +1,131 @@
+"""The bus: one stream a run, with its events and the pieces of its replies, and one stream a topic.
+
+Delivery is at least once: an event carries its id and readers drop what they have seen. Streams are cut to a length and
+expire; the outbox is what lasts.
+"""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from capsules.errors import Unavailable
+from capsules.events import Event
+
+KEPT = 5_000
+KEPT_SECONDS = 86_400
+CONNECT_SECONDS = 2
+ANSWER_SECONDS = 5
+BLOCK_MS = 1_000  # shorter than ANSWER_SECONDS, or waiting for news would look like a server that is gone
+PAGE = 200
+
+Kind = Literal["event", "token"]
+KINDS: tuple[Kind, ...] = ("event", "token")
+Entry = tuple[str, Kind, dict[str, Any]]
+START = "0-0"
+
+
+def run_stream(tenant: str, run: str) -> str:
+    return f"somagent:{tenant}:run:{run}"
+
+
+def topic_stream(topic: str) -> str:
+    return f"somagent:topic:{topic}"
+
+
+class Bus:
+    """A connection pool to Valkey. Nothing is connected before the first use; every method may raise Unavailable."""
+
+    def __init__(self, redis_url: str) -> None:
+        parts = urlsplit(redis_url)
+        self.address = f"{parts.hostname}:{parts.port or 6379}"
+        self._redis: Redis = Redis.from_url(
+            redis_url,
+            decode_responses=True,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=ANSWER_SECONDS,
+            retry=Retry(NoBackoff(), 1),  # once: a pooled connection may be older than the server
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._redis.aclose()
+
+    async def publish(self, event: Event) -> None:
+        await self.publish_all((event,))
+
+    async def publish_all(self, events: Sequence[Event]) -> None:
+        """Append events in order, in one round trip."""
+        async with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            for event in events:
+                document = event.model_dump_json()
+                if event.run is not None:
+                    _append(pipe, run_stream(event.tenant, event.run), "event", document)
+                _append(pipe, topic_stream(event.topic), "event", document)
+            await pipe.execute()
+
+    async def publish_token(self, tenant: str, run: str, piece: dict[str, Any]) -> None:
+        async with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+            _append(pipe, run_stream(tenant, run), "token", json.dumps(piece, ensure_ascii=False))
+            await pipe.execute()
+
+    async def tail(self, tenant: str, run: str, last_id: str = START) -> AsyncIterator[Entry]:
+        """Yield (stream id, kind, document) of a run from after `last_id`, without end. Close it to stop."""
+        async for entry in self._tail(run_stream(tenant, run), last_id):
+            yield entry
+
+    async def tail_topic(self, topic: str, last_id: str = START) -> AsyncIterator[Entry]:
+        """Yield every tenant's events of a topic from after `last_id`, without end."""
+        async for entry in self._tail(topic_stream(topic), last_id):
+            yield entry
+
+    async def check(self) -> None:
+        """Raise Unavailable unless Valkey answers now."""
+        async with self._errors():
+            await self._redis.ping()
+
+    async def _tail(self, stream: str, last_id: str) -> AsyncIterator[Entry]:
+        position = last_id
+        while True:
+            async with self._errors():
+                answer = await self._redis.xread({stream: position}, count=PAGE, block=BLOCK_MS)
+            for id_, fields in _entries(answer, stream):
+                position = id_
+                for kind in KINDS:
+                    if kind in fields:
+                        yield id_, kind, json.loads(fields[kind])
+
+    @contextlib.asynccontextmanager
+    async def _errors(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            raise Unavailable(
+                f"Valkey at {self.address} cannot be used now: {error or type(error).__name__}", address=self.address
+            ) from error
+
+
+def _append(pipe: Pipeline, stream: str, kind: Kind, document: str) -> None:
+    pipe.xadd(stream, {kind: document}, maxlen=KEPT, approximate=True)
+    pipe.expire(stream, KEPT_SECONDS)
+
+
+def _entries(answer: Any, stream: str) -> list[tuple[str, dict[str, str]]]:  # noqa: ANN401 - RESP2 or RESP3
+    """Read XREAD's answer: RESP3 gives a mapping of streams to lists of pages, RESP2 a list of pairs."""
+    if not answer:
+        return []
+    if isinstance(answer, dict):
+        return [entry for page in answer[stream] for entry in page]
+    return [entry for _, page in answer for entry in page]

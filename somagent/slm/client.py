@@ -1,0 +1,177 @@
+"""The model client: pydantic-ai's OpenAI adapter, always streaming, never retrying, with our bounds and our errors."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+
+import httpx2
+from openai import AsyncOpenAI
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_ai.exceptions import AgentRunError
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    ModelResponseStreamEvent,
+    PartDeltaEvent,
+    PartStartEvent,
+    SystemPromptPart,
+    TextPart,
+    TextPartDelta,
+    UserPromptPart,
+)
+from pydantic_ai.models import ModelRequestParameters, StreamedResponse
+from pydantic_ai.models.openai import OpenAIChatModel, OpenAIChatModelSettings
+from pydantic_ai.output import OutputObjectDefinition
+from pydantic_ai.profiles.openai import OpenAIModelProfile
+from pydantic_ai.providers.openai import OpenAIProvider
+
+from capsules.chat import Completion, Message, Usage
+from capsules.errors import EffectFailed
+from somagent.slm.counting import estimated
+from somagent.slm.failures import failure
+from somagent.slm.grammar import grammar_schema
+from somagent.slm.profiles import Profile, Profiles
+
+NO_KEY = "none"  # the SDK insists on one; a server that wants none ignores it
+# A grammar-bound server takes the schema as it is; pydantic-ai's own rewriting would drop every length bound.
+GRAMMAR_BOUND = OpenAIModelProfile(
+    supports_json_schema_output=True,
+    json_schema_transformer=None,
+    openai_chat_supports_max_completion_tokens=False,
+    openai_chat_streaming_requires_finish_reason=True,
+)
+STRICT_MODE = OpenAIModelProfile(supports_json_schema_output=True, openai_chat_streaming_requires_finish_reason=True)
+
+OnDelta = Callable[[str], Awaitable[None]]
+
+
+class Timeouts(BaseModel):
+    """Seconds. `read` bounds the silence between two pieces: a long prompt is silent while it is read."""
+
+    model_config = ConfigDict(frozen=True)
+
+    connect: float = Field(5, gt=0)
+    read: float = Field(120, gt=0)
+    write: float = Field(15, gt=0)
+    pool: float = Field(30, gt=0)
+
+
+class PydanticAiModel:
+    """Implements `capsules.ports.ModelClient`. An async context: its connections close at the end."""
+
+    def __init__(self, profiles: Profiles, *, timeouts: Timeouts | None = None) -> None:
+        self._profiles = profiles
+        self._http = httpx2.AsyncClient(timeout=httpx2.Timeout(**(timeouts or Timeouts()).model_dump()))
+        self._models: dict[Profile, OpenAIChatModel] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def complete(  # noqa: PLR0913 - the port's
+        self,
+        messages: tuple[Message, ...],
+        *,
+        role: str,
+        answer: dict[str, Any] | None,
+        max_output_tokens: int,
+        temperature: float,
+        on_delta: OnDelta | None = None,
+    ) -> Completion:
+        """Answer. Raises EffectFailed for a request the provider rejects, RateLimited or Unavailable for the rest."""
+        profile = self._profiles.of(role)
+        if not any(message.role != "system" for message in messages):
+            raise EffectFailed("A model is asked with at least one message of a user.", role=role)
+        reply = _Reply(on_delta)
+        try:
+            async with self._model(profile).request_stream(
+                _conversation(messages),
+                OpenAIChatModelSettings(max_tokens=max_output_tokens, temperature=temperature),
+                _parameters(answer, profile),
+            ) as stream:
+                await reply.read(stream)
+        except AgentRunError as error:
+            raise failure(error, profile) from error
+        return Completion(
+            text=reply.text,
+            usage=_usage(stream) or estimated(messages, reply.text, pieces=len(reply.pieces)),
+            model=stream.model_name,
+            finish_reason=stream.finish_reason or "",
+        )
+
+    def _model(self, profile: Profile) -> OpenAIChatModel:
+        if profile not in self._models:
+            client = AsyncOpenAI(
+                base_url=profile.base_url,
+                api_key=profile.api_key.get_secret_value() if profile.api_key else NO_KEY,
+                max_retries=0,  # the workflow's options are the only retries
+                http_client=self._http,
+            )
+            self._models[profile] = OpenAIChatModel(
+                profile.model,
+                provider=OpenAIProvider(openai_client=client),
+                profile=GRAMMAR_BOUND if profile.dialect == "llama.cpp" else STRICT_MODE,
+            )
+        return self._models[profile]
+
+
+class _Reply:
+    """Text as it is written. Every piece is handed on, in order, before the next one is taken."""
+
+    def __init__(self, on_delta: OnDelta | None) -> None:
+        self._on_delta = on_delta
+        self.pieces: list[str] = []
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    async def read(self, stream: StreamedResponse) -> None:
+        async for event in stream:
+            if piece := _text_of(event):
+                self.pieces.append(piece)
+                if self._on_delta:
+                    await self._on_delta(piece)
+
+
+def _text_of(event: ModelResponseStreamEvent) -> str:
+    match event:
+        case PartStartEvent(part=TextPart(content=text)) | PartDeltaEvent(delta=TextPartDelta(content_delta=text)):
+            return text
+        case _:
+            return ""  # a model's private thinking is no part of its answer
+
+
+def _conversation(messages: tuple[Message, ...]) -> list[ModelMessage]:
+    return [_message(message) for message in messages]
+
+
+def _message(message: Message) -> ModelMessage:
+    match message.role:
+        case "system":
+            return ModelRequest(parts=[SystemPromptPart(content=message.text)])
+        case "user":
+            return ModelRequest(parts=[UserPromptPart(content=message.text)])
+        case "assistant":
+            return ModelResponse(parts=[TextPart(content=message.text)])
+
+
+def _parameters(answer: dict[str, Any] | None, profile: Profile) -> ModelRequestParameters:
+    if answer is None:
+        return ModelRequestParameters()
+    schema = grammar_schema(answer) if profile.dialect == "llama.cpp" else answer
+    return ModelRequestParameters(
+        output_mode="native",
+        output_object=OutputObjectDefinition(json_schema=schema, name="answer", strict=True),
+        allow_text_output=False,
+    )
+
+
+def _usage(stream: StreamedResponse) -> Usage | None:
+    """Return what the provider counted, or None when it said nothing."""
+    usage = stream.usage
+    if not usage.input_tokens and not usage.output_tokens:
+        return None
+    return Usage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)

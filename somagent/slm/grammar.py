@@ -1,0 +1,219 @@
+"""What a grammar-constrained server may be given for a JSON Schema: bounded, and without what its grammar gets wrong.
+
+llama.cpp turns a schema into a grammar. It refuses boolean schemas, ignores what it does not know (`not`, `if`,
+`multipleOf`), and on contradictory bounds (`minItems` above `maxItems`) it takes memory until it dies: those end here.
+Small models ramble, so a text, list or free value without a bound gets one. The result may be narrower than the schema
+(every bound) or wider (what a grammar cannot say): the reply is validated against the schema itself afterwards.
+"""
+
+from typing import Any
+
+from capsules.errors import EffectFailed
+from somagent.slm.patterns import grammar_pattern
+
+Schema = dict[str, Any]
+
+MAX_TEXT = 2_000
+LONGEST_TEXT = 16_384
+MAX_ITEMS = 32
+MOST_ITEMS = 1_000
+FREE_TEXT = 120
+FREE_ITEMS = 8
+MAX_NODES = 2_000
+EXACT = 2**53
+FORMATS = frozenset({"date", "time", "date-time", "uuid"})
+
+SCALAR: Schema = {
+    "anyOf": [
+        {"type": "string", "maxLength": FREE_TEXT},
+        {"type": "number"},
+        {"type": "boolean"},
+        {"type": "null"},
+    ]
+}
+FREE: Schema = {
+    "anyOf": [
+        *SCALAR["anyOf"],
+        {"type": "array", "items": SCALAR, "maxItems": FREE_ITEMS},
+        {"type": "object", "additionalProperties": SCALAR},
+    ]
+}
+"""Any value, at most one level deep: without this a small model nests until its tokens are used up."""
+
+SIGNS = (
+    ("object", ("properties", "required", "additionalProperties", "patternProperties", "minProperties")),
+    ("array", ("items", "prefixItems", "minItems", "maxItems")),
+    ("string", ("minLength", "maxLength", "pattern", "format")),
+    ("number", ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")),
+)
+
+
+def grammar_schema(schema: Schema) -> Schema:
+    """Return the bounded schema. Raises EffectFailed, naming the place, for one that nothing can satisfy."""
+    return _Rewriter().document(schema)
+
+
+class _Rewriter:
+    """One rewriting; counts nodes, so that a schema made to exhaust the server ends here."""
+
+    def __init__(self) -> None:
+        self._nodes = 0
+
+    def document(self, schema: Schema) -> Schema:
+        result = self._node(schema, "#")
+        for key in ("$defs", "definitions"):
+            if isinstance(schema.get(key), dict):
+                result[key] = {name: self._node(value, f"#/{key}/{name}") for name, value in schema[key].items()}
+        return result
+
+    def _node(self, schema: object, at: str) -> Schema:  # noqa: PLR0911 - one return a kind of schema
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise EffectFailed(f"The answer's schema has more than {MAX_NODES} parts. Make it smaller.", at=at)
+        if schema is True or schema == {}:
+            return FREE
+        if not isinstance(schema, dict):
+            raise _contradiction(at, f"{schema!r} admits no value")
+        if "$ref" in schema:
+            return _reference(schema["$ref"], at)
+        if "const" in schema:
+            return {"const": schema["const"]}
+        if "enum" in schema:
+            return _enumeration(schema["enum"], at)
+        if "allOf" in schema:
+            return self._node(_merged(schema, at), at)
+        for key in ("anyOf", "oneOf"):
+            # Beside properties or a type the alternatives only narrow: the grammar keeps the shape and drops them.
+            if key in schema and not _kind(schema):
+                return {"anyOf": [self._node(s, f"{at}/{key}/{n}") for n, s in enumerate(schema[key])]}
+        return self._typed(schema, at)
+
+    def _typed(self, schema: Schema, at: str) -> Schema:  # noqa: PLR0911 - one return a type
+        kind = _kind(schema)
+        if isinstance(kind, list):
+            return {"anyOf": [self._node(schema | {"type": one}, at) for one in kind]}
+        match kind:
+            case "object":
+                return self._object(schema, at)
+            case "array":
+                return self._array(schema, at)
+            case "string":
+                return _text(schema, at)
+            case "integer" | "number":
+                return _number(schema, str(kind), at)
+            case "boolean" | "null":
+                return {"type": kind}
+            case None:
+                return FREE
+        raise _contradiction(at, f"the type {kind!r} is not one of JSON Schema's")
+
+    def _object(self, schema: Schema, at: str) -> Schema:
+        given: Schema = schema.get("properties", {})
+        # A property that can have no value is one that is left out.
+        properties = {n: self._node(s, f"{at}/properties/{n}") for n, s in given.items() if s is not False}
+        required = [name for name in schema.get("required", []) if isinstance(name, str)]
+        if barred := [name for name in required if given.get(name) is False]:
+            raise _contradiction(at, f"{barred[0]!r} is required and admits no value")
+        properties |= {name: FREE for name in required if name not in properties}
+        if properties:
+            return {
+                "type": "object",
+                "properties": properties,
+                "required": required,
+                "additionalProperties": False,
+            }
+        others = schema.get("additionalProperties", next(iter(schema.get("patternProperties", {}).values()), True))
+        if others is False:
+            return {"const": {}}
+        values = SCALAR if others is True else self._node(others, f"{at}/additionalProperties")
+        return {"type": "object", "additionalProperties": values}
+
+    def _array(self, schema: Schema, at: str) -> Schema:
+        if schema.get("prefixItems"):
+            return {
+                "type": "array",
+                "prefixItems": [self._node(s, f"{at}/prefixItems/{n}") for n, s in enumerate(schema["prefixItems"])],
+            }
+        least, most = _bounds(schema, ("minItems", "maxItems"), (MAX_ITEMS, MOST_ITEMS), at)
+        items = schema.get("items", True)
+        if items is False or most == 0:
+            return {"const": []}
+        inner = SCALAR if items in (True, {}) else self._node(items, f"{at}/items")
+        return {"type": "array", "items": inner, "minItems": least, "maxItems": most}
+
+
+def _kind(schema: Schema) -> object:
+    """Return the type as said, or as the keywords give away; None for a schema that says nothing about it."""
+    if "type" in schema:
+        return schema["type"]
+    if "anyOf" in schema or "oneOf" in schema:
+        return "object" if "properties" in schema else None
+    return next((kind for kind, signs in SIGNS if any(sign in schema for sign in signs)), None)
+
+
+def _reference(target: object, at: str) -> Schema:
+    if not isinstance(target, str) or not target.startswith("#/"):
+        raise EffectFailed(
+            f"The answer's schema refers to {target!r} at {at}. Only parts below `#/$defs` can be referred to.", at=at
+        )
+    return {"$ref": target}
+
+
+def _enumeration(values: object, at: str) -> Schema:
+    if not isinstance(values, list) or not values:
+        raise _contradiction(at, "`enum` lists no value")
+    return {"enum": values}
+
+
+def _merged(schema: Schema, at: str) -> Schema:
+    """Join `allOf` and what stands beside it into one schema."""
+    joined: Schema = {key: value for key, value in schema.items() if key != "allOf"}
+    for part in schema["allOf"]:
+        if not isinstance(part, dict):
+            raise _contradiction(f"{at}/allOf", f"{part!r} admits no value")
+        whole = _merged(part, at) if "allOf" in part else part
+        lists = {"required": [*joined.get("required", []), *whole.get("required", [])]}
+        shapes = {"properties": {**joined.get("properties", {}), **whole.get("properties", {})}}
+        joined = joined | whole | {key: value for key, value in (lists | shapes).items() if value}
+    return joined
+
+
+def _text(schema: Schema, at: str) -> Schema:
+    if schema.get("format") in FORMATS:
+        return {"type": "string", "format": schema["format"]}
+    least, most = _bounds(schema, ("minLength", "maxLength"), (MAX_TEXT, LONGEST_TEXT), at)
+    # The grammar takes a pattern or a length, not both; the pattern says more.
+    if pattern := grammar_pattern(schema.get("pattern")):
+        return {"type": "string", "pattern": pattern}
+    return {"type": "string", "minLength": least, "maxLength": most}
+
+
+def _bounds(schema: Schema, keys: tuple[str, str], caps: tuple[int, int], at: str) -> tuple[int, int]:
+    usual, ceiling = caps
+    least = int(schema.get(keys[0], 0))
+    most = int(schema.get(keys[1], max(usual, least)))
+    if least > most:
+        raise _contradiction(at, f"{keys[0]!r} is {least} and {keys[1]!r} is {most}")
+    if least > ceiling:
+        raise EffectFailed(f"The answer's schema wants {least} at {at} ({keys[0]}); at most {ceiling} can be.", at=at)
+    return least, min(most, ceiling)
+
+
+def _number(schema: Schema, kind: str, at: str) -> Schema:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None and low > high:
+        raise _contradiction(at, f"`minimum` is {low} and `maximum` is {high}")
+    if kind == "number":
+        return {"type": "number"}
+    lows = [-(-low // 1)] if low is not None else []
+    lows += [schema["exclusiveMinimum"] // 1 + 1] if "exclusiveMinimum" in schema else []
+    highs = [high // 1] if high is not None else []
+    highs += [-(-schema["exclusiveMaximum"] // 1) - 1] if "exclusiveMaximum" in schema else []
+    bounds = {"minimum": max(lows, default=None), "maximum": min(highs, default=None)}
+    if lows and highs and max(lows) > min(highs):
+        raise _contradiction(at, f"no whole number lies between {max(lows)} and {min(highs)}")
+    return {"type": "integer"} | {k: int(v) for k, v in bounds.items() if v is not None and abs(v) <= EXACT}
+
+
+def _contradiction(at: str, why: str) -> EffectFailed:
+    return EffectFailed(f"The answer's schema cannot be satisfied at {at}: {why}. Correct the schema.", at=at)

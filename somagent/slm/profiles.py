@@ -1,0 +1,64 @@
+"""Model profiles: which model answers a role, where, how much it reads at once and what it costs.
+
+A capsule names a role and never a provider; the operator maps roles to models here, by settings.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from somagent.settings import Settings
+
+PER_MILLION = 1_000_000
+
+
+class Profile(BaseModel):
+    """One model at one address. Unnamed fields of a role's profile are those of the default profile."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    base_url: str = Field(description="OpenAI-compatible base URL, usually ending in /v1.")
+    api_key: SecretStr | None = None
+    window: int = Field(4096, ge=256, description="Tokens of input and output together.")
+    input_price: int = Field(0, ge=0, description="Micro-dollars per million input tokens.")
+    output_price: int = Field(0, ge=0, description="Micro-dollars per million output tokens.")
+    dialect: Literal["llama.cpp", "openai"] = Field(
+        "llama.cpp", description="How the server takes schemas: bounded for a grammar, or as strict mode wants them."
+    )
+
+    def cost(self, *, input_tokens: int, output_tokens: int) -> int:
+        """Return the price in whole micro-dollars, rounded up: a budget is never undercharged."""
+        parts = input_tokens * self.input_price + output_tokens * self.output_price
+        return -(-parts // PER_MILLION)
+
+
+class Profiles(BaseModel):
+    """Profiles by role; a role that is not named has the default one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: Profile
+    roles: dict[str, Profile] = Field(default_factory=dict)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Read `slm_*`. Raises pydantic's ValidationError when a role's profile is wrong."""
+        default = Profile(
+            model=settings.slm_model,
+            base_url=settings.slm_base(),
+            api_key=settings.slm_api_key,
+            window=settings.slm_window,
+        )
+        # A key is for one address: a role elsewhere names its own or has none.
+        known = default.model_dump(exclude={"api_key"})
+        roles = {
+            role: Profile.model_validate(
+                known | ({} if "base_url" in changes else {"api_key": default.api_key}) | changes
+            )
+            for role, changes in settings.slm_profiles.items()
+        }
+        return cls(default=default, roles=roles)
+
+    def of(self, role: str) -> Profile:
+        return self.roles.get(role, self.default)

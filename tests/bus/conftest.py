@@ -1,0 +1,62 @@
+"""A migrated PostgreSQL and a Valkey, each as the relay and the application see them."""
+
+import itertools
+from collections.abc import AsyncIterator
+
+import pytest
+
+from capsules.digest import digest
+from capsules.records import NewRun
+from somagent.bus.streams import Bus
+from somagent.settings import Settings
+from somagent.store.database import Store, open_store
+from somagent.store.migrate import upgrade
+
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+async def owner(postgres_settings: Settings) -> AsyncIterator[Store]:
+    await upgrade(postgres_settings.database("owner"))
+    async with open_store(postgres_settings.database("owner")) as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+async def store(postgres_settings: Settings, owner: Store) -> AsyncIterator[Store]:
+    async with open_store(postgres_settings.database("app")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def outbox(postgres_settings: Settings, owner: Store) -> AsyncIterator[Store]:
+    async with open_store(postgres_settings.database("relay")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def bus(valkey: str) -> AsyncIterator[Bus]:
+    async with Bus(valkey) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def tenant(owner: Store) -> str:
+    name = f"bus-{next(numbers)}"
+    await owner.tenants.add(name)
+    return name
+
+
+@pytest.fixture
+async def run(store: Store, tenant: str) -> str:
+    """Id of an accepted run; its event `run.started` is in the outbox."""
+    new = NewRun(
+        id=f"{tenant}/word-count/1",
+        capsule="word-count@1.0.0",
+        digest=digest({}),
+        actor="ada",
+        request=digest({}),
+    )
+    async with store.transaction(tenant) as tx:
+        await tx.runs.accept(new)
+    return new.id
