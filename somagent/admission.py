@@ -91,9 +91,12 @@ class CapsuleAdmissions:
             needs.kinds.add("memory.recall")
         if spec.memory.remember != "nothing":
             needs.kinds.add("memory.remember")
-        for name, tool in self._tools(capsule).items():
+        if spec.tools:
             needs.kinds.add("tool.invoke")
-            needs.targets |= {tool.target(a) for use in spec.tools if _name(use.use) == name for a in use.actions}
+        if depth == 0:
+            # A composite declares its children's tools itself: authority is given by who signs the parent, not inherited.
+            tools = self._tools(capsule)
+            needs.targets |= {tools[_name(use.use)].target(action) for use in spec.tools for action in use.actions}
         for task in spec.tasks:
             child = await self._verified(tx, task.capsule, None)
             needs.capsules[child.ref] = child.digest()

@@ -4,6 +4,7 @@ It asks for the governed activity; waits for a person where the gate asks; waits
 hands a denial back as a value, which a persona can read and adapt to.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +12,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import Priority
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError
 
 from activities.bookkeeping import Bookkeeping
 from capsules.approval import ApprovalRequest
@@ -83,6 +84,9 @@ class Acting(Conversation):
     async def _answer(self, error: ActivityError) -> Refused | None:
         """Return a refusal, or None when the action may be tried again; end the run for the rest."""
         cause = error.cause
+        if isinstance(cause, CancelledError):
+            # Back to what asyncio knows: the wall clock and the lifecycle tell a cancellation from a failure by it.
+            raise asyncio.CancelledError from error
         if not isinstance(cause, ApplicationError):
             raise error
         fields: dict[str, Any] = cause.details[0] if cause.details else {}

@@ -5,7 +5,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import Priority
-from temporalio.exceptions import ApplicationError, ChildWorkflowError
+from temporalio.exceptions import ApplicationError, CancelledError, ChildWorkflowError
 
 from capsules.capsule import Task
 from capsules.expressions import fill, holds
@@ -84,6 +84,8 @@ class RunProject(Run):
                 priority=Priority(fairness_key=self.start.tenant[:64]),
             )
         except ChildWorkflowError as error:
+            if isinstance(error.cause, CancelledError) and _stopping():
+                raise asyncio.CancelledError from error
             return self._failed_task(task, error)
         if report.status != "completed":
             return self._ended_otherwise(task, report.status, report.reason)
@@ -111,3 +113,9 @@ class RunProject(Run):
 
     def _variables(self) -> dict[str, Any]:
         return {"inputs": self.start.inputs, "tasks": self.state.outputs}
+
+
+def _stopping() -> bool:
+    """Say whether the project stops this task, as opposed to somebody who cancelled the child alone."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

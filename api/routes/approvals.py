@@ -36,6 +36,15 @@ class Comment(BaseModel):
     comment: str = Field("", max_length=2000)
 
 
+class Answer(BaseModel):
+    """What is to be attested: a yes or a no, and why."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"approve": True, "comment": "Fine."}]})
+
+    approve: bool
+    comment: str = Field("", max_length=2000)
+
+
 @router.get("", responses=responses())
 async def list_approvals(  # noqa: PLR0913, PLR0917 - a parameter for each filter
     caller: ApprovalReader,
@@ -71,23 +80,39 @@ async def deny(approval: ApprovalId, caller: Approver, soma: Soma, body: Comment
     return await _decide(soma, caller, approval, comment=(body or Comment()).comment, approving=False)
 
 
-async def _decide(soma: State, caller: Principal, approval: str, *, comment: str, approving: bool) -> Approval:
+@router.post("/{approval}/attestation", status_code=201, responses=responses(404, 409))
+async def attest(approval: ApprovalId, caller: Approver, soma: Soma, body: Answer) -> ApprovalDecision:
+    """Return the payload of the Update or Signal `approve` or `deny`, for who decides by another way than this API.
+
+    It holds for five minutes, for this approval and this action, and names the caller as who decided.
+    """
     async with soma.store.transaction(caller.tenant) as tx:
         asked = await tx.approvals.get(approval)
+    return _decision(soma, caller, asked, comment=body.comment, approving=body.approve)
+
+
+def _decision(soma: State, caller: Principal, asked: Approval, *, comment: str, approving: bool) -> ApprovalDecision:
+    """Return what the run is told, with the proof of who says it."""
     _require_decidable(asked, caller)
-    verb = "approve" if approving else "deny"
     attestation = Attestation(
         tenant=caller.tenant,
         subject=caller.subject,
         capabilities=caller.capabilities,
         purpose="approve" if approving else "deny",
         run=asked.run,
-        approval=approval,
+        approval=asked.id,
         action=asked.action,
     )
-    decision = ApprovalDecision(
-        approval=approval, action=asked.action, comment=comment, token=soma.tokens.mint_attestation(attestation)
+    return ApprovalDecision(
+        approval=asked.id, action=asked.action, comment=comment, token=soma.tokens.mint_attestation(attestation)
     )
+
+
+async def _decide(soma: State, caller: Principal, approval: str, *, comment: str, approving: bool) -> Approval:
+    async with soma.store.transaction(caller.tenant) as tx:
+        asked = await tx.approvals.get(approval)
+    verb = "approve" if approving else "deny"
+    decision = _decision(soma, caller, asked, comment=comment, approving=approving)
     # One person's answer is one Update: a retry gets the first answer again, another person's is not mistaken for it.
     made = await update(
         soma.temporal, asked.run, verb, decision, key=f"{approval}/{caller.subject}/{verb}", answer=DecisionMade

@@ -29,3 +29,23 @@ def utility(name: str, code: str, *, budget: str = "{tool_calls: 2, wall_clock: 
         + textwrap.indent(textwrap.dedent(code).strip(), " " * 10)
         + "\n"
     )
+
+
+def composite(name: str, tasks: str, *, value: str = "", budget: str = "{tool_calls: 10, wall_clock: 5m}") -> str:
+    """A composite capsule of the given tasks; without `value` its deliverable is the last task's."""
+    mapping = f", value: {value}" if value else ""
+    head = textwrap.dedent(f"""
+        apiVersion: somagent/v1
+        kind: Capsule
+        metadata: {{name: {name}, version: 1.0.0, summary: A test's composite.}}
+        spec:
+          type: composite
+          intent: Run the tasks.
+          inputs: {{type: object}}
+          deliverable: {{schema: {{}}{mapping}}}
+          tools: [{{use: python@1, actions: [run]}}]
+          guardrails: {{max_steps: 10}}
+          budget: {budget}
+          tasks:
+        """).lstrip()
+    return head + textwrap.indent(textwrap.dedent(tasks).strip(), " " * 4) + "\n"

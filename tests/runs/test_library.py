@@ -1,0 +1,25 @@
+"""Every shipped capsule runs with its own example, on the real model and the real sandbox."""
+
+import pytest
+from platforms import Platform
+
+from capsules.receipt import Receipt, verify_chain
+from somagent.library import Library
+
+WITH_EXAMPLE = [c for c in Library.load().capsules if c.spec.example is not None]
+
+
+@pytest.mark.parametrize("capsule", WITH_EXAMPLE, ids=lambda capsule: capsule.metadata.name)
+async def test_a_shipped_capsule_runs_its_example(platform: Platform, capsule) -> None:  # type: ignore[no-untyped-def]
+    run = await platform.run(capsule.ref, capsule.spec.example, seconds=200)
+    assert run["status"] == "completed", run["reason"]
+    assert run["output"]
+    receipts = [Receipt.model_validate(r) for r in await platform.receipts(run["id"])]
+    assert verify_chain(receipts) is None
+    account = await platform.account(run["id"])
+    assert account["reserved"] == {"tokens": 0, "micro_usd": 0, "tool_calls": 0}
+
+
+def test_every_capsule_ships_an_example_that_runs() -> None:
+    assert [c.ref for c in Library.load().capsules] == [c.ref for c in WITH_EXAMPLE]
+    assert len(WITH_EXAMPLE) >= 5
