@@ -44,9 +44,11 @@ class Thinking:
     async def chat(self, request: ChatRequest) -> Outcome[ChatReply]:
         """Answer the new messages. A reply that breaks the schema is a reply with problems, not an error."""
         granted = current_pass()
-        earlier = await transcript.load(self._content, granted.tenant, request.transcript)
+        messages = await transcript.load(
+            self._content, granted.tenant, request.transcript, request.messages, limit=WINDOW_BYTES
+        )
         completion = await self._models.complete(
-            transcript.fit((*earlier, *request.messages), limit=WINDOW_BYTES),
+            messages,
             role=request.role,
             answer=request.answer,
             max_output_tokens=request.max_output_tokens,

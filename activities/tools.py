@@ -1,6 +1,8 @@
 """`tool.invoke`: one action of a tool, in a container that exists for this one effect."""
 
+import asyncio
 import json
+from collections.abc import Coroutine
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -55,7 +57,9 @@ class Tools:
         if problems:
             raise EffectFailed(f"Arguments of {call.tool.target(call.action)}: {'; '.join(problems[:5])}")
         key = granted.key.effect
-        ran = await self._sandbox.run(_spec(call, self._image, granted), key=key, on_progress=activity.heartbeat)
+        ran = await _for_whoever_comes_next(
+            self._sandbox.run(_spec(call, self._image, granted), key=key, on_progress=activity.heartbeat)
+        )
         # The container is what makes a retry find its result; it goes when the result is safe.
         granted.after_settling.append(lambda: self._sandbox.discard(key))
         return Outcome(value=await self._result(ran, granted.tenant), usage=Amounts(tool_calls=1))
@@ -73,6 +77,30 @@ class Tools:
             content=kept,
             duration_ms=ran.duration_ms,
         )
+
+
+async def _for_whoever_comes_next(running: Coroutine[Any, Any, ContainerResult]) -> ContainerResult:
+    """Stop the container when the run says so. Where only this attempt ends, the next one picks the container up.
+
+    This worker may be shutting down, or have been silent for so long that another one has the effect in hand already.
+    """
+    work = asyncio.ensure_future(running)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        details = activity.cancellation_details()
+        if details is not None and details.cancel_requested:
+            work.cancel()
+            await asyncio.wait({work})
+        else:
+            work.add_done_callback(_forget)
+        raise
+
+
+def _forget(work: asyncio.Future[ContainerResult]) -> None:
+    """Read the outcome, so that asyncio does not report one that nobody waited for."""
+    if not work.cancelled():
+        work.exception()
 
 
 def _spec(call: ToolCall, image: str, granted: Pass) -> ContainerSpec:

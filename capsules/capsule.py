@@ -17,11 +17,11 @@ STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 class Metadata(BaseModel):
     model_config = STRICT
 
-    name: Name
-    version: Version
-    owner: str = Field("", max_length=100)
+    name: Name = Field(description="Lower-case words joined by hyphens: `log-triage`.")
+    version: Version = Field(description="Semantic version. A published one never changes.")
+    owner: str = Field("", max_length=100, description="Who answers for it.")
     summary: str = Field(min_length=1, max_length=300, description="One sentence for lists.")
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict, description="Free texts by name, for people and programs.")
 
 
 class Deliverable(BaseModel):
@@ -35,7 +35,7 @@ class Deliverable(BaseModel):
         description="JSON Schema of the deliverable.",
     )
     value: dict[str, Any] | None = Field(
-        None, description="Mapping from step outputs; unset: the last thinking step's output."
+        None, description="Mapping from steps or tasks; unset: the output of the last one."
     )
     accept: tuple[str, ...] = Field((), description="Expressions over `output` and `inputs`; all must hold.")
 
@@ -44,29 +44,31 @@ class ToolUse(BaseModel):
     model_config = STRICT
 
     use: ReferenceText = Field(description="Tool reference: `python@1`.")
-    actions: tuple[Identifier, ...] = Field(min_length=1)
+    actions: tuple[Identifier, ...] = Field(min_length=1, description="Those of its actions that the run may use.")
 
 
 class ModelUse(BaseModel):
     model_config = STRICT
 
     role: Name = Field("dialogue", description="A role, resolved by model profiles; never a provider's name.")
-    temperature: float = Field(0.0, ge=0, le=2)
+    temperature: float = Field(0.0, ge=0, le=2, description="0: the most likely words; higher: more varied.")
     max_output_tokens: int = Field(256, ge=1, le=32_768, description="Cap of one reply.")
 
 
 class Recall(BaseModel):
     model_config = STRICT
 
-    limit: int = Field(5, ge=1, le=50)
+    limit: int = Field(5, ge=1, le=50, description="Most memories to show.")
     query: str = Field("", description="Template with `${{ }}`; unset: the intent.")
 
 
 class MemoryUse(BaseModel):
     model_config = STRICT
 
-    recall: Recall | None = None
-    remember: Literal["nothing", "summary", "deliverable"] = "nothing"
+    recall: Recall | None = Field(None, description="What the persona is shown of earlier runs; unset: nothing.")
+    remember: Literal["nothing", "summary", "deliverable"] = Field(
+        "nothing", description="What later runs may recall: nothing, the output's `summary`, or all of the output."
+    )
     space: Name = Field("default", description="Space of the tenant's memory that is read and written.")
 
 
@@ -74,7 +76,9 @@ class Guardrails(BaseModel):
     model_config = STRICT
 
     max_steps: int = Field(ge=1, le=1000, description="Required: a run that reaches it ends and says so.")
-    autonomy: Autonomy = "supervised"
+    autonomy: Autonomy = Field(
+        "supervised", description="What the constitution reads as `run.autonomy`: how closely people watch."
+    )
     max_repairs: int = Field(2, ge=0, le=5, description="How often a reply that breaks its schema is asked for again.")
     max_revisions: int = Field(
         1, ge=0, le=5, description="How often a deliverable that is not accepted is asked for again."
@@ -84,9 +88,9 @@ class Guardrails(BaseModel):
 class Budget(BaseModel):
     model_config = STRICT
 
-    tokens: Count = 0
+    tokens: Count = Field(0, description="Tokens read and written by models.")
     usd: float = Field(0.0, ge=0, le=1_000_000, description="Dollars, kept as micro-dollars.")
-    tool_calls: Count = 0
+    tool_calls: Count = Field(0, description="Uses of tools.")
     wall_clock: Duration = Field(600, description="Seconds, or `90s`, `10m`, `2h`.")
     on_exhausted: Literal["ask", "fail"] = Field("fail", description="Wait for a raise, or end.")
 
@@ -99,7 +103,7 @@ class Step(BaseModel):
 
     model_config = STRICT
 
-    id: Identifier
+    id: Identifier = Field(description="Names the step's result in expressions: `steps.parse.output`.")
     use: str | None = Field(
         None, pattern=r"^[a-z][a-z0-9-]*/[a-z][a-z0-9_]*$", description="Tool and action: `python/run`."
     )
@@ -126,23 +130,25 @@ class Task(BaseModel):
 
     model_config = STRICT
 
-    id: Identifier
-    capsule: ReferenceText
-    needs: tuple[Identifier, ...] = ()
+    id: Identifier = Field(description="Names the task's result in expressions: `tasks.triage.output`.")
+    capsule: ReferenceText = Field(description="A published capsule: `log-triage@^1`.")
+    needs: tuple[Identifier, ...] = Field((), description="Tasks that must have ended before this one starts.")
     when: str | None = Field(None, description="Expression over `inputs` and `tasks`; false skips the task.")
     with_: dict[str, Any] = Field(
         default_factory=dict, alias="with", description="Inputs of the child; `${{ expression }}`."
     )
     budget: Budget | None = Field(None, description="Unset: the child capsule's own.")
-    on_failure: Literal["fail", "continue"] = "fail"
+    on_failure: Literal["fail", "continue"] = Field(
+        "fail", description="End the whole run, or go on with `output` null and the reason."
+    )
 
 
 class Trigger(BaseModel):
     model_config = STRICT
 
     schedule: str | None = Field(None, description="Five cron fields, UTC.")
-    event: str | None = Field(None, max_length=200)
-    when: str | None = None
+    event: str | None = Field(None, max_length=200, description="Name of an event.")
+    when: str | None = Field(None, description="Expression over `event`; false ignores it.")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -154,19 +160,23 @@ class Trigger(BaseModel):
 class Spec(BaseModel):
     model_config = STRICT
 
-    type: Literal["atomic", "composite", "utility"]
-    intent: str = Field(min_length=1, max_length=4000)
+    type: Literal["atomic", "composite", "utility"] = Field(
+        description="A persona or fixed steps; tasks that are capsules; one tool action."
+    )
+    intent: str = Field(min_length=1, max_length=4000, description="What is to be done; the persona reads it first.")
     inputs: JsonSchema = Field(default_factory=lambda: {"type": "object"}, description="JSON Schema of the inputs.")
-    deliverable: Deliverable = Deliverable()
-    persona: ReferenceText | None = None
-    model: ModelUse | None = None
-    tools: tuple[ToolUse, ...] = ()
-    memory: MemoryUse = MemoryUse()
-    guardrails: Guardrails
-    budget: Budget
-    steps: tuple[Step, ...] = ()
-    tasks: tuple[Task, ...] = ()
-    triggers: tuple[Trigger, ...] = ()
+    deliverable: Deliverable = Field(Deliverable(), description="What the run hands over.")
+    persona: ReferenceText | None = Field(None, description="Who thinks: `analyst@^1`.")
+    model: ModelUse | None = Field(None, description="What the persona thinks with.")
+    tools: tuple[ToolUse, ...] = Field((), description="All that the run, or a child of it, may use.")
+    memory: MemoryUse = Field(MemoryUse(), description="What is taken from earlier runs and left for later ones.")
+    guardrails: Guardrails = Field(description="Where the run ends, whatever the persona wants.")
+    budget: Budget = Field(description="What the run may spend. What is not given is nothing.")
+    steps: tuple[Step, ...] = Field((), description="Fixed steps, in order; without them the persona chooses each.")
+    tasks: tuple[Task, ...] = Field((), description="A composite's child runs.")
+    triggers: tuple[Trigger, ...] = Field(
+        (), description="What is meant to start it. Not wired yet: `somagent schedule create`."
+    )
     example: dict[str, Any] | None = Field(None, description="Inputs that run.")
 
 
@@ -175,10 +185,10 @@ class Capsule(BaseModel):
 
     model_config = STRICT
 
-    api_version: Literal["somagent/v1"] = Field(alias="apiVersion")
-    kind: Literal["Capsule"]
-    metadata: Metadata
-    spec: Spec
+    api_version: Literal["somagent/v1"] = Field(alias="apiVersion", description="Version of this format.")
+    kind: Literal["Capsule"] = Field(description="What the file describes.")
+    metadata: Metadata = Field(description="What it is called.")
+    spec: Spec = Field(description="What it does.")
 
     @property
     def ref(self) -> str:

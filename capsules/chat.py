@@ -26,6 +26,7 @@ class TranscriptHead(BaseModel):
     model_config = STRICT
 
     digest: Digest
+    opening: Digest = Field(description="The first segment: who the persona is and what is asked.")
     tokens: int = Field(ge=0, description="Tokens of the whole transcript, as the provider counted the last call.")
 
 

@@ -149,6 +149,7 @@ class RunView(BaseModel):
     max_steps: int
     spent: Amounts
     left: Amounts | None
+    messages: int = Field(0, description="Messages received, each id once.")
     approvals: tuple[ApprovalRequest, ...]
     recent: tuple[StepRecord, ...]
 

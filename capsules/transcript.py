@@ -10,15 +10,30 @@ from capsules.ports import ContentStore
 MEDIA_TYPE = "application/vnd.somagent.transcript+json"
 
 
-async def load(content: ContentStore, tenant: str, head: TranscriptHead | None) -> tuple[Message, ...]:
-    """Return every message up to `head`, oldest first."""
-    segments: list[TranscriptSegment] = []
-    digest = head.digest if head else None
-    while digest is not None:
-        segment = await _segment(content, tenant, digest)
-        segments.append(segment)
-        digest = segment.previous
-    return tuple(message for segment in reversed(segments) for message in segment.messages)
+async def load(
+    content: ContentStore, tenant: str, head: TranscriptHead | None, new: tuple[Message, ...], *, limit: int
+) -> tuple[Message, ...]:
+    """Return what a model may read: the opening, then the newest messages, at most `limit` bytes in all.
+
+    Bytes bound tokens from above, whatever the model. Segments are read from the newest back until the limit is
+    reached, so a long conversation costs no more than a short one. What is left out is said in a message of its own,
+    so that the model does not take the conversation for whole.
+    """
+    if head is None:
+        return new
+    opening = (await _segment(content, tenant, head.opening)).messages
+    room = limit - sum(map(_size, opening)) - sum(map(_size, new))
+    middle: list[tuple[Message, ...]] = []
+    at: Digest | None = head.digest
+    while at is not None and at != head.opening and room > 0:
+        segment = await _segment(content, tenant, at)
+        room -= sum(map(_size, segment.messages))
+        if room >= 0:
+            middle.append(segment.messages)
+            at = segment.previous
+    left_out = at is not None and at != head.opening
+    note = (Message(role="user", text="(Earlier messages are left out here.)"),) if left_out else ()
+    return (*opening, *note, *(message for part in reversed(middle) for message in part), *new)
 
 
 async def append(
@@ -26,27 +41,8 @@ async def append(
 ) -> TranscriptHead:
     """Store one more segment and return the new head."""
     segment = TranscriptSegment(previous=head.digest if head else None, messages=messages)
-    return TranscriptHead(digest=await content.put(tenant, canonical(segment), MEDIA_TYPE), tokens=tokens)
-
-
-def fit(messages: tuple[Message, ...], *, limit: int) -> tuple[Message, ...]:
-    """Return what a model may read: system messages and the newest rest, at most `limit` bytes in all.
-
-    Bytes bound tokens from above, whatever the model. What is left out is said in a message of its own, so that the
-    model does not take the conversation for whole.
-    """
-    system = [m for m in messages if m.role == "system"]
-    rest = [m for m in messages if m.role != "system"]
-    room = limit - sum(_size(m) for m in system)
-    kept: list[Message] = []
-    for message in reversed(rest):
-        room -= _size(message)
-        if room < 0 and kept:
-            break
-        kept.append(message)
-    left_out = len(rest) - len(kept)
-    note = [Message(role="system", text=f"({left_out} earlier messages are left out.)")] if left_out else []
-    return (*system, *note, *reversed(kept))
+    kept = await content.put(tenant, canonical(segment), MEDIA_TYPE)
+    return TranscriptHead(digest=kept, opening=head.opening if head else kept, tokens=tokens)
 
 
 async def _segment(content: ContentStore, tenant: str, digest: Digest) -> TranscriptSegment:

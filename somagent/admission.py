@@ -94,7 +94,7 @@ class CapsuleAdmissions:
         if spec.tools:
             needs.kinds.add("tool.invoke")
         if depth == 0:
-            # A composite declares its children's tools itself: authority is given by who signs the parent, not inherited.
+            # A composite declares its children's tools itself: who signs the parent gives the authority.
             tools = self._tools(capsule)
             needs.targets |= {tools[_name(use.use)].target(action) for use in spec.tools for action in use.actions}
         for task in spec.tasks:

@@ -18,9 +18,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SOMAGENT_", env_file=None, frozen=True, extra="ignore")
 
-    home: Path = Field(
-        Path(".somagent"), description="Directory of the local stack: data, keys, logs, credentials."
-    )
+    home: Path = Field(Path(".somagent"), description="Directory of the local stack: data, keys, logs, credentials.")
     host: str = Field(
         "127.0.0.1", description="Address that the local stack listens on. Loopback unless you say otherwise."
     )
@@ -34,10 +32,11 @@ class Settings(BaseSettings):
     slm_port: Port = Field(8811, description="Port of the local llama.cpp server.")
 
     # Parts that can be replaced: an address here means that the local stack does not start its own.
-    temporal_address: str | None = Field(
-        None, description="host:port of a Temporal frontend. Unset: the local one."
-    )
+    temporal_address: str | None = Field(None, description="host:port of a Temporal frontend. Unset: the local one.")
     temporal_namespace: str = Field("default", description="Temporal namespace.")
+    temporal_dynamic_config: tuple[str, ...] = Field(
+        (), description="Further dynamic configuration of the local Temporal server, a JSON list of `key=value`."
+    )
     database_url: SecretStr | None = Field(
         None, description="postgresql+asyncpg://… of the application role. Unset: the local PostgreSQL."
     )
@@ -48,9 +47,7 @@ class Settings(BaseSettings):
     database_relay_url: SecretStr | None = Field(
         None, description="postgresql+asyncpg://… of the relay role. Unset: the local PostgreSQL."
     )
-    redis_url: SecretStr | None = Field(
-        None, description="redis://… of Valkey or Redis. Unset: the local Valkey."
-    )
+    redis_url: SecretStr | None = Field(None, description="redis://… of Valkey or Redis. Unset: the local Valkey.")
     slm_url: str | None = Field(
         None, description="OpenAI-compatible base URL ending in /v1. Unset: the local llama.cpp."
     )
@@ -71,16 +68,15 @@ class Settings(BaseSettings):
 
     # Behaviour
     sandbox_image: str = Field("somagent-sandbox:bookworm", description="Image that container tools run in.")
+    docker_host: str = Field(
+        "unix:///var/run/docker.sock", description="Address of the Docker engine: `unix:///path` or `tcp://host:port`."
+    )
     sandbox_runtime: str | None = Field(
         None, description="Docker runtime for sandboxes, `runsc` for gVisor. Unset: the engine's default."
     )
-    max_body_bytes: int = Field(
-        1_048_576, ge=1024, description="Largest request body that the API takes, in bytes."
-    )
+    max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body that the API takes, in bytes.")
     rate_limit_per_minute: int = Field(1200, ge=1, description="Requests a minute for each principal.")
-    authority_days: int = Field(
-        30, ge=1, le=365, description="How long the authority of a run is valid, in days."
-    )
+    authority_days: int = Field(30, ge=1, le=365, description="How long the authority of a run is valid, in days.")
     log_level: str = Field("info", description="debug, info, warning or error.")
 
     def temporal_target(self) -> str:
@@ -93,11 +89,7 @@ class Settings(BaseSettings):
         return (self.slm_url or f"http://{self.host}:{self.slm_port}/v1").rstrip("/")
 
     def redis_target(self) -> str:
-        return (
-            self.redis_url.get_secret_value()
-            if self.redis_url
-            else f"redis://{self.host}:{self.valkey_port}/0"
-        )
+        return self.redis_url.get_secret_value() if self.redis_url else f"redis://{self.host}:{self.valkey_port}/0"
 
     def database(self, role: str) -> str:
         """Return the URL for `owner`, `app` or `relay`.
@@ -121,7 +113,7 @@ class Settings(BaseSettings):
 
     @property
     def container_scope(self) -> str:
-        """Value of the label `somagent.scope` on every container of this home, so that homes leave each other's alone."""
+        """Label `somagent.scope` of every container of this home, so that homes leave each other's alone."""
         return str(self.home.absolute())
 
     @property

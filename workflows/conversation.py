@@ -38,6 +38,7 @@ class Conversation:
             max_steps=state.admission.lock.capsule.spec.guardrails.max_steps if state.admission else 0,
             spent=state.spent,
             left=state.left,
+            messages=len(state.message_ids),
             approvals=tuple(state.approvals.values()),
             recent=tuple(state.recent),
         )

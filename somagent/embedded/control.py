@@ -85,7 +85,7 @@ def stop(settings: Settings) -> Stopped:
     return Stopped(
         supervisor=process is not None,
         leftovers=tuple(leftovers),
-        containers=remove_containers(settings.container_scope),
+        containers=remove_containers(settings.container_scope, host=settings.docker_host),
     )
 
 

@@ -37,7 +37,7 @@ def examine(settings: Settings) -> tuple[Check, ...]:
     return (
         _python(),
         _program("setpriv", "Install the package util-linux."),
-        _docker(),
+        _docker(settings.docker_host),
         _disk(settings.home),
         *_wheels(),
         *_ports(settings),
@@ -58,9 +58,9 @@ def _program(name: str, fix: str) -> Check:
     return Check(name=name, ok=path is not None, detail=path or "not found", fix="" if path else fix)
 
 
-def _docker() -> Check:
+def _docker(host: str) -> Check:
     try:
-        client = docker.from_env(timeout=10)
+        client = docker.DockerClient(base_url=host, timeout=10)
     except DockerException as error:
         denied = "permission" in str(error).lower()
         fix = (

@@ -1,5 +1,6 @@
 """What a child process gets as its environment: our own parts every setting, servers of others only what they need."""
 
+import json
 import os
 from pathlib import Path
 
@@ -27,5 +28,7 @@ def _text(value: object) -> str:
             return value.get_secret_value()
         case Path():
             return str(value.absolute())
+        case dict() | tuple():
+            return json.dumps(value)  # what pydantic-settings reads a collection from
         case _:
             return str(value)

@@ -32,13 +32,13 @@ def end_leftovers(home: Path) -> list[str]:
     return list(left)
 
 
-def remove_containers(scope: str) -> int | None:
+def remove_containers(scope: str, *, host: str) -> int | None:
     """Remove the containers of one home's stack; return how many, or None where no Docker engine answers.
 
     Never those of another scope, nor those that name none: an engine is shared, and they may be at work for somebody.
     """
     try:
-        client = docker.from_env(timeout=30)
+        client = docker.DockerClient(base_url=host, timeout=30)
     except DockerException:
         return None
     with contextlib.closing(client):

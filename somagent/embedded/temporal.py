@@ -44,7 +44,11 @@ def temporal(settings: Settings) -> Part:
             "--ui-disable-news-fetch",
             *("--log-level", "warn"),
             *(word for pragma in PRAGMAS for word in ("--sqlite-pragma", pragma)),
-            *(word for value in DYNAMIC_CONFIG for word in ("--dynamic-config-value", value)),
+            *(
+                word
+                for value in (*DYNAMIC_CONFIG, *settings.temporal_dynamic_config)
+                for word in ("--dynamic-config-value", value)
+            ),
             *(word for name, kind in SEARCH_ATTRIBUTES.items() for word in ("--search-attribute", f"{name}={kind}")),
         ),
         env=theirs(HOME=str(data)),

@@ -1,11 +1,10 @@
 """What a chaos test does and looks at: parts killed for good, calls that outlive it, containers as the engine saw them."""
 
 import asyncio
-import os
-import signal
+import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from typing import Any
 
@@ -41,24 +40,6 @@ async def back(supervisor: Supervisor, part: str, restarts: int, *, seconds: flo
     while (state := supervisor.runners[part].state).phase != "ready" or state.restarts == restarts:
         assert time.monotonic() < deadline, f"{part} is {state.phase} after {seconds} s: {state.message}"
         await asyncio.sleep(0.05)
-
-
-@contextmanager
-def held(supervisor: Supervisor, part: str) -> Iterator[None]:
-    """Kill the part for as long as the block lasts; its supervisor keeps trying and brings it back afterwards.
-
-    A process that is stopped before it does anything answers nobody, which is what a part that is down looks like.
-    """
-    stopped: set[int] = set()
-    state = supervisor.runners[part].state
-    assert state.process is not None
-    os.kill(state.process.pid, signal.SIGSTOP)
-    stopped.add(state.process.pid)
-    try:
-        yield
-    finally:
-        for pid in stopped:
-            psutil.Process(pid).kill()
 
 
 async def insist(client: httpx.AsyncClient, method: str, path: str, *, seconds: float = 60, **rest: Any) -> httpx.Response:
@@ -101,28 +82,27 @@ async def all_ended(platform: Platform, runs: list[str], *, seconds: float) -> d
 
 
 class Containers:
-    """The containers of one installation since a moment, by what the engine itself wrote down."""
+    """The containers that one installation starts, as the engine tells of them.
+
+    Told live: the engine remembers only its last 256 events, and others use it too.
+    """
 
     def __init__(self, engine: docker.DockerClient, settings: Settings) -> None:
         self._engine = engine
         self._label = f"somagent.scope={settings.container_scope}"
-        self._since = int(time.time())
+        self.begun: Counter[str] = Counter()
+        """How often the command in a container of each name began. A name stands for one effect."""
 
-    def begun(self) -> Counter[str]:
-        """Count how often the command in a container of each name began; a name stands for one effect."""
-        filters = {"type": "container", "event": ["start", "die"], "label": self._label}
-        until = int(time.time()) + 1
-        count: Counter[str] = Counter()
-        for event in self._engine.events(since=self._since, until=until, filters=filters, decode=True):
+    def take(self, events: Iterable[dict[str, Any]]) -> None:
+        for event in events:
             attributes = event["Actor"]["Attributes"]
             if event["Action"] == "start":
-                count[attributes["name"]] += 1
+                self.begun[attributes["name"]] += 1
             elif attributes.get("exitCode") == NEVER_BEGAN:
-                count[attributes["name"]] -= 1
-        return count
+                self.begun[attributes["name"]] -= 1
 
-    def left(self) -> list[str]:
-        found = self._engine.containers.list(all=True, filters={"label": self._label}, sparse=True)
+    def running(self) -> list[str]:
+        found = self._engine.containers.list(filters={"label": self._label}, sparse=True)
         return [str(container.id) for container in found]
 
 
@@ -130,7 +110,16 @@ class Containers:
 def containers(settings: Settings) -> Iterator[Containers]:
     """Watch the containers that this installation starts from now on."""
     with closing(docker.from_env()) as engine:
-        yield Containers(engine, settings)
+        seen = Containers(engine, settings)
+        filters = {"type": "container", "event": ["start", "die"], "label": f"somagent.scope={settings.container_scope}"}
+        events = engine.events(filters=filters, decode=True)
+        watching = threading.Thread(target=seen.take, args=(events,), daemon=True)
+        watching.start()
+        try:
+            yield seen
+        finally:
+            events.close()
+            watching.join(5)
 
 
 async def rows(settings: Settings, query: str, *arguments: Any) -> list[dict[str, Any]]:
