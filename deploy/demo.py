@@ -1,4 +1,4 @@
-"""`make demo`: runs three shipped capsules on the local stack and shows what they did, what judged it and what it cost."""
+"""`make demo`: runs three shipped capsules on the local stack, live, and says where to look next."""
 
 import json
 import subprocess

@@ -4,22 +4,19 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import docker
 import httpx
 import psutil
 from platforms import ENDED, Platform
-from temporalio.client import Client
 
 from somagent.embedded.postgres import superuser
 from somagent.embedded.roles import DATABASE
 from somagent.embedded.supervisor import Supervisor
-from somagent.identity.keys import KeyRing
 from somagent.settings import Settings
-from somagent.temporal.client import connect
 
 NEVER_BEGAN = "121"  # exit code of the sandbox's supervisor when its input was cut off: the command did not run
 DIMENSIONS = ("tokens", "micro_usd", "tool_calls")
@@ -141,9 +138,3 @@ async def unbalanced(settings: Settings) -> list[dict[str, Any]]:
         f"ON (e.tenant_id, e.account) = (a.tenant_id, a.id) "
         f"WHERE {differs} OR (a.closed_at IS NOT NULL AND ({holds}))",
     )
-
-
-@asynccontextmanager
-async def temporal(settings: Settings) -> AsyncIterator[Client]:
-    """Yield a client that reads what the workers wrote."""
-    yield await connect(settings, KeyRing.load(settings.keys_dir))

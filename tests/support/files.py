@@ -49,3 +49,45 @@ def composite(name: str, tasks: str, *, value: str = "", budget: str = "{tool_ca
           tasks:
         """).lstrip()
     return head + textwrap.indent(textwrap.dedent(tasks).strip(), " " * 4) + "\n"
+
+
+def autonomous(name: str, *, accept: str = "true", max_steps: int = 5) -> str:
+    """An atomic capsule whose persona chooses its steps: run a program, or finish with a label."""
+    return textwrap.dedent(f"""
+        apiVersion: somagent/v1
+        kind: Capsule
+        metadata: {{name: {name}, version: 1.0.0, summary: A test's loop.}}
+        spec:
+          type: atomic
+          intent: "Is this message a greeting or a question? Finish with the label. Message: Hello, how are you today?"
+          inputs: {{type: object}}
+          deliverable:
+            schema: {{type: object, required: [label], additionalProperties: false, properties: {{label: {{enum: [greeting, question]}}}}}}
+            accept: ["{accept}"]
+          persona: triager@^1
+          model: {{role: dialogue, max_output_tokens: 64}}
+          tools: [{{use: shell@1, actions: [run]}}]
+          guardrails: {{max_steps: {max_steps}, max_repairs: 1}}
+          budget: {{tokens: 200000, tool_calls: 10, wall_clock: 5m}}
+        """).lstrip()
+
+
+def thinker(name: str, *, wall_clock: str = "3m", steps: str = '[{id: choose, think: "Which colour has the sky?"}]') -> str:
+    """An atomic capsule whose persona answers with one of three words."""
+    return textwrap.dedent(f"""
+        apiVersion: somagent/v1
+        kind: Capsule
+        metadata: {{name: {name}, version: 1.0.0, summary: A test's thinker.}}
+        spec:
+          type: atomic
+          intent: Choose a colour.
+          inputs: {{type: object}}
+          deliverable:
+            schema: {{type: object, required: [colour], properties: {{colour: {{enum: [red, green, blue]}}}}}}
+          persona: summarizer@^1
+          model: {{role: dialogue, max_output_tokens: 16}}
+          tools: [{{use: python@1, actions: [run]}}]
+          guardrails: {{max_steps: 4}}
+          budget: {{tokens: 20000, tool_calls: 2, wall_clock: {wall_clock}}}
+          steps: {steps}
+        """).lstrip()

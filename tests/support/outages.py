@@ -1,0 +1,66 @@
+"""Parts that come and go by a test's hand, while everybody else's stay.
+
+No mocks: the engine is the machine's own behind a link that can be taken away; the model server is llama.cpp, started
+where the stack expects it.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from chaos import rows
+from servers import running
+from temporalio.client import Client
+
+from somagent.settings import Settings
+
+ENGINE = Path("/var/run/docker.sock")
+
+
+def link_engine(settings: Settings) -> None:
+    """Let the machine's engine answer at this stack's address."""
+    _engine(settings).symlink_to(ENGINE)
+
+
+@contextmanager
+def without_engine(settings: Settings) -> Iterator[None]:
+    """Nothing answers at the engine's address inside the block."""
+    _engine(settings).unlink()
+    try:
+        yield
+    finally:
+        link_engine(settings)
+
+
+@asynccontextmanager
+async def with_model(settings: Settings) -> AsyncIterator[None]:
+    """llama.cpp answers at the model server's address inside the block."""
+    async with running(settings.model_copy(update={"slm_url": None}), "slm"):
+        yield
+
+
+async def waiting_for(client: Client, run: str) -> list[str]:
+    """Return why the run's activities failed last, as Temporal has it and a person with the key reads it."""
+    description = await client.get_workflow_handle(run).describe()
+    reasons = []
+    for pending in description.raw_description.pending_activities:
+        if pending.HasField("last_failure"):
+            failure = await client.data_converter.decode_failure(pending.last_failure)
+            reasons.append(f"{pending.activity_type.name}: {failure}")
+    return reasons
+
+
+async def written(settings: Settings) -> dict[str, int]:
+    """Return how many rows each table of a tenant holds."""
+    tables = await rows(
+        settings, "SELECT DISTINCT table_name FROM information_schema.columns WHERE column_name = 'tenant_id'"
+    )
+    assert len(tables) > 8, tables
+    counts = {}
+    for table in sorted(row["table_name"] for row in tables):
+        counts[table] = (await rows(settings, f'SELECT count(*) AS n FROM "{table}"'))[0]["n"]
+    return counts
+
+
+def _engine(settings: Settings) -> Path:
+    return Path(settings.docker_host.removeprefix("unix://"))
