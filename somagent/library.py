@@ -1,69 +1,92 @@
-"""The shipped library: capsules, personas, tools and the default constitution, read from `capsules/library`."""
+"""What ships with us: capsules, personas, tools and the default constitution, as files of the package."""
 
 from dataclasses import dataclass
-from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Self
 
-import yaml
+from pydantic import BaseModel
 
 from capsules.capsule import Capsule
-from capsules.errors import NotFound
+from capsules.errors import Invalid, NotFound
 from capsules.names import Reference
 from capsules.persona import Persona
 from capsules.tool import Tool
+from somagent.capsulefile.document import Document, read
+from somagent.capsulefile.load import load, parse
 
 
 @dataclass(frozen=True)
 class Library:
-    """Everything shipped, parsed and validated."""
+    """Everything shipped, read once. Personas, tools and capsules are found by reference."""
 
-    capsules: tuple[Capsule, ...]
     personas: tuple[Persona, ...]
     tools: tuple[Tool, ...]
+    capsules: tuple[Capsule, ...]
     constitution: dict[str, Any]
 
     @classmethod
     def load(cls) -> Self:
-        """Read the library. Raises pydantic's ValidationError for a file that is wrong: it is ours to mend."""
-        root = files("capsules") / "library"
+        """Read the shipped files. Raises Invalid when one is broken."""
         return cls(
-            capsules=tuple(Capsule.model_validate(d) for d in _documents(root / "capsules")),
-            personas=tuple(Persona.model_validate(_flat(d)) for d in _documents(root / "personas")),
-            tools=tuple(Tool.model_validate(_flat(d)) for d in _documents(root / "tools")),
-            constitution=_document(root / "constitutions" / "default.yaml"),
+            personas=tuple(_entry(document, "Persona", Persona) for document in _documents("personas")),
+            tools=tuple(_entry(document, "Tool", Tool) for document in _documents("tools")),
+            capsules=tuple(load(file.read_text("utf-8"), filename=file.name) for file in _files("capsules")),
+            constitution=_documents("constitutions")[0].value,
         )
 
-    def tool(self, reference: Reference) -> Tool:
-        """Return the best tool version. Raises NotFound with what is known."""
-        return _best(reference, self.tools, "tool")
-
     def persona(self, reference: Reference) -> Persona:
-        """Return the best persona version. Raises NotFound with what is known."""
-        return _best(reference, self.personas, "persona")
+        """Return the highest version that will do. Raises NotFound with the ones there are."""
+        by_version = {p.version: p for p in self.personas if p.name == reference.name}
+        return by_version[_best(reference, "persona", by_version, [p.ref for p in self.personas])]
+
+    def tool(self, reference: Reference) -> Tool:
+        """Return the highest version that will do. Raises NotFound with the ones there are."""
+        by_version = {t.version: t for t in self.tools if t.name == reference.name}
+        return by_version[_best(reference, "tool", by_version, [f"{t.name}@{t.version}" for t in self.tools])]
+
+    def capsule(self, reference: Reference) -> Capsule:
+        """Return the highest version that will do. Raises NotFound with the ones there are."""
+        by_version = {c.metadata.version: c for c in self.capsules if c.metadata.name == reference.name}
+        return by_version[_best(reference, "capsule", by_version, [c.ref for c in self.capsules])]
+
+    def ordered(self) -> tuple[Capsule, ...]:
+        """Return the capsules so that each comes after those that its tasks name: the order to publish them in."""
+        return tuple(sorted(self.capsules, key=lambda capsule: (capsule.spec.type == "composite", capsule.ref)))
 
 
-def _best[T: (Tool, Persona)](reference: Reference, items: tuple[T, ...], what: str) -> T:
-    named = {item.version: item for item in items if item.name == reference.name}
-    version = reference.best(list(named))
+def example(name: str) -> Traversable:
+    """Return an example file, such as `postgresql.log`. Raises NotFound with the ones there are."""
+    found = {file.name: file for file in _folder("examples").iterdir()}
+    if name not in found:
+        raise NotFound(f"There is no example {name!r}. Known: {', '.join(sorted(found))}.", known=sorted(found))
+    return found[name]
+
+
+def _entry[M: BaseModel](document: Document, kind: str, model: type[M]) -> M:
+    """Read a persona or tool: metadata and spec side by side are its fields."""
+    value = document.value
+    if value.get("apiVersion") != "somagent/v1" or value.get("kind") != kind:
+        raise Invalid(f"{document.filename} is not a {kind} of somagent/v1: it says {value.get('kind')!r}.")
+    flat = Document(document.filename, {**value.get("metadata", {}), **value.get("spec", {})}, document.places)
+    return parse(flat, model)
+
+
+def _documents(folder: str) -> list[Document]:
+    return [read(file.read_text("utf-8"), filename=file.name) for file in _files(folder)]
+
+
+def _files(folder: str) -> list[Traversable]:
+    return sorted((f for f in _folder(folder).iterdir() if f.name.endswith(".yaml")), key=lambda file: file.name)
+
+
+def _folder(name: str) -> Traversable:
+    return files("capsules").joinpath("library", name)
+
+
+def _best(reference: Reference, what: str, by_version: dict[str, Any], all_known: list[str]) -> str:
+    version = reference.best(list(by_version))
     if version is None:
-        known = ", ".join(sorted(f"{i.name}@{i.version}" for i in items)) or "none"
-        raise NotFound(f"There is no {what} {str(reference)!r}. Known: {known}.", **{what: str(reference)})
-    return named[version]
-
-
-@cache
-def _document(file: Traversable) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return document
-
-
-def _documents(folder: Traversable) -> list[dict[str, Any]]:
-    paths = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
-    return [_document(path) for path in paths]
-
-
-def _flat(document: dict[str, Any]) -> dict[str, Any]:
-    """Return metadata and spec of a persona's or tool's file as one object: our models of these are flat."""
-    return {**document["metadata"], **document["spec"]}
+        known = [f"{reference.name}@{v}" for v in sorted(by_version)] or sorted(all_known)
+        raise NotFound(f"There is no {what} {str(reference)!r}.", known=known)
+    return version

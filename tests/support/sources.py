@@ -19,14 +19,14 @@ def parsed(*folders: str) -> Iterator[tuple[Path, ast.Module]]:
 
 
 def modules() -> list[str]:
-    """Return the dotted name of every module of our packages, but `__main__` files and Alembic's scripts.
+    """Return the dotted name of every module of our packages that can be imported.
 
-    Alembic imports those itself, by path, where a migration runs.
+    A `__main__` file is a command, and Alembic's scripts are run by Alembic, by path.
     """
     found = []
     for file in python_files(*PACKAGES):
         parts = file.relative_to(ROOT).with_suffix("").parts
-        if "migrations" in parts and ("versions" in parts or parts[-1] == "env"):
+        if parts[-1] == "__main__" or ("migrations" in parts and ("versions" in parts or parts[-1] == "env")):
             continue
         found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
     return found

@@ -1,0 +1,124 @@
+"""JSON to a value and the place of each part: the standard parser judges, a walk over the tokens finds lines."""
+
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from somagent.capsulefile.problems import Path, Place, Places, Problem, problem
+from somagent.capsulefile.syntax import MAX_DEPTH, MAX_INTEGER, MAX_VALUES, Parsed, refused
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
+
+
+@dataclass(frozen=True)
+class _Token:
+    text: str
+    at: int
+
+
+def parse_json(text: str) -> Parsed:
+    """Parse one JSON document."""
+    lines = _Lines(text)
+    tokens = [_Token(found[0], found.start()) for found in _TOKEN.finditer(text)]
+    refusal = _forbidden(tokens, lines)
+    if refusal is not None:
+        return refusal
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        return refused(f"This is not JSON: {error.msg}.", place=Place(error.lineno, error.colno), expected="valid JSON")
+    except ValueError as error:
+        return refused(f"This is not JSON: {error}.", expected="valid JSON")
+    walk = _Walk(lines)
+    walk.value(iter(tokens), ())
+    walk.judge(value, ())
+    return Parsed(value=value, places=walk.places, problems=tuple(walk.problems))
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _forbidden(tokens: list[_Token], lines: "_Lines") -> Parsed | None:
+    """Look for what we refuse before the recursive parser sees it."""
+    depth = 0
+    for token in tokens:
+        depth += (token.text in "{[") - (token.text in "}]")
+        if depth > MAX_DEPTH:
+            return refused(f"The file nests deeper than {MAX_DEPTH} levels.", place=lines.place(token.at))
+    if len(tokens) > 4 * MAX_VALUES:
+        return refused(f"The file holds more than {MAX_VALUES:,} values.", expected="a smaller file")
+    return None
+
+
+class _Lines:
+    """Offsets to lines and columns."""
+
+    def __init__(self, text: str) -> None:
+        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
+
+    def place(self, offset: int) -> Place:
+        line = bisect_right(self._starts, offset)
+        return Place(line, offset - self._starts[line - 1] + 1)
+
+
+class _Walk:
+    """Notes where everything is in a text that is known to be JSON."""
+
+    def __init__(self, lines: _Lines) -> None:
+        self.places = Places()
+        self.problems: list[Problem] = []
+        self._lines = lines
+
+    def value(self, tokens: Iterator[_Token], path: Path, first: _Token | None = None) -> None:
+        token = first or next(tokens)
+        self.places.values.setdefault(path, self._lines.place(token.at))
+        if token.text == "{":
+            self._mapping(tokens, path)
+        elif token.text == "[":
+            self._list(tokens, path)
+
+    def _mapping(self, tokens: Iterator[_Token], path: Path) -> None:
+        while (token := next(tokens)).text != "}":
+            if token.text == ",":
+                continue
+            key = (*path, json.loads(token.text))
+            place = self._lines.place(token.at)
+            if key in self.places.keys:
+                message = f"The key {key[-1]!r} stands here a second time."
+                expected = f"once; see line {self.places.keys[key].line}"
+                self.places.keys[key] = place
+                self.problems.append(problem(self.places, key, message, expected=expected, key=True))
+            self.places.keys[key] = place
+            next(tokens)  # the colon
+            self.value(tokens, key)
+
+    def _list(self, tokens: Iterator[_Token], path: Path) -> None:
+        index = 0
+        while (token := next(tokens)).text != "]":
+            if token.text == ",":
+                continue
+            self.value(tokens, (*path, index), token)
+            index += 1
+
+    def judge(self, value: Any, path: Path) -> None:  # noqa: ANN401 - any JSON value
+        """Find what JSON can write and canonical JSON or the database cannot keep."""
+        match value:
+            case dict():
+                for key, item in value.items():
+                    self.judge(item, (*path, key))
+            case list():
+                for index, item in enumerate(value):
+                    self.judge(item, (*path, index))
+            case int() if abs(value) > MAX_INTEGER:
+                self._refuse(path, "The number is beyond what JSON carries exactly.", "at most 2^53 - 1, or text")
+            case str() if "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value):
+                self._refuse(path, "The text holds a NUL or half a surrogate pair.", "whole Unicode characters")
+            case _:
+                pass
+
+    def _refuse(self, path: Path, message: str, expected: str) -> None:
+        self.problems.append(problem(self.places, path, message, expected=expected))

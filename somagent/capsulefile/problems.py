@@ -1,0 +1,84 @@
+"""A problem of a file: where it is, what is wrong, what was expected."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.errors import Invalid
+
+type Path = tuple[str | int, ...]
+"""Where a value is in a document: keys and indexes from the top."""
+
+
+class Problem(BaseModel):
+    """One thing that is wrong with a file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str = Field(description="`spec.steps[0].use`; empty for the whole file.")
+    line: int | None = Field(None, description="From 1; unset when the value did not come from a text.")
+    column: int | None = None
+    message: str
+    expected: str = Field("", description="What would be right, in plain words.")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A position in a text, both counted from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where each key and each value of a document begins."""
+
+    keys: dict[Path, Place] = field(default_factory=dict)
+    values: dict[Path, Place] = field(default_factory=dict)
+
+    def of_value(self, path: Path) -> Place | None:
+        """Return the place of the value at `path`, or of the nearest thing around it."""
+        while path not in self.values and path:
+            path = path[:-1]
+        return self.values.get(path)
+
+    def of_key(self, path: Path) -> Place | None:
+        return self.keys.get(path) or self.of_value(path)
+
+
+def path_text(path: Path) -> str:
+    """Write a path as people do: `spec.steps[0].use`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def problem(places: Places, path: Path, message: str, *, expected: str = "", key: bool = False) -> Problem:
+    """Make a problem, found at its value, or at its key when the key itself is what is wrong."""
+    place = places.of_key(path) if key else places.of_value(path)
+    return Problem(
+        path=path_text(path),
+        line=place.line if place else None,
+        column=place.column if place else None,
+        message=message,
+        expected=expected,
+    )
+
+
+def refuse(filename: str, problems: Iterable[Problem]) -> None:
+    """Raise Invalid with all problems, in the order of the file; do nothing when there are none."""
+    ordered = sorted(problems, key=lambda p: (p.line or 0, p.column or 0, p.path))
+    if ordered:
+        raise Invalid(_headline(filename, ordered), problems=[p.model_dump() for p in ordered])
+
+
+def _headline(filename: str, problems: Sequence[Problem]) -> str:
+    first = problems[0]
+    where = f" at line {first.line}" if first.line else ""
+    what = f"{first.path}: {first.message}" if first.path else first.message
+    if len(problems) == 1:
+        return f"{filename} has a problem{where}: {what}"
+    return f"{filename} has {len(problems)} problems; the first{where}: {what}"

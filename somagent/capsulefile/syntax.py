@@ -1,0 +1,46 @@
+"""What a parser of one syntax gives, and the limits that every parser keeps: no file of ours comes near them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from somagent.capsulefile.problems import Place, Places, Problem
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 40
+MAX_VALUES = 20_000
+MAX_INTEGER = 2**53 - 1  # beyond it canonical JSON, and so a digest, is not exact
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The value, where its parts are, and what is wrong."""
+
+    value: Any
+    places: Places
+    problems: tuple[Problem, ...] = ()
+
+
+def refused(message: str, *, place: Place | None = None, expected: str = "") -> Parsed:
+    """Return what a text gives that cannot be read at all."""
+    where = {"line": place.line, "column": place.column} if place else {}
+    return Parsed(
+        value=None,
+        places=Places(),
+        problems=(Problem.model_validate({"path": "", "message": message, "expected": expected, **where}),),
+    )
+
+
+_TYPE_NAMES = {
+    type(None): "nothing",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    tuple: "a list",
+}
+
+
+def type_name(value: object) -> str:
+    """Name a JSON value's type in plain words."""
+    return _TYPE_NAMES.get(type(value), "a mapping")

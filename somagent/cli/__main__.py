@@ -1,0 +1,5 @@
+"""`python -m somagent.cli` is `somagent`."""
+
+from somagent.cli.main import app
+
+app()

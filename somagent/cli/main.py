@@ -1,0 +1,18 @@
+"""The command line `somagent`: one flat list of groups, each registered by its own module."""
+
+import typer
+
+from somagent.cli import approvals, budget, capsule, receipts, run, runs, schedule, stack, token
+from somagent.cli.codes import MEANINGS
+
+app = typer.Typer(
+    name="somagent",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Run Task Capsules: governed, durable agent work. No mocks, no bypasses, no invented values.",
+    epilog="Exit codes: " + " ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()),
+)
+
+for group in (stack, run, runs, approvals, capsule, schedule, budget, receipts, token):
+    group.register(app)
