@@ -27,7 +27,10 @@ def chat_action(request: ChatRequest) -> Action:
     return Action(
         kind="slm.chat",
         target=request.role,
-        cost=Amounts(tokens=bound + request.max_output_tokens),
+        cost=Amounts(
+            tokens=bound + request.max_output_tokens,
+            micro_usd=request.price.cost(input_tokens=bound, output_tokens=request.max_output_tokens),
+        ),
         arguments=digest(request),
     )
 
@@ -72,7 +75,10 @@ class Thinking:
             model=completion.model,
             finish_reason=completion.finish_reason,
         )
-        return Outcome(value=reply, usage=Amounts(tokens=used), estimated=completion.usage.estimated)
+        paid = request.price.cost(
+            input_tokens=completion.usage.input_tokens, output_tokens=completion.usage.output_tokens
+        )
+        return Outcome(value=reply, usage=Amounts(tokens=used, micro_usd=paid), estimated=completion.usage.estimated)
 
     def _to_watchers(self, granted: Pass, step: int) -> Callable[[str], Awaitable[None]]:
         async def publish(text: str) -> None:

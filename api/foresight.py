@@ -1,7 +1,5 @@
 """The actions that a capsule declares, as the gate would see them, by the functions that stand beside activities."""
 
-from somagent.library import Library
-
 from activities.remembering import recall_action, remember_action
 from activities.starting import start_action
 from activities.thinking import chat_action
@@ -14,6 +12,7 @@ from capsules.memory import RecallQuery, Remember
 from capsules.names import parse_reference
 from capsules.records import PublishedCapsule
 from capsules.run import StartCapsule
+from somagent.library import Library
 
 
 def actions_of(published: PublishedCapsule, library: Library) -> list[Action]:

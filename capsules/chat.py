@@ -39,6 +39,19 @@ class TranscriptSegment(BaseModel):
     messages: tuple[Message, ...]
 
 
+class Price(BaseModel):
+    """What a model costs, in micro-dollars per million tokens."""
+
+    model_config = STRICT
+
+    input: int = Field(0, ge=0)
+    output: int = Field(0, ge=0)
+
+    def cost(self, *, input_tokens: int, output_tokens: int) -> int:
+        """Return whole micro-dollars, rounded up: a budget is never undercharged."""
+        return -(-(input_tokens * self.input + output_tokens * self.output) // 1_000_000)
+
+
 class ChatRequest(BaseModel):
     """Input of the activity `slm.chat`."""
 
@@ -50,6 +63,7 @@ class ChatRequest(BaseModel):
     answer: dict[str, Any] | None = Field(None, description="JSON Schema that the reply must follow; unset: free text.")
     max_output_tokens: int = Field(256, ge=1)
     temperature: float = 0.0
+    price: Price = Field(Price(), description="The model's, as the run's lock has it.")
     step: int = Field(0, description="Step of the run, for the live stream of tokens.")
 
     def input_bound(self) -> int:

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from capsules.capsule import Capsule
+from capsules.chat import Price
 from capsules.digest import Digest, digest
 from capsules.persona import Persona
 from capsules.tool import Tool
@@ -23,6 +24,7 @@ class Lock(BaseModel):
     task_capsules: dict[str, str] = Field(default_factory=dict, description="Task id to `name@version`.")
     composites: frozenset[str] = Field(frozenset(), description="Those of `children` that are composite.")
     model: str = ""
+    price: Price = Field(Price(), description="Of the model, at admission.")
     image: str = ""
     constitution: Digest
 

@@ -4,6 +4,7 @@ Everything is compiled once. Scores are whole parts per million, summed by NumPy
 has the same score on every machine.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import cel
@@ -25,6 +26,12 @@ SAMPLE = {
 }  # fmt: skip
 """A well-formed action: every expression must evaluate on it before a constitution is used."""
 
+NUMBERS = frozenset({int, float})
+"""The exact types: in Python a truth value is an int too, and must not pass for one."""
+
+REMEMBERED = 1024
+"""Contributions kept. Most features take few values, and building a model costs more than evaluating its expression."""
+
 
 class ExpressionFailed(Exception):
     """An expression could not be evaluated, or gave a value outside its range; carries the clause."""
@@ -43,6 +50,7 @@ class Policy:
         self._features = [(f.name, _compiled(f.name, f.value)) for f in constitution.score.features]
         self._articles = [(a, _compiled(a.id, a.forbid)) for a in constitution.articles]
         self._approvals = [(a, _compiled(a.id, a.ask_when)) for a in constitution.approvals]
+        self._contribution = lru_cache(maxsize=REMEMBERED)(self._new_contribution)
         self._prove_it_evaluates()
 
     def judge(self, action: Action, facts: Facts) -> Verdict:
@@ -54,7 +62,7 @@ class Policy:
             return self._verdict("deny", 0, (), (str(failed.args[0]),), str(failed))
         points = self._weights * values
         score = int(points.sum()) // PPM
-        contributions = self._contributions(values, points)
+        contributions = tuple(map(self._contribution, range(len(points)), values.tolist(), points.tolist()))
         if action.kind not in self._kinds:
             sentence = f"The constitution knows no action of kind {action.kind}, and what it does not know is denied."
             return self._verdict("deny", score, contributions, (), sentence)
@@ -104,21 +112,18 @@ class Policy:
         )
 
     def _values(self, context: cel.Context) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        values = np.empty(len(self._features), dtype=np.int64)
-        for position, (name, program) in enumerate(self._features):
+        values = []
+        for name, program in self._features:
             value = _run(name, program, context)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            if type(value) not in NUMBERS or not 0 <= value <= 1:
                 raise ExpressionFailed(name, f"gave {value!r}; a feature is a number from 0 to 1")
-            values[position] = in_ppm(value)
-        return values
+            values.append(in_ppm(value))
+        return np.array(values, dtype=np.int64)
 
-    def _contributions(self, values: Any, points: Any) -> tuple[Contribution, ...]:  # noqa: ANN401 - NumPy vectors
-        return tuple(
-            Contribution.model_construct(feature=name, weight=weight, value=value, points=point // PPM)
-            for (name, _), weight, value, point in zip(
-                self._features, self._weights.tolist(), values.tolist(), points.tolist(), strict=True
-            )
-        )
+    def _new_contribution(self, feature: int, value: int, points: int) -> Contribution:
+        name, _ = self._features[feature]
+        weight = int(self._weights[feature])
+        return Contribution.model_construct(feature=name, weight=weight, value=value, points=points // PPM)
 
     def _verdict(
         self,

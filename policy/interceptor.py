@@ -78,7 +78,8 @@ class _Inbound(ActivityInboundInterceptor):
                 )
             return await self._govern(input, to_action(input.args[0]))
         except SomaError as error:
-            raise failure(error) from error
+            # Without its causes: Temporal keeps 4 KB of a waiting activity's failure and drops a longer one whole.
+            raise failure(error) from None
 
     async def _govern(self, input: ExecuteActivityInput, action: Action) -> Outcome[Any]:  # noqa: A002
         key = _key(activity.info())
@@ -90,16 +91,20 @@ class _Inbound(ActivityInboundInterceptor):
         )
         if entered.passage.status == "replay":
             return _outcome(Outcome(value=entered.passage.result), entered, None)
-        return await self._perform(input, entered)
+        # Until the outcome is recorded: an attempt that fell silent before would be given to another worker.
+        async with _heartbeats():
+            return await self._perform(input, entered)
 
     async def _perform(self, input: ExecuteActivityInput, entered: Entered) -> Outcome[Any]:  # noqa: A002
         key = entered.granted.key
         try:
             with let_through(entered.granted):
-                async with _heartbeats():
-                    outcome: Outcome[Any] = await super().execute_activity(input)
+                outcome: Outcome[Any] = await super().execute_activity(input)
         except asyncio.CancelledError:
-            await asyncio.shield(self._record(Exit(key=key, ok=False, usage=Amounts(), error="Cancelled")))
+            # Stopped for another reason (this worker goes, another attempt took over), the effect stays open: whoever
+            # comes next finds that it may have happened.
+            if _cancelled_by_its_run():
+                await asyncio.shield(self._record(Exit(key=key, ok=False, usage=Amounts(), error="Cancelled")))
             raise
         except Exception as error:
             await self._record(_failed(key, error))
@@ -176,6 +181,11 @@ async def _heartbeats() -> AsyncIterator[None]:
         yield
     finally:
         beating.cancel()
+
+
+def _cancelled_by_its_run() -> bool:
+    details = activity.cancellation_details()
+    return details is not None and details.cancel_requested
 
 
 def governs(*pairs: tuple[str, ToAction]) -> Mapping[str, ToAction]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from capsules.authority import Authority, narrow
 from capsules.capsule import Capsule
+from capsules.chat import Price
 from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused, Invalid
 from capsules.lock import Lock
@@ -14,6 +15,7 @@ from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import verify_capsule
 from somagent.identity.tokens import Tokens
 from somagent.library import Library
+from somagent.slm.profiles import Profiles
 from somagent.store.database import Store
 from somagent.store.transaction import Transaction
 
@@ -34,12 +36,12 @@ class Needs:
 class CapsuleAdmissions:
     """Implements `capsules.ports.Admissions`."""
 
-    def __init__(self, store: Store, keyring: KeyRing, library: Library, *, model: str, image: str) -> None:
+    def __init__(self, store: Store, keyring: KeyRing, library: Library, *, profiles: Profiles, image: str) -> None:
         self._store = store
         self._keyring = keyring
         self._tokens = Tokens(keyring)
         self._library = library
-        self._model = model
+        self._profiles = profiles
         self._image = image
 
     async def admit(self, request: StartCapsule, *, run: str, authority: Authority) -> Admission:
@@ -108,7 +110,8 @@ class CapsuleAdmissions:
         self, tx: Transaction, capsule: Capsule, digest: Digest, needs: Needs, constitution: Digest
     ) -> Lock:
         tasks = {task.id: (await self._verified(tx, task.capsule, None)).ref for task in capsule.spec.tasks}
-        persona = capsule.spec.persona
+        persona, model = capsule.spec.persona, capsule.spec.model
+        profile = self._profiles.of(model.role) if model else None
         return Lock(
             capsule=capsule,
             capsule_digest=digest,
@@ -117,7 +120,8 @@ class CapsuleAdmissions:
             children={ref: needs.capsules[ref] for ref in tasks.values()},
             task_capsules=tasks,
             composites=frozenset(needs.composites),
-            model=self._model if capsule.spec.model else "",
+            model=profile.model if profile else "",
+            price=profile.price if profile else Price(),
             image=self._image if capsule.spec.tools else "",
             constitution=constitution,
         )

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from somagent.library import Library
 from temporalio.client import Client
 
 from activities.bookkeeping import Bookkeeping
@@ -28,6 +27,7 @@ from somagent.content.postgres import PostgresContent
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import verify_constitution
 from somagent.identity.tokens import Tokens
+from somagent.library import Library
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.memory.pgvector import PostgresMemories
 from somagent.settings import Settings
@@ -80,7 +80,10 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
         profiles = Profiles.from_settings(settings)
         embedder = MiniLmEmbedder()
         sandbox = DockerSandbox(
-            image=settings.sandbox_image, runtime=settings.sandbox_runtime, scope=settings.container_scope
+            image=settings.sandbox_image,
+            host=settings.docker_host,
+            runtime=settings.sandbox_runtime,
+            scope=settings.container_scope,
         )
         gate = Gate(
             tokens, Policies(store.constitutions.get, signed_by(keyring)), PostgresLedger(store), clock=time.time
@@ -96,7 +99,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                 tools=Tools(sandbox, content, image=settings.sandbox_image),
                 publishing=Publishing(content, PostgresArtifacts(store)),
                 starting=Starting(
-                    CapsuleAdmissions(store, keyring, library, model=settings.slm_model, image=settings.sandbox_image)
+                    CapsuleAdmissions(store, keyring, library, profiles=profiles, image=settings.sandbox_image)
                 ),
                 bookkeeping=Bookkeeping(PostgresRuns(store), PostgresDecisions(store, tokens)),
                 sandbox=sandbox,

@@ -10,15 +10,22 @@ import structlog
 from temporalio.worker import Worker
 
 from capsules.errors import SomaError
+from sandbox.container import DockerSandbox
 from somagent.settings import Settings
 from workers.assembly import Assembly, assemble
 from workers.queues import Queue, queues
+from workflows.options import TOOLS
 from workflows.outbound import AuthorityStamp
 
 log = structlog.get_logger(__name__)
 
 # A tool may be running when the worker is told to stop: it gets this long, then its activity is cancelled.
 GRACE = timedelta(seconds=20)
+
+# A worker that died after an effect was recorded could not remove its container: another one does, a day later, when
+# no retry can come back for it.
+REAP_EVERY_SECONDS = 600
+KEPT_SECONDS = 86_400
 
 
 def build_worker(assembly: Assembly, queue: Queue) -> Worker:
@@ -47,9 +54,23 @@ async def work(settings: Settings, names: list[str]) -> None:
         known = queues(assembly)
         for name in names:
             await stack.enter_async_context(build_worker(assembly, known[name]))
+        if TOOLS in names:
+            reaping = asyncio.create_task(reap(assembly.sandbox))
+            stack.callback(reaping.cancel)
         log.info("worker_ready", queues=names)
         await stop.wait()
         log.info("worker_stopping", queues=names)
+
+
+async def reap(sandbox: DockerSandbox) -> None:
+    """Remove containers that nobody will come back for, for ever."""
+    while True:
+        try:
+            if reaped := await sandbox.reap(KEPT_SECONDS):
+                log.info("containers_reaped", count=reaped)
+        except SomaError as error:
+            log.warning("containers_not_reaped", code=error.code, why=error.message)
+        await asyncio.sleep(REAP_EVERY_SECONDS)
 
 
 def main() -> None:

@@ -182,6 +182,7 @@ class RunCapsule(Run):
             answer=shape,
             max_output_tokens=model.max_output_tokens,
             temperature=model.temperature,
+            price=self.admission.lock.price,
             step=self.state.step,
         )
         outcome = await self.act(Thinking.chat, request, MODEL_CALL, f"think: {name}")

@@ -15,6 +15,7 @@ from activities.starting import Starting
 from capsules.capsule import Spec
 from capsules.digest import Digest, canonical
 from capsules.errors import PolicyDenied, SomaError
+from capsules.expressions import fill
 from capsules.memory import RecallQuery, Remember
 from capsules.run import (
     Admission,
@@ -105,9 +106,9 @@ class Run(Acting):
         memory = self.spec.memory
         if memory.recall is None:
             return []
-        query = RecallQuery(
-            space=memory.space, query=(memory.recall.query or self.spec.intent)[:4000], limit=memory.recall.limit
-        )
+        template = memory.recall.query
+        asked = str(fill(template, {"inputs": self.start.inputs})) if template else self.spec.intent
+        query = RecallQuery(space=memory.space, query=asked[:4000], limit=memory.recall.limit)
         recalled = await self.act(Remembering.recall, query, MEMORY_CALL, f"recall {memory.space}")
         return [] if isinstance(recalled, Refused) else [item.text for item in recalled.value.items]
 

@@ -14,10 +14,10 @@ from api.problems import responses
 from api.routes.paging import Cursor, Limit
 from api.state import Soma
 from capsules.amounts import Amounts
-from capsules.capsule import Capsule
 from capsules.digest import Digest
 from capsules.names import parse_reference
 from capsules.records import Page, PublishedCapsule, RunRecord
+from somagent.capsulefile.shape import schema
 from somagent.identity.signatures import sign_digest
 
 router = APIRouter(prefix="/v1/capsules", tags=["capsules"], route_class=KeptRoute)
@@ -133,4 +133,4 @@ schemas = APIRouter(prefix="/v1/schemas", tags=["capsules"])
 @schemas.get("/capsule.json")
 async def capsule_schema() -> dict[str, Any]:
     """Return the JSON Schema of capsule files, for editors and checkers. Needs no token."""
-    return Capsule.model_json_schema(by_alias=True)
+    return schema()

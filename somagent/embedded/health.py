@@ -64,7 +64,10 @@ def serves_namespace(target: str, namespace: str) -> Health:
 
 
 def polls(target: str, namespace: str, queues: Sequence[str]) -> Health:
-    """Healthy when somebody has polled each queue since the process started: then it is this process."""
+    """Healthy when this process has polled each queue since it started.
+
+    Another process's polls, those of the one that died before it among them, say nothing about this one.
+    """
 
     async def check(launched: Launched) -> None:
         client = await _connect(target, namespace)
@@ -85,7 +88,8 @@ async def _polled(client: Client, queue: str, launched: Launched) -> bool:
         except RPCError as error:
             raise NotYet(f"queue {queue!r} cannot be described: {error.message}") from error
         for poller in answer.pollers:
-            if poller.last_access_time.ToDatetime(launched.since.tzinfo) >= launched.since - CLOCK_SLACK:
+            fresh = poller.last_access_time.ToDatetime(launched.since.tzinfo) >= launched.since - CLOCK_SLACK
+            if fresh and poller.identity.startswith(f"{launched.pid}@"):
                 return True
     return False
 

@@ -7,9 +7,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from capsules.chat import Price
 from somagent.settings import Settings
-
-PER_MILLION = 1_000_000
 
 
 class Profile(BaseModel):
@@ -27,10 +26,9 @@ class Profile(BaseModel):
         "llama.cpp", description="How the server takes schemas: bounded for a grammar, or as strict mode wants them."
     )
 
-    def cost(self, *, input_tokens: int, output_tokens: int) -> int:
-        """Return the price in whole micro-dollars, rounded up: a budget is never undercharged."""
-        parts = input_tokens * self.input_price + output_tokens * self.output_price
-        return -(-parts // PER_MILLION)
+    @property
+    def price(self) -> Price:
+        return Price(input=self.input_price, output=self.output_price)
 
 
 class Profiles(BaseModel):

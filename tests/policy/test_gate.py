@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from somagent.library import Library
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.common import RetryPolicy
@@ -36,14 +35,15 @@ from policy.gate import Gate
 from policy.interceptor import PolicyInterceptor, governs
 from policy.source import Policies
 from sandbox.container import DockerSandbox
+from somagent.admission import CapsuleAdmissions
 from somagent.bus.streams import Bus
 from somagent.bus.tokens import ValkeyTokens
-from somagent.admission import CapsuleAdmissions
 from somagent.content.artifacts import PostgresArtifacts
 from somagent.content.postgres import PostgresContent
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import sign_digest
 from somagent.identity.tokens import Tokens
+from somagent.library import Library
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.memory.pgvector import PostgresMemories
 from somagent.settings import Settings
@@ -149,9 +149,7 @@ class Rig:
 
     async def receipts(self, run: str) -> list[str]:
         async with self.store.transaction(TENANT) as tx:
-            return [
-                r.body["decision"] if r.kind == "decision" else r.kind for r in await tx.receipts.list(run)
-            ]
+            return [r.body["decision"] if r.kind == "decision" else r.kind for r in await tx.receipts.list(run)]
 
     async def new_run(self, limit: Amounts | None = None) -> str:
         """Return a run id with an account of its own."""
@@ -188,7 +186,9 @@ async def worker(
         tools = Tools(DockerSandbox(image=settings.sandbox_image), content, image=settings.sandbox_image)
         publishing = Publishing(content, PostgresArtifacts(store))
         keyring = KeyRing.load(settings.keys_dir)
-        admissions = CapsuleAdmissions(store, keyring, Library.load(), model="", image=settings.sandbox_image)
+        admissions = CapsuleAdmissions(
+            store, keyring, Library.load(), profiles=Profiles.from_settings(settings), image=settings.sandbox_image
+        )
         starting = Starting(admissions)
         async with Worker(
             client,

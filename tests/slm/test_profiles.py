@@ -34,12 +34,12 @@ def test_an_unknown_field_of_a_profile_is_refused():
 def test_a_cost_is_whole_and_never_below_the_price(read: int, written: int):
     profile = Profile(model="m", base_url="http://127.0.0.1:9/v1", input_price=150_000, output_price=600_000)
     exact = read * 150_000 + written * 600_000
-    cost = profile.cost(input_tokens=read, output_tokens=written)
+    cost = profile.price.cost(input_tokens=read, output_tokens=written)
     assert exact <= cost * 1_000_000 < exact + 1_000_000
 
 
 def test_the_local_model_costs_nothing():
-    assert Profiles.from_settings(Settings()).default.cost(input_tokens=10**9, output_tokens=10**9) == 0
+    assert Profiles.from_settings(Settings()).default.price.cost(input_tokens=10**9, output_tokens=10**9) == 0
 
 
 def test_an_estimate_says_that_it_is_one():
