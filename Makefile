@@ -1,6 +1,6 @@
 # SomaGent. No mocks, no bypasses, no invented values: every target works on real servers and real data.
 .DEFAULT_GOAL := help
-.PHONY: help setup image demo up down test check bench
+.PHONY: help setup image demo up down test check docs bench
 
 BIN := .venv/bin
 
@@ -32,6 +32,10 @@ check: ## Format, lint, types and import contracts
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: ## Write the generated parts of the documents again
+	@deploy/setup python
+	@$(BIN)/python deploy/docs.py
 
 bench: image ## Measure against the anchors, side by side
 	@$(BIN)/python deploy/bench/run.py

@@ -15,6 +15,7 @@
       TooLarge            a size limit is passed                      413, terminal
       RateLimited         too many requests                           429, retried
       Unavailable         a part cannot be reached                    503, retried
+      EffectFailed        the effect rejected its input               422, terminal
 
 `code` is the stable name used in problem documents, Temporal failures, receipts and logs.
 """

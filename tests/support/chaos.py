@@ -39,7 +39,9 @@ async def back(supervisor: Supervisor, part: str, restarts: int, *, seconds: flo
         await asyncio.sleep(0.05)
 
 
-async def insist(client: httpx.AsyncClient, method: str, path: str, *, seconds: float = 60, **rest: Any) -> httpx.Response:
+async def insist(
+    client: httpx.AsyncClient, method: str, path: str, *, seconds: float = 60, **rest: Any
+) -> httpx.Response:
     """Ask again while the API, or what it needs, is away."""
     deadline = time.monotonic() + seconds
     while True:
@@ -108,7 +110,11 @@ def containers(settings: Settings) -> Iterator[Containers]:
     """Watch the containers that this installation starts from now on."""
     with closing(docker.from_env()) as engine:
         seen = Containers(engine, settings)
-        filters = {"type": "container", "event": ["start", "die"], "label": f"somagent.scope={settings.container_scope}"}
+        filters = {
+            "type": "container",
+            "event": ["start", "die"],
+            "label": f"somagent.scope={settings.container_scope}",
+        }
         events = engine.events(filters=filters, decode=True)
         watching = threading.Thread(target=seen.take, args=(events,), daemon=True)
         watching.start()

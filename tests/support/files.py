@@ -72,7 +72,9 @@ def autonomous(name: str, *, accept: str = "true", max_steps: int = 5) -> str:
         """).lstrip()
 
 
-def thinker(name: str, *, wall_clock: str = "3m", steps: str = '[{id: choose, think: "Which colour has the sky?"}]') -> str:
+def thinker(
+    name: str, *, wall_clock: str = "3m", steps: str = '[{id: choose, think: "Which colour has the sky?"}]'
+) -> str:
     """An atomic capsule whose persona answers with one of three words."""
     return textwrap.dedent(f"""
         apiVersion: somagent/v1

@@ -1,0 +1,154 @@
+"""Every activity is declared, listed and served once; every call of one says how long it may take and what is retried."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sources import ROOT, at, dotted, parsed
+from temporalio import activity
+
+import activities
+from activities.roster import GOVERNED, PLATFORM
+from workflows.outbound import CHILDREN
+from workflows.roster import WORKFLOWS
+
+QUEUES = Path("workers/queues.py")
+ACTIVITY_OPTIONS = {"task_queue", "start_to_close_timeout", "retry_policy"}
+CHILD_OPTIONS = {"id", "task_queue", "parent_close_policy", "cancellation_type"}
+ACTIVITY_CALLS = {"execute_activity", "execute_activity_method", "execute_activity_class"}
+ACTIVITY_STARTS = {"start_activity", "start_activity_method", "start_activity_class"}
+CHILD_CALLS = {"execute_child_workflow", "start_child_workflow"}
+LOCAL = {
+    f"{verb}_local_activity{kind}" for verb in ("execute", "start") for kind in ("", "_method", "_class")
+}  # they would pass by the gate
+
+
+def defined() -> dict[str, str]:
+    """Return every activity that `activities` defines: type name to `Class.method`."""
+    found = {}
+    for module in pkgutil.iter_modules(activities.__path__, "activities."):
+        for name, group in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            for method, function in inspect.getmembers(group, inspect.isfunction):
+                definition = activity._Definition.from_callable(function)
+                if definition is not None and group.__module__ == module.name:
+                    assert definition.name not in found, f"{definition.name} is defined twice"
+                    found[definition.name] = f"{name}.{method}"
+    return found
+
+
+def served() -> list[str]:
+    """Return the methods that the queues serve, as written in the composition root: `chat`, `raise_budget`, …"""
+    tree = ast.parse((ROOT / QUEUES).read_text())
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and dotted(node.func) == "Queue":
+            given = [*node.args[1:2], *(k.value for k in node.keywords if k.arg == "activities")]
+            names += [dotted(item) for group in given for item in group.elts]
+    return [name.rpartition(".")[2] for name in names]
+
+
+def calls(*wanted: str) -> list[tuple[str, ast.Call]]:
+    return [
+        (at(file, node), node)
+        for file, tree in parsed("workflows")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in wanted
+    ]
+
+
+def lacking(call: ast.Call, options: set[str]) -> set[str]:
+    return options - {keyword.arg for keyword in call.keywords}
+
+
+def test_every_activity_is_governed_or_on_the_platforms_list():
+    governed = [kind for kind, _ in GOVERNED]
+    assert set(governed) & PLATFORM == set()
+    assert sorted([*governed, *PLATFORM]) == sorted(defined())
+    assert [kind for kind, times in Counter(governed).items() if times > 1] == []
+
+
+def test_every_governed_activity_declares_the_action_it_is():
+    for kind, declare in GOVERNED:
+        assert f'kind="{kind}"' in inspect.getsource(declare), f"{declare.__name__} declares another kind than {kind}"
+
+
+def test_every_activity_is_served_by_exactly_one_queue():
+    methods = [method.rpartition(".")[2] for method in defined().values()]
+    assert len(set(methods)) == len(methods), "two activities have one method name: this test cannot tell them apart"
+    assert sorted(served()) == sorted(methods)
+
+
+def test_every_activity_call_says_its_queue_time_and_retries():
+    called = calls(*ACTIVITY_CALLS, *ACTIVITY_STARTS)
+    assert len(called) >= 5
+    assert {where: lacking(call, ACTIVITY_OPTIONS) for where, call in called if lacking(call, ACTIVITY_OPTIONS)} == {}
+
+
+def test_a_governed_call_also_says_how_it_is_lost_and_cancelled():
+    [(_, call)] = [(where, call) for where, call in calls(*ACTIVITY_CALLS) if where.startswith("workflows/acting.py")][
+        :1
+    ]
+    assert lacking(call, {*ACTIVITY_OPTIONS, "heartbeat_timeout", "cancellation_type"}) == set()
+
+
+def test_governed_activities_are_asked_for_in_one_place_only():
+    """Everything else asks for the platform's bookkeeping; effects go through `act`."""
+    elsewhere = {
+        where: dotted(call.args[0])
+        for where, call in calls(*ACTIVITY_CALLS, *ACTIVITY_STARTS)
+        if not dotted(call.args[0]).startswith("Bookkeeping.") and not isinstance(call.args[0], ast.IfExp)
+    }
+    assert list(elsewhere.values()) == ["effect"], elsewhere
+
+
+def test_every_child_call_says_its_id_queue_and_cancellation():
+    called = calls(*CHILD_CALLS)
+    assert called
+    assert {where: lacking(call, CHILD_OPTIONS) for where, call in called if lacking(call, CHILD_OPTIONS)} == {}
+
+
+def test_no_workflow_goes_round_the_gate():
+    assert [where for where, _ in calls(*LOCAL, "start_nexus_operation", "create_nexus_client")] == []
+
+
+def test_only_our_own_workflows_may_be_children():
+    assert {workflow.__name__ for workflow in WORKFLOWS} == CHILDREN
+
+
+@pytest.mark.parametrize("package", ["activities", "workflows"])
+def test_pure_packages_ask_neither_clock_nor_chance(package):
+    forbidden = (
+        "time.",
+        "random.",
+        "uuid.",
+        "secrets.",
+        "datetime.now",
+        "datetime.datetime.now",
+        "os.urandom",
+        "asyncio.sleep",
+    )
+    found = [
+        f"{at(file, node)} {dotted(node.func)}"
+        for file, tree in parsed(package)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and dotted(node.func).startswith(forbidden)
+    ]
+    assert found == []
+
+
+def test_only_the_composition_roots_open_connections():
+    """Adapters are constructed in one place for each process; this finds a second one."""
+    openers = {"open_store", "Bus", "connect", "DockerSandbox", "PydanticAiModel"}
+    allowed = {Path("workers/assembly.py"), Path("workers/main.py"), Path("workers/relay.py"), Path("api/state.py")}
+    found = [
+        f"{at(file, node)} {dotted(node.func)}"
+        for file, tree in parsed("api", "workers", "policy", "activities", "workflows")
+        if file not in allowed
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and dotted(node.func) in openers
+    ]
+    assert found == []
