@@ -7,6 +7,7 @@ import uvicorn
 from api.app import create_app
 from api.state import open_state
 from somagent.settings import Settings
+from somagent.telemetry import tracing
 
 STOP_SECONDS = 5
 """Event streams would hold a stop for ever; their readers come back with Last-Event-ID."""
@@ -28,7 +29,9 @@ async def serve(settings: Settings) -> None:
 
 
 def main() -> None:
-    asyncio.run(serve(Settings()))
+    settings = Settings()
+    with tracing(settings, "api"):
+        asyncio.run(serve(settings))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import structlog
+from opentelemetry import trace
 from temporalio import activity
 from temporalio.converter import PayloadConverter
 from temporalio.exceptions import ApplicationError
@@ -88,6 +89,9 @@ class _Inbound(ActivityInboundInterceptor):
             action=action,
             key=key,
             capsule=_header(input, CAPSULE) or "",
+        )
+        trace.get_current_span().set_attributes(
+            {"somagent.decision": entered.verdict.decision, "somagent.score": entered.verdict.score}
         )
         if entered.passage.status == "replay":
             return _outcome(Outcome(value=entered.passage.result), entered, None)

@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body that the API takes, in bytes.")
     rate_limit_per_minute: int = Field(1200, ge=1, description="Requests a minute for each principal.")
     authority_days: int = Field(30, ge=1, le=365, description="How long the authority of a run is valid, in days.")
+    trace_dir: Path | None = Field(
+        None, description="Directory for OpenTelemetry spans, a JSON line each. Unset: no tracing."
+    )
     log_level: str = Field("info", description="debug, info, warning or error.")
 
     def temporal_target(self) -> str:

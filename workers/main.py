@@ -12,6 +12,7 @@ from temporalio.worker import Worker
 from capsules.errors import SomaError
 from sandbox.container import DockerSandbox
 from somagent.settings import Settings
+from somagent.telemetry import tracing
 from workers.assembly import Assembly, assemble
 from workers.queues import Queue, queues
 from workflows.options import TOOLS
@@ -77,8 +78,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="workers.main", description="Serve task queues.")
     parser.add_argument("--queues", default="capsules,slm,memory,tools,platform", help="comma-separated queue names")
     names = parser.parse_args().queues.split(",")
+    settings = Settings()
     try:
-        asyncio.run(work(Settings(), names))
+        with tracing(settings, "worker"):
+            asyncio.run(work(settings, names))
     except SomaError as error:
         log.exception("worker_refused_to_start", code=error.code, why=error.message)
         raise SystemExit(1) from error

@@ -25,6 +25,7 @@ PURE_LIBRARIES = (
     "jsonschema_specifications",
     "referencing",
     "rpds",
+    "opentelemetry",  # the tracing interceptor's; it knows a replay
     "attr",
     "attrs",
 )

@@ -1,0 +1,42 @@
+"""Traces: OpenTelemetry spans of starts, workflows and activities; a JSON document a line, a file a process.
+
+Spans hold names, ids, decisions and scores; never inputs, outputs or tokens. A collector can read the files. Replay
+adds no span: the Temporal interceptor that makes them knows a replay when it sees one.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+from temporalio.client import Interceptor
+from temporalio.contrib.opentelemetry import TracingInterceptor
+
+from somagent.settings import Settings
+
+
+@contextmanager
+def tracing(settings: Settings, process: str) -> Iterator[None]:
+    """Write this process's spans below `trace_dir` while the context is open; do nothing where it is unset."""
+    if settings.trace_dir is None:
+        yield
+        return
+    settings.trace_dir.mkdir(parents=True, exist_ok=True)
+    path = settings.trace_dir / f"{process}-{os.getpid()}.jsonl"
+    with path.open("a", encoding="utf-8") as file:
+        exporter = ConsoleSpanExporter(out=file, formatter=lambda span: span.to_json(indent=None) + "\n")
+        provider = TracerProvider(resource=Resource.create({"service.name": f"somagent-{process}"}))
+        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=500))
+        trace.set_tracer_provider(provider)
+        try:
+            yield
+        finally:
+            provider.shutdown()
+
+
+def temporal_interceptors(settings: Settings) -> list[Interceptor]:
+    """Return the client's interceptors. A worker takes them from its client; given to both they count twice."""
+    return [TracingInterceptor()] if settings.trace_dir is not None else []
