@@ -118,8 +118,8 @@ class RunState(BaseModel):
     raises: int = Field(0, description="How many budget raises have arrived.")
     spent: Amounts = Amounts()
     left: Amounts | None = None
-    deadline: float | None = Field(None, description="Unix seconds at which the wall clock budget ends.")
     started_at: float | None = None
+    waited: float = Field(0.0, description="Seconds spent waiting for people: not on the wall clock's account.")
 
 
 class RunReport(BaseModel):
@@ -212,6 +212,7 @@ class CloseRun(BaseModel):
     tenant: str
     status: RunStatus
     reason: str = ""
+    step: int = 0
     output: Any = None
     artifact: Digest | None = None
 

@@ -5,7 +5,8 @@ hands a denial back as a value, which a persona can read and adapt to.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -107,13 +108,14 @@ class Acting(Conversation):
         self.state.approvals[approval.id] = approval
         await self.enter("awaiting_approval", f"{approval.kind} on {approval.target}: {approval.sentence}")
         left = approval.expires_at - workflow.now()
-        try:
-            await workflow.wait_condition(
-                lambda: approval.id in self.state.decided, timeout=max(left, timedelta(seconds=1))
-            )
-        except TimeoutError:
-            self.state.approvals.pop(approval.id, None)
-            self.state.decided[approval.id] = "expired"
+        with self._clock_stopped():
+            try:
+                await workflow.wait_condition(
+                    lambda: approval.id in self.state.decided, timeout=max(left, timedelta(seconds=1))
+                )
+            except TimeoutError:
+                self.state.approvals.pop(approval.id, None)
+                self.state.decided[approval.id] = "expired"
         decided = self.state.decided.pop(approval.id)
         await self.enter("running")
         if decided == "approved":
@@ -127,15 +129,33 @@ class Acting(Conversation):
             raise BudgetExhausted(sentence)
         raises = self.state.raises
         await self.enter("awaiting_budget", sentence)
-        await workflow.wait_condition(lambda: self.state.raises > raises)
+        with self._clock_stopped():
+            await workflow.wait_condition(lambda: self.state.raises > raises)
         await self.enter("running")
 
     async def wait_while_paused(self) -> None:
         """Return at once, or when the run is resumed."""
         if self.state.paused:
             await self.enter("paused", self.state.reason)
-            await workflow.wait_condition(lambda: not self.state.paused)
+            with self._clock_stopped():
+                await workflow.wait_condition(lambda: not self.state.paused)
             await self.enter("running")
+
+    @contextmanager
+    def _clock_stopped(self) -> Iterator[None]:
+        """Stop the wall clock while a person is waited for: the budget is for work."""
+        began, clock = workflow.time(), self.clock
+        due = clock.when() if clock else None
+        if clock:
+            clock.reschedule(None)
+        try:
+            yield
+        finally:
+            # Several tasks of a project can wait at once: the first to stop the clock is the one that counts.
+            if clock and due is not None:
+                waited = workflow.time() - began
+                self.state.waited += waited
+                clock.reschedule(due + waited)
 
     async def enter(self, status: RunStatus, reason: str = "") -> None:
         """Change the status: state, search attributes, live page, and the projection that lists read."""

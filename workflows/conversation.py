@@ -17,6 +17,7 @@ class Conversation:
     def __init__(self, start: RunStart) -> None:
         self.start = start
         self.state = start.carried or RunState()
+        self.clock: asyncio.Timeout | None = None
         self._working: asyncio.Task[object] | None = None
 
     @property

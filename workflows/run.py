@@ -96,10 +96,13 @@ class Run(Acting):
         announce_admission(start, admitted.value.lock.capsule, admitted.value.lock.constitution)
         await self.enter("running")
 
-    def wall_clock(self) -> asyncio.Timeout:
-        """Return a context that ends the work when the capsule's wall clock budget is spent."""
+    @asynccontextmanager
+    async def wall_clock(self) -> AsyncIterator[None]:
+        """End the work when the capsule's wall clock budget is spent; waiting for people does not count."""
         started = self.state.started_at or workflow.time()
-        return asyncio.timeout(max(0.0, started + self.spec.budget.wall_clock - workflow.time()))
+        ends = started + self.state.waited + self.spec.budget.wall_clock
+        async with asyncio.timeout(max(0.0, ends - workflow.time())) as self.clock:
+            yield
 
     async def recall(self) -> list[str]:
         """Return what earlier runs left, if the capsule asks for it."""
@@ -182,6 +185,7 @@ class Run(Acting):
                 tenant=self.start.tenant,
                 status=status,
                 reason=self.state.reason,
+                step=self.state.step,
                 output=self.output,
                 artifact=self.artifact,
             ),

@@ -28,7 +28,8 @@ BEGIN
         receipt := receipt_append(run_id, 'outcome', 'run.close', 1,
             (closing->'parts') || jsonb_build_object('spent', canonical_amounts(spent)));
         UPDATE runs SET status = closing->>'status', reason = closing->>'reason', output = output_text,
-            artifact = closing->>'artifact', account = account.id, closed_at = clock_timestamp()
+            artifact = closing->>'artifact', account = account.id,
+            step = greatest(step, coalesce((closing->>'step')::integer, 0)), closed_at = clock_timestamp()
         WHERE id = run_id;
         PERFORM event_add('agent.events', 'run.closed', run_id, json_build_object(
             'status', closing->>'status', 'reason', closing->>'reason', 'artifact', closing->>'artifact',
