@@ -46,6 +46,18 @@ def show(approval: Id, principal: As = None, json: Json = False) -> None:
         _show(api.get(f"/v1/approvals/{approval}"), json=json)
 
 
+@app.command()
+def attest(
+    approval: Id,
+    no: Annotated[bool, typer.Option("--no", help="Attest a no instead of a yes.")] = False,
+    comment: Comment = "",
+    principal: As = None,
+) -> None:
+    """Write the JSON that `temporal workflow signal --name approve --input` takes. It holds for five minutes."""
+    with Api(principal=principal, json=True) as api:
+        output.emit(api.post(f"/v1/approvals/{approval}/attestation", {"approve": not no, "comment": comment}))
+
+
 def approve(approval: Id, comment: Comment = "", principal: As = None, json: Json = False) -> None:
     """Say yes to exactly this action, once. Who asked for it cannot."""
     _decide(approval, "approve", comment, principal, json=json)

@@ -10,6 +10,7 @@ A token that does not verify never says more than why.
 import json
 import time
 import uuid
+from functools import lru_cache
 from typing import Any, Literal
 
 import jwt
@@ -26,6 +27,10 @@ ISSUER = "somagent"
 # Clocks of one cluster differ by this much; a token is never refused, nor kept alive, for more.
 LEEWAY_SECONDS = 2
 CLAIMS = ["exp", "iat", "aud", "iss", "jti", "sub", "body"]
+EXPIRED = "The token has expired: get a new one."
+# A run presents one authority with each of its actions. Of the last ones, signature and claims are checked once; that
+# they have not expired is checked each time. A refusal is never kept.
+REMEMBERED_AUTHORITIES = 1024
 
 
 class Tokens:
@@ -33,6 +38,7 @@ class Tokens:
 
     def __init__(self, keyring: KeyRing) -> None:
         self._keys = keyring
+        self._authority = lru_cache(maxsize=REMEMBERED_AUTHORITIES)(self._verify_authority)
 
     def mint_access(self, principal: Principal, seconds: int, *, issued_at: int | None = None) -> str:
         """Return a bearer token for the API."""
@@ -49,7 +55,10 @@ class Tokens:
 
     def verify(self, token: str) -> Authority:
         """Return what a run may do. Raises AuthorityRefused with the reason."""
-        return self._verify("somagent.authority", token, Authority, AuthorityRefused)
+        authority, expires = self._authority(token)
+        if expires <= time.time() - LEEWAY_SECONDS:
+            raise AuthorityRefused(EXPIRED)
+        return authority
 
     def read_authority(self, token: str) -> Authority:
         """Return the claims of an authority of ours to show them, expired or not. Grants nothing."""
@@ -85,6 +94,10 @@ class Tokens:
     def _verify[M: BaseModel](self, audience: Audience, token: str, model: type[M], refusal: type[SomaError]) -> M:
         return _model(self._claims(audience, token, refusal)["body"], model, refusal)
 
+    def _verify_authority(self, token: str) -> tuple[Authority, int]:
+        claims = self._claims("somagent.authority", token, AuthorityRefused)
+        return _model(claims["body"], Authority, AuthorityRefused), int(claims["exp"])
+
     def _claims(
         self, audience: Audience, token: str, refusal: type[SomaError], *, expired: bool = False
     ) -> dict[str, Any]:
@@ -104,7 +117,7 @@ class Tokens:
                 options=options,
             )
         except jwt.ExpiredSignatureError as error:
-            raise refusal("The token has expired: get a new one.") from error
+            raise refusal(EXPIRED) from error
         except jwt.InvalidSignatureError as error:
             raise refusal("The token's signature is not ours: it was forged or altered.") from error
         except jwt.InvalidAudienceError as error:
