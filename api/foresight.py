@@ -19,7 +19,7 @@ def actions_of(published: PublishedCapsule, library: Library) -> list[Action]:
     """Return one action of each kind that a run of this capsule may ask for. Arguments are not known yet."""
     capsule = published.capsule
     spec = capsule.spec
-    actions = [start_action(StartCapsule(capsule=capsule.ref, digest=published.digest, inputs={}))]
+    actions = [start_action(StartCapsule(capsule=capsule.ref, digest=published.digest, inputs=GENESIS))]
     if spec.memory.recall is not None:
         actions.append(recall_action(RecallQuery(space=spec.memory.space, query=spec.intent)))
     if spec.persona is not None:

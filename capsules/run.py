@@ -58,7 +58,7 @@ class StartCapsule(BaseModel):
 
     capsule: str
     digest: Digest
-    inputs: dict[str, Any]
+    inputs: Digest = Field(description="Of the run's inputs: the receipt covers them without repeating them.")
     budget: Amounts | None = None
     parent: str | None = None
 

@@ -13,7 +13,7 @@ from activities.publishing import Publishing
 from activities.remembering import Remembering
 from activities.starting import Starting
 from capsules.capsule import Spec
-from capsules.digest import Digest, canonical
+from capsules.digest import Digest, canonical, digest
 from capsules.errors import PolicyDenied, SomaError
 from capsules.expressions import fill
 from capsules.memory import RecallQuery, Remember
@@ -83,7 +83,7 @@ class Run(Acting):
         request = StartCapsule(
             capsule=start.capsule,
             digest=start.digest,
-            inputs=start.inputs,
+            inputs=digest(start.inputs),
             budget=start.budget,
             parent=start.parent,
         )
@@ -118,9 +118,16 @@ class Run(Acting):
     async def problems_of(self, output: Any) -> tuple[str, ...]:  # noqa: ANN401 - any JSON value
         """Return why `output` is not the deliverable that the capsule asks for."""
         deliverable = self.spec.deliverable
+        # Inputs can be large: they travel again only where a condition looks at them.
+        looked_at = any("inputs" in condition for condition in deliverable.accept)
         verification = await workflow.execute_activity_method(
             Bookkeeping.verify,
-            Verify(shape=deliverable.shape, accept=deliverable.accept, output=output, inputs=self.start.inputs),
+            Verify(
+                shape=deliverable.shape,
+                accept=deliverable.accept,
+                output=output,
+                inputs=self.start.inputs if looked_at else {},
+            ),
             task_queue=BOOKKEEPING.queue,
             start_to_close_timeout=BOOKKEEPING.start_to_close,
             retry_policy=BOOKKEEPING.retry,

@@ -168,7 +168,7 @@ def arguments() -> dict[str, Any]:
         "memory.recall": RecallQuery(space="default", query="hello"),
         "tool.invoke": ToolCall(tool=python, action="run", arguments={"code": "print(1)"}),
         "artifact.publish": ArtifactDraft(name="a.json", content={"a": 1}),
-        "capsule.start": StartCapsule(capsule="asks@1.0.0", digest=digest({}), inputs={}),
+        "capsule.start": StartCapsule(capsule="asks@1.0.0", digest=digest({}), inputs=digest({})),
     }
 
 
