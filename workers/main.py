@@ -20,8 +20,9 @@ from workflows.outbound import AuthorityStamp
 
 log = structlog.get_logger(__name__)
 
-# A tool may be running when the worker is told to stop: it gets this long, then its activity is cancelled.
-GRACE = timedelta(seconds=20)
+# A tool may be running when the worker is told to stop: it gets this long, then its activity is cancelled. Less than
+# the supervisor waits before it kills.
+GRACE = timedelta(seconds=10)
 
 # A worker that died after an effect was recorded could not remove its container: another one does, a day later, when
 # no retry can come back for it.

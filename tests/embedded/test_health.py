@@ -1,5 +1,6 @@
 """Parts that listen nowhere are seen by what they do: workers poll their queues, the relay holds a session."""
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -21,7 +22,7 @@ async def nothing() -> None: ...
 
 
 def launched(*, ago: timedelta = timedelta()) -> Launched:
-    return Launched(pid=1, since=datetime.now(UTC) - ago)
+    return Launched(pid=os.getpid(), since=datetime.now(UTC) - ago)
 
 
 async def test_a_worker_is_healthy_once_it_polls_each_queue(temporal_address: str):
@@ -42,9 +43,11 @@ async def test_polls_of_an_earlier_process_do_not_make_a_worker_healthy(temporal
     client = await Client.connect(temporal_address)
     async with Worker(client, task_queue="health-c", activities=[nothing]):
         await eventually(lambda: polls(temporal_address, "default", ("health-c",))(launched(ago=timedelta(minutes=1))))
-    later = Launched(pid=1, since=datetime.now(UTC) + timedelta(seconds=1))
-    with pytest.raises(NotYet, match="health-c"):
-        await polls(temporal_address, "default", ("health-c",))(later)
+    later = Launched(pid=os.getpid(), since=datetime.now(UTC) + timedelta(seconds=1))
+    another = Launched(pid=1, since=datetime.now(UTC) - timedelta(minutes=1))
+    for process in (later, another):
+        with pytest.raises(NotYet, match="health-c"):
+            await polls(temporal_address, "default", ("health-c",))(process)
 
 
 async def test_the_relay_is_healthy_once_its_role_holds_a_session(postgres_settings: Settings):

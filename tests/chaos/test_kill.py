@@ -1,0 +1,127 @@
+"""`kill -9` of every part in turn while twenty runs are under way: nothing is lost, and nothing happens twice.
+
+No mocks: the parts are real servers, killed by the kernel, and the supervisor starts them again.
+"""
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+
+import pytest
+from chaos import Containers, all_ended, back, containers, kill, rows, unbalanced
+from files import thinker, utility
+from platforms import Platform
+from servers import eventually
+
+from capsules.amounts import Amounts
+from capsules.receipt import Receipt, verify_chain
+
+VICTIMS = ("worker", "tools", "api", "valkey", "postgres", "temporal")
+UTILITIES, THINKERS = 15, 4
+
+SLOW = """
+import json, secrets, time
+time.sleep(2.5)
+print(json.dumps({"drawn": secrets.token_hex(16), "given": json.load(open("input.json"))["number"]}))
+"""
+
+COMPOSITE = """
+apiVersion: somagent/v1
+kind: Capsule
+metadata: {name: pair, version: 1.0.0, summary: Two draws and one that needs them.}
+spec:
+  type: composite
+  intent: Draw.
+  inputs: {type: object}
+  deliverable:
+    schema: {type: object}
+    value: {both: ["${{ tasks.one.output.drawn }}", "${{ tasks.two.output.drawn }}"]}
+  tools: [{use: python@1, actions: [run]}]
+  guardrails: {max_steps: 4}
+  budget: {tool_calls: 10, wall_clock: 10m}
+  tasks:
+    - {id: one, capsule: draws@1, with: {number: 101}}
+    - {id: two, capsule: draws@1, with: {number: 102}}
+    - {id: three, capsule: draws@1, needs: [one, two], with: {number: 103}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.docker
+async def test_whatever_is_killed_every_run_completes_and_every_effect_happens_once(stack: Platform) -> None:
+    draws = await stack.publish(utility("draws", SLOW, budget="{tool_calls: 3, wall_clock: 10m}"))
+    thinks = await stack.publish(thinker("one-word", wall_clock="10m"))
+    pair = await stack.publish(COMPOSITE)
+    before = await stack.account()
+    with containers(stack.settings) as seen:
+        starts = [
+            *((draws, {"number": n}, f"chaos-{n}") for n in range(UTILITIES)),
+            *((thinks, {}, f"chaos-{n}") for n in range(THINKERS)),
+            (pair, {}, "chaos"),
+        ]
+        runs = list(await asyncio.gather(*(stack.start(ref, inputs, key=key) for ref, inputs, key in starts)))
+        assert len(set(runs)) == 20
+        for victim in VICTIMS:
+            await _kill_in_the_middle(stack, victim, seen)
+        ended = await all_ended(stack, runs, seconds=180)
+        assert {id_: (run["status"], run["reason"]) for id_, run in ended.items()} == dict.fromkeys(
+            runs, ("completed", "")
+        )
+
+        every = await _with_children(stack, runs)
+        await _each_effect_happened_once(stack, every, seen.begun)
+        await _budgets_balance(stack, before, ended)
+        for run in every:
+            await _is_on_record(stack, run)
+
+
+async def _kill_in_the_middle(stack: Platform, victim: str, seen: Containers) -> None:
+    """Kill a part while tools are at work, and wait until it is back."""
+
+    async def tools_at_work() -> None:
+        assert await asyncio.to_thread(seen.running), f"nothing was left to disturb by killing {victim}"
+
+    await eventually(tools_at_work, seconds=30)
+    await back(stack.supervisor, victim, kill(stack.supervisor, victim))
+
+
+async def _with_children(stack: Platform, runs: list[str]) -> list[str]:
+    found = await rows(stack.settings, "SELECT id FROM runs WHERE id = ANY($1) OR parent = ANY($1)", runs)
+    assert len(found) == len(runs) + 3
+    return [row["id"] for row in found]
+
+
+async def _each_effect_happened_once(stack: Platform, runs: list[str], begun: dict[str, int]) -> None:
+    effects = await rows(stack.settings, "SELECT kind, state, attempt FROM effects WHERE run = ANY($1)", runs)
+    assert {effect["state"] for effect in effects} == {"done"}
+    tools = [effect["attempt"] for effect in effects if effect["kind"] == "tool.invoke"]
+    assert len(tools) == UTILITIES + 3
+    assert max(tools) > 1, "no tool was at work in the worker that was killed: this test disturbed nothing"
+    assert sum(effect["kind"] == "slm.chat" for effect in effects) == THINKERS
+    # A container's name is its effect's key, hashed: as many names as effects, and no command began twice.
+    assert sorted(begun.values()) == [1] * (UTILITIES + 3)
+
+
+async def _budgets_balance(stack: Platform, before: dict[str, Any], ended: dict[str, dict[str, Any]]) -> None:
+    after = await stack.account()
+    assert after["reserved"] == before["reserved"]
+    spent = sum(
+        (Amounts.model_validate(run["spent"]) for run in ended.values()), Amounts.model_validate(before["spent"])
+    )
+    assert after["spent"] == spent.model_dump()
+    assert await unbalanced(stack.settings) == []
+
+
+async def _is_on_record(stack: Platform, run: str) -> None:
+    """The chain of the run is whole, and each of its effects has exactly one outcome that is ok."""
+    receipts = [Receipt.model_validate(r) for r in await stack.receipts(run)]
+    assert verify_chain(receipts) is None
+    ok: dict[tuple[str, str], int] = defaultdict(int)
+    allowed = set()
+    for receipt in receipts:
+        effect = (receipt.body.get("execution", ""), receipt.activity)
+        if receipt.kind == "decision" and receipt.body["decision"] == "allow":
+            allowed.add(effect)
+        elif receipt.kind == "outcome" and receipt.activity != "run.close":
+            ok[effect] += bool(receipt.body["ok"])
+    assert ok == dict.fromkeys(allowed, 1)
