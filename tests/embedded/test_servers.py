@@ -78,7 +78,7 @@ async def test_postgres_is_version_18_and_its_data_is_durable(postgres_settings:
 
 
 def test_password_files_are_readable_by_their_user_only(postgres_settings: Settings):
-    files = sorted(postgres_settings.keys_dir.iterdir())
+    files = sorted(postgres_settings.keys_dir.glob("*.password"))
     assert [file.name for file in files] == [f"postgres-{role}.password" for role in ("app", "owner", "relay")]
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     assert postgres_settings.keys_dir.stat().st_mode & 0o777 == 0o700
