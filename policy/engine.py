@@ -4,6 +4,7 @@ Everything is compiled once. Scores are whole parts per million, summed by NumPy
 has the same score on every machine.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused, Invalid
 from capsules.expressions import EVALUATION_ERRORS, compile_expression
 from capsules.verdict import PPM, Contribution, Decision, Verdict
-from policy.constitution import ApprovalRule, Constitution, in_ppm
+from policy.constitution import ApprovalRule, Article, Constitution, in_ppm
 
 SAMPLE = {
     "action": {
@@ -79,13 +80,13 @@ class Policy:
         return (features @ self._weights) // PPM
 
     def _decide(self, context: cel.Context, score: int, contributions: tuple[Contribution, ...]) -> Verdict:
-        for article, forbid in self._articles:
-            if _condition(article.id, forbid, context):
-                return self._verdict("deny", score, contributions, (article.id,), f"{article.because} ({article.id})")
+        article = next(_holding(self._articles, context), None)
+        if article is not None:
+            return self._verdict("deny", score, contributions, (article.id,), f"{article.because} ({article.id})")
         if score < self._ask_from:
             sentence = f"The score {score / PPM:.2f} is below {self._ask_from / PPM:.2f}: {_weakest(contributions)}."
             return self._verdict("deny", score, contributions, (), sentence)
-        asked = [rule for rule, ask_when in self._approvals if _condition(rule.id, ask_when, context)]
+        asked = list(_holding(self._approvals, context))
         if asked:
             return self._ask(score, contributions, asked)
         if score < self._threshold:
@@ -114,7 +115,10 @@ class Policy:
     def _values(self, context: cel.Context) -> "np.ndarray[Any, np.dtype[np.int64]]":
         values = []
         for name, program in self._features:
-            value = _run(name, program, context)
+            try:
+                value = program.execute(context)
+            except EVALUATION_ERRORS as error:
+                raise ExpressionFailed(name, f"cannot be evaluated: {error}") from error
             if type(value) not in NUMBERS or not 0 <= value <= 1:
                 raise ExpressionFailed(name, f"gave {value!r}; a feature is a number from 0 to 1")
             values.append(in_ppm(value))
@@ -151,10 +155,8 @@ class Policy:
         context = cel.Context(SAMPLE)
         try:
             self._values(context)
-            for article, forbid in self._articles:
-                _condition(article.id, forbid, context)
-            for rule, ask_when in self._approvals:
-                _condition(rule.id, ask_when, context)
+            list(_holding(self._articles, context))
+            list(_holding(self._approvals, context))
         except ExpressionFailed as failed:
             raise ConstitutionRefused(f"The constitution does not evaluate: {failed}") from failed
 
@@ -166,18 +168,17 @@ def _compiled(clause: str, text: str) -> cel.Program:
         raise ConstitutionRefused(f"Clause {clause!r}: {error.message}") from error
 
 
-def _run(clause: str, program: cel.Program, context: cel.Context) -> Any:  # noqa: ANN401 - any CEL value
-    try:
-        return program.execute(context)
-    except EVALUATION_ERRORS as error:
-        raise ExpressionFailed(clause, f"cannot be evaluated: {error}") from error
-
-
-def _condition(clause: str, program: cel.Program, context: cel.Context) -> bool:
-    value = _run(clause, program, context)
-    if not isinstance(value, bool):
-        raise ExpressionFailed(clause, f"gave {value!r}; it must give true or false")
-    return value
+def _holding[C: (Article, ApprovalRule)](clauses: list[tuple[C, cel.Program]], context: cel.Context) -> Iterator[C]:
+    """Yield the clauses whose condition holds, in order; what comes after the last one asked for is not evaluated."""
+    for clause, program in clauses:
+        try:
+            value = program.execute(context)
+        except EVALUATION_ERRORS as error:
+            raise ExpressionFailed(clause.id, f"cannot be evaluated: {error}") from error
+        if value is True:
+            yield clause
+        elif value is not False:
+            raise ExpressionFailed(clause.id, f"gave {value!r}; it must give true or false")
 
 
 def _weakest(contributions: tuple[Contribution, ...]) -> str:

@@ -1,0 +1,60 @@
+"""`print(1)` in the hardened sandbox against plain `docker run`."""
+
+import asyncio
+import time
+import uuid
+
+from bench import Bench, Turns, median
+from results import Goal, Result, result
+
+from capsules.container import ContainerSpec
+from sandbox.container import DockerSandbox
+
+COMMAND = ("python3", "-c", "print(1)")
+
+
+async def measure(turns: Turns) -> list[Result]:
+    image = turns.settings.sandbox_image
+    scope = f"bench-{uuid.uuid4().hex[:8]}"
+    sandbox = DockerSandbox(image=image, host=turns.settings.docker_host, scope=scope)
+    await sandbox.ready()
+    ours: list[float] = []
+    theirs: list[float] = []
+
+    async def our_turn() -> None:
+        key = f"bench/{uuid.uuid4()}"
+        began = time.perf_counter()
+        found = await sandbox.run(ContainerSpec(image=image, command=COMMAND), key=key)
+        await sandbox.discard(key)
+        ours.append(time.perf_counter() - began)
+        assert (found.exit_code, found.stdout) == (0, "1\n"), found
+
+    async def their_turn() -> None:
+        began = time.perf_counter()
+        process = await asyncio.create_subprocess_exec(
+            *("docker", "--host", turns.settings.docker_host, "run", "--rm", image, *COMMAND),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        stdout, _ = await process.communicate()
+        theirs.append(time.perf_counter() - began)
+        assert (process.returncode, stdout) == (0, b"1\n"), stdout
+
+    await our_turn()
+    await their_turn()
+    ours.clear()
+    theirs.clear()
+    await turns.take(our_turn, their_turn)
+    goal = Goal("ratio", "<=", 1)
+    return [result("sandbox-print", "ms p50", ours=median(ours) * 1000, anchor=median(theirs) * 1000, goal=goal)]
+
+
+BENCH = Bench(
+    name="container",
+    needs=(),
+    measure=measure,
+    explained={
+        "sandbox-print": "`DockerSandbox.run` of `python3 -c 'print(1)'` with every limit, and `discard`, against "
+        "`docker run --rm` of the same command in the same image with Docker's defaults; both until the container is "
+        "removed."
+    },
+)

@@ -1,0 +1,150 @@
+"""`artifact.publish` as a governed action against the same activity on a bare Temporal worker."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from bench import Bench, Turns, median
+from results import Goal, Result, result
+from rig import CAPSULE, Rig, rig
+from temporalio import activity, workflow
+
+from capsules.amounts import Amounts
+from capsules.digest import canonical
+from capsules.ports import ContentStore
+from capsules.run import Artifact, ArtifactDraft
+from capsules.verdict import Outcome
+from somagent.content.artifacts import PostgresArtifacts
+from somagent.content.postgres import PostgresContent
+from somagent.embedded.bootstrap import TENANT
+
+GOVERNED, BARE = "artifact.publish", "bare.publish"
+PARALLEL = 20
+SEQUENCE = 10
+
+
+@dataclass(frozen=True)
+class Job:
+    """One workflow's work: so many activities of a type, one after the other."""
+
+    activity: str
+    authority: str
+    count: int
+
+
+@workflow.defn(name="Publishes", sandboxed=False)
+class Publishes:
+    """Publishes in sequence and returns the seconds each took. Not sandboxed: it reads a clock, and is not ours."""
+
+    @workflow.init
+    def __init__(self, job: Job) -> None:
+        self.authority = job.authority
+        self.capsule = CAPSULE
+
+    @workflow.run
+    async def run(self, job: Job) -> list[float]:
+        taken = []
+        for number in range(job.count):
+            draft = ArtifactDraft(name=f"{number}.json", content={"run": workflow.info().workflow_id, "n": number})
+            began = time.perf_counter()
+            await workflow.execute_activity(
+                job.activity,
+                draft,
+                result_type=Outcome[Artifact],
+                start_to_close_timeout=timedelta(minutes=1),
+                heartbeat_timeout=timedelta(seconds=15),
+            )
+            taken.append(time.perf_counter() - began)
+        return taken
+
+
+@dataclass(frozen=True)
+class Bare:
+    """The body of `artifact.publish` without its pass: the same two writes, into the same tables."""
+
+    content: ContentStore
+    artifacts: PostgresArtifacts
+
+    @activity.defn(name=BARE)
+    async def publish(self, draft: ArtifactDraft) -> Outcome[Artifact]:
+        data = draft.content.encode() if isinstance(draft.content, str) else canonical(draft.content)
+        kept = await self.content.put(TENANT, data, draft.media_type)
+        artifact = Artifact(name=draft.name, media_type=draft.media_type, digest=kept, size=len(data))
+        await self.artifacts.add(TENANT, str(activity.info().workflow_id), artifact)
+        return Outcome(value=artifact)
+
+
+async def measure(turns: Turns) -> list[Result]:
+    async with rig(turns.settings) as found:
+        store = found.assembly.store
+        bare = Bare(PostgresContent(store), PostgresArtifacts(store))
+        await found.work(GOVERNED, activities=[found.assembly.publishing.publish], workflow=Publishes, governed=True)
+        await found.work(BARE, activities=[bare.publish], workflow=Publishes, governed=False)
+        rates: dict[str, list[float]] = {GOVERNED: [], BARE: []}
+        latencies: dict[str, list[float]] = {GOVERNED: [], BARE: []}
+
+        async def many(kind: str) -> None:
+            rates[kind].append(await _throughput(found, kind))
+
+        async def one(kind: str) -> None:
+            latencies[kind].extend(await _run(found, kind, SEQUENCE))
+
+        for warmed in (GOVERNED, BARE):
+            await many(warmed)
+            await one(warmed)
+            rates[warmed].clear()
+            latencies[warmed].clear()
+        together, alone = turns.halves()
+        await together.take(lambda: many(GOVERNED), lambda: many(BARE))
+        await alone.take(lambda: one(GOVERNED), lambda: one(BARE))
+    return [
+        result(
+            "governed-throughput",
+            "activities/s",
+            ours=median(rates[GOVERNED]),
+            anchor=median(rates[BARE]),
+            goal=Goal("ratio", ">=", 0.8),
+        ),
+        result(
+            "governed-latency",
+            "ms p50",
+            ours=median(latencies[GOVERNED]) * 1000,
+            anchor=median(latencies[BARE]) * 1000,
+            goal=Goal("added", "<=", 5),
+        ),
+    ]
+
+
+async def _throughput(found: Rig, kind: str) -> float:
+    runs = await found.new_runs(PARALLEL, Amounts(tokens=1))
+    began = time.perf_counter()
+    await asyncio.gather(*(_execute(found, kind, SEQUENCE, run.id, run.authority) for run in runs))
+    return PARALLEL * SEQUENCE / (time.perf_counter() - began)
+
+
+async def _run(found: Rig, kind: str, count: int) -> list[float]:
+    (run,) = await found.new_runs(1, Amounts(tokens=1))
+    return await _execute(found, kind, count, run.id, run.authority)
+
+
+async def _execute(found: Rig, kind: str, count: int, run: str, authority: str) -> list[float]:
+    taken: Any = await found.assembly.client.execute_workflow(
+        Publishes.run, Job(kind, authority, count), id=run, task_queue=kind
+    )
+    return list(taken)
+
+
+BENCH = Bench(
+    name="governed",
+    needs=("bootstrap", "temporal", "valkey"),
+    measure=measure,
+    explained={
+        "governed-throughput": f"{PARALLEL} workflows in parallel publish {SEQUENCE} small JSON artifacts each, in "
+        "sequence: `artifact.publish` behind the gate (authority, default constitution, ledger, two receipts) against "
+        "the same two writes on a Temporal worker without interceptors, with the same client, converter and codec.",
+        "governed-latency": f"One workflow alone, {SEQUENCE} of the same activities in sequence, each timed inside "
+        "the workflow from asking to result. `added` is ours - anchor.",
+    },
+)

@@ -1,0 +1,106 @@
+"""Measured figures beside their anchors: the list in docs/benchmarks.json, and the table made from that list."""
+
+import json
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+JSON_FILE = DOCS / "benchmarks.json"
+TABLE_FILE = DOCS / "benchmarks.md"
+RELATIONS: dict[str, Callable[[float, float], bool]] = {"<": operator.lt, "<=": operator.le, ">=": operator.ge}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is to be reached: of the ratio, of what ours adds to the anchor, or of ours alone."""
+
+    of: Literal["ratio", "added", "ours"]
+    relation: Literal["<", "<=", ">="]
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.of} {self.relation} {self.bound:g}"
+
+    def met(self, ours: float, anchor: float) -> bool:
+        value = {"ratio": ours / anchor, "added": ours - anchor, "ours": ours}[self.of]
+        return RELATIONS[self.relation](value, self.bound)
+
+
+@dataclass(frozen=True)
+class Result:
+    """An entry of docs/benchmarks.json. `ratio` is ours / anchor; `goal` and `met` are null where none was set."""
+
+    name: str
+    unit: str
+    ours: float
+    anchor: float
+    ratio: float
+    goal: str | None
+    met: bool | None
+
+
+def result(name: str, unit: str, *, ours: float, anchor: float, goal: Goal | None = None) -> Result:
+    """Return the entry, rounded to what a reader needs; the goal is judged before rounding."""
+    return Result(
+        name=name,
+        unit=unit,
+        ours=_significant(ours),
+        anchor=_significant(anchor),
+        ratio=_significant(ours / anchor),
+        goal=str(goal) if goal else None,
+        met=goal.met(ours, anchor) if goal else None,
+    )
+
+
+def read() -> list[Result]:
+    """Return the entries kept so far."""
+    return [Result(**entry) for entry in json.loads(JSON_FILE.read_text("utf-8"))] if JSON_FILE.exists() else []
+
+
+def merged(kept: Sequence[Result], new: Iterable[Result]) -> list[Result]:
+    """Return the kept entries with the new ones in their places; names not seen before come last."""
+    by_name = {entry.name: entry for entry in kept} | {entry.name: entry for entry in new}
+    return list(by_name.values())
+
+
+def write(entries: Sequence[Result], *, told: Sequence[tuple[str, str]], explained: dict[str, str]) -> None:
+    """Write both documents.
+
+    told: facts about the run, for the list above the table.
+    explained: what each entry compares, by name; an entry of another version keeps its row without one.
+    """
+    JSON_FILE.write_text(json.dumps([asdict(entry) for entry in entries], indent=2) + "\n", "utf-8")
+    rows = [
+        f"| {e.name} | {e.unit} | {e.ours:g} | {e.anchor:g} | {e.ratio:g} | {e.goal or ''} | {met(e)} |"
+        for e in entries
+    ]
+    lines = [
+        "# Benchmarks",
+        "",
+        "> No mocks, no bypasses, no invented values: measured on real servers, ours and the anchor by turns.",
+        "",
+        "The numbers are those of one machine on one day, and are in [benchmarks.json](benchmarks.json) too.",
+        "`ratio` is ours / anchor. Where no goal was set, goal and met are empty.",
+        "",
+        *(f"- {name}: {value}" for name, value in told),
+        "",
+        "| name | unit | ours | anchor | ratio | goal | met |",
+        "|---|---|---:|---:|---:|---|---|",
+        *rows,
+        "",
+        "## What is compared",
+        "",
+        *(f"- `{e.name}`: {explained[e.name]}" for e in entries if e.name in explained),
+    ]
+    TABLE_FILE.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def met(entry: Result) -> str:
+    return "" if entry.met is None else "yes" if entry.met else "no"
+
+
+def _significant(value: float) -> float:
+    return float(f"{value:.4g}")

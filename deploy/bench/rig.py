@@ -1,0 +1,90 @@
+"""What the governed benchmarks work with: the product's own assembly, and runs that were entered and given a budget."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio.worker import Interceptor, Worker
+
+from activities.roster import GOVERNED
+from capsules.amounts import Amounts
+from capsules.authority import Authority
+from capsules.digest import Digest, digest
+from capsules.records import NewRun
+from somagent.embedded.bootstrap import TENANT
+from somagent.identity.keys import KeyRing
+from somagent.identity.tokens import Tokens
+from somagent.settings import Settings
+from workers.assembly import Assembly, assemble
+from workflows.outbound import AuthorityStamp
+
+CAPSULE = "benchmark@1.0.0"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that may act: its id and its authority token."""
+
+    id: str
+    authority: str
+
+
+@dataclass
+class Rig:
+    """The assembled adapters and workers of this process."""
+
+    assembly: Assembly
+    tokens: Tokens
+    constitution: Digest
+    stack: AsyncExitStack
+
+    async def new_runs(self, count: int, limit: Amounts) -> list[Run]:
+        """Enter runs with an account each, as an admission does; this is never measured."""
+        return [await self._new_run(limit) for _ in range(count)]
+
+    async def work(self, queue: str, *, activities: Sequence[Any], workflow: type, governed: bool) -> None:
+        """Serve a queue until the rig is left, with the product's interceptors or with none at all."""
+        interceptors: list[Interceptor] = [self.assembly.interceptor, AuthorityStamp()] if governed else []
+        worker = Worker(
+            self.assembly.client,
+            task_queue=queue,
+            activities=activities,
+            workflows=[workflow],
+            interceptors=interceptors,
+            max_concurrent_activities=20,
+            max_heartbeat_throttle_interval=timedelta(seconds=1),
+            default_heartbeat_throttle_interval=timedelta(seconds=1),
+        )
+        await self.stack.enter_async_context(worker)
+
+    async def _new_run(self, limit: Amounts) -> Run:
+        run = f"{TENANT}/benchmark/{uuid.uuid4().hex}"
+        account = f"run:{run}"
+        async with self.assembly.store.transaction(TENANT) as tx:
+            await tx.runs.accept(
+                NewRun(id=run, capsule=CAPSULE, digest=digest({}), actor="operator", request=digest({"run": run}))
+            )
+            await tx.accounts.carve(f"tenant:{TENANT}", account, limit)
+        authority = Authority(
+            kind="run",
+            tenant=TENANT,
+            actor="operator",
+            run=run,
+            account=account,
+            kinds=frozenset(name for name, _ in GOVERNED),
+            constitution=self.constitution,
+            expires_at=int(time.time()) + 3600,
+        )
+        return Run(run, self.tokens.mint_authority(authority))
+
+
+@asynccontextmanager
+async def rig(settings: Settings) -> AsyncIterator[Rig]:
+    """Assemble what a worker process assembles."""
+    async with assemble(settings) as assembly, AsyncExitStack() as stack:
+        active = await assembly.store.constitutions.active()
+        yield Rig(assembly, Tokens(KeyRing.load(settings.keys_dir)), active.digest, stack)
