@@ -28,6 +28,7 @@ class Authority(BaseModel):
     run: RunId = Field(
         description="`run`: the workflow id. `start`: the workflow id, or its prefix when `prefix` is set."
     )
+    capsule: str = Field("", description="`name@version` that the run runs; a start names it in `capsules`.")
     prefix: bool = Field(False, description="A schedule's authority covers every run whose id begins with `run`.")
     account: str = Field(description="Account that pays; for `start`, the one the run's budget is carved from.")
     capsules: dict[str, Digest] = Field(
@@ -77,6 +78,7 @@ def narrow(  # noqa: PLR0913 - one argument for each thing that can only shrink
     parent: Authority,
     *,
     run: str,
+    capsule: str,
     account: str,
     kinds: frozenset[str],
     targets: frozenset[str],
@@ -108,6 +110,7 @@ def narrow(  # noqa: PLR0913 - one argument for each thing that can only shrink
         tenant=parent.tenant,
         actor=parent.actor,
         run=run,
+        capsule=capsule,
         account=account,
         capsules=capsules,
         kinds=kinds,

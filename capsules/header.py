@@ -1,7 +1,4 @@
-"""Names of the Temporal headers that travel from workflow to gate."""
+"""Name of the Temporal header that travels from workflow to gate."""
 
 AUTHORITY = "somagent-authority"
-"""The authority token under which an activity, or a child workflow, is asked for."""
-
-CAPSULE = "somagent-capsule"
-"""`name@version` of the run's capsule."""
+"""The authority token under which an activity is asked for."""

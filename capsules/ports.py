@@ -1,7 +1,7 @@
 """Ports: what the inside needs of the outside. Adapters in `somagent` and `sandbox` implement them.
 
-Each adapter has a suite of its own on the real thing (`tests/store`, `tests/slm`, `tests/sandbox`, …) that holds what is
-written here. Every method may raise Unavailable.
+Each adapter has a suite of its own on the real thing (`tests/store`, `tests/slm`, `tests/sandbox`, …) that holds what
+is written here. Every method may raise Unavailable.
 """
 
 from collections.abc import Awaitable, Callable

@@ -52,11 +52,13 @@ class Policy:
         self._articles = [(a, _compiled(a.id, a.forbid)) for a in constitution.articles]
         self._approvals = [(a, _compiled(a.id, a.ask_when)) for a in constitution.approvals]
         self._contribution = lru_cache(maxsize=REMEMBERED)(self._new_contribution)
+        programs = [program for _, program in (*self._features, *self._articles, *self._approvals)]
+        self._looked_at = frozenset(name for program in programs for name in program.variables())
         self._prove_it_evaluates()
 
     def judge(self, action: Action, facts: Facts) -> Verdict:
         """Say allow, ask or deny. An expression that cannot be evaluated denies, and the sentence names it."""
-        context = cel.Context({"action": action_variables(action), **facts.variables()})
+        context = self._context(action, facts)
         try:
             values = self._values(context)
         except ExpressionFailed as failed:
@@ -71,6 +73,11 @@ class Policy:
             return self._decide(context, score, contributions)
         except ExpressionFailed as failed:
             return self._verdict("deny", score, contributions, (str(failed.args[0]),), str(failed))
+
+    def _context(self, action: Action, facts: Facts) -> cel.Context:
+        """Hand over what some expression looks at: converting values to the evaluator's is half of a decision."""
+        known = {"action": action_variables(action), **facts.variables()}
+        return cel.Context({name: value for name, value in known.items() if name in self._looked_at})
 
     def score(self, features: "np.ndarray[Any, np.dtype[np.int64]]") -> "np.ndarray[Any, np.dtype[np.int64]]":
         """Return S for a batch.

@@ -45,7 +45,7 @@ class Gate:
         self._clock = clock
         self.ledger = ledger
 
-    async def enter(self, *, token: str | None, action: Action, key: AttemptKey, capsule: str) -> Entered:
+    async def enter(self, *, token: str | None, action: Action, key: AttemptKey) -> Entered:
         """Let an attempt in, or raise the reason it may not go on. What is refused leaves a receipt."""
         authority = self._authority(token, action, key)
         constitution = authority.constitution or await self.ledger.active_constitution(authority.tenant)
@@ -57,7 +57,7 @@ class Gate:
         passage = await self.ledger.begin(
             Entry(
                 key=key,
-                capsule=capsule,
+                capsule=action.target if action.kind == "capsule.start" else authority.capsule,
                 actor=authority.actor,
                 action=action,
                 action_digest=action.digest(),

@@ -25,7 +25,7 @@ from capsules.action import Action
 from capsules.amounts import Amounts
 from capsules.errors import SomaError, Unavailable
 from capsules.gate import AttemptKey, Exit, Settled
-from capsules.header import AUTHORITY, CAPSULE
+from capsules.header import AUTHORITY
 from capsules.passage import let_through
 from capsules.verdict import Outcome
 from policy.failures import failure
@@ -88,7 +88,6 @@ class _Inbound(ActivityInboundInterceptor):
             token=_header(input, AUTHORITY),
             action=action,
             key=key,
-            capsule=_header(input, CAPSULE) or "",
         )
         trace.get_current_span().set_attributes(
             {"somagent.decision": entered.verdict.decision, "somagent.score": entered.verdict.score}

@@ -62,6 +62,7 @@ class CapsuleAdmissions:
             granted = narrow(
                 authority,
                 run=run,
+                capsule=request.capsule,
                 account=account.id,
                 kinds=frozenset(needs.kinds),
                 targets=frozenset(needs.targets),

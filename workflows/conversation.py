@@ -25,10 +25,6 @@ class Conversation:
         """What the outbound interceptor stamps on activities and children."""
         return self.state.admission.authority if self.state.admission else self.start.authority
 
-    @property
-    def capsule(self) -> str:
-        return self.start.capsule
-
     @workflow.query(name="state", description="Status, step, budget and waiting approvals.")
     def view(self) -> RunView:
         state = self.state

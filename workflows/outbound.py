@@ -22,7 +22,7 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
-from capsules.header import AUTHORITY, CAPSULE
+from capsules.header import AUTHORITY
 
 CHILDREN = frozenset({"RunCapsule", "RunProject"})
 
@@ -32,9 +32,6 @@ class CarriesAuthority(Protocol):
 
     @property
     def authority(self) -> str: ...
-
-    @property
-    def capsule(self) -> str: ...
 
 
 class AuthorityStamp(Interceptor):
@@ -52,12 +49,7 @@ class _Inbound(WorkflowInboundInterceptor):
 class _Outbound(WorkflowOutboundInterceptor):
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
         bearer: CarriesAuthority = workflow.instance()
-        encode = PayloadConverter.default.to_payload
-        input.headers = {
-            **input.headers,
-            AUTHORITY: encode(bearer.authority),
-            CAPSULE: encode(bearer.capsule),
-        }
+        input.headers = {**input.headers, AUTHORITY: PayloadConverter.default.to_payload(bearer.authority)}
         return super().start_activity(input)
 
     def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench import Bench, Turns, median
 from results import Goal, Result, result
-from rig import CAPSULE, Rig, rig
+from rig import Rig, rig
 from temporalio import activity, workflow
 
 from capsules.amounts import Amounts
@@ -41,7 +41,6 @@ class Publishes:
     @workflow.init
     def __init__(self, job: Job) -> None:
         self.authority = job.authority
-        self.capsule = CAPSULE
 
     @workflow.run
     async def run(self, job: Job) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from bench import Bench, Turns, median
 from results import Goal, Result, result
-from rig import CAPSULE, Rig, rig
+from rig import Rig, rig
 from temporalio import workflow
 
 from capsules.amounts import Amounts
@@ -43,7 +43,6 @@ class Chats:
     @workflow.init
     def __init__(self, job: Job) -> None:
         self.authority = job.authority
-        self.capsule = CAPSULE
 
     @workflow.run
     async def run(self, job: Job) -> Answered:

@@ -42,6 +42,7 @@ def test_a_child_is_never_wider_than_its_parent(
         child = narrow(
             parent,
             run="t/p/1/task",
+            capsule="c0@1.0.0",
             account="run:t/p/1/task",
             kinds=wanted,
             targets=aims,
@@ -85,6 +86,7 @@ def test_a_child_runs_under_its_parents_constitution() -> None:
         narrow(
             parent,
             run="t/p/1/x",
+            capsule="c0@1.0.0",
             account="b",
             kinds=frozenset(),
             targets=frozenset(),

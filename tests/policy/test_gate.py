@@ -94,7 +94,6 @@ class Asks:
     @workflow.init
     def __init__(self, question: Question) -> None:
         self.authority = question.authority
-        self.capsule = "asks@1.0.0"
 
     @workflow.run
     async def run(self, question: Question) -> dict[str, Any]:
@@ -131,6 +130,7 @@ class Rig:
             "tenant": TENANT,
             "actor": "tester",
             "run": for_run,
+            "capsule": "asks@1.0.0",
             "account": f"run:{for_run}",
             "capsules": {"asks@1.0.0": digest({})},
             "kinds": [name for name, _ in GOVERNED],
@@ -177,7 +177,7 @@ KINDS = [name for name, _ in GOVERNED]
 
 @asynccontextmanager
 async def worker(
-    client: Client, store: Store, bus: Bus, settings: Settings, interceptors: list[Any], queue: str = QUEUE
+    client: Client, store: Store, bus: Bus, settings: Settings, interceptors: list[Any], *, queue: str = QUEUE
 ) -> AsyncIterator[None]:
     content, embedder = PostgresContent(store), MiniLmEmbedder()
     async with PydanticAiModel(Profiles.from_settings(settings)) as models:
@@ -321,7 +321,7 @@ async def test_a_worker_without_the_gate_does_nothing(
     rig: Rig, postgres_settings: Settings, valkey: str, kind: str
 ) -> None:
     run = await rig.new_run()
-    async with Bus(valkey) as bus, worker(rig.client, rig.store, bus, postgres_settings, [], f"open-{kind}"):
+    async with Bus(valkey) as bus, worker(rig.client, rig.store, bus, postgres_settings, [], queue=f"open-{kind}"):
         answer = await rig.client.execute_workflow(
             "Asks", Question(kind, arguments()[kind], ""), id=run, task_queue=f"open-{kind}", result_type=dict
         )

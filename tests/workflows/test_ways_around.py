@@ -32,7 +32,6 @@ class Rogue:
     """Tries one way around. Not sandboxed: it is the test's, not the product's."""
 
     authority = "none"
-    capsule = "rogue@1.0.0"
 
     @workflow.run
     async def run(self, way: Way) -> str:
