@@ -54,6 +54,7 @@ class Policy:
         self._contribution = lru_cache(maxsize=REMEMBERED)(self._new_contribution)
         programs = [program for _, program in (*self._features, *self._articles, *self._approvals)]
         self._looked_at = frozenset(name for program in programs for name in program.variables())
+        self._looks_at_facts = self._looked_at != {"action"}
         self._prove_it_evaluates()
 
     def judge(self, action: Action, facts: Facts) -> Verdict:
@@ -63,8 +64,8 @@ class Policy:
             values = self._values(context)
         except ExpressionFailed as failed:
             return self._verdict("deny", 0, (), (str(failed.args[0]),), str(failed))
+        score = int(self._weights @ values) // PPM
         points = self._weights * values
-        score = int(points.sum()) // PPM
         contributions = tuple(map(self._contribution, range(len(points)), values.tolist(), points.tolist()))
         if action.kind not in self._kinds:
             sentence = f"The constitution knows no action of kind {action.kind}, and what it does not know is denied."
@@ -76,8 +77,9 @@ class Policy:
 
     def _context(self, action: Action, facts: Facts) -> cel.Context:
         """Hand over what some expression looks at: converting values to the evaluator's is half of a decision."""
-        known = {"action": action_variables(action), **facts.variables()}
-        return cel.Context({name: value for name, value in known.items() if name in self._looked_at})
+        variables: dict[str, Any] = facts.variables() if self._looks_at_facts else {}
+        variables["action"] = action_variables(action)
+        return cel.Context({name: value for name, value in variables.items() if name in self._looked_at})
 
     def score(self, features: "np.ndarray[Any, np.dtype[np.int64]]") -> "np.ndarray[Any, np.dtype[np.int64]]":
         """Return S for a batch.
