@@ -11,6 +11,8 @@ from platforms import Platform, platform_in
 from servers import running, settings_in, temporary_home
 
 from somagent.settings import Settings
+from somagent.store.database import Store, open_store
+from somagent.store.migrate import upgrade
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +33,21 @@ async def postgres_settings(settings: Settings) -> AsyncIterator[Settings]:
     """The settings, with PostgreSQL running, its roles made and its database empty of tables."""
     async with running(settings, "postgres"):
         yield settings
+
+
+@pytest.fixture(scope="session")
+async def owner(postgres_settings: Settings) -> AsyncIterator[Store]:
+    """The migrated database as its owner."""
+    await upgrade(postgres_settings.database("owner"))
+    async with open_store(postgres_settings.database("owner")) as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+async def store(postgres_settings: Settings, owner: Store) -> AsyncIterator[Store]:
+    """The migrated database as the application sees it."""
+    async with open_store(postgres_settings.database("app")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -1,30 +1,14 @@
 """A migrated PostgreSQL and the real embedding model."""
 
 import itertools
-from collections.abc import AsyncIterator
 
 import pytest
 
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.memory.pgvector import PostgresMemories
-from somagent.settings import Settings
-from somagent.store.database import Store, open_store
-from somagent.store.migrate import upgrade
+from somagent.store.database import Store
 
 numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-async def owner(postgres_settings: Settings) -> AsyncIterator[Store]:
-    await upgrade(postgres_settings.database("owner"))
-    async with open_store(postgres_settings.database("owner")) as store:
-        yield store
-
-
-@pytest.fixture(scope="session")
-async def store(postgres_settings: Settings, owner: Store) -> AsyncIterator[Store]:
-    async with open_store(postgres_settings.database("app")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="session")

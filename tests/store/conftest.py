@@ -9,14 +9,6 @@ from entries import constitution, number
 from somagent.settings import Settings
 from somagent.store.database import Store, open_store
 from somagent.store.ledger import PostgresLedger
-from somagent.store.migrate import upgrade
-
-
-@pytest.fixture(scope="session")
-async def owner(postgres_settings: Settings) -> AsyncIterator[Store]:
-    await upgrade(postgres_settings.database("owner"))
-    async with open_store(postgres_settings.database("owner")) as store:
-        yield store
 
 
 @pytest.fixture(scope="session")
