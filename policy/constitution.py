@@ -1,6 +1,6 @@
 """The constitution document: weighted features and a threshold, articles, approval rules, guarantees."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -96,16 +96,7 @@ class Constitution(BaseModel):
     kind: Literal["Constitution"]
     metadata: Metadata
     kinds: tuple[Kind, ...] = Field(
-        (
-            "slm.chat",
-            "slm.embed",
-            "memory.remember",
-            "memory.recall",
-            "tool.invoke",
-            "artifact.publish",
-            "capsule.start",
-        ),
-        description="Kinds of action that exist at all; any other is denied.",
+        get_args(Kind), description="Kinds of action that exist at all; any other is denied."
     )
     score: Score
     articles: tuple[Article, ...] = ()

@@ -56,7 +56,7 @@ async def eventually(check: Callable[[], Awaitable[None]], *, seconds: float = 1
     while True:
         try:
             return await check()
-        except Exception:
+        except Exception:  # whatever a check fails with, it is raised when the time is over
             if time.monotonic() > deadline:
                 raise
         await asyncio.sleep(0.05)
