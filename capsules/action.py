@@ -4,9 +4,10 @@ Every field is derived from the activity's input by the pure function declared b
 facts; never from what a model claims about itself.
 """
 
-from typing import Any, Literal
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from capsules.amounts import Amounts
 from capsules.digest import Digest, digest
@@ -24,6 +25,15 @@ Effect = Literal["read", "write", "destructive"]
 Egress = Literal["none", "allowlist", "open"]
 DataClass = Literal["public", "internal", "confidential", "secret"]
 Autonomy = Literal["manual", "supervised", "autonomous"]
+
+
+def in_fixed_point(share: float) -> float:
+    """Return a share cut to six decimals: what decisions are made, recorded and proved on."""
+    return math.floor(share * 1_000_000 + 1e-6) / 1_000_000
+
+
+Share = Annotated[float, Field(ge=0, le=1), AfterValidator(in_fixed_point)]
+"""From 0 to 1, in whole parts per million."""
 
 
 class Action(BaseModel):
@@ -52,12 +62,15 @@ class Facts(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     autonomy: Autonomy = "supervised"
-    headroom: float = Field(
-        1.0, ge=0, le=1, description="Least share of the run's limit left after this action, any dimension."
-    )
+    headroom: Share = Field(1.0, description="Least share of the run's limit left after this action, any dimension.")
     denials: int = Field(0, ge=0, description="Denied actions of this run so far.")
     actor: str = ""
     tenant: str = ""
+    standing: Share = Field(1.0, description="Share of the actor's earlier actions that were not denied.")
+    sequences: dict[str, str] = Field(default_factory=dict, description="State of each sequence of the run so far.")
+    signals: dict[str, Share] = Field(
+        default_factory=dict, description="What registered detectors measured: `secrets`, `pii`, `injection`."
+    )
 
     def variables(self) -> dict[str, dict[str, Any]]:
         """Return the expression variables `run`, `budget` and `actor`."""

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from capsules.action import Action
+from capsules.action import Action, Facts
 from capsules.amounts import Account, Amounts
 from capsules.approval import ApprovalRequest
 from capsules.digest import Digest
@@ -37,6 +37,7 @@ class LedgerFacts(BaseModel):
     account: Account | None = Field(None, description="None before admission.")
     denials: int = 0
     constitution: Literal["valid", "revoked", "unknown"]
+    sequences: dict[str, str] = Field(default_factory=dict, description="State of each sequence of the run.")
 
 
 class Entry(BaseModel):
@@ -49,6 +50,7 @@ class Entry(BaseModel):
     actor: str
     action: Action
     action_digest: Digest
+    facts: Facts = Field(description="What the verdict was given on; recorded, so that it can be judged again.")
     verdict: Verdict
     account: str | None
 

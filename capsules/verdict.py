@@ -24,6 +24,24 @@ class Contribution(BaseModel):
     points: int = Field(description="weight × value, in parts per million of the score.")
 
 
+class Demand(BaseModel):
+    """So many different people with this capability must approve."""
+
+    model_config = ConfigDict(frozen=True)
+
+    capability: str = "approval:decide"
+    quorum: int = Field(1, ge=1, le=20)
+
+
+class Escalation(BaseModel):
+    """From `after_seconds` on, people with this capability may approve in place of those asked first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    after_seconds: int = Field(gt=0)
+    capability: str
+
+
 class Verdict(BaseModel):
     """Allow, ask or deny, always with score, contributions, clauses and a sentence."""
 
@@ -35,10 +53,18 @@ class Verdict(BaseModel):
     contributions: tuple[Contribution, ...] = ()
     clauses: tuple[str, ...] = Field((), description="Ids of the articles and approval rules that decided.")
     sentence: str = Field(description="Why, for a person.")
-    quorum: int = 1
-    capability: str = Field("approval:decide", description="What an approver must be able to do.")
+    demands: tuple[Demand, ...] = Field((Demand(),), description="ask: what the approvers together must satisfy.")
+    escalation: tuple[Escalation, ...] = Field((), description="ask: who may decide later, soonest first.")
     expires_seconds: int = Field(86_400, description="How long an approval of this action may take.")
+    sequences: dict[str, str] = Field(
+        default_factory=dict, description="State of each sequence after this action, if it takes place."
+    )
     constitution: Digest
+
+    @property
+    def margin(self) -> int:
+        """By how much the score is above the threshold, in parts per million; negative below."""
+        return self.score - self.threshold
 
 
 class ReceiptRef(BaseModel):

@@ -58,6 +58,15 @@ class Article(BaseModel):
     because: str = Field(min_length=1)
 
 
+class Later(BaseModel):
+    """After this long, people with this capability may decide too."""
+
+    model_config = STRICT
+
+    after: Duration
+    capability: str
+
+
 class ApprovalRule(BaseModel):
     """Where `ask_when` holds, a person with `capability` must approve."""
 
@@ -65,9 +74,10 @@ class ApprovalRule(BaseModel):
 
     id: Clause
     ask_when: str = Field(min_length=1)
-    quorum: Literal[1] = Field(1, description="Approvals needed. More than one is not supported yet.")
+    quorum: int = Field(1, ge=1, le=20, description="How many different people must approve.")
     capability: str = "approval:decide"
     expires: Duration = 86_400
+    escalate: tuple[Later, ...] = Field((), description="Who may decide when nobody has; soonest first.")
     because: str = Field(min_length=1)
 
 

@@ -15,7 +15,7 @@ from capsules.action import Action, Facts, action_variables
 from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused, Invalid
 from capsules.expressions import EVALUATION_ERRORS, compile_expression
-from capsules.verdict import PPM, Contribution, Decision, Verdict
+from capsules.verdict import PPM, Contribution, Decision, Demand, Escalation, Verdict
 from policy.constitution import ApprovalRule, Article, Constitution, in_ppm
 
 SAMPLE = {
@@ -27,6 +27,7 @@ SAMPLE = {
 }  # fmt: skip
 """A well-formed action: every expression must evaluate on it before a constitution is used."""
 
+_ONE_APPROVER = (Demand(),)
 NUMBERS = frozenset({int, float})
 """The exact types: in Python a truth value is an int too, and must not pass for one."""
 
@@ -109,15 +110,15 @@ class Policy:
         )
 
     def _ask(self, score: int, contributions: tuple[Contribution, ...], rules: list[ApprovalRule]) -> Verdict:
-        strictest = min(rules, key=lambda rule: rule.expires)
+        later = sorted((step for rule in rules for step in rule.escalate), key=lambda step: step.after)
         verdict = self._verdict(
             "ask", score, contributions, tuple(r.id for r in rules), " ".join(f"{r.because} ({r.id})" for r in rules)
         )
         return verdict.model_copy(
             update={
-                "capability": strictest.capability,
-                "expires_seconds": strictest.expires,
-                "quorum": strictest.quorum,
+                "demands": tuple(Demand(capability=r.capability, quorum=r.quorum) for r in rules),
+                "escalation": tuple(Escalation(after_seconds=s.after, capability=s.capability) for s in later),
+                "expires_seconds": min(rule.expires for rule in rules),
             }
         )
 
@@ -154,8 +155,9 @@ class Policy:
             contributions=contributions,
             clauses=clauses,
             sentence=sentence,
-            quorum=1,
-            capability="approval:decide",
+            demands=_ONE_APPROVER,
+            escalation=(),
+            sequences={},
             expires_seconds=86_400,
             constitution=self.digest,
         )

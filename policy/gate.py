@@ -53,7 +53,8 @@ class Gate:
         # A start pays nothing itself; the account that a run pays from exists only after its admission.
         account = authority.account if authority.kind == "run" and action.kind != "capsule.start" else None
         facts = await self.ledger.facts(authority.tenant, key.run, account, constitution)
-        verdict = policy.judge(action, _facts(authority, facts, action))
+        known = _facts(authority, facts, action)
+        verdict = policy.judge(action, known)
         passage = await self.ledger.begin(
             Entry(
                 key=key,
@@ -61,6 +62,7 @@ class Gate:
                 actor=authority.actor,
                 action=action,
                 action_digest=action.digest(),
+                facts=known,
                 verdict=verdict,
                 account=account,
             )
@@ -88,6 +90,7 @@ def _facts(authority: Authority, facts: LedgerFacts, action: Action) -> Facts:
         denials=facts.denials,
         actor=authority.actor,
         tenant=authority.tenant,
+        sequences=facts.sequences,
     )
 
 

@@ -78,8 +78,8 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "sentence": verdict.sentence,
         "score": verdict.score,
         "threshold": verdict.threshold,
-        "capability": verdict.capability,
-        "quorum": verdict.quorum,
+        "capability": verdict.demands[0].capability,
+        "quorum": verdict.demands[0].quorum,
         "expires_seconds": verdict.expires_seconds,
         "parts": canonical_parts(
             {
@@ -90,6 +90,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
                 "attempt": entry.key.attempt,
                 "capsule": entry.capsule,
                 "execution": entry.key.execution,
+                "facts": _plain(entry.facts),
                 "verdict": _plain(verdict),
             }
         ),

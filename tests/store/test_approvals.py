@@ -11,6 +11,7 @@ from sqlalchemy import text
 from capsules.amounts import Amounts
 from capsules.approval import ApprovalDecision, RaiseBudget
 from capsules.errors import Conflict, Denied, NotFound
+from capsules.verdict import Demand
 from somagent.identity.attestation import Attestation
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
@@ -91,13 +92,13 @@ async def test_an_approved_action_that_waited_too_long_needs_a_new_yes(store, te
 
 async def test_a_quorum_takes_that_many_different_people(store, tenant):
     run = run_id(tenant)
-    asked = await _ask(store, tenant, run, quorum=2)
+    asked = await _ask(store, tenant, run, demands=(Demand(quorum=2),))
     assert (await _decide(store, tenant, asked.id)).state == "pending"
-    assert (await _ask(store, tenant, run, quorum=2)).id == asked.id
+    assert (await _ask(store, tenant, run, demands=(Demand(quorum=2),))).id == asked.id
     with pytest.raises(Denied, match="different people"):
         await _decide(store, tenant, asked.id)
     assert (await _decide(store, tenant, asked.id, by="hedy")).state == "approved"
-    passage = await PostgresLedger(store).begin(entry(key(tenant, run), decision="ask", quorum=2))
+    passage = await PostgresLedger(store).begin(entry(key(tenant, run), decision="ask", demands=(Demand(quorum=2),)))
     assert passage.status == "go"
 
 

@@ -3,7 +3,7 @@
 from itertools import count
 from typing import Any
 
-from capsules.action import Action
+from capsules.action import Action, Facts
 from capsules.amounts import Amounts
 from capsules.digest import Digest, digest
 from capsules.gate import AttemptKey, Entry, Exit
@@ -66,6 +66,7 @@ def entry(
         actor=actor,
         action=action,
         action_digest=action.digest(),
+        facts=Facts(),
         verdict=Verdict(
             decision=decision,
             score=612_000,
