@@ -66,6 +66,7 @@ class Facts(BaseModel):
     denials: int = Field(0, ge=0, description="Denied actions of this run so far.")
     actor: str = ""
     tenant: str = ""
+    parent: str | None = Field(None, description="The run that started this one as its child.")
     standing: Share = Field(1.0, description="Share of the actor's earlier actions that were not denied.")
     sequences: dict[str, str] = Field(default_factory=dict, description="State of each sequence of the run so far.")
     signals: dict[str, Share] = Field(
@@ -73,11 +74,14 @@ class Facts(BaseModel):
     )
 
     def variables(self) -> dict[str, dict[str, Any]]:
-        """Return the expression variables `run`, `budget` and `actor`."""
+        """Return the expression variables beside `action`."""
         return {
-            "run": {"autonomy": self.autonomy, "denials": self.denials},
+            "run": {"autonomy": self.autonomy, "denials": self.denials}
+            | ({} if self.parent is None else {"parent": self.parent}),
             "budget": {"headroom": self.headroom},
-            "actor": {"subject": self.actor, "tenant": self.tenant},
+            "actor": {"subject": self.actor, "tenant": self.tenant, "standing": self.standing},
+            "signals": dict(self.signals),
+            "sequences": dict(self.sequences),
         }
 
 

@@ -120,6 +120,17 @@ class Backtest(BaseModel):
     skipped: int = Field(0, description="Recorded actions without the facts that are needed to judge them again.")
 
 
+class Citation(BaseModel):
+    """A clause that forces the decision, and the attributes that make it hold."""
+
+    model_config = FROZEN
+
+    clause: str = Field(description="Id of an article or approval rule; `threshold`, `ask_from` or `kinds`.")
+    attributes: dict[str, str] = Field(
+        description="What the clause rests on: change none of these, and it still holds."
+    )
+
+
 class Advice(BaseModel):
     """One change of the action after which it would be allowed."""
 
@@ -136,7 +147,7 @@ class Explanation(BaseModel):
     model_config = FROZEN
 
     verdict: Verdict
-    cited: tuple[str, ...] = Field(description="Clauses that together force the decision: none can be left out.")
+    cited: tuple[Citation, ...] = Field((), description="Every clause that forces the decision on its own.")
     advice: tuple[Advice, ...] = Field((), description="The smallest change that a caller can make; empty if none.")
     advised: Witness | None = Field(None, description="The action after the advice, judged.")
     approvers: tuple[str, ...] = Field(

@@ -12,6 +12,7 @@ from capsules.names import Name, Version
 from capsules.verdict import PPM
 
 STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+STATE = r"^[a-z][a-z0-9_]{0,39}$"
 Clause = Name
 Share = float
 
@@ -82,14 +83,51 @@ class ApprovalRule(BaseModel):
 
 
 class Guarantee(BaseModel):
-    """A property of the whole constitution, to be proved before it is activated."""
+    """A property of the whole constitution, to be proved before it is activated.
+
+    Either `never` (a condition that no action meets; it may also say allowed, asked, denied, score), or `raising` with
+    `never_flips`: an action that differs from another only in a more dangerous value is not decided more leniently.
+    """
 
     model_config = STRICT
 
     id: Clause
     never: str | None = None
     raising: str | None = None
-    never_flips: Literal["deny_to_allow", "ask_to_allow"] | None = None
+    never_flips: Literal["deny_to_allow", "deny_to_ask", "ask_to_allow"] | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (self.never is None) == (self.raising is None) or (self.raising is None) != (self.never_flips is None):
+            raise ValueError(f"guarantee {self.id!r} has either `never`, or `raising` with `never_flips`")
+        return self
+
+
+class Transition(BaseModel):
+    """Moves a sequence on when an action for which `when` holds takes place."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    start: str = Field(alias="from", pattern=STATE)
+    when: str = Field(min_length=1)
+    to: str = Field(pattern=STATE)
+
+
+class Sequence(BaseModel):
+    """A small automaton over the actions of a run; clauses read its state as `sequences.<id>`."""
+
+    model_config = STRICT
+
+    id: str = Field(pattern=STATE)
+    start: str = Field(pattern=STATE)
+    transitions: tuple[Transition, ...] = Field(min_length=1, max_length=64)
+    because: str = Field(min_length=1)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Return every state, the start first, in the order in which they are named."""
+        named = [self.start, *(s for t in self.transitions for s in (t.start, t.to))]
+        return tuple(dict.fromkeys(named))
 
 
 class Metadata(BaseModel):
@@ -97,6 +135,7 @@ class Metadata(BaseModel):
 
     name: Name
     version: Version
+    overlays: tuple[str, ...] = Field((), description="What was laid over the base, in order.")
 
 
 class Constitution(BaseModel):
@@ -109,13 +148,15 @@ class Constitution(BaseModel):
         get_args(Kind), description="Kinds of action that exist at all; any other is denied."
     )
     score: Score
+    sequences: tuple[Sequence, ...] = Field((), max_length=16)
     articles: tuple[Article, ...] = ()
     approvals: tuple[ApprovalRule, ...] = ()
     guarantees: tuple[Guarantee, ...] = ()
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Self:
-        ids = [a.id for a in self.articles] + [a.id for a in self.approvals] + [g.id for g in self.guarantees]
+        ids = [c.id for c in self.articles] + [c.id for c in self.approvals] + [c.id for c in self.guarantees]
+        ids += [sequence.id for sequence in self.sequences] + [feature.name for feature in self.score.features]
         twice = sorted({i for i in ids if ids.count(i) > 1})
         if twice:
             raise ValueError(f"two clauses have one id: {', '.join(twice)}")

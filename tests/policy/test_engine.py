@@ -109,10 +109,17 @@ def test_a_kind_that_the_constitution_does_not_know_is_denied() -> None:
     assert policy(kinds=["slm.chat"]).judge(action(), Facts()).decision == "deny"
 
 
-def test_an_expression_that_fails_on_an_action_denies_and_says_which() -> None:
-    broken = policy(articles=[{"id": "divides", "forbid": "10 / (action.tokens - 5) > 3", "because": "x"}])
-    verdict = broken.judge(action(cost=Amounts(tokens=5)), Facts())
-    assert (verdict.decision, verdict.clauses) == ("deny", ("divides",))
+def test_what_was_not_measured_denies_and_says_which_clause_needs_it() -> None:
+    unmeasured = policy(articles=[{"id": "no-secrets", "forbid": "signals.secrets > 0.5", "because": "x"}])
+    verdict = unmeasured.judge(action(), Facts())
+    assert (verdict.decision, verdict.clauses) == ("deny", ("no-secrets",))
+    assert "signals.secrets" in verdict.sentence
+    assert unmeasured.judge(action(), Facts(signals={"secrets": 0.0})).decision == "allow"
+
+
+def test_an_expression_that_could_fail_on_some_action_is_refused() -> None:
+    with pytest.raises(ConstitutionRefused, match=r"divides.*line 1, column 1"):
+        policy(articles=[{"id": "divides", "forbid": "10 / (action.tokens - 5) > 3", "because": "x"}])
 
 
 @pytest.mark.parametrize(

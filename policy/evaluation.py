@@ -1,0 +1,137 @@
+"""An expression evaluated by the library, and remembered by the values of the attributes that it looks at."""
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import Any
+
+import cel
+
+from capsules.action import Action, Facts
+from capsules.errors import ConstitutionRefused, Invalid
+from capsules.expressions import EVALUATION_ERRORS, compile_expression
+from capsules.verdict import PPM
+from policy.constitution import in_ppm
+from policy.language.schema import Attribute, Fixed, NotMeasured, Schema
+from policy.language.tree import Node, reads
+
+Values = tuple[Any, ...]
+"""The value of every watched attribute, in the order of the watch; ABSENT or a `Missing` where there is none."""
+
+REMEMBERED = 4096
+
+_NUMBERS = frozenset({int, float})
+"""The exact types: in Python a truth value is an int too, and must not pass for one."""
+
+
+class ExpressionFailed(Exception):
+    """An expression could not be evaluated, or gave a value outside its range; carries the clause."""
+
+    def __str__(self) -> str:
+        return f"Clause {self.args[0]!r} {self.args[1]}."
+
+
+class Missing(str):
+    """In place of a value that should have been measured and was not; the text is the path."""
+
+    __slots__ = ()
+
+
+class Watch:
+    """Takes from an action and its facts what a constitution looks at."""
+
+    def __init__(self, schema: Schema, paths: Sequence[str]) -> None:
+        self._attributes: tuple[Attribute, ...] = tuple(schema.attributes[path] for path in paths)
+        self._takers: tuple[Callable[[Action, Facts], Any], ...] = tuple(a.value for a in self._attributes)
+        self._positions = {path: number for number, path in enumerate(paths)}
+
+    def values(self, action: Action, facts: Facts) -> Values:
+        try:
+            return tuple([take(action, facts) for take in self._takers])
+        except NotMeasured:
+            return tuple(_taken(take, action, facts) for take in self._takers)
+
+    def ordinary(self) -> Values:
+        """Return the values of an action that nobody would look at twice."""
+        return tuple(a.ordinary / PPM if isinstance(a.type, Fixed) else a.ordinary for a in self._attributes)
+
+    def position(self, path: str) -> int:
+        return self._positions[path]
+
+    def taker(self, paths: Iterable[str]) -> Callable[[Values], Any]:
+        """Return what takes these attributes' values: bare for one, a tuple for several; a key either way."""
+        positions = [self._positions[path] for path in sorted(paths)]
+        return itemgetter(*positions) if positions else _nothing
+
+
+class Expression[R]:
+    """One clause's expression. Evaluating it twice on the same values costs one look into a table.
+
+    checked: takes the clause's name and what the evaluator gave, and returns what it means, or raises ExpressionFailed.
+    """
+
+    def __init__(self, name: str, text: str, tree: Node, watch: Watch, *, checked: Callable[[str, object], R]) -> None:
+        self.name = name
+        self._checked = checked
+        self._program = _compiled(name, text)
+        self._paths = tuple(sorted(reads(tree)))
+        self._places = tuple((*path.partition(".")[::2],) for path in self._paths)
+        self._key = watch.taker(self._paths)
+        self._single = len(self._paths) == 1
+        self._remembered: dict[Any, R] = {}
+
+    def value(self, values: Values) -> R:
+        """Return the value. Raises ExpressionFailed when there is none."""
+        key = self._key(values)
+        found = self._remembered.get(key)
+        if found is not None:
+            return found
+        value = self._checked(self.name, self._evaluate((key,) if self._single else key))
+        if len(self._remembered) >= REMEMBERED:
+            self._remembered.clear()
+        self._remembered[key] = value
+        return value
+
+    def _evaluate(self, values: Values) -> object:
+        variables: dict[str, Any] = {}
+        for (root, name), value in zip(self._places, values, strict=True):
+            if type(value) is Missing:
+                raise ExpressionFailed(self.name, f"needs {value}, which was not measured")
+            group = variables.setdefault(root, {})
+            if value is not None:
+                group[name] = value
+        try:
+            return self._program.execute(cel.Context(variables))
+        except EVALUATION_ERRORS as error:
+            raise ExpressionFailed(self.name, f"cannot be evaluated: {error}") from error
+
+
+def truth(clause: str, value: object) -> bool:
+    """Return what a condition gave."""
+    if value is True or value is False:
+        return value
+    raise ExpressionFailed(clause, f"gave {value!r}; it must give true or false")
+
+
+def share(clause: str, value: object) -> int:
+    """Return what a feature gave, in parts per million."""
+    if type(value) not in _NUMBERS or not 0 <= value <= 1:  # type: ignore[operator]
+        raise ExpressionFailed(clause, f"gave {value!r}; a feature is a number from 0 to 1")
+    return in_ppm(value)  # type: ignore[arg-type]
+
+
+def _taken(take: Callable[[Action, Facts], Any], action: Action, facts: Facts) -> Any:  # noqa: ANN401 - any attribute
+    try:
+        return take(action, facts)
+    except NotMeasured as missing:
+        return Missing(missing)
+
+
+def _nothing(_: Values) -> Values:
+    return ()
+
+
+def _compiled(clause: str, text: str) -> cel.Program:
+    try:
+        return compile_expression(text)
+    except Invalid as error:
+        raise ConstitutionRefused(f"Clause {clause!r}: {error.message}") from error

@@ -1,0 +1,157 @@
+"""The attributes that an expression of a constitution may look at: their types, ranges and order.
+
+Numbers with a point are fixed point: whole parts per million. An enumeration and every number is ordered, the more
+dangerous later, so that a guarantee can say `raising: action.egress`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from capsules.action import Action, Autonomy, DataClass, Effect, Egress, Facts, Kind
+from capsules.verdict import PPM
+
+LARGEST = 2**53 - 1
+"""Whole numbers stay exact in JSON, NumPy and CEL alike."""
+
+
+class NotMeasured(Exception):
+    """An attribute has no value for this action; carries its path."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """true or false."""
+
+    def __str__(self) -> str:
+        return "true or false"
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number, CEL `int`."""
+
+    low: int = 0
+    high: int = LARGEST
+
+    def __str__(self) -> str:
+        return "a whole number"
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A number with a point, CEL `double`, in whole parts per million."""
+
+    low: int = 0
+    high: int = PPM
+
+    def __str__(self) -> str:
+        return "a number with a point"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of few texts, from harmless to dangerous."""
+
+    values: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(repr, self.values))}"
+
+
+@dataclass(frozen=True)
+class Text:
+    """Any text."""
+
+    def __str__(self) -> str:
+        return "a text"
+
+
+Type = Flag | Whole | Fixed | Choice | Text
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute of an action or of what the platform knows about it."""
+
+    path: str
+    type: Type
+    ordinary: Any
+    """What a witness has unless the claim needs another value."""
+    value: Callable[[Action, Facts], Any]
+    optional: bool = False
+    changeable: bool = False
+    """Whether who asks for the action can change it: another tool, less data, a larger budget."""
+    forecast: bool = False
+    """Known before the effect as an interval only."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Every attribute, by path, and the guarantee's own words where they may be used."""
+
+    attributes: Mapping[str, Attribute]
+    roots: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "roots", frozenset(path.partition(".")[0] for path in self.attributes))
+
+
+def _signal(name: str) -> Attribute:
+    def measured(_: Action, facts: Facts) -> float:
+        try:
+            return facts.signals[name]
+        except KeyError:
+            raise NotMeasured(f"signals.{name}") from None
+
+    return Attribute(f"signals.{name}", Fixed(), PPM if name == "trust" else 0, measured, changeable=True)
+
+
+SIGNALS = ("secrets", "pii", "injection", "trust")
+
+_ATTRIBUTES = (
+    Attribute("action.kind", Choice(get_args(Kind)), "tool.invoke", lambda a, _: a.kind),
+    Attribute("action.target", Text(), "python@1.0.0/run", lambda a, _: a.target),
+    Attribute("action.effect", Choice(get_args(Effect)), "read", lambda a, _: a.effect, changeable=True),
+    Attribute("action.reversible", Flag(), True, lambda a, _: a.reversible, changeable=True),
+    Attribute("action.idempotent", Flag(), True, lambda a, _: a.idempotent, changeable=True),
+    Attribute("action.egress", Choice(get_args(Egress)), "none", lambda a, _: a.egress, changeable=True),
+    Attribute("action.data", Choice(get_args(DataClass)), "internal", lambda a, _: a.data, changeable=True),
+    Attribute("action.tokens", Whole(), 0, lambda a, _: a.cost.tokens, changeable=True, forecast=True),
+    Attribute("action.micro_usd", Whole(), 0, lambda a, _: a.cost.micro_usd, changeable=True, forecast=True),
+    Attribute("action.tool_calls", Whole(), 0, lambda a, _: a.cost.tool_calls, changeable=True),
+    Attribute("run.autonomy", Choice(get_args(Autonomy)), "supervised", lambda _, f: f.autonomy, changeable=True),
+    Attribute("run.denials", Whole(), 0, lambda _, f: f.denials),
+    Attribute("run.parent", Text(), None, lambda _, f: f.parent, optional=True),
+    Attribute("budget.headroom", Fixed(), PPM, lambda _, f: f.headroom, changeable=True, forecast=True),
+    Attribute("actor.subject", Text(), "operator", lambda _, f: f.actor),
+    Attribute("actor.tenant", Text(), "local", lambda _, f: f.tenant),
+    Attribute("actor.standing", Fixed(), PPM, lambda _, f: f.standing),
+    *map(_signal, SIGNALS),
+)
+
+ACTION_SCHEMA = Schema({attribute.path: attribute for attribute in _ATTRIBUTES})
+
+
+def with_sequences(states: Mapping[str, tuple[str, ...]]) -> Schema:
+    """Return the action schema with one attribute `sequences.<id>` for each automaton; the first state is its start."""
+    extra = {f"sequences.{name}": _sequence(name, values) for name, values in states.items()}
+    return Schema({**ACTION_SCHEMA.attributes, **extra})
+
+
+def _sequence(name: str, states: tuple[str, ...]) -> Attribute:
+    start = states[0]
+    return Attribute(f"sequences.{name}", Choice(states), start, lambda _, facts: facts.sequences.get(name, start))
+
+
+GUARANTEE_WORDS = {
+    "allowed": Attribute("allowed", Flag(), False, lambda *_: False),
+    "asked": Attribute("asked", Flag(), False, lambda *_: False),
+    "denied": Attribute("denied", Flag(), False, lambda *_: False),
+    "score": Attribute("score", Fixed(), 0, lambda *_: 0.0),
+}
+"""What a guarantee may say beside the attributes: the decision and the score."""
+
+
+def for_guarantees(schema: Schema) -> Schema:
+    return Schema({**schema.attributes, **GUARANTEE_WORDS})
