@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from capsules.action import Kind
 from capsules.digest import Digest, digest
 from capsules.duration import Duration
-from capsules.errors import ConstitutionRefused
 from capsules.names import Name, Version
 from capsules.verdict import PPM
+from policy.faults import faults_of, refused
 
 STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 STATE = r"^[a-z][a-z0-9_]{0,39}$"
@@ -164,8 +164,11 @@ class Constitution(BaseModel):
 
 
 def in_ppm(share: float) -> int:
-    """Return a share as whole parts per million: what scores are computed in."""
-    return round(share * PPM)
+    """Return a share (never negative) as whole parts per million: what scores are computed in.
+
+    Halves go up, also one that floating point shows a trace too small: so every machine, and every proof, agrees.
+    """
+    return int(share * PPM + 0.5 + 1e-7)
 
 
 def parse(document: dict[str, Any]) -> Constitution:
@@ -173,8 +176,7 @@ def parse(document: dict[str, Any]) -> Constitution:
     try:
         return Constitution.model_validate(document)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConstitutionRefused(f"The constitution does not read: {problems}") from error
+        raise refused("The constitution does not read", faults_of(error, document)) from error
 
 
 def document_digest(document: dict[str, Any]) -> Digest:

@@ -36,16 +36,14 @@ class Question:
         """Return the terms that fix every attribute but some to this action's. Raises Unanswerable."""
         left_out = frozenset(but)
         terms: Fixing = {}
+        for path, present in self.space.present.items():
+            value = self._value(self.space.schema.attributes[path], action, facts)
+            terms[f"has {path}"] = present == z3.BoolVal(value is not None, self.space.context)
         for path, variable in self.space.variables.items():
             attribute = self.space.schema.attributes[path]
-            if path in left_out:
-                continue
-            value = self._value(attribute, action, facts)
-            if attribute.optional:
-                terms[f"has {path}"] = self.space.has(attribute) == z3.BoolVal(value is not None, self.space.context)
-                if value is None:
-                    continue
-            terms[path] = variable == self.constant(attribute, value)
+            value = None if path in left_out else self._value(attribute, action, facts)
+            if value is not None:
+                terms[path] = variable == self.constant(attribute, value)
         return terms
 
     def constant(self, attribute: Attribute, value: Any) -> Any:  # noqa: ANN401 - a bool, number or text; Z3's term

@@ -177,11 +177,13 @@ def in_ppm(node: Node, space: Space) -> Term:
     value = number(node, space)
     if PPM % value.bottom == 0:
         return value.top * (PPM // value.bottom)
-    # Rounding the evaluator's floating point can go either way near a half: bracket both, and a little more.
-    rounded = space.hidden(-(2**62), 2**62)
-    exact, slack = 2 * PPM * 10**6 * value.top, value.bottom * (10**6 + 2)
-    scaled = 2 * 10**6 * value.bottom * rounded
-    space.constraints += [scaled >= exact - slack, scaled <= exact + slack]
+    # Halves go up. The evaluator's floating point is off by less than the slack, which the bracket allows both ways.
+    rounded, unit = space.hidden(-(2**62), 2**62), 10**9
+    exact, half, trace, slack = (
+        unit * PPM * value.top, value.bottom * unit // 2, value.bottom * unit // 10**7, value.bottom,
+    )  # fmt: skip
+    scaled = unit * value.bottom * rounded
+    space.constraints += [scaled <= exact + half + trace + slack, scaled > exact - half + trace - slack]
     return rounded
 
 

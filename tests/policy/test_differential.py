@@ -1,0 +1,74 @@
+"""Evaluator, Z3 and NumPy say the same of every action: a proof is about the code that decides.
+
+Random constitutions in the whole grammar of the language, and actions at the corners of what their clauses look at.
+"""
+
+from typing import Any
+
+import z3
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from policies import DEFAULT, actions, documents, facts, policy_of
+
+from capsules.action import Action, Facts
+from capsules.verdict import PPM
+from policy.batch import columns_of, decide_batch
+from policy.engine import Policy
+from policy.question import Question
+
+SLOW = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    # A random constitution that disagrees is small enough to read; shrinking one takes minutes.
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
+DEFAULT_POLICY = policy_of(DEFAULT)
+DEFAULT_QUESTION = Question(DEFAULT_POLICY)
+judged = st.tuples(actions, facts)
+
+
+Judged = tuple[Action, Facts]
+
+
+def prove_the_same(policy: Policy, question: Question, many: list[Judged]) -> None:
+    """Z3 holds the engine's decision possible for each action, and no other."""
+    for action, known in many:
+        fixed = question.fixing(action, known).values()
+        same = question.encoded.is_(policy.judge(action, known).decision)
+        assert question.possible(*fixed, same, milliseconds=5000) is True
+        assert question.possible(*fixed, z3.Not(same), milliseconds=5000) is False
+
+
+def batch_the_same(policy: Policy, many: list[Judged]) -> None:
+    batch = decide_batch(policy.clauses, columns_of(policy.clauses, many))
+    for number, (action, known) in enumerate(many):
+        verdict = policy.judge(action, known)
+        assert (batch.decision(number), int(batch.scores[number])) == (verdict.decision, verdict.score)
+
+
+@given(document=documents(), many=st.lists(judged, min_size=10, max_size=10))
+@settings(SLOW, max_examples=150)
+def test_z3_decides_as_the_engine_under_random_constitutions(document: dict[str, Any], many: list[Judged]) -> None:
+    policy = policy_of(document)
+    prove_the_same(policy, Question(policy), many)
+
+
+@given(document=documents(), many=st.lists(judged, min_size=30, max_size=30))
+@settings(SLOW, max_examples=150)
+def test_a_batch_decides_as_the_engine_under_random_constitutions(document: dict[str, Any], many: list[Judged]) -> None:
+    batch_the_same(policy_of(document), many)
+
+
+@given(many=st.lists(judged, min_size=20, max_size=20))
+@settings(SLOW, max_examples=60)
+def test_three_readings_of_the_shipped_constitution_agree(many: list[Judged]) -> None:
+    prove_the_same(DEFAULT_POLICY, DEFAULT_QUESTION, many)
+    batch_the_same(DEFAULT_POLICY, many)
+
+
+@given(one=judged)
+@settings(SLOW, max_examples=200)
+def test_the_score_is_the_weighted_sum_of_its_contributions(one: tuple[Action, Facts]) -> None:
+    verdict = DEFAULT_POLICY.judge(*one)
+    assert verdict.score == sum(c.weight * c.value for c in verdict.contributions) // PPM
+    assert verdict.margin == verdict.score - verdict.threshold
