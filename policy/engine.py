@@ -1,12 +1,11 @@
 """Judges actions: articles first, then approval rules, then the score. One decision takes a few microseconds.
 
-An expression is a pure function of the attributes it looks at, so its value is remembered by theirs: most attributes
-take few values, and only what is new is given to the evaluator. Scores are whole parts per million, summed by NumPy in
-64-bit integers, so the same action has the same score on every machine.
+An expression is a pure function of the attributes it looks at, so its value is remembered for all actions that it
+cannot tell apart, and only what is new is given to the evaluator. Scores are whole parts per million, summed by NumPy
+in 64-bit integers, so the same action has the same score on every machine.
 """
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,13 @@ from capsules.verdict import PPM, Contribution, Decision, Demand, Escalation, Ve
 from policy.clauses import Clauses, Typed, typed
 from policy.constitution import ApprovalRule, Article, Constitution, in_ppm
 from policy.evaluation import Expression, ExpressionFailed, Values, Watch, share, truth
-from policy.language.tree import reads
+from policy.scoring import Scoring
 
 _NOBODY_YET = (Demand(),)
 _FIELDS = set(Verdict.model_fields)
 Condition = Expression[bool]
 REMEMBERED = 4096
-"""Contributions and whole verdicts kept."""
+"""Rulings kept."""
 
 
 class Policy:
@@ -36,38 +35,48 @@ class Policy:
         self.clauses: Clauses = typed(constitution)
         self.reads: frozenset[str] = self.clauses.reads()
         """Paths of every attribute that a decision depends on."""
-        self._watch = Watch(self.clauses.schema, sorted(self.reads))
+        deciding = (*self.clauses.features, *self.clauses.articles, *self.clauses.approvals)
+        moving = (move for _, moves in self.clauses.transitions for move in moves)
+        self._watch = Watch(self.clauses.schema, sorted(self.reads), (typed.tree for typed in (*deciding, *moving)))
         self._kinds = frozenset(constitution.kinds)
-        self._kind_at = sorted(self.reads).index("action.kind")
-        self._weights = np.array(self.clauses.weights, dtype=np.int64)
+        self._kind_at = self._watch.position("action.kind")
         self._threshold = in_ppm(constitution.score.threshold)
         self._ask_from = in_ppm(constitution.score.ask_from)
-        self._features = tuple(
+        features = (
             Expression(t.clause.name, t.text, t.tree, self._watch, checked=share) for t in self.clauses.features
         )
+        self._scoring = Scoring(tuple(features), self.clauses.weights, self._watch)
         self._articles = self._conditions(self.clauses.articles, lambda article: article.id)
         self._approvals = self._conditions(self.clauses.approvals, lambda rule: rule.id)
         self._moves = tuple(
             (sequence, self._conditions(moves, lambda move, s=sequence: f"{s.id}/{move.to}"))  # type: ignore[misc]
             for sequence, moves in self.clauses.transitions
         )
-        ruling = [t.tree for t in (*self.clauses.articles, *self.clauses.approvals)]
-        self._ruled_by = self._watch.taker(frozenset().union(*map(reads, ruling)))
+        rules = [condition for _, condition in (*self._articles, *self._approvals)]
+        self._ruled_by = self._watch.taker(frozenset().union(*(rule.reads for rule in rules)))
+        self._alike = not any(rule.computes for rule in rules)
         self._rulings: dict[Any, tuple[Article | None, tuple[ApprovalRule, ...]]] = {}
-        self._contribution = lru_cache(maxsize=REMEMBERED)(self._new_contribution)
-        self._verdict_of = lru_cache(maxsize=REMEMBERED)(self._judged)
         self._show_that_it_evaluates()
 
     def judge(self, action: Action, facts: Facts) -> Verdict:
         """Say allow, ask or deny. An expression that cannot be evaluated denies, and the sentence names it."""
-        return self._verdict_of(self._watch.values(action, facts))
+        values = self._watch.values(action, facts)
+        classes = self._watch.classes(values)
+        score = 0
+        contributions: tuple[Contribution, ...] = ()
+        try:
+            score, contributions = self._scoring.score(values, classes)
+            kind = values[self._kind_at]
+            if kind not in self._kinds:
+                sentence = f"The constitution knows no action of kind {kind}, and what it does not know is denied."
+                return self._verdict("deny", score, contributions, ("kinds",), sentence)
+            return self._decide(values, classes, score, contributions)
+        except ExpressionFailed as failed:
+            return self._verdict("deny", score, contributions, (str(failed.args[0]),), str(failed))
 
     def score(self, features: "np.ndarray[Any, np.dtype[np.int64]]") -> "np.ndarray[Any, np.dtype[np.int64]]":
-        """Return S for a batch.
-
-        features: φ in parts per million, shape (actions, features), int64. Returns shape (actions,), int64.
-        """
-        return (features @ self._weights) // PPM
+        """Return S for a batch; see `Scoring.batch`."""
+        return self._scoring.batch(features)
 
     def _conditions[C](
         self, clauses: tuple[Typed[C], ...], name: Callable[[C], str]
@@ -76,30 +85,14 @@ class Policy:
             (t.clause, Expression(name(t.clause), t.text, t.tree, self._watch, checked=truth)) for t in clauses
         )
 
-    def _judged(self, values: Values) -> Verdict:
-        try:
-            shares = self._shares(values)
-        except ExpressionFailed as failed:
-            return self._verdict("deny", 0, (), (str(failed.args[0]),), str(failed))
-        score = int(self._weights @ shares) // PPM
-        contributions = tuple(map(self._contribution, range(len(self._features)), shares.tolist()))
-        kind = values[self._kind_at]
-        if kind not in self._kinds:
-            sentence = f"The constitution knows no action of kind {kind}, and what it does not know is denied."
-            return self._verdict("deny", score, contributions, ("kinds",), sentence)
-        try:
-            return self._decide(values, score, contributions)
-        except ExpressionFailed as failed:
-            return self._verdict("deny", score, contributions, (str(failed.args[0]),), str(failed))
-
-    def _decide(self, values: Values, score: int, contributions: tuple[Contribution, ...]) -> Verdict:
-        article, asked = self._ruling(values)
+    def _decide(self, values: Values, classes: Values, score: int, contributions: tuple[Contribution, ...]) -> Verdict:
+        article, asked = self._ruling(values, classes)
         if article is not None:
             return self._verdict("deny", score, contributions, (article.id,), f"{article.because} ({article.id})")
         if score < self._ask_from:
             sentence = f"The score {score / PPM:.2f} is below {self._ask_from / PPM:.2f}: {_weakest(contributions)}."
             return self._verdict("deny", score, contributions, (), sentence)
-        after = self._after(values) if self._moves else {}
+        after = self._after(values, classes) if self._moves else {}
         if asked:
             return self._ask(score, contributions, asked, after)
         if score < self._threshold:
@@ -111,24 +104,24 @@ class Policy:
         sentence = f"The score {score / PPM:.2f} reaches {self._threshold / PPM:.2f}."
         return self._verdict("allow", score, contributions, (), sentence, sequences=after)
 
-    def _ruling(self, values: Values) -> tuple[Article | None, tuple[ApprovalRule, ...]]:
-        """Return the first article that holds, else the approval rules that do; remembered for all rules at once."""
-        key = self._ruled_by(values)
-        found = self._rulings.get(key)
+    def _ruling(self, values: Values, classes: Values) -> tuple[Article | None, tuple[ApprovalRule, ...]]:
+        """Return the first article that holds, else the approval rules that do; remembered for all actions alike."""
+        key = self._ruled_by(classes)
+        found = self._rulings.get(key) if self._alike else None
         if found is None:
-            article = next(_holding(self._articles, values), None)
-            found = (article, () if article else tuple(_holding(self._approvals, values)))
+            article = next(_holding(self._articles, values, classes), None)
+            found = (article, () if article else tuple(_holding(self._approvals, values, classes)))
             if len(self._rulings) >= REMEMBERED:
                 self._rulings.clear()
             self._rulings[key] = found
         return found
 
-    def _after(self, values: Values) -> dict[str, str]:
+    def _after(self, values: Values, classes: Values) -> dict[str, str]:
         """Return the state of each sequence once this action has taken place."""
         states = {}
         for sequence, moves in self._moves:
             state = values[self._watch.position(f"sequences.{sequence.id}")]
-            moved = next((m for m in _holding(moves, values) if m.start == state), None)
+            moved = next((m for m in _holding(moves, values, classes) if m.start == state), None)
             states[sequence.id] = moved.to if moved is not None else state
         return states
 
@@ -151,14 +144,6 @@ class Policy:
             escalation=tuple(Escalation(after_seconds=s.after, capability=s.capability) for s in later),
             expires_seconds=min(rule.expires for rule in rules),
         )
-
-    def _shares(self, values: Values) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        return np.array([feature.value(values) for feature in self._features], dtype=np.int64)
-
-    def _new_contribution(self, feature: int, value: int) -> Contribution:
-        weight = int(self._weights[feature])
-        name = self._features[feature].name
-        return Contribution.model_construct(feature=name, weight=weight, value=value, points=weight * value // PPM)
 
     def _verdict(  # noqa: PLR0913 - the parts of a verdict
         self,
@@ -200,17 +185,18 @@ class Policy:
     def _show_that_it_evaluates(self) -> None:
         """Judge an ordinary action: the evaluator must understand every expression that we typed."""
         values = self._watch.ordinary()
+        classes = self._watch.classes(values)
         try:
-            self._shares(values)
+            self._scoring.score(values, classes)
             for group in (self._articles, self._approvals, *(moves for _, moves in self._moves)):
-                list(_holding(group, values))
+                list(_holding(group, values, classes))
         except ExpressionFailed as failed:
             raise ConstitutionRefused(f"The constitution does not evaluate: {failed}") from failed
 
 
-def _holding[C](clauses: tuple[tuple[C, Condition], ...], values: Values) -> Iterator[C]:
+def _holding[C](clauses: tuple[tuple[C, Condition], ...], values: Values, classes: Values) -> Iterator[C]:
     """Yield the clauses whose condition holds, in order; what comes after the last one asked for is not evaluated."""
-    return (clause for clause, condition in clauses if condition.value(values))
+    return (clause for clause, condition in clauses if condition.value(values, classes))
 
 
 def _weakest(contributions: tuple[Contribution, ...]) -> str:

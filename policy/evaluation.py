@@ -1,4 +1,4 @@
-"""An expression evaluated by the library, and remembered by the values of the attributes that it looks at."""
+"""An expression evaluated by the library, and remembered by the classes of the attributes that it looks at."""
 
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
@@ -10,12 +10,13 @@ from capsules.action import Action, Facts
 from capsules.errors import ConstitutionRefused, Invalid
 from capsules.expressions import EVALUATION_ERRORS, compile_expression
 from capsules.verdict import PPM
+from policy.classes import Classify, classifiers, computed
 from policy.constitution import in_ppm
 from policy.language.schema import Attribute, Fixed, NotMeasured, Schema
 from policy.language.tree import Node, reads
 
 Values = tuple[Any, ...]
-"""The value of every watched attribute, in the order of the watch; ABSENT or a `Missing` where there is none."""
+"""One entry for each watched attribute, in the order of the watch: its value, None where it is absent, or Missing."""
 
 REMEMBERED = 4096
 
@@ -39,16 +40,27 @@ class Missing(str):
 class Watch:
     """Takes from an action and its facts what a constitution looks at."""
 
-    def __init__(self, schema: Schema, paths: Sequence[str]) -> None:
+    def __init__(self, schema: Schema, paths: Sequence[str], trees: Iterable[Node]) -> None:
         self._attributes: tuple[Attribute, ...] = tuple(schema.attributes[path] for path in paths)
         self._takers: tuple[Callable[[Action, Facts], Any], ...] = tuple(a.value for a in self._attributes)
         self._positions = {path: number for number, path in enumerate(paths)}
+        found = classifiers(trees)
+        self._classifiers: tuple[tuple[int, Classify], ...] = tuple((self._positions[p], c) for p, c in found.items())
 
     def values(self, action: Action, facts: Facts) -> Values:
+        """Return the value of each watched attribute."""
         try:
             return tuple([take(action, facts) for take in self._takers])
         except NotMeasured:
             return tuple(_taken(take, action, facts) for take in self._takers)
+
+    def classes(self, values: Values) -> Values:
+        """Return the class of each value."""
+        found = list(values)
+        for position, classify in self._classifiers:
+            value = found[position]
+            found[position] = value if type(value) is Missing else classify(value)
+        return tuple(found)
 
     def ordinary(self) -> Values:
         """Return the values of an action that nobody would look at twice."""
@@ -58,13 +70,13 @@ class Watch:
         return self._positions[path]
 
     def taker(self, paths: Iterable[str]) -> Callable[[Values], Any]:
-        """Return what takes these attributes' values: bare for one, a tuple for several; a key either way."""
+        """Return what takes these attributes' entries: bare for one, a tuple for several; a key either way."""
         positions = [self._positions[path] for path in sorted(paths)]
         return itemgetter(*positions) if positions else _nothing
 
 
 class Expression[R]:
-    """One clause's expression. Evaluating it twice on the same values costs one look into a table.
+    """One clause's expression. Evaluating it twice on values alike costs one look into a table.
 
     checked: takes the clause's name and what the evaluator gave, and returns what it means, or raises ExpressionFailed.
     """
@@ -75,17 +87,22 @@ class Expression[R]:
         self._program = _compiled(name, text)
         self._paths = tuple(sorted(reads(tree)))
         self._places = tuple((*path.partition(".")[::2],) for path in self._paths)
-        self._key = watch.taker(self._paths)
-        self._single = len(self._paths) == 1
+        self.reads = reads(tree)
+        self.computes = computed(tree)
+        """Attributes whose very value counts, and not only what they are compared with."""
+        self._take = watch.taker(self._paths)
+        self._classes = watch.taker(self.reads - self.computes)
+        self._very_values = watch.taker(self.computes)
         self._remembered: dict[Any, R] = {}
 
-    def value(self, values: Values) -> R:
+    def value(self, values: Values, classes: Values) -> R:
         """Return the value. Raises ExpressionFailed when there is none."""
-        key = self._key(values)
+        key = (self._classes(classes), self._very_values(values)) if self.computes else self._classes(classes)
         found = self._remembered.get(key)
         if found is not None:
             return found
-        value = self._checked(self.name, self._evaluate((key,) if self._single else key))
+        taken = self._take(values)
+        value = self._checked(self.name, self._evaluate((taken,) if len(self._paths) == 1 else taken))
         if len(self._remembered) >= REMEMBERED:
             self._remembered.clear()
         self._remembered[key] = value
