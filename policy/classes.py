@@ -5,8 +5,9 @@ begins with the same prefixes. So a decision about tokens 812 serves for tokens 
 between. An expression that computes with an attribute sees its value itself.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from policy.language.schema import Choice, Flag, Text
@@ -14,6 +15,8 @@ from policy.language.tree import Compare, Literal, Node, Read, StartsWith, Withi
 from policy.language.vocabulary import Words, vocabulary
 
 REMEMBERED = 4096
+TRACE = 5e-7
+"""Less than half of the smallest step of a number with a point, and more than its round-off."""
 Classify = Callable[[Any], Any]
 
 
@@ -71,8 +74,9 @@ def _number(value: Any) -> float:  # noqa: ANN401 - a whole number or a fraction
 
 
 def _between(constants: list[float]) -> Classify:
-    # Even: between two constants. Odd: on one.
-    return lambda value: bisect_left(constants, value) + bisect_right(constants, value)
+    # Even: between two constants. Odd: on one, which ends a little above itself: numbers have six decimals at most.
+    ends = [end for constant in constants for end in (constant, constant + TRACE)]
+    return partial(bisect_right, ends)
 
 
 def _worded(words: Words) -> Classify:

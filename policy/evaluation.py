@@ -1,7 +1,7 @@
 """An expression evaluated by the library, and remembered by the classes of the attributes that it looks at."""
 
 from collections.abc import Callable, Iterable, Sequence
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import cel
@@ -40,19 +40,25 @@ class Missing(str):
 class Watch:
     """Takes from an action and its facts what a constitution looks at."""
 
-    def __init__(self, schema: Schema, paths: Sequence[str], trees: Iterable[Node]) -> None:
-        self._attributes: tuple[Attribute, ...] = tuple(schema.attributes[path] for path in paths)
-        self._takers: tuple[Callable[[Action, Facts], Any], ...] = tuple(a.value for a in self._attributes)
-        self._positions = {path: number for number, path in enumerate(paths)}
+    def __init__(self, schema: Schema, paths: Iterable[str], trees: Iterable[Node]) -> None:
+        watched = [schema.attributes[path] for path in paths]
+        # Plain fields are taken together, those of the action in one call and those of the facts in another.
+        of_action = [a for a in watched if a.field.startswith("action.")]
+        of_facts = [a for a in watched if a.field.startswith("facts.")]
+        rest = [a for a in watched if not a.field]
+        self._attributes = (*of_action, *of_facts, *rest)
+        self._of_action, self._of_facts = _fields(of_action), _fields(of_facts)
+        self._rest = tuple(attribute.value for attribute in rest)
+        self._positions = {attribute.path: number for number, attribute in enumerate(self._attributes)}
         found = classifiers(trees)
         self._classifiers: tuple[tuple[int, Classify], ...] = tuple((self._positions[p], c) for p, c in found.items())
 
     def values(self, action: Action, facts: Facts) -> Values:
         """Return the value of each watched attribute."""
-        try:
-            return tuple([take(action, facts) for take in self._takers])
-        except NotMeasured:
-            return tuple(_taken(take, action, facts) for take in self._takers)
+        if not self._rest:
+            return (*self._of_action(action), *self._of_facts(facts))
+        rest = [_taken(take, action, facts) for take in self._rest]
+        return (*self._of_action(action), *self._of_facts(facts), *rest)
 
     def classes(self, values: Values) -> Values:
         """Return the class of each value."""
@@ -134,6 +140,14 @@ def share(clause: str, value: object) -> int:
     if type(value) not in _NUMBERS or not 0 <= value <= 1:  # type: ignore[operator]
         raise ExpressionFailed(clause, f"gave {value!r}; a feature is a number from 0 to 1")
     return in_ppm(value)  # type: ignore[arg-type]
+
+
+def _fields(attributes: Sequence[Attribute]) -> Callable[[object], tuple[Any, ...]]:
+    names = [attribute.field.partition(".")[2] for attribute in attributes]
+    if len(names) > 1:
+        return attrgetter(*names)
+    # Of one name, attrgetter gives the bare value.
+    return lambda source: tuple(attrgetter(name)(source) for name in names)
 
 
 def _taken(take: Callable[[Action, Facts], Any], action: Action, facts: Facts) -> Any:  # noqa: ANN401 - any attribute

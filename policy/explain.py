@@ -12,7 +12,7 @@ from capsules.action import Action, Facts
 from capsules.proof import Advice, Citation, Explanation, Witness
 from capsules.verdict import PPM
 from policy.language.logic import Term
-from policy.language.schema import ACTION_SCHEMA, Fixed, Whole
+from policy.language.schema import ACTION_SCHEMA, Fixed, NotMeasured, Whole
 from policy.question import Fixing, Question, Unanswerable
 from policy.witnesses import action_of, facts_of, values_of
 from policy.words import plain
@@ -102,9 +102,10 @@ def _changed(question: Question, fixing: Fixing, model: Any) -> list[str]:  # no
 def _with(action: Action, facts: Facts, changed: dict[str, Any]) -> tuple[Action, Facts]:
     values: dict[str, Any] = {}
     for path, attribute in ACTION_SCHEMA.attributes.items():
-        if path.startswith("signals.") and path.partition(".")[2] not in facts.signals:
+        try:
+            value = attribute.value(action, facts)
+        except NotMeasured:
             continue
-        value = attribute.value(action, facts)
         if value is not None:
             values[path] = round(value * PPM) if isinstance(attribute.type, Fixed) else value
     values |= {f"sequences.{name}": state for name, state in facts.sequences.items()}

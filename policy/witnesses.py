@@ -10,7 +10,7 @@ from capsules.amounts import Amounts
 from capsules.digest import GENESIS
 from capsules.verdict import PPM
 from policy.language.logic import Space, Term
-from policy.language.schema import Attribute, Choice, Flag, Text
+from policy.language.schema import STANDING, Attribute, Choice, Flag, Text
 
 COSTS = ("tokens", "micro_usd", "tool_calls")
 
@@ -80,7 +80,7 @@ def values_of(space: Space, model: Any) -> dict[str, Any]:  # noqa: ANN401 - Z3'
             found[path] = "ordinary"
         elif variable is None:
             # A measurement that no clause looks at is not made.
-            if not attribute.optional and not path.startswith("signals."):
+            if not attribute.optional and path != STANDING and not path.startswith("signals."):
                 found[path] = attribute.ordinary
         elif isinstance(attribute.type, Flag):
             found[path] = _true(model, variable)
@@ -117,7 +117,7 @@ def facts_of(values: dict[str, Any]) -> Facts:
         parent=values.get("run.parent"),
         actor=values["actor.subject"],
         tenant=values["actor.tenant"],
-        standing=values["actor.standing"] / PPM,
+        standing=values[STANDING] / PPM if STANDING in values else None,
         signals=group,
         sequences=states,
     )

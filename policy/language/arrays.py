@@ -97,7 +97,7 @@ def in_ppm(node: Node, columns: Mapping[str, Column]) -> Array:
     if PPM % value.bottom == 0:
         return value.top * (PPM // value.bottom)
     whole, rest = np.divmod(value.top * PPM, value.bottom)
-    up = rest / value.bottom + 1e-7 >= 0.5  # noqa: PLR2004 - a half
+    up = rest / value.bottom + 1e-7 >= 0.5
     return np.asarray(whole + up)
 
 

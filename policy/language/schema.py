@@ -6,6 +6,7 @@ dangerous later, so that a guarantee can say `raising: action.egress`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, get_args
 
 from capsules.action import Action, Autonomy, DataClass, Effect, Egress, Facts, Kind
@@ -79,6 +80,8 @@ class Attribute:
     ordinary: Any
     """What a witness has unless the claim needs another value."""
     value: Callable[[Action, Facts], Any]
+    field: str = ""
+    """Where it stands in action (`action.cost.tokens`) or facts (`facts.denials`), if it is a plain field."""
     optional: bool = False
     changeable: bool = False
     """Whether who asks for the action can change it: another tool, less data, a larger budget."""
@@ -97,6 +100,12 @@ class Schema:
         object.__setattr__(self, "roots", frozenset(path.partition(".")[0] for path in self.attributes))
 
 
+def _plain(path: str, kind: Type, ordinary: Any, field: str, **rest: bool) -> Attribute:  # noqa: ANN401 - any attribute
+    take = attrgetter(field.partition(".")[2])
+    of_action = field.startswith("action.")
+    return Attribute(path, kind, ordinary, lambda a, f: take(a if of_action else f), field, **rest)
+
+
 def _signal(name: str) -> Attribute:
     def measured(_: Action, facts: Facts) -> float:
         try:
@@ -107,26 +116,33 @@ def _signal(name: str) -> Attribute:
     return Attribute(f"signals.{name}", Fixed(), PPM if name == "trust" else 0, measured, changeable=True)
 
 
+def _standing(facts: Facts) -> float:
+    if facts.standing is None:
+        raise NotMeasured(STANDING)
+    return facts.standing
+
+
+STANDING = "actor.standing"
 SIGNALS = ("secrets", "pii", "injection", "trust")
 
 _ATTRIBUTES = (
-    Attribute("action.kind", Choice(get_args(Kind)), "tool.invoke", lambda a, _: a.kind),
-    Attribute("action.target", Text(), "python@1.0.0/run", lambda a, _: a.target),
-    Attribute("action.effect", Choice(get_args(Effect)), "read", lambda a, _: a.effect, changeable=True),
-    Attribute("action.reversible", Flag(), True, lambda a, _: a.reversible, changeable=True),
-    Attribute("action.idempotent", Flag(), True, lambda a, _: a.idempotent, changeable=True),
-    Attribute("action.egress", Choice(get_args(Egress)), "none", lambda a, _: a.egress, changeable=True),
-    Attribute("action.data", Choice(get_args(DataClass)), "internal", lambda a, _: a.data, changeable=True),
-    Attribute("action.tokens", Whole(), 0, lambda a, _: a.cost.tokens, changeable=True, forecast=True),
-    Attribute("action.micro_usd", Whole(), 0, lambda a, _: a.cost.micro_usd, changeable=True, forecast=True),
-    Attribute("action.tool_calls", Whole(), 0, lambda a, _: a.cost.tool_calls, changeable=True),
-    Attribute("run.autonomy", Choice(get_args(Autonomy)), "supervised", lambda _, f: f.autonomy, changeable=True),
-    Attribute("run.denials", Whole(), 0, lambda _, f: f.denials),
-    Attribute("run.parent", Text(), None, lambda _, f: f.parent, optional=True),
-    Attribute("budget.headroom", Fixed(), PPM, lambda _, f: f.headroom, changeable=True, forecast=True),
-    Attribute("actor.subject", Text(), "operator", lambda _, f: f.actor),
-    Attribute("actor.tenant", Text(), "local", lambda _, f: f.tenant),
-    Attribute("actor.standing", Fixed(), PPM, lambda _, f: f.standing),
+    _plain("action.kind", Choice(get_args(Kind)), "tool.invoke", "action.kind"),
+    _plain("action.target", Text(), "python@1.0.0/run", "action.target"),
+    _plain("action.effect", Choice(get_args(Effect)), "read", "action.effect", changeable=True),
+    _plain("action.reversible", Flag(), True, "action.reversible", changeable=True),
+    _plain("action.idempotent", Flag(), True, "action.idempotent", changeable=True),
+    _plain("action.egress", Choice(get_args(Egress)), "none", "action.egress", changeable=True),
+    _plain("action.data", Choice(get_args(DataClass)), "internal", "action.data", changeable=True),
+    _plain("action.tokens", Whole(), 0, "action.cost.tokens", changeable=True, forecast=True),
+    _plain("action.micro_usd", Whole(), 0, "action.cost.micro_usd", changeable=True, forecast=True),
+    _plain("action.tool_calls", Whole(), 0, "action.cost.tool_calls", changeable=True),
+    _plain("run.autonomy", Choice(get_args(Autonomy)), "supervised", "facts.autonomy", changeable=True),
+    _plain("run.denials", Whole(), 0, "facts.denials"),
+    _plain("run.parent", Text(), None, "facts.parent", optional=True),
+    _plain("budget.headroom", Fixed(), PPM, "facts.headroom", changeable=True, forecast=True),
+    _plain("actor.subject", Text(), "operator", "facts.actor"),
+    _plain("actor.tenant", Text(), "local", "facts.tenant"),
+    Attribute("actor.standing", Fixed(), PPM, lambda _, f: _standing(f)),
     *map(_signal, SIGNALS),
 )
 
