@@ -31,6 +31,7 @@ def chat_action(request: ChatRequest) -> Action:
             tokens=bound + request.max_output_tokens,
             micro_usd=request.price.cost(input_tokens=bound, output_tokens=request.max_output_tokens),
         ),
+        least=Amounts(tokens=1),
         arguments=digest(request),
     )
 

@@ -49,6 +49,7 @@ class Action(BaseModel):
     data: DataClass = "internal"
     idempotent: bool = Field(True, description="Running it twice does what running it once does.")
     cost: Amounts = Field(Amounts(), description="Upper bound, reserved before the effect.")
+    least: Amounts | None = Field(None, description="Lower bound of the cost; none where the upper bound is exact.")
     arguments: Digest = Field(description="Digest of the activity's whole input.")
 
     def digest(self) -> Digest:
@@ -67,7 +68,9 @@ class Facts(BaseModel):
     actor: str = ""
     tenant: str = ""
     parent: str | None = Field(None, description="The run that started this one as its child.")
-    standing: Share = Field(1.0, description="Share of the actor's earlier actions that were not denied.")
+    standing: Share | None = Field(
+        None, description="Share of the actor's earlier actions that were not denied; none when no clause looks at it."
+    )
     sequences: dict[str, str] = Field(default_factory=dict, description="State of each sequence of the run so far.")
     signals: dict[str, Share] = Field(
         default_factory=dict, description="What registered detectors measured: `secrets`, `pii`, `injection`."
@@ -79,7 +82,8 @@ class Facts(BaseModel):
             "run": {"autonomy": self.autonomy, "denials": self.denials}
             | ({} if self.parent is None else {"parent": self.parent}),
             "budget": {"headroom": self.headroom},
-            "actor": {"subject": self.actor, "tenant": self.tenant, "standing": self.standing},
+            "actor": {"subject": self.actor, "tenant": self.tenant}
+            | ({} if self.standing is None else {"standing": self.standing}),
             "signals": dict(self.signals),
             "sequences": dict(self.sequences),
         }

@@ -4,11 +4,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from capsules.action import Action, Facts
+from capsules.action import Action, Facts, Kind
 from capsules.amounts import Account, Amounts
 from capsules.approval import ApprovalRequest
 from capsules.digest import Digest
-from capsules.verdict import ReceiptRef, Verdict
+from capsules.verdict import ReceiptRef, ShadowVerdict, Verdict
 
 FROZEN = ConfigDict(frozen=True)
 
@@ -29,6 +29,45 @@ class AttemptKey(BaseModel):
         return f"{self.run}/{self.execution}/{self.activity}"
 
 
+class Tally(BaseModel):
+    """So many of a kind, and how many of them were bad."""
+
+    model_config = FROZEN
+
+    of: int = 0
+    bad: int = 0
+
+
+class HistoryAsked(BaseModel):
+    """Whose past the gate wants to know; a part that no constitution reads is not looked up."""
+
+    model_config = FROZEN
+
+    actor: str | None = None
+    target: str | None = None
+    kind: Kind | None = None
+
+
+class History(BaseModel):
+    """What the store remembers of actor and target."""
+
+    model_config = FROZEN
+
+    decisions: Tally = Field(Tally(), description="In the actor's last runs; denials are bad.")
+    uses: Tally = Field(Tally(), description="Of the target; those that did not succeed are bad.")
+
+
+class StandingOffer(BaseModel):
+    """A yes given in advance that is open now: for actions that its scope, an expression over `action`, matches."""
+
+    model_config = FROZEN
+
+    id: str
+    scope: str
+    capability: str = Field(description="What the granter decides by: a demand for anything else is not met.")
+    granted_by: str
+
+
 class LedgerFacts(BaseModel):
     """What the store knows when an action is judged."""
 
@@ -36,8 +75,14 @@ class LedgerFacts(BaseModel):
 
     account: Account | None = Field(None, description="None before admission.")
     denials: int = 0
+    parent: str | None = Field(None, description="The run of which this one is a child.")
     constitution: Literal["valid", "revoked", "unknown"]
+    shadow: Digest | None = Field(None, description="Constitution that is to judge beside the active one.")
     sequences: dict[str, str] = Field(default_factory=dict, description="State of each sequence of the run.")
+    history: History = Field(History(), description="As far as it was asked for.")
+    standing: tuple[StandingOffer, ...] = Field(
+        (), description="Open standing grants of the tenant, proved under this constitution; soonest to expire first."
+    )
 
 
 class Entry(BaseModel):
@@ -52,7 +97,9 @@ class Entry(BaseModel):
     action_digest: Digest
     facts: Facts = Field(description="What the verdict was given on; recorded, so that it can be judged again.")
     verdict: Verdict
+    shadow: ShadowVerdict | None = None
     account: str | None
+    standing: tuple[str, ...] = Field((), description="Ids of the standing grants that fit, in the order to try.")
 
 
 class Passage(BaseModel):
@@ -60,7 +107,9 @@ class Passage(BaseModel):
 
     model_config = FROZEN
 
-    status: Literal["go", "replay", "denied", "ask", "exhausted", "revoked"]
+    status: Literal["go", "replay", "denied", "ask", "exhausted", "revoked", "stale"] = Field(
+        description="stale: another action of the run came in between; read the facts and judge again."
+    )
     receipt: ReceiptRef | None = None
     result: Any = Field(None, description="replay: what the effect returned, from the attempt that completed.")
     approval: ApprovalRequest | None = Field(None, description="ask: what waits for a person.")

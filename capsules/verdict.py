@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from capsules.amounts import Amounts
 from capsules.digest import Digest
@@ -61,10 +61,22 @@ class Verdict(BaseModel):
     )
     constitution: Digest
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def margin(self) -> int:
         """By how much the score is above the threshold, in parts per million; negative below."""
         return self.score - self.threshold
+
+
+class ShadowVerdict(BaseModel):
+    """What a shadow constitution would have decided. It decides nothing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    constitution: Digest
+    decision: Decision | Literal["failed"]
+    score: int | None = None
+    sentence: str = ""
 
 
 class ReceiptRef(BaseModel):

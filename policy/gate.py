@@ -3,12 +3,13 @@
 The order is the specification; each step is one line of `enter`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
-from capsules.action import Action, Facts
-from capsules.amounts import DIMENSIONS, Amounts
+from capsules.action import Action, Facts, in_fixed_point
+from capsules.amounts import DIMENSIONS, Account, Amounts
 from capsules.authority import Authority
 from capsules.digest import Digest
 from capsules.errors import (
@@ -17,12 +18,23 @@ from capsules.errors import (
     BudgetExhausted,
     ConstitutionRefused,
     PolicyDenied,
+    Unavailable,
 )
-from capsules.gate import AttemptKey, Entry, LedgerFacts, Passage
+from capsules.gate import AttemptKey, Entry, HistoryAsked, LedgerFacts, Passage
 from capsules.passage import Pass
 from capsules.ports import AuthorityVerifier, Ledger
-from capsules.verdict import Verdict
+from capsules.verdict import PPM, ShadowVerdict, Verdict
+from policy.engine import Policy
+from policy.intervals import Range
+from policy.judge import Judge
+from policy.signals.reading import Reading
+from policy.signals.registry import STANDING, history_asked, measured, wanted
 from policy.source import Policies
+from policy.standing import fitting
+from policy.watching import Watch, passed, unwatched
+
+RACES = 8
+"""How often an action is judged again because another one of its run moved a sequence in between."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +50,42 @@ class Gate:
     """Judges and admits attempts. One for each worker process."""
 
     def __init__(
-        self, verifier: AuthorityVerifier, policies: Policies, ledger: Ledger, *, clock: Callable[[], float]
+        self,
+        verifier: AuthorityVerifier,
+        policies: Policies,
+        ledger: Ledger,
+        *,
+        clock: Callable[[], float],
+        watch: Watch = unwatched,
     ) -> None:
         self._verifier = verifier
         self._policies = policies
         self._clock = clock
+        self._watch = watch
+        self._judges: dict[Digest, Judge] = {}
         self.ledger = ledger
 
-    async def enter(self, *, token: str | None, action: Action, key: AttemptKey) -> Entered:
-        """Let an attempt in, or raise the reason it may not go on. What is refused leaves a receipt."""
+    async def enter(
+        self, *, token: str | None, action: Action, key: AttemptKey, text: Callable[[], Reading]
+    ) -> Entered:
+        """Let an attempt in, or raise the reason it may not go on. What is refused leaves a receipt.
+
+        text: reads the action's arguments; called only when a constitution looks at what signals measure in them.
+        """
+        began = perf_counter()
         authority = self._authority(token, action, key)
         constitution = authority.constitution or await self.ledger.active_constitution(authority.tenant)
         policy = await self._policies.get(constitution)
         # A start pays nothing itself; the account that a run pays from exists only after its admission.
         account = authority.account if authority.kind == "run" and action.kind != "capsule.start" else None
-        facts = await self.ledger.facts(authority.tenant, key.run, account, constitution)
-        known = _facts(authority, facts, action)
-        verdict = policy.judge(action, known)
-        passage = await self.ledger.begin(
-            Entry(
+        for _ in range(RACES):
+            facts, reads = await self._stored(authority, action, key, account, policy)
+            signals = await measured(wanted(reads), text, facts.history)
+            known = _facts(authority, facts, action, signals)
+            asked = perf_counter()
+            verdict = await self._judge(policy).judge(action, known, _ranges(facts.account, action))
+            judging = perf_counter() - asked
+            entry = Entry(
                 key=key,
                 capsule=action.target if action.kind == "capsule.start" else authority.capsule,
                 actor=authority.actor,
@@ -64,11 +93,58 @@ class Gate:
                 action_digest=action.digest(),
                 facts=known,
                 verdict=verdict,
+                shadow=await self._shadow(facts, constitution, action, known),
                 account=account,
+                standing=fitting(facts.standing, action, verdict, authority.actor),
             )
+            passage = await self.ledger.begin(entry)
+            if passage.status != "stale":
+                self._watch(passed(entry, passage.status, judging=judging, passing=perf_counter() - began))
+                _go_on(passage, verdict, action, constitution)
+                return Entered(granted=Pass(authority=authority, key=key), verdict=verdict, passage=passage)
+        raise Unavailable(
+            f"Run {key.run!r} did {RACES} other things while {action.kind} was judged; it is tried again."
         )
-        _go_on(passage, verdict, action, constitution)
-        return Entered(granted=Pass(authority=authority, key=key), verdict=verdict, passage=passage)
+
+    async def foresee(
+        self, authority: Authority, action: Action, run: str, text: Callable[[], Reading]
+    ) -> tuple[Policy, Facts, Verdict]:
+        """Judge what nobody has done yet, as `enter` would now. Writes nothing and lets nothing in."""
+        policy = await self._policies.get(
+            authority.constitution or await self.ledger.active_constitution(authority.tenant)
+        )
+        key = AttemptKey(tenant=authority.tenant, run=run, execution="", activity="", attempt=0)
+        stored, reads = await self._stored(authority, action, key, None, policy)
+        known = _facts(authority, stored, action, await measured(wanted(reads), text, stored.history))
+        return policy, known, policy.judge(action, known)
+
+    async def _shadow(self, facts: LedgerFacts, active: Digest, action: Action, known: Facts) -> ShadowVerdict | None:
+        """Return what the shadow would decide of the same action, on the same facts and ranges."""
+
+        async def judge(candidate: Policy) -> Verdict:
+            return await self._judge(candidate).verdict(action, known, _ranges(facts.account, action))
+
+        return await self._policies.shadowed(facts.shadow, active, judge)
+
+    def _judge(self, policy: Policy) -> Judge:
+        known = self._judges.get(policy.digest)
+        if known is None or known.policy is not policy:
+            known = self._judges[policy.digest] = Judge(policy)
+        return known
+
+    async def _stored(
+        self, authority: Authority, action: Action, key: AttemptKey, account: str | None, policy: Policy
+    ) -> tuple[LedgerFacts, frozenset[str]]:
+        """Return what the store knows, as far as this constitution or its shadow reads it, and all that they read."""
+
+        async def ask(history: HistoryAsked) -> LedgerFacts:
+            return await self.ledger.facts(authority.tenant, key.run, account, policy.digest, history)
+
+        asked = history_asked(policy.reads, authority.actor, action)
+        facts = await ask(asked)
+        reads = policy.reads | await self._policies.shadow_reads(facts.shadow)
+        more = history_asked(reads, authority.actor, action)
+        return (facts if more == asked else await ask(more)), reads
 
     def _authority(self, token: str | None, action: Action, key: AttemptKey) -> Authority:
         if not token:
@@ -82,7 +158,7 @@ class Gate:
         return authority
 
 
-def _facts(authority: Authority, facts: LedgerFacts, action: Action) -> Facts:
+def _facts(authority: Authority, facts: LedgerFacts, action: Action, signals: Mapping[str, float]) -> Facts:
     account = facts.account
     return Facts(
         autonomy=authority.autonomy,
@@ -90,8 +166,23 @@ def _facts(authority: Authority, facts: LedgerFacts, action: Action) -> Facts:
         denials=facts.denials,
         actor=authority.actor,
         tenant=authority.tenant,
+        parent=facts.parent,
+        standing=signals.get(STANDING),
         sequences=facts.sequences,
+        signals={path.removeprefix("signals."): value for path, value in signals.items() if path != STANDING},
     )
+
+
+def _ranges(account: Account | None, action: Action) -> dict[str, Range]:
+    """Return what is known of a cost before the effect: from its lower to its upper bound, and what that leaves."""
+    if action.least is None:
+        return {}
+    ranges = {f"action.{d}": (getattr(action.least, d), getattr(action.cost, d)) for d in ("tokens", "micro_usd")}
+    if account:
+        ends = (_headroom(account.limit, account.left, cost) for cost in (action.cost, action.least))
+        low, high = (int(in_fixed_point(end) * PPM + 0.5) for end in ends)
+        ranges["budget.headroom"] = (low, max(low, high))
+    return ranges
 
 
 def _headroom(limit: Amounts, left: Amounts, cost: Amounts) -> float:

@@ -11,7 +11,7 @@ After the effect the outcome is settled and recorded before Temporal hears of it
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -30,6 +30,7 @@ from capsules.passage import let_through
 from capsules.verdict import Outcome
 from policy.failures import failure
 from policy.gate import Entered, Gate
+from policy.signals.reading import read
 
 ToAction = Callable[[Any], Action]
 HEARTBEAT_SECONDS = 2.0
@@ -52,57 +53,55 @@ class PolicyInterceptor(Interceptor):
         return _Inbound(next, self._gate, self._governed, self._platform)
 
 
-class _Inbound(ActivityInboundInterceptor):
-    def __init__(
-        self,
-        next: ActivityInboundInterceptor,  # noqa: A002 - the SDK's name
-        gate: Gate,
-        governed: Mapping[str, ToAction],
-        platform: frozenset[str],
-    ) -> None:
+class GatedInbound(ActivityInboundInterceptor):
+    """One activity before the gate. A subclass says which action it is; it may say what a body returns and used."""
+
+    def __init__(self, next: ActivityInboundInterceptor, gate: Gate) -> None:  # noqa: A002 - the SDK's name
         super().__init__(next)
         self._gate = gate
-        self._governed = governed
-        self._platform = platform
 
-    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
-        kind = activity.info().activity_type
-        try:
-            if kind in self._platform:
-                return await super().execute_activity(input)
-            to_action = self._governed.get(kind)
-            if to_action is None:
-                raise ApplicationError(
-                    f"Activity {kind!r} is neither governed nor on the platform's list; it does not run.",
-                    type="UngovernedActivity",
-                    non_retryable=True,
-                )
-            return await self._govern(input, to_action(input.args[0]))
-        except SomaError as error:
-            # Without its causes: Temporal keeps 4 KB of a waiting activity's failure and drops a longer one whole.
-            raise failure(error) from None
-
-    async def _govern(self, input: ExecuteActivityInput, action: Action) -> Outcome[Any]:  # noqa: A002
-        key = _key(activity.info())
-        entered = await self._gate.enter(
-            token=_header(input, AUTHORITY),
-            action=action,
-            key=key,
-        )
+    async def govern(
+        self,
+        input: ExecuteActivityInput,  # noqa: A002
+        action: Action,
+        *,
+        key: AttemptKey,
+        token: str | None,
+    ) -> Outcome[Any]:
+        """Have the action judged; then run the body once, settle and record. A replay returns what it returned."""
+        entered = await self._gate.enter(token=token, action=action, key=key, text=lambda: read(*self.arguments(input)))
         trace.get_current_span().set_attributes(
             {"somagent.decision": entered.verdict.decision, "somagent.score": entered.verdict.score}
         )
         if entered.passage.status == "replay":
             return _outcome(Outcome(value=entered.passage.result), entered, None)
         # Until the outcome is recorded: an attempt that fell silent before would be given to another worker.
-        async with _heartbeats():
+        async with self.alive():
             return await self._perform(input, entered)
+
+    async def body(self, input: ExecuteActivityInput) -> Outcome[Any]:  # noqa: A002
+        """Have the effect. Ours return an Outcome themselves."""
+        outcome: Outcome[Any] = await self.next.execute_activity(input)
+        return outcome
+
+    def arguments(self, input: ExecuteActivityInput) -> Sequence[Any]:  # noqa: A002
+        """Return what signals read."""
+        return input.args
+
+    def used(self, error: Exception) -> Amounts | None:
+        """Return what a failed body used, where it is known."""
+        fields = error.fields if isinstance(error, SomaError) else {}
+        return Amounts.model_validate(fields["usage"]) if "usage" in fields else None
+
+    def alive(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Show that the body lives, for as long as it does."""
+        return _heartbeats()
 
     async def _perform(self, input: ExecuteActivityInput, entered: Entered) -> Outcome[Any]:  # noqa: A002
         key = entered.granted.key
         try:
             with let_through(entered.granted):
-                outcome: Outcome[Any] = await super().execute_activity(input)
+                outcome = await self.body(input)
         except asyncio.CancelledError:
             # Stopped for another reason (this worker goes, another attempt took over), the effect stays open: whoever
             # comes next finds that it may have happened.
@@ -110,7 +109,7 @@ class _Inbound(ActivityInboundInterceptor):
                 await asyncio.shield(self._record(Exit(key=key, ok=False, usage=Amounts(), error="Cancelled")))
             raise
         except Exception as error:
-            await self._record(_failed(key, error))
+            await self._record(_failed(key, error, self.used(error)))
             raise
         result = outcome.value.model_dump(mode="json") if hasattr(outcome.value, "model_dump") else outcome.value
         settled = await asyncio.shield(
@@ -133,11 +132,41 @@ class _Inbound(ActivityInboundInterceptor):
                 await asyncio.sleep(0.5)
 
 
-def _failed(key: AttemptKey, error: Exception) -> Exit:
-    fields = error.fields if isinstance(error, SomaError) else {}
-    usage = Amounts.model_validate(fields.get("usage", {}))
+class _Inbound(GatedInbound):
+    def __init__(
+        self,
+        next: ActivityInboundInterceptor,  # noqa: A002 - the SDK's name
+        gate: Gate,
+        governed: Mapping[str, ToAction],
+        platform: frozenset[str],
+    ) -> None:
+        super().__init__(next, gate)
+        self._governed = governed
+        self._platform = platform
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
+        kind = activity.info().activity_type
+        try:
+            if kind in self._platform:
+                return await super().execute_activity(input)
+            to_action = self._governed.get(kind)
+            if to_action is None:
+                raise ApplicationError(
+                    f"Activity {kind!r} is neither governed nor on the platform's list; it does not run.",
+                    type="UngovernedActivity",
+                    non_retryable=True,
+                )
+            return await self.govern(
+                input, to_action(input.args[0]), key=_key(activity.info()), token=_header(input, AUTHORITY)
+            )
+        except SomaError as error:
+            # Without its causes: Temporal keeps 4 KB of a waiting activity's failure and drops a longer one whole.
+            raise failure(error) from None
+
+
+def _failed(key: AttemptKey, error: Exception, used: Amounts | None) -> Exit:
     code = error.code if isinstance(error, SomaError) else type(error).__name__
-    return Exit(key=key, ok=False, usage=usage, estimated="usage" in fields, error=f"{code}: {error}"[:2000])
+    return Exit(key=key, ok=False, usage=used or Amounts(), estimated=used is not None, error=f"{code}: {error}"[:2000])
 
 
 def _outcome(outcome: Outcome[Any], entered: Entered, settled: Settled | None) -> Outcome[Any]:

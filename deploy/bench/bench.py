@@ -27,6 +27,13 @@ class Turns:
             Turns(self.settings, half, lambda share: self.tell(0.5 + share / 2)),
         )
 
+    def parts(self, number: int) -> "list[Turns]":
+        """Return so many measurements of equal time, one after the other, that share the progress."""
+        return [
+            Turns(self.settings, self.seconds / number, lambda share, part=part: self.tell((part + share) / number))  # type: ignore[misc]
+            for part in range(number)
+        ]
+
     async def take(self, *turns: Callable[[], Awaitable[None]], at_least: int = 3) -> None:
         """Call the turns in order and then in reverse, again and again, until the time is over.
 

@@ -1,52 +1,35 @@
-"""A policy decision in process: 12 features and 12 articles, beside cedarpy on the same 12 articles."""
+"""Policy decisions in process, beside Cedar and OPA's Rego on the same 3, 12 and 100 rules; and in batches."""
 
-import re
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 
-import cedarpy
+import numpy as np
+from actions import Judged, stream
 from bench import Bench, Turns, median
+from engines import Denies, cedar, cedar_batch, cedar_request, ours, rego
 from results import Goal, Result, result
+from rules import articles, policy
 
-from capsules.action import Action, Facts, action_variables
+from capsules.action import Action, Facts
 from capsules.amounts import Amounts
 from capsules.digest import digest
-from policy.constitution import parse
-from policy.engine import Policy
+from policy.batch import columns_of, decide_batch
 
-ARTICLES = (
-    "action.data == 'secret' && action.egress != 'none'",
-    "action.data == 'confidential' && action.egress == 'open'",
-    "run.autonomy == 'autonomous' && action.effect == 'destructive'",
-    "run.denials >= 20 && action.kind == 'tool.invoke'",
-    "action.tokens > 1000000",
-    "action.micro_usd > 50000000",
-    "action.tool_calls > 10",
-    "action.effect == 'write' && !action.reversible && !action.idempotent",
-    "action.kind == 'capsule.start' && run.denials > 5",
-    "action.target == 'python@0.1.0/run'",
-    "actor.subject == 'suspended'",
-    "run.autonomy == 'manual' && action.egress == 'open'",
-)
-"""In CEL. Cedar reads the same variables in its context, and quotes texts otherwise."""
+SIZES = (3, 12, 100)
+SEED = 20261122
+BLOCK = 200
+"""Decisions in a turn; each turn has new actions."""
 
-FEATURES = (
-    "action.reversible ? 1.0 : (action.idempotent ? 0.4 : 0.0)",
-    "action.egress == 'none' ? 1.0 : (action.egress == 'allowlist' ? 0.6 : 0.0)",
-    "action.data == 'public' || action.data == 'internal' ? 1.0 : 0.3",
-    "budget.headroom >= 0.5 ? 1.0 : 2.0 * budget.headroom",
-    "run.denials == 0 ? 1.0 : (run.denials < 3 ? 0.5 : 0.0)",
-    "action.effect == 'read' ? 1.0 : (action.effect == 'write' ? 0.7 : 0.0)",
-    "action.idempotent ? 1.0 : 0.5",
-    "action.tokens < 10000 ? 1.0 : 0.5",
-    "action.micro_usd == 0 ? 1.0 : 0.5",
-    "action.tool_calls <= 1 ? 1.0 : 0.2",
-    "run.autonomy == 'manual' ? 1.0 : (run.autonomy == 'supervised' ? 0.8 : 0.6)",
-    "action.kind == 'tool.invoke' ? 0.7 : 1.0",
-)
-WEIGHTS = (0.09,) * 8 + (0.07,) * 4
+ROWS = 20_000
+"""Different actions in a batch."""
 
+GOALS = {
+    "decision-12-cedar-p50": Goal("ratio", "<=", 0.2),
+    "decision-12-rego-p50": Goal("ours", "<", 50),
+    "policy-decision": Goal("ours", "<", 50),
+    "decision-batch": Goal("ours", ">=", 1_000_000),
+}
 ACTION = Action(
     kind="tool.invoke",
     target="python@1.0.0/run",
@@ -55,91 +38,127 @@ ACTION = Action(
     arguments=digest({}),
 )
 FACTS = Facts(autonomy="supervised", headroom=0.7, denials=1, actor="operator", tenant="local")
-VARIABLE = re.compile(r"\b(action|run|actor)\.")
-BLOCK = 200
-"""Decisions in a turn."""
-
-
-def policy() -> Policy:
-    document = {
-        "apiVersion": "somagent/v1",
-        "kind": "Constitution",
-        "metadata": {"name": "benchmark", "version": "1.0.0"},
-        "score": {
-            "threshold": 0.55,
-            "ask_from": 0.4,
-            "features": [
-                {"name": f"feature_{number}", "weight": weight, "value": value}
-                for number, (weight, value) in enumerate(zip(WEIGHTS, FEATURES, strict=True))
-            ],
-        },
-        "articles": [
-            {"id": f"article-{number}", "forbid": cel, "because": "It is forbidden."}
-            for number, cel in enumerate(ARTICLES)
-        ],
-    }
-    return Policy(parse(document), digest(document))
-
-
-def in_cedar(article: str) -> str:
-    return VARIABLE.sub(r"context.\1.", article).replace("'", '"')
-
-
-def cedar() -> Callable[[], Any]:
-    """Return Cedar's decision on the same action and facts, with policies and entities parsed before."""
-    rules = ["permit(principal, action, resource);"]
-    rules += [f"forbid(principal, action, resource) when {{ {in_cedar(article)} }};" for article in ARTICLES]
-    policies = cedarpy.PolicySet.from_str("\n".join(rules))
-    entities = cedarpy.Entities.from_json_str("[]")
-
-    def decide() -> Any:  # noqa: ANN401 - cedarpy's own
-        variables = FACTS.variables()
-        request = {
-            "principal": {"type": "Actor", "id": FACTS.actor},
-            "action": {"type": "Action", "id": ACTION.kind},
-            "resource": {"type": "Target", "id": ACTION.target},
-            # Cedar has no numbers with a point: the headroom, which no article reads, stays behind.
-            "context": {"action": action_variables(ACTION), "run": variables["run"], "actor": variables["actor"]},
-        }
-        return cedarpy.is_authorized(request, policies, entities)
-
-    return decide
 
 
 async def measure(turns: Turns) -> list[Result]:
-    judge, decide = policy(), cedar()
-    assert judge.judge(ACTION, FACTS).decision == "allow"
-    assert decide().allowed
-    ours: list[float] = []
-    theirs: list[float] = []
-
-    async def our_turn() -> None:
-        ours.extend(_timed(lambda: judge.judge(ACTION, FACTS)))
-
-    async def their_turn() -> None:
-        theirs.extend(_timed(decide))
-
-    await turns.take(our_turn, their_turn, at_least=10)
-    goal = Goal("ours", "<", 50)
-    return [result("policy-decision", "µs p50", ours=median(ours) * 1e6, anchor=median(theirs) * 1e6, goal=goal)]
-
-
-def _timed(decide: Callable[[], object]) -> list[float]:
+    parts = turns.parts(len(SIZES) + 2)
     found = []
-    for _ in range(BLOCK):
-        began = time.perf_counter()
-        decide()
-        found.append(time.perf_counter() - began)
+    for size, part in zip(SIZES, parts, strict=False):
+        found += await different(part, size)
+    found += await repeated(parts[-2])
+    found += await batches(parts[-1])
     return found
 
 
+async def different(turns: Turns, size: int) -> list[Result]:
+    """Decide a stream in which no action comes twice; every engine must say the same of each."""
+    rules = articles(size)
+    engines: dict[str, Denies] = {"ours": ours(rules), "cedar": cedar(rules), "rego": rego(rules)}
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    drawn = stream(SEED + size)
+
+    async def turn() -> None:
+        block = list(islice(drawn, BLOCK))
+        said = {}
+        order = list(engines)
+        # Each comes first, second and last in turn.
+        first = len(times["ours"]) // BLOCK % len(order)
+        for name in order[first:] + order[:first]:
+            taken, said[name] = _timed(engines[name], block)
+            times[name] += taken
+        assert said["ours"] == said["cedar"] == said["rego"], "the engines do not decide alike"
+
+    await turns.take(turn, at_least=2_000 // BLOCK)
+    return [
+        _result(f"decision-{size}-{anchor}-{name}", f"µs {name}", of(times["ours"]) * 1e6, of(times[anchor]) * 1e6)
+        for anchor in ("cedar", "rego")
+        for name, of in (("p50", median), ("p99", p99))
+    ]
+
+
+async def repeated(turns: Turns) -> list[Result]:
+    """Decide the same action again and again."""
+    rules = articles(12)
+    judge, decide = ours(rules), cedar(rules)
+    assert not judge(ACTION, FACTS)
+    assert not decide(ACTION, FACTS)
+    times: dict[str, list[float]] = {"ours": [], "cedar": []}
+
+    def turn(name: str, denies: Denies) -> Callable[[], Awaitable[None]]:
+        async def take() -> None:
+            times[name] += _timed(denies, [(ACTION, FACTS)] * BLOCK)[0]
+
+        return take
+
+    await turns.take(turn("ours", judge), turn("cedar", decide), at_least=10)
+    return [_result("policy-decision", "µs p50", median(times["ours"]) * 1e6, median(times["cedar"]) * 1e6)]
+
+
+async def batches(turns: Turns) -> list[Result]:
+    """Decide many at once: columns of attributes in, decisions out."""
+    rules = articles(12)
+    drawn = list(islice(stream(SEED), ROWS))
+    clauses, decide = policy(rules).clauses, cedar_batch(rules)
+    columns = columns_of(clauses, drawn)
+    requests = [cedar_request(*judged) for judged in drawn[:2_000]]
+    rates: dict[str, list[float]] = {"ours": [], "cedar": []}
+
+    async def our_turn() -> None:
+        began = time.perf_counter()
+        decided = decide_batch(clauses, columns)
+        rates["ours"].append(len(decided) / (time.perf_counter() - began))
+
+    async def their_turn() -> None:
+        began = time.perf_counter()
+        denied = decide(requests)
+        rates["cedar"].append(len(denied) / (time.perf_counter() - began))
+        assert denied == (decide_batch(clauses, columns).decisions[: len(denied)] == 0).tolist()
+
+    await turns.take(our_turn, their_turn)
+    return [_result("decision-batch", "actions/s", median(rates["ours"]), median(rates["cedar"]))]
+
+
+def p99(values: Sequence[float]) -> float:
+    return float(np.percentile(values, 99))
+
+
+def _timed(denies: Denies, block: Sequence[Judged]) -> tuple[list[float], list[bool]]:
+    taken, said = [], []
+    for action, facts in block:
+        began = time.perf_counter()
+        denied = denies(action, facts)
+        taken.append(time.perf_counter() - began)
+        said.append(denied)
+    return taken, said
+
+
+def _result(name: str, unit: str, ours_: float, anchor: float) -> Result:
+    return result(name, unit, ours=ours_, anchor=anchor, goal=GOALS.get(name))
+
+
+ANCHORS = {
+    "cedar": "`cedarpy.is_authorized` with policies and entities parsed before",
+    "rego": "`regopy` (OPA's Rego in process) with the query planned before",
+}
+QUANTILES = {"p50": "Half of the decisions are faster.", "p99": "One in a hundred is slower."}
 BENCH = Bench(
     name="decision",
     needs=(),
     measure=measure,
     explained={
-        "policy-decision": "`Policy.judge` with 12 features and 12 articles, every one evaluated (the action is "
-        "allowed), against `cedarpy.is_authorized` on the same 12 articles with policies and entities parsed before. "
-        "Both begin with the same `Action` and `Facts`; Cedar computes no score."
+        f"decision-{size}-{anchor}-{quantile}": f"`Policy.judge` with {size} articles and 12 features against "
+        f"{words}, on the same {size} rules: a seeded stream in which no action comes twice. All begin with the same "
+        f"`Action` and `Facts` and decide alike, which is checked; the others compute no score. Ours "
+        f"remembers what its clauses gave for actions that no "
+        f"clause tells apart; nothing is remembered when a stream begins. {QUANTILES[quantile]}"
+        for size in SIZES
+        for anchor, words in ANCHORS.items()
+        for quantile in QUANTILES
+    }
+    | {
+        "policy-decision": "The same action again and again, 12 articles and 12 features, against "
+        "`cedarpy.is_authorized` on the same 12 articles: ours remembers what its clauses gave.",
+        "decision-batch": f"`decide_batch` on columns of {ROWS:,} different actions, 12 articles and 12 features, "
+        "against `cedarpy.is_authorized_batch` on 2,000 of them; columns and requests made before.",
     },
 )

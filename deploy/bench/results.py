@@ -24,32 +24,39 @@ class Goal:
     def __str__(self) -> str:
         return f"{self.of} {self.relation} {self.bound:g}"
 
-    def met(self, ours: float, anchor: float) -> bool:
-        value = {"ratio": ours / anchor, "added": ours - anchor, "ours": ours}[self.of]
+    def met(self, ours: float, anchor: float | None) -> bool:
+        if anchor is None:
+            assert self.of == "ours", f"{self} needs an anchor"
+            value = ours
+        else:
+            value = {"ratio": ours / anchor, "added": ours - anchor, "ours": ours}[self.of]
         return RELATIONS[self.relation](value, self.bound)
 
 
 @dataclass(frozen=True)
 class Result:
-    """An entry of docs/benchmarks.json. `ratio` is ours / anchor; `goal` and `met` are null where none was set."""
+    """An entry of docs/benchmarks.json.
+
+    `ratio` is ours / anchor; both are null where nothing else does the like. `goal` and `met` are where none was set.
+    """
 
     name: str
     unit: str
     ours: float
-    anchor: float
-    ratio: float
+    anchor: float | None
+    ratio: float | None
     goal: str | None
     met: bool | None
 
 
-def result(name: str, unit: str, *, ours: float, anchor: float, goal: Goal | None = None) -> Result:
+def result(name: str, unit: str, *, ours: float, anchor: float | None, goal: Goal | None = None) -> Result:
     """Return the entry, rounded to what a reader needs; the goal is judged before rounding."""
     return Result(
         name=name,
         unit=unit,
         ours=_significant(ours),
-        anchor=_significant(anchor),
-        ratio=_significant(ours / anchor),
+        anchor=None if anchor is None else _significant(anchor),
+        ratio=None if anchor is None else _significant(ours / anchor),
         goal=str(goal) if goal else None,
         met=goal.met(ours, anchor) if goal else None,
     )
@@ -74,7 +81,7 @@ def write(entries: Sequence[Result], *, told: Sequence[tuple[str, str]], explain
     """
     JSON_FILE.write_text(json.dumps([asdict(entry) for entry in entries], indent=2) + "\n", "utf-8")
     rows = [
-        f"| {e.name} | {e.unit} | {e.ours:g} | {e.anchor:g} | {e.ratio:g} | {e.goal or ''} | {met(e)} |"
+        f"| {e.name} | {e.unit} | {e.ours:g} | {figure(e.anchor)} | {figure(e.ratio)} | {e.goal or ''} | {met(e)} |"
         for e in entries
     ]
     lines = [
@@ -83,7 +90,7 @@ def write(entries: Sequence[Result], *, told: Sequence[tuple[str, str]], explain
         "> No mocks, no bypasses, no invented values: measured on real servers, ours and the anchor by turns.",
         "",
         "The numbers are those of one machine on one day, and are in [benchmarks.json](benchmarks.json) too.",
-        "`ratio` is ours / anchor. Where no goal was set, goal and met are empty.",
+        "`ratio` is ours / anchor. The anchor is empty where nothing else does the like, the goal where none was set.",
         "",
         *(f"- {name}: {value}" for name, value in told),
         "",
@@ -100,6 +107,10 @@ def write(entries: Sequence[Result], *, told: Sequence[tuple[str, str]], explain
 
 def met(entry: Result) -> str:
     return "" if entry.met is None else "yes" if entry.met else "no"
+
+
+def figure(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
 
 
 def _significant(value: float) -> float:

@@ -19,18 +19,26 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 import container  # noqa: E402
 import decision  # noqa: E402
 import governed  # noqa: E402
+import proving  # noqa: E402
 import starting  # noqa: E402
 import thinking  # noqa: E402
 from bench import Bench, Turns  # noqa: E402
-from results import Result, merged, met, read, write  # noqa: E402
+from results import Result, figure, merged, met, read, write  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn  # noqa: E402
-from rich.table import Table  # noqa: E402
+from rich.table import Column, Table  # noqa: E402
 from servers import running, settings_in, temporary_home  # noqa: E402
 
 from somagent.settings import Settings  # noqa: E402
 
-BENCHES: tuple[Bench, ...] = (governed.BENCH, decision.BENCH, container.BENCH, thinking.BENCH, starting.BENCH)
+BENCHES: tuple[Bench, ...] = (
+    governed.BENCH,
+    decision.BENCH,
+    proving.BENCH,
+    container.BENCH,
+    thinking.BENCH,
+    starting.BENCH,
+)
 STEPS = 100
 
 
@@ -73,10 +81,16 @@ def machine() -> str:
 
 
 def shown(results: Sequence[Result]) -> Table:
-    table = Table("name", "unit", "ours", "anchor", "ratio", "goal", "met")
+    table = Table(Column("name", no_wrap=True), "unit", "ours", "anchor", "ratio", "goal", "met")
     for entry in results:
         table.add_row(
-            entry.name, entry.unit, f"{entry.ours:g}", f"{entry.anchor:g}", f"{entry.ratio:g}", entry.goal, met(entry)
+            entry.name,
+            entry.unit,
+            f"{entry.ours:g}",
+            figure(entry.anchor),
+            figure(entry.ratio),
+            entry.goal,
+            met(entry),
         )
     return table
 

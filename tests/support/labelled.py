@@ -1,0 +1,36 @@
+"""Labelled texts of tests/data: what is in them is ours; characters drawn by a fixed seed stand where keys would."""
+
+import random
+import re
+import string
+from pathlib import Path
+
+import yaml
+
+DIRECTORY = Path(__file__).parents[1] / "data" / "signals"
+DRAWN = re.compile(r"\{(alnum|base32|digits|hex|random):(\d+)\}")
+ALPHABETS = {
+    "alnum": string.ascii_letters + string.digits,
+    "base32": string.ascii_uppercase + "234567",
+    "digits": string.digits,
+    "hex": "0123456789abcdef",
+    "random": string.ascii_letters + string.digits + "+/",
+}
+
+
+def labelled(name: str) -> list[tuple[str, bool]]:
+    """Return each text and whether it is one."""
+    return _labelled(name, yaml.safe_load((DIRECTORY / f"{name}.yaml").read_text("utf-8")))
+
+
+def held_out(name: str) -> list[tuple[str, bool]]:
+    """Return texts that were written after the patterns."""
+    return _labelled(name, yaml.safe_load((DIRECTORY / "held_out.yaml").read_text("utf-8"))[name])
+
+
+def _labelled(seed: str, document: dict[str, list[str]]) -> list[tuple[str, bool]]:
+    chance = random.Random(seed)
+    texts = [(text, label == "positive") for label in ("positive", "negative") for text in document[label]]
+    return [
+        (DRAWN.sub(lambda m: "".join(chance.choices(ALPHABETS[m[1]], k=int(m[2]))), text), is_) for text, is_ in texts
+    ]
