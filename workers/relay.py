@@ -1,4 +1,4 @@
-"""The relay process: `python -m workers.relay`. Carries the outbox to the bus and closes runs that Temporal ended.
+"""The relay process: `python -m workers.relay`. Carries the outbox to the bus, closes ended runs, notifies people.
 
 At least once: events are published before they are marked, so a crash between both publishes again, with the same id.
 One relay works at a time, held by a lock in PostgreSQL, so that the events of a run arrive in order; others stand by.
@@ -17,12 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from capsules.errors import SomaError
 from somagent.bus.streams import Bus
 from somagent.identity.keys import KeyRing
+from somagent.notices.channels import channels
 from somagent.settings import Settings
 from somagent.store.closing import PostgresRuns
 from somagent.store.database import Store, open_store
 from somagent.store.faults import translated
 from somagent.store.relaying import next_batch
 from somagent.temporal.client import connect
+from workers.notifying import Notifier
 from workers.reconciling import Reconciler
 
 POLL_SECONDS = 0.2
@@ -39,13 +41,16 @@ log = structlog.get_logger(__name__)
 async def relay(settings: Settings) -> None:
     """Carry and reconcile until cancelled. Servers may come and go; this waits for them."""
     async with (
-        open_store(settings.database("relay"), connections=3) as outbox,
+        open_store(settings.database("relay"), connections=5) as outbox,
         open_store(settings.database("app"), connections=2) as store,
         Bus(settings.redis_target()) as bus,
         asyncio.TaskGroup() as tasks,
     ):
         tasks.create_task(persisting("relay", lambda: carry(outbox, bus)))
         tasks.create_task(persisting("reconcile", lambda: reconcile(settings, outbox, store)))
+        for channel in channels(settings):
+            notifier = Notifier(channel, outbox, store, types=settings.notify_events, api=settings.api_base())
+            tasks.create_task(persisting(f"notify by {channel.name}", notifier.run))
 
 
 async def persisting(part: str, work: Callable[[], Awaitable[None]]) -> None:

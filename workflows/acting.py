@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -16,9 +16,12 @@ from temporalio.common import Priority
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError
 
 from activities.bookkeeping import Bookkeeping
-from capsules.approval import ApprovalRequest
+from capsules.approval import ApprovalRequest, Escalate, Expire, State
+from capsules.chat import Message
+from capsules.digest import canonical
 from capsules.errors import BudgetExhausted, SomaError
 from capsules.run import RunStatus, RunUpdate, StepRecord
+from capsules.tool import ToolCall
 from capsules.verdict import Outcome
 from workflows.attributes import announce_status, describe
 from workflows.conversation import Conversation
@@ -54,9 +57,10 @@ class Acting(Conversation):
             try:
                 outcome = await self._perform(effect, argument, options, summary)
             except ActivityError as error:
-                refused = await self._answer(error)
-                if refused is not None:
-                    return refused
+                answer = await self._answer(error, argument)
+                if isinstance(answer, Refused):
+                    return answer
+                argument = answer
                 continue
             self.state.spent = self.state.spent + outcome.usage
             self.state.left = outcome.left or self.state.left
@@ -82,8 +86,8 @@ class Acting(Conversation):
             priority=Priority(fairness_key=self.start.tenant[:64]),
         )
 
-    async def _answer(self, error: ActivityError) -> Refused | None:
-        """Return a refusal, or None when the action may be tried again; end the run for the rest."""
+    async def _answer[A](self, error: ActivityError, argument: A) -> Refused | A:
+        """Return a refusal, or with what the action is to be tried again; end the run for the rest."""
         cause = error.cause
         if isinstance(cause, CancelledError):
             # Back to what asyncio knows: the wall clock and the lifecycle tell a cancellation from a failure by it.
@@ -95,33 +99,84 @@ class Acting(Conversation):
             case "PolicyDenied":
                 return Refused(cause.message)
             case "ApprovalRequired":
-                return await self._wait_for_person(ApprovalRequest.model_validate(fields["approval"]))
+                return await self._wait_for_person(ApprovalRequest.model_validate(fields["approval"]), argument)
             case "BudgetExhausted":
                 await self._wait_for_budget(cause.message)
-                return None
+                return argument
             case "EffectFailed":
                 return Refused(cause.message)
             case _:
                 raise RunEnds(f"{cause.type}: {cause.message}") from error
 
-    async def _wait_for_person(self, approval: ApprovalRequest) -> Refused | None:
+    async def _wait_for_person[A](self, approval: ApprovalRequest, argument: A) -> Refused | A:
         self.state.approvals[approval.id] = approval
+        if isinstance(argument, ToolCall):
+            self.state.asked[approval.id] = argument
         await self.enter("awaiting_approval", f"{approval.kind} on {approval.target}: {approval.sentence}")
-        left = approval.expires_at - workflow.now()
         with self._clock_stopped():
-            try:
-                await workflow.wait_condition(
-                    lambda: approval.id in self.state.decided, timeout=max(left, timedelta(seconds=1))
-                )
-            except TimeoutError:
-                self.state.approvals.pop(approval.id, None)
-                self.state.decided[approval.id] = "expired"
+            await self._until_decided(approval)
         decided = self.state.decided.pop(approval.id)
+        self.state.asked.pop(approval.id, None)
         await self.enter("running")
         if decided == "approved":
-            return None
-        said = "nobody decided in time" if decided == "expired" else "a person denied it"
+            return argument
+        if decided == "edited":
+            return self._as_edited(approval, argument)
+        nobody = f"nobody decided in time; asked: {approval.asked()}"
+        said = "a person denied it" if decided == "denied" else nobody
         return Refused(f"{approval.kind} on {approval.target}: {said}. {approval.sentence}")
+
+    async def _until_decided(self, approval: ApprovalRequest) -> None:
+        """Wait for a decision, telling each later group when its moment comes; expire when nobody decides."""
+        for number, group in enumerate(approval.escalation, start=1):
+            if await self._decided(approval, until=group.at):
+                return
+            await workflow.execute_activity_method(
+                Bookkeeping.escalate,
+                Escalate(approval=approval.id, groups=number),
+                task_queue=BOOKKEEPING.queue,
+                start_to_close_timeout=BOOKKEEPING.start_to_close,
+                retry_policy=BOOKKEEPING.retry,
+                summary=f"escalate to {group.capability}",
+            )
+        if not await self._decided(approval, until=approval.expires_at):
+            await self._expire(approval)
+
+    async def _expire(self, approval: ApprovalRequest) -> None:
+        state: State = "expired"
+        # Runs of before it was written down wait on as they did.
+        if workflow.patched("approval-expired"):
+            made = await workflow.execute_activity_method(
+                Bookkeeping.expire,
+                Expire(approval=approval.id),
+                task_queue=BOOKKEEPING.queue,
+                start_to_close_timeout=BOOKKEEPING.start_to_close,
+                retry_policy=BOOKKEEPING.retry,
+                summary=f"expire {approval.id}",
+            )
+            state = made.state
+        self.state.approvals.pop(approval.id, None)
+        # Somebody may have decided at the last moment, while this was on its way.
+        self.state.decided.setdefault(approval.id, state)
+
+    async def _decided(self, approval: ApprovalRequest, *, until: datetime) -> bool:
+        left = until - workflow.now()
+        try:
+            await workflow.wait_condition(
+                lambda: approval.id in self.state.decided, timeout=max(left, timedelta(seconds=1))
+            )
+        except TimeoutError:
+            return False
+        return True
+
+    def _as_edited[A](self, approval: ApprovalRequest, argument: A) -> A:
+        """Return the argument as a person wants it, and tell the persona: it sees the result of another call."""
+        edited = self.state.edited.pop(approval.id)
+        assert isinstance(edited, type(argument))
+        said = canonical(edited.arguments).decode()
+        note = f"A person changed the arguments of {approval.target} before it ran. They are now: {said[:4000]}"
+        self.state.pending.append(Message(role="user", text=note))
+        return edited
 
     async def _wait_for_budget(self, sentence: str) -> None:
         admission = self.state.admission

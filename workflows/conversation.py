@@ -6,7 +6,9 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 from activities.bookkeeping import Bookkeeping
-from capsules.approval import ApprovalDecision, BudgetRaised, DecisionMade, RaiseBudget
+from capsules.approval import ApprovalDecision, ApprovalRequest, BudgetRaised, DecisionMade, RaiseBudget
+from capsules.digest import digest
+from capsules.editing import ApprovalEdit, EditMade, EditRequest, WaitingCall, WaitingCalls
 from capsules.run import TERMINAL, Control, InboxMessage, RunStart, RunState, RunView
 from workflows.options import BOOKKEEPING, REMEMBERED_MESSAGES
 
@@ -40,6 +42,15 @@ class Conversation:
             recent=tuple(state.recent),
         )
 
+    @workflow.query(name="waiting", description="Tool calls that wait for a person, with their arguments.")
+    def waiting(self) -> WaitingCalls:
+        return WaitingCalls(
+            calls={
+                approval: WaitingCall(target=call.tool.target(call.action), arguments=call.arguments)
+                for approval, call in self.state.asked.items()
+            }
+        )
+
     # Approvals: who decides is in the token, which only an activity can check.
 
     @workflow.update(name="approve", description="Approve one waiting action.")
@@ -65,6 +76,21 @@ class Conversation:
     @workflow.signal(name="deny", description="Deny one waiting action.")
     async def deny_by_signal(self, decision: ApprovalDecision) -> None:
         await self._decide_quietly(decision, approve=False)
+
+    @workflow.update(name="edit", description="Change the arguments of one waiting tool call; it is judged anew.")
+    async def edit(self, edit: ApprovalEdit) -> EditMade:
+        return await self._edit(edit)
+
+    @edit.validator
+    def _may_edit(self, edit: ApprovalEdit) -> None:
+        waiting = self._must_wait_for(edit)
+        call = self.state.asked.get(edit.approval)
+        if call is None:
+            raise ApplicationError(
+                f"{waiting.kind} on {waiting.target} is no tool call, so it has no arguments to edit.", type="Conflict"
+            )
+        if digest(edit.arguments) == digest(call.arguments):
+            raise ApplicationError("The arguments are the same as before; change one, or approve.", type="Conflict")
 
     # Budget
 
@@ -148,9 +174,26 @@ class Conversation:
             retry_policy=BOOKKEEPING.retry,
             summary=f"{'approve' if approve else 'deny'} {decision.approval}",
         )
-        if made.problem is None:
+        # A yes that is not the last one needed changes nothing here.
+        if made.problem is None and made.state != "pending":
             self.state.approvals.pop(decision.approval, None)
             self.state.decided[decision.approval] = "approved" if approve else "denied"
+        return made
+
+    async def _edit(self, edit: ApprovalEdit) -> EditMade:
+        call = self.state.asked[edit.approval].model_copy(update={"arguments": edit.arguments})
+        made = await workflow.execute_activity_method(
+            Bookkeeping.edit,
+            EditRequest(edit=edit, call=call),
+            task_queue=BOOKKEEPING.queue,
+            start_to_close_timeout=BOOKKEEPING.start_to_close,
+            retry_policy=BOOKKEEPING.retry,
+            summary=f"edit {edit.approval}",
+        )
+        if made.problem is None:
+            self.state.approvals.pop(edit.approval, None)
+            self.state.edited[edit.approval] = call
+            self.state.decided[edit.approval] = "edited"
         return made
 
     async def _decide_quietly(self, decision: ApprovalDecision, *, approve: bool) -> None:
@@ -207,7 +250,7 @@ class Conversation:
         if self.state.status in TERMINAL or self.state.cancel_requested:
             raise ApplicationError(f"The run is {self.state.status}; nothing more can be said to it.", type="Conflict")
 
-    def _must_wait_for(self, decision: ApprovalDecision) -> None:
+    def _must_wait_for(self, decision: ApprovalDecision | ApprovalEdit) -> ApprovalRequest:
         self._must_be_open()
         waiting = self.state.approvals.get(decision.approval)
         if waiting is None:
@@ -218,3 +261,4 @@ class Conversation:
                 f"Approval {decision.approval!r} is for action {waiting.action}, not for {decision.action}.",
                 type="Conflict",
             )
+        return waiting

@@ -1,48 +1,107 @@
-"""Approvals: what waits for a person, and that person's yes or no.
+"""Approvals: what waits for a person, who may decide it, and that person's yes, no, or other arguments.
 
-The decision is made by the run, by Update, so that API, CLI and `temporal workflow signal` go one way. Who decides is
-taken from the caller's token and attested by our issuer; the body names nobody.
+Who decides is taken from the caller's token and attested by our issuer; the body names nobody, except whose lent right
+the caller uses. Which capability it takes is said by the approval itself, so these routes ask only that one may see it.
 """
 
-from typing import Annotated
+import asyncio
+import datetime as dt
+import logging
+import uuid
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.access import ApprovalReader, Approver
+from api import deciding
+from api.access import ApprovalReader
 from api.bodies import KeptRoute
-from api.problems import responses
+from api.problems import Problem, document, responses
 from api.routes.paging import Cursor, Limit
 from api.state import Soma, State
-from api.temporal import update
-from capsules.approval import Approval, ApprovalDecision, DecisionMade
+from api.temporal import query
+from api.verdicts import TellsAsked
+from capsules.approval import Approval, ApprovalDecision, Said, ShownApproval
 from capsules.approval import State as ApprovalState
-from capsules.errors import Conflict, Denied
+from capsules.delegation import Subject
+from capsules.editing import WaitingCall, WaitingCalls
+from capsules.errors import Conflict, SomaError
 from capsules.records import Page, Principal
-from somagent.identity.attestation import Attestation
 
 router = APIRouter(prefix="/v1/approvals", tags=["approvals"], route_class=KeptRoute)
+log = logging.getLogger(__name__)
 
+AT_ONCE = 20
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$")]
 ApprovalId = Annotated[
     str, Path(alias="approval", pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$", examples=["0198c5f0a1b2"])
 ]
+Comment = Annotated[str, Field(max_length=2000, description="Why, for the record.")]
+OnBehalfOf = Annotated[
+    Subject | None,
+    Field(description="Who lent you the right. Unset: your own right, else any that was lent to you."),
+]
 
 
-class Comment(BaseModel):
-    """Why, for the record."""
+class Reason(BaseModel):
+    """Why, for the record, and by whose right."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"comment": "Checked with Ana."}]})
 
-    comment: str = Field("", max_length=2000)
+    comment: Comment = ""
+    on_behalf_of: OnBehalfOf = None
 
 
-class Answer(BaseModel):
+class ToAttest(Reason):
     """What is to be attested: a yes or a no, and why."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"approve": True, "comment": "Fine."}]})
 
     approve: bool
-    comment: str = Field("", max_length=2000)
+
+
+class Edit(Reason):
+    """The arguments as they shall be: all of them, not only what changes."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"arguments": {"code": "print(2)"}, "comment": "Once is enough."}]},
+    )
+
+    arguments: dict[str, Any]
+
+
+class OneDecision(ToAttest):
+    """One of several."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"approval": "0198c5f0a1b2", "approve": True}]}
+    )
+
+    approval: Id
+
+
+class Decisions(BaseModel):
+    """Several decisions, each on its own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    decisions: list[OneDecision] = Field(min_length=1, max_length=100)
+
+
+class OneResult(BaseModel):
+    """What became of one of several: the approval as it stands, or why the decision was not taken."""
+
+    approval: str
+    done: bool
+    state: ApprovalState | None = None
+    problem: Problem | None = None
+
+
+class Results(BaseModel):
+    """What became of each, in the order they were sent."""
+
+    results: list[OneResult]
 
 
 @router.get("", responses=responses())
@@ -61,76 +120,98 @@ async def list_approvals(  # noqa: PLR0913, PLR0917 - a parameter for each filte
         return await tx.approvals.list(state=state, run=run, cursor=cursor, limit=limit)
 
 
+@router.post("/decide", responses=responses())
+async def decide(body: Decisions, caller: ApprovalReader, soma: Soma) -> Results:
+    """Decide up to a hundred, each on its own: one that is refused says why and stops no other."""
+    few = asyncio.Semaphore(AT_ONCE)
+
+    async def one(item: OneDecision) -> OneResult:
+        async with few:
+            return await _one(soma, caller, item)
+
+    return Results(results=list(await asyncio.gather(*(one(item) for item in body.decisions))))
+
+
 @router.get("/{approval}", responses=responses(404))
-async def show_approval(approval: ApprovalId, caller: ApprovalReader, soma: Soma) -> Approval:
-    """Show what is asked, of whom, until when, and how it was decided."""
+async def show_approval(approval: ApprovalId, caller: ApprovalReader, soma: Soma) -> ShownApproval:
+    """Show what is asked, of whom, until when, who could decide it now, and how it was decided."""
     async with soma.store.transaction(caller.tenant) as tx:
-        return await tx.approvals.get(approval)
+        asked = await tx.approvals.get(approval)
+        deciders = await tx.deciders.of(asked, dt.datetime.now(dt.UTC))
+    return ShownApproval(**dict(asked), deciders=deciders)
 
 
-@router.post("/{approval}/approve", responses=responses(404, 409))
-async def approve(approval: ApprovalId, caller: Approver, soma: Soma, body: Comment | None = None) -> Approval:
+@router.get("/{approval}/arguments", responses=responses(404, 409))
+async def show_arguments(approval: ApprovalId, caller: ApprovalReader, soma: Soma) -> WaitingCall:
+    """Show the arguments of the waiting tool call, as the run holds them."""
+    async with soma.store.transaction(caller.tenant) as tx:
+        asked = await tx.approvals.get(approval)
+    if asked.state != "pending":
+        raise Conflict(f"Approval {approval!r} is {asked.state}; nothing waits for it.", state=asked.state)
+    found = (await query(soma.temporal, asked.run, "waiting", answer=WaitingCalls)).calls.get(approval)
+    if found is None:
+        raise Conflict(f"{asked.kind} on {asked.target} is no waiting tool call, so it has no arguments to show.")
+    return found
+
+
+@router.post("/{approval}/approve", responses=responses(404, 409), dependencies=[TellsAsked])
+async def approve(approval: ApprovalId, caller: ApprovalReader, soma: Soma, body: Reason | None = None) -> Approval:
     """Say yes to exactly this action, once. Whoever asked for the action cannot."""
-    return await _decide(soma, caller, approval, comment=(body or Comment()).comment, approving=True)
+    said = body or Reason()
+    return await deciding.answer(
+        soma, caller, approval, approving=True, comment=said.comment, on_behalf_of=said.on_behalf_of
+    )
 
 
-@router.post("/{approval}/deny", responses=responses(404, 409))
-async def deny(approval: ApprovalId, caller: Approver, soma: Soma, body: Comment | None = None) -> Approval:
+@router.post("/{approval}/deny", responses=responses(404, 409), dependencies=[TellsAsked])
+async def deny(approval: ApprovalId, caller: ApprovalReader, soma: Soma, body: Reason | None = None) -> Approval:
     """Say no. The persona is told and may try another way."""
-    return await _decide(soma, caller, approval, comment=(body or Comment()).comment, approving=False)
+    said = body or Reason()
+    return await deciding.answer(
+        soma, caller, approval, approving=False, comment=said.comment, on_behalf_of=said.on_behalf_of
+    )
+
+
+@router.post("/{approval}/edit", responses=responses(404, 409), dependencies=[TellsAsked])
+async def edit(approval: ApprovalId, caller: ApprovalReader, soma: Soma, body: Edit) -> Approval:
+    """Change the arguments of a waiting tool call. The gate judges the edited action anew, under its own digest.
+
+    Where it asks again, your yes is one of those that the new approval needs.
+    """
+    return await deciding.edit(
+        soma, caller, approval, arguments=body.arguments, comment=body.comment, on_behalf_of=body.on_behalf_of
+    )
 
 
 @router.post("/{approval}/attestation", status_code=201, responses=responses(404, 409))
-async def attest(approval: ApprovalId, caller: Approver, soma: Soma, body: Answer) -> ApprovalDecision:
+async def attest(approval: ApprovalId, caller: ApprovalReader, soma: Soma, body: ToAttest) -> ApprovalDecision:
     """Return the payload of the Update or Signal `approve` or `deny`, for who decides by another way than this API.
 
     It holds for five minutes, for this approval and this action, and names the caller as who decided.
     """
-    async with soma.store.transaction(caller.tenant) as tx:
-        asked = await tx.approvals.get(approval)
-    return _decision(soma, caller, asked, comment=body.comment, approving=body.approve)
+    said: Said = "yes" if body.approve else "no"
+    asked, approver = await deciding.by_right(soma, caller, approval, said, body.on_behalf_of)
+    return deciding.attested(soma, caller, asked, approver, approving=body.approve, comment=body.comment)
 
 
-def _decision(soma: State, caller: Principal, asked: Approval, *, comment: str, approving: bool) -> ApprovalDecision:
-    """Return what the run is told, with the proof of who says it."""
-    _require_decidable(asked, caller)
-    attestation = Attestation(
-        tenant=caller.tenant,
-        subject=caller.subject,
-        capabilities=caller.capabilities,
-        purpose="approve" if approving else "deny",
-        run=asked.run,
-        approval=asked.id,
-        action=asked.action,
-    )
-    return ApprovalDecision(
-        approval=asked.id, action=asked.action, comment=comment, token=soma.tokens.mint_attestation(attestation)
-    )
-
-
-async def _decide(soma: State, caller: Principal, approval: str, *, comment: str, approving: bool) -> Approval:
-    async with soma.store.transaction(caller.tenant) as tx:
-        asked = await tx.approvals.get(approval)
-    verb = "approve" if approving else "deny"
-    decision = _decision(soma, caller, asked, comment=comment, approving=approving)
-    # One person's answer is one Update: a retry gets the first answer again, another person's is not mistaken for it.
-    made = await update(
-        soma.temporal, asked.run, verb, decision, key=f"{approval}/{caller.subject}/{verb}", answer=DecisionMade
-    )
-    if made.problem:
-        raise Conflict(made.problem, approval=approval, state=made.state)
-    async with soma.store.transaction(caller.tenant) as tx:
-        return await tx.approvals.get(approval)
-
-
-def _require_decidable(asked: Approval, caller: Principal) -> None:
-    """Refuse early what the run would refuse; the run checks all of it again, from the attestation."""
-    if asked.state != "pending":
-        by = f" by {asked.decided_by!r}" if asked.decided_by else ""
-        raise Conflict(f"Approval {asked.id!r} is {asked.state}{by} already.", approval=asked.id, state=asked.state)
-    if asked.requested_by == caller.subject:
-        raise Denied(
-            f"Separation of duties: {caller.subject!r} asked for this action and cannot decide it.", approval=asked.id
+async def _one(soma: State, caller: Principal, item: OneDecision) -> OneResult:
+    try:
+        stands = await deciding.answer(
+            soma,
+            caller,
+            item.approval,
+            approving=item.approve,
+            comment=item.comment,
+            on_behalf_of=item.on_behalf_of,
         )
-    if asked.capability not in caller.capabilities:
-        raise Denied(f"This approval needs the capability {asked.capability!r}.", capability=asked.capability)
+    except SomaError as error:
+        problem = document(error.status, error.code, error.message, fields=error.fields)
+    except Exception:
+        # The others are decided, or will be: their results must not be lost with this one's.
+        problem_id = uuid.uuid4().hex
+        log.exception("unexpected failure %s in a batch of decisions", problem_id)
+        detail = f"Something failed that we did not foresee. Its id in the log is {problem_id}."
+        problem = document(500, "Unexpected", detail, problem_id=problem_id)
+    else:
+        return OneResult(approval=item.approval, done=True, state=stands.state)
+    return OneResult(approval=item.approval, done=False, problem=problem)

@@ -3,6 +3,8 @@
 One that ran out of time reads as expired from that moment, whether or not anybody has written it down.
 """
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,8 +12,10 @@ from typing import Any
 from sqlalchemy import Row, case, func, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from capsules.approval import Approval, State
-from capsules.errors import Conflict, Denied, NotFound
+from capsules.approval import Answer, Approval, Said, State, missing
+from capsules.deciding import Approver, admit
+from capsules.digest import Digest
+from capsules.errors import Conflict, NotFound
 from capsules.records import Page
 from somagent.store import paging
 from somagent.store.events import Events
@@ -57,42 +61,120 @@ class Approvals:
         rows = (await self.connection.execute(query)).all()
         return paging.page(rows, limit=limit, item=_approval, key=lambda row: (row.requested_at.isoformat(), row.id))
 
-    async def decide(self, approval: str, *, approve: bool, by: str, comment: str, now: datetime) -> Approval:
-        """Write a person's yes or no.
+    async def decide(
+        self, approval: str, approver: Approver, *, approve: bool, comment: str, now: datetime
+    ) -> Approval:
+        """Write a person's yes or no: one no denies, a yes is one of those that the demands ask for.
 
-        Raises Conflict unless it is pending and in time, Denied to the requester (separation of duties) and to whom
-        said yes already, where more than one must.
+        Raises Conflict unless it is pending and in time, and Denied as `admit` does.
         """
-        row = await self._locked(approval)
-        if row.state != "pending":
-            who = f" by {row.decided_by!r}" if row.decided_by else ""
-            raise Conflict(f"Approval {approval!r} is {row.state}{who} already.", approval=approval, state=row.state)
-        if row.expires_at <= now:
-            raise Conflict(f"Approval {approval!r} expired at {row.expires_at.isoformat()}.", state="expired")
-        if row.requested_by == by:
-            raise Denied(f"Separation of duties: {by!r} asked for this action and cannot decide it.", approval=approval)
-        if by in row.approved_by:
-            raise Denied(f"{by!r} approved already; {row.quorum} different people must.", approval=approval)
-        agreed = [*row.approved_by, *([by] if approve else [])]
-        decided = not approve or len(agreed) >= row.quorum
-        state = ("approved" if approve else "denied") if decided else "pending"
-        values: dict[str, Any] = {"state": state, "approved_by": agreed, "comment": comment}
-        if decided:
-            values |= {"decided_by": by, "decided_at": now}
-        await self.connection.execute(update(approvals).where(approvals.c.id == approval).values(**values))
-        data = {"approval": approval, "state": state, "by": by, "approve": approve, "comment": comment}
-        await Events(self.connection, self.tenant).add("approval.events", "approval.decided", row.run, data)
+        asked = await self._locked(approval)
+        admit(asked, approver, "yes" if approve else "no", now)
+        said = _answer(asked, approver, "yes" if approve else "no", comment, now)
+        answers = [*asked.answers, said]
+        lacking = missing(asked.demands, answers)
+        state: State = "denied" if not approve else "pending" if lacking else "approved"
+        values: dict[str, Any] = {"state": state, "comment": comment}
+        await self._write(asked, answers, values | _decided(state, approver, now))
+        data = {
+            "approval": approval,
+            "state": state,
+            "approve": approve,
+            "comment": comment,
+            "by": approver.subject,
+            "on_behalf_of": approver.on_behalf_of,
+            "missing": [demand.model_dump() for demand in lacking] if approve else [],
+        }
+        await Events(self.connection, self.tenant).add("approval.events", "approval.decided", asked.run, data)
         return await self.get(approval)
 
-    async def _locked(self, approval: str) -> Row[Any]:
+    async def edit(  # noqa: PLR0913 - who, into what, why, when
+        self, approval: str, approver: Approver, *, to: Digest, receipt: dict[str, str], comment: str, now: datetime
+    ) -> Approval:
+        """Close it because a person wants another action instead; the gate judges that one anew.
+
+        `receipt` is what the run's chain shall say of it, as canonical members. Raises as `decide` does.
+        """
+        asked = await self._locked(approval)
+        admit(asked, approver, "edit", now)
+        if to == asked.action:
+            raise Conflict(f"The edit changes nothing: approval {approval!r} asks for this action.", approval=approval)
+        answers = [*asked.answers, _answer(asked, approver, "edit", comment, now)]
+        values = {"state": "edited", "edited_to": to, "comment": comment}
+        await self._write(asked, answers, values | _decided("edited", approver, now))
+        written = "SELECT receipt_append(:run, 'outcome', 'approval.edit', 1, CAST(:parts AS jsonb))"
+        await self.connection.execute(text(written), {"run": asked.run, "parts": json.dumps(receipt)})
+        data = {"approval": approval, "action": to, "by": approver.subject, "on_behalf_of": approver.on_behalf_of}
+        data["comment"] = comment
+        await Events(self.connection, self.tenant).add("approval.events", "approval.edited", asked.run, data)
+        return await self.get(approval)
+
+    async def escalate(self, approval: str, *, groups: int) -> Approval:
+        """Tell of each of the first `groups` later groups that it may decide from now on. Once for each."""
+        asked = await self._locked(approval)
+        row = await self.connection.execute(select(approvals.c.escalated).where(approvals.c.id == approval))
+        told = row.scalar_one()
+        if asked.state != "pending" or groups <= told:
+            return asked
+        for group in asked.escalation[told:groups]:
+            data = {
+                "approval": approval,
+                "capability": group.capability,
+                "at": group.at.isoformat(),
+                **asked.model_dump(mode="json", include={"kind", "target", "sentence", "expires_at"}),
+            }
+            await Events(self.connection, self.tenant).add("approval.events", "approval.escalated", asked.run, data)
+        await self.connection.execute(
+            update(approvals).where(approvals.c.id == approval).values(escalated=min(groups, len(asked.escalation)))
+        )
+        return asked
+
+    async def expire(self, approval: str) -> Approval:
+        """Close one whose run waits no longer, and tell of it; what was decided meanwhile stays."""
+        asked = await self._locked(approval)
+        closed = await self.connection.execute(
+            update(approvals)
+            .where((approvals.c.id == approval) & (approvals.c.state == "pending"))
+            .values(state="expired")
+        )
+        if closed.rowcount:
+            data = {"approval": approval, "asked": asked.asked()}
+            data |= asked.model_dump(mode="json", include={"kind", "target", "sentence"})
+            await Events(self.connection, self.tenant).add("approval.events", "approval.expired", asked.run, data)
+        return await self.get(approval)
+
+    async def _locked(self, approval: str) -> Approval:
         """Lock the run, then the approval: the order of the gate, so that the two never wait for each other."""
         run = (await self.get(approval)).run
         await self.connection.execute(text("SELECT 1 FROM runs WHERE id = :run FOR NO KEY UPDATE"), {"run": run})
-        return (
-            await self.connection.execute(select(approvals).where(approvals.c.id == approval).with_for_update())
-        ).one()
+        query = select(approvals, _STATE).where(approvals.c.id == approval).with_for_update()
+        return _approval((await self.connection.execute(query)).one())
+
+    async def _write(self, asked: Approval, answers: Sequence[Answer], values: dict[str, Any]) -> None:
+        written = [answer.model_dump(mode="json") for answer in answers]
+        await self.connection.execute(
+            update(approvals).where(approvals.c.id == asked.id).values(answers=written, **values)
+        )
+
+
+def _answer(asked: Approval, approver: Approver, said: Said, comment: str, now: datetime) -> Answer:
+    return Answer(
+        by=approver.subject,
+        said=said,
+        on_behalf_of=approver.on_behalf_of,
+        capabilities=tuple(sorted(approver.capabilities)),
+        escalated=asked.escalated_to(approver.capabilities, now),
+        comment=comment,
+        at=now,
+    )
+
+
+def _decided(state: State, approver: Approver, now: datetime) -> dict[str, Any]:
+    return {} if state == "pending" else {"decided_by": approver.subject, "decided_at": now}
 
 
 def _approval(row: Row[Any]) -> Approval:
     values = {name: value for name, value in row._mapping.items() if name in Approval.model_fields}  # noqa: SLF001
-    return Approval.model_validate({**values, "state": row.standing})
+    approval = Approval.model_validate({**values, "state": row.standing, "capability": row.demands[0]["capability"]})
+    lacking = missing(approval.demands, approval.answers) if approval.state == "pending" else ()
+    return approval.model_copy(update={"missing": lacking})

@@ -1,7 +1,7 @@
 """Opening the store: one engine for repositories and one pool of plain connections for the gate's two calls."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 import asyncpg
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from somagent.store.constitutions import Constitutions
 from somagent.store.faults import begun, translated
+from somagent.store.sealing import Sealing
 from somagent.store.tenants import Tenants
 from somagent.store.transaction import Transaction
 
@@ -24,6 +25,7 @@ class Store:
 
     engine: AsyncEngine
     pool: "asyncpg.Pool"
+    sealing: Sealing
 
     @contextlib.asynccontextmanager
     async def transaction(self, tenant: str) -> AsyncIterator[Transaction]:
@@ -34,7 +36,7 @@ class Store:
 
     @property
     def constitutions(self) -> Constitutions:
-        return Constitutions(self.engine)
+        return Constitutions(self.engine, self.sealing)
 
     @property
     def tenants(self) -> Tenants:
@@ -47,8 +49,13 @@ class Store:
 
 
 @contextlib.asynccontextmanager
-async def open_store(url: str, *, connections: int = 10) -> AsyncIterator[Store]:
-    """Connect with a `postgresql+asyncpg://` URL and close at the end."""
+async def open_store(
+    url: str, *, connections: int = 10, codec: Mapping[str, bytes] | None = None
+) -> AsyncIterator[Store]:
+    """Connect with a `postgresql+asyncpg://` URL and close at the end.
+
+    codec: the key ring's codec keys, without which constitutions can be neither kept nor read.
+    """
     engine = create_async_engine(
         url,
         pool_size=connections,
@@ -66,7 +73,7 @@ async def open_store(url: str, *, connections: int = 10) -> AsyncIterator[Store]
             command_timeout=COMMAND_SECONDS,
             reset=_leave_as_is,
         ) as pool:
-            yield Store(engine, pool)
+            yield Store(engine, pool, Sealing(codec or {}))
     finally:
         await engine.dispose()
 

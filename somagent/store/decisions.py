@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from capsules.amounts import Amounts
-from capsules.approval import Approval, ApprovalDecision, BudgetRaised, DecisionMade, RaiseBudget
+from capsules.approval import Approval, ApprovalDecision, BudgetRaised, DecisionMade, Escalate, Expire, RaiseBudget
+from capsules.deciding import Approver
+from capsules.digest import Digest, canonical, digest
+from capsules.editing import ApprovalEdit, EditMade
 from capsules.errors import Denied, NotFound, SomaError
 from somagent.store.database import Store
+from somagent.store.transaction import Transaction
 
 
 class Attestation(Protocol):
@@ -31,6 +35,10 @@ class Attestation(Protocol):
     def approval(self) -> str | None: ...
     @property
     def action(self) -> str | None: ...
+    @property
+    def on_behalf_of(self) -> str | None: ...
+    @property
+    def arguments(self) -> str | None: ...
     @property
     def amounts(self) -> Amounts | None: ...
 
@@ -58,6 +66,34 @@ class PostgresDecisions:
             if error.retryable:
                 raise
             return await self._refused(tenant, decision.approval, error)
+        return DecisionMade(
+            approval=approval.id, state=approval.state, decided_by=approval.decided_by, missing=approval.missing
+        )
+
+    async def edit(self, run: str, tenant: str, edit: ApprovalEdit, *, into: Digest) -> EditMade:
+        """Close an approval because a person wants the action `into` instead. A refusal comes back as `problem`."""
+        try:
+            said = self.tokens.verify_attestation(edit.token)
+            _demand(said, tenant=tenant, run=run, purpose="edit")
+            _same(said.approval, edit.approval, "approval")
+            _same(said.action, edit.action, "action")
+            _same(said.arguments, digest(edit.arguments), "arguments")
+            await self._edit(said, edit, into)
+        except SomaError as error:
+            if error.retryable:
+                raise
+            return EditMade(approval=edit.approval, problem=error.message)
+        return EditMade(approval=edit.approval, action=into, edited_by=said.subject)
+
+    async def escalate(self, tenant: str, request: Escalate) -> None:
+        """Tell that the next groups may decide; what was decided meanwhile is left as it is."""
+        async with self.store.transaction(tenant) as tx:
+            await tx.approvals.escalate(request.approval, groups=request.groups)
+
+    async def expire(self, tenant: str, request: Expire) -> DecisionMade:
+        """Close an approval that nobody decided; return how it stands."""
+        async with self.store.transaction(tenant) as tx:
+            approval = await tx.approvals.expire(request.approval)
         return DecisionMade(approval=approval.id, state=approval.state, decided_by=approval.decided_by)
 
     async def raise_budget(self, run: str, tenant: str, request: RaiseBudget, *, key: str) -> BudgetRaised:
@@ -76,20 +112,38 @@ class PostgresDecisions:
 
     async def _write(self, said: Attestation, decision: ApprovalDecision, *, approve: bool) -> Approval:
         async with self.store.transaction(said.tenant) as tx:
+            now = dt.datetime.now(dt.UTC)
             approval = await tx.approvals.get(decision.approval)
             _same(approval.run, said.run, "run of the approval")
             _same(approval.action, decision.action, "action of the approval")
-            if approval.capability not in said.capabilities:
-                raise Denied(f"{said.subject!r} lacks the capability {approval.capability!r} that this approval needs.")
-            settled = {"approved", "used"} if approve else {"denied"}
-            if approval.state in settled and approval.decided_by == said.subject:
+            if _said_before(approval, said, approve=approve):
                 return approval  # the same decision again: a retry of ours
-            return await tx.approvals.decide(
+            approver = await _approver(tx, said, now)
+            return await tx.approvals.decide(approval.id, approver, approve=approve, comment=decision.comment, now=now)
+
+    async def _edit(self, said: Attestation, edit: ApprovalEdit, into: Digest) -> None:
+        async with self.store.transaction(said.tenant) as tx:
+            now = dt.datetime.now(dt.UTC)
+            approval = await tx.approvals.get(edit.approval)
+            _same(approval.run, said.run, "run of the approval")
+            _same(approval.action, edit.action, "action of the approval")
+            if approval.state == "edited" and (approval.edited_to, approval.decided_by) == (into, said.subject):
+                return  # the same edit again: a retry of ours
+            receipt = {
+                "action_digest": approval.action,
+                "approval": approval.id,
+                "comment": edit.comment,
+                "edited_by": said.subject,
+                "edited_to": into,
+                "on_behalf_of": said.on_behalf_of,
+            }
+            await tx.approvals.edit(
                 approval.id,
-                approve=approve,
-                by=said.subject,
-                comment=decision.comment,
-                now=dt.datetime.now(dt.UTC),
+                await _approver(tx, said, now),
+                to=into,
+                receipt={name: canonical(value).decode() for name, value in receipt.items()},
+                comment=edit.comment,
+                now=now,
             )
 
     async def _refused(self, tenant: str, approval: str, error: SomaError) -> DecisionMade:
@@ -100,6 +154,24 @@ class PostgresDecisions:
             # Nothing was decided about it, which is what pending says; the problem says the rest.
             return DecisionMade(approval=approval, state="pending", problem=error.message)
         return DecisionMade(approval=approval, state=known.state, decided_by=known.decided_by, problem=error.message)
+
+
+async def _approver(tx: Transaction, said: Attestation, now: dt.datetime) -> Approver:
+    """Return who answers: with what the token says they hold, or with what was lent to them and holds now."""
+    if said.on_behalf_of is None:
+        return Approver(said.subject, said.capabilities)
+    lent = await tx.delegations.lent(said.subject, now, owner=said.on_behalf_of)
+    if not lent:
+        raise Denied(f"{said.on_behalf_of!r} has lent {said.subject!r} nothing that they hold now.")
+    return Approver(said.subject, lent[said.on_behalf_of], said.on_behalf_of)
+
+
+def _said_before(approval: Approval, said: Attestation, *, approve: bool) -> bool:
+    who = (said.subject, said.on_behalf_of)
+    wanted = "yes" if approve else "no"
+    # A yes of before is not the answer to a person who says no now, nor to one whose yes was overruled.
+    standing = approval.state in ({"pending", "approved", "used"} if approve else {"denied"})
+    return standing and any((a.by, a.on_behalf_of) == who and a.said == wanted for a in approval.answers)
 
 
 def _demand(said: Attestation, *, tenant: str, run: str, purpose: str, capability: str | None = None) -> None:

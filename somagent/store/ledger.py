@@ -13,8 +13,10 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from capsules.action import Action
+from capsules.approval import merged
 from capsules.digest import Digest, canonical, sha256
-from capsules.gate import AttemptKey, Entry, Exit, LedgerFacts, Passage, Settled
+from capsules.errors import ConstitutionRefused
+from capsules.gate import AttemptKey, Entry, Exit, HistoryAsked, LedgerFacts, Passage, Settled
 from somagent.store.database import Store
 from somagent.store.faults import translated
 
@@ -25,14 +27,20 @@ class PostgresLedger:
 
     store: Store
 
-    async def facts(self, tenant: str, run: str, account: str | None, constitution: Digest) -> LedgerFacts:
+    async def facts(
+        self, tenant: str, run: str, account: str | None, constitution: Digest, asked: HistoryAsked | None = None
+    ) -> LedgerFacts:
         """Return what the store knows when an action is judged."""
-        answer = await self._ask("SELECT gate_facts($1, $2, $3, $4)", tenant, run, account, constitution)
+        history = (asked or HistoryAsked()).model_dump_json()
+        answer = await self._ask("SELECT gate_facts($1, $2, $3, $4, $5)", tenant, run, account, constitution, history)
         return LedgerFacts.model_validate_json(answer)
 
-    async def active_constitution(self, tenant: str) -> Digest:  # noqa: ARG002 - one constitution for all, so far
-        """Return the digest of the active constitution. Raises ConstitutionRefused when there is none."""
-        return (await self.store.constitutions.active()).digest
+    async def active_constitution(self, tenant: str) -> Digest:
+        """Return the digest of the tenant's active constitution. Raises ConstitutionRefused when there is none."""
+        found = await self.store.constitutions.active_digest(tenant)
+        if found is None:
+            raise ConstitutionRefused("No constitution is active, so nothing may run. `somagent up` installs one.")
+        return found
 
     async def begin(self, entry: Entry) -> Passage:
         """Let an effect begin, or say why not; the decision is durable when this returns."""
@@ -73,14 +81,17 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "idempotent": action.idempotent,
         "cost": action.cost.model_dump(),
         "action_digest": entry.action_digest,
+        "sequences_before": entry.facts.sequences,
+        "sequences_after": verdict.sequences,
         "constitution": verdict.constitution,
         "decision": verdict.decision,
         "sentence": verdict.sentence,
         "score": verdict.score,
         "threshold": verdict.threshold,
-        "capability": verdict.demands[0].capability,
-        "quorum": verdict.demands[0].quorum,
+        "demands": [_plain(demand) for demand in merged(verdict.demands)],
+        "escalation": [_plain(step) for step in verdict.escalation],
         "expires_seconds": verdict.expires_seconds,
+        "standing": list(entry.standing),
         "parts": canonical_parts(
             {
                 "action": _plain(action),
@@ -92,6 +103,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
                 "execution": entry.key.execution,
                 "facts": _plain(entry.facts),
                 "verdict": _plain(verdict),
+                **({} if entry.shadow is None else {"shadow": _plain(entry.shadow)}),
             }
         ),
     }

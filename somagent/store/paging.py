@@ -10,6 +10,7 @@ from capsules.errors import Invalid
 from capsules.records import Page
 
 MAX_LIMIT = 500
+MOST_DIGITS = 18  # what a bigint certainly holds
 
 
 def bounded(limit: int) -> int:
@@ -39,6 +40,13 @@ def moment(text: str) -> datetime:
         return datetime.fromisoformat(text)
     except ValueError as error:
         raise Invalid(f"{text!r} in a cursor is not a time. Use `next` of the page before.") from error
+
+
+def number(text: str) -> int:
+    """Return the number in a cursor."""
+    if not text.isascii() or not text.isdigit() or len(text) > MOST_DIGITS:
+        raise Invalid(f"{text!r} in a cursor is not a number. Use `next` of the page before.")
+    return int(text)
 
 
 def page[Row, T](

@@ -85,6 +85,8 @@ class RunRows:
         if changed.rowcount:
             data = change.model_dump(exclude={"run", "tenant"})
             await self._events.add("agent.events", "run.changed", change.run, data)
+            if change.status == "awaiting_budget":
+                await self._events.add("budget.events", "budget.requested", change.run, {"reason": change.reason})
 
     async def open_runs(self, limit: int = 100) -> tuple[RunRecord, ...]:
         """Return runs that have not ended, oldest first."""

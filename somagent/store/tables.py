@@ -50,20 +50,6 @@ def _numbers(*prefixes: str) -> list[Column[int]]:
 
 tenants = Table("tenants", metadata, Column("id", Text, primary_key=True), _time("created_at", now=True))
 
-constitutions = Table(
-    "constitutions",
-    metadata,
-    Column("digest", Text, primary_key=True),
-    _text("name"),
-    _text("version"),
-    Column("document", JSON, nullable=False),
-    _text("signature"),
-    _text("key_id"),
-    _text("state"),
-    _time("installed_at", now=True),
-    Index("constitutions_one_active", "state", unique=True, postgresql_where=text("state = 'active'")),
-)
-
 principals = Table(
     "principals",
     metadata,
@@ -121,12 +107,15 @@ runs = Table(
     _text("account", null=True),
     Column("receipt_seq", BigInteger, nullable=False, server_default=text("0")),
     _text("receipt_head", default="sha256:" + "0" * 64),
+    Column("decisions", Integer, nullable=False, server_default=text("0")),
     Column("denials", Integer, nullable=False, server_default=text("0")),
+    Column("sequences", JSONB, nullable=False, server_default=text("'{}'")),
     _time("created_at", now=True),
     _time("updated_at", now=True),
     _time("closed_at", null=True),
     PrimaryKeyConstraint("tenant_id", "id"),
     Index("runs_newest", "tenant_id", text("created_at DESC"), text("id DESC")),
+    Index("runs_by_actor", "tenant_id", "actor", text("created_at DESC")),
     Index("runs_open", "tenant_id", "created_at", postgresql_where=text("closed_at IS NULL")),
 )
 
@@ -168,6 +157,7 @@ effects = Table(
     _time("finished_at", null=True),
     PrimaryKeyConstraint("tenant_id", "key"),
     ForeignKeyConstraint(["tenant_id", "run"], ["runs.tenant_id", "runs.id"]),
+    Index("effects_by_target", "tenant_id", "kind", "target", text("started_at DESC")),
     Index("effects_open", "tenant_id", "run", "action", postgresql_where=text("state = 'started'")),
 )
 
@@ -181,19 +171,23 @@ approvals = Table(
     _text("kind"),
     _text("target"),
     _text("sentence"),
-    _text("capability"),
+    Column("demands", JSONB, nullable=False),
+    Column("escalation", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("escalated", Integer, nullable=False, server_default=text("0")),
     _text("requested_by"),
     _time("requested_at", now=True),
     _time("expires_at"),
-    Column("quorum", Integer, nullable=False, server_default=text("1")),
-    Column("approved_by", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("answers", JSONB, nullable=False, server_default=text("'[]'")),
     _text("state", default="pending"),
     _text("decided_by", null=True),
     _time("decided_at", null=True),
     _text("comment", default=""),
     _text("used_by", null=True),
+    _text("edited_to", null=True),
+    _text("edited_from", null=True),
     PrimaryKeyConstraint("tenant_id", "id"),
     ForeignKeyConstraint(["tenant_id", "run"], ["runs.tenant_id", "runs.id"]),
+    ForeignKeyConstraint(["tenant_id", "edited_from"], ["approvals.tenant_id", "approvals.id"]),
     Index("approvals_newest", "tenant_id", text("requested_at DESC"), text("id DESC")),
     Index("approvals_by_action", "tenant_id", "run", "action"),
     Index(
@@ -204,6 +198,76 @@ approvals = Table(
         unique=True,
         postgresql_where=text("state = 'pending'"),
     ),
+    Index(
+        "approvals_one_edit",
+        "tenant_id",
+        "edited_from",
+        unique=True,
+        postgresql_where=text("edited_from IS NOT NULL"),
+    ),
+)
+
+delegations = Table(
+    "delegations",
+    metadata,
+    _tenant(),
+    _text("id"),
+    _text("capability"),
+    _text("delegator"),
+    _text("delegate"),
+    _text("reason", default=""),
+    _time("starts_at"),
+    _time("ends_at"),
+    _time("created_at", now=True),
+    _time("revoked_at", null=True),
+    _text("revoked_by", null=True),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    ForeignKeyConstraint(["tenant_id", "delegator"], ["principals.tenant_id", "principals.subject"]),
+    ForeignKeyConstraint(["tenant_id", "delegate"], ["principals.tenant_id", "principals.subject"]),
+    Index("delegations_newest", "tenant_id", text("created_at DESC"), text("id DESC")),
+    Index("delegations_open", "tenant_id", "delegate", "ends_at", postgresql_where=text("revoked_at IS NULL")),
+)
+
+standing_grants = Table(
+    "standing_grants",
+    metadata,
+    _tenant(known=True),
+    _text("id"),
+    _text("scope"),
+    _text("capability"),
+    _text("reason"),
+    _text("constitution"),
+    _text("granted_by"),
+    _time("granted_at", now=True),
+    _time("expires_at"),
+    Column("uses", Integer, nullable=False),
+    Column("uses_left", Integer, nullable=False),
+    _time("revoked_at", null=True),
+    _text("revoked_by", null=True),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    Index("standing_grants_newest", "tenant_id", text("granted_at DESC"), text("id DESC")),
+    Index(
+        "standing_grants_open",
+        "tenant_id",
+        "constitution",
+        "expires_at",
+        postgresql_where=text("revoked_at IS NULL AND uses_left > 0"),
+    ),
+)
+
+standing_uses = Table(
+    "standing_uses",
+    metadata,
+    _tenant(),
+    _text("effect"),
+    _text("standing"),
+    _text("run"),
+    _text("action"),
+    _time("used_at", now=True),
+    PrimaryKeyConstraint("tenant_id", "effect", "action"),
+    ForeignKeyConstraint(["tenant_id", "standing"], ["standing_grants.tenant_id", "standing_grants.id"]),
+    ForeignKeyConstraint(["tenant_id", "run"], ["runs.tenant_id", "runs.id"]),
+    Index("standing_uses_by_grant", "tenant_id", "standing", "used_at"),
 )
 
 budget_accounts = Table(
@@ -283,6 +347,28 @@ outbox = Table(
     _time("published_at", null=True),
     Index("outbox_unpublished", "id", postgresql_where=text("published_at IS NULL")),
     Index("outbox_by_run", "tenant_id", "run", "id"),
+    Index(
+        "outbox_told",
+        "at",
+        postgresql_where=text("topic IN ('approval.events', 'budget.events', 'constitution.updated')"),
+    ),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _tenant(),
+    Column("event", BigInteger, nullable=False),
+    _text("channel"),
+    _text("state", default="waiting"),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _time("due_at", now=True),
+    _text("said", default=""),
+    _time("created_at", now=True),
+    _time("ended_at", null=True),
+    PrimaryKeyConstraint("tenant_id", "event", "channel"),
+    Index("deliveries_due", "channel", "due_at", postgresql_where=text("state = 'waiting'")),
+    Index("deliveries_newest", "tenant_id", text("event DESC"), text("channel DESC")),
 )
 
 memories = Table(

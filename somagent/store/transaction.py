@@ -6,14 +6,22 @@ from functools import cached_property
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from somagent.store.accounts import Accounts
+from somagent.store.applications import Applications
 from somagent.store.approvals import Approvals
 from somagent.store.artifacts import Artifacts
 from somagent.store.capsules import Capsules
 from somagent.store.content import Contents
+from somagent.store.deciders import Deciders
+from somagent.store.delegations import Delegations
+from somagent.store.deliveries import Deliveries
 from somagent.store.events import Events
 from somagent.store.principals import Principals
+from somagent.store.proposals import Proposals
 from somagent.store.receipts import Receipts
+from somagent.store.recorded import Recorded
 from somagent.store.runs import RunRows
+from somagent.store.shadows import Shadows
+from somagent.store.standing import StandingGrants
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,10 @@ class Transaction:
     @cached_property
     def accounts(self) -> Accounts:
         return Accounts(self.connection)
+
+    @cached_property
+    def applications(self) -> Applications:
+        return Applications(self.connection, self.tenant)
 
     @cached_property
     def approvals(self) -> Approvals:
@@ -44,6 +56,18 @@ class Transaction:
         return Contents(self.connection, self.tenant)
 
     @cached_property
+    def deciders(self) -> Deciders:
+        return Deciders(self.connection)
+
+    @cached_property
+    def delegations(self) -> Delegations:
+        return Delegations(self.connection, self.tenant)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        return Deliveries(self.connection)
+
+    @cached_property
     def events(self) -> Events:
         return Events(self.connection, self.tenant)
 
@@ -52,9 +76,25 @@ class Transaction:
         return Principals(self.connection, self.tenant)
 
     @cached_property
+    def proposals(self) -> Proposals:
+        return Proposals(self.connection, self.tenant)
+
+    @cached_property
     def receipts(self) -> Receipts:
         return Receipts(self.connection)
 
     @cached_property
+    def recorded(self) -> Recorded:
+        return Recorded(self.connection)
+
+    @cached_property
     def runs(self) -> RunRows:
         return RunRows(self.connection, self.tenant)
+
+    @cached_property
+    def standing_grants(self) -> StandingGrants:
+        return StandingGrants(self.connection, self.tenant)
+
+    @cached_property
+    def shadows(self) -> Shadows:
+        return Shadows(self.connection)

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import AsyncIterator
 
 import pytest
+from constitutions import codec, make_active
 from entries import constitution, number
 
 from somagent.settings import Settings
@@ -13,8 +14,8 @@ from somagent.store.ledger import PostgresLedger
 
 @pytest.fixture(scope="session")
 async def store(postgres_settings: Settings, owner: Store) -> AsyncIterator[Store]:
-    await owner.constitutions.install(constitution(dt.datetime.now(dt.UTC)))
-    async with open_store(postgres_settings.database("app"), connections=20) as opened:
+    await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
+    async with open_store(postgres_settings.database("app"), connections=20, codec=codec(postgres_settings)) as opened:
         yield opened
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from capsules.amounts import Amounts
 from capsules.approval import ApprovalDecision, RaiseBudget
+from capsules.deciding import Approver
 from capsules.errors import Conflict, Denied, NotFound
 from capsules.verdict import Demand
 from somagent.identity.attestation import Attestation
@@ -36,8 +37,9 @@ async def _ask(store: Store, tenant: str, run: str | None = None, **verdict):
 
 
 async def _decide(store: Store, tenant: str, approval: str, *, by: str = "grace", approve: bool = True, now=NOW):
+    approver = Approver(by, frozenset({"approval:decide"}))
     async with store.transaction(tenant) as tx:
-        return await tx.approvals.decide(approval, approve=approve, by=by, comment="seen", now=now)
+        return await tx.approvals.decide(approval, approver, approve=approve, comment="seen", now=now)
 
 
 async def test_another_person_decides_once(store, tenant):

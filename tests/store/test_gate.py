@@ -7,8 +7,9 @@ import pytest
 from entries import CONSTITUTION, constitution, entry, exit_, key, run_id
 
 from capsules.amounts import Amounts
+from capsules.deciding import Approver
 from capsules.digest import digest
-from capsules.errors import Conflict, ConstitutionRefused, Invalid, NotFound
+from capsules.errors import Conflict, Invalid, NotFound
 from capsules.receipt import verify_chain
 from somagent.store.database import Store
 from somagent.store.ledger import PostgresLedger
@@ -208,24 +209,15 @@ async def test_usage_beyond_the_reservation_is_recorded_as_it_was(store, ledger,
 async def test_a_revoked_or_unknown_constitution_lets_nothing_pass(owner: Store, store, ledger, tenant):
     run = run_id(tenant)
     old = {"kind": "Constitution", "metadata": {"name": "store-tests", "version": "0.9.0"}}
-    await owner.constitutions.install(constitution(datetime.now(UTC), document=old, state="retired"))
+    await owner.constitutions.install(constitution(datetime.now(UTC), document=old))
     assert (await ledger.begin(entry(key(tenant, run), constitution=digest(old)))).status == "go"
-    await owner.constitutions.install(constitution(datetime.now(UTC), document=old, state="revoked"))
+    await owner.constitutions.revoke(digest(old), tenant=tenant, by="grace", reason="It was wrong.")
     assert (await ledger.begin(entry(key(tenant, run), constitution=digest(old)))).status == "revoked"
     unknown = digest("never installed")
     assert (await ledger.begin(entry(key(tenant, run), constitution=unknown))).status == "revoked"
     assert (await ledger.facts(tenant, run, None, unknown)).constitution == "unknown"
     assert [b["decision"] for b in await _bodies(store, tenant, run)] == ["allow", "deny", "deny"]
     assert await ledger.active_constitution(tenant) == CONSTITUTION
-
-
-async def test_without_an_active_constitution_there_is_a_refusal(owner: Store, ledger, tenant):
-    await owner.constitutions.install(constitution(datetime.now(UTC), state="retired"))
-    try:
-        with pytest.raises(ConstitutionRefused):
-            await ledger.active_constitution(tenant)
-    finally:
-        await owner.constitutions.install(constitution(datetime.now(UTC)))
 
 
 async def test_concurrent_actions_of_one_run_make_one_whole_chain(store, ledger, tenant):
@@ -254,4 +246,5 @@ async def test_an_unknown_tenant_cannot_begin(ledger):
 
 async def _approve(store: Store, tenant: str, approval: str) -> None:
     async with store.transaction(tenant) as tx:
-        await tx.approvals.decide(approval, approve=True, by="grace", comment="", now=datetime.now(UTC))
+        grace = Approver("grace", frozenset({"approval:decide"}))
+        await tx.approvals.decide(approval, grace, approve=True, comment="", now=datetime.now(UTC))

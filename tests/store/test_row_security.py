@@ -1,35 +1,41 @@
 """Row-level security, proved on every tenant table that the catalog knows: one tenant cannot touch another's rows."""
 
+import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
-from entries import entry, exit_, key, number, run_id
+from entries import CONSTITUTION, entry, exit_, key, number, run_id
 from sqlalchemy import insert
 
 from capsules.amounts import Amounts
+from capsules.constituting import Change
+from capsules.delegation import DelegationRequest
 from capsules.digest import sha256
 from capsules.records import Principal
+from capsules.standing import GrantRequest
 from somagent.embedded.postgres import superuser
 from somagent.library import Library
 from somagent.settings import Settings
 from somagent.store.database import Store
 from somagent.store.ledger import PostgresLedger
 from somagent.store.tables import memories, metadata
+from somagent.store.telling import Outgoing
 
-GLOBAL = {"alembic_version", "tenants", "constitutions"}
+GLOBAL = {"alembic_version", "tenants", "constitutions", "constitution_signatures", "constitution_activations"}
 TENANT_TABLES = sorted(set(metadata.tables) - GLOBAL)
 REFUSED = asyncpg.InsufficientPrivilegeError  # by a missing grant and by a row policy alike
 
 
 @pytest.fixture(scope="module")
-async def tenants(owner: Store, store: Store) -> tuple[str, str]:
+async def tenants(owner: Store, store: Store, relay: Store) -> tuple[str, str]:
     """Two tenants, each with a real row in every table, written through the store itself."""
     names = (f"row-a-{number()}", f"row-b-{number()}")
     for name in names:
         await owner.tenants.add(name)
         await _fill(store, name)
+    await Outgoing(relay, "webhook").enter(["approval.requested"])
     return names
 
 
@@ -40,12 +46,24 @@ async def _fill(store: Store, tenant: str) -> None:
     async with store.transaction(tenant) as tx:
         await tx.accounts.ensure(f"run:{run}", None, Amounts(tokens=10))
         await tx.principals.add(Principal(tenant=tenant, subject="ada", capabilities=frozenset()), key_hash=tenant)
+        grace = Principal(tenant=tenant, subject="grace", capabilities=frozenset({"approval:decide"}))
+        await tx.principals.add(grace)
+        lent = DelegationRequest(capability="approval:decide", to="ada")
+        await tx.delegations.give(lent, by="grace", now=dt.datetime.now(dt.UTC))
         await tx.capsules.publish(capsule, digest=capsule.digest(), signature="", key_id="k", by="ada")
         digest = await tx.contents.put(b"bytes", "text/plain")
+        change = Change(constitution=CONSTITUTION, scope=tenant)
+        until = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+        await tx.proposals.enter("p1", change, request=change.digest(), by="ada", quorum=1, expires_at=until)
     begun = key(tenant, run)
     await ledger.begin(entry(begun, cost=Amounts(tokens=1), account=f"run:{run}"))
     await ledger.finish(exit_(begun, result=1))
     await ledger.begin(entry(key(tenant, run), decision="ask"))
+    asked = GrantRequest(scope="true", uses=1, expires_seconds=60, reason="test")
+    async with store.transaction(tenant) as tx:
+        given = await tx.standing_grants.give(asked, constitution=CONSTITUTION, by="grace", now=dt.datetime.now(dt.UTC))
+    passing = entry(key(tenant, run), decision="ask", target="shell@1.0.0/run")
+    await ledger.begin(passing.model_copy(update={"standing": (given.id,)}))
     async with store.transaction(tenant) as tx:
         await tx.artifacts.add(run, name="a.txt", media_type="text/plain", digest=digest, size=5)
         values = {"id": "m1", "space": "default", "text": "t", "run": run, "key": "k", "embedding": [1.0] + [0.0] * 383}
@@ -122,7 +140,8 @@ class TestAcrossTenants:
             row = await connection.fetchval(f"SELECT to_jsonb(t) FROM {table} t LIMIT 1")
         for setting in (mine, None):
             async with _as(store if role == "app" else owner, setting) as connection:
-                with pytest.raises(REFUSED, match="row-level security"):
+                may = await connection.fetchval("SELECT has_table_privilege($1, 'INSERT')", table)
+                with pytest.raises(REFUSED, match="row-level security" if may else "permission denied"):
                     await connection.execute(
                         f"INSERT INTO {table} SELECT * FROM jsonb_populate_record(NULL::{table}, $1)", row
                     )
@@ -182,6 +201,8 @@ async def test_the_relay_reads_events_of_all_and_changes_only_their_mark(relay: 
         "UPDATE outbox SET topic = 'x'",
         "DELETE FROM outbox",
         "UPDATE runs SET status = 'failed'",
+        "DELETE FROM deliveries",
+        "SELECT 1 FROM standing_grants",
     ):
         async with _as(relay, None) as connection:
             with pytest.raises(REFUSED):

@@ -15,15 +15,13 @@ CONSTITUTION = digest(DOCUMENT)
 _numbers = count(1)
 
 
-def constitution(at: Any, *, document: dict[str, Any] = DOCUMENT, state: str = "active") -> ConstitutionRecord:
+def constitution(at: Any, *, document: dict[str, Any] = DOCUMENT) -> ConstitutionRecord:
     return ConstitutionRecord(
         digest=digest(document),
         name=document["metadata"]["name"],
         version=document["metadata"]["version"],
         document=document,
-        signature="",
-        key_id="store-tests",
-        state=state,
+        proposed_by="store-tests",
         installed_at=at,
     )
 

@@ -1,13 +1,16 @@
 -- Before an effect: everything that must be true together, in one transaction and one round trip.
 
 -- What the store knows when an action is judged.
-CREATE FUNCTION gate_facts(tenant text, run_id text, account_id text, constitution text) RETURNS json
+CREATE FUNCTION gate_facts(tenant text, run_id text, account_id text, constitution text, asked jsonb DEFAULT '{}')
+RETURNS json
 LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     account budget_accounts;
     account_facts json;
+    known runs;
 BEGIN
     PERFORM set_config('somagent.tenant', tenant, true);
+    SELECT * INTO known FROM runs WHERE id = run_id;
     SELECT * INTO account FROM budget_accounts WHERE id = account_id AND closed_at IS NULL;
     IF FOUND THEN
         account_facts := json_build_object(
@@ -20,7 +23,13 @@ BEGIN
     END IF;
     RETURN json_build_object(
         'account', account_facts,
-        'denials', coalesce((SELECT denials FROM runs WHERE id = run_id), 0),
+        'denials', coalesce(known.denials, 0),
+        'sequences', coalesce(known.sequences, '{}'),
+        -- a child's id is its parent's, a slash and the task; before its first action it has no row
+        'parent', coalesce(known.parent, (SELECT id FROM runs WHERE id = regexp_replace(run_id, '/[^/]*$', ''))),
+        'standing', standing_facts(constitution),
+        'history', gate_history(asked),
+        'shadow', constitution_of(tenant, 'shadow'),
         'constitution', constitution_standing(constitution));
 END $$;
 
@@ -82,7 +91,7 @@ END $$;
 CREATE FUNCTION gate_grant(entry jsonb, uncertain boolean) RETURNS approvals
 LANGUAGE sql SECURITY INVOKER AS $$
     SELECT * FROM approvals
-    WHERE run = entry->>'run' AND action = entry->>'action_digest'
+    WHERE run = entry->>'run' AND action = entry->>'action_digest' AND approval_satisfied(entry->'demands', answers)
       AND ((state = 'approved' AND expires_at > clock_timestamp())
            OR (state = 'used' AND used_by = entry->>'effect' AND NOT uncertain))
     ORDER BY state = 'used' DESC, requested_at, id LIMIT 1
@@ -101,28 +110,17 @@ BEGIN
     SELECT * INTO pending FROM approvals
     WHERE run = entry->>'run' AND action = entry->>'action_digest' AND state = 'pending';
     IF NOT FOUND THEN
-        INSERT INTO approvals (tenant_id, id, run, action, kind, target, sentence, capability, requested_by,
-                               requested_at, expires_at, quorum)
-        VALUES (entry->>'tenant', gen_random_uuid()::text, entry->>'run', entry->>'action_digest', entry->>'kind',
-                entry->>'target', why, entry->>'capability', entry->>'actor', clock_timestamp(),
-                clock_timestamp() + make_interval(secs => (entry->>'expires_seconds')::double precision),
-                (entry->>'quorum')::integer)
-        RETURNING * INTO pending;
-        PERFORM event_add('approval.events', 'approval.requested', pending.run, json_build_object(
-            'approval', pending.id, 'action', pending.action, 'kind', pending.kind, 'target', pending.target,
-            'sentence', pending.sentence, 'expires_at', pending.expires_at));
+        pending := approval_open(entry, why, NULL, '[]');
     END IF;
     receipt := gate_decide(entry, 'ask', reason, jsonb_build_object('approval', canonical_text(pending.id)));
-    request := json_build_object(
-        'id', pending.id, 'run', pending.run, 'action', pending.action, 'kind', pending.kind, 'target', pending.target,
-        'sentence', pending.sentence, 'capability', pending.capability, 'requested_by', pending.requested_by,
-        'expires_at', pending.expires_at);
+    request := approval_request(pending);
     RETURN json_build_object('status', 'ask', 'receipt', receipt, 'approval', request, 'sentence', pending.sentence);
 END $$;
 
 -- Let an effect begin, or say why not. The order of the checks is the specification.
 CREATE FUNCTION gate_begin(entry jsonb) RETURNS json LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
+    this_run runs;
     run_id text := entry->>'run';
     effect_key text := entry->>'effect';
     account_id text := entry->>'account';
@@ -132,13 +130,14 @@ DECLARE
     effect effects;
     uncertain boolean := false;
     grant_used approvals;
+    given_before standing_grants;
     account budget_accounts;
     answers jsonb := '{}';
     why text;
     held boolean;
 BEGIN
     PERFORM set_config('somagent.tenant', entry->>'tenant', true);
-    PERFORM gate_run(entry);
+    this_run := gate_run(entry);
 
     standing := constitution_standing(entry->>'constitution');
     IF standing <> 'valid' THEN
@@ -151,6 +150,11 @@ BEGIN
     IF effect.state = 'done' THEN
         RETURN json_build_object('status', 'replay', 'result', effect.result, 'receipt', gate_decide(
             entry, 'allow', 'replay', jsonb_build_object('replay', 'true')));
+    END IF;
+
+    -- Another action of this run took place since the facts were read, and the sequences moved on: judge again.
+    IF entry->'sequences_after' <> '{}' AND this_run.sequences <> entry->'sequences_before' THEN
+        RETURN json_build_object('status', 'stale');
     END IF;
 
     IF entry->>'decision' NOT IN ('allow', 'ask') THEN
@@ -166,8 +170,14 @@ BEGIN
     END IF;
 
     IF uncertain OR entry->>'decision' = 'ask' THEN
+        IF NOT uncertain THEN
+            PERFORM approval_of_edit(entry);
+        END IF;
         grant_used := gate_grant(entry, uncertain);
-        IF grant_used.id IS NULL THEN
+        IF grant_used.id IS NULL AND NOT uncertain THEN
+            given_before := gate_standing(entry);
+        END IF;
+        IF grant_used.id IS NULL AND given_before.id IS NULL THEN
             IF uncertain THEN
                 RETURN gate_ask(entry, 'uncertain', format(
                     'An earlier attempt may have taken effect, and %s cannot safely be done twice. '
@@ -176,7 +186,12 @@ BEGIN
             RETURN gate_ask(entry, 'policy', entry->>'sentence');
         END IF;
         answers := jsonb_build_object(
-            'approval', canonical_text(grant_used.id), 'approved_by', canonical_text(grant_used.decided_by));
+            'approval', canonical_text(grant_used.id), 'approved_by', canonical_text(grant_used.decided_by),
+            'approvers', approval_approvers(grant_used.answers));
+        IF given_before.id IS NOT NULL THEN
+            answers := jsonb_build_object('standing_grant', canonical_text(given_before.id),
+                                          'approved_by', canonical_text(given_before.granted_by));
+        END IF;
     END IF;
 
     held := effect.state = 'started' AND (effect.reserved_tokens, effect.reserved_micro_usd, effect.reserved_tool_calls)
@@ -203,6 +218,9 @@ BEGIN
     IF grant_used.state = 'approved' THEN
         UPDATE approvals SET state = 'used', used_by = effect_key WHERE id = grant_used.id;
     END IF;
+    IF given_before.id IS NOT NULL THEN
+        PERFORM standing_take(entry, given_before);
+    END IF;
     INSERT INTO effects (tenant_id, key, run, kind, target, action, state, attempt, account,
                          reserved_tokens, reserved_micro_usd, reserved_tool_calls, started_at)
     VALUES (entry->>'tenant', effect_key, run_id, entry->>'kind', entry->>'target', entry->>'action_digest', 'started',
@@ -214,6 +232,11 @@ BEGIN
         reserved_micro_usd = CASE WHEN held THEN effects.reserved_micro_usd ELSE excluded.reserved_micro_usd END,
         reserved_tool_calls = CASE WHEN held THEN effects.reserved_tool_calls ELSE excluded.reserved_tool_calls END,
         started_at = excluded.started_at, finished_at = NULL;
+    IF entry->'sequences_after' <> '{}' AND this_run.sequences <> entry->'sequences_after' THEN
+        UPDATE runs SET sequences = entry->'sequences_after' WHERE id = run_id;
+    END IF;
     RETURN json_build_object('status', 'go', 'sentence', entry->>'sentence', 'receipt', gate_decide(
-        entry, 'allow', CASE WHEN grant_used.id IS NULL THEN 'policy' ELSE 'approval' END, answers));
+        entry, 'allow',
+        CASE WHEN given_before.id IS NOT NULL THEN 'standing grant' WHEN grant_used.id IS NULL THEN 'policy'
+             ELSE 'approval' END, answers));
 END $$;

@@ -40,6 +40,7 @@ BEGIN
     UPDATE runs SET
         receipt_seq = receipt_seq + 1,
         receipt_head = digest_text(receipt_head || E'\n' || (receipt_seq + 1) || E'\n' || body_hash),
+        decisions = decisions + (receipt_kind = 'decision')::integer,
         denials = denials + denied,
         updated_at = moment
     WHERE id = run_id

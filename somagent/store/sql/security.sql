@@ -22,15 +22,26 @@ END $$;
 CREATE POLICY relay_reads ON outbox FOR SELECT TO somagent_relay USING (true);
 CREATE POLICY relay_marks ON outbox FOR UPDATE TO somagent_relay USING (true) WITH CHECK (true);
 CREATE POLICY relay_reads ON runs FOR SELECT TO somagent_relay USING (true);
+-- It also remembers which events people were told of.
+CREATE POLICY relay_delivers ON deliveries TO somagent_relay USING (true) WITH CHECK (true);
 GRANT USAGE ON SCHEMA public TO somagent_app, somagent_relay;
 GRANT SELECT ON tenants, runs, outbox TO somagent_relay;
 GRANT UPDATE (published_at) ON outbox TO somagent_relay;
+GRANT SELECT, INSERT, UPDATE ON deliveries TO somagent_relay;
+GRANT SELECT ON deliveries TO somagent_app;
 
 GRANT SELECT ON tenants, constitutions TO somagent_app;
 -- Only added to:
 GRANT SELECT, INSERT ON capsules, receipts, ledger_entries, content_blobs, artifacts, outbox, memories TO somagent_app;
+GRANT SELECT, INSERT ON standing_uses TO somagent_app;
 -- Also changed, never deleted:
 GRANT SELECT, INSERT, UPDATE ON principals, api_keys, runs, effects, approvals, budget_accounts TO somagent_app;
+-- Of a grant only what is left of it, whether it stands, and what it was proved under:
+GRANT SELECT, INSERT ON standing_grants TO somagent_app;
+GRANT UPDATE (uses_left, revoked_at, revoked_by, constitution) ON standing_grants TO somagent_app;
+-- Of a delegation only that it was taken back:
+GRANT SELECT, INSERT ON delegations TO somagent_app;
+GRANT UPDATE (revoked_at, revoked_by) ON delegations TO somagent_app;
 GRANT USAGE ON SEQUENCE outbox_id_seq, ledger_entries_id_seq TO somagent_app;
 
 -- What is written once stays, also for the owner.
@@ -50,3 +61,16 @@ BEGIN
         EXECUTE format('CREATE TRIGGER never_emptied BEFORE TRUNCATE ON %I EXECUTE FUNCTION refuse_change()', name);
     END LOOP;
 END $$;
+
+-- Who lent what to whom stays; that it was taken back is written once.
+CREATE FUNCTION keep_delegation() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF old.revoked_at IS NOT NULL
+       OR to_jsonb(new) - '{revoked_at,revoked_by}'::text[] <> to_jsonb(old) - '{revoked_at,revoked_by}'::text[] THEN
+        RAISE EXCEPTION USING ERRCODE = 'SO409', MESSAGE = 'A delegation is never changed, only revoked, once.';
+    END IF;
+    RETURN new;
+END $$;
+CREATE TRIGGER kept BEFORE UPDATE ON delegations FOR EACH ROW EXECUTE FUNCTION keep_delegation();
+CREATE TRIGGER immutable BEFORE DELETE ON delegations FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER never_emptied BEFORE TRUNCATE ON delegations EXECUTE FUNCTION refuse_change();

@@ -11,18 +11,6 @@ CREATE TABLE tenants (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE TABLE constitutions (
-    digest text PRIMARY KEY,
-    name text NOT NULL,
-    version text NOT NULL,
-    document json NOT NULL,
-    signature text NOT NULL,
-    key_id text NOT NULL,
-    state text NOT NULL CHECK (state IN ('active', 'retired', 'revoked')),
-    installed_at timestamptz NOT NULL DEFAULT now()
-);
-CREATE UNIQUE INDEX constitutions_one_active ON constitutions (state) WHERE state = 'active';
-
 CREATE TABLE principals (
     tenant_id text NOT NULL REFERENCES tenants (id),
     subject text NOT NULL,
@@ -74,13 +62,16 @@ CREATE TABLE runs (
     account text,
     receipt_seq bigint NOT NULL DEFAULT 0,
     receipt_head text NOT NULL DEFAULT 'sha256:0000000000000000000000000000000000000000000000000000000000000000',
+    decisions integer NOT NULL DEFAULT 0,
     denials integer NOT NULL DEFAULT 0,
+    sequences jsonb NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     closed_at timestamptz,
     PRIMARY KEY (tenant_id, id)
 ) WITH (fillfactor = 70);
 CREATE INDEX runs_newest ON runs (tenant_id, created_at DESC, id DESC);
+CREATE INDEX runs_by_actor ON runs (tenant_id, actor, created_at DESC);
 CREATE INDEX runs_open ON runs (tenant_id, created_at) WHERE closed_at IS NULL;
 
 CREATE TABLE receipts (
@@ -124,8 +115,32 @@ CREATE TABLE effects (
     PRIMARY KEY (tenant_id, key),
     FOREIGN KEY (tenant_id, run) REFERENCES runs (tenant_id, id)
 ) WITH (fillfactor = 70);
+-- Without the state, so that ending an effect changes its row in place.
+CREATE INDEX effects_by_target ON effects (tenant_id, kind, target, started_at DESC);
 CREATE INDEX effects_open ON effects (tenant_id, run, action) WHERE state = 'started';
 
+-- Whether for every demand so many different people with its capability said yes.
+CREATE FUNCTION approval_satisfied(demands jsonb, answers jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT jsonb_array_length(demands) > 0 AND NOT EXISTS (
+        SELECT FROM jsonb_array_elements(demands) AS demand
+        WHERE (demand->>'quorum')::integer > (
+            SELECT count(DISTINCT answer->>'by') FROM jsonb_array_elements(answers) AS answer
+            WHERE answer->>'said' = 'yes'
+              AND ((answer->>'escalated')::boolean OR answer->'capabilities' ? (demand->>'capability'))))
+$$;
+
+-- Whether duties are apart: the requester neither answers nor is answered for, and nobody's right counts twice.
+CREATE FUNCTION approval_duties(requested_by text, answers jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT NOT EXISTS (
+        SELECT FROM jsonb_array_elements(answers) AS answer
+        WHERE requested_by IN (answer->>'by', answer->>'on_behalf_of'))
+    AND (SELECT count(name) = count(DISTINCT name)
+         FROM jsonb_array_elements(answers) AS answer,
+              unnest(ARRAY[answer->>'by', answer->>'on_behalf_of']) AS name
+         WHERE answer->>'said' = 'yes')
+$$;
+
+-- `answers` is what each person said, by what right; `escalated` how many of the later groups were told.
 CREATE TABLE approvals (
     tenant_id text NOT NULL,
     id text NOT NULL,
@@ -134,26 +149,94 @@ CREATE TABLE approvals (
     kind text NOT NULL,
     target text NOT NULL,
     sentence text NOT NULL,
-    capability text NOT NULL,
+    demands jsonb NOT NULL,
+    escalation jsonb NOT NULL DEFAULT '[]',
+    escalated integer NOT NULL DEFAULT 0,
     requested_by text NOT NULL,
     requested_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL,
-    quorum integer NOT NULL DEFAULT 1 CHECK (quorum >= 1),
-    approved_by text[] NOT NULL DEFAULT '{}',
-    state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'approved', 'denied', 'expired', 'used')),
+    answers jsonb NOT NULL DEFAULT '[]',
+    state text NOT NULL DEFAULT 'pending'
+        CHECK (state IN ('pending', 'approved', 'denied', 'expired', 'used', 'edited')),
     decided_by text,
     decided_at timestamptz,
     comment text NOT NULL DEFAULT '',
     used_by text,
+    edited_to text,
+    edited_from text,
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, run) REFERENCES runs (tenant_id, id),
-    CONSTRAINT approvals_duties CHECK (decided_by <> requested_by AND requested_by <> ALL (approved_by)),
-    CONSTRAINT approvals_quorum CHECK (state NOT IN ('approved', 'used') OR cardinality(approved_by) >= quorum),
-    CONSTRAINT approvals_used_once CHECK ((state = 'used') = (used_by IS NOT NULL))
+    FOREIGN KEY (tenant_id, edited_from) REFERENCES approvals (tenant_id, id),
+    CONSTRAINT approvals_duties CHECK (decided_by <> requested_by AND approval_duties(requested_by, answers)),
+    CONSTRAINT approvals_quorum CHECK (state NOT IN ('approved', 'used') OR approval_satisfied(demands, answers)),
+    CONSTRAINT approvals_used_once CHECK ((state = 'used') = (used_by IS NOT NULL)),
+    CONSTRAINT approvals_edited CHECK ((state = 'edited') = (edited_to IS NOT NULL) AND edited_to <> action)
 );
 CREATE INDEX approvals_newest ON approvals (tenant_id, requested_at DESC, id DESC);
 CREATE INDEX approvals_by_action ON approvals (tenant_id, run, action);
 CREATE UNIQUE INDEX approvals_one_pending ON approvals (tenant_id, run, action) WHERE state = 'pending';
+-- What was edited once becomes one action, once.
+CREATE UNIQUE INDEX approvals_one_edit ON approvals (tenant_id, edited_from) WHERE edited_from IS NOT NULL;
+
+-- A capability lent for a time, for approvals only. It counts while its owner holds it.
+CREATE TABLE delegations (
+    tenant_id text NOT NULL,
+    id text NOT NULL,
+    capability text NOT NULL,
+    delegator text NOT NULL,
+    delegate text NOT NULL,
+    reason text NOT NULL DEFAULT '',
+    starts_at timestamptz NOT NULL,
+    ends_at timestamptz NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    revoked_at timestamptz,
+    revoked_by text,
+    PRIMARY KEY (tenant_id, id),
+    FOREIGN KEY (tenant_id, delegator) REFERENCES principals (tenant_id, subject),
+    FOREIGN KEY (tenant_id, delegate) REFERENCES principals (tenant_id, subject),
+    CONSTRAINT delegations_to_another CHECK (delegator <> delegate),
+    CONSTRAINT delegations_in_time CHECK (starts_at < ends_at),
+    CONSTRAINT delegations_revoked CHECK ((revoked_at IS NULL) = (revoked_by IS NULL))
+);
+CREATE INDEX delegations_newest ON delegations (tenant_id, created_at DESC, id DESC);
+CREATE INDEX delegations_open ON delegations (tenant_id, delegate, ends_at) WHERE revoked_at IS NULL;
+
+-- A yes in advance. It counts only under the constitution that its scope was proved to lie within.
+CREATE TABLE standing_grants (
+    tenant_id text NOT NULL REFERENCES tenants (id),
+    id text NOT NULL,
+    scope text NOT NULL,
+    capability text NOT NULL,
+    reason text NOT NULL,
+    constitution text NOT NULL,
+    granted_by text NOT NULL,
+    granted_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    uses integer NOT NULL CHECK (uses >= 1),
+    uses_left integer NOT NULL,
+    revoked_at timestamptz,
+    revoked_by text,
+    PRIMARY KEY (tenant_id, id),
+    CONSTRAINT standing_grants_uses CHECK (uses_left BETWEEN 0 AND uses),
+    CONSTRAINT standing_grants_revoked CHECK ((revoked_at IS NULL) = (revoked_by IS NULL))
+);
+CREATE INDEX standing_grants_newest ON standing_grants (tenant_id, granted_at DESC, id DESC);
+CREATE INDEX standing_grants_open ON standing_grants (tenant_id, constitution, expires_at)
+    WHERE revoked_at IS NULL AND uses_left > 0;
+
+-- One use for each effect, whatever its attempts.
+CREATE TABLE standing_uses (
+    tenant_id text NOT NULL,
+    effect text NOT NULL,
+    standing text NOT NULL,
+    run text NOT NULL,
+    action text NOT NULL,
+    used_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant_id, effect, action),
+    FOREIGN KEY (tenant_id, standing) REFERENCES standing_grants (tenant_id, id),
+    FOREIGN KEY (tenant_id, run) REFERENCES runs (tenant_id, id)
+);
+CREATE INDEX standing_uses_by_grant ON standing_uses (tenant_id, standing, used_at);
 
 -- `overrun` is by how much spending, recorded truthfully, has passed the limit. Reserving and carving never add to it.
 CREATE TABLE budget_accounts (
@@ -243,6 +326,23 @@ CREATE TABLE outbox (
 );
 CREATE INDEX outbox_unpublished ON outbox (id) WHERE published_at IS NULL;
 CREATE INDEX outbox_by_run ON outbox (tenant_id, run, id);
+
+-- Which events people were told of, by which channel. Events that are pruned from the outbox leave these behind.
+CREATE TABLE deliveries (
+    tenant_id text NOT NULL,
+    event bigint NOT NULL,
+    channel text NOT NULL,
+    state text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'sent', 'dead')),
+    attempts integer NOT NULL DEFAULT 0,
+    due_at timestamptz NOT NULL DEFAULT now(),
+    said text NOT NULL DEFAULT '',
+    created_at timestamptz NOT NULL DEFAULT now(),
+    ended_at timestamptz,
+    PRIMARY KEY (tenant_id, event, channel)
+);
+CREATE INDEX deliveries_due ON deliveries (channel, due_at) WHERE state = 'waiting';
+CREATE INDEX deliveries_newest ON deliveries (tenant_id, event DESC, channel DESC);
+CREATE INDEX outbox_told ON outbox (at) WHERE topic IN ('approval.events', 'budget.events', 'constitution.updated');
 
 CREATE TABLE memories (
     tenant_id text NOT NULL,

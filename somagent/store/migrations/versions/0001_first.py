@@ -12,9 +12,14 @@ depends_on = None
 
 FILES = (
     "tables.sql",
+    "constitutions.sql",
     "security.sql",
     "receipts.sql",
+    "constitution_steps.sql",
     "accounts.sql",
+    "standing.sql",
+    "approvals.sql",
+    "history.sql",
     "gate_begin.sql",
     "gate_finish.sql",
     "closing.sql",

@@ -1,0 +1,52 @@
+"""Delegation: somebody lends a capability to another for a time, so that approvals do not wait for who is away.
+
+What is lent is used for approvals only, is never lent on, and counts only while its owner holds it.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.duration import Duration
+
+LONGEST_SECONDS = 90 * 86_400
+Subject = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,99}$")]
+CapabilityName = Annotated[str, Field(pattern=r"^[a-z]+:[a-z][a-z0-9-]{0,40}$")]
+State = Literal["coming", "open", "ended", "revoked"]
+
+
+class DelegationRequest(BaseModel):
+    """What the caller lends, to whom, and for how long."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"capability": "approval:decide", "to": "ben", "seconds": "3d", "reason": "I am on leave."}]
+        },
+    )
+
+    capability: CapabilityName
+    to: Subject = Field(description="A principal of the tenant.")
+    seconds: Duration = Field(86_400, le=LONGEST_SECONDS, description="For how long, at most 90 days.")
+    starts_at: datetime | None = Field(None, description="From when on; unset: now.")
+    reason: str = Field("", max_length=2000)
+
+
+class Delegation(BaseModel):
+    """A delegation as it stands in the store. It is never changed, only revoked."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    state: State
+    capability: str
+    delegator: str
+    delegate: str
+    reason: str = ""
+    starts_at: datetime
+    ends_at: datetime
+    created_at: datetime
+    revoked_at: datetime | None = None
+    revoked_by: str | None = None

@@ -1,0 +1,63 @@
+"""Standing grants: a person's yes in advance, for so many actions of a proved scope, until a day."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.digest import Digest
+from capsules.duration import Duration
+from capsules.expressions import MAX_LENGTH
+
+State = Literal["open", "used up", "expired", "revoked"]
+MOST_USES = 1000
+LONGEST_SECONDS = 90 * 86_400
+MOST_OPEN = 50
+"""Open grants of a tenant under one constitution: the gate looks at all of them when it would ask."""
+
+
+class GrantRequest(BaseModel):
+    """What somebody is ready to approve before it is asked."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "scope": "action.kind == 'tool.invoke' && action.target == 'python@1.0.0/run'",
+                    "uses": 5,
+                    "expires_seconds": "7d",
+                    "reason": "The nightly report needs it and was looked through.",
+                }
+            ]
+        },
+    )
+
+    scope: str = Field(min_length=1, max_length=MAX_LENGTH, description="Which actions: CEL over `action`.")
+    capability: str = Field(
+        "approval:decide", pattern=r"^[a-z]+:[a-z-]+$", max_length=64, description="In which capacity you approve."
+    )
+    uses: int = Field(ge=1, le=MOST_USES, description="How many actions it lets begin.")
+    expires_seconds: Duration = Field(le=LONGEST_SECONDS, description="How long it holds, at most 90 days.")
+    reason: str = Field(min_length=1, max_length=2000, description="Why, for the record.")
+
+
+class StandingGrant(BaseModel):
+    """A standing grant as it stands in the store."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    state: State
+    scope: str
+    capability: str
+    reason: str
+    constitution: Digest = Field(description="Under which its scope was proved; under another it does not count.")
+    granted_by: str
+    granted_at: datetime
+    expires_at: datetime
+    uses: int
+    uses_left: int
+    revoked_at: datetime | None = None
+    revoked_by: str | None = None

@@ -1,0 +1,37 @@
+"""Secrets by reference: settings say where one stands, never what it is; it is read at the moment of its use."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from capsules.errors import Invalid
+
+SHORTEST = 16
+
+
+@dataclass(frozen=True)
+class SecretReference:
+    """`env:NAME`, an environment variable, or `file:/path`, of which the first line counts."""
+
+    reference: str
+
+    def read(self, *, shortest: int = 1) -> str:
+        """Return the secret. Raises Invalid when there is none, or too little of one."""
+        kind, _, place = self.reference.partition(":")
+        match kind:
+            case "env":
+                found = os.environ.get(place, "")
+            case "file":
+                found = self._in_file(Path(place))
+            case _:
+                raise Invalid(f"{self.reference!r} is no reference to a secret; write env:NAME or file:/path.")
+        if len(found) < shortest:
+            raise Invalid(f"The secret at {self.reference!r} has {len(found)} characters; {shortest} are needed.")
+        return found
+
+    def _in_file(self, path: Path) -> str:
+        try:
+            lines = path.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Invalid(f"The secret at {self.reference!r} cannot be read: {error}") from error
+        return lines[0].strip() if lines else ""

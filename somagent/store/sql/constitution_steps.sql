@@ -1,0 +1,111 @@
+-- All that the application may do to constitutions is what these four functions do, which belong to the owner. They add
+-- rows; only a revocation changes one.
+
+-- The one answer to which constitution counts for a tenant; null for none.
+CREATE FUNCTION constitution_of(tenant text, wanted_stage text) RETURNS text LANGUAGE sql STABLE SECURITY INVOKER AS $$
+    SELECT coalesce(
+        (SELECT digest FROM constitution_activations
+         WHERE scope = tenant AND stage = wanted_stage ORDER BY id DESC LIMIT 1),
+        (SELECT digest FROM constitution_activations
+         WHERE scope = '*' AND stage = wanted_stage ORDER BY id DESC LIMIT 1))
+$$;
+
+-- Keep a document and its signatures. Those who sign later bring the same document with their signature.
+CREATE FUNCTION constitution_install(entry json, sealed_document bytea) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO constitutions (digest, sha3_512, name, version, sealed_by, sealed, proposed_by)
+    VALUES (entry->>'digest', entry->>'sha3_512', entry->>'name', entry->>'version', entry->>'sealed_by',
+            sealed_document, entry->>'proposed_by')
+    ON CONFLICT DO NOTHING;
+    INSERT INTO constitution_signatures (digest, key_id, signature)
+    SELECT entry->>'digest', one->>'key_id', one->>'signature' FROM json_array_elements(entry->'signatures') AS one
+    ON CONFLICT DO NOTHING;
+END $$;
+
+-- Make a proposal's constitution the active one. Everything that must still be true is looked at under one lock.
+CREATE FUNCTION constitution_activate(wanted text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    asked constitution_proposals;
+    newer constitution_activations;
+    number bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(7405113804);
+    SELECT * INTO asked FROM constitution_proposals WHERE id = wanted FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'SO404', MESSAGE = format('There is no proposal %L.', wanted);
+    END IF;
+    IF asked.state = 'activated' THEN
+        RETURN (SELECT min(id) FROM constitution_activations AS done WHERE done.proposal = wanted);
+    END IF;
+    IF asked.state <> 'approved' OR cardinality(asked.approved_by) < asked.quorum THEN
+        RAISE EXCEPTION USING ERRCODE = 'SO409',
+            MESSAGE = format('Proposal %L is %s; only an approved one is activated.', wanted, asked.state);
+    END IF;
+    IF EXISTS (SELECT FROM constitutions WHERE digest = asked.digest AND state = 'revoked') THEN
+        RAISE EXCEPTION USING ERRCODE = 'SO409',
+            MESSAGE = format('Constitution %s was revoked meanwhile.', asked.digest);
+    END IF;
+    SELECT * INTO newer FROM constitution_activations
+    WHERE id > asked.since AND stage = 'active' AND asked.stage = 'active'
+      AND (asked.scope = '*' OR scope IN ('*', asked.scope)) ORDER BY id DESC LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'SO409', MESSAGE = format(
+            'Meanwhile %s became active for %L; what was proved and compared was against another. Propose it again.',
+            coalesce(newer.digest, 'everybody''s constitution'), newer.scope);
+    END IF;
+    INSERT INTO constitution_activations (scope, stage, digest, reason, by, proposal)
+    VALUES (asked.scope, asked.stage, asked.digest, asked.reason, asked.proposed_by, wanted)
+    RETURNING id INTO number;
+    IF asked.clears IS NOT NULL THEN
+        INSERT INTO constitution_activations (scope, stage, digest, reason, by, proposal)
+        VALUES (asked.clears, asked.stage, NULL, asked.reason, asked.proposed_by, wanted);
+    END IF;
+    UPDATE constitution_proposals SET state = 'activated', updated_at = clock_timestamp() WHERE id = wanted;
+    PERFORM event_add('constitution.updated', 'constitution.updated', NULL, json_build_object(
+        'constitution', asked.digest, 'scope', asked.scope, 'stage', asked.stage, 'reason', asked.reason,
+        'against', asked.against, 'by', asked.proposed_by, 'approved_by', asked.approved_by,
+        'proposal', wanted));
+    RETURN number;
+END $$;
+
+-- Take the shadow of a scope away. Nothing is decided by it, so nobody needs to agree.
+CREATE FUNCTION constitution_unshadow(wanted text, who text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO constitution_activations (scope, stage, digest, reason, by)
+    VALUES (wanted, 'shadow', NULL, 'off', who);
+    PERFORM event_add('constitution.updated', 'constitution.updated', NULL, json_build_object(
+        'constitution', NULL, 'scope', wanted, 'stage', 'shadow', 'reason', 'off', 'by', who));
+END $$;
+
+-- For ever: what is pinned to it stops at its next action, and nothing brings it back.
+CREATE FUNCTION constitution_revoke(wanted text, who text, reason text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    UPDATE constitutions SET state = 'revoked' WHERE digest = wanted AND state <> 'revoked';
+    IF FOUND THEN
+        PERFORM event_add('constitution.updated', 'constitution.revoked', NULL, json_build_object(
+            'constitution', wanted, 'by', who, 'reason', reason));
+    ELSIF NOT EXISTS (SELECT FROM constitutions WHERE digest = wanted) THEN
+        RAISE EXCEPTION USING ERRCODE = 'SO404', MESSAGE = format('There is no constitution %s.', wanted);
+    END IF;
+END $$;
+
+REVOKE EXECUTE ON FUNCTION constitution_install, constitution_activate, constitution_unshadow, constitution_revoke
+    FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION constitution_install, constitution_activate, constitution_unshadow, constitution_revoke
+    TO somagent_app;
+GRANT SELECT ON constitution_signatures, constitution_activations TO somagent_app;
+GRANT SELECT, INSERT, UPDATE ON constitution_proposals TO somagent_app;
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['constitution_signatures', 'constitution_activations'] LOOP
+        EXECUTE format('CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON %I FOR EACH ROW EXECUTE FUNCTION refuse_change()', name);
+        EXECUTE format('CREATE TRIGGER never_emptied BEFORE TRUNCATE ON %I EXECUTE FUNCTION refuse_change()', name);
+    END LOOP;
+END $$;

@@ -1,0 +1,62 @@
+-- Standing grants: a yes given in advance, for so many actions of a proved scope.
+
+-- The grants that count now under a constitution. One whose granter is known here and has lost the capability does not.
+CREATE FUNCTION standing_open(wanted text) RETURNS SETOF standing_grants
+LANGUAGE sql STABLE SECURITY INVOKER AS $$
+    SELECT given.* FROM standing_grants AS given
+    WHERE given.constitution = wanted AND given.revoked_at IS NULL AND given.uses_left > 0
+      AND given.expires_at > clock_timestamp()
+      AND NOT EXISTS (SELECT FROM principals
+                      WHERE subject = given.granted_by AND given.capability <> ALL (principals.capabilities))
+$$;
+
+-- What the gate is told of them. Creating one refuses more than may be open, so none is left out here.
+CREATE FUNCTION standing_facts(wanted text) RETURNS json LANGUAGE sql STABLE SECURITY INVOKER AS $$
+    SELECT coalesce(json_agg(json_build_object(
+        'id', id, 'scope', scope, 'capability', capability, 'granted_by', granted_by) ORDER BY expires_at, id), '[]')
+    FROM (SELECT * FROM standing_open(wanted) ORDER BY expires_at, id LIMIT 50) AS few
+$$;
+
+-- The grant under which this very effect began before, unless it was revoked since; else the first offered one that
+-- still has a use, its row locked. A person who was asked about exactly this action, or refused it, goes before any.
+CREATE FUNCTION gate_standing(entry jsonb) RETURNS standing_grants LANGUAGE plpgsql SECURITY INVOKER AS $$
+DECLARE
+    found_grant standing_grants;
+    offered text;
+BEGIN
+    SELECT given.* INTO found_grant FROM standing_uses AS used JOIN standing_grants AS given ON given.id = used.standing
+    WHERE used.effect = entry->>'effect' AND used.action = entry->>'action_digest' AND given.revoked_at IS NULL;
+    IF FOUND THEN
+        RETURN found_grant;
+    END IF;
+    IF EXISTS (SELECT FROM approvals WHERE run = entry->>'run' AND action = entry->>'action_digest'
+               AND (state IN ('denied', 'edited') OR (state = 'pending' AND expires_at > clock_timestamp()))) THEN
+        RETURN NULL;
+    END IF;
+    FOR offered IN SELECT jsonb_array_elements_text(coalesce(entry->'standing', '[]')) LOOP
+        PERFORM 1 FROM standing_grants WHERE id = offered FOR NO KEY UPDATE;
+        -- Read anew after the lock was waited for: the last use may be gone.
+        SELECT * INTO found_grant FROM standing_open(entry->>'constitution')
+        WHERE id = offered AND granted_by <> entry->>'actor';
+        IF FOUND THEN
+            RETURN found_grant;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+
+-- Take one use for an effect that begins now. A retry of the effect takes none.
+CREATE FUNCTION standing_take(entry jsonb, taken standing_grants) RETURNS void LANGUAGE plpgsql SECURITY INVOKER AS $$
+DECLARE
+    remaining integer;
+BEGIN
+    INSERT INTO standing_uses (tenant_id, effect, standing, run, action, used_at)
+    VALUES (entry->>'tenant', entry->>'effect', taken.id, entry->>'run', entry->>'action_digest', clock_timestamp())
+    ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+        UPDATE standing_grants SET uses_left = uses_left - 1 WHERE id = taken.id RETURNING uses_left INTO remaining;
+        PERFORM event_add('approval.events', 'grant.used', entry->>'run', json_build_object(
+            'grant', taken.id, 'granted_by', taken.granted_by, 'uses_left', remaining,
+            'action', entry->>'action_digest', 'kind', entry->>'kind', 'target', entry->>'target'));
+    END IF;
+END $$;

@@ -1,0 +1,66 @@
+"""A migrated PostgreSQL as the relay and the application see it, and a notifier that loses no time."""
+
+import datetime as dt
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from constitutions import make_active
+from entries import constitution, number
+from receivers import Hook
+
+from somagent.notices.channel import Channel
+from somagent.notices.secret import SecretReference
+from somagent.notices.webhook import Webhook
+from somagent.settings import Settings
+from somagent.store.database import Store, open_store
+from somagent.store.ledger import PostgresLedger
+from workers.notifying import Notifier
+
+TYPES = Settings.model_fields["notify_events"].default
+
+
+@pytest.fixture(scope="session")
+async def outbox(postgres_settings: Settings, owner: Store) -> AsyncIterator[Store]:
+    await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
+    async with open_store(postgres_settings.database("relay")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def tenant(owner: Store) -> str:
+    name = f"notices-{number()}"
+    await owner.tenants.add(name)
+    return name
+
+
+@pytest.fixture
+def ledger(store: Store) -> PostgresLedger:
+    return PostgresLedger(store)
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> SecretReference:
+    file = tmp_path / "secret"
+    file.write_text("a secret of many characters\n")
+    return SecretReference(f"file:{file}")
+
+
+@pytest.fixture
+def webhook(secret: SecretReference) -> Callable[..., Webhook]:
+    """Make a channel to a hook; each has a name of its own, since deliveries are remembered by it."""
+
+    def make(hook: Hook) -> Webhook:
+        return Webhook(hook.url, secret, reach="loopback", name=f"hook-{hook.port}-{number()}")
+
+    return make
+
+
+@pytest.fixture
+def notifier(outbox: Store, store: Store) -> Callable[..., Notifier]:
+    def make(channel: Channel, types: Sequence[str] = TYPES, **changes: Any) -> Notifier:
+        given = {"api": "http://127.0.0.1:8080", "first_wait": dt.timedelta(milliseconds=50)}
+        return Notifier(channel, outbox, store, types=types, **(given | changes))
+
+    return make

@@ -1,0 +1,81 @@
+"""Decisions of real runs out of their receipts: newest runs first, whole, and only the tenant's own."""
+
+import datetime as dt
+
+import pytest
+from entries import constitution, entry, key, run_id
+from sqlalchemy import text
+
+from capsules.errors import NotFound
+from somagent.store.database import Store
+from somagent.store.ledger import PostgresLedger
+
+
+@pytest.fixture
+async def decided(owner: Store, store: Store, tenant: str) -> list[str]:
+    """Three runs with two decisions each, oldest first."""
+    await owner.constitutions.install(constitution(dt.datetime.now(dt.UTC)))
+    ledger, runs = PostgresLedger(store), []
+    for _ in range(3):
+        run = run_id(tenant)
+        for decision in ("allow", "deny"):
+            await ledger.begin(entry(key(tenant, run), decision=decision))
+        runs.append(run)
+    return runs
+
+
+async def read(store: Store, tenant: str, **which):
+    async with store.transaction(tenant) as tx:
+        return [one async for batch in tx.recorded.batches(**which) for one in batch]
+
+
+async def test_the_newest_runs_come_first_and_each_in_its_order(store: Store, tenant: str, decided: list[str]) -> None:
+    found = await read(store, tenant, newest=2)
+    assert [(one.run, one.seq, one.decision) for one in found] == [
+        (run, seq, decision) for run in decided[:0:-1] for seq, decision in ((1, "allow"), (2, "deny"))
+    ]
+
+
+async def test_runs_before_a_date_are_left_out(store: Store, tenant: str, decided: list[str]) -> None:
+    assert await read(store, tenant, newest=9, since=dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)) == []
+    assert len(await read(store, tenant, newest=9, since=dt.datetime.now(dt.UTC) - dt.timedelta(hours=1))) == 6
+
+
+async def test_a_receipt_without_facts_cannot_be_judged_again(store: Store, tenant: str, decided: list[str]) -> None:
+    await without_facts(store, tenant, decided[-1])
+    assert [one is None for one in await read(store, tenant, newest=1)] == [False, False, True]
+    async with store.transaction(tenant) as tx:
+        with pytest.raises(NotFound, match="an older one that does not say on what facts"):
+            await tx.recorded.decision(decided[-1], 3)
+
+
+async def test_one_decision_is_found_by_its_receipt(store: Store, tenant: str, decided: list[str]) -> None:
+    async with store.transaction(tenant) as tx:
+        found = await tx.recorded.decision(decided[0], 2)
+        last = await tx.recorded.last(decided[0])
+        assert (found.verdict.decision, found.verdict.score) == ("deny", 612_000)
+        assert last == found
+        with pytest.raises(NotFound, match="Receipt 9"):
+            await tx.recorded.decision(decided[0], 9)
+
+
+async def test_the_decision_that_asked_is_found_by_its_approval(store: Store, tenant: str, decided: list[str]) -> None:
+    run = run_id(tenant)
+    passage = await PostgresLedger(store).begin(entry(key(tenant, run), decision="ask"))
+    async with store.transaction(tenant) as tx:
+        found = await tx.recorded.asked(run, passage.approval.id)
+        assert found.verdict.decision == "ask"
+        assert await tx.recorded.asked(decided[0], passage.approval.id) is None
+
+
+async def test_another_tenants_decisions_are_not_there(owner: Store, store: Store, decided: list[str]) -> None:
+    await owner.tenants.add("stranger")
+    assert await read(store, "stranger", newest=9) == []
+
+
+async def without_facts(store: Store, tenant: str, run: str) -> None:
+    """Write a decision as receipts were before they had facts."""
+    async with store.transaction(tenant) as tx:
+        await tx.connection.execute(
+            text("SELECT receipt_append(:run, 'decision', 'a0', 1, '{\"decision\": \"\\\"allow\\\"\"}')"), {"run": run}
+        )

@@ -1,0 +1,98 @@
+"""A tenant of its own on a started platform, with groups of people who decide, and rules that ask several of them."""
+
+import dataclasses
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from constitutions import activate_document, codec, default
+from platforms import Platform
+
+from capsules.amounts import Amounts
+from capsules.records import Principal
+from somagent.identity.capabilities import OPERATOR
+from somagent.identity.keys import KeyRing
+from somagent.identity.tokens import Tokens
+from somagent.store.database import open_store
+
+SEES = {"approval:read", "run:read"}
+RICH = Amounts(tokens=10_000_000, micro_usd=100_000_000, tool_calls=10_000)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Each person of the tenant as a client of the API, by name; and the platform as one who asks sees it."""
+
+    platform: Platform
+    tenant: str
+    tokens: Mapping[str, str]
+    people: Mapping[str, httpx.AsyncClient]
+
+    def asking_as(self, name: str) -> Platform:
+        return dataclasses.replace(self.platform, operator=self.people[name])
+
+    async def say(self, name: str, approval: str, what: str = "approve", **body: Any) -> httpx.Response:
+        return await self.people[name].post(f"/v1/approvals/{approval}/{what}", json=body)
+
+    async def show(self, name: str, approval: str) -> dict[str, Any]:
+        answer = await self.people[name].get(f"/v1/approvals/{approval}")
+        assert answer.status_code == 200, answer.text
+        shown: dict[str, Any] = answer.json()
+        return shown
+
+
+@asynccontextmanager
+async def groups_in(
+    platform: Platform, tenant: str, *, askers: Mapping[str, dict[str, Any]], deciders: Mapping[str, set[str]]
+) -> AsyncIterator[Groups]:
+    """Make the tenant. Of each asker a rule asks about every use of a tool; each decider holds these capabilities."""
+    settings = platform.settings
+    keyring = KeyRing.load(settings.keys_dir)
+    rules = [
+        {
+            "id": f"of-{name}",
+            "ask_when": f"actor.subject == '{name}' && action.kind == 'tool.invoke'",
+            "because": f"What {name} does is looked at.",
+            **rule,
+        }
+        for name, rule in askers.items()
+    ]
+    people = dict.fromkeys(askers, OPERATOR) | {name: frozenset(SEES | held) for name, held in deciders.items()}
+    async with open_store(settings.database("owner"), codec=codec(settings)) as owner:
+        await owner.tenants.add(tenant)
+        document = default()
+        document["metadata"]["name"] = tenant
+        document["approvals"] += [part for rule in rules for part in _each(rule)]
+        await activate_document(owner, keyring, document, scope=tenant)
+    async with open_store(settings.database("app"), codec=codec(settings)) as store, store.transaction(tenant) as tx:
+        await tx.accounts.ensure(f"tenant:{tenant}", None, RICH)
+        for name, held in people.items():
+            await tx.principals.add(Principal(tenant=tenant, subject=name, capabilities=held))
+    issuer = Tokens(keyring)
+    tokens = {
+        name: issuer.mint_access(Principal(tenant=tenant, subject=name, capabilities=held), 3600)
+        for name, held in people.items()
+    }
+    async with AsyncExitStack() as stack:
+        clients = {
+            name: await stack.enter_async_context(
+                httpx.AsyncClient(
+                    base_url=settings.api_base(), headers={"Authorization": f"Bearer {token}"}, timeout=60
+                )
+            )
+            for name, token in tokens.items()
+        }
+        seen = dataclasses.replace(
+            platform, operator=clients[next(iter(askers))], approver=next(iter(clients.values()))
+        )
+        yield Groups(seen, tenant, tokens, clients)
+
+
+def _each(rule: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one rule for each role: the demands of all rules that hold must be met."""
+    roles = rule.pop("roles", None)
+    if roles is None:
+        return [rule]
+    return [rule | {"id": f"{rule['id']}-{number}", **role} for number, role in enumerate(roles, start=1)]
