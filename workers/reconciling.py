@@ -15,6 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from capsules.errors import SomaError, Unavailable
 from capsules.ports import Runs
 from capsules.run import CloseRun, RunStatus
+from somagent.store.applications import foreign
 from somagent.store.database import Store
 from somagent.store.faults import translated
 from somagent.store.tables import runs
@@ -86,6 +87,7 @@ class Reconciler:
             select(runs.c.tenant_id, runs.c.id, runs.c.updated_at)
             .where(runs.c.closed_at.is_(None) & (key > tuple_(*self._after)))
             .where(runs.c.created_at < datetime.now(UTC) - self.settling)
+            .where(~foreign())  # an application's workers see to theirs; its Temporal may be another
             .order_by(runs.c.tenant_id, runs.c.id)
             .limit(PAGE)
         )

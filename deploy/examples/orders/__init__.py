@@ -1,0 +1,1 @@
+"""An order-fulfilment application as others write them: nothing in its shape is ours."""

@@ -1,0 +1,52 @@
+"""People see and decide what a foreign application asks where they see and decide everything else."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from api_callers import Callers
+from orders.workflows import Fulfilment
+
+from api.app import create_app
+from api.handles import handle as url_of
+from api.state import open_state
+from somagent.identity.keys import KeyRing
+from somagent.identity.tokens import Tokens
+
+
+@pytest.fixture
+async def api(shop, valkey: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with open_state(shop.settings) as state:
+        transport = httpx.ASGITransport(create_app(state))
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+            yield client
+
+
+@pytest.fixture
+def ana(shop) -> dict[str, str]:
+    return Callers(Tokens(KeyRing.load(shop.settings.keys_dir)), "shop").all("ana")
+
+
+async def test_an_approval_is_given_by_the_api(shop, order, api, ana):
+    handle = await shop.start(Fulfilment.run, order(cents=20_000), "4111111111111111")
+    run = await shop.run_of(handle)
+    approval = await shop.pending(run)
+    listed = (await api.get("/v1/approvals", params={"state": "pending", "run": run}, headers=ana)).json()
+    assert [each["target"] for each in listed["items"]] == ["orders/charge_card"]
+    answer = await api.post(f"/v1/approvals/{approval.id}/approve", json={"comment": "fine"}, headers=ana)
+    assert (answer.status_code, answer.json()["decided_by"]) == (200, "ana")
+    await handle.result()
+    shown = (await api.get(f"/v1/runs/{url_of(run)}", headers=ana)).json()
+    assert (shown["capsule"], shown["inputs"]["workflow_id"]) == ("orders@1.0.0", handle.id)
+
+
+async def test_a_budget_is_raised_by_the_api(shop, order, api, ana, governed):
+    small = shop.terms.budget.model_copy(update={"micro_usd": 1_000})
+    async with governed(terms=shop.terms.model_copy(update={"budget": small})) as poor:
+        bought = order()
+        first = await poor.call_later("charge_card", bought, "4111", how="tries until it is paid")
+        run = await poor.run_of(first)
+        await poor.refused(run)
+        answer = await api.post(f"/v1/budgets/runs/{url_of(run)}/raise", json={"micro_usd": 900_000_000}, headers=ana)
+        assert answer.status_code == 200, answer.text
+        assert (await first.result())["charge"] == f"ch-{bought.id}"
