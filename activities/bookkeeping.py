@@ -5,11 +5,15 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from temporalio import activity
 
-from capsules.approval import ApprovalDecision, BudgetRaised, DecisionMade, RaiseBudget
+from activities.tools import tool_action
+from capsules.approval import ApprovalDecision, BudgetRaised, DecisionMade, Escalate, Expire, RaiseBudget
+from capsules.editing import EditMade, EditProblem, EditRequest
 from capsules.errors import Invalid
 from capsules.expressions import holds
 from capsules.ports import Decisions, Runs
 from capsules.run import Closed, CloseRun, RunUpdate, Verification, Verify
+
+MOST_PROBLEMS = 10
 
 
 class Bookkeeping:
@@ -39,6 +43,30 @@ class Bookkeeping:
         """Record a no, if its token says who may give it."""
         return await self._decisions.decide(*_where(), decision, approve=False)
 
+    @activity.defn(name="approval.edit")
+    async def edit(self, request: EditRequest) -> EditMade:
+        """Record that a person wants other arguments, if they fit the action's schema and the token says who."""
+        call = request.call
+        wrong = Draft202012Validator(call.tool.actions[call.action].inputs).iter_errors(call.arguments)
+        problems = tuple(
+            EditProblem(path=f"arguments{error.json_path[1:]}", message=error.message[:300]) for error in wrong
+        )[:MOST_PROBLEMS]
+        if problems:
+            listed = "; ".join(f"{p.path}: {p.message}" for p in problems[:5])
+            why = f"The arguments do not follow the schema of {call.tool.target(call.action)}: {listed}"
+            return EditMade(approval=request.edit.approval, problem=why, problems=problems)
+        return await self._decisions.edit(*_where(), request.edit, into=tool_action(call).digest())
+
+    @activity.defn(name="approval.escalate")
+    async def escalate(self, request: Escalate) -> None:
+        """Tell that the next group may decide, since nobody has."""
+        await self._decisions.escalate(_where()[1], request)
+
+    @activity.defn(name="approval.expire")
+    async def expire(self, request: Expire) -> DecisionMade:
+        """Record that nobody decided in time; one who did, at the last moment, is heard."""
+        return await self._decisions.expire(_where()[1], request)
+
     @activity.defn(name="budget.raise")
     async def raise_budget(self, request: RaiseBudget) -> BudgetRaised:
         """Raise the run's limit, if the token says who may."""
@@ -55,7 +83,7 @@ class Bookkeeping:
         ]
         if not problems:
             problems = _unaccepted(request)
-        return Verification(problems=tuple(problems[:10]))
+        return Verification(problems=tuple(problems[:MOST_PROBLEMS]))
 
 
 def _unaccepted(request: Verify) -> list[str]:

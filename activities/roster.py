@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from activities.constituting import STEPS
 from activities.publishing import publish_action
 from activities.remembering import embed_action, recall_action, remember_action
 from activities.starting import start_action
@@ -20,6 +21,19 @@ GOVERNED: tuple[tuple[str, Callable[[Any], Action]], ...] = (
     ("artifact.publish", publish_action),
 )
 
-PLATFORM = frozenset(
-    {"run.record", "run.close", "approval.approve", "approval.deny", "budget.raise", "deliverable.verify"}
+PLATFORM = (
+    frozenset(
+        {
+            "run.record",
+            "run.close",
+            "approval.approve",
+            "approval.deny",
+            "approval.edit",
+            "approval.escalate",
+            "approval.expire",
+            "budget.raise",
+            "deliverable.verify",
+        }
+    )
+    | STEPS
 )

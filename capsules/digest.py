@@ -45,6 +45,11 @@ def sha256(data: bytes) -> Digest:
     return Digest("sha256:" + hashlib.sha256(data).hexdigest())
 
 
+def sha3_512(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Return `sha3-512:` and the hexadecimal SHA3-512 of a JSON value's canonical bytes."""
+    return "sha3-512:" + hashlib.sha3_512(canonical(value)).hexdigest()
+
+
 def digest(value: Any) -> Digest:  # noqa: ANN401 - any JSON value
     """Return the digest of a model or JSON value."""
     return sha256(canonical(value))

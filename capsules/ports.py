@@ -7,12 +7,14 @@ is written here. Every method may raise Unavailable.
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from capsules.approval import ApprovalDecision, BudgetRaised, DecisionMade, RaiseBudget
+from capsules.approval import ApprovalDecision, BudgetRaised, DecisionMade, Escalate, Expire, RaiseBudget
 from capsules.authority import Authority
 from capsules.chat import Completion, Message
+from capsules.constituting import Conclusion, Examination, Findings, Heard, Mirrored, Proposal, Step, Voice
 from capsules.container import ContainerResult, ContainerSpec
 from capsules.digest import Digest
-from capsules.gate import Entry, Exit, LedgerFacts, Passage, Settled
+from capsules.editing import ApprovalEdit, EditMade
+from capsules.gate import Entry, Exit, HistoryAsked, LedgerFacts, Passage, Settled
 from capsules.memory import Embeddings, MemoryItem
 from capsules.run import Admission, Closed, CloseRun, RunUpdate, StartCapsule
 
@@ -107,7 +109,37 @@ class Decisions(Protocol):
 
     async def decide(self, run: str, tenant: str, decision: ApprovalDecision, *, approve: bool) -> DecisionMade: ...
 
+    async def edit(self, run: str, tenant: str, edit: ApprovalEdit, *, into: Digest) -> EditMade: ...
+
+    async def escalate(self, tenant: str, request: Escalate) -> None: ...
+
+    async def expire(self, tenant: str, request: Expire) -> DecisionMade: ...
+
     async def raise_budget(self, run: str, tenant: str, request: RaiseBudget, *, key: str) -> BudgetRaised: ...
+
+
+class ConstitutionSteps(Protocol):
+    """The steps by which a constitution becomes the active one. Each is written down; each may run again."""
+
+    async def examine(self, run: str, proposal: Proposal) -> Examination:
+        """Check who proposes, the signatures, and that it is no older version. Raises Denied, ConstitutionRefused."""
+        ...
+
+    async def prove(self, step: Step, *, alive: Callable[[], None]) -> Findings:
+        """Prove. Calls `alive` every few seconds, and so do the others that take long."""
+        ...
+
+    async def compare(self, step: Step, *, alive: Callable[[], None]) -> Findings: ...
+
+    async def hear(self, run: str, voice: Voice) -> Heard: ...
+
+    async def activate(self, step: Step) -> None:
+        """Make it active. Raises Conflict when another one became active since it was examined."""
+        ...
+
+    async def mirror(self, step: Step, *, alive: Callable[[], None]) -> Mirrored: ...
+
+    async def conclude(self, conclusion: Conclusion) -> None: ...
 
 
 class AuthorityVerifier(Protocol):
@@ -119,7 +151,9 @@ class AuthorityVerifier(Protocol):
 class Ledger(Protocol):
     """Grants, budgets and receipts, in one transaction before an effect and one after it."""
 
-    async def facts(self, tenant: str, run: str, account: str | None, constitution: Digest) -> LedgerFacts: ...
+    async def facts(
+        self, tenant: str, run: str, account: str | None, constitution: Digest, asked: HistoryAsked | None = None
+    ) -> LedgerFacts: ...
 
     async def active_constitution(self, tenant: str) -> Digest:
         """Return the digest of the active constitution. Raises ConstitutionRefused when there is none."""

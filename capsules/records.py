@@ -85,18 +85,43 @@ class Principal(BaseModel):
     capabilities: frozenset[str]
 
 
+class ConstitutionSignature(BaseModel):
+    """One key's word for a constitution: Base64 Ed25519 over the digest's ASCII text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key_id: str = Field(max_length=100)
+    signature: str = Field(max_length=200)
+
+
 class ConstitutionRecord(BaseModel):
-    """A constitution as installed: the document, its digest and the signature over the digest."""
+    """A constitution as installed: the document, its digests and the signatures over the digest."""
 
     model_config = FROZEN
 
     digest: Digest
+    sha3_512: str = Field("", description="SHA3-512 of the canonical document, for those who compare by that.")
     name: str
     version: str
     document: dict[str, Any]
-    signature: str
-    key_id: str
-    state: Literal["active", "retired", "revoked"]
+    signatures: tuple[ConstitutionSignature, ...] = ()
+    state: Literal["installed", "revoked"] = "installed"
+    proposed_by: str = ""
+    installed_at: datetime
+
+
+class ConstitutionSummary(BaseModel):
+    """A constitution as lists show it: everything but its document."""
+
+    model_config = FROZEN
+
+    digest: Digest
+    sha3_512: str
+    name: str
+    version: str
+    keys: tuple[str, ...] = Field((), description="Who signed, whether or not their keys still count.")
+    state: Literal["installed", "revoked"]
+    proposed_by: str
     installed_at: datetime
 
 

@@ -9,6 +9,7 @@ from capsules.approval import ApprovalRequest
 from capsules.chat import Message, TranscriptHead
 from capsules.digest import Digest
 from capsules.lock import Lock
+from capsules.tool import ToolCall
 
 FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -112,7 +113,9 @@ class RunState(BaseModel):
     inbox: list[InboxMessage] = Field(default_factory=list)
     message_ids: list[str] = Field(default_factory=list, description="The last 500 message ids, for deduplication.")
     approvals: dict[str, ApprovalRequest] = Field(default_factory=dict, description="Pending ones, by id.")
-    decided: dict[str, str] = Field(default_factory=dict, description="Approval id to approved or denied.")
+    decided: dict[str, str] = Field(default_factory=dict, description="Approval id to approved, denied or edited.")
+    asked: dict[str, ToolCall] = Field(default_factory=dict, description="Approval id to the call that waits for it.")
+    edited: dict[str, ToolCall] = Field(default_factory=dict, description="Approval id to the call as edited.")
     paused: bool = False
     cancel_requested: bool = False
     raises: int = Field(0, description="How many budget raises have arrived.")

@@ -48,9 +48,10 @@ class CapsuleAdmissions:
         """Admit `run`. The same run again gets the same account; its lock is computed from the same digests."""
         if authority.capsules.get(request.capsule) != request.digest:
             raise Invalid(f"The authority covers another content of {request.capsule!r} than {request.digest}.")
-        active = await self._store.constitutions.active()
-        constitution = authority.constitution or active.digest
-        if active.digest != constitution and (await self._store.constitutions.get(constitution)).state == "revoked":
+        constitution = authority.constitution or await self._store.constitutions.active_digest(authority.tenant)
+        if constitution is None:
+            raise ConstitutionRefused("No constitution is active, so nothing may run. `somagent up` installs one.")
+        if await self._store.constitutions.revoked(constitution):
             raise ConstitutionRefused(f"The constitution {constitution} was revoked; start the run again.")
         async with self._store.transaction(authority.tenant) as tx:
             capsule = await self._verified(tx, request.capsule, request.digest)

@@ -5,12 +5,14 @@ A setting `x` is the environment variable `SOMAGENT_X`. The defaults describe th
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Reference = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]
+NotifiedType = Annotated[str, Field(pattern=r"^(approval|budget|constitution|delegation|grant)\.[a-z]+$")]
 
 
 class Settings(BaseSettings):
@@ -23,6 +25,12 @@ class Settings(BaseSettings):
         "127.0.0.1", description="Address that the local stack listens on. Loopback unless you say otherwise."
     )
 
+    people: dict[str, tuple[str, ...]] = Field(
+        {},
+        description="More principals of the local stack, a JSON object of name and capabilities: "
+        '`{"sam": ["approval:read", "approval:security"]}`.',
+    )
+
     # Local stack: ports
     api_port: Port = Field(8080, description="Port of the API.")
     temporal_port: Port = Field(7233, description="Port of the local Temporal server.")
@@ -30,6 +38,10 @@ class Settings(BaseSettings):
     postgres_port: Port = Field(5439, description="Port of the local PostgreSQL.")
     valkey_port: Port = Field(6389, description="Port of the local Valkey.")
     slm_port: Port = Field(8811, description="Port of the local llama.cpp server.")
+    worker_metrics_port: Port | None = Field(
+        None, description="Port where the local worker serves `/metrics` for Prometheus. Unset: it does not."
+    )
+    tools_metrics_port: Port | None = Field(None, description="The same, for the local worker that runs the tools.")
 
     # Parts that can be replaced: an address here means that the local stack does not start its own.
     temporal_address: str | None = Field(None, description="host:port of a Temporal frontend. Unset: the local one.")
@@ -77,10 +89,79 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body that the API takes, in bytes.")
     rate_limit_per_minute: int = Field(1200, ge=1, description="Requests a minute for each principal.")
     authority_days: int = Field(30, ge=1, le=365, description="How long the authority of a run is valid, in days.")
+
+    # Notifications: off until a webhook or a recipient is set.
+    notify_events: tuple[NotifiedType, ...] = Field(
+        (
+            "approval.requested",
+            "approval.escalated",
+            "approval.decided",
+            "approval.expired",
+            "budget.requested",
+            "constitution.proposed",
+        ),
+        description="Which events people are told of: types `approval.…`, `budget.…`, `grant.…`, `delegation.…`, "
+        "`constitution.…`.",
+    )
+    notify_webhook_url: SecretStr | None = Field(
+        None, description="https://… that gets a signed POST for each notification. Unset: none."
+    )
+    notify_webhook_secret: Reference | None = Field(
+        None, description="Where the webhook's shared secret stands: `env:NAME` or `file:/path`."
+    )
+    notify_reach: Literal["public", "loopback", "private"] = Field(
+        "public",
+        description="Where the webhook may be: only public addresses, also this machine, or also private networks.",
+    )
+    notify_mail_to: tuple[str, ...] = Field((), description="E-mail addresses to tell, a JSON list. Empty: none.")
+    notify_mail_from: str | None = Field(None, description="Sender of e-mails.")
+    notify_smtp_host: str = Field("127.0.0.1", description="Mail server.")
+    notify_smtp_port: Port = Field(25, description="Port of the mail server.")
+    notify_smtp_tls: Literal["starttls", "tls", "none"] = Field(
+        "starttls",
+        description="How the connection to the mail server is encrypted; `none` is for one on this machine.",
+    )
+    notify_smtp_user: str | None = Field(None, description="User at the mail server. Unset: no login.")
+    notify_smtp_password: Reference | None = Field(
+        None, description="Where that user's password stands: `env:NAME` or `file:/path`."
+    )
+
+    platform_tenant: str = Field(
+        "local", description="Tenant whose principals may change everybody's constitution, and try one on a tenant."
+    )
+    constitution_signatures: int = Field(
+        1, ge=1, le=20, description="How many different constitution keys must have signed a constitution."
+    )
+    constitution_approvals: int = Field(
+        1, ge=1, le=20, description="How many people, none of them the proposer, must approve a constitution."
+    )
+    constitution_approval_hours: int = Field(
+        72, ge=1, le=720, description="How long a proposed constitution waits for approval, in hours."
+    )
+    constitution_proof_seconds: float = Field(
+        10.0, gt=0, le=300, description="How long each proof of a proposed constitution may take, in seconds."
+    )
+    somabrain_url: str = Field(
+        "", description="Base URL of a SomaBrain that is told of each constitution for everybody. Empty: none."
+    )
     trace_dir: Path | None = Field(
         None, description="Directory for OpenTelemetry spans, a JSON line each. Unset: no tracing."
     )
     log_level: str = Field("info", description="debug, info, warning or error.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        """Refuse a channel of notifications that is set by half: it would look as if people were told."""
+        for name, other in (
+            ("webhook_url", "webhook_secret"),
+            ("mail_to", "mail_from"),
+            ("smtp_user", "smtp_password"),
+        ):
+            if getattr(self, f"notify_{name}") and not getattr(self, f"notify_{other}"):
+                raise ValueError(
+                    f"SOMAGENT_NOTIFY_{name.upper()} is set, so SOMAGENT_NOTIFY_{other.upper()} must be set too"
+                )
+        return self
 
     def temporal_target(self) -> str:
         return self.temporal_address or f"{self.host}:{self.temporal_port}"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from constitutions import codec
 from platforms import Platform, platform_in
 from servers import running, settings_in, temporary_home
 
@@ -39,14 +40,14 @@ async def postgres_settings(settings: Settings) -> AsyncIterator[Settings]:
 async def owner(postgres_settings: Settings) -> AsyncIterator[Store]:
     """The migrated database as its owner."""
     await upgrade(postgres_settings.database("owner"))
-    async with open_store(postgres_settings.database("owner")) as store:
+    async with open_store(postgres_settings.database("owner"), codec=codec(postgres_settings)) as store:
         yield store
 
 
 @pytest.fixture(scope="session")
 async def store(postgres_settings: Settings, owner: Store) -> AsyncIterator[Store]:
     """The migrated database as the application sees it."""
-    async with open_store(postgres_settings.database("app")) as opened:
+    async with open_store(postgres_settings.database("app"), codec=codec(postgres_settings)) as opened:
         yield opened
 
 

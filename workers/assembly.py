@@ -1,20 +1,22 @@
 """The composition root of a worker process: opens every adapter once and closes it at the end."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
 from temporalio.client import Client
 
 from activities.bookkeeping import Bookkeeping
+from activities.constituting import Constituting
 from activities.publishing import Publishing
 from activities.remembering import Remembering
 from activities.roster import GOVERNED, PLATFORM
 from activities.starting import Starting
 from activities.thinking import Thinking
 from activities.tools import Tools
-from capsules.records import ConstitutionRecord
+from capsules.errors import ConstitutionRefused
 from policy.gate import Gate
 from policy.interceptor import PolicyInterceptor, governs
 from policy.source import Policies, verified
@@ -25,8 +27,8 @@ from somagent.bus.tokens import ValkeyTokens
 from somagent.content.artifacts import PostgresArtifacts
 from somagent.content.postgres import PostgresContent
 from somagent.identity.keys import KeyRing
-from somagent.identity.signatures import verify_constitution
 from somagent.identity.tokens import Tokens
+from somagent.identity.trust import ConstitutionTrust
 from somagent.library import Library
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.memory.pgvector import PostgresMemories
@@ -38,6 +40,10 @@ from somagent.store.database import Store, open_store
 from somagent.store.decisions import PostgresDecisions
 from somagent.store.ledger import PostgresLedger
 from somagent.temporal.client import connect
+from workers.constituting import constitution_office
+from workers.metrics import GateMetrics
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Assembly:
 
     client: Client
     interceptor: PolicyInterceptor
+    metrics: GateMetrics
     store: Store
     settings: Settings
     thinking: Thinking
@@ -54,28 +61,35 @@ class Assembly:
     publishing: Publishing
     starting: Starting
     bookkeeping: Bookkeeping
+    constituting: Constituting
     sandbox: DockerSandbox
 
 
-def signed_by(keyring: KeyRing) -> Callable[[ConstitutionRecord], bool]:
-    """Return the check that a record carries a valid signature of this installation's constitution key."""
+async def _look(store: Store, trust: ConstitutionTrust) -> None:
+    """Raise ConstitutionRefused when none is active, or the active one was altered.
 
-    def check(record: ConstitutionRecord) -> bool:
-        verify_constitution(keyring, record)
-        return True
-
-    return check
+    Under one that is revoked, or whose signatures no longer suffice, a worker starts: the gate lets nothing through,
+    and without the platform's worker nobody could activate another.
+    """
+    found = await store.constitutions.active_digest()
+    if found is None:
+        raise ConstitutionRefused("No constitution is active, so nothing may run. `somagent up` installs one.")
+    active = await store.constitutions.get(found)
+    try:
+        verified(active, found, trust)
+    except ConstitutionRefused as error:
+        log.warning("constitution_not_in_force", why=error.message)
 
 
 @asynccontextmanager
 async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
-    """Open everything. Raises ConstitutionRefused when the active constitution is unsigned or altered."""
+    """Open everything. Raises ConstitutionRefused when the active constitution was altered, or none is active."""
     keyring = KeyRing.load(settings.keys_dir)
     tokens = Tokens(keyring)
     library = Library.load()
-    async with open_store(settings.database("app")) as store:
-        active = await store.constitutions.active()
-        verified(active, active.digest, signed_by(keyring))
+    trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
+    async with open_store(settings.database("app"), codec=keyring.codec) as store:
+        await _look(store, trust)
         content = PostgresContent(store)
         profiles = Profiles.from_settings(settings)
         embedder = MiniLmEmbedder()
@@ -85,13 +99,18 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             runtime=settings.sandbox_runtime,
             scope=settings.container_scope,
         )
-        gate = Gate(
-            tokens, Policies(store.constitutions.get, signed_by(keyring)), PostgresLedger(store), clock=time.time
-        )
-        async with Bus(settings.redis_target()) as bus, PydanticAiModel(profiles) as models:
+        metrics = GateMetrics()
+        policies = Policies(store.constitutions.get, trust)
+        gate = Gate(tokens, policies, PostgresLedger(store), clock=time.time, watch=metrics.passed)
+        async with (
+            Bus(settings.redis_target()) as bus,
+            PydanticAiModel(profiles) as models,
+            constitution_office(settings, store, tokens, trust, proved=metrics.proved) as office,
+        ):
             yield Assembly(
                 client=await connect(settings, keyring),
                 interceptor=PolicyInterceptor(gate, governed=governs(*GOVERNED), platform=PLATFORM),
+                metrics=metrics,
                 store=store,
                 settings=settings,
                 thinking=Thinking(models, content, ValkeyTokens(bus)),
@@ -102,5 +121,6 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                     CapsuleAdmissions(store, keyring, library, profiles=profiles, image=settings.sandbox_image)
                 ),
                 bookkeeping=Bookkeeping(PostgresRuns(store), PostgresDecisions(store, tokens)),
+                constituting=Constituting(office),
                 sandbox=sandbox,
             )

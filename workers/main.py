@@ -14,6 +14,7 @@ from sandbox.container import DockerSandbox
 from somagent.settings import Settings
 from somagent.telemetry import tracing
 from workers.assembly import Assembly, assemble
+from workers.metrics import served
 from workers.queues import Queue, queues
 from workflows.options import TOOLS
 from workflows.outbound import AuthorityStamp
@@ -46,13 +47,14 @@ def build_worker(assembly: Assembly, queue: Queue) -> Worker:
     )
 
 
-async def work(settings: Settings, names: list[str]) -> None:
+async def work(settings: Settings, names: list[str], metrics_port: int | None = None) -> None:
     """Serve the named queues until told to stop."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with assemble(settings) as assembly, contextlib.AsyncExitStack() as stack:
+        stack.enter_context(served(assembly.metrics, settings, metrics_port))
         known = queues(assembly)
         for name in names:
             await stack.enter_async_context(build_worker(assembly, known[name]))
@@ -78,11 +80,12 @@ async def reap(sandbox: DockerSandbox) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="workers.main", description="Serve task queues.")
     parser.add_argument("--queues", default="capsules,slm,memory,tools,platform", help="comma-separated queue names")
-    names = parser.parse_args().queues.split(",")
+    parser.add_argument("--metrics-port", type=int, help="serve metrics for Prometheus here; unset: nowhere")
+    arguments = parser.parse_args()
     settings = Settings()
     try:
         with tracing(settings, "worker"):
-            asyncio.run(work(settings, names))
+            asyncio.run(work(settings, arguments.queues.split(","), arguments.metrics_port))
     except SomaError as error:
         log.exception("worker_refused_to_start", code=error.code, why=error.message)
         raise SystemExit(1) from error

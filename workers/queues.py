@@ -6,7 +6,7 @@ from typing import Any
 
 from workers.assembly import Assembly
 from workflows.options import CAPSULES, MEMORY, PLATFORM, SLM, TOOLS
-from workflows.roster import WORKFLOWS
+from workflows.roster import PLATFORM_WORKFLOWS, WORKFLOWS
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ def queues(assembly: Assembly) -> dict[str, Queue]:
     """Return every queue by name. `tools` is the only one that talks to Docker."""
     a = assembly
     books = a.bookkeeping
+    steps = a.constituting
     listed = (
         Queue(CAPSULES, workflows=WORKFLOWS),
         Queue(SLM, (a.thinking.chat, a.remembering.embed), at_once=4),
@@ -37,9 +38,20 @@ def queues(assembly: Assembly) -> dict[str, Queue]:
                 books.close,
                 books.approve,
                 books.deny,
+                books.edit,
+                books.escalate,
+                books.expire,
                 books.raise_budget,
                 books.verify,
+                steps.examine,
+                steps.prove,
+                steps.compare,
+                steps.hear,
+                steps.activate,
+                steps.mirror,
+                steps.conclude,
             ),
+            workflows=PLATFORM_WORKFLOWS,
         ),
     )
     return {queue.name: queue for queue in listed}

@@ -36,6 +36,13 @@ MODEL_CALL = ActivityOptions(SLM, timedelta(minutes=10), _LOST)
 MEMORY_CALL = ActivityOptions(MEMORY, timedelta(minutes=2), _LOST)
 TOOL_CALL = ActivityOptions(TOOLS, timedelta(hours=1, minutes=5), _LOST)
 PUBLICATION = ActivityOptions(PLATFORM, timedelta(minutes=1), _LOST)
+PROVING = ActivityOptions(
+    PLATFORM,
+    timedelta(minutes=30),
+    _LOST,
+    RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3),
+)
+"""Each proof has its own limit within; a prover that takes its worker down does so three times at most."""
 BOOKKEEPING = ActivityOptions(PLATFORM, timedelta(seconds=30))
 """Not governed, not heartbeating: one short transaction."""
 

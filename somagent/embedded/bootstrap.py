@@ -3,19 +3,21 @@
 Every step may run again: it makes what is missing and leaves what is there.
 """
 
-import asyncio
 import json
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from capsules.amounts import Amounts
-from capsules.digest import digest
+from capsules.digest import Digest, digest
 from capsules.errors import ConstitutionRefused
-from capsules.records import ConstitutionRecord
-from somagent.identity.capabilities import local_principals
+from capsules.proof import ProofReport
+from capsules.records import ConstitutionRecord, ConstitutionSignature, Principal
+from somagent.identity.capabilities import local_people, local_principals
 from somagent.identity.keys import KeyRing
-from somagent.identity.signatures import sign_digest
+from somagent.identity.signatures import sign_digest, verify_constitution
 from somagent.identity.tokens import Tokens
 from somagent.library import Library
 from somagent.settings import Settings
@@ -27,47 +29,66 @@ TENANT_LIMIT = Amounts(tokens=50_000_000, micro_usd=100_000_000, tool_calls=1_00
 TOKEN_LIFE = timedelta(days=90)
 
 
-async def bootstrap(settings: Settings) -> None:
-    """Bring an installation to the state in which workers and API can start."""
+Prove = Callable[[dict[str, Any], Digest], ProofReport]
+"""Proves a document. Given from outside: this package knows no prover."""
+
+
+async def bootstrap(settings: Settings, prove: Prove) -> None:
+    """Bring an installation to the state in which workers and API can start.
+
+    Raises ConstitutionRefused with the counterexample when the shipped constitution does not hold.
+    """
+    people = local_people(TENANT, settings.people)
     keyring = KeyRing.create_missing(settings.keys_dir)
     library = Library.load()
     await upgrade(settings.database("owner"))
-    async with open_store(settings.database("owner"), connections=2) as owner:
+    async with open_store(settings.database("owner"), connections=2, codec=keyring.codec) as owner:
         await owner.tenants.add(TENANT)
-        await _install_constitution(owner, keyring, library)
+        record = shipped(keyring, library.constitution)
+        if await owner.constitutions.active_digest() is None:
+            verify_constitution(keyring, record, settings.constitution_signatures)
+            await activate_first(owner, record, prove(record.document, record.digest))
     async with open_store(settings.database("app"), connections=2) as store:
-        await _enter(store, keyring, library)
-    _write_credentials(settings.credentials_file, Tokens(keyring))
+        await _enter(store, keyring, library, people)
+    _write_credentials(settings.credentials_file, Tokens(keyring), people)
 
 
-async def _install_constitution(owner: Store, keyring: KeyRing, library: Library) -> None:
-    """Sign and activate the shipped constitution, unless one is active already."""
-    try:
-        await owner.constitutions.active()
-    except ConstitutionRefused:
-        document = library.constitution
-        signature = sign_digest(keyring, "constitution", digest(document))
-        await owner.constitutions.install(
-            ConstitutionRecord(
-                digest=digest(document),
-                name=document["metadata"]["name"],
-                version=document["metadata"]["version"],
-                document=document,
-                signature=signature.value,
-                key_id=signature.key_id,
-                state="active",
-                installed_at=datetime.now(UTC),
-            )
+async def activate_first(owner: Store, record: ConstitutionRecord, report: ProofReport) -> None:
+    """Activate the shipped constitution, which nobody has to approve, if everything in it is proved."""
+    if not report.holds:
+        bad = next(proof for proof in report.proofs if proof.outcome != "proved")
+        shown = "".join(f" Counterexample: {one.model_dump_json()}" for one in bad.witnesses[:1])
+        raise ConstitutionRefused(
+            f"The shipped constitution {record.name}@{record.version} is not activated: {bad.guarantee} is "
+            f"{bad.outcome}. {bad.sentence}{shown}"
         )
+    await owner.constitutions.install(record)
+    await owner.constitutions.activate(record.digest, by=record.proposed_by, reason="first start")
 
 
-async def _enter(store: Store, keyring: KeyRing, library: Library) -> None:
+def shipped(keyring: KeyRing, document: dict[str, Any]) -> ConstitutionRecord:
+    """Return a document as we sign it."""
+    signed = sign_digest(keyring, "constitution", digest(document))
+    return ConstitutionRecord(
+        digest=digest(document),
+        name=document["metadata"]["name"],
+        version=document["metadata"]["version"],
+        document=document,
+        signatures=(ConstitutionSignature(key_id=signed.key_id, signature=signed.value),),
+        proposed_by="somagent",
+        installed_at=datetime.now(UTC),
+    )
+
+
+async def _enter(store: Store, keyring: KeyRing, library: Library, people: tuple[Principal, ...]) -> None:
     """Enter the principals, the tenant's account and the shipped capsules."""
     async with store.transaction(TENANT) as tx:
         await tx.accounts.ensure(f"tenant:{TENANT}", None, TENANT_LIMIT)
         known = {p.subject for p in await tx.principals.list()}
-        for principal in local_principals(TENANT):
-            if principal.subject not in known:
+        always = {p.subject for p in local_principals(TENANT)}
+        for principal in people:
+            # What the settings say of further people may change from start to start.
+            if principal.subject not in known & always:
                 await tx.principals.add(principal)
         for capsule in library.capsules:
             signature = sign_digest(keyring, "publisher", capsule.digest())
@@ -76,18 +97,13 @@ async def _enter(store: Store, keyring: KeyRing, library: Library) -> None:
             )
 
 
-def _write_credentials(path: Path, tokens: Tokens) -> None:
+def _write_credentials(path: Path, tokens: Tokens, people: tuple[Principal, ...]) -> None:
     """Write a fresh token for each local principal, readable by the owner alone."""
     seconds = int(TOKEN_LIFE.total_seconds())
     written = {
-        principal.subject: {"tenant": TENANT, "token": tokens.mint_access(principal, seconds)}
-        for principal in local_principals(TENANT)
+        principal.subject: {"tenant": TENANT, "token": tokens.mint_access(principal, seconds)} for principal in people
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         json.dump(written, file, indent=1)
-
-
-if __name__ == "__main__":
-    asyncio.run(bootstrap(Settings()))

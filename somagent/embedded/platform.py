@@ -18,7 +18,7 @@ TOOL_QUEUES = ("tools",)  # the only worker near Docker runs in a process of its
 def bootstrap(settings: Settings) -> Part:
     return Part(
         name="bootstrap",
-        command=_module("somagent.embedded.bootstrap"),
+        command=_module("workers.bootstrap"),
         env=ours(settings),
         depends_on=("postgres",),
         once=True,
@@ -26,11 +26,11 @@ def bootstrap(settings: Settings) -> Part:
 
 
 def worker(settings: Settings) -> Part:
-    return _worker(settings, name="worker", queues=QUEUES)
+    return _worker(settings, name="worker", queues=QUEUES, metrics=settings.worker_metrics_port)
 
 
 def tools(settings: Settings) -> Part:
-    return _worker(settings, name="tools", queues=TOOL_QUEUES)
+    return _worker(settings, name="tools", queues=TOOL_QUEUES, metrics=settings.tools_metrics_port)
 
 
 def relay(settings: Settings) -> Part:
@@ -56,10 +56,11 @@ def api(settings: Settings) -> Part:
     )
 
 
-def _worker(settings: Settings, *, name: str, queues: tuple[str, ...]) -> Part:
+def _worker(settings: Settings, *, name: str, queues: tuple[str, ...], metrics: int | None) -> Part:
+    counted = ("--metrics-port", str(metrics)) if metrics else ()
     return Part(
         name=name,
-        command=(*_module("workers.main"), "--queues", ",".join(queues)),
+        command=(*_module("workers.main"), "--queues", ",".join(queues), *counted),
         env=ours(settings),
         depends_on=("bootstrap", "temporal", "valkey", *(("slm",) if "slm" in queues else ())),
         health=polls(settings.temporal_target(), settings.temporal_namespace, queues),

@@ -8,7 +8,15 @@ from capsules.amounts import Amounts
 from capsules.digest import Digest
 from capsules.names import RunId, TenantId
 
-Decision = Literal["approve", "deny", "raise_budget"]
+Decision = Literal[
+    "approve",
+    "deny",
+    "edit",
+    "raise_budget",
+    "propose_constitution",
+    "approve_constitution",
+    "reject_constitution",
+]
 
 
 class Attestation(BaseModel):
@@ -23,4 +31,6 @@ class Attestation(BaseModel):
     run: RunId
     approval: str | None = None
     action: Digest | None = None
+    on_behalf_of: str | None = Field(None, description="Whose delegated right is used.")
+    arguments: Digest | None = Field(None, description="edit: of the new arguments.")
     amounts: Amounts | None = None

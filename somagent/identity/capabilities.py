@@ -1,7 +1,12 @@
 """What a caller may do, and the two people that every laptop has: one who runs and one who decides."""
 
-from typing import Literal, get_args
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, get_args
 
+from pydantic import StringConstraints
+
+from capsules.errors import Invalid
 from capsules.records import Principal
 
 Capability = Literal[
@@ -12,18 +17,41 @@ Capability = Literal[
     "run:control",
     "approval:read",
     "approval:decide",
+    "approval:standing",
     "schedule:manage",
     "budget:read",
     "budget:raise",
     "policy:read",
+    "constitution:propose",
+    "constitution:approve",
+    "constitution:revoke",
     "principal:manage",
 ]
 CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
 
+ROLE = r"^approval:[a-z][a-z0-9-]{0,40}$"
+Role = Annotated[str, StringConstraints(pattern=ROLE)]
+"""A group of approvers that a constitution asks for by name: `approval:security`."""
+
 # Who asks may not decide: the operator lacks exactly what the approver is there for.
-OPERATOR: frozenset[str] = frozenset(CAPABILITIES) - {"approval:decide", "budget:raise"}
+OPERATOR: frozenset[str] = frozenset(CAPABILITIES) - {
+    "approval:decide",
+    "approval:standing",
+    "budget:raise",
+    "constitution:approve",
+}
 APPROVER: frozenset[str] = frozenset(
-    {"approval:read", "approval:decide", "budget:raise", "run:read", "budget:read", "capsule:read"}
+    {
+        "approval:read",
+        "approval:decide",
+        "approval:standing",
+        "budget:raise",
+        "run:read",
+        "budget:read",
+        "capsule:read",
+        "policy:read",
+        "constitution:approve",
+    }
 )
 
 
@@ -33,3 +61,20 @@ def local_principals(tenant: str) -> tuple[Principal, Principal]:
         Principal(tenant=tenant, subject="operator", capabilities=OPERATOR),
         Principal(tenant=tenant, subject="approver", capabilities=APPROVER),
     )
+
+
+def local_people(tenant: str, people: Mapping[str, Sequence[str]]) -> tuple[Principal, ...]:
+    """Return the local stack's principals with those whom its owner names. Raises Invalid for what is no capability."""
+    known = local_principals(tenant)
+    twice = sorted({principal.subject for principal in known} & people.keys())
+    if twice:
+        raise Invalid(f"SOMAGENT_PEOPLE names {', '.join(twice)}, whom every local stack has; choose another name.")
+    for name, held in people.items():
+        strange = [one for one in held if one not in CAPABILITIES and not re.match(ROLE, one)]
+        if strange:
+            raise Invalid(
+                f"SOMAGENT_PEOPLE gives {name!r} {strange[0]!r}, which is no capability. "
+                f"Known: {', '.join(CAPABILITIES)}, and roles such as approval:security."
+            )
+    more = (Principal(tenant=tenant, subject=name, capabilities=frozenset(held)) for name, held in people.items())
+    return (*known, *more)

@@ -1,8 +1,9 @@
 """The key ring: Ed25519 keys by purpose and AES-256 keys of the payload codec, from files `{purpose}-{number}`.
 
 `issuer-1.pem` signs and verifies; `issuer-1.pub` only verifies, which is what a retired key becomes. The highest number
-signs, every number verifies: a rotation is a new file. A key's id carries the fingerprint of the key itself, so that
-the id of one installation never means another's key.
+signs, every number verifies: a rotation is a new file. A file `constitution-1.revoked` beside a key takes its word
+away: it neither signs nor verifies. A key's id carries the fingerprint of the key itself, so that the id of one
+installation never means another's key.
 """
 
 import base64
@@ -32,7 +33,7 @@ from somagent.identity.files import private_directory, read_private, write_once
 Purpose = Literal["issuer", "constitution", "publisher"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
-_FILE = re.compile(r"^(?P<name>(?P<purpose>[a-z]+)-(?P<number>\d{1,6}))\.(?P<kind>pem|pub|key)$")
+_FILE = re.compile(r"^(?P<name>(?P<purpose>[a-z]+)-(?P<number>\d{1,6}))\.(?P<kind>pem|pub|key|revoked)$")
 _CODEC_BYTES = 32
 
 
@@ -55,6 +56,7 @@ class KeyRing:
     public: Mapping[Purpose, Mapping[str, Ed25519PublicKey]]
     private: Mapping[Purpose, tuple[str, Ed25519PrivateKey]] = field(repr=False)
     codec: Mapping[str, bytes] = field(repr=False)
+    revoked: Mapping[Purpose, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -65,24 +67,30 @@ class KeyRing:
         public: dict[Purpose, dict[str, Ed25519PublicKey]] = {purpose: {} for purpose in PURPOSES}
         private: dict[Purpose, tuple[str, Ed25519PrivateKey]] = {}
         codec: dict[str, bytes] = {}
-        for name, purpose, path in _key_files(directory):
+        revoked: dict[Purpose, set[str]] = {purpose: set() for purpose in PURPOSES}
+        files = _key_files(directory)
+        taken_back = {name for name, _, path in files if path.suffix == ".revoked"}
+        for name, purpose, path in files:
             if purpose == "codec":
                 codec[name] = _codec_key(path)
-            elif path.suffix == ".pem":
-                key = _private_key(path)
-                key_id = key_identity(name, key.public_key())
-                public[purpose][key_id] = key.public_key()
-                private[purpose] = (key_id, key)
-            else:
-                verifier = _public_key(path)
-                public[purpose][key_identity(name, verifier)] = verifier
-        return cls(public=public, private=private, codec=codec)
+            elif path.suffix != ".revoked":
+                signer = _private_key(path) if path.suffix == ".pem" else None
+                verifier = signer.public_key() if signer else _public_key(path)
+                key_id = key_identity(name, verifier)
+                if name in taken_back:
+                    revoked[purpose].add(key_id)
+                    continue
+                public[purpose][key_id] = verifier
+                if signer:
+                    private[purpose] = (key_id, signer)
+        gone = {purpose: frozenset(ids) for purpose, ids in revoked.items()}
+        return cls(public=public, private=private, codec=codec, revoked=gone)
 
     @classmethod
     def create_missing(cls, directory: Path) -> Self:
         """Make the directory and a first key of every purpose where there is none; then load. Never replaces a key."""
         private_directory(directory)
-        present = {purpose for _, purpose, path in _key_files(directory) if path.suffix != ".pub"}
+        present = {purpose for _, purpose, path in _key_files(directory) if path.suffix in {".pem", ".key"}}
         for purpose in PURPOSES:
             if purpose not in present:
                 key = Ed25519PrivateKey.generate()

@@ -4,6 +4,7 @@ The signed text is the digest's ASCII text. Checking recomputes the digest first
 about a document that has another.
 """
 
+from collections.abc import Iterable
 from typing import NewType
 
 from capsules.capsule import Capsule
@@ -37,8 +38,12 @@ def verify_capsule(keyring: KeyRing, published: PublishedCapsule) -> VerifiedCap
     return VerifiedCapsule(published.capsule)
 
 
-def verify_constitution(keyring: KeyRing, record: ConstitutionRecord) -> Digest:
-    """Return the digest. Raises ConstitutionRefused when the document is unsigned, altered or revoked."""
+def verify_constitution(keyring: KeyRing, record: ConstitutionRecord, required: int = 1) -> tuple[str, ...]:
+    """Return the ids of the keys whose signatures count.
+
+    Raises ConstitutionRefused when the document is altered or revoked, or when fewer than `required` different,
+    unrevoked keys of this installation signed it; the message names each signature that does not count, and why.
+    """
     name, found = f"{record.name}@{record.version}", digest(record.document)
     if record.state == "revoked":
         raise ConstitutionRefused(f"The constitution {name!r} is revoked.", digest=record.digest)
@@ -47,9 +52,33 @@ def verify_constitution(keyring: KeyRing, record: ConstitutionRecord) -> Digest:
             f"The constitution {name!r} has the digest {found}, not {record.digest}: it was altered.",
             digest=record.digest,
         )
-    if not keyring.verify("constitution", record.key_id, found.encode("ascii"), record.signature):
+    signed = found.encode("ascii")
+    good = {s.key_id for s in record.signatures if keyring.verify("constitution", s.key_id, signed, s.signature)}
+    if len(good) < required:
+        others = dict.fromkeys(s.key_id for s in record.signatures if s.key_id not in good)
         raise ConstitutionRefused(
-            f"The signature of constitution {name!r} by key {record.key_id!r} does not hold: it is unsigned here.",
+            f"The constitution {name!r} needs the signatures of {required} different constitution keys and has "
+            f"{len(good)} that hold{_named(good)}.{_whys(keyring, others)} Sign {record.digest} with "
+            "`somagent policy sign` and propose it again.",
             digest=record.digest,
+            required=required,
+            valid=sorted(good),
         )
-    return found
+    return tuple(sorted(good))
+
+
+def _named(key_ids: set[str]) -> str:
+    return f" ({', '.join(sorted(key_ids))})" if key_ids else ""
+
+
+def _whys(keyring: KeyRing, key_ids: Iterable[str]) -> str:
+    """Say of each signature that does not count what is wrong with it."""
+    whys = []
+    for key_id in key_ids:
+        if key_id in keyring.revoked.get("constitution", frozenset()):
+            whys.append(f"key {key_id!r} is revoked")
+        elif keyring.verifier("constitution", key_id) is None:
+            whys.append(f"key {key_id!r} is not known here")
+        else:
+            whys.append(f"the signature by key {key_id!r} does not hold")
+    return f" Not counted: {'; '.join(whys)}." if whys else " It is unsigned."

@@ -12,9 +12,10 @@ from sources import ROOT, at, dotted, parsed
 from temporalio import activity
 
 import activities
+from activities.constituting import STEPS
 from activities.roster import GOVERNED, PLATFORM
-from workflows.outbound import CHILDREN
-from workflows.roster import WORKFLOWS
+from workflows.outbound import CHILDREN, WITHOUT_AUTHORITY
+from workflows.roster import PLATFORM_WORKFLOWS, WORKFLOWS
 
 QUEUES = Path("workers/queues.py")
 ACTIVITY_OPTIONS = {"task_queue", "start_to_close_timeout", "retry_policy"}
@@ -100,7 +101,10 @@ def test_governed_activities_are_asked_for_in_one_place_only():
     elsewhere = {
         where: dotted(call.args[0])
         for where, call in calls(*ACTIVITY_CALLS, *ACTIVITY_STARTS)
-        if not dotted(call.args[0]).startswith("Bookkeeping.") and not isinstance(call.args[0], ast.IfExp)
+        if not dotted(call.args[0]).startswith("Bookkeeping.")
+        and not isinstance(call.args[0], ast.IfExp)
+        # It has no authority, and its outbound interceptor refuses all but its listed steps.
+        and not where.startswith("workflows/constitution.py")
     }
     assert list(elsewhere.values()) == ["effect"], elsewhere
 
@@ -117,6 +121,12 @@ def test_no_workflow_goes_round_the_gate():
 
 def test_only_our_own_workflows_may_be_children():
     assert {workflow.__name__ for workflow in WORKFLOWS} == CHILDREN
+
+
+def test_a_workflow_without_authority_may_ask_for_its_listed_platform_steps_only():
+    assert {workflow.__name__ for workflow in PLATFORM_WORKFLOWS} == WITHOUT_AUTHORITY.keys()
+    assert set().union(*WITHOUT_AUTHORITY.values()) == STEPS
+    assert STEPS <= PLATFORM
 
 
 @pytest.mark.parametrize("package", ["activities", "workflows"])
@@ -143,7 +153,13 @@ def test_pure_packages_ask_neither_clock_nor_chance(package):
 def test_only_the_composition_roots_open_connections():
     """Adapters are constructed in one place for each process; this finds a second one."""
     openers = {"open_store", "Bus", "connect", "DockerSandbox", "PydanticAiModel"}
-    allowed = {Path("workers/assembly.py"), Path("workers/main.py"), Path("workers/relay.py"), Path("api/state.py")}
+    allowed = {
+        Path("workers/assembly.py"),
+        Path("workers/main.py"),
+        Path("workers/relay.py"),
+        Path("workers/governance.py"),  # of an application's process that is not ours
+        Path("api/state.py"),
+    }
     found = [
         f"{at(file, node)} {dotted(node.func)}"
         for file, tree in parsed("api", "workers", "policy", "activities", "workflows")

@@ -26,25 +26,30 @@ spec:
     - {id: second, use: python/run, with: {code: "print('{}')"}}
 """
 
-ALTERED = "document = jsonb_set(document::jsonb, '{score,threshold}', '0.01')::json"
-UNSIGNED = "signature = ''"
+# As somebody with the database in hand could, who is stopped neither by grants nor by triggers.
+ALTERED = "UPDATE constitutions SET sealed = set_byte(sealed, 40, get_byte(sealed, 40) # 1)"
+UNSIGNED = "UPDATE constitution_signatures SET signature = ''"
 
 
 @asynccontextmanager
 async def tampered(stack: Platform, change: str) -> AsyncIterator[None]:
-    """Change the active constitution behind everybody's back, as somebody with the database in hand could."""
+    """Change the only constitution behind everybody's back."""
     (was,) = await rows(
-        stack.settings, "SELECT digest, document::text, signature FROM constitutions WHERE state = 'active'"
+        stack.settings,
+        "SELECT digest, encode(sealed, 'hex') AS sealed, signature "
+        "FROM constitutions JOIN constitution_signatures USING (digest)",
     )
-    await rows(stack.settings, f"UPDATE constitutions SET {change} WHERE state = 'active'")
+    await rows(stack.settings, _past_triggers(change))
     try:
         yield
     finally:
-        await rows(
-            stack.settings,
-            "UPDATE constitutions SET document = $2, signature = $3 WHERE digest = $1",
-            *(was["digest"], was["document"], was["signature"]),
-        )
+        await rows(stack.settings, f"UPDATE constitutions SET sealed = decode('{was['sealed']}', 'hex')")
+        signature = f"UPDATE constitution_signatures SET signature = '{was['signature']}'"
+        await rows(stack.settings, _past_triggers(signature))
+
+
+def _past_triggers(statement: str) -> str:
+    return f"DO $$ BEGIN PERFORM set_config('session_replication_role', 'replica', true); {statement}; END $$"
 
 
 @pytest.mark.parametrize(("change", "why"), [(ALTERED, "was altered"), (UNSIGNED, "does not hold")])

@@ -89,3 +89,19 @@ def test_processes_that_start_together_agree_on_the_keys(tmp_path: Path) -> None
 def test_a_ring_never_prints_its_secrets(tmp_path: Path) -> None:
     ring = KeyRing.create_missing(tmp_path / "keys")
     assert repr(ring.codec_current[1]) not in repr(ring)
+
+
+def test_a_revoked_key_neither_signs_nor_verifies_and_the_next_lower_signs_again(tmp_path: Path) -> None:
+    directory = tmp_path / "keys"
+    first = KeyRing.create_missing(directory)
+    KeyRing.create_missing(tmp_path / "other")
+    newer = directory / "constitution-2.pem"
+    newer.touch(mode=0o600)
+    newer.write_bytes((tmp_path / "other" / "constitution-1.pem").read_bytes())
+    signed = KeyRing.load(directory).sign("constitution", b"document")
+    assert signed.key_id.startswith("constitution-2-")
+    (directory / "constitution-2.revoked").touch()
+    ring = KeyRing.load(directory)
+    assert not ring.verify("constitution", signed.key_id, b"document", signed.value)
+    assert ring.revoked["constitution"] == {signed.key_id}
+    assert ring.signer("constitution")[0] == first.signer("constitution")[0]

@@ -8,7 +8,7 @@ import pytest
 from capsules.capsule import Capsule
 from capsules.digest import digest
 from capsules.errors import ConstitutionRefused, TamperedContent, Unauthenticated
-from capsules.records import ConstitutionRecord, PublishedCapsule
+from capsules.records import ConstitutionRecord, ConstitutionSignature, PublishedCapsule
 from somagent.identity.api_keys import matches, new_key, parse_key
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import sign_digest, verify_capsule, verify_constitution
@@ -48,16 +48,14 @@ def installed(keyring: KeyRing) -> ConstitutionRecord:
         name="default",
         version="1.0.0",
         document=document,
-        signature=signed.value,
-        key_id=signed.key_id,
-        state="active",
+        signatures=(ConstitutionSignature(key_id=signed.key_id, signature=signed.value),),
         installed_at=datetime.now(UTC),
     )
 
 
 def test_what_was_published_here_verifies(keyring: KeyRing) -> None:
     assert verify_capsule(keyring, published(keyring)) == CAPSULE
-    assert verify_constitution(keyring, installed(keyring)) == installed(keyring).digest
+    assert verify_constitution(keyring, installed(keyring)) == (keyring.signer("constitution")[0],)
 
 
 def test_an_altered_capsule_is_refused_and_named(keyring: KeyRing) -> None:
@@ -79,8 +77,11 @@ def test_a_constitution_that_is_altered_unsigned_or_revoked_is_refused(keyring: 
     record = installed(keyring)
     with pytest.raises(ConstitutionRefused, match="altered"):
         verify_constitution(keyring, record.model_copy(update={"document": {"score": {"threshold": 0}}}))
-    with pytest.raises(ConstitutionRefused, match="does not hold"):
-        verify_constitution(keyring, record.model_copy(update={"signature": ""}))
+    with pytest.raises(ConstitutionRefused, match="unsigned"):
+        verify_constitution(keyring, record.model_copy(update={"signatures": ()}))
+    wrong = ConstitutionSignature(key_id=record.signatures[0].key_id, signature="")
+    with pytest.raises(ConstitutionRefused, match=rf"by key '{wrong.key_id}' does not hold"):
+        verify_constitution(keyring, record.model_copy(update={"signatures": (wrong,)}))
     with pytest.raises(ConstitutionRefused, match="revoked"):
         verify_constitution(keyring, record.model_copy(update={"state": "revoked"}))
 
@@ -88,8 +89,9 @@ def test_a_constitution_that_is_altered_unsigned_or_revoked_is_refused(keyring: 
 def test_a_publisher_key_cannot_sign_a_constitution(keyring: KeyRing) -> None:
     record = installed(keyring)
     signed = sign_digest(keyring, "publisher", record.digest)
-    with pytest.raises(ConstitutionRefused):
-        verify_constitution(keyring, record.model_copy(update={"signature": signed.value, "key_id": signed.key_id}))
+    foreign = ConstitutionSignature(key_id=signed.key_id, signature=signed.value)
+    with pytest.raises(ConstitutionRefused, match="not known here"):
+        verify_constitution(keyring, record.model_copy(update={"signatures": (foreign,)}))
 
 
 def test_an_api_key_tells_its_tenant_and_keeps_its_secret() -> None:

@@ -15,7 +15,16 @@ from somagent.settings import Settings
 
 # Below the range that the kernel hands to outgoing connections, so that none of those takes a port first.
 TEST_PORTS = range(15_000, 32_000)
-PORT_SETTINGS = ("api_port", "temporal_port", "temporal_ui_port", "postgres_port", "valkey_port", "slm_port")
+PORT_SETTINGS = (
+    "api_port",
+    "temporal_port",
+    "temporal_ui_port",
+    "postgres_port",
+    "valkey_port",
+    "slm_port",
+    "worker_metrics_port",
+    "tools_metrics_port",
+)
 
 
 @contextmanager

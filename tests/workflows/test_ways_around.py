@@ -49,11 +49,40 @@ class Rogue:
         return "got around"
 
 
+@activity.defn(name="run.close")
+async def close_a_run() -> str:
+    return "closed somebody's run"
+
+
+@workflow.defn(name="ActivateConstitution", sandboxed=False)
+class Impostor:
+    """Has the name of the platform's workflow, and tries what that one may not."""
+
+    @workflow.run
+    async def run(self, way: Way) -> str:
+        match way.name:
+            case "activity that is no step of its":
+                return await workflow.execute_activity(close_a_run, start_to_close_timeout=timedelta(seconds=5))
+            case "run as a child":
+                return str(
+                    await workflow.execute_child_workflow("RunCapsule", way, id=f"{workflow.info().workflow_id}/x")
+                )
+            case "signal to a run of the same tenant":
+                await workflow.get_external_workflow_handle("tenant/x/1").signal("approve", {})
+            case "continue as a run":
+                workflow.continue_as_new(way, workflow="RunCapsule")
+        return "got around"
+
+
 @pytest.fixture(scope="module")
 async def client(temporal_address: str) -> AsyncIterator[Client]:
     client = await Client.connect(temporal_address)
     async with Worker(
-        client, task_queue=QUEUE, workflows=[Rogue], activities=[local_effect], interceptors=[AuthorityStamp()]
+        client,
+        task_queue=QUEUE,
+        workflows=[Rogue, Impostor],
+        activities=[local_effect, close_a_run],
+        interceptors=[AuthorityStamp()],
     ):
         yield client
 
@@ -66,6 +95,24 @@ async def test_a_way_around_is_refused(client: Client, way: str) -> None:
     run = f"tenant/rogue/{uuid.uuid4().hex}"
     with pytest.raises(WorkflowFailureError) as failed:
         await asyncio.wait_for(client.execute_workflow("Rogue", Way(way), id=run, task_queue=QUEUE), 20)
+    cause = failed.value.cause
+    assert isinstance(cause, ApplicationError)
+    assert cause.type == "AuthorityRefused"
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "activity that is no step of its",
+        "run as a child",
+        "signal to a run of the same tenant",
+        "continue as a run",
+    ],
+)
+async def test_a_workflow_without_authority_does_nothing_but_its_steps(client: Client, way: str) -> None:
+    run = f"tenant/_constitution/{uuid.uuid4().hex}"
+    with pytest.raises(WorkflowFailureError) as failed:
+        await asyncio.wait_for(client.execute_workflow("ActivateConstitution", Way(way), id=run, task_queue=QUEUE), 20)
     cause = failed.value.cause
     assert isinstance(cause, ApplicationError)
     assert cause.type == "AuthorityRefused"

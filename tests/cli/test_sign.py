@@ -1,0 +1,79 @@
+"""`somagent policy sign`, run as a person runs it, on real key files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from constitutions import default
+
+from capsules.records import ConstitutionRecord, ConstitutionSignature
+from somagent.embedded.bootstrap import shipped
+from somagent.identity.keys import KeyRing
+from somagent.identity.signatures import verify_constitution
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def sign(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "somagent.cli", "policy", "sign", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(default("1.2.3")))
+    return path
+
+
+def record(ring: KeyRing, file: Path) -> ConstitutionRecord:
+    kept = json.loads(file.with_name("mine.yaml.sig.json").read_text())
+    signatures = tuple(ConstitutionSignature.model_validate(one) for one in kept["signatures"])
+    return shipped(ring, yaml.safe_load(file.read_text())).model_copy(update={"signatures": signatures})
+
+
+def test_two_people_sign_one_file_with_their_own_keys(file: Path, tmp_path: Path) -> None:
+    rings = [KeyRing.create_missing(tmp_path / name) for name in ("ada", "bob")]
+    for name in ("ada", "bob", "ada"):
+        done = sign(file, "--keys", tmp_path / name, "--json")
+        assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["signatures"]) == 2
+    for ring in rings:
+        assert verify_constitution(ring, record(ring, file)) == (ring.signer("constitution")[0],)
+
+
+def test_signatures_for_an_older_text_are_not_mixed_with_new_ones(file: Path, tmp_path: Path) -> None:
+    KeyRing.create_missing(tmp_path / "ada")
+    assert sign(file, "--keys", tmp_path / "ada").returncode == 0
+    file.write_text(yaml.safe_dump(default("1.2.4")))
+    done = sign(file, "--keys", tmp_path / "ada")
+    assert done.returncode == 9
+    assert "everybody signs again" in done.stderr
+
+
+def test_a_directory_without_a_constitution_key_is_named(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir(mode=0o700)
+    done = sign(file, "--keys", tmp_path / "none")
+    assert done.returncode == 8
+    assert "no private 'constitution' key" in done.stderr
+    assert not file.with_name("mine.yaml.sig.json").exists()
+
+
+def test_an_overlay_is_signed_as_what_it_makes_of_its_base(file: Path, tmp_path: Path) -> None:
+    ring = KeyRing.create_missing(tmp_path / "ada")
+    overlay = tmp_path / "narrow.yaml"
+    article = {"id": "nothing-open", "forbid": "action.egress == 'open'", "because": "Nothing goes anywhere."}
+    written = {"apiVersion": "somagent/v1", "kind": "Overlay", "base": "default", "articles": [article]}
+    overlay.write_text(yaml.safe_dump(written | {"metadata": {"name": "narrow", "version": "1.0.0"}}))
+    done = sign(overlay, "--base", file, "--keys", tmp_path / "ada", "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    document = default("1.2.3")
+    document["articles"] = [*document["articles"], article]
+    document["metadata"]["overlays"] = ["narrow@1.0.0"]
+    expected = shipped(ring, document)
+    assert made["digest"] == expected.digest
+    assert made["signatures"] == [one.model_dump() for one in expected.signatures]

@@ -1,0 +1,75 @@
+"""A stack of its own: what these tests activate, others would run under. Docker is there; a model server is not."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from changing import Changing, unique
+from constitutions import codec
+from platforms import Platform, platform_in
+from servers import settings_in, temporary_home
+
+from capsules.amounts import Amounts
+from capsules.records import Principal
+from somagent.identity.capabilities import local_principals
+from somagent.identity.keys import KeyRing
+from somagent.identity.tokens import Tokens
+from somagent.store.database import Store, open_store
+
+
+@pytest.fixture(scope="session")
+async def stack() -> AsyncIterator[Platform]:
+    with temporary_home() as home:
+        settings = settings_in(home)
+        settings = settings.model_copy(update={"slm_url": f"http://{settings.host}:{settings.slm_port}/v1"})
+        # Our own API has no constitution endpoints of SomaBrain's: a real server that does not offer them.
+        settings = settings.model_copy(update={"somabrain_url": settings.api_base()})
+        async with platform_in(settings) as started:
+            yield started
+
+
+@pytest.fixture(scope="session")
+async def stack_owner(stack: Platform) -> AsyncIterator[Store]:
+    async with open_store(stack.settings.database("owner"), codec=codec(stack.settings)) as store:
+        yield store
+
+
+@pytest.fixture
+async def changing(stack: Platform) -> Changing:
+    """Proposals by the operator, answers by the approver."""
+    return Changing(stack, KeyRing.load(stack.settings.keys_dir))
+
+
+@pytest.fixture
+def tokens(stack: Platform) -> Tokens:
+    return Tokens(KeyRing.load(stack.settings.keys_dir))
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A tenant of the stack with its own operator and approver."""
+
+    name: str
+    changing: Changing
+
+    @property
+    def stack(self) -> Platform:
+        return self.changing.stack
+
+
+@pytest.fixture
+async def tenant(stack: Platform, stack_owner: Store, tokens: Tokens) -> AsyncIterator[Tenant]:
+    name = unique("acme")
+    await stack_owner.tenants.add(name)
+    async with open_store(stack.settings.database("app")) as store, store.transaction(name) as tx:
+        await tx.accounts.ensure(f"tenant:{name}", None, Amounts(tokens=10**6, micro_usd=10**6, tool_calls=1000))
+
+    def client(principal: Principal) -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {tokens.mint_access(principal, 3600)}"}
+        return httpx.AsyncClient(base_url=stack.settings.api_base(), headers=headers, timeout=60)
+
+    operator, approver = local_principals(name)
+    async with client(operator) as one, client(approver) as other:
+        own = Platform(stack.settings, stack.supervisor, one, other)
+        yield Tenant(name, Changing(own, KeyRing.load(stack.settings.keys_dir)))

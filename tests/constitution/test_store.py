@@ -1,0 +1,190 @@
+"""Constitutions at rest: encrypted, bound to their digests, added to only, and by nobody but through four functions."""
+
+import datetime as dt
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from constitutions import activate_document, codec, default
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+
+from capsules.constituting import Change
+from capsules.errors import Conflict, ConstitutionRefused, Denied, Invalid, NotFound
+from somagent.embedded.bootstrap import activate_first, shipped
+from somagent.embedded.postgres import superuser
+from somagent.identity.keys import KeyRing
+from somagent.settings import Settings
+from somagent.store.database import Store, open_store
+from somagent.store.ledger import PostgresLedger
+from somagent.store.migrate import upgrade
+from workers.bootstrap import proved
+
+NAME = "constitutions_at_rest"
+
+
+@pytest.fixture(scope="module")
+async def keyring(postgres_settings: Settings) -> KeyRing:
+    return KeyRing.create_missing(postgres_settings.keys_dir)
+
+
+@pytest.fixture(scope="module")
+async def database(postgres_settings: Settings) -> AsyncIterator[str]:
+    """A migrated database of its own, in which nothing is active yet. Yields its name."""
+    async with superuser(postgres_settings) as connection:
+        await connection.execute(f"CREATE DATABASE {NAME} OWNER somagent_owner")
+    async with superuser(postgres_settings, database=NAME) as connection:
+        await connection.execute("CREATE EXTENSION vector")
+        await connection.execute("ALTER SCHEMA public OWNER TO somagent_owner")
+    await upgrade(_url(postgres_settings, "owner"))
+    yield NAME
+    async with superuser(postgres_settings) as connection:
+        await connection.execute(f"DROP DATABASE {NAME} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+async def own(postgres_settings: Settings, database: str) -> AsyncIterator[Store]:
+    async with open_store(_url(postgres_settings, "owner"), codec=codec(postgres_settings)) as store:
+        await store.tenants.add("acme")
+        yield store
+
+
+@pytest.fixture(scope="module")
+async def app(postgres_settings: Settings, own: Store) -> AsyncIterator[Store]:
+    async with open_store(_url(postgres_settings, "app"), codec=codec(postgres_settings)) as store:
+        yield store
+
+
+def _url(settings: Settings, role: str) -> str:
+    return make_url(settings.database(role)).set(database=NAME).render_as_string(hide_password=False)
+
+
+async def test_while_none_is_active_nothing_may_run(app: Store) -> None:
+    with pytest.raises(ConstitutionRefused, match="No constitution is active"):
+        await PostgresLedger(app).active_constitution("acme")
+    with pytest.raises(ConstitutionRefused, match="No constitution is active"):
+        await app.constitutions.active("acme")
+
+
+async def test_a_first_constitution_that_is_refuted_is_not_activated_and_its_counterexample_is_shown(
+    app: Store, own: Store, keyring: KeyRing
+) -> None:
+    document = default("0.0.1")
+    document["articles"] = [a for a in document["articles"] if a["id"] != "no-secret-egress"]
+    record = shipped(keyring, document)
+    with pytest.raises(ConstitutionRefused, match=r"secrets-stay is refuted.*Counterexample: .*\"data\":\"secret\""):
+        await activate_first(own, record, proved(document, record.digest))
+    assert await app.constitutions.active_digest() is None
+
+
+async def test_a_document_is_encrypted_at_rest_and_read_back_with_both_digests(
+    app: Store, own: Store, keyring: KeyRing
+) -> None:
+    record = await activate_document(own, keyring, default("1.0.0"))
+    read = await app.constitutions.active("acme")
+    assert (read.document, read.digest, read.signatures) == (record.document, record.digest, record.signatures)
+    assert len(read.sha3_512) == len("sha3-512:") + 128
+    async with app.pool.acquire() as connection:
+        sealed = await connection.fetchval("SELECT sealed FROM constitutions WHERE digest = $1", record.digest)
+    assert b"no-secret-egress" not in sealed
+    assert b"threshold" not in sealed
+
+
+async def test_what_was_altered_in_the_database_is_not_read(
+    app: Store, own: Store, keyring: KeyRing, postgres_settings: Settings
+) -> None:
+    one = await activate_document(own, keyring, default("2.0.0"), scope="acme")
+    other = await activate_document(own, keyring, default("2.0.1"), scope="acme")
+    changes = {
+        "a byte": "sealed = set_byte(sealed, 40, get_byte(sealed, 40) # 1)",
+        "another document": f"sealed = (SELECT sealed FROM constitutions WHERE digest = '{other.digest}')",
+        "the other digest": "sha3_512 = 'sha3-512:0'",
+    }
+    for what, change in changes.items():
+        async with superuser(postgres_settings, database=NAME) as connection:
+            was = await connection.fetchrow("SELECT sealed, sha3_512 FROM constitutions WHERE digest = $1", one.digest)
+            await connection.execute(f"UPDATE constitutions SET {change} WHERE digest = $1", one.digest)
+            with pytest.raises(ConstitutionRefused, match="was altered"):
+                pytest.fail(f"{what}: {await app.constitutions.get(one.digest)}")
+            restored = "UPDATE constitutions SET sealed = $2, sha3_512 = $3 WHERE digest = $1"
+            await connection.execute(restored, one.digest, was["sealed"], was["sha3_512"])
+    assert (await app.constitutions.get(one.digest)).digest == one.digest
+
+
+async def test_without_its_codec_key_a_constitution_is_refused_by_the_keys_name(
+    postgres_settings: Settings, app: Store, own: Store, keyring: KeyRing, tmp_path
+) -> None:
+    record = await activate_document(own, keyring, default("1.0.0"))
+    other = KeyRing.create_missing(tmp_path / "keys")
+    async with open_store(_url(postgres_settings, "app"), codec={"codec-7": other.codec_current[1]}) as store:
+        with pytest.raises(ConstitutionRefused, match=r"codec key 'codec-1', which is not here. Known: codec-7"):
+            await store.constitutions.get(record.digest)
+
+
+async def test_the_application_cannot_write_past_the_functions(app: Store, own: Store, keyring: KeyRing) -> None:
+    await activate_document(own, keyring, default("1.0.0"))
+    for statement in (
+        "UPDATE constitutions SET state = 'installed'",
+        "INSERT INTO constitution_activations (scope, stage, digest, reason, by) SELECT '*', 'active', digest, 'x', 'x' FROM constitutions",
+        "INSERT INTO constitution_signatures (digest, key_id, signature) SELECT digest, 'k', 's' FROM constitutions",
+        "DELETE FROM constitution_activations",
+    ):
+        async with app.pool.acquire() as connection:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+    for statement in ("DELETE FROM constitution_activations", "UPDATE constitution_signatures SET signature = ''"):
+        async with own.pool.acquire() as connection:
+            with pytest.raises(asyncpg.PostgresError, match="never changed or deleted"):
+                await connection.execute(statement)
+
+
+async def test_only_an_approved_proposal_is_activated_and_its_proposer_cannot_agree(
+    app: Store, own: Store, keyring: KeyRing
+) -> None:
+    record = shipped(keyring, default("3.0.0"))
+    await app.constitutions.install(record)
+    change = Change(constitution=record.digest, scope="acme")
+    until = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+    async with app.transaction("acme") as tx:
+        await tx.proposals.enter("p1", change, request=change.digest(), by="ada", quorum=2, expires_at=until)
+        await tx.proposals.note("p1", since=await app.constitutions.newest(), state="awaiting_approval")
+    with pytest.raises(Conflict, match="is awaiting_approval; only an approved one is activated"):
+        await _activate(app, "p1")
+    async with app.transaction("acme") as tx:
+        with pytest.raises(Denied, match="Separation of duties"):
+            await tx.proposals.speak("p1", approve=True, by="ada", comment="")
+    # Nor by writing it: the table itself holds who may agree, and how many must.
+    for statement in (
+        "UPDATE constitution_proposals SET approved_by = '{ada}'",
+        "UPDATE constitution_proposals SET state = 'approved', approved_by = '{bob}'",
+    ):
+        with pytest.raises(Invalid, match="violates check constraint"):
+            async with app.transaction("acme") as tx:
+                await tx.connection.execute(text(statement))
+    for who, state in (("bob", "awaiting_approval"), ("bob", "awaiting_approval"), ("cyd", "approved")):
+        async with app.transaction("acme") as tx:
+            assert (await tx.proposals.speak("p1", approve=True, by=who, comment="")).state == state
+    await _activate(app, "p1")
+    await _activate(app, "p1")
+    assert (await app.constitutions.active("acme")).digest == record.digest
+    assert len(await app.constitutions.history("acme", of=record.digest)) == 1
+    with pytest.raises(NotFound):
+        await _activate(app, "p2")
+
+
+async def _activate(app: Store, proposal: str) -> None:
+    async with app.transaction("acme") as tx:
+        await tx.proposals.activate(proposal)
+
+
+async def test_signatures_are_added_and_a_wrong_one_keeps_no_right_one_out(app: Store, keyring: KeyRing) -> None:
+    record = shipped(keyring, default("4.0.0"))
+    [good] = record.signatures
+    wrong = good.model_copy(update={"signature": "d3Jvbmc="})
+    await app.constitutions.install(record.model_copy(update={"signatures": (wrong,)}))
+    await app.constitutions.install(record)
+    await app.constitutions.install(record)
+    assert {s.signature for s in (await app.constitutions.get(record.digest)).signatures} == {
+        good.signature,
+        wrong.signature,
+    }

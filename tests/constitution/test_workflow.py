@@ -1,0 +1,213 @@
+"""The workflow itself: who may start it, what it waits for, how long, and that its history replays."""
+
+import datetime as dt
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from changing import Changing
+from chaos import rows
+from constitutions import codec
+from platforms import Platform
+from temporalio.client import Client
+from temporalio.worker import Replayer
+
+from capsules.constituting import Change, Consent, Heard, Proposal, ProposalView
+from capsules.digest import digest
+from somagent.embedded.bootstrap import shipped
+from somagent.identity.attestation import Attestation
+from somagent.identity.keys import KeyRing
+from somagent.identity.tokens import Tokens
+from somagent.store.database import Store, open_store
+from somagent.temporal.client import connect
+from somagent.temporal.plugin import PURE_PACKAGES, somagent_plugin
+from workflows.outbound import AuthorityStamp
+from workflows.roster import PLATFORM_WORKFLOWS
+
+
+@pytest.fixture(scope="session")
+async def temporal(stack: Platform) -> Client:
+    return await connect(stack.settings, KeyRing.load(stack.settings.keys_dir))
+
+
+@pytest.fixture
+async def app(stack: Platform) -> AsyncIterator[Store]:
+    async with open_store(stack.settings.database("app"), codec=codec(stack.settings)) as store:
+        yield store
+
+
+async def entered(app: Store, changing: Changing, *, by: str = "operator", quorum: int = 1) -> Proposal:
+    """Install a signed version and enter its proposal, as the API does before it starts the workflow."""
+    record = shipped(changing.keyring, await changing.next())
+    await app.constitutions.install(record)
+    change = Change(constitution=record.digest, scope="*", narrows=False)
+    id_ = uuid.uuid4().hex
+    async with app.transaction("local") as tx:
+        until = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+        await tx.proposals.enter(id_, change, request=digest({"id": id_}), by=by, quorum=quorum, expires_at=until)
+    return Proposal(
+        tenant="local", id=id_, change=change, proposed_by=by, expires_seconds=60, quorum=quorum, token="none"
+    )
+
+
+def attested(tokens: Tokens, proposal: Proposal, **claims: Any) -> Proposal:
+    said: dict[str, Any] = {
+        "tenant": proposal.tenant,
+        "subject": proposal.proposed_by,
+        "capabilities": {"constitution:propose"},
+        "purpose": "propose_constitution",
+        "run": _id(proposal),
+        "action": proposal.change.digest(),
+    }
+    token = tokens.mint_attestation(Attestation.model_validate(said | claims))
+    return proposal.model_copy(update={"token": token})
+
+
+def _id(proposal: Proposal) -> str:
+    return f"{proposal.tenant}/_constitution/{proposal.id}"
+
+
+async def _ended(temporal: Client, proposal: Proposal) -> ProposalView:
+    view: ProposalView = await temporal.execute_workflow(
+        "ActivateConstitution", proposal, id=_id(proposal), task_queue="platform", result_type=ProposalView
+    )
+    return view
+
+
+@pytest.mark.parametrize(
+    ("claims", "why"),
+    [
+        ({"run": "local/_constitution/another"}, "run 'local/_constitution/another'"),
+        ({"tenant": "elsewhere"}, "tenant 'elsewhere'"),
+        ({"action": digest("another change")}, f"action '{digest('another change')}'"),
+        ({"purpose": "approve_constitution"}, "purpose 'approve_constitution'"),
+        ({"subject": "somebody"}, "'somebody''s"),
+        ({"capabilities": {"policy:read"}}, "lacks the capability 'constitution:propose'"),
+    ],
+)
+async def test_who_can_start_workflows_but_holds_no_fitting_token_changes_nothing(
+    *, temporal: Client, app: Store, changing: Changing, tokens: Tokens, claims: dict[str, Any], why: str
+) -> None:
+    before = await changing.active()
+    view = await _ended(temporal, attested(tokens, await entered(app, changing), **claims))
+    assert (view.state, why in view.why) == ("refused", True), view.why
+    assert await changing.active() == before
+
+
+async def test_a_forged_token_and_a_tenant_that_is_not_the_platforms_change_nothing(
+    *, temporal: Client, app: Store, changing: Changing, tokens: Tokens, tenant, tmp_path
+) -> None:
+    proposal = await entered(app, changing)
+    forger = Tokens(KeyRing.create_missing(tmp_path / "keys"))
+    assert (await _ended(temporal, attested(forger, proposal))).state == "refused"
+    theirs = proposal.model_copy(update={"tenant": tenant.name})
+    view = await _ended(temporal, attested(tokens, theirs))
+    assert "may only narrow its own constitution" in view.why
+
+
+async def test_a_consent_without_a_fitting_token_counts_for_nothing(
+    temporal: Client, app: Store, changing: Changing, tokens: Tokens
+) -> None:
+    proposal = attested(tokens, await entered(app, changing))
+    handle = await temporal.start_workflow(
+        "ActivateConstitution", proposal, id=_id(proposal), task_queue="platform", result_type=ProposalView
+    )
+    await changing.until({"id": proposal.id}, "awaiting_approval")
+    change = proposal.change.digest()
+    said: dict[str, Any] = {
+        "tenant": "local",
+        "subject": "approver",
+        "capabilities": {"constitution:approve"},
+        "purpose": "approve_constitution",
+        "run": _id(proposal),
+        "action": change,
+    }
+    for claims, why in (
+        ({"subject": "operator"}, "Separation of duties"),
+        ({"capabilities": {"approval:decide"}}, "lacks the capability 'constitution:approve'"),
+        ({"purpose": "reject_constitution"}, "purpose 'reject_constitution'"),
+        ({"run": "local/_constitution/other"}, "run 'local/_constitution/other'"),
+    ):
+        token = tokens.mint_attestation(Attestation.model_validate(said | claims))
+        heard = await handle.execute_update("approve", Consent(change=change, token=token), result_type=Heard)
+        assert why in (heard.problem or ""), heard
+    waiting = await changing.activation(proposal.id)
+    assert (waiting["state"], waiting["approved_by"]) == ("awaiting_approval", [])
+    [told] = await rows(
+        changing.stack.settings,
+        "SELECT data->>'proposed_by' AS by FROM outbox WHERE type = 'constitution.proposed' AND data->>'activation' = $1",
+        proposal.id,
+    )
+    assert told["by"] == "operator"
+    token = tokens.mint_attestation(Attestation.model_validate(said | {"purpose": "reject_constitution"}))
+    await handle.execute_update("reject", Consent(change=change, token=token), result_type=Heard)
+    assert (await handle.result()).state == "rejected"
+
+
+async def test_where_two_must_agree_one_person_twice_is_one(
+    temporal: Client, app: Store, changing: Changing, tokens: Tokens
+) -> None:
+    proposal = attested(tokens, await entered(app, changing, quorum=2))
+    handle = await temporal.start_workflow(
+        "ActivateConstitution", proposal, id=_id(proposal), task_queue="platform", result_type=ProposalView
+    )
+    await changing.until({"id": proposal.id}, "awaiting_approval")
+    change = proposal.change.digest()
+    heard = []
+    for who in ("ada", "ada", "bob"):
+        said: dict[str, Any] = {
+            "tenant": "local",
+            "subject": who,
+            "capabilities": {"constitution:approve"},
+            "purpose": "approve_constitution",
+            "run": _id(proposal),
+            "action": change,
+        }
+        consent = Consent(change=change, token=tokens.mint_attestation(Attestation.model_validate(said)))
+        heard.append(await handle.execute_update("approve", consent, result_type=Heard))
+    assert [(h.state, h.missing) for h in heard] == [
+        ("awaiting_approval", 1),
+        ("awaiting_approval", 1),
+        ("approved", 0),
+    ]
+    ended = await handle.result()
+    assert (ended.state, ended.approved_by) == ("activated", ("ada", "bob"))
+
+
+async def test_a_start_that_says_nobody_need_agree_changes_nothing(
+    temporal: Client, app: Store, changing: Changing, tokens: Tokens
+) -> None:
+    before = await changing.active()
+    proposal = (await entered(app, changing)).model_copy(update={"quorum": 0})
+    view = await _ended(temporal, attested(tokens, proposal))
+    assert (view.state, "only an approved one is activated" in view.why) == ("refused", True), view.why
+    assert await changing.active() == before
+
+
+async def test_a_proposal_that_nobody_answers_expires(
+    temporal: Client, app: Store, changing: Changing, tokens: Tokens
+) -> None:
+    proposal = (await entered(app, changing)).model_copy(update={"expires_seconds": 1})
+    view = await _ended(temporal, attested(tokens, proposal))
+    assert (view.state, view.missing) == ("expired", 0)
+    assert "1 approvals were missing" in (await changing.activation(proposal.id))["why"]
+
+
+@pytest.mark.parametrize("pass_through", [PURE_PACKAGES, ()], ids=["production", "strict"])
+async def test_its_history_replays(temporal: Client, changing: Changing, pass_through: tuple[str, ...]) -> None:
+    done = await changing.activate(await changing.next())
+    history = await temporal.get_workflow_handle(f"local/_constitution/{done['id']}").fetch_history()
+    replayer = Replayer(
+        workflows=PLATFORM_WORKFLOWS,
+        interceptors=[AuthorityStamp()],
+        plugins=[somagent_plugin(changing.keyring, pass_through=pass_through)],
+    )
+    assert (await replayer.replay_workflow(history)).replay_failure is None
+    headers = [
+        dict(event.activity_task_scheduled_event_attributes.header.fields)
+        for event in history.events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+    assert headers
+    assert all("somagent-authority" not in fields for fields in headers)

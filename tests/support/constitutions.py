@@ -1,0 +1,39 @@
+"""Constitutions in tests: signed by real keys, installed and made active as the owner of the database does it."""
+
+import copy
+from typing import Any
+
+from capsules.constituting import EVERYBODY
+from capsules.records import ConstitutionRecord
+from somagent.embedded.bootstrap import shipped
+from somagent.identity.keys import KeyRing
+from somagent.library import Library
+from somagent.settings import Settings
+from somagent.store.database import Store
+
+
+def codec(settings: Settings) -> dict[str, bytes]:
+    """Return the codec keys of a home, made where there are none."""
+    return dict(KeyRing.create_missing(settings.keys_dir).codec)
+
+
+async def make_active(owner: Store, record: ConstitutionRecord, *, scope: str = EVERYBODY) -> ConstitutionRecord:
+    """Install and activate without a proposal, unless it is active already."""
+    await owner.constitutions.install(record)
+    if await owner.constitutions.active_digest(scope) != record.digest:
+        await owner.constitutions.activate(record.digest, scope=scope, by="tests", reason="test")
+    return record
+
+
+async def activate_document(
+    owner: Store, keyring: KeyRing, document: dict[str, Any], *, scope: str = EVERYBODY
+) -> ConstitutionRecord:
+    """Sign, install and activate a document."""
+    return await make_active(owner, shipped(keyring, document), scope=scope)
+
+
+def default(version: str = "1.0.0", **changes: Any) -> dict[str, Any]:
+    """Return the shipped document with another version and other members."""
+    document = copy.deepcopy(Library.load().constitution)
+    document["metadata"]["version"] = version
+    return document | changes

@@ -1,0 +1,35 @@
+"""The bootstrap process: `python -m workers.bootstrap`. First start of an installation, with the prover at hand."""
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from capsules.digest import Digest
+from capsules.errors import SomaError
+from capsules.proof import ProofReport
+from somagent.embedded.bootstrap import bootstrap
+from somagent.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+def proved(document: dict[str, Any], digest: Digest) -> ProofReport:
+    """Prove the shipped constitution."""
+    # Z3 takes a third of a second to load; every start but an installation's first goes without.
+    from policy.constitution import parse  # noqa: PLC0415
+    from policy.proofs import prove  # noqa: PLC0415
+
+    return prove(parse(document), digest)
+
+
+def main() -> None:
+    try:
+        asyncio.run(bootstrap(Settings(), proved))
+    except SomaError as error:
+        log.exception("bootstrap_refused", code=error.code, why=error.message)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()
