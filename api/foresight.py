@@ -1,18 +1,31 @@
-"""The actions that a capsule declares, as the gate would see them, by the functions that stand beside activities."""
+"""What a run would ask for: the actions that a capsule declares, and its start as the gate would judge it now.
+
+Actions are derived by the functions that stand beside activities; the start is judged by the gate's own steps.
+"""
+
+import logging
 
 from activities.remembering import recall_action, remember_action
 from activities.starting import start_action
 from activities.thinking import chat_action
+from api.state import State
 from capsules.action import Action
 from capsules.amounts import Amounts
+from capsules.authority import Authority
 from capsules.capsule import Capsule
 from capsules.chat import ChatRequest, Message
 from capsules.digest import GENESIS
+from capsules.errors import PolicyDenied, SomaError
 from capsules.memory import RecallQuery, Remember
 from capsules.names import parse_reference
+from capsules.proof import Explanation
 from capsules.records import PublishedCapsule
 from capsules.run import StartCapsule
+from capsules.verdict import Verdict
+from policy.signals.reading import read
 from somagent.library import Library
+
+log = logging.getLogger(__name__)
 
 
 def actions_of(published: PublishedCapsule, library: Library) -> list[Action]:
@@ -44,6 +57,29 @@ def actions_of(published: PublishedCapsule, library: Library) -> list[Action]:
     if spec.memory.remember != "nothing":
         actions.append(remember_action(Remember(space=spec.memory.space, text=spec.intent)))
     return actions
+
+
+async def foresee_start(soma: State, authority: Authority, request: StartCapsule) -> Verdict | None:
+    """Return what the gate would say of this start now; None where it cannot be foreseen: the gate inside decides.
+
+    Raises PolicyDenied, with the explanation, where it would be denied.
+    """
+    action = start_action(request)
+    try:
+        policy, facts, verdict = await soma.gate.foresee(authority, action, authority.run, lambda: read(request))
+    except SomaError as error:
+        log.info("a start could not be foreseen: %s", error.code)
+        return None
+    if verdict.decision == "deny":
+        try:
+            explanation = await soma.explanations.of(policy, action, facts)
+        except SomaError:
+            explanation = Explanation(verdict=verdict, sentence=verdict.sentence)
+        raise PolicyDenied(
+            f"Starting {action.target} is denied: {explanation.sentence}",
+            explanation=explanation.model_dump(mode="json"),
+        )
+    return verdict
 
 
 def _chat(capsule: Capsule) -> Action:

@@ -22,6 +22,9 @@ class Metrics:
     rate_limited: int = 0
     rates_degraded: int = 0
     streams: int = 0
+    work: Counter[str] = field(default_factory=Counter)
+    work_seconds: Counter[str] = field(default_factory=Counter)
+    work_refused: Counter[str] = field(default_factory=Counter)
 
     def record(self, method: str, route: str, status: int, seconds: float) -> None:
         self.requests[(method, route, status)] += 1
@@ -30,6 +33,11 @@ class Metrics:
         for bound in BUCKETS:
             if seconds <= bound:
                 self.buckets[bound] += 1
+
+    def worked(self, what: str, seconds: float) -> None:
+        """Count a piece of Z3 work: `proofs` or `explanations`."""
+        self.work[what] += 1
+        self.work_seconds[what] += seconds  # type: ignore[assignment]  # a Counter counts fractions as well
 
     def text(self) -> str:
         """Return the exposition."""
@@ -48,6 +56,9 @@ class Metrics:
         lines += _single("somagent_rate_limited_total", "counter", self.rate_limited)
         lines += _single("somagent_rate_window_degraded_total", "counter", self.rates_degraded)
         lines += _single("somagent_event_streams", "gauge", self.streams)
+        for name, counts in (("", self.work), ("_seconds", self.work_seconds), ("_refused", self.work_refused)):
+            lines.append(f"# TYPE somagent_policy_work{name}_total counter")
+            lines += [f'somagent_policy_work{name}_total{{what="{w}"}} {c:g}' for w, c in sorted(counts.items())]
         return "\n".join(lines) + "\n"
 
 

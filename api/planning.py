@@ -19,15 +19,18 @@ from temporalio.client import (
     ScheduleState,
 )
 
+from api.foresight import foresee_start
 from api.handles import KEY, REFERENCE
 from api.starting import QUEUE, find, start_authority, workflow_of
 from api.state import State
 from capsules.amounts import Amounts
+from capsules.digest import digest
 from capsules.duration import Duration
 from capsules.errors import Conflict
 from capsules.names import ReferenceText, parse_reference
 from capsules.records import Principal, PublishedCapsule
-from capsules.run import RunStart
+from capsules.run import RunStart, StartCapsule
+from capsules.verdict import Verdict
 
 Overlap = Literal["skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all"]
 Cron = Annotated[str, Field(pattern=r"^[0-9*/,A-Za-z?-]+( [0-9*/,A-Za-z?-]+){4}$", max_length=100)]
@@ -112,6 +115,13 @@ async def action_of(
     given = await _start_of(soma, known)
     published = await find(soma, caller, parse_reference(given.capsule))
     return _action(soma, caller, name=name, published=published, inputs=given.inputs, budget=given.budget)
+
+
+async def foreseen(soma: State, known: ScheduleDescription) -> Verdict | None:
+    """Return what the gate would say of the next run's start. Raises PolicyDenied where it would deny it."""
+    given = await _start_of(soma, known)
+    request = StartCapsule(capsule=given.capsule, digest=given.digest, inputs=digest(given.inputs), budget=given.budget)
+    return await foresee_start(soma, soma.tokens.read_authority(given.authority), request)
 
 
 async def describe(soma: State, caller: Principal, known: ScheduleDescription) -> Schedule:

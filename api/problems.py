@@ -17,7 +17,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from capsules.errors import RateLimited, SomaError, Unauthenticated, Unavailable
+from api.verdicts import headers_of
+from capsules.errors import PolicyDenied, RateLimited, SomaError, Unauthenticated, Unavailable
+from capsules.proof import Explanation
 
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger(__name__)
@@ -92,6 +94,8 @@ def respond_to(error: SomaError) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, RateLimited | Unavailable):
         headers["Retry-After"] = str(error.fields.get("retry_after", 1))
+    if isinstance(error, PolicyDenied) and "explanation" in error.fields:
+        headers |= headers_of(Explanation.model_validate(error.fields["explanation"]).verdict)
     return respond(document(error.status, error.code, error.message, fields=error.fields), headers)
 
 

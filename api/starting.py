@@ -4,11 +4,13 @@ Each step can be repeated: the same idempotency key ends in the same run, wherev
 """
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from api.foresight import foresee_start
 from api.inputs import check_inputs
 from api.state import State
 from api.temporal import translated
@@ -16,16 +18,26 @@ from capsules.amounts import Amounts
 from capsules.authority import Authority
 from capsules.capsule import Capsule
 from capsules.digest import Digest, digest
-from capsules.errors import Invalid
+from capsules.errors import Invalid, NotFound, PolicyDenied
 from capsules.names import Reference, parse_reference
 from capsules.records import NewRun, Principal, PublishedCapsule, RunRecord
-from capsules.run import TERMINAL, RunStart
+from capsules.run import TERMINAL, RunStart, StartCapsule
+from capsules.verdict import Verdict
 from somagent.identity.signatures import verify_capsule
 
 QUEUE = "capsules"
 """The workflows' task queue. The API names workflows and queue by text: it needs none of their code."""
 DAY = 86_400
 LONGEST_ID = 255
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run, whether this request made it, and what the gate was foreseen to say of its start."""
+
+    run: RunRecord
+    created: bool
+    verdict: Verdict | None
 
 
 def workflow_of(capsule: Capsule) -> str:
@@ -49,8 +61,8 @@ async def start(  # noqa: PLR0913 - what a request says
     inputs: dict[str, Any],
     budget: Amounts | None,
     key: str,
-) -> tuple[RunRecord, bool]:
-    """Start a run, or return the one that this key started, and whether it is new."""
+) -> Started:
+    """Start a run, or return the one that this key started. Raises PolicyDenied where the gate would deny it."""
     published = await find(state, caller, reference)
     check_inputs(published.capsule, inputs)
     run = f"{caller.tenant}/{published.capsule.metadata.name}/{key}"
@@ -70,13 +82,31 @@ async def start(  # noqa: PLR0913 - what a request says
         inputs=inputs,
         request=digest(asked),
     )
+    verdict = await _foreseen(state, caller, new, budget)
     async with state.store.transaction(caller.tenant) as tx:
         record, created = await tx.runs.accept(new)
     if record.status not in TERMINAL:
         if record.capsule != published.capsule.ref:  # a newer version was published since this key's first request
             published = await find(state, caller, parse_reference(record.capsule))
         await _start_workflow(state, caller, published, run=run, inputs=inputs, budget=budget)
-    return record, created
+    return Started(record, created, verdict)
+
+
+async def _foreseen(state: State, caller: Principal, new: NewRun, budget: Amounts | None) -> Verdict | None:
+    """Return what the gate would say. A run that this key started before is returned whatever it would say now."""
+    claims = start_claims(state, caller, run=new.id, ref=new.capsule, capsule=new.digest)
+    request = StartCapsule(capsule=new.capsule, digest=new.digest, inputs=digest(new.inputs), budget=budget)
+    try:
+        return await foresee_start(state, claims, request)
+    except PolicyDenied:
+        try:
+            async with state.store.transaction(caller.tenant) as tx:
+                await tx.runs.get(new.id)
+        except NotFound:
+            pass
+        else:
+            return None
+        raise
 
 
 async def _start_workflow(  # noqa: PLR0913
@@ -115,7 +145,14 @@ def start_authority(  # noqa: PLR0913
     state: State, caller: Principal, *, run: str, ref: str, capsule: Digest, prefix: bool = False
 ) -> str:
     """Return the token that lets one run, or every run of a schedule, start this capsule and nothing else."""
-    authority = Authority(
+    return state.tokens.mint_authority(start_claims(state, caller, run=run, ref=ref, capsule=capsule, prefix=prefix))
+
+
+def start_claims(  # noqa: PLR0913
+    state: State, caller: Principal, *, run: str, ref: str, capsule: Digest, prefix: bool = False
+) -> Authority:
+    """Return what that token says."""
+    return Authority(
         kind="start",
         tenant=caller.tenant,
         actor=caller.subject,
@@ -125,7 +162,6 @@ def start_authority(  # noqa: PLR0913
         capsules={ref: capsule},
         expires_at=authority_expiry(state),
     )
-    return state.tokens.mint_authority(authority)
 
 
 def authority_expiry(state: State) -> int:

@@ -1,25 +1,30 @@
 """What the endpoints call: one frozen object, composed once by `open_state` and handed to `create_app`."""
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 from temporalio.client import Client
 
+from api.explaining import Explanations
 from api.metrics import Metrics
+from api.proving import Desk
 from api.rates import Rates
 from capsules.ports import ContentStore
-from capsules.records import ConstitutionRecord
+from policy.gate import Gate
 from policy.source import Policies
 from somagent.bus.streams import Bus
 from somagent.content.postgres import PostgresContent
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
+from somagent.identity.trust import ConstitutionTrust
 from somagent.library import Library
 from somagent.settings import Settings
 from somagent.store.database import Store, open_store
+from somagent.store.ledger import PostgresLedger
 from somagent.temporal.client import connect
 
 
@@ -35,20 +40,28 @@ class State:
     keyring: KeyRing
     tokens: Tokens
     library: Library
+    trust: ConstitutionTrust
     policies: Policies
     rates: Rates
-    metrics: Metrics = field(default_factory=Metrics)
+    gate: Gate
+    """Only asked what it would say; what it lets through, it lets through in the worker."""
+    explanations: Explanations
+    proofs: Desk
+    metrics: Metrics
 
 
 @contextlib.asynccontextmanager
 async def open_state(settings: Settings) -> AsyncIterator[State]:
     """Connect everything; close it at the end. Fails with the part's name when one cannot be reached."""
     keyring = KeyRing.load(settings.keys_dir)
+    trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
     async with contextlib.AsyncExitStack() as stack:
-        store = await stack.enter_async_context(open_store(settings.database("app")))
+        store = await stack.enter_async_context(open_store(settings.database("app"), codec=keyring.codec))
         rates = await stack.enter_async_context(
             contextlib.aclosing(Rates(settings.redis_target(), per_minute=settings.rate_limit_per_minute))
         )
+        metrics = Metrics()
+        policies, tokens = Policies(store.constitutions.get, trust), Tokens(keyring)
         yield State(
             settings=settings,
             store=store,
@@ -56,15 +69,16 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             bus=await stack.enter_async_context(Bus(settings.redis_target())),
             content=PostgresContent(store),
             keyring=keyring,
-            tokens=Tokens(keyring),
+            tokens=tokens,
             library=Library.load(),
-            policies=Policies(store.constitutions.get, lambda record: _signed(keyring, record)),
+            trust=trust,
+            policies=policies,
+            gate=Gate(tokens, policies, PostgresLedger(store), clock=time.time),
             rates=rates,
+            explanations=Explanations(Desk("explanations", at_once=1, patience=5.0, metrics=metrics)),
+            proofs=Desk("proofs", at_once=2, patience=2.0, metrics=metrics),
+            metrics=metrics,
         )
-
-
-def _signed(keyring: KeyRing, record: ConstitutionRecord) -> bool:
-    return keyring.verify("constitution", record.key_id, record.digest.encode("ascii"), record.signature)
 
 
 def _state(request: Request) -> State:

@@ -15,7 +15,10 @@ from api.access import Holder
 from api.app import ROUTERS
 from capsules import errors, events
 from capsules.capsule import Capsule
+from capsules.verdict import PPM
 from policy.constitution import Guarantee, parse
+from policy.language.schema import ACTION_SCHEMA, Attribute, Choice, Fixed
+from policy.words import plain
 from somagent.cli.codes import BY_STATUS, MEANINGS
 from somagent.cli.main import app as cli
 from somagent.identity.capabilities import APPROVER, CAPABILITIES, OPERATOR
@@ -131,6 +134,22 @@ def constitution_clauses() -> str:
     return f"{head}\n\n{features}\n\n{articles}\n\n{rules}\n\n{guarantees}"
 
 
+def attributes() -> str:
+    """Return every attribute that an expression may look at."""
+    return table(
+        ("attribute", "type, in order", "ordinary", "a caller can change it"),
+        (
+            (
+                code(path),
+                f"{_kind(attribute)}{', may be absent' if attribute.optional else ''}",
+                "" if attribute.ordinary is None else code(_ordinary(attribute)),
+                "yes" if attribute.changeable else "",
+            )
+            for path, attribute in ACTION_SCHEMA.attributes.items()
+        ),
+    )
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "routes": routes,
@@ -142,7 +161,19 @@ PARTS: dict[str, Callable[[], str]] = {
     "topics": topics,
     "capsule-fields": capsule_fields,
     "constitution-clauses": constitution_clauses,
+    "attributes": attributes,
 }
+
+
+def _kind(attribute: Attribute) -> str:
+    if isinstance(attribute.type, Choice):
+        return ", ".join(map(code, attribute.type.values))
+    return f"{attribute.type}, 0.0 to 1.0" if isinstance(attribute.type, Fixed) else str(attribute.type)
+
+
+def _ordinary(attribute: Attribute) -> str:
+    value = attribute.ordinary
+    return plain(value / PPM if isinstance(attribute.type, Fixed) else value).strip("'")
 
 
 def _property(guarantee: Guarantee) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from capsules.errors import ConstitutionRefused, Invalid
+from capsules.errors import Invalid
 from policy.constitution import ApprovalRule, Article, Constitution, Feature, Guarantee, Sequence, Transition, in_ppm
+from policy.faults import Path, fault, refused
 from policy.language.reading import condition, number, provable
 from policy.language.schema import Schema, for_guarantees, with_sequences
 from policy.language.tree import Node, reads
@@ -54,40 +55,45 @@ class Clauses:
 def typed(constitution: Constitution) -> Clauses:
     """Type every expression. Raises ConstitutionRefused that names every clause that is wrong, with line and column."""
     schema = with_sequences({s.id: s.states for s in constitution.sequences})
-    problems: list[str] = []
+    problems: list[dict[str, Any]] = []
 
-    def each[C](clauses: tuple[C, ...], name: Callable[[C], str], text: Callable[[C], str | None],
+    def each[C](clauses: tuple[C, ...], at: Path, field: str, name: Callable[[C], str],
                 read: Callable[[str], Node]) -> tuple[Typed[C], ...]:  # fmt: skip
         found = []
-        for clause in clauses:
-            expression = text(clause)
+        for index, clause in enumerate(clauses):
+            expression: str | None = getattr(clause, field)
             if expression is None:
                 continue
             try:
                 found.append(Typed(clause, read(expression), expression))
             except Invalid as error:
-                problems.append(f"Clause {name(clause)!r}: {error.message}")
+                problems.append(fault((*at, index, field), error.message, clause=name(clause)))
         return tuple(found)
 
     def hard(text: str) -> Node:
         return provable(condition(text, schema))
 
     words = for_guarantees(schema)
-    features = each(constitution.score.features, _name, lambda f: f.value, lambda text: number(text, schema))
-    articles = each(constitution.articles, _id, lambda a: a.forbid, hard)
-    approvals = each(constitution.approvals, _id, lambda a: a.ask_when, hard)
-    guarantees = each(constitution.guarantees, _id, lambda g: g.never, lambda text: provable(condition(text, words)))
-    transitions = tuple(
-        (s, each(s.transitions, lambda t: f"{t.start} -> {t.to}", lambda t: t.when, hard))
-        for s in constitution.sequences
+    features = each(
+        constitution.score.features, ("score", "features"), "value", _name, lambda text: number(text, schema)
     )
+    articles = each(constitution.articles, ("articles",), "forbid", _id, hard)
+    approvals = each(constitution.approvals, ("approvals",), "ask_when", _id, hard)
+    guarantees = each(
+        constitution.guarantees, ("guarantees",), "never", _id, lambda text: provable(condition(text, words))
+    )
+    transitions = tuple(
+        (s, each(s.transitions, ("sequences", n, "transitions"), "when", lambda t, s=s: f"{s.id}: {t.start} -> {t.to}",  # type: ignore[misc]
+                 hard))
+        for n, s in enumerate(constitution.sequences)
+    )  # fmt: skip
     problems += [
-        f"Clause {g.id!r}: there is no attribute {g.raising!r} to raise"
-        for g in constitution.guarantees
+        fault(("guarantees", n, "raising"), f"there is no attribute {g.raising!r} to raise", clause=g.id)
+        for n, g in enumerate(constitution.guarantees)
         if g.raising is not None and g.raising not in schema.attributes
     ]
     if problems:
-        raise ConstitutionRefused(" ".join(f"{problem}." for problem in problems), problems=problems)
+        raise refused("The constitution does not hold together", problems)
     return Clauses(constitution, schema, features, articles, approvals, guarantees, transitions)
 
 

@@ -26,7 +26,7 @@ class Judge:
 
     async def judge(self, action: Action, facts: Facts, ranges: Mapping[str, Range]) -> Verdict:
         """Return the verdict for the whole of the ranges. What is asked or denied says why, and what would help."""
-        verdict = await self._verdict(action, facts, ranges)
+        verdict = await self.verdict(action, facts, ranges)
         if verdict.decision == "allow":
             return verdict
         explanation = await asyncio.to_thread(explain, self.question, action, facts)
@@ -34,7 +34,8 @@ class Judge:
             return verdict  # stricter for some value of an interval than for this one: it has its own sentence
         return verdict.model_copy(update={"sentence": explanation.sentence})
 
-    async def _verdict(self, action: Action, facts: Facts, ranges: Mapping[str, Range]) -> Verdict:
+    async def verdict(self, action: Action, facts: Facts, ranges: Mapping[str, Range]) -> Verdict:
+        """Return the verdict for the whole of the ranges, without an explanation."""
         if not self._intervals.matters(ranges):
             return self.policy.judge(action, facts)
         if self._intervals.decided_by_ends(ranges):

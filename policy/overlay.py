@@ -20,6 +20,7 @@ from policy.constitution import STRICT, ApprovalRule, Article, Guarantee, Metada
 from policy.constitution import Sequence as Automaton
 from policy.encoding import Encoded, encode, space_of
 from policy.engine import Policy
+from policy.faults import faults_of, refused
 from policy.judged import witness
 from policy.language.logic import Term, holds
 from policy.witnesses import search
@@ -138,8 +139,7 @@ def _read(raw: dict[str, Any], base: dict[str, Any]) -> Overlay:
     try:
         overlay = Overlay.model_validate(raw)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ConstitutionRefused(f"The overlay does not read: {problems}") from error
+        raise refused("The overlay does not read", faults_of(error, raw)) from error
     named = base["metadata"]["name"]
     if overlay.base != named:
         raise ConstitutionRefused(f"The overlay {overlay.metadata.name!r} is for {overlay.base!r}, not for {named!r}.")

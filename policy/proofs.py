@@ -38,8 +38,13 @@ def prove(constitution: Constitution, digest: Digest, *, seconds: float = SECOND
     """
     began = time.monotonic()
     policy = Policy(constitution, digest)
-    proofs = tuple(_Prover(policy, seconds).every())
+    proofs = tuple(each_proof(policy, seconds=seconds))
     return ProofReport(constitution=digest, proofs=proofs, seconds=round(time.monotonic() - began, 3))
+
+
+def each_proof(policy: Policy, *, seconds: float = SECONDS) -> Iterator[Proof]:
+    """Yield what becomes of each property, as soon as it is known."""
+    yield from _Prover(policy, seconds).every()
 
 
 @dataclass

@@ -20,7 +20,7 @@ from api.problems import Problem, document, responses
 from api.routes.paging import Cursor, Limit
 from api.state import Soma, State
 from api.temporal import query
-from api.verdicts import TellsAsked
+from api.verdicts import TOLD, TellsAsked
 from capsules.approval import Approval, ApprovalDecision, Said, ShownApproval
 from capsules.approval import State as ApprovalState
 from capsules.delegation import Subject
@@ -154,7 +154,7 @@ async def show_arguments(approval: ApprovalId, caller: ApprovalReader, soma: Som
     return found
 
 
-@router.post("/{approval}/approve", responses=responses(404, 409), dependencies=[TellsAsked])
+@router.post("/{approval}/approve", responses={200: TOLD, **responses(404, 409)}, dependencies=[TellsAsked])
 async def approve(approval: ApprovalId, caller: ApprovalReader, soma: Soma, body: Reason | None = None) -> Approval:
     """Say yes to exactly this action, once. Whoever asked for the action cannot."""
     said = body or Reason()
@@ -163,7 +163,7 @@ async def approve(approval: ApprovalId, caller: ApprovalReader, soma: Soma, body
     )
 
 
-@router.post("/{approval}/deny", responses=responses(404, 409), dependencies=[TellsAsked])
+@router.post("/{approval}/deny", responses={200: TOLD, **responses(404, 409)}, dependencies=[TellsAsked])
 async def deny(approval: ApprovalId, caller: ApprovalReader, soma: Soma, body: Reason | None = None) -> Approval:
     """Say no. The persona is told and may try another way."""
     said = body or Reason()
@@ -172,7 +172,7 @@ async def deny(approval: ApprovalId, caller: ApprovalReader, soma: Soma, body: R
     )
 
 
-@router.post("/{approval}/edit", responses=responses(404, 409), dependencies=[TellsAsked])
+@router.post("/{approval}/edit", responses={200: TOLD, **responses(404, 409)}, dependencies=[TellsAsked])
 async def edit(approval: ApprovalId, caller: ApprovalReader, soma: Soma, body: Edit) -> Approval:
     """Change the arguments of a waiting tool call. The gate judges the edited action anew, under its own digest.
 

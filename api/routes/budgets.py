@@ -14,12 +14,14 @@ from api.routes.paging import Limit
 from api.routes.runs import known
 from api.state import Soma, State
 from api.temporal import update
+from api.verdicts import TOLD, TellsLast
 from capsules.amounts import Account, Amounts
 from capsules.approval import BudgetRaised, RaiseBudget
 from capsules.errors import BudgetExhausted, Conflict, Invalid
 from capsules.run import TERMINAL
 from somagent.identity.attestation import Attestation
 from somagent.store.accounts import LedgerEntry
+from somagent.store.decisions import PostgresDecisions
 
 router = APIRouter(prefix="/v1/budgets", tags=["budgets"], route_class=KeptRoute)
 
@@ -45,7 +47,7 @@ async def run_budget(run: RunPath, caller: BudgetReader, soma: Soma, limit: Limi
     return await _budget(soma, caller.tenant, f"run:{run}", limit)
 
 
-@router.post("/runs/{run}/raise", responses=responses(402, 404, 409))
+@router.post("/runs/{run}/raise", responses={200: TOLD, **responses(402, 404, 409)}, dependencies=[TellsLast])
 async def raise_budget(
     run: RunPath,
     body: Amounts,
@@ -71,7 +73,12 @@ async def raise_budget(
     )
     request = RaiseBudget(amounts=body, token=soma.tokens.mint_attestation(attestation))
     key = f"raise/{caller.subject}/{idempotency_key or uuid.uuid4().hex}"
-    raised = await update(soma.temporal, run, "raise_budget", request, key=key, answer=BudgetRaised)
+    async with soma.store.transaction(caller.tenant) as tx:
+        foreign = await tx.applications.find(run)
+    if foreign is None:
+        raised = await update(soma.temporal, run, "raise_budget", request, key=key, answer=BudgetRaised)
+    else:  # its workflow knows nothing of us; the same checks, and its next action finds the money
+        raised = await PostgresDecisions(soma.store, soma.tokens).raise_budget(run, caller.tenant, request, key=key)
     if raised.problem:
         raise BudgetExhausted(raised.problem, run=run)
     return raised

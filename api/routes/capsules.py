@@ -13,6 +13,7 @@ from api.files import read_capsule
 from api.problems import responses
 from api.routes.paging import Cursor, Limit
 from api.state import Soma
+from api.verdicts import TOLD, tell
 from capsules.amounts import Amounts
 from capsules.digest import Digest
 from capsules.names import parse_reference
@@ -104,7 +105,11 @@ async def show_capsule(ref: Ref, caller: CapsuleReader, soma: Soma) -> Published
 @router.post(
     "/{ref}/runs",
     status_code=202,
-    responses={200: {"model": RunRecord, "description": "This key's run, started before."}, **responses(404, 409)},
+    responses={
+        200: {"model": RunRecord, "description": "This key's run, started before.", **TOLD},
+        202: TOLD,
+        **responses(404, 409),
+    },
 )
 async def start_run(  # noqa: PLR0913, PLR0917 - a parameter for each thing that a start says
     ref: Ref,
@@ -119,12 +124,14 @@ async def start_run(  # noqa: PLR0913, PLR0917 - a parameter for each thing that
 ) -> RunRecord:
     """Start a run; watch it at Location. Without an Idempotency-Key every request is a new run."""
     key = idempotency_key or secrets.token_hex(8)
-    run, created = await starting.start(
+    started = await starting.start(
         soma, caller, reference=parse_reference(ref), inputs=body.inputs, budget=body.budget, key=key
     )
-    response.status_code = 202 if created else 200
-    response.headers["Location"] = handles.url(run.id)
-    return run
+    response.status_code = 202 if started.created else 200
+    response.headers["Location"] = handles.url(started.run.id)
+    if started.verdict is not None:
+        tell(response, started.verdict)
+    return started.run
 
 
 schemas = APIRouter(prefix="/v1/schemas", tags=["capsules"])

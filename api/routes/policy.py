@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic.config import JsonDict
 
@@ -13,9 +13,12 @@ from api.handles import REFERENCE
 from api.problems import responses
 from api.starting import find
 from api.state import Soma
-from capsules.action import Action, Autonomy, Facts
-from capsules.digest import GENESIS, Digest
+from api.supposed import SupposedAction, SupposedFacts
+from api.verdicts import TOLD, tell
+from capsules.action import Action
+from capsules.digest import Digest
 from capsules.names import ReferenceText, parse_reference
+from capsules.proof import Explanation
 from capsules.records import ConstitutionRecord
 from capsules.verdict import Verdict
 
@@ -25,22 +28,6 @@ EXAMPLE: JsonDict = {"action": {"kind": "tool.invoke", "target": "python@1.0.0/r
 
 
 ONE_SUBJECT: list[JsonValue] = [{"required": ["action"]}, {"required": ["capsule"]}]
-
-
-class SupposedAction(Action):
-    """An action that nobody has taken: the digest of its arguments may be left out."""
-
-    arguments: Digest = GENESIS
-
-
-class SupposedFacts(BaseModel):
-    """What the platform would know at that moment."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    autonomy: Autonomy = "supervised"
-    headroom: float = Field(1.0, ge=0, le=1)
-    denials: int = Field(0, ge=0, le=2**53 - 1)
 
 
 class DryRun(BaseModel):
@@ -64,6 +51,7 @@ class DryRun(BaseModel):
 class Judged(BaseModel):
     action: Action
     verdict: Verdict
+    explanation: Explanation | None = Field(None, description="Of what is asked or denied.")
 
 
 class DryRunResult(BaseModel):
@@ -75,20 +63,24 @@ class DryRunResult(BaseModel):
 
 @router.get("/constitution", responses=responses())
 async def show_constitution(caller: PolicyReader, soma: Soma) -> ConstitutionRecord:
-    """Show the active constitution with its digest and signature."""
-    del caller
-    return await soma.store.constitutions.active()
+    """Show the constitution that is active for the caller's tenant, with its digests and signatures."""
+    return await soma.store.constitutions.active(caller.tenant)
 
 
-@router.post("/policy/dry-run", responses=responses(404))
-async def dry_run(body: DryRun, caller: PolicyReader, soma: Soma) -> DryRunResult:
-    """Judge an action, or each action that a capsule declares, without any effect."""
-    active = await soma.store.constitutions.active()
+@router.post("/policy/dry-run", responses={200: TOLD, **responses(404)})
+async def dry_run(body: DryRun, caller: PolicyReader, soma: Soma, response: Response) -> DryRunResult:
+    """Judge an action, or each action that a capsule declares, without any effect; explain what is not allowed."""
+    active = await soma.store.constitutions.active(caller.tenant)
     policy = await soma.policies.get(active.digest)
-    facts = Facts(**body.facts.model_dump(), actor=caller.subject, tenant=caller.tenant)
+    facts = body.facts.of(caller)
     if body.action is not None:
-        actions = [Action.model_validate(body.action.model_dump())]
+        actions = [body.action.plain()]
     else:
         actions = actions_of(await find(soma, caller, parse_reference(body.capsule or "")), soma.library)
-    judged = tuple(Judged(action=action, verdict=policy.judge(action, facts)) for action in actions)
-    return DryRunResult(constitution=active.digest, judged=judged)
+    judged = []
+    for action in actions:
+        verdict = policy.judge(action, facts)
+        explained = None if verdict.decision == "allow" else await soma.explanations.of(policy, action, facts)
+        judged.append(Judged(action=action, verdict=verdict, explanation=explained))
+    tell(response, *(one.verdict for one in judged))
+    return DryRunResult(constitution=active.digest, judged=tuple(judged))

@@ -13,11 +13,12 @@ from api.access import Scheduler
 from api.bodies import KeptRoute
 from api.handles import KEY
 from api.inputs import check_inputs
-from api.planning import NewSchedule, Schedule, Times, action_of, describe, list_own, schedule_of
+from api.planning import NewSchedule, Schedule, Times, action_of, describe, foreseen, list_own, schedule_of
 from api.problems import responses
 from api.starting import find
 from api.state import Soma, State
 from api.temporal import ANSWER, translated
+from api.verdicts import TOLD, tell
 from capsules.names import parse_reference
 from capsules.records import Page, Principal
 
@@ -83,12 +84,15 @@ async def unpause_schedule(name: Name, caller: Scheduler, soma: Soma) -> Schedul
     return await _shown(soma, caller, handle)
 
 
-@router.post("/{name}/trigger", status_code=202, responses=responses(404))
-async def trigger_schedule(name: Name, caller: Scheduler, soma: Soma) -> Schedule:
+@router.post("/{name}/trigger", status_code=202, responses={202: TOLD, **responses(404)})
+async def trigger_schedule(name: Name, caller: Scheduler, soma: Soma, response: Response) -> Schedule:
     """Start a run of it now, as its overlap policy allows."""
     handle = _handle(soma, caller, name)
     with translated(f"schedule {name!r}"):
+        verdict = await foreseen(soma, await handle.describe(rpc_timeout=ANSWER))
         await handle.trigger(rpc_timeout=ANSWER)
+    if verdict is not None:
+        tell(response, verdict)
     return await _shown(soma, caller, handle)
 
 

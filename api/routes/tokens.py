@@ -16,7 +16,7 @@ from api.state import Soma
 from capsules.errors import Conflict, Denied
 from capsules.records import Page, Principal
 from somagent.identity.api_keys import PREFIX, new_key
-from somagent.identity.capabilities import Capability
+from somagent.identity.capabilities import Capability, Role
 
 router = APIRouter(prefix="/v1", tags=["identity"], route_class=KeptRoute)
 
@@ -31,7 +31,7 @@ class TokenRequest(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"capabilities": ["run:read"], "seconds": 900}]}
     )
 
-    capabilities: frozenset[Capability] | None = Field(None, description="Unset: all of the caller's.")
+    capabilities: frozenset[Capability | Role] | None = Field(None, description="Unset: all of the caller's.")
     seconds: int = Field(3600, ge=1, le=LONGEST_SECONDS)
 
 
@@ -49,7 +49,7 @@ class PrincipalRequest(BaseModel):
     )
 
     subject: Subject
-    capabilities: frozenset[Capability] = Field(min_length=1)
+    capabilities: frozenset[Capability | Role] = Field(min_length=1)
 
 
 class PrincipalMade(BaseModel):

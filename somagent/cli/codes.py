@@ -16,6 +16,7 @@ class Code(IntEnum):
     WAITING = 7
     UNAVAILABLE = 8
     CONFLICT = 9
+    REFUTED = 10
     INTERRUPTED = 130
 
 
@@ -30,6 +31,7 @@ MEANINGS: dict[Code, str] = {
     Code.WAITING: "With --no-wait: the run waits for a person or for budget.",
     Code.UNAVAILABLE: "The API, or a part behind it, cannot be reached now; trying later may help.",
     Code.CONFLICT: "It exists, ended or changed already.",
+    Code.REFUTED: "A property of a constitution is refuted, or not proved in time; what contradicts it is shown.",
     Code.INTERRUPTED: "Ctrl-C. A run that was watched goes on.",
 }
 

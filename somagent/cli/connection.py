@@ -43,8 +43,8 @@ class Api:
         kind = "application/json" if is_json(text, filename) else "application/yaml"
         return self._call("POST", path, content=text.encode(), headers={"Content-Type": kind})
 
-    def delete(self, path: str) -> None:
-        self._call("DELETE", path)
+    def delete(self, path: str) -> Any:  # noqa: ANN401 - any JSON value, None where nothing is answered
+        return self._call("DELETE", path)
 
     def all(self, path: str, *, most: int, **query: str | int | None) -> list[dict[str, Any]]:
         """Return the items of a list, page after page, at most `most`."""

@@ -65,6 +65,18 @@ def _answered(told: Told) -> str:
     return f"{colored(told.data['state'])}  by {escape(str(told.data.get('by')))}  {comment}".rstrip()
 
 
+def _edited(told: Told) -> str:
+    return f"{colored('edited')}  by {escape(str(told.data.get('by')))}: other arguments, judged anew"
+
+
+def _escalated(told: Told) -> str:
+    return f"[magenta]waits[/] also for people with {escape(str(told.data.get('capability')))}"
+
+
+def _expired(told: Told) -> str:
+    return f"[red]expired[/]  nobody decided; asked: {escape(str(told.data.get('asked')))}"
+
+
 def _raised(told: Told) -> str:
     return f"[green]raised[/] by {amounts(told.data.get('amounts'))}"
 
@@ -99,5 +111,8 @@ _LINES: dict[str, Callable[[Told], str]] = {
     "action.finished": _finished,
     "approval.requested": _requested,
     "approval.decided": _answered,
+    "approval.edited": _edited,
+    "approval.escalated": _escalated,
+    "approval.expired": _expired,
     "budget.raised": _raised,
 }

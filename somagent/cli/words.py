@@ -19,6 +19,7 @@ COLORS = {
     "pending": "magenta",
     "approved": "green",
     "denied": "red",
+    "edited": "cyan",
 }
 PPM = 1_000_000
 

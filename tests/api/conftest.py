@@ -1,7 +1,6 @@
 """The API on a real socket, over real PostgreSQL, Valkey and Temporal; every test has a tenant of its own."""
 
 import asyncio
-import datetime as dt
 import time
 from collections.abc import AsyncIterator
 from itertools import count
@@ -10,15 +9,14 @@ import httpx
 import pytest
 import uvicorn
 from api_callers import Callers
+from constitutions import activate_document, codec
 from servers import free_ports
 
 from api.app import create_app
 from api.state import State, open_state
 from capsules.amounts import Amounts
-from capsules.digest import digest
 from capsules.records import ConstitutionRecord
 from somagent.identity.keys import KeyRing
-from somagent.identity.signatures import sign_digest
 from somagent.library import Library
 from somagent.settings import Settings
 from somagent.store.database import Store, open_store
@@ -37,7 +35,7 @@ async def api_settings(postgres_settings: Settings, valkey: str, temporal_addres
 
 @pytest.fixture(scope="session")
 async def api_owner(api_settings: Settings) -> AsyncIterator[Store]:
-    async with open_store(api_settings.database("owner")) as store:
+    async with open_store(api_settings.database("owner"), codec=codec(api_settings)) as store:
         yield store
 
 
@@ -93,16 +91,4 @@ def callers(state: State, tenant: str) -> Callers:
 async def constitution(state: State, api_owner: Store) -> ConstitutionRecord:
     """The shipped constitution, signed with this stack's key and active."""
     document = Library.load().constitution
-    signed = sign_digest(state.keyring, "constitution", digest(document))
-    record = ConstitutionRecord(
-        digest=digest(document),
-        name=document["metadata"]["name"],
-        version=document["metadata"]["version"],
-        document=document,
-        signature=signed.value,
-        key_id=signed.key_id,
-        state="active",
-        installed_at=dt.datetime.now(dt.UTC),
-    )
-    await api_owner.constitutions.install(record)
-    return record
+    return await activate_document(api_owner, state.keyring, document)

@@ -32,7 +32,7 @@ EXAMPLES = 7
 # The stream of an open run does not end; its statuses are tested with the stream. /ready says 503 when it is not.
 SKIPPED = {"/v1/runs/{run}/events", "/v1/ready"}
 # These ask a worker, which this test has none of: on a run that exists they would only wait.
-ASK_A_WORKER = ("/state", "/pause", "/resume", "/cancel", "/messages", "/raise")
+ASK_A_WORKER = ("/state", "/pause", "/resume", "/cancel", "/messages", "/raise", "/arguments")
 Mode = schemathesis.GenerationMode
 
 
@@ -82,7 +82,10 @@ async def things(http: httpx.AsyncClient, callers: Callers) -> dict[str, str]:
     assert run.status_code == 202
     body: dict[str, Any] = {"name": "fuzz", "capsule": "hello", "every": "1d", "inputs": {"text": "a"}}
     assert (await http.post("/v1/schedules", json=body, headers=headers)).status_code == 201
-    return {"ref": "hello@1", "run": run.headers["location"].rpartition("/")[2], "name": "fuzz"}
+    active = (await http.get("/v1/constitution", headers=headers)).json()["digest"]
+    assert (await http.post("/v1/constitutions", json={"digest": active}, headers=headers)).status_code == 202
+    constitution = {"digest": active, "activation": "fuzz"}
+    return constitution | {"ref": "hello@1", "run": run.headers["location"].rpartition("/")[2], "name": "fuzz"}
 
 
 @pytest.mark.slow
@@ -105,5 +108,7 @@ async def test_only_what_is_declared_comes_back(
         ("GET", "/v1/runs/{run}"),
         ("GET", "/v1/capsules/{ref}"),
         ("POST", "/v1/schedules/{name}/trigger"),
+        ("GET", "/v1/constitutions/{digest}"),
+        ("GET", "/v1/constitutions/activations/{activation}"),
     ):
         assert any((m, route) == reached for m, route, _ in answered), f"no case got through {reached}"

@@ -6,6 +6,7 @@ from api_callers import Callers, assert_problem, publish
 from entries import entry, key
 
 from api.state import State
+from capsules.deciding import Approver
 from capsules.records import ConstitutionRecord
 from capsules.run import RunUpdate
 from somagent.store.ledger import PostgresLedger
@@ -82,8 +83,7 @@ async def test_a_decided_approval_cannot_be_decided_again(
     approval = await asked(state, tenant, run, constitution, by="ana")
     async with state.store.transaction(tenant) as tx:
         shown = await tx.approvals.get(approval)
-        await tx.approvals.decide(
-            approval, approve=False, by="bob", comment="", now=shown.expires_at.replace(year=2000)
-        )
+        bob = Approver("bob", frozenset({"approval:decide"}))
+        await tx.approvals.decide(approval, bob, approve=False, comment="", now=shown.expires_at.replace(year=2000))
     again = await http.post(f"/v1/approvals/{approval}/approve", headers=callers.all("cem"))
     assert_problem(again, 409, "Conflict", "denied", "bob")

@@ -55,7 +55,7 @@ def test_every_command_and_option_has_help(path: tuple[str, ...]) -> None:
 
 def test_the_commands_of_the_issue_are_there() -> None:
     wanted = {"up", "down", "status", "doctor", "logs", "run", "runs", "approvals", "approve", "deny", "capsule",
-              "schedule", "budget", "token", "receipts"}  # fmt: skip
+              "schedule", "budget", "token", "receipts", "policy"}  # fmt: skip
     assert wanted <= {path[0] for path in ALL if path}
 
 
@@ -89,6 +89,10 @@ CLIENT_COMMANDS = [
     ("token", "show"),
     ("token", "mint"),
     ("receipts", "a/b/c"),
+    ("policy", "check", "active"),
+    ("policy", "backtest", "default"),
+    ("policy", "rollback"),
+    ("policy", "explain", "--approval", "x"),
 ]
 
 

@@ -1,0 +1,65 @@
+"""What the constitution says of a call's action, in headers of the answer: the one place that writes them.
+
+A score is a share with six decimals. Where a call leads to several actions, the strictest verdict is told.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Response
+
+from api.access import Caller
+from api.handles import RunPath
+from api.state import Soma
+from capsules.errors import SomaError
+from capsules.verdict import PPM, Verdict
+
+DECISION, SCORE, CONSTITUTION = "X-Policy-Decision", "X-Policy-Score", "X-Constitution-Hash"
+TOLD: dict[str, Any] = {
+    "headers": {
+        DECISION: {"schema": {"type": "string", "enum": ["allow", "ask", "deny"]}, "description": "Of the action."},
+        SCORE: {"schema": {"type": "string"}, "description": "S(a) with six decimals."},
+        CONSTITUTION: {"schema": {"type": "string"}, "description": "Digest of the constitution that says so."},
+    }
+}
+"""For a route's declared response. They are left out where no verdict is known."""
+STRICTNESS = {"allow": 0, "ask": 1, "deny": 2}
+
+
+def tell(response: Response, *verdicts: Verdict) -> None:
+    """Write the strictest of the verdicts into an answer's headers."""
+    if verdicts:
+        response.headers.update(headers_of(max(verdicts, key=lambda one: (STRICTNESS[one.decision], -one.score))))
+
+
+def headers_of(verdict: Verdict) -> dict[str, str]:
+    return {
+        DECISION: verdict.decision,
+        SCORE: f"{verdict.score / PPM:.6f}",
+        CONSTITUTION: verdict.constitution,
+    }
+
+
+async def _tell_asked(
+    approval: Annotated[str, Path(alias="approval")], caller: Caller, soma: Soma, response: Response
+) -> None:
+    """Tell the verdict that an approval was asked for under."""
+    try:
+        async with soma.store.transaction(caller.tenant) as tx:
+            found = await tx.recorded.asked((await tx.approvals.get(approval)).run, approval)
+    except SomaError:
+        return  # the endpoint says what is wrong
+    tell(response, *([found.verdict] if found else []))
+
+
+async def _tell_last(run: RunPath, caller: Caller, soma: Soma, response: Response) -> None:
+    """Tell the last verdict in a run: of the action that waits, where one does."""
+    try:
+        async with soma.store.transaction(caller.tenant) as tx:
+            found = await tx.recorded.last(run)
+    except SomaError:
+        return  # as above
+    tell(response, *([found.verdict] if found else []))
+
+
+TellsAsked = Depends(_tell_asked)
+TellsLast = Depends(_tell_last)
