@@ -75,11 +75,30 @@ async def foresee_start(soma: State, authority: Authority, request: StartCapsule
             explanation = await soma.explanations.of(policy, action, facts)
         except SomaError:
             explanation = Explanation(verdict=verdict, sentence=verdict.sentence)
+        await _publish_denial(soma, authority, action, verdict)
         raise PolicyDenied(
             f"Starting {action.target} is denied: {explanation.sentence}",
             explanation=explanation.model_dump(mode="json"),
         )
     return verdict
+
+
+async def _publish_denial(soma: State, authority: Authority, action: Action, verdict: Verdict) -> None:
+    """Leave a trace of what was denied before there is a run whose receipts could hold it."""
+    said = {
+        "actor": authority.actor,
+        "kind": action.kind,
+        "target": action.target,
+        "action": action.digest(),
+        "decision": verdict.decision,
+        "score": verdict.score,
+        "threshold": verdict.threshold,
+        "clauses": list(verdict.clauses),
+        "sentence": verdict.sentence,
+        "constitution": verdict.constitution,
+    }
+    async with soma.store.transaction(authority.tenant) as tx:
+        await tx.events.add("policy.decisions", "start.denied", None, said)
 
 
 def _chat(capsule: Capsule) -> Action:

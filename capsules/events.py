@@ -40,6 +40,7 @@ TYPES: dict[str, str] = {
     "run.changed": "A run's status or step changed.",
     "run.closed": "A run ended; carries status, reason and spent.",
     "action.decided": "The gate judged an action: allow, ask or deny, with score.",
+    "start.denied": "A start was denied at the API, before there was a run.",
     "action.finished": "An effect ended and was settled.",
     "approval.requested": "An action waits for a person.",
     "approval.decided": "A person said yes or no; carries what is still missing.",

@@ -10,6 +10,7 @@ import yaml
 from api_callers import Callers, assert_problem, publish
 from constitutions import activate_document, default
 from entries import entry, key, run_id
+from sqlalchemy import text
 
 from api.proving import Desk
 from api.state import State
@@ -171,6 +172,10 @@ async def test_a_start_tells_its_verdict_and_a_denied_one_begins_nothing(  # noq
     assert refused.headers["x-policy-decision"] == "deny"
     assert refused.headers["x-constitution-hash"] == active.digest
     assert (await http.get("/v1/runs", headers=callers.all())).json()["items"] == before
+    async with state.store.transaction(tenant) as tx:
+        rows = await tx.connection.execute(text("SELECT data FROM outbox WHERE type = 'start.denied'"))
+        (told,) = rows.scalars()
+    assert (told["clauses"], told["decision"], told["constitution"]) == (["no-starts"], "deny", active.digest)
     late = await http.post("/v1/schedules/nightly/trigger", headers=callers.all())
     assert_problem(late, 403, "PolicyDenied", "Closed. (no-starts)")
 
