@@ -25,7 +25,7 @@ AUTHORITY = Authority(
     run="acme/hello/1",
     account="tenant:acme",
     capsules={"hello@1.0.0": sha256(b"hello")},
-    expires_at=int(time.time()) + 600,
+    expires_at=int(time.time()) + 86_400,
 )
 ATTESTATION = Attestation(
     tenant="acme",
