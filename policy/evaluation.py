@@ -12,8 +12,9 @@ from capsules.expressions import EVALUATION_ERRORS, compile_expression
 from capsules.verdict import PPM
 from policy.classes import Classify, classifiers, computed
 from policy.constitution import in_ppm
+from policy.language.reading import part_of
 from policy.language.schema import Attribute, Fixed, NotMeasured, Schema
-from policy.language.tree import Node, reads
+from policy.language.tree import If, Node, reads
 
 Values = tuple[Any, ...]
 """One entry for each watched attribute, in the order of the watch: its value, None where it is absent, or Missing."""
@@ -41,6 +42,7 @@ class Watch:
     """Takes from an action and its facts what a constitution looks at."""
 
     def __init__(self, schema: Schema, paths: Iterable[str], trees: Iterable[Node]) -> None:
+        self.schema = schema
         watched = [schema.attributes[path] for path in paths]
         # Plain fields are taken together, those of the action in one call and those of the facts in another.
         of_action = [a for a in watched if a.field.startswith("action.")]
@@ -126,6 +128,41 @@ class Expression[R]:
             return self._program.execute(cel.Context(variables))
         except EVALUATION_ERRORS as error:
             raise ExpressionFailed(self.name, f"cannot be evaluated: {error}") from error
+
+
+class Choosing[R]:
+    """`condition ? then : otherwise`, each evaluated on its own: where one branch computes, the other is remembered."""
+
+    def __init__(self, condition: "Evaluated[bool]", then: "Evaluated[R]", otherwise: "Evaluated[R]") -> None:
+        self.name: str = then.name
+        self.reads: frozenset[str] = condition.reads | then.reads | otherwise.reads
+        self.computes: frozenset[str] = condition.computes | then.computes | otherwise.computes
+        self._condition, self._then, self._otherwise = condition, then, otherwise
+
+    def value(self, values: Values, classes: Values) -> R:
+        """Return the value of the branch that the condition chooses."""
+        chosen = self._then if self._condition.value(values, classes) else self._otherwise
+        return chosen.value(values, classes)
+
+
+type Evaluated[R] = Expression[R] | Choosing[R]
+
+
+def evaluated[R](
+    name: str, text: str, tree: Node, watch: Watch, *, checked: Callable[[str, object], R]
+) -> Evaluated[R]:
+    """Return what evaluates an expression, in parts where it chooses between values of which some are computed."""
+    if isinstance(tree, If) and computed(tree):
+        condition, then, otherwise = (
+            part_of(text, part, watch.schema) for part in (tree.condition, tree.then, tree.otherwise)
+        )
+        if condition is not None and then is not None and otherwise is not None:
+            return Choosing(
+                Expression(name, condition, tree.condition, watch, checked=truth),
+                Expression(name, then, tree.then, watch, checked=checked),
+                Expression(name, otherwise, tree.otherwise, watch, checked=checked),
+            )
+    return Expression(name, text, tree, watch, checked=checked)
 
 
 def truth(clause: str, value: object) -> bool:

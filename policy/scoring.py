@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from capsules.verdict import PPM, Contribution
-from policy.evaluation import REMEMBERED, Expression, Values, Watch
+from policy.building import filled
+from policy.evaluation import REMEMBERED, Evaluated, Values, Watch
 
-Feature = Expression[int]
+Feature = Evaluated[int]
+_FIELDS = set(Contribution.model_fields)
 
 
 class Scoring:
@@ -17,6 +19,7 @@ class Scoring:
     def __init__(self, features: tuple[Feature, ...], weights: list[int], watch: Watch) -> None:
         self._features = features
         self._weights = np.array(weights, dtype=np.int64)
+        self._named = tuple((feature.name, weight) for feature, weight in zip(features, weights, strict=True))
         comparing = [number for number, feature in enumerate(features) if not feature.computes]
         self._comparing = np.array(comparing, dtype=np.intp)
         self._computing = tuple((n, f, weights[n]) for n, f in enumerate(features) if f.computes)
@@ -39,7 +42,7 @@ class Scoring:
             for number, feature, weight in self._computing:
                 value = feature.value(values, classes)
                 total += weight * value
-                parts[number] = self._contribution(number, value)
+                parts[number] = self._new_contribution(number, value)
         return total // PPM, tuple(parts)
 
     def batch(self, features: "np.ndarray[Any, np.dtype[np.int64]]") -> "np.ndarray[Any, np.dtype[np.int64]]":
@@ -57,6 +60,6 @@ class Scoring:
         return int(self._weights @ shares), parts
 
     def _new_contribution(self, feature: int, value: int) -> Contribution:
-        weight = int(self._weights[feature])
-        name = self._features[feature].name
-        return Contribution.model_construct(feature=name, weight=weight, value=value, points=weight * value // PPM)
+        name, weight = self._named[feature]
+        points = weight * value // PPM
+        return filled(Contribution, _FIELDS, {"feature": name, "weight": weight, "value": value, "points": points})

@@ -63,6 +63,16 @@ def number(text: str, schema: Schema) -> Node:
     return node
 
 
+def part_of(text: str, node: Node, schema: Schema) -> str | None:
+    """Return the text of a part; None where that text alone does not read as that part."""
+    part = text[node.place.start : node.place.end]
+    try:
+        read = _Reader(schema).read(parse(part), frozenset())
+    except Invalid:
+        return None
+    return part if read == node else None
+
+
 def provable(node: Node) -> Node:
     """Return the node. Raises Invalid, with the reason, where no proof can look into it."""
     part = opaque(node)

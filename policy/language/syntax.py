@@ -52,7 +52,10 @@ def plain(tree: Tree[Token]) -> Tree[Token]:
 
 
 def place_of(tree: Tree[Token]) -> Place:
-    return Place(getattr(tree.meta, "line", 1), getattr(tree.meta, "column", 1))
+    meta = tree.meta
+    return Place(
+        getattr(meta, "line", 1), getattr(meta, "column", 1), getattr(meta, "start_pos", 0), getattr(meta, "end_pos", 0)
+    )
 
 
 def _bounded_nesting(text: str) -> None:

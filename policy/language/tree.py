@@ -1,7 +1,7 @@
 """A typed expression: what remains of CEL text once it is understood. Every node knows where it stands in the text."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from typing import Literal as OneOf
 
@@ -17,6 +17,9 @@ class Place:
 
     line: int
     column: int
+    start: int = field(default=0, compare=False)
+    end: int = field(default=0, compare=False)
+    """Characters from and up to, from 0."""
 
     def __str__(self) -> str:
         return f"line {self.line}, column {self.column}"
@@ -24,7 +27,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Node:
-    place: Place
+    place: Place = field(compare=False)
     type: Type
 
 
