@@ -46,3 +46,13 @@ def test_text_is_escaped_as_the_standard_says() -> None:
     text = "".join(map(chr, range(0x20))) + '"\\/\x7f é €'
     assert canonical({"ä": text}) == rfc8785.dumps({"ä": text})
     assert canonical({"a": text}) == rfc8785.dumps({"a": text})
+
+
+@given(st.floats(1, 10), st.integers(-12, 24), st.sampled_from([1, -1]))
+def test_fractions_of_every_size_are_written_as_the_standard_says(digits: float, exponent: int, sign: int) -> None:
+    for value in (sign * digits * 10.0**exponent, sign * 10.0**exponent):
+        assert canonical([value]) == rfc8785.dumps([value])
+
+
+def test_zero_has_no_sign() -> None:
+    assert canonical([-0.0, 0.0, 1.0]) == b"[0,0,1]"
