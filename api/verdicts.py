@@ -9,9 +9,11 @@ from fastapi import Depends, Path, Response
 
 from api.access import Caller
 from api.handles import RunPath
-from api.state import Soma
-from capsules.errors import SomaError
+from api.state import Soma, State
+from capsules.errors import NotFound, SomaError
+from capsules.reviewing import RecordedDecision
 from capsules.verdict import PPM, Verdict
+from somagent.store.transaction import Transaction
 
 DECISION, SCORE, CONSTITUTION = "X-Policy-Decision", "X-Policy-Score", "X-Constitution-Hash"
 TOLD: dict[str, Any] = {
@@ -39,16 +41,28 @@ def headers_of(verdict: Verdict) -> dict[str, str]:
     }
 
 
+async def asked_under(soma: State, tenant: str, *approvals: str) -> list[Verdict]:
+    """Return the verdicts that approvals were asked for under, of those that can be found."""
+    async with soma.store.transaction(tenant) as tx:
+        found = [await _asked(tx, approval) for approval in dict.fromkeys(approvals)]
+    return [each.verdict for each in found if each]
+
+
+async def _asked(tx: Transaction, approval: str) -> RecordedDecision | None:
+    try:
+        return await tx.recorded.asked((await tx.approvals.get(approval)).run, approval)
+    except NotFound:
+        return None  # the endpoint says so
+
+
 async def _tell_asked(
     approval: Annotated[str, Path(alias="approval")], caller: Caller, soma: Soma, response: Response
 ) -> None:
     """Tell the verdict that an approval was asked for under."""
     try:
-        async with soma.store.transaction(caller.tenant) as tx:
-            found = await tx.recorded.asked((await tx.approvals.get(approval)).run, approval)
+        tell(response, *await asked_under(soma, caller.tenant, approval))
     except SomaError:
-        return  # the endpoint says what is wrong
-    tell(response, *([found.verdict] if found else []))
+        return  # as above
 
 
 async def _tell_last(run: RunPath, caller: Caller, soma: Soma, response: Response) -> None:

@@ -10,7 +10,7 @@ import logging
 import uuid
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import deciding
@@ -20,7 +20,7 @@ from api.problems import Problem, document, responses
 from api.routes.paging import Cursor, Limit
 from api.state import Soma, State
 from api.temporal import query
-from api.verdicts import TOLD, TellsAsked
+from api.verdicts import TOLD, TellsAsked, asked_under, tell
 from capsules.approval import Approval, ApprovalDecision, Said, ShownApproval
 from capsules.approval import State as ApprovalState
 from capsules.delegation import Subject
@@ -120,9 +120,10 @@ async def list_approvals(  # noqa: PLR0913, PLR0917 - a parameter for each filte
         return await tx.approvals.list(state=state, run=run, cursor=cursor, limit=limit)
 
 
-@router.post("/decide", responses=responses())
-async def decide(body: Decisions, caller: ApprovalReader, soma: Soma) -> Results:
+@router.post("/decide", responses={200: TOLD, **responses()})
+async def decide(body: Decisions, caller: ApprovalReader, soma: Soma, response: Response) -> Results:
     """Decide up to a hundred, each on its own: one that is refused says why and stops no other."""
+    tell(response, *await asked_under(soma, caller.tenant, *(item.approval for item in body.decisions)))
     few = asyncio.Semaphore(AT_ONCE)
 
     async def one(item: OneDecision) -> OneResult:
@@ -183,7 +184,9 @@ async def edit(approval: ApprovalId, caller: ApprovalReader, soma: Soma, body: E
     )
 
 
-@router.post("/{approval}/attestation", status_code=201, responses=responses(404, 409))
+@router.post(
+    "/{approval}/attestation", status_code=201, responses={201: TOLD, **responses(404, 409)}, dependencies=[TellsAsked]
+)
 async def attest(approval: ApprovalId, caller: ApprovalReader, soma: Soma, body: ToAttest) -> ApprovalDecision:
     """Return the payload of the Update or Signal `approve` or `deny`, for who decides by another way than this API.
 

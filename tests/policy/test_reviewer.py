@@ -247,9 +247,14 @@ async def test_calls_that_lead_to_an_action_tell_its_verdict(platform: Platform,
     await platform.until(run, "awaiting_approval")
     (approval,) = await platform.approvals(run)
     raised = await platform.approver.post(f"/v1/budgets/runs/{run.replace('/', '~')}/raise", json={"tool_calls": 1})
-    denied = await platform.approver.post(f"/v1/approvals/{approval['id']}/deny", json={})
+    of_it = f"/v1/approvals/{approval['id']}"
+    attested = await platform.approver.post(f"{of_it}/attestation", json={"approve": True})
+    denied = await platform.approver.post(f"{of_it}/deny", json={})
     assert denied.status_code == 200, denied.text
-    for answer in (raised, denied):
+    batch = {"decisions": [{"approval": approval["id"], "approve": False}, {"approval": "none", "approve": False}]}
+    together = await platform.approver.post("/v1/approvals/decide", json=batch)
+    assert [r["problem"]["code"] for r in together.json()["results"]] == ["Conflict", "NotFound"]
+    for answer in (raised, attested, denied, together):
         assert answer.headers["x-policy-decision"] == "ask", answer.text
         assert answer.headers["x-policy-score"] == "0.800000", "its one tool call would leave nothing"
         assert answer.headers["x-constitution-hash"] == started.headers["x-constitution-hash"]
