@@ -25,8 +25,9 @@ BEGIN
         'account', account_facts,
         'denials', coalesce(known.denials, 0),
         'sequences', coalesce(known.sequences, '{}'),
-        -- a child's id is its parent's, a slash and the task; before its first action it has no row
-        'parent', coalesce(known.parent, (SELECT id FROM runs WHERE id = regexp_replace(run_id, '/[^/]*$', ''))),
+        -- a child's id is its parent's, a slash and the task; only before its first action it has no row that says so
+        'parent', CASE WHEN known.id IS NOT NULL THEN known.parent
+                       ELSE (SELECT id FROM runs WHERE id = regexp_replace(run_id, '/[^/]*$', '')) END,
         'standing', standing_facts(constitution),
         'history', gate_history(asked),
         'shadow', constitution_of(tenant, 'shadow'),
