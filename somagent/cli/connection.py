@@ -58,14 +58,22 @@ class Api:
                 break
         return items[:most]
 
+    def fetch(self, path: str, **query: str | int | None) -> bytes:
+        """Return what is not JSON: a page, an archive."""
+        return self._answer("GET", path, params={k: v for k, v in query.items() if v is not None}).content
+
     def _call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 - httpx's own options
+        response = self._answer(method, path, **options)
+        return response.json() if response.content else None
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401 - as above
         try:
             response = self._client.request(method, path, **options)
         except httpx.TransportError as error:
             self.unreachable(error)
         if response.is_error:
             self.refuse(response)
-        return response.json() if response.content else None
+        return response
 
     def unreachable(self, error: Exception) -> NoReturn:
         """End the command: nobody answers."""

@@ -2,7 +2,20 @@
 
 import typer
 
-from somagent.cli import approvals, budget, capsule, notify, policy, receipts, run, runs, schedule, stack, token
+from somagent.cli import (
+    approvals,
+    budget,
+    capsule,
+    explain,
+    notify,
+    policy,
+    receipts,
+    run,
+    runs,
+    schedule,
+    stack,
+    token,
+)
 from somagent.cli.codes import MEANINGS
 
 app = typer.Typer(
@@ -14,5 +27,5 @@ app = typer.Typer(
     epilog="Exit codes: " + " ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()),
 )
 
-for group in (stack, run, runs, approvals, capsule, schedule, budget, policy, receipts, notify, token):
+for group in (stack, run, runs, approvals, capsule, schedule, budget, policy, explain, receipts, notify, token):
     group.register(app)

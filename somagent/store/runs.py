@@ -68,6 +68,16 @@ class RunRows:
         rows = (await self.connection.execute(query)).all()
         return paging.page(rows, limit=limit, item=_record, key=lambda row: (row.created_at.isoformat(), row.id))
 
+    async def children(self, run: str) -> tuple[str, ...]:
+        """Return the ids of the runs that a run started, oldest first."""
+        query = select(runs.c.id).where(runs.c.parent == run).order_by(runs.c.created_at, runs.c.id)
+        return tuple((await self.connection.execute(query)).scalars())
+
+    async def lock(self, run: str) -> dict[str, Any]:
+        """Return what the run depends on, by digest; empty for a run that was not admitted as a capsule."""
+        found = (await self.connection.execute(select(runs.c.lock).where(runs.c.id == run))).scalar_one_or_none()
+        return found or {}
+
     async def admit(self, run: str, *, digest: Digest, parent: str | None, account: str, lock: dict[str, Any]) -> None:
         """Keep what the run depends on and which account pays. Raises NotFound when the gate never saw the run."""
         values = {"digest": digest, "parent": parent, "account": account, "lock": lock}

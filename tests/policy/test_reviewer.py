@@ -3,7 +3,6 @@
 The counterexample, the blocked activation, the difference, and which real runs would have gone another way.
 """
 
-import asyncio
 import json
 import uuid
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from client_cli import Ended, somagent
 from foreign_calls import Calls
 from platforms import Platform
 from servers import eventually
@@ -40,23 +38,19 @@ spec:
 """
 
 
-async def cli(platform: Platform, *arguments: object) -> Ended:
-    return await asyncio.to_thread(somagent, *map(str, arguments), settings=platform.settings)
-
-
 @pytest.fixture(scope="module")
 async def asked(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A real run that asked a person before it used a tool, and was told yes; with another one beside it."""
     file = tmp_path_factory.mktemp("reviewer") / "reviewed.yaml"
     file.write_text(MANUAL)
-    assert (await cli(platform, "capsule", "publish", file)).code == Code.OK
-    assert (await cli(platform, "run", "word-count", "-f", "text=One two two.")).code == Code.OK
+    assert (await platform.cli("capsule", "publish", file)).code == Code.OK
+    assert (await platform.cli("run", "word-count", "-f", "text=One two two.")).code == Code.OK
     key = uuid.uuid4().hex
-    assert (await cli(platform, "run", "reviewed", "--key", key, "--no-wait")).code == Code.WAITING
+    assert (await platform.cli("run", "reviewed", "--key", key, "--no-wait")).code == Code.WAITING
     run = f"local/reviewed/{key}"
-    (approval,) = (await cli(platform, "approvals", "list", "--run", run, "--json")).json
-    assert (await cli(platform, "approve", approval["id"], "--as", "approver")).code == Code.OK
-    assert (await cli(platform, "runs", "watch", run)).code == Code.OK
+    (approval,) = (await platform.cli("approvals", "list", "--run", run, "--json")).json
+    assert (await platform.cli("approve", approval["id"], "--as", "approver")).code == Code.OK
+    assert (await platform.cli("runs", "watch", run)).code == Code.OK
     return run
 
 
@@ -104,46 +98,46 @@ def broken(tmp_path: Path) -> Path:
 async def test_a_reviewer_sees_what_a_broken_guarantee_would_do(
     platform: Platform, asked: str, leak: str, broken: Path
 ) -> None:
-    before = (await cli(platform, "policy", "check", "active", "--json")).json["digest"]
+    before = (await platform.cli("policy", "check", "active", "--json")).json["digest"]
 
-    proved = await cli(platform, "policy", "prove", broken)
+    proved = await platform.cli("policy", "prove", broken)
     assert proved.code == Code.REFUTED
     assert "refuted secrets-stay" in proved.out
     assert "Take tool.invoke on python@1.0.0/run, action.egress = 'allowlist', action.data = 'secret'." in proved.out
 
-    difference = await cli(platform, "policy", "diff", "active", broken)
+    difference = await platform.cli("policy", "diff", "active", broken)
     assert difference.code == Code.OK, difference.err
     assert "Newly allowed, was denied:" in difference.out
     assert "action.data = 'secret'" in difference.out
     assert "No action goes from asked to allowed." in difference.out
 
-    past = await cli(platform, "policy", "backtest", broken)
+    past = await platform.cli("policy", "backtest", broken)
     assert past.code == Code.OK, past.err
     (flip,) = [line for line in past.out.splitlines() if line.startswith("local/")]
     assert flip.startswith(leak), "the run that used a tool as before does not flip"
     assert flip.index(" deny") < flip.index(" allow")
     assert f"somagent receipts {leak}" in past.out
     assert "1 of " in past.out
-    (told,) = (await cli(platform, "policy", "backtest", broken, "--json")).json["flips"]
-    why = await cli(platform, "policy", "explain", "--run", leak, "--seq", told["seq"])
+    (told,) = (await platform.cli("policy", "backtest", broken, "--json")).json["flips"]
+    why = await platform.cli("policy", "explain", "--run", leak, "--seq", told["seq"])
     assert "because of no-secret-egress: action.data = 'secret', action.egress = 'allowlist'" in why.out
 
-    unsigned = await cli(platform, "policy", "activate", broken)
+    unsigned = await platform.cli("policy", "activate", broken)
     assert unsigned.code == Code.DENIED
     assert "somagent policy sign" in unsigned.err
-    assert (await cli(platform, "policy", "sign", broken)).code == Code.OK
-    blocked = await cli(platform, "policy", "activate", broken)
+    assert (await platform.cli("policy", "sign", broken)).code == Code.OK
+    blocked = await platform.cli("policy", "activate", broken)
     assert blocked.code == Code.REFUTED, blocked
     assert "refuted secrets-stay" in blocked.out
     assert "action.data = 'secret'" in blocked.out
     assert "A proof blocks it. The active constitution stays." in blocked.err
-    assert (await cli(platform, "policy", "check", "active", "--json")).json["digest"] == before
+    assert (await platform.cli("policy", "check", "active", "--json")).json["digest"] == before
 
 
 async def test_what_is_older_unsigned_or_changed_after_signing_is_refused_and_named(
     platform: Platform, tmp_path: Path
 ) -> None:
-    before = (await cli(platform, "policy", "check", "active", "--json")).json["digest"]
+    before = (await platform.cli("policy", "check", "active", "--json")).json["digest"]
     file, document = tmp_path / "mine.yaml", Library.load().constitution
 
     def write(version: str, threshold: float) -> None:
@@ -153,35 +147,35 @@ async def test_what_is_older_unsigned_or_changed_after_signing_is_refused_and_na
         )
 
     write("0.9.0", 0.6)
-    assert (await cli(platform, "policy", "sign", file)).code == Code.OK
-    older = await cli(platform, "policy", "activate", file)
+    assert (await platform.cli("policy", "sign", file)).code == Code.OK
+    older = await platform.cli("policy", "activate", file)
     assert (older.code, "default@0.9.0 is older than default@1.0.0" in older.err) == (Code.DENIED, True), older
     write("1.3.0", 0.7)
-    changed = await cli(platform, "policy", "activate", file)
+    changed = await platform.cli("policy", "activate", file)
     assert (changed.code, "everybody signs again" in changed.err) == (Code.CONFLICT, True), changed
     beside = tmp_path / "mine.yaml.sig.json"
     signed = json.loads(beside.read_text())
-    digest = (await cli(platform, "policy", "check", file, "--json")).json["digest"]
+    digest = (await platform.cli("policy", "check", file, "--json")).json["digest"]
     beside.write_text(json.dumps(signed | {"digest": digest}))
-    forged = await cli(platform, "policy", "activate", file)
+    forged = await platform.cli("policy", "activate", file)
     assert (forged.code, "does not hold" in forged.err) == (Code.DENIED, True), forged
     file.write_text(file.read_text().replace("action.data == 'secret'", "action.dta == 'secret'"))
     beside.unlink()
-    unread = await cli(platform, "policy", "activate", file)
+    unread = await platform.cli("policy", "activate", file)
     assert (unread.code, "no-secret-egress" in unread.err) == (Code.INVALID, True), unread
-    assert (await cli(platform, "policy", "check", "active", "--json")).json["digest"] == before
+    assert (await platform.cli("policy", "check", "active", "--json")).json["digest"] == before
 
 
 async def test_a_past_decision_is_explained_by_its_receipt(platform: Platform, asked: str) -> None:
-    receipts = (await cli(platform, "receipts", asked, "--json")).json
+    receipts = (await platform.cli("receipts", asked, "--json")).json
     seq = next(r["seq"] for r in receipts if r["body"].get("decision") == "ask")
-    told = await cli(platform, "policy", "explain", "--run", asked, "--seq", seq)
+    told = await platform.cli("policy", "explain", "--run", asked, "--seq", seq)
     assert told.code == Code.OK, told.err
     assert "because of manual-autonomy" in told.out
     assert "run.autonomy: 'manual' -> 'supervised'" in told.out
     assert "who has approval:decide can approve it" in told.out
     (approval,) = {r["body"]["approval"] for r in receipts if "approval" in r["body"] and r["body"]["approval"]}
-    assert "manual-autonomy" in (await cli(platform, "policy", "explain", "--approval", approval)).out
+    assert "manual-autonomy" in (await platform.cli("policy", "explain", "--approval", approval)).out
 
 
 async def test_a_stricter_one_is_approved_activated_and_rolled_back(platform: Platform, tmp_path: Path) -> None:
@@ -193,13 +187,13 @@ async def test_a_stricter_one_is_approved_activated_and_rolled_back(platform: Pl
         "articles": [*document["articles"], article],
     }
     stricter.write_text(yaml.safe_dump(changed, sort_keys=False))
-    assert (await cli(platform, "policy", "sign", stricter)).code == Code.OK
-    waiting = await cli(platform, "policy", "activate", stricter, "--tenant", "local", "--key", "stricter")
+    assert (await platform.cli("policy", "sign", stricter)).code == Code.OK
+    waiting = await platform.cli("policy", "activate", stricter, "--tenant", "local", "--key", "stricter")
     assert waiting.code == Code.WAITING, waiting
     assert "Newly denied, was allowed:" in waiting.out
     assert "somagent policy approve stricter --as approver" in waiting.out
-    assert (await cli(platform, "policy", "approve", "stricter")).code == Code.DENIED, "who proposes does not approve"
-    approved = await cli(platform, "policy", "approve", "stricter", "--as", "approver")
+    assert (await platform.cli("policy", "approve", "stricter")).code == Code.DENIED, "who proposes does not approve"
+    approved = await platform.cli("policy", "approve", "stricter", "--as", "approver")
     assert approved.code == Code.OK, approved
     assert "active for local" in approved.out
 
@@ -209,9 +203,9 @@ async def test_a_stricter_one_is_approved_activated_and_rolled_back(platform: Pl
         assert answer.headers["x-policy-decision"] == expected
 
     await eventually(lambda: denies_open_egress(expected="deny"))
-    back = await cli(platform, "policy", "rollback", "--tenant", "local", "--key", "back")
+    back = await platform.cli("policy", "rollback", "--tenant", "local", "--key", "back")
     assert back.code == Code.WAITING, back
-    assert (await cli(platform, "policy", "approve", "back", "--as", "approver")).code == Code.OK
+    assert (await platform.cli("policy", "approve", "back", "--as", "approver")).code == Code.OK
     await eventually(lambda: denies_open_egress(expected="allow"))
 
 
@@ -221,18 +215,18 @@ async def test_an_overlay_is_proposed_and_rejected_and_one_that_widens_is_blocke
     sample = Path(__file__).parents[2] / "capsules/library/constitutions/overlays/hipaa-like.yaml"
     file = tmp_path / "overlay.yaml"
     file.write_text(sample.read_text())
-    assert (await cli(platform, "policy", "sign", file)).code == Code.OK
-    waiting = await cli(platform, "policy", "activate", file, "--tenant", "local", "--key", "overlay")
+    assert (await platform.cli("policy", "sign", file)).code == Code.OK
+    waiting = await platform.cli("policy", "activate", file, "--tenant", "local", "--key", "overlay")
     assert waiting.code == Code.WAITING, waiting
     assert "Newly denied, was allowed:" in waiting.out
-    rejected = await cli(platform, "policy", "reject", "overlay", "--comment", "Not now.", "--as", "approver")
+    rejected = await platform.cli("policy", "reject", "overlay", "--comment", "Not now.", "--as", "approver")
     assert "overlay is rejected; the active constitution stays." in rejected.out
     article = {"id": "stop-after-denials", "forbid": "run.denials >= 200", "because": "Twenty was too few."}
     wider = yaml.safe_load(sample.read_text()) | {"score": {}, "articles": [article], "guarantees": []}
     file.write_text(yaml.safe_dump(wider))
     (tmp_path / "overlay.yaml.sig.json").unlink()
-    assert (await cli(platform, "policy", "sign", file)).code == Code.OK
-    blocked = await cli(platform, "policy", "activate", file, "--tenant", "local")
+    assert (await platform.cli("policy", "sign", file)).code == Code.OK
+    blocked = await platform.cli("policy", "activate", file, "--tenant", "local")
     assert blocked.code == Code.REFUTED, blocked
     assert "The overlay widens: what was denied is asked or allowed." in blocked.out
     assert "run.denials = 20" in blocked.out

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+from client_cli import Ended, somagent
 from servers import running
 
 from somagent.embedded.supervisor import Supervisor
@@ -26,6 +27,10 @@ class Platform:
     supervisor: Supervisor
     operator: httpx.AsyncClient
     approver: httpx.AsyncClient
+
+    async def cli(self, *arguments: object) -> Ended:
+        """Run one command of `somagent` against this stack."""
+        return await asyncio.to_thread(somagent, *map(str, arguments), settings=self.settings)
 
     async def publish(self, capsule: str) -> str:
         """Publish a capsule file and return its reference."""

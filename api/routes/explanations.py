@@ -1,0 +1,30 @@
+"""A run explained: what was asked, decided, by which clause, by whom approved, what it cost, what came out."""
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+
+from api.access import RunReader
+from api.bodies import KeptRoute
+from api.handles import RunPath, require_own
+from api.problems import responses
+from api.run_explanations import explain_run, page
+from api.state import Soma
+from capsules.explanation import RunExplanation
+
+router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=KeptRoute)
+
+# The page shows what models and tools wrote: it may load, run and send nothing, and no other page may frame it.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+@router.get("/{run}/explanation", responses=responses(404))
+async def explain(run: RunPath, caller: RunReader, soma: Soma) -> RunExplanation:
+    """Explain the run from its own records; what no record says is left empty."""
+    return await explain_run(soma, caller.tenant, require_own(run, caller))
+
+
+@router.get("/{run}/explanation.html", responses=responses(404), response_class=HTMLResponse)
+async def explain_for_people(run: RunPath, caller: RunReader, soma: Soma) -> HTMLResponse:
+    """Explain the run on a page that loads nothing: to be kept, printed or sent."""
+    found = await explain_run(soma, caller.tenant, require_own(run, caller))
+    return HTMLResponse(page(found), headers={"Content-Security-Policy": POLICY})

@@ -1,0 +1,109 @@
+"""`somagent explain`: what a run was asked, what was decided, by which clause, by whom, what it cost, what came out."""
+
+import json as json_format
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from capsules.approval import Approval
+from capsules.explanation import Decided, ExplainedAction, RunExplanation
+from somagent.cli import output
+from somagent.cli.connection import Api, run_path
+from somagent.cli.options import As, Json, RunId
+from somagent.cli.words import amounts, clock, colored, score
+
+Page = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", dir_okay=False, help="Write a page for people: it loads nothing else."),
+]
+
+
+def register(to: typer.Typer) -> None:
+    to.command()(explain)
+
+
+def explain(run: RunId, html: Page = None, principal: As = None, json: Json = False) -> None:
+    """Explain a run from its own records: asked, decided and why, approved by whom, cost, outcome."""
+    with Api(principal=principal, json=json) as api:
+        if html is not None:
+            html.write_bytes(api.fetch(run_path(run, "explanation.html")))
+            output.errors().print(f"Written: {html}", style="dim", soft_wrap=True)
+            if not json:
+                return
+        found = RunExplanation.model_validate(api.get(run_path(run, "explanation")))
+    if json:
+        output.emit(found)
+    else:
+        _print(output.console(), found)
+
+
+def _print(to: Console, it: RunExplanation) -> None:
+    for line in _lines(it):
+        to.print(line, soft_wrap=True)
+
+
+def _lines(it: RunExplanation) -> Iterator[str]:
+    run = it.run
+    yield f"[bold]{escape(run.capsule)}[/]  {escape(run.id)}  {colored(run.status)}"
+    if run.reason:
+        yield f"  {escape(run.reason)}"
+    yield from ("", "[bold]What was asked[/]", f"  by {escape(run.actor)}, {clock(run.created_at.isoformat())}")
+    if it.intent:
+        yield f"  {escape(it.intent.strip())}"
+    if run.inputs:
+        yield f"  inputs: {escape(_short(run.inputs))}"
+    yield from ("", "[bold]What was decided[/]")
+    for action in it.actions:
+        yield from _action(action)
+    yield from ("", "[bold]Who approved[/]")
+    yield from [line for approval in it.approvals for line in _approval(approval)] or ["  Nobody was asked."]
+    limit = f" of {amounts(it.account.limit.model_dump())}" if it.account else ""
+    yield from ("", "[bold]What it cost[/]", f"  {amounts(run.spent.model_dump())}{limit}")
+    for child in it.children:
+        yield f"  paid for the run {escape(child)}"
+    yield from ("", "[bold]What came out[/]")
+    yield f"  {escape(_short(run.output))}" if run.output is not None else "  No deliverable."
+    for artifact in it.artifacts:
+        yield f"  {escape(artifact.name)}  {artifact.size} bytes  {artifact.digest}"
+    yield ""
+    yield (
+        f"[red]{escape(it.chain.problem)}[/]"
+        if it.chain.problem
+        else f"[green]The receipts are whole:[/] {it.chain.receipts}, head {it.chain.head or 'nothing'}"
+    )
+
+
+def _action(action: ExplainedAction) -> Iterator[str]:
+    cost = amounts(action.usage.model_dump())
+    yield f"  [bold]{escape(action.kind)}[/] {escape(action.target)}  {action.word}  {cost}"
+    for one in action.decisions:
+        yield from _decided(one)
+    for outcome in action.outcomes:
+        if not outcome.ok:
+            yield f"    [red]{escape(outcome.error or 'failed')}[/]"
+
+
+def _decided(one: Decided) -> Iterator[str]:
+    points = f" {score(one.score)}" if one.score is not None else ""
+    yield f"    {colored(one.decision)}{points}  {escape(one.sentence)}  [dim]receipt {one.seq}[/]"
+    for clause in one.clauses:
+        yield f"      {escape(clause.id)}: {escape(clause.because)}"
+    if one.approved_by:
+        yield f"      approved by {escape(', '.join(one.approved_by))}"
+
+
+def _approval(one: Approval) -> Iterator[str]:
+    yield f"  {escape(one.kind)} on {escape(one.target)}: {colored(one.state)}, asked of {escape(one.asked())}"
+    for said in one.answers:
+        lent = f" for {said.on_behalf_of}" if said.on_behalf_of else ""
+        comment = f": {said.comment}" if said.comment else ""
+        yield f"    {clock(said.at.isoformat())} {escape(said.by + lent)} said {said.said}{escape(comment)}"
+
+
+def _short(value: object, most: int = 600) -> str:
+    text = json_format.dumps(value, ensure_ascii=False)
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters; all of it with --json)"
