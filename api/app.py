@@ -13,6 +13,7 @@ from api.metrics import Measure
 from api.problems import Problem
 from api.routes import (
     approvals,
+    audit,
     budgets,
     capsules,
     codec,
@@ -56,6 +57,7 @@ ROUTERS = (
     notifications.router,
     schedules.router,
     budgets.router,
+    audit.router,
     policy.router,
     policy_review.router,
     policy_past.router,

@@ -59,6 +59,24 @@ class Settings(BaseSettings):
     database_relay_url: SecretStr | None = Field(
         None, description="postgresql+asyncpg://… of the relay role. Unset: the local PostgreSQL."
     )
+    database_sealer_url: SecretStr | None = Field(
+        None, description="postgresql+asyncpg://… of the sealer role. Unset: the local PostgreSQL."
+    )
+    sealer_keys: Path | None = Field(
+        None,
+        description="Directory of the sealer's private key, which no other process reads. Unset: beside the home's.",
+    )
+    seal_every_seconds: float = Field(
+        1.0, gt=0, le=3600, description="How often new receipts and audit entries are sealed into a signed block."
+    )
+    anchor_file: Path | None = Field(
+        None,
+        description="File that each block's digest is appended to, best on a disk that only grows. Unset: in the home.",
+    )
+    anchor_url: str | None = Field(
+        None,
+        description="Where blocks' digests are put too, by HTTP PUT to `{url}/{tenant}/{height}`. Unset: nowhere.",
+    )
     redis_url: SecretStr | None = Field(None, description="redis://… of Valkey or Redis. Unset: the local Valkey.")
     slm_url: str | None = Field(
         None, description="OpenAI-compatible base URL ending in /v1. Unset: the local llama.cpp."
@@ -176,7 +194,7 @@ class Settings(BaseSettings):
         return self.redis_url.get_secret_value() if self.redis_url else f"redis://{self.host}:{self.valkey_port}/0"
 
     def database(self, role: str) -> str:
-        """Return the URL for `owner`, `app` or `relay`.
+        """Return the URL for `owner`, `app`, `relay` or `sealer`.
 
         The local PostgreSQL trusts nobody: each role's password is a generated file in the keys directory.
         """
@@ -184,6 +202,7 @@ class Settings(BaseSettings):
             "owner": self.database_owner_url,
             "app": self.database_url,
             "relay": self.database_relay_url,
+            "sealer": self.database_sealer_url,
         }[role]
         if given is not None:
             return given.get_secret_value()
@@ -194,6 +213,16 @@ class Settings(BaseSettings):
     def keys_dir(self) -> Path:
         """Directory of generated keys and passwords, mode 0700."""
         return self.home / "keys"
+
+    @property
+    def sealer_keys_dir(self) -> Path:
+        """Directory of the sealer's private key, mode 0700."""
+        return self.sealer_keys or self.home / "sealer"
+
+    @property
+    def anchors(self) -> Path:
+        """The file of anchored block digests, one JSON document a line."""
+        return self.anchor_file or self.home / "anchors.jsonl"
 
     @property
     def container_scope(self) -> str:

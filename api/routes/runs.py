@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import RunController, RunReader
+from api.auditing import audited
 from api.bodies import KeptRoute
 from api.handles import REFERENCE, RunPath, require_own
 from api.problems import responses
@@ -15,6 +16,7 @@ from api.routes.paging import Cursor, Limit
 from api.state import Soma, State
 from api.temporal import query, update
 from capsules.amounts import Amounts
+from capsules.digest import digest
 from capsules.errors import Conflict
 from capsules.receipt import Receipt
 from capsules.records import ArtifactRecord, Page, Principal, RunRecord
@@ -119,7 +121,8 @@ async def send_message(run: RunPath, body: MessageText, caller: RunController, s
     """Say something to the running persona; it reads it before its next thought."""
     await _open(soma, caller, run)
     message = InboxMessage(id=body.id, text=body.text, sender=caller.subject)
-    return await update(soma.temporal, run, "message", message, key=f"message/{body.id}", answer=RunView)
+    async with audited(soma, caller, "run.told", run, message=body.id, text=digest(body.text)):
+        return await update(soma.temporal, run, "message", message, key=f"message/{body.id}", answer=RunView)
 
 
 @router.get("/{run}/receipts", responses=responses(404))
@@ -163,4 +166,6 @@ async def _open(soma: State, caller: Principal, run: str) -> RunRecord:
 
 async def _control(soma: State, caller: Principal, run: str, name: str, body: Control | None) -> RunView:
     await _open(soma, caller, run)
-    return await update(soma.temporal, run, name, body or Control(), key=None, answer=RunView)
+    said = body or Control()
+    async with audited(soma, caller, f"run.{name}", run, reason=said.reason):
+        return await update(soma.temporal, run, name, said, key=None, answer=RunView)

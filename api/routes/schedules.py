@@ -4,12 +4,15 @@ A schedule's id is `{tenant}/{name}`, and its runs are `{tenant}/{capsule}/{name
 start with covers exactly that prefix and expires; unpausing renews it.
 """
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 from temporalio.client import ScheduleHandle, ScheduleUpdate, ScheduleUpdateInput
 
 from api.access import Scheduler
+from api.auditing import audited
 from api.bodies import KeptRoute
 from api.handles import KEY
 from api.inputs import check_inputs
@@ -32,7 +35,10 @@ async def create_schedule(body: NewSchedule, response: Response, caller: Schedul
     """Start a capsule by the clock. Its inputs are checked now; its budget is carved when each run starts."""
     published = await find(soma, caller, parse_reference(body.capsule))
     check_inputs(published.capsule, body.inputs)
-    with translated(f"schedule {body.name!r}"):
+    changes = _changing(
+        soma, caller, "schedule.created", body.name, capsule=published.capsule.ref, digest=published.digest
+    )
+    async with changes:
         handle = await soma.temporal.create_schedule(
             f"{caller.tenant}/{body.name}",
             schedule_of(soma, caller, body, published),
@@ -60,7 +66,7 @@ async def show_schedule(name: Name, caller: Scheduler, soma: Soma) -> Schedule:
 async def pause_schedule(name: Name, caller: Scheduler, soma: Soma) -> Schedule:
     """Start nothing until it is unpaused."""
     handle = _handle(soma, caller, name)
-    with translated(f"schedule {name!r}"):
+    async with _changing(soma, caller, "schedule.paused", name):
         await handle.pause(note=f"Paused by {caller.subject}.", rpc_timeout=ANSWER)
     return await _shown(soma, caller, handle)
 
@@ -69,7 +75,7 @@ async def pause_schedule(name: Name, caller: Scheduler, soma: Soma) -> Schedule:
 async def unpause_schedule(name: Name, caller: Scheduler, soma: Soma) -> Schedule:
     """Go on, from now on in the caller's name and with a fresh authority."""
     handle = _handle(soma, caller, name)
-    with translated(f"schedule {name!r}"):
+    async with _changing(soma, caller, "schedule.unpaused", name):
         known = await handle.describe(rpc_timeout=ANSWER)
         action = await action_of(soma, caller, name, known)
 
@@ -88,7 +94,7 @@ async def unpause_schedule(name: Name, caller: Scheduler, soma: Soma) -> Schedul
 async def trigger_schedule(name: Name, caller: Scheduler, soma: Soma, response: Response) -> Schedule:
     """Start a run of it now, as its overlap policy allows."""
     handle = _handle(soma, caller, name)
-    with translated(f"schedule {name!r}"):
+    async with _changing(soma, caller, "schedule.triggered", name):
         verdict = await foreseen(soma, await handle.describe(rpc_timeout=ANSWER))
         await handle.trigger(rpc_timeout=ANSWER)
     if verdict is not None:
@@ -99,8 +105,15 @@ async def trigger_schedule(name: Name, caller: Scheduler, soma: Soma, response: 
 @router.delete("/{name}", status_code=204, responses=responses(404))
 async def delete_schedule(name: Name, caller: Scheduler, soma: Soma) -> None:
     """Delete a schedule. Runs that it started go on."""
-    with translated(f"schedule {name!r}"):
+    async with _changing(soma, caller, "schedule.deleted", name):
         await _handle(soma, caller, name).delete(rpc_timeout=ANSWER)
+
+
+@contextlib.asynccontextmanager
+async def _changing(soma: State, caller: Principal, action: str, name: str, **details: str) -> AsyncIterator[None]:
+    async with audited(soma, caller, action, name, **details):
+        with translated(f"schedule {name!r}"):
+            yield
 
 
 def _handle(soma: State, caller: Principal, name: str) -> ScheduleHandle:

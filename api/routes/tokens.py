@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import Caller, PrincipalManager
+from api.auditing import audited
 from api.bodies import KeptRoute
 from api.problems import responses
 from api.state import Soma
@@ -67,7 +68,8 @@ async def make_token(request: Request, body: TokenRequest, caller: Caller, soma:
     expires = int(time.time()) + body.seconds
     if not presented.startswith(PREFIX):
         expires = min(expires, soma.tokens.expiry(presented))
-    token = soma.tokens.mint_access(principal, expires - int(time.time()))
+    async with audited(soma, caller, "token.minted", caller.subject, capabilities=sorted(wanted), expires_at=expires):
+        token = soma.tokens.mint_access(principal, expires - int(time.time()))
     return TokenMade(token=token, expires_at=soma.tokens.expiry(token), principal=principal)
 
 
@@ -91,6 +93,7 @@ async def add_principal(body: PrincipalRequest, caller: PrincipalManager, soma: 
     principal = Principal(tenant=caller.tenant, subject=body.subject, capabilities=frozenset(body.capabilities))
     key = new_key(caller.tenant)
     async with soma.store.transaction(caller.tenant) as tx:
+        await tx.audit.acts(caller.subject)
         if any(known.subject == body.subject for known in await tx.principals.list()):
             raise Conflict(f"There is a principal {body.subject!r} already.", subject=body.subject)
         await tx.principals.add(principal, key.hash)

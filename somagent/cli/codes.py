@@ -17,6 +17,7 @@ class Code(IntEnum):
     UNAVAILABLE = 8
     CONFLICT = 9
     REFUTED = 10
+    UNSOUND = 11
     INTERRUPTED = 130
 
 
@@ -32,6 +33,7 @@ MEANINGS: dict[Code, str] = {
     Code.UNAVAILABLE: "The API, or a part behind it, cannot be reached now; trying later may help.",
     Code.CONFLICT: "It exists, ended or changed already.",
     Code.REFUTED: "A property of a constitution is refuted, or not proved in time; what contradicts it is shown.",
+    Code.UNSOUND: "The audit found something that does not hold; the first bad item is named.",
     Code.INTERRUPTED: "Ctrl-C. A run that was watched goes on.",
 }
 

@@ -4,6 +4,7 @@ import typer
 
 from somagent.cli import (
     approvals,
+    audit,
     budget,
     capsule,
     explain,
@@ -27,5 +28,5 @@ app = typer.Typer(
     epilog="Exit codes: " + " ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()),
 )
 
-for group in (stack, run, runs, approvals, capsule, schedule, budget, policy, explain, receipts, notify, token):
+for group in (stack, run, runs, approvals, capsule, schedule, budget, policy, explain, receipts, audit, notify, token):
     group.register(app)

@@ -39,7 +39,9 @@ async def bootstrap(settings: Settings, prove: Prove) -> None:
     Raises ConstitutionRefused with the counterexample when the shipped constitution does not hold.
     """
     people = local_people(TENANT, settings.people)
-    keyring = KeyRing.create_missing(settings.keys_dir)
+    KeyRing.create_missing(settings.keys_dir)
+    KeyRing.create_apart(settings.sealer_keys_dir, "sealer", settings.keys_dir)
+    keyring = KeyRing.load(settings.keys_dir)
     library = Library.load()
     await upgrade(settings.database("owner"))
     async with open_store(settings.database("owner"), connections=2, codec=keyring.codec) as owner:

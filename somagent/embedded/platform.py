@@ -1,4 +1,4 @@
-"""Our own processes: bootstrap (migrations, keys, principals), workers by queue, outbox relay and API.
+"""Our own processes: bootstrap (migrations, keys, principals), workers by queue, outbox relay, sealer, API.
 
 They are started by name, as on a cluster; this package imports none of them.
 """
@@ -8,7 +8,7 @@ import sys
 from somagent.embedded.environment import ours
 from somagent.embedded.health import answers_http, polls
 from somagent.embedded.part import Listening, Part
-from somagent.embedded.relay import relays
+from somagent.embedded.session import has_session
 from somagent.settings import Settings
 
 QUEUES = ("capsules", "slm", "memory", "platform")
@@ -39,7 +39,17 @@ def relay(settings: Settings) -> Part:
         command=_module("workers.relay"),
         env=ours(settings),
         depends_on=("bootstrap", "valkey"),
-        health=relays(settings),
+        health=has_session(settings, "relay"),
+    )
+
+
+def sealer(settings: Settings) -> Part:
+    return Part(
+        name="sealer",
+        command=_module("workers.sealer"),
+        env=ours(settings),
+        depends_on=("bootstrap",),
+        health=has_session(settings, "sealer"),
     )
 
 

@@ -1,7 +1,8 @@
-"""The three roles of the database: who may do what, with generated passwords.
+"""The four roles of the database: who may do what, with generated passwords.
 
 `somagent_owner` owns the database and its tables and runs migrations; `somagent_app` serves requests under row-level
-security; `somagent_relay` carries the outbox. None is a superuser and none gets past row-level security.
+security; `somagent_relay` carries the outbox; `somagent_sealer` seals records. None is a superuser and none gets past
+row-level security.
 """
 
 import os
@@ -12,7 +13,7 @@ import asyncpg
 from somagent.settings import Settings
 
 DATABASE = "somagent"
-ROLES = ("owner", "app", "relay")
+ROLES = ("owner", "app", "relay", "sealer")
 LIMITS = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 
 
@@ -40,7 +41,7 @@ async def grant_server(connection: "asyncpg.Connection", settings: Settings) -> 
     if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
         await connection.execute(f"CREATE DATABASE {DATABASE} OWNER somagent_owner")
     await connection.execute(f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC")
-    await connection.execute(f"GRANT CONNECT ON DATABASE {DATABASE} TO somagent_app, somagent_relay")
+    await connection.execute(f"GRANT CONNECT ON DATABASE {DATABASE} TO somagent_app, somagent_relay, somagent_sealer")
 
 
 async def grant_database(connection: "asyncpg.Connection") -> None:
@@ -48,7 +49,7 @@ async def grant_database(connection: "asyncpg.Connection") -> None:
     await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
     await connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
     await connection.execute("ALTER SCHEMA public OWNER TO somagent_owner")
-    await connection.execute("GRANT USAGE ON SCHEMA public TO somagent_app, somagent_relay")
+    await connection.execute("GRANT USAGE ON SCHEMA public TO somagent_app, somagent_relay, somagent_sealer")
 
 
 async def _role(connection: "asyncpg.Connection", name: str, password: str) -> None:

@@ -1,4 +1,4 @@
-"""Health of the outbox relay, which listens nowhere: it is up when PostgreSQL sees its session."""
+"""Health of processes that listen nowhere, the relay and the sealer: up when PostgreSQL sees their session."""
 
 import asyncpg
 
@@ -13,18 +13,18 @@ WHERE usename = current_user AND pid <> pg_backend_pid() AND backend_start >= $1
 """
 
 
-def relays(settings: Settings) -> Health:
-    """Healthy when the relay's role holds a session that is younger than the process."""
+def has_session(settings: Settings, role: str) -> Health:
+    """Healthy when the process's own role holds a session that is younger than the process."""
 
     async def check(launched: Launched) -> None:
-        url = settings.database("relay").replace("postgresql+asyncpg://", "postgresql://", 1)
+        url = settings.database(role).replace("postgresql+asyncpg://", "postgresql://", 1)
         try:
             connection = await asyncpg.connect(url, timeout=2)
         except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-            raise NotYet(f"PostgreSQL does not answer the relay's role: {error}") from error
+            raise NotYet(f"PostgreSQL does not answer the {role}'s role: {error}") from error
         try:
             if not await connection.fetchval(SESSIONS, launched.since):
-                raise NotYet("the relay has no session on PostgreSQL yet")
+                raise NotYet(f"the {role} has no session on PostgreSQL yet")
         finally:
             await connection.close()
 

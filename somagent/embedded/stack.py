@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from somagent.embedded.errors import StackError
 from somagent.embedded.part import Part
-from somagent.embedded.platform import api, bootstrap, relay, tools, worker
+from somagent.embedded.platform import api, bootstrap, relay, sealer, tools, worker
 from somagent.embedded.postgres import postgres
 from somagent.embedded.slm import slm
 from somagent.embedded.temporal import temporal
@@ -20,6 +20,7 @@ PARTS: tuple[Callable[[Settings], Part], ...] = (
     worker,
     tools,
     relay,
+    sealer,
     api,
 )
 NAMES = tuple(make.__name__ for make in PARTS)

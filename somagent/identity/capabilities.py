@@ -26,6 +26,7 @@ Capability = Literal[
     "constitution:approve",
     "constitution:revoke",
     "principal:manage",
+    "audit:read",
 ]
 CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
 
@@ -51,6 +52,7 @@ APPROVER: frozenset[str] = frozenset(
         "capsule:read",
         "policy:read",
         "constitution:approve",
+        "audit:read",
     }
 )
 

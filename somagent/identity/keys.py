@@ -30,8 +30,10 @@ from cryptography.hazmat.primitives.serialization import (
 from capsules.errors import Unavailable
 from somagent.identity.files import private_directory, read_private, write_once
 
-Purpose = Literal["issuer", "constitution", "publisher"]
+Purpose = Literal["issuer", "constitution", "publisher", "sealer"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
+KEPT_APART: frozenset[Purpose] = frozenset({"sealer"})
+"""Purposes of which the common directory holds public keys only: who writes records does not seal them."""
 
 _FILE = re.compile(r"^(?P<name>(?P<purpose>[a-z]+)-(?P<number>\d{1,6}))\.(?P<kind>pem|pub|key|revoked)$")
 _CODEC_BYTES = 32
@@ -92,12 +94,23 @@ class KeyRing:
         private_directory(directory)
         present = {purpose for _, purpose, path in _key_files(directory) if path.suffix in {".pem", ".key"}}
         for purpose in PURPOSES:
-            if purpose not in present:
-                key = Ed25519PrivateKey.generate()
-                pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-                write_once(directory / f"{purpose}-1.pem", pem)
+            if purpose not in present and purpose not in KEPT_APART:
+                _write_key(directory, purpose)
         if "codec" not in present:
             write_once(directory / "codec-1.key", base64.b64encode(secrets.token_bytes(_CODEC_BYTES)) + b"\n")
+        return cls.load(directory)
+
+    @classmethod
+    def create_apart(cls, directory: Path, purpose: Purpose, common: Path) -> Self:
+        """Make a purpose's own directory and first key where there is none, and its public half in the common one."""
+        private_directory(directory)
+        if not any(found == purpose and path.suffix == ".pem" for _, found, path in _key_files(directory)):
+            _write_key(directory, purpose)
+        for name, found, path in _key_files(directory):
+            public = common / f"{name}.pub"
+            if found == purpose and path.suffix == ".pem" and not public.exists():
+                pem = _private_key(path).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+                write_once(public, pem)
         return cls.load(directory)
 
     def signer(self, purpose: Purpose) -> tuple[str, Ed25519PrivateKey]:
@@ -117,14 +130,7 @@ class KeyRing:
 
     def verify(self, purpose: Purpose, key_id: str, data: bytes, value: str) -> bool:
         """Say whether `value` is the signature of `data` by a key of this ring."""
-        key = self.verifier(purpose, key_id)
-        if key is None:
-            return False
-        try:
-            key.verify(base64.b64decode(value, validate=True), data)
-        except (InvalidSignature, binascii.Error, ValueError):
-            return False
-        return True
+        return holds(self.verifier(purpose, key_id), data, value)
 
     @property
     def codec_current(self) -> tuple[str, bytes]:
@@ -132,6 +138,39 @@ class KeyRing:
         if not self.codec:
             raise KeyMissing("There is no codec key here (codec-1.key): payloads cannot be encrypted.")
         return list(self.codec.items())[-1]
+
+
+def verifiers(directory: Path, purpose: Purpose) -> dict[str, Ed25519PublicKey]:
+    """Return the public keys of a purpose by id, from a directory of an auditor's own that need not be private."""
+    found = {name: path for name, kind, path in _key_files(directory) if kind == purpose and path.suffix == ".pub"}
+    return {key_identity(name, key): key for name, key in ((n, _public_key(p)) for n, p in found.items())}
+
+
+def verifier_of(pem: str) -> Ed25519PublicKey:
+    """Return the public key of a PEM text. Raises KeyMissing."""
+    try:
+        key = load_pem_public_key(pem.encode())
+    except ValueError as error:
+        raise KeyMissing(f"This is not a PEM public key: {error}") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise KeyMissing("This is a public key of another kind than Ed25519.")
+    return key
+
+
+def holds(key: Ed25519PublicKey | None, data: bytes, value: str) -> bool:
+    """Say whether `value` is the Base64 signature of `data` by the key."""
+    if key is None:
+        return False
+    try:
+        key.verify(base64.b64decode(value, validate=True), data)
+    except (InvalidSignature, binascii.Error, ValueError):
+        return False
+    return True
+
+
+def _write_key(directory: Path, purpose: Purpose) -> None:
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_once(directory / f"{purpose}-1.pem", pem)
 
 
 def key_identity(name: str, key: Ed25519PublicKey) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 from capsules.errors import Unavailable
 from somagent.store.faults import translated
 
-ROLES = ("somagent_app", "somagent_relay")
+ROLES = ("somagent_app", "somagent_relay", "somagent_sealer")
 LOCK = 7_405_113_802  # any number that is ours
 
 

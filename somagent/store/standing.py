@@ -14,6 +14,7 @@ from capsules.errors import Conflict, NotFound
 from capsules.records import Page
 from capsules.standing import MOST_OPEN, GrantRequest, StandingGrant, State
 from somagent.store import paging
+from somagent.store.audit import acts
 from somagent.store.events import Events
 from somagent.store.tables import standing_grants as grants
 
@@ -93,6 +94,7 @@ class StandingGrants:
             raise Conflict(f"The standing grant {grant!r} is {known.state}; give a new one.", grant=grant)
         if known.constitution != constitution:
             await self._room(constitution)
+            await acts(self.connection, by)
             await self.connection.execute(update(grants).where(grants.c.id == grant).values(constitution=constitution))
             bound = known.model_copy(update={"constitution": constitution})
             await self._events.add("approval.events", "grant.proved", None, _told(bound, by))

@@ -9,6 +9,7 @@ from somagent.store.accounts import Accounts
 from somagent.store.applications import Applications
 from somagent.store.approvals import Approvals
 from somagent.store.artifacts import Artifacts
+from somagent.store.audit import Audit
 from somagent.store.capsules import Capsules
 from somagent.store.content import Contents
 from somagent.store.deciders import Deciders
@@ -46,6 +47,10 @@ class Transaction:
     @cached_property
     def artifacts(self) -> Artifacts:
         return Artifacts(self.connection, self.tenant)
+
+    @cached_property
+    def audit(self) -> Audit:
+        return Audit(self.connection, self.tenant)
 
     @cached_property
     def capsules(self) -> Capsules:

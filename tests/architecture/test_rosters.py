@@ -157,6 +157,7 @@ def test_only_the_composition_roots_open_connections():
         Path("workers/assembly.py"),
         Path("workers/main.py"),
         Path("workers/relay.py"),
+        Path("workers/sealer.py"),
         Path("workers/governance.py"),  # of an application's process that is not ours
         Path("api/state.py"),
     }

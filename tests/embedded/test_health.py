@@ -13,7 +13,7 @@ from temporalio.worker import Worker
 from somagent.embedded.errors import NotYet
 from somagent.embedded.health import answers_http, answers_ping, polls, serves_namespace
 from somagent.embedded.part import Launched
-from somagent.embedded.relay import relays
+from somagent.embedded.session import has_session
 from somagent.settings import Settings
 
 
@@ -53,12 +53,12 @@ async def test_polls_of_an_earlier_process_do_not_make_a_worker_healthy(temporal
 async def test_the_relay_is_healthy_once_its_role_holds_a_session(postgres_settings: Settings):
     process = launched()
     with pytest.raises(NotYet, match="no session"):
-        await relays(postgres_settings)(process)
+        await has_session(postgres_settings, "relay")(process)
     url = postgres_settings.database("relay").replace("postgresql+asyncpg://", "postgresql://", 1)
     connection = await asyncpg.connect(url)
-    await relays(postgres_settings)(process)
+    await has_session(postgres_settings, "relay")(process)
     with pytest.raises(NotYet, match="no session"):
-        await relays(postgres_settings)(Launched(pid=1, since=datetime.now(UTC) + timedelta(seconds=1)))
+        await has_session(postgres_settings, "relay")(Launched(pid=1, since=datetime.now(UTC) + timedelta(seconds=1)))
     await connection.close()
 
 

@@ -19,7 +19,7 @@ def plain(url: str) -> str:
     return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
-@pytest.mark.parametrize("role", ["owner", "app", "relay"])
+@pytest.mark.parametrize("role", ["owner", "app", "relay", "sealer"])
 async def test_each_role_logs_in_with_its_password_and_no_privilege(postgres_settings: Settings, role: str):
     connection = await asyncpg.connect(plain(postgres_settings.database(role)))
     try:
@@ -79,7 +79,9 @@ async def test_postgres_is_version_18_and_its_data_is_durable(postgres_settings:
 
 def test_password_files_are_readable_by_their_user_only(postgres_settings: Settings):
     files = sorted(postgres_settings.keys_dir.glob("*.password"))
-    assert [file.name for file in files] == [f"postgres-{role}.password" for role in ("app", "owner", "relay")]
+    assert [file.name for file in files] == [
+        f"postgres-{role}.password" for role in ("app", "owner", "relay", "sealer")
+    ]
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     assert postgres_settings.keys_dir.stat().st_mode & 0o777 == 0o700
 

@@ -8,6 +8,7 @@ from constitutions import codec, make_active
 from entries import constitution, number
 
 from somagent.settings import Settings
+from somagent.store.blocks import Blocks
 from somagent.store.database import Store, open_store
 from somagent.store.ledger import PostgresLedger
 
@@ -23,6 +24,12 @@ async def store(postgres_settings: Settings, owner: Store) -> AsyncIterator[Stor
 async def relay(postgres_settings: Settings, owner: Store) -> AsyncIterator[Store]:
     async with open_store(postgres_settings.database("relay")) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+async def blocks(postgres_settings: Settings, owner: Store) -> AsyncIterator[Blocks]:
+    async with open_store(postgres_settings.database("sealer")) as opened:
+        yield Blocks(opened.pool)
 
 
 @pytest.fixture

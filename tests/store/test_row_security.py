@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 from entries import CONSTITUTION, entry, exit_, key, number, run_id
+from sealings import Sealing
 from sqlalchemy import insert
 
 from capsules.amounts import Amounts
@@ -18,6 +19,7 @@ from capsules.standing import GrantRequest
 from somagent.embedded.postgres import superuser
 from somagent.library import Library
 from somagent.settings import Settings
+from somagent.store.blocks import Blocks
 from somagent.store.database import Store
 from somagent.store.ledger import PostgresLedger
 from somagent.store.tables import memories, metadata
@@ -29,12 +31,15 @@ REFUSED = asyncpg.InsufficientPrivilegeError  # by a missing grant and by a row 
 
 
 @pytest.fixture(scope="module")
-async def tenants(owner: Store, store: Store, relay: Store) -> tuple[str, str]:
+async def tenants(
+    owner: Store, store: Store, relay: Store, blocks: Blocks, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, str]:
     """Two tenants, each with a real row in every table, written through the store itself."""
     names = (f"row-a-{number()}", f"row-b-{number()}")
     for name in names:
         await owner.tenants.add(name)
         await _fill(store, name)
+        await blocks.seal(name, Sealing(tmp_path_factory.mktemp(name)).sign, most=1)
     await Outgoing(relay, "webhook").enter(["approval.requested"])
     return names
 
@@ -169,7 +174,9 @@ class TestAcrossTenants:
                 await connection.execute(f"UPDATE {table} SET tenant_id = $1", theirs)
 
 
-@pytest.mark.parametrize("table", sorted({"capsules", "receipts", "ledger_entries"}))
+@pytest.mark.parametrize(
+    "table", sorted({"capsules", "receipts", "ledger_entries", "audit_entries", "seal_leaves", "seal_blocks"})
+)
 async def test_what_is_immutable_cannot_be_changed_deleted_or_emptied_even_by_the_owner(owner, tenants, table):
     for statement in (f"UPDATE {table} SET tenant_id = tenant_id", f"DELETE FROM {table}", f"TRUNCATE {table}"):
         async with _as(owner, tenants[0]) as connection:

@@ -84,6 +84,7 @@ END $$;
 CREATE FUNCTION constitution_revoke(wanted text, who text, reason text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
+    PERFORM set_config('somagent.actor', who, true);
     UPDATE constitutions SET state = 'revoked' WHERE digest = wanted AND state <> 'revoked';
     IF FOUND THEN
         PERFORM event_add('constitution.updated', 'constitution.revoked', NULL, json_build_object(

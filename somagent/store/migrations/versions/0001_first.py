@@ -13,7 +13,9 @@ depends_on = None
 FILES = (
     "tables.sql",
     "constitutions.sql",
+    "audit_tables.sql",
     "security.sql",
+    "seals.sql",
     "receipts.sql",
     "constitution_steps.sql",
     "accounts.sql",
@@ -23,6 +25,7 @@ FILES = (
     "gate_begin.sql",
     "gate_finish.sql",
     "closing.sql",
+    "audit_changes.sql",
 )
 
 

@@ -1,0 +1,105 @@
+"""What `somagent audit verify` fetches and recomputes: the API hands over records, and is believed in nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
+
+from capsules.action import Kind
+from capsules.audit import Auditor, Checks, Record, Unsound, by_block
+from capsules.history import matched
+from capsules.receipt import Receipt
+from capsules.run_audit import check_run
+from capsules.sealed import Block, Inclusion, Leaf
+from somagent.anchors.file import read as read_anchors
+from somagent.cli import output
+from somagent.cli.codes import Code
+from somagent.cli.connection import Api, run_path
+from somagent.identity.keys import holds, verifier_of, verifiers
+from somagent.settings import Settings
+
+AT_ONCE = 5000
+
+Found = list[tuple[str, Any]]
+"""What was checked, by name, in the order to show it."""
+
+
+def sealer_keys(api: Api, given: Path | None) -> tuple[Checks, str]:
+    """Return the check of signatures, and where its keys are from."""
+    home = Settings().keys_dir
+    directory = given or (home if home.is_dir() else None)
+    keys = verifiers(directory, "sealer") if directory else {}
+    origin = str(directory)
+    if given is not None and not keys:
+        output.fail(f"There is no sealer's public key (`sealer-1.pub`) in {str(given)!r}.", code=Code.INVALID)
+    if not keys:
+        keys = {name: verifier_of(pem) for name, pem in api.get("/v1/audit/keys")["keys"].items()}
+        origin = "the API itself: compare them with those that you were given"
+
+    def checks(key_id: str, text: str, signature: str) -> bool:
+        return holds(keys.get(key_id), text.encode(), signature)
+
+    return checks, origin
+
+
+def audit_tenant(api: Api, checks: Checks, anchors: Path | None, *, quiet: bool) -> Found:
+    """Check everything that is sealed for the caller's tenant. Raises Unsound with the first bad item."""
+    anchored = read_anchors(anchors or Settings().anchors)  # first: what is sealed meanwhile is not missing
+    status = api.get("/v1/audit/status")
+    blocks = [Block.model_validate(item) for item in _all(api, "/v1/audit/blocks", most=status["height"], size=500)]
+    tenant = blocks[0].tenant if blocks else ""
+    auditor = Auditor(tenant, checks)
+    with _progress(quiet=quiet) as progress:
+        task = progress.add_task("records", total=status["leaves"])
+        for block, records in by_block(blocks, _records(api, status["leaves"])):
+            auditor.block(block, records)
+            progress.advance(task, len(records))
+    if auditor.leaves != status["leaves"]:
+        raise Unsound(f"The record ends at sequence number {auditor.leaves} of {status['leaves']}.")
+    if status["strays"]:
+        raise Unsound(f"In no block, and waiting for none: {', '.join(status['strays'])}. Somebody added it.")
+    digests = {block.height: block.digest for block in blocks}
+    held = auditor.anchored(anchored, digests.get)
+    return [
+        ("blocks", auditor.blocks),
+        ("records", auditor.leaves),
+        ("runs", auditor.runs),
+        ("waiting_for_the_seal", status["waiting"]),
+        ("anchored_blocks", held),
+        ("head", auditor.head),
+    ]
+
+
+def audit_run(api: Api, run: str, checks: Checks, history: dict[str, Any] | None) -> Found:
+    """Check one run, and against its history where there is one. Raises Unsound with the first bad item."""
+    receipts = [Receipt.model_validate(item) for item in _all(api, run_path(run, "receipts"), most=None, size=500)]
+    sealed = api.get(f"/v1/audit/runs/{run.replace('/', '~')}/inclusions")
+    proofs = [Inclusion.model_validate(item) for item in sealed["proofs"]]
+    blocks = [Block.model_validate(item) for item in sealed["blocks"]]
+    found: Found = list(check_run(run, receipts, proofs, blocks, checks)._asdict().items())
+    if history is not None:
+        agreed = matched(history, receipts, get_args(Kind))
+        found += [("history_of_execution", agreed.execution), ("governed_activities", agreed.activities)]
+        found += [("allowed_attempts", agreed.allows)]
+    return found
+
+
+def _records(api: Api, most: int) -> Iterator[Record]:
+    for leaf, body, previous in _all(api, "/v1/audit/records", most=most, size=AT_ONCE):
+        yield Record(Leaf(*leaf), body, previous)
+
+
+def _all(api: Api, path: str, *, most: int | None, size: int) -> Iterator[Any]:
+    """Yield the items of a list that goes on after a number, up to that number."""
+    after: int | None = 0
+    while after is not None and (most is None or after < most):
+        limit = size if most is None else min(size, most - after)
+        part = api.get(path, after=after, limit=limit)
+        yield from part["items"]
+        after = part["next"]
+
+
+def _progress(*, quiet: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn())
+    return Progress(*columns, console=output.errors(), transient=True, disable=quiet)

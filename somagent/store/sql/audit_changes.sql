@@ -1,0 +1,89 @@
+-- Every change of what decides over runs leaves an audit entry, by whatever way it was made: the table itself sees to it.
+
+-- Write the entry of one changed row. Arguments: the action, then where in the row subject and actor are, then what else
+-- to keep; each a path of names and positions, joined by commas. Who acts is else said by the transaction.
+CREATE FUNCTION audit_row() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    changed jsonb := to_jsonb(new);
+    tenant text := coalesce(changed->>'tenant_id', nullif(current_setting('somagent.tenant', true), ''));
+    moment timestamptz := clock_timestamp();
+    subject text := coalesce(changed #>> string_to_array(TG_ARGV[1], ','), '');
+    actor text := coalesce(changed #>> string_to_array(TG_ARGV[2], ','),
+                           nullif(current_setting('somagent.actor', true), ''), session_user);
+    details jsonb := '{}';
+    body text;
+BEGIN
+    IF tenant IS NULL THEN
+        RETURN NULL;  -- an installation's first constitution, before it has a tenant: its own table says who and when
+    END IF;
+    FOR position IN 3 .. TG_NARGS - 1 LOOP
+        details := details || jsonb_build_object(
+            regexp_replace(TG_ARGV[position], '^.*,', ''),
+            canonical_text(changed #>> string_to_array(TG_ARGV[position], ',')));
+    END LOOP;
+    body := canonical_object(jsonb_build_object(
+        'action', canonical_text(TG_ARGV[0]), 'actor', canonical_text(actor), 'at', canonical_time(moment),
+        'details', canonical_object(details), 'subject', canonical_text(subject)));
+    INSERT INTO audit_entries (tenant_id, at, actor, action, subject, body, hash)
+    VALUES (tenant, moment, actor, TG_ARGV[0], subject, body::json, digest_text(body));
+    RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION audit_row() FROM PUBLIC;
+
+CREATE TRIGGER audited AFTER INSERT ON capsules FOR EACH ROW
+EXECUTE FUNCTION audit_row('capsule.published', 'name', 'published_by', 'version', 'digest', 'key_id');
+
+CREATE TRIGGER audited AFTER INSERT OR UPDATE ON principals FOR EACH ROW
+EXECUTE FUNCTION audit_row('principal.set', 'subject', '-', 'capabilities');
+CREATE TRIGGER audited_key AFTER INSERT ON api_keys FOR EACH ROW
+EXECUTE FUNCTION audit_row('key.added', 'subject', '-');
+CREATE TRIGGER audited_end AFTER UPDATE ON api_keys FOR EACH ROW
+EXECUTE FUNCTION audit_row('key.revoked', 'subject', '-', 'revoked_at');
+
+CREATE TRIGGER audited_answer AFTER UPDATE ON approvals FOR EACH ROW
+WHEN (old.answers IS DISTINCT FROM new.answers)
+EXECUTE FUNCTION audit_row('approval.answered', 'id', 'answers,-1,by', 'run', 'action', 'kind', 'target', 'state',
+                           'answers,-1,said', 'answers,-1,on_behalf_of', 'answers,-1,comment');
+CREATE TRIGGER audited_escalation AFTER UPDATE ON approvals FOR EACH ROW
+WHEN (old.escalated IS DISTINCT FROM new.escalated)
+EXECUTE FUNCTION audit_row('approval.escalated', 'id', '-', 'run', 'escalated');
+
+CREATE TRIGGER audited AFTER INSERT ON standing_grants FOR EACH ROW
+EXECUTE FUNCTION audit_row('grant.given', 'id', 'granted_by', 'scope', 'capability', 'reason', 'constitution', 'uses',
+                           'expires_at');
+CREATE TRIGGER audited_end AFTER UPDATE ON standing_grants FOR EACH ROW
+WHEN (old.revoked_at IS DISTINCT FROM new.revoked_at)
+EXECUTE FUNCTION audit_row('grant.revoked', 'id', 'revoked_by', 'revoked_at');
+
+CREATE TRIGGER audited_proof AFTER UPDATE ON standing_grants FOR EACH ROW
+WHEN (old.constitution IS DISTINCT FROM new.constitution)
+EXECUTE FUNCTION audit_row('grant.proved', 'id', '-', 'constitution');
+
+CREATE TRIGGER audited AFTER INSERT ON delegations FOR EACH ROW
+EXECUTE FUNCTION audit_row('delegation.given', 'id', 'delegator', 'delegate', 'capability', 'reason', 'starts_at',
+                           'ends_at');
+CREATE TRIGGER audited_end AFTER UPDATE ON delegations FOR EACH ROW
+WHEN (old.revoked_at IS DISTINCT FROM new.revoked_at)
+EXECUTE FUNCTION audit_row('delegation.revoked', 'id', 'revoked_by', 'revoked_at');
+
+CREATE TRIGGER audited AFTER INSERT ON ledger_entries FOR EACH ROW WHEN (new.kind = 'open')
+EXECUTE FUNCTION audit_row('budget.opened', 'account', 'by', 'limit_tokens', 'limit_micro_usd', 'limit_tool_calls');
+CREATE TRIGGER audited_raise AFTER INSERT ON ledger_entries FOR EACH ROW WHEN (new.kind = 'raise')
+EXECUTE FUNCTION audit_row('budget.raised', 'account', 'by', 'key', 'limit_tokens', 'limit_micro_usd',
+                           'limit_tool_calls');
+
+CREATE TRIGGER audited AFTER INSERT ON constitution_proposals FOR EACH ROW
+EXECUTE FUNCTION audit_row('constitution.proposed', 'id', 'proposed_by', 'digest', 'scope', 'stage', 'reason', 'change');
+CREATE TRIGGER audited_yes AFTER UPDATE ON constitution_proposals FOR EACH ROW
+WHEN (old.approved_by IS DISTINCT FROM new.approved_by)
+EXECUTE FUNCTION audit_row('constitution.approved', 'id', 'approved_by,-1', 'digest', 'scope', 'stage');
+CREATE TRIGGER audited_no AFTER UPDATE ON constitution_proposals FOR EACH ROW
+WHEN (old.rejected_by IS DISTINCT FROM new.rejected_by)
+EXECUTE FUNCTION audit_row('constitution.rejected', 'id', 'rejected_by', 'digest', 'scope', 'stage');
+CREATE TRIGGER audited AFTER INSERT ON constitution_activations FOR EACH ROW
+EXECUTE FUNCTION audit_row('constitution.activated', 'scope', 'by', 'digest', 'stage', 'reason', 'proposal');
+CREATE TRIGGER audited AFTER INSERT ON constitution_signatures FOR EACH ROW
+EXECUTE FUNCTION audit_row('constitution.signed', 'digest', 'key_id');
+CREATE TRIGGER audited_end AFTER UPDATE ON constitutions FOR EACH ROW
+WHEN (old.state IS DISTINCT FROM new.state)
+EXECUTE FUNCTION audit_row('constitution.changed', 'digest', '-', 'name', 'version', 'state');

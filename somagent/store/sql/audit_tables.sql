@@ -1,0 +1,55 @@
+-- The audit: changes that people and programs make, and the seals over them and over receipts.
+
+-- One change of something that decides what runs may do. `body` is canonical JSON, and `hash` its digest.
+CREATE TABLE audit_entries (
+    id bigserial PRIMARY KEY,
+    tenant_id text NOT NULL,
+    at timestamptz NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL,
+    subject text NOT NULL,
+    body json NOT NULL,
+    hash text NOT NULL
+);
+CREATE INDEX audit_entries_by_tenant ON audit_entries (tenant_id, id);
+
+-- What is recorded and not sealed yet. A queue, so that the sealer finds it without looking at what it sealed, and a
+-- transaction that commits late is sealed late and never missed.
+CREATE TABLE seal_pending (
+    id bigserial PRIMARY KEY,
+    tenant_id text NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('receipt', 'audit')),
+    subject text NOT NULL,
+    number bigint NOT NULL,
+    hash text NOT NULL
+);
+CREATE INDEX seal_pending_by_tenant ON seal_pending (tenant_id, id);
+
+-- A tenant's records in one sequence without gaps. The sealer numbers them, so that no action waits for another's.
+CREATE TABLE seal_leaves (
+    tenant_id text NOT NULL,
+    seq bigint NOT NULL CHECK (seq > 0),
+    kind text NOT NULL CHECK (kind IN ('receipt', 'audit')),
+    subject text NOT NULL,
+    number bigint NOT NULL,
+    hash text NOT NULL,
+    height bigint NOT NULL,
+    PRIMARY KEY (tenant_id, seq)
+);
+CREATE UNIQUE INDEX seal_leaves_once ON seal_leaves (tenant_id, kind, subject, number);
+
+CREATE TABLE seal_blocks (
+    tenant_id text NOT NULL,
+    height bigint NOT NULL CHECK (height > 0),
+    first bigint NOT NULL,
+    last bigint NOT NULL,
+    root text NOT NULL,
+    previous text NOT NULL,
+    sealed_at timestamptz NOT NULL,
+    digest text NOT NULL,
+    key_id text NOT NULL,
+    signature text NOT NULL,
+    PRIMARY KEY (tenant_id, height),
+    CONSTRAINT seal_blocks_of_some CHECK (last >= first)
+);
+CREATE UNIQUE INDEX seal_blocks_by_first ON seal_blocks (tenant_id, first);

@@ -1,0 +1,223 @@
+"""Sealing on a real PostgreSQL: one sequence without gaps, signed blocks, and what an attacker with every right leaves."""
+
+import asyncio
+import base64
+from pathlib import Path
+
+import asyncpg
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from entries import entry, exit_, key, run_id
+from sealings import Sealing
+
+from capsules.audit import Auditor, Unsound, by_block
+from capsules.sealed import Block
+from somagent.embedded.postgres import superuser
+from somagent.settings import Settings
+from somagent.store.blocks import Blocks
+from somagent.store.database import Store
+from somagent.store.ledger import PostgresLedger
+
+
+@pytest.fixture
+def sealing(tmp_path: Path) -> Sealing:
+    return Sealing(tmp_path)
+
+
+async def acted(ledger: PostgresLedger, tenant: str, run: str, times: int = 3) -> None:
+    """Let a run do something: two receipts each time."""
+    for _ in range(times):
+        attempt = key(tenant, run)
+        await ledger.begin(entry(attempt))
+        await ledger.finish(exit_(attempt))
+
+
+async def audited(store: Store, tenant: str, sealing: Sealing) -> Auditor:
+    """Check all of it, as an auditor does. Raises Unsound."""
+    async with store.transaction(tenant) as tx:
+        blocks, records = await tx.audit.blocks(), await tx.audit.records(limit=5000)
+        status = await tx.audit.status()
+    auditor = Auditor(tenant, sealing.checks)
+    for block, own in by_block(blocks, records):
+        auditor.block(block, own)
+    if status.strays:
+        raise Unsound(f"In no block: {status.strays[0]}.")
+    return auditor
+
+
+async def test_receipts_and_changes_are_sealed_in_one_sequence(
+    store: Store, ledger: PostgresLedger, tenant: str, blocks: Blocks, sealing: Sealing
+) -> None:
+    run = run_id(tenant)
+    await acted(ledger, tenant, run)
+    async with store.transaction(tenant) as tx:
+        await tx.audit.add("ada", "test.changed", "nothing", {"é": "<ü>", "n": 1})
+        assert (await tx.audit.status()).waiting == 7
+    assert tenant in await blocks.waiting()
+    first = await blocks.seal(tenant, sealing.sign, most=5)
+    second = await blocks.seal(tenant, sealing.sign, most=5)
+    assert first is not None
+    assert second is not None
+    assert (first.first, first.last, second.first, second.last) == (1, 5, 6, 7)
+    assert second.previous == first.digest
+    assert await blocks.seal(tenant, sealing.sign, most=5) is None
+    assert tenant not in await blocks.waiting()
+    auditor = await audited(store, tenant, sealing)
+    assert (auditor.blocks, auditor.leaves, auditor.runs, auditor.head) == (2, 7, 1, second.digest)
+    async with store.transaction(tenant) as tx:
+        proofs = await tx.audit.inclusions(run)
+        sealed = {block.height: block for block in await tx.audit.blocks()}
+    assert [proof.leaf.number for proof in proofs] == [1, 2, 3, 4, 5, 6]
+    assert all(proof.holds(sealed[proof.height]) for proof in proofs)
+    assert not proofs[0].holds(sealed[2])
+
+
+async def test_sealers_that_race_writers_and_each_other_leave_no_gap_and_no_double(
+    store: Store, ledger: PostgresLedger, tenant: str, blocks: Blocks, sealing: Sealing
+) -> None:
+    writing = asyncio.gather(*(acted(ledger, tenant, run_id(tenant), times=5) for _ in range(10)))
+
+    async def seal() -> None:
+        while not writing.done():
+            await blocks.seal(tenant, sealing.sign, most=7)
+
+    await asyncio.gather(writing, seal(), seal(), seal())
+    while await blocks.seal(tenant, sealing.sign, most=7):
+        pass
+    auditor = await audited(store, tenant, sealing)
+    assert (auditor.leaves, auditor.runs) == (100, 10)
+
+
+@pytest.mark.parametrize("table", ["audit_entries", "seal_leaves", "seal_blocks", "seal_pending", "receipts"])
+async def test_who_writes_records_can_neither_change_nor_seal_them(store: Store, tenant: str, table: str) -> None:
+    for statement in (f"UPDATE {table} SET hash = 'x'", f"DELETE FROM {table}", f"TRUNCATE {table}"):
+        async with store.pool.acquire() as connection:
+            with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedColumnError)):
+                await connection.execute(statement)
+    if table in {"seal_leaves", "seal_blocks", "seal_pending"}:
+        async with store.pool.acquire() as connection:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(f"INSERT INTO {table} (tenant_id) VALUES ($1)", tenant)
+
+
+async def test_the_sealer_sees_hashes_alone(blocks: Blocks) -> None:
+    for table in ("receipts", "audit_entries", "runs", "approvals"):
+        async with blocks.pool.acquire() as connection:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.fetch(f"SELECT * FROM {table}")
+
+
+def resigned(block: Block, key: Ed25519PrivateKey) -> str:
+    return base64.b64encode(key.sign(block.digest.encode())).decode()
+
+
+ATTACKS = {
+    "receipt altered": (
+        "UPDATE receipts SET body = replace(body::text, 'ada', 'eve')::json WHERE run = $1 AND seq = 3",
+        "Receipt 3 of run '{run}' was altered",
+    ),
+    "receipt altered with its hashes": (
+        "UPDATE receipts SET body = '{{}}', body_digest = 'sha256:0', hash = 'sha256:0' WHERE run = $1 AND seq = 5",
+        "Receipt 5 of run '{run}' was altered",
+    ),
+    "receipt deleted": (
+        "DELETE FROM receipts WHERE run = $1 AND seq = 2",
+        "Receipt 2 of run '{run}' is gone",
+    ),
+    "receipt inserted": (
+        (
+            "INSERT INTO receipts SELECT tenant_id, run, 7, at, kind, activity, attempt, body, body_digest, hash, hash "
+            "FROM receipts WHERE run = $1 AND seq = 6"
+        ),
+        "In no block: {run} 7.",
+    ),
+    "leaf altered": (
+        "UPDATE seal_leaves SET hash = 'sha256:0' WHERE subject = $1 AND number = 4",
+        "Receipt 4 of run '{run}' was altered",
+    ),
+    "leaf deleted": (
+        "DELETE FROM seal_leaves WHERE subject = $1 AND number = 6",
+        "Block 2 seals up to sequence number 6; 6 is missing",
+    ),
+    "block deleted": (
+        "DELETE FROM seal_blocks WHERE $1 <> '' AND height = 1 AND tenant_id = split_part($1, '/', 1)",
+        "Block 1 is missing: the next one found is 2.",
+    ),
+    "block altered": (
+        "UPDATE seal_blocks SET sealed_at = now() WHERE height = 2 AND tenant_id = split_part($1, '/', 1)",
+        "Block 2 was altered",
+    ),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+async def test_the_first_bad_item_is_named_whatever_a_superuser_did(  # noqa: PLR0917 - fixtures
+    postgres_settings: Settings,
+    store: Store,
+    ledger: PostgresLedger,
+    tenant: str,
+    blocks: Blocks,
+    sealing: Sealing,
+    attack: str,
+) -> None:
+    run = run_id(tenant)
+    await acted(ledger, tenant, run)
+    while await blocks.seal(tenant, sealing.sign, most=3):
+        pass
+    assert (await audited(store, tenant, sealing)).leaves == 6
+    statement, named = ATTACKS[attack]
+    async with superuser(postgres_settings, database="somagent") as connection:
+        await connection.execute("SET session_replication_role = replica")  # no trigger, no foreign key
+        status = await connection.execute(statement.replace("{{}}", "{}"), run)
+        assert status.endswith(" 1"), "the attack took place"
+    with pytest.raises(Unsound) as caught:
+        await audited(store, tenant, sealing)
+    assert named.format(run=run) in str(caught.value)
+
+
+async def test_a_block_signed_by_another_key_is_named(  # noqa: PLR0917 - fixtures
+    postgres_settings: Settings,
+    store: Store,
+    ledger: PostgresLedger,
+    tenant: str,
+    blocks: Blocks,
+    sealing: Sealing,
+) -> None:
+    await acted(ledger, tenant, run_id(tenant))
+    block = await blocks.seal(tenant, sealing.sign, most=100)
+    assert block is not None
+    async with superuser(postgres_settings, database="somagent") as connection:
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(
+            "UPDATE seal_blocks SET signature = $1 WHERE tenant_id = $2",
+            resigned(block, Ed25519PrivateKey.generate()),
+            tenant,
+        )
+    with pytest.raises(Unsound, match="The signature of block 1 by key 'sealer-1-"):
+        await audited(store, tenant, sealing)
+
+
+async def test_what_was_cut_off_is_told_by_the_anchor(  # noqa: PLR0917 - fixtures
+    postgres_settings: Settings,
+    store: Store,
+    ledger: PostgresLedger,
+    tenant: str,
+    blocks: Blocks,
+    sealing: Sealing,
+) -> None:
+    await acted(ledger, tenant, run_id(tenant))
+    while await blocks.seal(tenant, sealing.sign, most=3):
+        pass
+    anchored = [block.model_dump(mode="json") for block in await blocks.since(tenant, 0)]
+    async with superuser(postgres_settings, database="somagent") as connection:
+        await connection.execute("SET session_replication_role = replica")
+        for table in ("seal_leaves", "seal_blocks"):
+            await connection.execute(f"DELETE FROM {table} WHERE tenant_id = $1 AND height = 2", tenant)
+        await connection.execute("DELETE FROM receipts WHERE tenant_id = $1 AND seq > 3", tenant)
+    auditor = await audited(store, tenant, sealing)
+    assert auditor.leaves == 3, "what is left is sound in itself"
+    left = {1: anchored[0]["digest"]}
+    with pytest.raises(Unsound, match="Block 2 was anchored and is gone"):
+        auditor.anchored(anchored, left.get)
+    with pytest.raises(Unsound, match="Block 1 is not the one that was anchored"):
+        auditor.anchored([{**anchored[0], "digest": "sha256:0"}], left.get)
