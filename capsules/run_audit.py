@@ -1,9 +1,10 @@
 """The check of one run: its receipts' chain, and that each is in a signed block. Needs no other run's records."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from capsules.audit import Checks, Unsound, signed_block
+from capsules.digest import Digest
 from capsules.receipt import Receipt, verify_chain
 from capsules.sealed import Block, Inclusion
 
@@ -18,11 +19,19 @@ class RunChecked(NamedTuple):
     """Receipts at the end of the chain that no block seals yet."""
 
 
-def check_run(
-    run: str, receipts: Sequence[Receipt], proofs: Iterable[Inclusion], blocks: Iterable[Block], checks: Checks
+def check_run(  # noqa: PLR0913, PLR0917 - what a run leaves
+    run: str,
+    receipts: Sequence[Receipt],
+    proofs: Iterable[Inclusion],
+    blocks: Iterable[Block],
+    checks: Checks,
+    withheld: Mapping[int, Digest] | None = None,
 ) -> RunChecked:
-    """Check a run's receipts against the blocks that seal them. Raises Unsound with the first bad item."""
-    if problem := verify_chain(receipts):
+    """Check a run's receipts against the blocks that seal them. Raises Unsound with the first bad item.
+
+    `withheld`: digests of the bodies that are not shown, by the receipts' numbers.
+    """
+    if problem := verify_chain(receipts, withheld):
         raise Unsound(f"{problem} (run {run!r})")
     sealing = {block.height: block for block in blocks}
     for block in sealing.values():

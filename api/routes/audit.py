@@ -15,9 +15,11 @@ from api.state import Soma
 from capsules.audit import AuditEntry, Record
 from capsules.records import Page
 from capsules.sealed import Block, Inclusion
+from somagent.identity.keys import Purpose
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=KeptRoute)
 
+SHOWN: tuple[Purpose, ...] = ("sealer", "publisher", "constitution")
 AfterHeight = Annotated[int, Query(ge=0, le=2**53 - 1, description="Height to go on after.")]
 AfterSeq = Annotated[int, Query(ge=0, le=2**53 - 1, description="Sequence number to go on after.")]
 Many = Annotated[int, Query(ge=1, le=5000, description="Most to return.")]
@@ -57,10 +59,10 @@ class Inclusions(BaseModel):
     blocks: tuple[Block, ...]
 
 
-class SealerKeys(BaseModel):
-    """The public keys of the sealer that this API knows. An auditor has them from elsewhere."""
+class PublicKeys(BaseModel):
+    """The public keys that check the record. An auditor has them from elsewhere than the API that is audited."""
 
-    keys: dict[str, str] = Field(description="PEM by key id.")
+    keys: dict[str, str] = Field(description="PEM by key id: of the sealer, the publisher, and constitutions.")
 
 
 @router.get("/entries", responses=responses())
@@ -112,12 +114,12 @@ async def prove_inclusions(run: RunPath, caller: AuditReader, soma: Soma) -> Inc
 
 
 @router.get("/keys", responses=responses())
-async def list_keys(_: AuditReader, soma: Soma) -> SealerKeys:
-    """List the sealer's public keys. Compare them with those that you were given by hand."""
-    found = soma.keyring.public["sealer"]
-    return SealerKeys(
+async def list_keys(_: AuditReader, soma: Soma) -> PublicKeys:
+    """List the public keys that check the record. Compare them with those that you were given by hand."""
+    return PublicKeys(
         keys={
             key_id: key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-            for key_id, key in found.items()
+            for purpose in SHOWN
+            for key_id, key in soma.keyring.public[purpose].items()
         }
     )

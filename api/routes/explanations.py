@@ -1,14 +1,18 @@
 """A run explained: what was asked, decided, by which clause, by whom approved, what it cost, what came out."""
 
-from fastapi import APIRouter
-from fastapi.responses import HTMLResponse
+from typing import Annotated
 
-from api.access import RunReader
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse, Response
+
+from api.access import AuditReader, RunReader
 from api.bodies import KeptRoute
+from api.evidence import evidence_of
 from api.handles import RunPath, require_own
 from api.problems import responses
 from api.run_explanations import explain_run, page
 from api.state import Soma
+from capsules.evidence import Redaction
 from capsules.explanation import RunExplanation
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=KeptRoute)
@@ -28,3 +32,17 @@ async def explain_for_people(run: RunPath, caller: RunReader, soma: Soma) -> HTM
     """Explain the run on a page that loads nothing: to be kept, printed or sent."""
     found = await explain_run(soma, caller.tenant, require_own(run, caller))
     return HTMLResponse(page(found), headers={"Content-Security-Policy": POLICY})
+
+
+@router.get("/{run}/evidence", responses=responses(404), response_class=Response)
+async def export_evidence(
+    run: RunPath,
+    caller: AuditReader,
+    soma: Soma,
+    redact: Annotated[list[Redaction] | None, Query(description="What to leave out, as often as needed.")] = None,
+) -> Response:
+    """Export one signed ZIP archive of the run: an auditor checks it without this API."""
+    data = await evidence_of(soma, caller, require_own(run, caller), frozenset(redact or ()))
+    name = run.replace("/", "-") + ".evidence.zip"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(data, media_type="application/zip", headers=headers)

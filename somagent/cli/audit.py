@@ -2,14 +2,14 @@
 
 import json as json_format
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from capsules.audit import Unsound
 from capsules.errors import Invalid
 from somagent.cli import output
-from somagent.cli.auditing import audit_run, audit_tenant, sealer_keys
+from somagent.cli.auditing import audit_bundle, audit_run, audit_tenant, keys_of
 from somagent.cli.codes import Code
 from somagent.cli.connection import Api
 from somagent.cli.options import As, Json, Limit
@@ -47,6 +47,17 @@ Anchors = Annotated[
 ]
 
 
+Bundle = Annotated[
+    Path | None,
+    typer.Option(
+        "--bundle",
+        exists=True,
+        dir_okay=False,
+        help="Evidence that `somagent evidence export` wrote: checked offline, with nothing but the keys.",
+    ),
+]
+
+
 def register(to: typer.Typer) -> None:
     to.add_typer(app, name="audit")
 
@@ -78,23 +89,30 @@ def verify(  # noqa: PLR0913, PLR0917 - an option for each thing that an auditor
     history: History = None,
     keys: Keys = None,
     anchors: Anchors = None,
+    bundle: Bundle = None,
     principal: As = None,
     json: Json = False,
 ) -> None:
     """Recompute the record: signatures, chains, gaps, inclusion, anchors. Code 11 names the first bad item."""
     if history is not None and run is None:
         output.fail("--history is of one run: name it, `somagent audit verify RUN --history FILE`.", code=Code.USAGE)
-    with Api(principal=principal, json=json) as api:
-        checks, of = sealer_keys(api, keys)
-        try:
-            if run is None:
-                found = audit_tenant(api, checks, anchors, quiet=json)
-            else:
-                found = audit_run(api, run, checks, _read(history))
-        except Unsound as problem:
-            _unsound(str(problem), json=json)
-        except Invalid as error:
-            output.fail(error.message, code=Code.INVALID)
+    if bundle is not None and (run is not None or anchors is not None):
+        output.fail("--bundle is checked by itself, with --keys alone.", code=Code.USAGE)
+    try:
+        if bundle is not None:
+            found, of = audit_bundle(bundle, keys)
+        else:
+            with Api(principal=principal, json=json) as api:
+                checks, of = keys_of("sealer", keys, api)
+                found = (
+                    audit_tenant(api, checks, anchors, quiet=json)
+                    if run is None
+                    else audit_run(api, run, checks, _read(history))
+                )
+    except Unsound as problem:
+        _unsound(str(problem), json=json)
+    except Invalid as error:
+        output.fail(error.message, code=Code.INVALID)
     if json:
         output.emit({"holds": True, "keys": of, **dict(found)})
         return
@@ -105,7 +123,24 @@ def verify(  # noqa: PLR0913, PLR0917 - an option for each thing that an auditor
     to.print(f"  {'sealed by keys':<22}{of}", soft_wrap=True)
 
 
-def _unsound(problem: str, *, json: bool) -> None:
+@app.command("keys")
+def write_keys(
+    into: Annotated[
+        Path, typer.Option("--output", "-o", file_okay=False, help="Directory to write the public keys to.")
+    ] = Path("somagent-keys"),
+    principal: As = None,
+) -> None:
+    """Write the public keys that check the record, to give to an auditor by a way that you trust."""
+    with Api(principal=principal) as api:
+        keys = api.get("/v1/audit/keys")["keys"]
+    into.mkdir(parents=True, exist_ok=True)
+    for key_id, pem in keys.items():
+        file = into / f"{key_id.rpartition('-')[0]}.pub"
+        file.write_text(pem)
+        output.console().print(f"{file}  {key_id}", soft_wrap=True)
+
+
+def _unsound(problem: str, *, json: bool) -> NoReturn:
     if json:
         output.emit({"holds": False, "problem": problem})
     output.fail(problem, code=Code.UNSOUND)

@@ -1,5 +1,6 @@
 """What `somagent audit verify` fetches and recomputes: the API hands over records, and is believed in nothing."""
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -8,6 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 
 from capsules.action import Kind
 from capsules.audit import Auditor, Checks, Record, Unsound, by_block
+from capsules.errors import Invalid
+from capsules.evidence import verify
 from capsules.history import matched
 from capsules.receipt import Receipt
 from capsules.run_audit import check_run
@@ -16,31 +19,55 @@ from somagent.anchors.file import read as read_anchors
 from somagent.cli import output
 from somagent.cli.codes import Code
 from somagent.cli.connection import Api, run_path
-from somagent.identity.keys import holds, verifier_of, verifiers
+from somagent.identity.keys import Purpose, holds, verifier_of, verifiers
 from somagent.settings import Settings
 
 AT_ONCE = 5000
+LARGEST = 2 * 2**30
 
 Found = list[tuple[str, Any]]
 """What was checked, by name, in the order to show it."""
 
 
-def sealer_keys(api: Api, given: Path | None) -> tuple[Checks, str]:
-    """Return the check of signatures, and where its keys are from."""
+def keys_of(purpose: Purpose, given: Path | None, api: Api | None) -> tuple[Checks, str]:
+    """Return the check of a purpose's signatures, and where its keys are from. The API's own are the last resort."""
     home = Settings().keys_dir
     directory = given or (home if home.is_dir() else None)
-    keys = verifiers(directory, "sealer") if directory else {}
+    keys = verifiers(directory, purpose) if directory else {}
     origin = str(directory)
-    if given is not None and not keys:
-        output.fail(f"There is no sealer's public key (`sealer-1.pub`) in {str(given)!r}.", code=Code.INVALID)
-    if not keys:
-        keys = {name: verifier_of(pem) for name, pem in api.get("/v1/audit/keys")["keys"].items()}
+    if not keys and given is None and api is not None:
+        shown = api.get("/v1/audit/keys")["keys"]
+        keys = {name: verifier_of(pem) for name, pem in shown.items() if name.startswith(f"{purpose}-")}
         origin = "the API itself: compare them with those that you were given"
+    if not keys:
+        output.fail(
+            f"There is no public key of the {purpose} (`{purpose}-1.pub`) in {str(directory)!r}: name the directory of "
+            "those that you were given with --keys.",
+            code=Code.INVALID,
+        )
 
     def checks(key_id: str, text: str, signature: str) -> bool:
         return holds(keys.get(key_id), text.encode(), signature)
 
     return checks, origin
+
+
+def audit_bundle(file: Path, keys: Path | None) -> tuple[Found, str]:
+    """Check evidence offline. Raises Unsound with the first bad item, Invalid for what is no evidence."""
+    sealer, origin = keys_of("sealer", keys, None)
+    publisher, _ = keys_of("publisher", keys, None)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            large = sum(entry.file_size for entry in archive.infolist())
+            if large > LARGEST:
+                raise Invalid(f"{str(file)!r} unpacks to {large:,} bytes, more than the {LARGEST:,} of any evidence.")
+            files = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    except (zipfile.BadZipFile, OSError) as error:
+        raise Invalid(f"{str(file)!r} is no ZIP archive: {error}") from error
+    try:
+        return verify(files, sealer=sealer, publisher=publisher), origin
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unsound(f"A file of the archive is not what its name says: {error}") from error
 
 
 def audit_tenant(api: Api, checks: Checks, anchors: Path | None, *, quiet: bool) -> Found:

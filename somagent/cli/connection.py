@@ -58,7 +58,7 @@ class Api:
                 break
         return items[:most]
 
-    def fetch(self, path: str, **query: str | int | None) -> bytes:
+    def fetch(self, path: str, **query: str | int | list[str] | None) -> bytes:
         """Return what is not JSON: a page, an archive."""
         return self._answer("GET", path, params={k: v for k, v in query.items() if v is not None}).content
 

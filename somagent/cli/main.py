@@ -7,6 +7,7 @@ from somagent.cli import (
     audit,
     budget,
     capsule,
+    evidence,
     explain,
     notify,
     policy,
@@ -28,5 +29,20 @@ app = typer.Typer(
     epilog="Exit codes: " + " ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()),
 )
 
-for group in (stack, run, runs, approvals, capsule, schedule, budget, policy, explain, receipts, audit, notify, token):
+for group in (
+    stack,
+    run,
+    runs,
+    approvals,
+    capsule,
+    schedule,
+    budget,
+    policy,
+    explain,
+    receipts,
+    audit,
+    evidence,
+    notify,
+    token,
+):
     group.register(app)

@@ -141,9 +141,13 @@ class KeyRing:
 
 
 def verifiers(directory: Path, purpose: Purpose) -> dict[str, Ed25519PublicKey]:
-    """Return the public keys of a purpose by id, from a directory of an auditor's own that need not be private."""
-    found = {name: path for name, kind, path in _key_files(directory) if kind == purpose and path.suffix == ".pub"}
-    return {key_identity(name, key): key for name, key in ((n, _public_key(p)) for n, p in found.items())}
+    """Return the public keys of a purpose by id, from a directory that, with public keys alone, need not be private."""
+    found = {}
+    for name, kind, path in _key_files(directory):
+        if kind == purpose and path.suffix in {".pub", ".pem"}:
+            key = _public_key(path) if path.suffix == ".pub" else _private_key(path).public_key()
+            found[key_identity(name, key)] = key
+    return found
 
 
 def verifier_of(pem: str) -> Ed25519PublicKey:
