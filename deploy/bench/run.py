@@ -20,6 +20,7 @@ import container  # noqa: E402
 import decision  # noqa: E402
 import governed  # noqa: E402
 import proving  # noqa: E402
+import sealing  # noqa: E402
 import starting  # noqa: E402
 import thinking  # noqa: E402
 from bench import Bench, Turns  # noqa: E402
@@ -38,6 +39,7 @@ BENCHES: tuple[Bench, ...] = (
     container.BENCH,
     thinking.BENCH,
     starting.BENCH,
+    sealing.BENCH,
 )
 STEPS = 100
 
