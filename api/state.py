@@ -14,15 +14,18 @@ from api.metrics import Metrics
 from api.proving import Desk
 from api.rates import Rates
 from capsules.ports import ContentStore
+from policy.forecasts.forecaster import learn
 from policy.gate import Gate
 from policy.source import Policies
 from somagent.bus.streams import Bus
 from somagent.content.postgres import PostgresContent
+from somagent.forecasting import Forecasting
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 from somagent.identity.trust import ConstitutionTrust
 from somagent.library import Library
 from somagent.settings import Settings
+from somagent.slm.profiles import Profiles
 from somagent.store.database import Store, open_store
 from somagent.store.ledger import PostgresLedger
 from somagent.temporal.client import connect
@@ -45,6 +48,8 @@ class State:
     rates: Rates
     gate: Gate
     """Only asked what it would say; what it lets through, it lets through in the worker."""
+    forecasting: Forecasting
+    profiles: Profiles
     explanations: Explanations
     proofs: Desk
     metrics: Metrics
@@ -75,6 +80,8 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             policies=policies,
             gate=Gate(tokens, policies, PostgresLedger(store), clock=time.time),
             rates=rates,
+            forecasting=Forecasting(store, learn),
+            profiles=Profiles.from_settings(settings),
             explanations=Explanations(Desk("explanations", at_once=1, patience=5.0, metrics=metrics)),
             proofs=Desk("proofs", at_once=2, patience=2.0, metrics=metrics),
             metrics=metrics,

@@ -60,6 +60,7 @@ class StartCapsule(BaseModel):
     capsule: str
     digest: Digest
     inputs: Digest = Field(description="Of the run's inputs: the receipt covers them without repeating them.")
+    input_length: int = Field(0, ge=0, description="Characters of the inputs as canonical JSON, for the forecast.")
     budget: Amounts | None = None
     parent: str | None = None
 

@@ -7,10 +7,12 @@ from capsules.capsule import Capsule
 from capsules.chat import Price
 from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused, Invalid
+from capsules.forecast import Shape, shape_of
 from capsules.lock import Lock
 from capsules.names import parse_reference
 from capsules.run import Admission, StartCapsule
 from capsules.tool import Tool
+from somagent.forecasting import Forecasting
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import verify_capsule
 from somagent.identity.tokens import Tokens
@@ -36,8 +38,18 @@ class Needs:
 class CapsuleAdmissions:
     """Implements `capsules.ports.Admissions`."""
 
-    def __init__(self, store: Store, keyring: KeyRing, library: Library, *, profiles: Profiles, image: str) -> None:
+    def __init__(  # noqa: PLR0913 - what admission consults
+        self,
+        store: Store,
+        keyring: KeyRing,
+        library: Library,
+        *,
+        profiles: Profiles,
+        image: str,
+        forecasting: Forecasting,
+    ) -> None:
         self._store = store
+        self._forecasting = forecasting
         self._keyring = keyring
         self._tokens = Tokens(keyring)
         self._library = library
@@ -53,6 +65,7 @@ class CapsuleAdmissions:
             raise ConstitutionRefused("No constitution is active, so nothing may run. `somagent up` installs one.")
         if await self._store.constitutions.revoked(constitution):
             raise ConstitutionRefused(f"The constitution {constitution} was revoked; start the run again.")
+        forecaster = await self._forecasting.of(authority.tenant)
         async with self._store.transaction(authority.tenant) as tx:
             capsule = await self._verified(tx, request.capsule, request.digest)
             needs = Needs()
@@ -74,6 +87,8 @@ class CapsuleAdmissions:
             await tx.runs.admit(
                 run, digest=request.digest, parent=request.parent, account=account.id, lock=lock.model_dump(mode="json")
             )
+            shape = await shape_in(tx, capsule, self._profiles, input_length=request.input_length)
+            await tx.forecasts.keep(run, shape, forecaster.forecast(shape, bound=account.limit, price=lock.price))
         return Admission(
             lock=lock, authority=self._tokens.mint_authority(granted), account=account.id, limit=account.limit
         )
@@ -130,6 +145,17 @@ class CapsuleAdmissions:
 
     def _tools(self, capsule: Capsule) -> dict[str, Tool]:
         return {_name(use.use): self._library.tool(parse_reference(use.use)) for use in capsule.spec.tools}
+
+
+async def shape_in(
+    tx: Transaction, capsule: Capsule, profiles: Profiles, *, input_length: int, depth: int = 0
+) -> Shape:
+    """Return the shape of a run, with those of a composite's tasks."""
+    tasks = capsule.spec.tasks if depth < MAX_DEPTH else ()
+    children = [(await tx.capsules.get(parse_reference(task.capsule))).capsule for task in tasks]
+    parts = [await shape_in(tx, child, profiles, input_length=0, depth=depth + 1) for child in children]
+    model = profiles.of(capsule.spec.model.role).model if capsule.spec.model else ""
+    return shape_of(capsule, model=model, input_length=input_length, parts=tuple(parts))
 
 
 def _name(reference: str) -> str:

@@ -17,6 +17,7 @@ from activities.starting import Starting
 from activities.thinking import Thinking
 from activities.tools import Tools
 from capsules.errors import ConstitutionRefused
+from policy.forecasts.forecaster import learn
 from policy.gate import Gate
 from policy.interceptor import PolicyInterceptor, governs
 from policy.source import Policies, verified
@@ -26,6 +27,7 @@ from somagent.bus.streams import Bus
 from somagent.bus.tokens import ValkeyTokens
 from somagent.content.artifacts import PostgresArtifacts
 from somagent.content.postgres import PostgresContent
+from somagent.forecasting import Forecasting
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 from somagent.identity.trust import ConstitutionTrust
@@ -118,7 +120,14 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                 tools=Tools(sandbox, content, image=settings.sandbox_image),
                 publishing=Publishing(content, PostgresArtifacts(store)),
                 starting=Starting(
-                    CapsuleAdmissions(store, keyring, library, profiles=profiles, image=settings.sandbox_image)
+                    CapsuleAdmissions(
+                        store,
+                        keyring,
+                        library,
+                        profiles=profiles,
+                        image=settings.sandbox_image,
+                        forecasting=Forecasting(store, learn),
+                    )
                 ),
                 bookkeeping=Bookkeeping(PostgresRuns(store), PostgresDecisions(store, tokens)),
                 constituting=Constituting(office),

@@ -84,6 +84,7 @@ class Run(Acting):
             capsule=start.capsule,
             digest=start.digest,
             inputs=digest(start.inputs),
+            input_length=len(canonical(start.inputs).decode()),
             budget=start.budget,
             parent=start.parent,
         )

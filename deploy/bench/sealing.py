@@ -107,8 +107,8 @@ BENCH = Bench(
     needs=("bootstrap",),
     measure=measure,
     explained={
-        "seal-100k": "The sealer's work over 100,000 waiting receipts of 100 runs: number, hash, Merkle roots, sign, add "
-        "two blocks, commit. Nothing else does the like here, so there is no anchor.",
+        "seal-100k": "The sealer's work over 100,000 waiting receipts of 100 runs: number, hash, Merkle roots, sign, "
+        "add two blocks, commit. Nothing else does the like here, so there is no anchor.",
         "audit-verify": "`Auditor` over those 100,000 receipts, read before: every body hashed, every run's chain, "
         "every leaf and root, every signature.",
     },

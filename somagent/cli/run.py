@@ -53,7 +53,7 @@ def run(  # noqa: PLR0913, PLR0917 - the command line's own options
     with Api(principal=principal, json=json) as api:
         found = api.get(f"/v1/capsules/{capsule}")["capsule"]
         given = gather(
-            example=_example(found, capsule) if example else None, file=inputs, fields=fields or [], files=texts or []
+            example=example_of(found, capsule) if example else None, file=inputs, fields=fields or [], files=texts or []
         )
         started = api.post(f"/v1/capsules/{capsule}/runs", {"inputs": given}, key=key)
         if detach:
@@ -106,7 +106,7 @@ async def _follow(api: Api, run: str, *, tasks: tuple[str, ...], no_wait: bool, 
     return False
 
 
-def _example(capsule: dict[str, Any], reference: str) -> dict[str, Any]:
+def example_of(capsule: dict[str, Any], reference: str) -> dict[str, Any]:
     example = capsule["spec"].get("example")
     if not isinstance(example, dict):
         output.fail(f"The capsule {reference!r} has no example; give its inputs with -i or -f.", code=Code.USAGE)

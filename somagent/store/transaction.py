@@ -16,6 +16,7 @@ from somagent.store.deciders import Deciders
 from somagent.store.delegations import Delegations
 from somagent.store.deliveries import Deliveries
 from somagent.store.events import Events
+from somagent.store.forecasts import Forecasts
 from somagent.store.principals import Principals
 from somagent.store.proposals import Proposals
 from somagent.store.receipts import Receipts
@@ -75,6 +76,10 @@ class Transaction:
     @cached_property
     def events(self) -> Events:
         return Events(self.connection, self.tenant)
+
+    @cached_property
+    def forecasts(self) -> Forecasts:
+        return Forecasts(self.connection, self.tenant)
 
     @cached_property
     def principals(self) -> Principals:

@@ -50,6 +50,7 @@ CHANGES_NOTHING = {
     "POST /v1/codec/encode",
     "POST /v1/codec/decode",
     "POST /v1/notifications/test",
+    "POST /v1/forecasts",
     "POST /v1/policy/dry-run",
     "POST /v1/policy/explain",
     "POST /v1/policy/backtest",

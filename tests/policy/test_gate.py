@@ -32,6 +32,7 @@ from capsules.memory import EmbedRequest, RecallQuery, Remember
 from capsules.names import parse_reference
 from capsules.run import ArtifactDraft, StartCapsule
 from capsules.tool import ToolCall
+from policy.forecasts.forecaster import learn
 from policy.gate import Gate
 from policy.interceptor import PolicyInterceptor, governs
 from policy.source import Policies
@@ -41,6 +42,7 @@ from somagent.bus.streams import Bus
 from somagent.bus.tokens import ValkeyTokens
 from somagent.content.artifacts import PostgresArtifacts
 from somagent.content.postgres import PostgresContent
+from somagent.forecasting import Forecasting
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 from somagent.identity.trust import ConstitutionTrust
@@ -199,7 +201,12 @@ async def worker(
         publishing = Publishing(content, PostgresArtifacts(store))
         keyring = KeyRing.load(settings.keys_dir)
         admissions = CapsuleAdmissions(
-            store, keyring, Library.load(), profiles=Profiles.from_settings(settings), image=settings.sandbox_image
+            store,
+            keyring,
+            Library.load(),
+            profiles=Profiles.from_settings(settings),
+            image=settings.sandbox_image,
+            forecasting=Forecasting(store, learn),
         )
         starting = Starting(admissions)
         async with Worker(

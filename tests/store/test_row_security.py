@@ -14,6 +14,7 @@ from capsules.amounts import Amounts
 from capsules.constituting import Change
 from capsules.delegation import DelegationRequest
 from capsules.digest import sha256
+from capsules.forecast import Shape, static
 from capsules.records import Principal
 from capsules.standing import GrantRequest
 from somagent.embedded.postgres import superuser
@@ -70,6 +71,8 @@ async def _fill(store: Store, tenant: str) -> None:
     passing = entry(key(tenant, run), decision="ask", target="shell@1.0.0/run")
     await ledger.begin(passing.model_copy(update={"standing": (given.id,)}))
     async with store.transaction(tenant) as tx:
+        shape = Shape(capsule="word-count")
+        await tx.forecasts.keep(run, shape, static(shape, Amounts(), "No data."))
         await tx.artifacts.add(run, name="a.txt", media_type="text/plain", digest=digest, size=5)
         values = {"id": "m1", "space": "default", "text": "t", "run": run, "key": "k", "embedding": [1.0] + [0.0] * 383}
         await tx.connection.execute(insert(memories).values(tenant_id=tenant, **values))
@@ -175,7 +178,8 @@ class TestAcrossTenants:
 
 
 @pytest.mark.parametrize(
-    "table", sorted({"capsules", "receipts", "ledger_entries", "audit_entries", "seal_leaves", "seal_blocks"})
+    "table",
+    sorted({"capsules", "receipts", "ledger_entries", "audit_entries", "seal_leaves", "seal_blocks", "forecasts"}),
 )
 async def test_what_is_immutable_cannot_be_changed_deleted_or_emptied_even_by_the_owner(owner, tenants, table):
     for statement in (f"UPDATE {table} SET tenant_id = tenant_id", f"DELETE FROM {table}", f"TRUNCATE {table}"):

@@ -1,0 +1,68 @@
+"""Forecasts: what a run would take, before it is started; and how those that were made came out."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from api import starting
+from api.access import CapsuleReader, RunReader
+from api.bodies import KeptRoute
+from api.handles import REFERENCE
+from api.inputs import check_inputs
+from api.problems import responses
+from api.routes.paging import Limit
+from api.state import Soma
+from capsules.amounts import Amounts
+from capsules.chat import Price
+from capsules.digest import canonical
+from capsules.forecast import Accuracy, Forecast, Past
+from capsules.names import parse_reference
+from capsules.records import Page
+from policy.forecasts.forecaster import accuracy
+from somagent.admission import shape_in
+
+router = APIRouter(prefix="/v1/forecasts", tags=["forecasts"], route_class=KeptRoute)
+
+OfCapsule = Annotated[str | None, Query(max_length=63, description="Only runs of this capsule, by name.")]
+
+
+class ToForecast(BaseModel):
+    """A start that is thought about."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"capsule": "meeting-summary@1", "inputs": {"transcript": "…"}}]},
+    )
+
+    capsule: str = Field(pattern=REFERENCE)
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    budget: Amounts | None = Field(None, description="Unset: the capsule's own.")
+
+
+@router.post("", responses=responses(404))
+async def forecast(body: ToForecast, caller: CapsuleReader, soma: Soma) -> Forecast:
+    """Forecast a run: tokens and money with their interval, or `static` where there is no data. Starts nothing."""
+    published = await starting.find(soma, caller, parse_reference(body.capsule))
+    capsule = published.capsule
+    check_inputs(capsule, body.inputs)
+    forecaster = await soma.forecasting.of(caller.tenant)
+    async with soma.store.transaction(caller.tenant) as tx:
+        length = len(canonical(body.inputs).decode())
+        shape = await shape_in(tx, capsule, soma.profiles, input_length=length)
+    price = soma.profiles.of(capsule.spec.model.role).price if capsule.spec.model else Price()
+    return forecaster.forecast(shape, bound=body.budget or capsule.spec.budget.amounts(), price=price)
+
+
+@router.get("", responses=responses())
+async def list_forecasts(caller: RunReader, soma: Soma, capsule: OfCapsule = None, limit: Limit = 50) -> Page[Past]:
+    """List the last completed runs, oldest first: what was forecast, and the tokens that each took."""
+    async with soma.store.transaction(caller.tenant) as tx:
+        return Page(items=tuple(await tx.forecasts.past(capsule, limit)))
+
+
+@router.get("/accuracy", responses=responses())
+async def show_accuracy(caller: RunReader, soma: Soma, capsule: OfCapsule = None) -> Page[Accuracy]:
+    """Show how often intervals held and how far off the likeliest was, by capsule and model."""
+    async with soma.store.transaction(caller.tenant) as tx:
+        return Page(items=accuracy(await tx.forecasts.past(capsule)))

@@ -1,0 +1,58 @@
+"""The plot of forecasts against what runs took: one panel for each capsule and model, oldest run first."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("agg")  # files only: no display is asked for
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from capsules.forecast import Accuracy, Past
+
+BAND, LIKELY, HELD, MISSED = "#c9d8ea", "#2f6199", "#1c1c1c", "#b3261e"
+
+
+def draw(past: Sequence[Past], found: Sequence[Accuracy], file: Path) -> None:
+    """Write a PNG or SVG file by its suffix. Runs without a learned forecast are not drawn."""
+    of: dict[tuple[str, str], list[Past]] = defaultdict(list)
+    for one in past:
+        if one.forecast.basis != "static":
+            of[one.shape.capsule, one.shape.model].append(one)
+    said = {(one.capsule, one.model): one for one in found}
+    count = max(1, len(of))
+    figure, panels = plt.subplots(count, 1, figsize=(9, 2.8 * count), squeeze=False, layout="constrained")
+    for axes, (name, runs) in zip(panels[:, 0], sorted(of.items()), strict=False):
+        _panel(axes, runs, said.get(name))
+    if not of:
+        panels[0, 0].set_axis_off()
+        panels[0, 0].set_title("No data: no completed run had a learned forecast yet")
+    figure.savefig(file, dpi=150)
+    plt.close(figure)
+
+
+def _panel(axes: Axes, runs: Sequence[Past], said: Accuracy | None) -> None:
+    at = range(1, len(runs) + 1)
+    intervals = [one.forecast.tokens for one in runs]
+    axes.fill_between(
+        at, [i.low for i in intervals], [i.high for i in intervals], color=BAND, step="mid", label="90 % interval"
+    )
+    axes.step(at, [i.likely for i in intervals], where="mid", color=LIKELY, linewidth=1, label="likely")
+    held = [i.low <= one.tokens <= i.high for i, one in zip(intervals, runs, strict=True)]
+    for wanted, color, label in ((True, HELD, "took"), (False, MISSED, "took, outside")):
+        points = [(n, one.tokens) for n, one, inside in zip(at, runs, held, strict=True) if inside is wanted]
+        if points:
+            axes.scatter([x for x, _ in points], [y for _, y in points], s=12, color=color, zorder=3, label=label)
+    shape = runs[0].shape
+    title = f"{shape.capsule} on {shape.model or 'no model'}"
+    if said is not None and said.runs:
+        title += f": {said.covered / said.runs:.1%} of {said.runs} held"
+        title += f", MAPE {said.mape:.1f} %" if said.mape is not None else ""
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_ylabel("tokens")
+    axes.set_xlabel("completed runs, oldest first")
+    axes.set_ylim(bottom=0)
+    axes.margins(x=0.01)
+    axes.legend(fontsize=8, ncols=4, frameon=False)
