@@ -20,6 +20,7 @@ import container  # noqa: E402
 import decision  # noqa: E402
 import governed  # noqa: E402
 import proving  # noqa: E402
+import reserving  # noqa: E402
 import sealing  # noqa: E402
 import starting  # noqa: E402
 import thinking  # noqa: E402
@@ -40,6 +41,7 @@ BENCHES: tuple[Bench, ...] = (
     thinking.BENCH,
     starting.BENCH,
     sealing.BENCH,
+    reserving.BENCH,
 )
 STEPS = 100
 
