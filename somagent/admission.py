@@ -1,5 +1,6 @@
 """Admission: a start becomes a run. Lock what it depends on, carve its budget, exchange its authority. Once a run."""
 
+import datetime as dt
 from dataclasses import dataclass, field
 
 from capsules.authority import Authority, narrow
@@ -138,13 +139,19 @@ class CapsuleAdmissions:
             task_capsules=tasks,
             composites=frozenset(needs.composites),
             model=profile.model if profile else "",
-            price=profile.price if profile else Price(),
+            price=self._profiles.price(model.role, today()) if model else Price(),
+            price_book=self._profiles.prices.digest() if model and self._profiles.prices else None,
             image=self._image if capsule.spec.tools else "",
             constitution=constitution,
         )
 
     def _tools(self, capsule: Capsule) -> dict[str, Tool]:
         return {_name(use.use): self._library.tool(parse_reference(use.use)) for use in capsule.spec.tools}
+
+
+def today() -> dt.date:
+    """Return the day by which prices are looked up, in UTC."""
+    return dt.datetime.now(dt.UTC).date()
 
 
 async def shape_in(

@@ -86,6 +86,10 @@ class Settings(BaseSettings):
     slm_window: int = Field(
         4096, ge=256, description="Tokens that the model reads and writes at once, input and output together."
     )
+    price_book: Path | None = Field(
+        None,
+        description="Price book of models, a YAML file (docs/budgets.md). Unset: what no profile prices is free.",
+    )
     slm_profiles: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="JSON object: model role to what differs from the default model: `model`, `base_url`, `api_key`, "

@@ -20,7 +20,7 @@ from capsules.forecast import Accuracy, Forecast, Past
 from capsules.names import parse_reference
 from capsules.records import Page
 from policy.forecasts.forecaster import accuracy
-from somagent.admission import shape_in
+from somagent.admission import shape_in, today
 
 router = APIRouter(prefix="/v1/forecasts", tags=["forecasts"], route_class=KeptRoute)
 
@@ -50,7 +50,7 @@ async def forecast(body: ToForecast, caller: CapsuleReader, soma: Soma) -> Forec
     async with soma.store.transaction(caller.tenant) as tx:
         length = len(canonical(body.inputs).decode())
         shape = await shape_in(tx, capsule, soma.profiles, input_length=length)
-    price = soma.profiles.of(capsule.spec.model.role).price if capsule.spec.model else Price()
+    price = soma.profiles.price(capsule.spec.model.role, today()) if capsule.spec.model else Price()
     return forecaster.forecast(shape, bound=body.budget or capsule.spec.budget.amounts(), price=price)
 
 

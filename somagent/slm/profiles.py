@@ -3,12 +3,14 @@
 A capsule names a role and never a provider; the operator maps roles to models here, by settings.
 """
 
+import datetime as dt
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from capsules.chat import Price
 from somagent.settings import Settings
+from somagent.slm.prices import PriceBook, load_prices
 
 
 class Profile(BaseModel):
@@ -20,15 +22,11 @@ class Profile(BaseModel):
     base_url: str = Field(description="OpenAI-compatible base URL, usually ending in /v1.")
     api_key: SecretStr | None = None
     window: int = Field(4096, ge=256, description="Tokens of input and output together.")
-    input_price: int = Field(0, ge=0, description="Micro-dollars per million input tokens.")
-    output_price: int = Field(0, ge=0, description="Micro-dollars per million output tokens.")
+    input_price: int | None = Field(None, ge=0, description="Micro-dollars per million input tokens.")
+    output_price: int | None = Field(None, ge=0, description="Micro-dollars per million output tokens.")
     dialect: Literal["llama.cpp", "openai"] = Field(
         "llama.cpp", description="How the server takes schemas: bounded for a grammar, or as strict mode wants them."
     )
-
-    @property
-    def price(self) -> Price:
-        return Price(input=self.input_price, output=self.output_price)
 
 
 class Profiles(BaseModel):
@@ -38,10 +36,11 @@ class Profiles(BaseModel):
 
     default: Profile
     roles: dict[str, Profile] = Field(default_factory=dict)
+    prices: PriceBook | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Read `slm_*`. Raises pydantic's ValidationError when a role's profile is wrong."""
+        """Read `slm_*` and the price book. Raises pydantic's ValidationError, or Invalid, when they are wrong."""
         default = Profile(
             model=settings.slm_model,
             base_url=settings.slm_base(),
@@ -56,7 +55,18 @@ class Profiles(BaseModel):
             )
             for role, changes in settings.slm_profiles.items()
         }
-        return cls(default=default, roles=roles)
+        prices = load_prices(settings.price_book) if settings.price_book else None
+        return cls(default=default, roles=roles, prices=prices)
 
     def of(self, role: str) -> Profile:
         return self.roles.get(role, self.default)
+
+    def price(self, role: str, day: dt.date) -> Price:
+        """Return what a role's model costs on a day: by its profile, else by the price book; else it is free.
+
+        Raises Invalid when there is a price book and it does not know the model.
+        """
+        profile = self.of(role)
+        if profile.input_price is not None or profile.output_price is not None or self.prices is None:
+            return Price(input=profile.input_price or 0, output=profile.output_price or 0)
+        return self.prices.price(profile.model, day)

@@ -1,14 +1,16 @@
 """Roles, prices and estimates: arithmetic, no server."""
 
+import datetime as dt
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from capsules.chat import Message
+from capsules.chat import Message, Price
 from somagent.settings import Settings
 from somagent.slm.counting import estimated
-from somagent.slm.profiles import Profile, Profiles
+from somagent.slm.profiles import Profiles
 
 TOKENS = st.integers(0, 10**9)
 
@@ -32,14 +34,15 @@ def test_an_unknown_field_of_a_profile_is_refused():
 
 @given(TOKENS, TOKENS)
 def test_a_cost_is_whole_and_never_below_the_price(read: int, written: int):
-    profile = Profile(model="m", base_url="http://127.0.0.1:9/v1", input_price=150_000, output_price=600_000)
+    price = Price(input=150_000, output=600_000)
     exact = read * 150_000 + written * 600_000
-    cost = profile.price.cost(input_tokens=read, output_tokens=written)
+    cost = price.cost(input_tokens=read, output_tokens=written)
     assert exact <= cost * 1_000_000 < exact + 1_000_000
 
 
 def test_the_local_model_costs_nothing():
-    assert Profiles.from_settings(Settings()).default.price.cost(input_tokens=10**9, output_tokens=10**9) == 0
+    price = Profiles.from_settings(Settings()).price("dialogue", dt.date(2026, 1, 1))
+    assert price.cost(input_tokens=10**9, output_tokens=10**9) == 0
 
 
 def test_an_estimate_says_that_it_is_one():
