@@ -33,6 +33,7 @@ from api.routes import (
     schedules,
     standing,
     tokens,
+    usage,
 )
 from api.state import State
 from capsules.capsule import Capsule
@@ -59,6 +60,7 @@ ROUTERS = (
     notifications.router,
     schedules.router,
     budgets.router,
+    usage.router,
     audit.router,
     policy.router,
     policy_review.router,

@@ -37,6 +37,7 @@ CAPSULES = ("issue-triage", "meeting-summary")
 HELD_OUT = 0.6
 GOAL = (0.87, 0.95)
 ENDED = {"completed", "failed", "cancelled"}
+SHORTEST_TITLE = 3
 AT_ONCE = 2
 """Runs under way: the local model answers one after the other."""
 
@@ -58,7 +59,8 @@ def inputs_of(capsule: Capsule, chance: random.Random, prose: Sequence[str]) -> 
         first = chance.randrange(0, max(1, len(lines) - 6))
         return {"transcript": "\n".join(lines[first : first + chance.randrange(5, len(lines))])}
     body = chance.choice(prose)
-    return {"issue": {"title": body.split(".")[0].strip("#|> ")[:120] or "Question", "body": body}}
+    title = body.split(".")[0].strip("#|> -*`")[:120]
+    return {"issue": {"title": title if len(title) >= SHORTEST_TITLE else "Question", "body": body}}
 
 
 def jobs(count: int, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -32,7 +32,7 @@ class Api:
     ) -> None:
         self._client.close()
 
-    def get(self, path: str, **query: str | int | None) -> Any:  # noqa: ANN401 - any JSON value
+    def get(self, path: str, **query: str | int | list[str] | None) -> Any:  # noqa: ANN401 - any JSON value
         return self._call("GET", path, params={k: v for k, v in query.items() if v is not None})
 
     def post(self, path: str, body: Any = None, *, key: str | None = None) -> Any:  # noqa: ANN401 - any JSON value

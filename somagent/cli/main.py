@@ -18,6 +18,7 @@ from somagent.cli import (
     schedule,
     stack,
     token,
+    usage,
 )
 from somagent.cli.codes import MEANINGS
 
@@ -38,6 +39,7 @@ for group in (
     capsule,
     schedule,
     budget,
+    usage,
     forecast,
     policy,
     explain,

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from capsules.chat import Price
+from capsules.errors import Invalid
 from somagent.settings import Settings
 from somagent.slm.prices import PriceBook, load_prices
 
@@ -64,9 +65,16 @@ class Profiles(BaseModel):
     def price(self, role: str, day: dt.date) -> Price:
         """Return what a role's model costs on a day: by its profile, else by the price book; else it is free.
 
-        Raises Invalid when there is a price book and it does not know the model.
+        Raises Invalid when there is a price book that does not know the model, or the profile has half a price.
         """
         profile = self.of(role)
-        if profile.input_price is not None or profile.output_price is not None or self.prices is None:
+        own = (profile.input_price, profile.output_price)
+        if self.prices is not None and own != (None, None) and None in own:
+            raise Invalid(
+                f"The profile of role {role!r} names one price of two: name both, or neither and the "
+                "price book counts.",
+                role=role,
+            )
+        if self.prices is None or None not in own:
             return Price(input=profile.input_price or 0, output=profile.output_price or 0)
         return self.prices.price(profile.model, day)

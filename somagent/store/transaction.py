@@ -24,6 +24,7 @@ from somagent.store.recorded import Recorded
 from somagent.store.runs import RunRows
 from somagent.store.shadows import Shadows
 from somagent.store.standing import StandingGrants
+from somagent.store.usage import UsageRows
 
 
 @dataclass(frozen=True)
@@ -108,3 +109,7 @@ class Transaction:
     @cached_property
     def shadows(self) -> Shadows:
         return Shadows(self.connection)
+
+    @cached_property
+    def usage(self) -> UsageRows:
+        return UsageRows(self.connection, self.tenant)

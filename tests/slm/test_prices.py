@@ -41,10 +41,18 @@ def test_the_newest_entry_that_has_begun_counts(book: Path, day: str, input_pric
 def test_what_the_book_does_not_know_is_not_free(book: Path) -> None:
     with pytest.raises(Invalid, match=f"no price of model '{MODEL}' on 2025-12-31"):
         load_prices(book).price(MODEL, dt.date(2025, 12, 31))
-    named = Settings(price_book=book, slm_profiles={"critique": {"model": "other"}, "planner": {"output_price": 7}})
+    named = Settings(
+        price_book=book, slm_profiles={"critique": {"model": "other"}, "planner": {"input_price": 3, "output_price": 7}}
+    )
     with pytest.raises(Invalid, match="no price of model 'other'"):
         Profiles.from_settings(named).price("critique", dt.date(2026, 8, 1))
-    assert Profiles.from_settings(named).price("planner", dt.date(2026, 8, 1)) == Price(output=7), "the profile's own"
+    assert Profiles.from_settings(named).price("planner", dt.date(2026, 8, 1)) == Price(input=3, output=7)
+
+
+def test_half_a_price_is_none(book: Path) -> None:
+    half = Settings(price_book=book, slm_profiles={"planner": {"output_price": 7}})
+    with pytest.raises(Invalid, match="'planner' names one price of two"):
+        Profiles.from_settings(half).price("planner", dt.date(2026, 8, 1))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""Usage: each run is counted once, by whatever it is grouped; a child's part is the child's. Real rows, no mocks."""
+
+import datetime as dt
+
+import pytest
+from entries import entry, exit_, key, run_id
+
+from capsules.amounts import Amounts
+from capsules.digest import digest
+from capsules.records import NewRun
+from capsules.usage_report import DIMENSIONS, Usage
+from somagent.store.database import Store
+from somagent.store.ledger import PostgresLedger
+
+NOW = dt.datetime.now(dt.UTC)
+WIDE = {"since": NOW - dt.timedelta(days=1), "until": NOW + dt.timedelta(days=1)}
+
+
+async def ran(store: Store, ledger: PostgresLedger, run: str, capsule: str, tokens: int, *, parent: str = "") -> None:
+    """Let a run of a capsule spend tokens from its own account, carved from its parent's."""
+    tenant = run.partition("/")[0]
+    async with store.transaction(tenant) as tx:
+        await tx.runs.accept(
+            NewRun(id=run, capsule=capsule, digest=digest({}), actor="ada", request=digest(run), parent=parent or None)
+        )
+        await tx.accounts.carve(
+            f"run:{parent}" if parent else f"tenant:{tenant}", f"run:{run}", Amounts(tokens=100 if parent else 1000)
+        )
+        await tx.runs.admit(run, digest=digest({}), parent=parent or None, account=f"run:{run}", lock={"model": "m"})
+    attempt = key(tenant, run)
+    spent = Amounts(tokens=tokens)
+    assert (await ledger.begin(entry(attempt, cost=spent, account=f"run:{run}"))).status == "go"
+    await ledger.finish(exit_(attempt, usage=spent))
+
+
+@pytest.fixture
+async def spent(store: Store, ledger: PostgresLedger, owner: Store, tenant: str) -> str:
+    """A parent that spent 10 and paid for a child that spent 7; another run that spent 5."""
+    async with store.transaction(tenant) as tx:
+        await tx.accounts.ensure(f"tenant:{tenant}", None, Amounts(tokens=10_000))
+    parent = run_id(tenant)
+    await ran(store, ledger, run_id(tenant), "single@1.0.0", 5)
+    await ran(store, ledger, parent, "whole@1.0.0", 10)
+    await ran(store, ledger, f"{parent}/part", "single@2.0.0", 7, parent=parent)
+    async with store.transaction(tenant) as tx:
+        await tx.accounts.close(f"run:{parent}/part")
+        await tx.accounts.close(f"run:{parent}")
+        assert (await tx.accounts.get(f"run:{parent}")).spent.tokens == 17, "a parent's account holds its child's"
+    return tenant
+
+
+async def report(store: Store, tenant: str, *by: str) -> tuple[Usage, ...]:
+    async with store.transaction(tenant) as tx:
+        return await tx.usage.report(by, **WIDE)  # type: ignore[arg-type]
+
+
+async def test_each_run_is_counted_once(store: Store, spent: str) -> None:
+    (total,) = await report(store, spent)
+    assert (total.runs, total.spent) == (3, Amounts(tokens=22))
+    by_capsule = {one.capsule: one.spent.tokens for one in await report(store, spent, "capsule")}
+    assert by_capsule == {"single": 12, "whole": 10}
+    for by in ([], ["day"], ["model"], ["persona"], list(DIMENSIONS)):
+        rows = await report(store, spent, *by)
+        assert sum(one.spent.tokens for one in rows) == 22
+        assert {one.model for one in rows} == ({"m"} if "model" in by else {None})
+
+
+async def test_days_and_tenants_are_apart(store: Store, spent: str, owner: Store) -> None:
+    async with store.transaction(spent) as tx:
+        assert await tx.usage.report(("day",), since=NOW - dt.timedelta(days=9), until=NOW - dt.timedelta(days=2)) == ()
+    other = f"{spent}-other"
+    await owner.tenants.add(other)
+    assert await report(store, other) == ()
