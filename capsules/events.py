@@ -55,6 +55,7 @@ TYPES: dict[str, str] = {
     "grant.proved": "A standing grant was proved anew, under the constitution now in force.",
     "budget.requested": "A run waits for a raise of its budget.",
     "budget.raised": "A run's limit was raised.",
+    "budget.pressure": "A run has spent 50, 80 or 100 per cent of a limit; once for each, by dimension.",
     "constitution.proposed": "A proposed constitution is proved and waits for people.",
     "constitution.updated": "Another constitution is active, or a shadow, for everybody or for one tenant.",
     "constitution.revoked": "A constitution was revoked: what is pinned to it stops at its next action.",

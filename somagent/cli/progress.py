@@ -104,6 +104,14 @@ def _what(told: Told) -> str:
     return escape(f"{told.data.get('kind', '')} {told.data.get('target', '')}".strip())
 
 
+def _pressed(told: Told) -> str:
+    data = told.data
+    color = "red" if data["percent"] >= 100 else "yellow"
+    return (
+        f"[{color}]budget[/]  {data['percent']} % of {data['dimension']} spent: {data['spent']:,} of {data['limit']:,}"
+    )
+
+
 _LINES: dict[str, Callable[[Told], str]] = {
     "run.changed": _changed,
     "run.closed": _closed,
@@ -115,4 +123,5 @@ _LINES: dict[str, Callable[[Told], str]] = {
     "approval.escalated": _escalated,
     "approval.expired": _expired,
     "budget.raised": _raised,
+    "budget.pressure": _pressed,
 }

@@ -15,6 +15,7 @@ from capsules.digest import Digest, digest
 from capsules.errors import ConstitutionRefused
 from capsules.proof import ProofReport
 from capsules.records import ConstitutionRecord, ConstitutionSignature, Principal
+from somagent.embedded.audited import audit_installation
 from somagent.identity.capabilities import local_people, local_principals
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import sign_digest, verify_constitution
@@ -52,6 +53,8 @@ async def bootstrap(settings: Settings, prove: Prove) -> None:
             await activate_first(owner, record, prove(record.document, record.digest))
     async with open_store(settings.database("app"), connections=2) as store:
         await _enter(store, keyring, library, people)
+        async with store.transaction(TENANT) as tx:
+            await audit_installation(tx, settings, keyring)
     _write_credentials(settings.credentials_file, Tokens(keyring), people)
 
 

@@ -34,6 +34,32 @@ CREATE FUNCTION account_short(account budget_accounts, cost amounts) RETURNS tex
     END
 $$;
 
+-- How much of a limit is spent, as the greatest threshold that is reached: 0, 50, 80 or 100 per cent.
+CREATE FUNCTION spent_level(spent bigint, bound bigint) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN bound <= 0 THEN 0 WHEN spent >= bound THEN 100
+                WHEN spent * 100 >= bound * 80 THEN 80 WHEN spent * 100 >= bound * 50 THEN 50 ELSE 0 END
+$$;
+
+-- Say which thresholds a run's account has crossed, once each: what is spent only grows.
+CREATE FUNCTION account_pressure(run_id text, before budget_accounts, after budget_accounts) RETURNS void
+LANGUAGE plpgsql SECURITY INVOKER AS $$
+DECLARE
+    crossed record;
+BEGIN
+    FOR crossed IN
+        SELECT * FROM (VALUES
+            ('tokens', before.spent_tokens, after.spent_tokens, after.limit_tokens),
+            ('micro_usd', before.spent_micro_usd, after.spent_micro_usd, after.limit_micro_usd),
+            ('tool_calls', before.spent_tool_calls, after.spent_tool_calls, after.limit_tool_calls)
+        ) AS spending (dimension, earlier, spent, bound)
+        WHERE spent_level(spent, bound) > spent_level(earlier, bound)
+    LOOP
+        PERFORM event_add('budget.events', 'budget.pressure', run_id, json_build_object(
+            'account', after.id, 'dimension', crossed.dimension,
+            'percent', spent_level(crossed.spent, crossed.bound), 'spent', crossed.spent, 'limit', crossed.bound));
+    END LOOP;
+END $$;
+
 -- Change an account whose row the caller has locked, and write the entry that says so.
 CREATE FUNCTION account_post(
     account_id text, entry_kind text, entry_key text, entry_by text,

@@ -16,6 +16,7 @@ DECLARE
     nothing amounts := amounts_none();
     effect effects;
     account budget_accounts;
+    before budget_accounts;
     held amounts;
     released amounts := amounts_none();
     beyond amounts;
@@ -56,6 +57,7 @@ BEGIN
         released := held;
     END IF;
     IF account.id IS NOT NULL AND (usage <> nothing OR released <> nothing) THEN
+        before := account;
         account := account_post(account.id, 'settle', effect_key, '', nothing, usage, amounts_minus(nothing, released));
         left_over := amounts_json(account_left(account));
     ELSE
@@ -88,6 +90,9 @@ BEGIN
         'ok', succeeded, 'error', outcome->>'error', 'usage', amounts_json(usage),
         'estimated', (outcome->>'estimated')::boolean, 'overrun', CASE WHEN beyond <> nothing THEN amounts_json(beyond) END,
         'left', left_over, 'receipt', receipt));
+    IF before.id IS NOT NULL THEN
+        PERFORM account_pressure(run_id, before, account);
+    END IF;
     RETURN json_build_object('receipt', receipt, 'left', left_over);
 END $$;
 
