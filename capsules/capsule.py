@@ -85,6 +85,28 @@ class Guardrails(BaseModel):
     )
 
 
+PRESSURES = (50, 80, 100)
+"""Thresholds of what is spent of a limit, in per cent."""
+
+
+class Pressure(BaseModel):
+    """What to do when so much of a limit is spent."""
+
+    model_config = STRICT
+
+    at: Literal[50, 80, 100] = Field(description="Per cent of any one limit.")
+    do: Literal["cheaper_model", "shorter_outputs", "ask", "pause", "stop"] = Field(
+        description="Ask `role` from now on; halve the cap of each reply; wait for a raise; pause; end the run."
+    )
+    role: Name | None = Field(None, description="cheaper_model: the role to ask, resolved by model profiles.")
+
+    @model_validator(mode="after")
+    def _role_of_a_cheaper_model(self) -> Self:
+        if (self.do == "cheaper_model") != (self.role is not None):
+            raise ValueError("`role` names the model of `do: cheaper_model`, and of nothing else")
+        return self
+
+
 class Budget(BaseModel):
     model_config = STRICT
 
@@ -93,6 +115,9 @@ class Budget(BaseModel):
     tool_calls: Count = Field(0, description="Uses of tools.")
     wall_clock: Duration = Field(600, description="Seconds, or `90s`, `10m`, `2h`.")
     on_exhausted: Literal["ask", "fail"] = Field("fail", description="Wait for a raise, or end.")
+    on_pressure: tuple[Pressure, ...] = Field(
+        (), max_length=8, description="What to do when 50, 80 or 100 per cent of a limit are spent."
+    )
 
     def amounts(self) -> Amounts:
         return Amounts(tokens=self.tokens, micro_usd=round(self.usd * 1_000_000), tool_calls=self.tool_calls)

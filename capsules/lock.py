@@ -25,6 +25,9 @@ class Lock(BaseModel):
     composites: frozenset[str] = Field(frozenset(), description="Those of `children` that are composite.")
     model: str = ""
     price: Price = Field(Price(), description="Of the model, at admission.")
+    cheaper: dict[str, Price] = Field(
+        default_factory=dict, description="Prices, at admission, of the roles that the budget's `on_pressure` names."
+    )
     price_book: Digest | None = Field(None, description="Of the book that was in force; none: the profile's own price.")
     image: str = ""
     constitution: Digest

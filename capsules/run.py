@@ -122,6 +122,10 @@ class RunState(BaseModel):
     raises: int = Field(0, description="How many budget raises have arrived.")
     spent: Amounts = Amounts()
     left: Amounts | None = None
+    pressure: int = Field(0, description="The greatest threshold that is spent of a limit: 0, 50, 80 or 100 per cent.")
+    pressed: bool = Field(False, description="Paused by its budget: a raise lets it go on.")
+    cheaper: str | None = Field(None, description="The role that is asked in place of the capsule's, under pressure.")
+    halvings: int = Field(0, description="How often the cap of a reply was halved, under pressure.")
     started_at: float | None = None
     waited: float = Field(0.0, description="Seconds spent waiting for people: not on the wall clock's account.")
 
@@ -153,6 +157,7 @@ class RunView(BaseModel):
     max_steps: int
     spent: Amounts
     left: Amounts | None
+    pressure: int = Field(0, description="The greatest threshold that is spent of a limit: 0, 50, 80 or 100 per cent.")
     messages: int = Field(0, description="Messages received, each id once.")
     approvals: tuple[ApprovalRequest, ...]
     recent: tuple[StepRecord, ...]

@@ -140,6 +140,11 @@ class CapsuleAdmissions:
             composites=frozenset(needs.composites),
             model=profile.model if profile else "",
             price=self._profiles.price(model.role, today()) if model else Price(),
+            cheaper={
+                rule.role: self._profiles.price(rule.role, today())
+                for rule in capsule.spec.budget.on_pressure
+                if rule.role
+            },
             price_book=self._profiles.prices.digest() if model and self._profiles.prices else None,
             image=self._image if capsule.spec.tools else "",
             constitution=constitution,

@@ -26,6 +26,7 @@ from capsules.verdict import Outcome
 from workflows.attributes import announce_status, describe
 from workflows.conversation import Conversation
 from workflows.options import BOOKKEEPING, RECENT_STEPS, ActivityOptions
+from workflows.pressure import due, reached
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Acting(Conversation):
             self.state.spent = self.state.spent + outcome.usage
             self.state.left = outcome.left or self.state.left
             self._note(summary, outcome)
+            await self._under_pressure()
             return outcome
 
     async def _perform[A, R](
@@ -182,11 +184,34 @@ class Acting(Conversation):
         admission = self.state.admission
         if admission is None or admission.lock.capsule.spec.budget.on_exhausted == "fail":
             raise BudgetExhausted(sentence)
+        await self._until_raised(sentence)
+
+    async def _until_raised(self, sentence: str) -> None:
         raises = self.state.raises
         await self.enter("awaiting_budget", sentence)
         with self._clock_stopped():
             await workflow.wait_condition(lambda: self.state.raises > raises)
         await self.enter("running")
+
+    async def _under_pressure(self) -> None:
+        """Do what the capsule wants done when another part of a limit is spent."""
+        before, self.state.pressure = self.state.pressure, reached(self.state.spent, self.state.left)
+        if self.state.admission is None or self.state.pressure <= before:
+            return
+        for rule in due(self.state.admission.lock.capsule.spec.budget, before, self.state.pressure):
+            sentence = f"{rule.at} % of a limit is spent."
+            match rule.do:
+                case "cheaper_model":
+                    self.state.cheaper = rule.role
+                case "shorter_outputs":
+                    self.state.halvings += 1
+                case "ask":
+                    await self._until_raised(sentence)
+                case "pause":
+                    self.state.paused = self.state.pressed = True
+                    self.state.reason = f"{sentence} A raise, or a resume, lets it go on."
+                case "stop":
+                    raise RunEnds(f"{sentence} The capsule says to stop there.")
 
     async def wait_while_paused(self) -> None:
         """Return at once, or when the run is resumed."""

@@ -43,9 +43,16 @@ def announce_status(state: RunState) -> None:
         [
             RUN_STATE.value_set(state.status),
             AWAITING_APPROVAL.value_set(state.status == "awaiting_approval"),
-            BUDGET_STATE.value_set("exhausted" if state.status == "awaiting_budget" else "within"),
+            BUDGET_STATE.value_set(budget_state(state)),
         ]
     )
+
+
+def budget_state(state: RunState) -> str:
+    """Return `within`, `50%`, `80%` or `100%` of a limit spent, or `exhausted` while a raise is waited for."""
+    if state.status == "awaiting_budget":
+        return "exhausted"
+    return f"{state.pressure}%" if state.pressure else "within"
 
 
 def describe(state: RunState) -> None:
@@ -57,7 +64,7 @@ def describe(state: RunState) -> None:
             f"Capsule `{capsule.ref}`: {capsule.spec.intent[:300]}",
             f"Step {state.step} of at most {capsule.spec.guardrails.max_steps}.",
             f"Spent {state.spent.tokens} tokens and {state.spent.tool_calls} tool calls.",
-            f"Left {left.tokens} tokens and {left.tool_calls} tool calls.",
+            f"Left {left.tokens} tokens and {left.tool_calls} tool calls. Budget: {budget_state(state)}.",
             "",
         ]
     for approval in state.approvals.values():

@@ -7,7 +7,7 @@ from temporalio import workflow
 from activities.thinking import Thinking
 from activities.tools import Tools
 from capsules.capsule import Step
-from capsules.chat import ChatReply, ChatRequest, Message
+from capsules.chat import ChatReply, ChatRequest, Message, Price
 from capsules.digest import digest
 from capsules.errors import Invalid, PolicyDenied
 from capsules.expressions import fill, holds
@@ -17,6 +17,9 @@ from workflows import prompts
 from workflows.acting import Refused, RunEnds
 from workflows.options import MODEL_CALL, SAME_ACTION_LIMIT, TOOL_CALL
 from workflows.run import Run
+
+SHORTEST_REPLY = 16
+"""Tokens: below this cap no reply says anything."""
 
 
 @workflow.defn(name="RunCapsule")
@@ -176,13 +179,13 @@ class RunCapsule(Run):
         if model is None:
             raise Invalid("A capsule whose persona thinks declares `model`.")
         request = ChatRequest(
-            role=model.role,
+            role=self.state.cheaper or model.role,
             transcript=self.state.transcript,
             messages=tuple(self.state.pending),
             answer=shape,
-            max_output_tokens=model.max_output_tokens,
+            max_output_tokens=max(SHORTEST_REPLY, model.max_output_tokens >> self.state.halvings),
             temperature=model.temperature,
-            price=self.admission.lock.price,
+            price=self._price(),
             step=self.state.step,
         )
         outcome = await self.act(Thinking.chat, request, MODEL_CALL, f"think: {name}")
@@ -191,6 +194,10 @@ class RunCapsule(Run):
         self.state.pending = []
         self.state.transcript = outcome.value.transcript
         return outcome.value
+
+    def _price(self) -> Price:
+        lock = self.admission.lock
+        return lock.cheaper[self.state.cheaper] if self.state.cheaper else lock.price
 
     async def _use_tool(self, tool: str, action: str, arguments: dict[str, Any]) -> dict[str, Any] | Refused:
         call = ToolCall(tool=self.admission.lock.tools[tool], action=action, arguments=arguments)

@@ -11,6 +11,7 @@ from capsules.digest import digest
 from capsules.editing import ApprovalEdit, EditMade, EditRequest, WaitingCall, WaitingCalls
 from capsules.run import TERMINAL, Control, InboxMessage, RunStart, RunState, RunView
 from workflows.options import BOOKKEEPING, REMEMBERED_MESSAGES
+from workflows.pressure import reached
 
 
 class Conversation:
@@ -37,6 +38,7 @@ class Conversation:
             max_steps=state.admission.lock.capsule.spec.guardrails.max_steps if state.admission else 0,
             spent=state.spent,
             left=state.left,
+            pressure=state.pressure,
             messages=len(state.message_ids),
             approvals=tuple(state.approvals.values()),
             recent=tuple(state.recent),
@@ -218,6 +220,10 @@ class Conversation:
         if raised.problem is None:
             self.state.left = raised.left
             self.state.raises += 1
+            # Of the new limit less is spent: its thresholds can be crossed anew.
+            self.state.pressure = reached(self.state.spent, self.state.left)
+            if self.state.pressed:
+                self.state.paused = self.state.pressed = False
         return raised
 
     def _pause(self, control: Control) -> RunView:
@@ -226,7 +232,7 @@ class Conversation:
         return self.view()
 
     def _resume(self, control: Control) -> RunView:
-        self.state.paused = False
+        self.state.paused = self.state.pressed = False
         self.state.reason = control.reason
         return self.view()
 
