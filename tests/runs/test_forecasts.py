@@ -60,8 +60,9 @@ async def test_a_forecast_is_learned_from_completed_runs_and_kept_with_the_next(
 
 async def test_inputs_and_capsules_are_checked_before_a_forecast(platform: Platform) -> None:
     assert (await platform.cli("forecast", "nowhere@1")).code == Code.NOT_FOUND
-    cold = await platform.cli("forecast", "word-count", "--example")
+    never_run = await platform.publish(utility("untold", PRINTS))
+    cold = await platform.cli("forecast", never_run)
     assert cold.code == Code.OK, cold
-    assert "No data: 0 completed runs of 'word-count'" in cold.out
+    assert "No data: 0 completed runs of 'untold'" in cold.out
     bad = await platform.operator.post("/v1/forecasts", json={"capsule": "word-count@1", "inputs": {"text": 3}})
     assert (bad.status_code, bad.json()["code"]) == (422, "Invalid")
