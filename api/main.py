@@ -11,6 +11,8 @@ from somagent.telemetry import tracing
 
 STOP_SECONDS = 5
 """Event streams would hold a stop for ever; their readers come back with Last-Event-ID."""
+IDLE_SECONDS = 75
+"""Longer than clients keep an idle connection, so that none is closed while a request is on its way to it."""
 
 
 async def serve(settings: Settings) -> None:
@@ -22,6 +24,7 @@ async def serve(settings: Settings) -> None:
             port=settings.api_port,
             log_level=settings.log_level,
             timeout_graceful_shutdown=STOP_SECONDS,
+            timeout_keep_alive=IDLE_SECONDS,
             proxy_headers=False,  # a header must not say where a caller is; the codec asks
             server_header=False,
         )

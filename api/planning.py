@@ -27,7 +27,7 @@ from capsules.amounts import Amounts
 from capsules.digest import digest
 from capsules.duration import Duration
 from capsules.errors import Conflict
-from capsules.names import ReferenceText, parse_reference
+from capsules.names import Name, ReferenceText, parse_reference
 from capsules.records import Principal, PublishedCapsule
 from capsules.run import RunStart, StartCapsule
 from capsules.verdict import Verdict
@@ -53,6 +53,7 @@ class NewSchedule(BaseModel):
     )
     inputs: dict[str, Any] = Field(default_factory=dict)
     budget: Amounts | None = Field(None, description="Of each run. Unset: the capsule's own.")
+    project: Name | None = Field(None, description="Whose budget its runs spend. Unset: the tenant's.")
     cron: tuple[Cron, ...] = Field((), max_length=10, description="Five cron fields each.")
     every: Duration | None = Field(None, description="Seconds, or `30m`, `1d`.")
     overlap: Overlap = Field("skip", description="What to do when the last run has not ended.")
@@ -79,6 +80,7 @@ class Schedule(BaseModel):
 
     name: str
     capsule: str = Field(description="`name@version`.")
+    account: str = Field(description="What its runs take their budget from: the tenant's account or a project's.")
     actor: str = Field(description="In whose name its runs start.")
     authority_expires_at: int = Field(
         description="Unix seconds; from then on its runs are refused. Unpausing renews it."
@@ -93,10 +95,20 @@ class Schedule(BaseModel):
     recent: tuple[str, ...] = Field(description="Ids of the runs that it started last.")
 
 
-def schedule_of(soma: State, caller: Principal, asked: NewSchedule, published: PublishedCapsule) -> TemporalSchedule:
+def schedule_of(
+    soma: State, caller: Principal, asked: NewSchedule, published: PublishedCapsule, account: str
+) -> TemporalSchedule:
     """Return what Temporal keeps."""
     return TemporalSchedule(
-        action=_action(soma, caller, name=asked.name, published=published, inputs=asked.inputs, budget=asked.budget),
+        action=_action(
+            soma,
+            caller,
+            name=asked.name,
+            published=published,
+            inputs=asked.inputs,
+            budget=asked.budget,
+            account=account,
+        ),
         spec=ScheduleSpec(
             cron_expressions=list(asked.cron),
             intervals=[ScheduleIntervalSpec(timedelta(seconds=asked.every))] if asked.every else [],
@@ -114,7 +126,10 @@ async def action_of(
     """Return the action of a known schedule, renewed in the caller's name."""
     given = await _start_of(soma, known)
     published = await find(soma, caller, parse_reference(given.capsule))
-    return _action(soma, caller, name=name, published=published, inputs=given.inputs, budget=given.budget)
+    account = soma.tokens.read_authority(given.authority).account
+    return _action(
+        soma, caller, name=name, published=published, inputs=given.inputs, budget=given.budget, account=account
+    )
 
 
 async def foreseen(soma: State, known: ScheduleDescription) -> Verdict | None:
@@ -132,6 +147,7 @@ async def describe(soma: State, caller: Principal, known: ScheduleDescription) -
     return Schedule(
         name=known.id.removeprefix(f"{caller.tenant}/"),
         capsule=given.capsule,
+        account=authority.account,
         actor=authority.actor,
         authority_expires_at=authority.expires_at,
         cron=times.cron,
@@ -168,11 +184,14 @@ def _action(  # noqa: PLR0913 - what a start says
     published: PublishedCapsule,
     inputs: dict[str, Any],
     budget: Amounts | None,
+    account: str,
 ) -> ScheduleActionStartWorkflow:
     # Temporal appends `-` and the time of the start, so this prefix is one that no other schedule's runs have.
     run = f"{caller.tenant}/{published.capsule.metadata.name}/{name}"
     ref = published.capsule.ref
-    authority = start_authority(soma, caller, run=f"{run}-", ref=ref, capsule=published.digest, prefix=True)
+    authority = start_authority(
+        soma, caller, run=f"{run}-", ref=ref, capsule=published.digest, account=account, prefix=True
+    )
     argument = RunStart(
         tenant=caller.tenant, capsule=ref, digest=published.digest, inputs=inputs, authority=authority, budget=budget
     )

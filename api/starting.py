@@ -18,7 +18,7 @@ from capsules.amounts import Amounts
 from capsules.authority import Authority
 from capsules.capsule import Capsule
 from capsules.digest import Digest, digest
-from capsules.errors import Invalid, NotFound, PolicyDenied
+from capsules.errors import Conflict, Invalid, NotFound, PolicyDenied
 from capsules.names import Reference, parse_reference
 from capsules.records import NewRun, Principal, PublishedCapsule, RunRecord
 from capsules.run import TERMINAL, RunStart, StartCapsule
@@ -61,8 +61,10 @@ async def start(  # noqa: PLR0913 - what a request says
     inputs: dict[str, Any],
     budget: Amounts | None,
     key: str,
+    project: str | None = None,
 ) -> Started:
     """Start a run, or return the one that this key started. Raises PolicyDenied where the gate would deny it."""
+    account = await account_for(state, caller.tenant, project)
     published = await find(state, caller, reference)
     check_inputs(published.capsule, inputs)
     run = f"{caller.tenant}/{published.capsule.metadata.name}/{key}"
@@ -73,6 +75,7 @@ async def start(  # noqa: PLR0913 - what a request says
         "capsule": str(reference),
         "inputs": inputs,
         "budget": budget.model_dump() if budget else None,
+        **({"project": project} if project else {}),
     }
     new = NewRun(
         id=run,
@@ -82,19 +85,32 @@ async def start(  # noqa: PLR0913 - what a request says
         inputs=inputs,
         request=digest(asked),
     )
-    verdict = await _foreseen(state, caller, new, budget)
+    verdict = await _foreseen(state, caller, new, budget, account)
     async with state.store.transaction(caller.tenant) as tx:
         record, created = await tx.runs.accept(new)
     if record.status not in TERMINAL:
         if record.capsule != published.capsule.ref:  # a newer version was published since this key's first request
             published = await find(state, caller, parse_reference(record.capsule))
-        await _start_workflow(state, caller, published, run=run, inputs=inputs, budget=budget)
+        await _start_workflow(state, caller, published, run=run, inputs=inputs, budget=budget, account=account)
     return Started(record, created, verdict)
 
 
-async def _foreseen(state: State, caller: Principal, new: NewRun, budget: Amounts | None) -> Verdict | None:
+async def account_for(state: State, tenant: str, project: str | None) -> str:
+    """Return the account that a start takes its budget from. Raises NotFound or Conflict for no open project."""
+    if project is None:
+        return f"tenant:{tenant}"
+    async with state.store.transaction(tenant) as tx:
+        found = await tx.accounts.get(f"project:{project}")
+    if found.closed:
+        raise Conflict(f"Project {project!r} is closed; nothing can be started in it.", project=project)
+    return found.id
+
+
+async def _foreseen(
+    state: State, caller: Principal, new: NewRun, budget: Amounts | None, account: str
+) -> Verdict | None:
     """Return what the gate would say. A run that this key started before is returned whatever it would say now."""
-    claims = start_claims(state, caller, run=new.id, ref=new.capsule, capsule=new.digest)
+    claims = start_claims(state, caller, run=new.id, ref=new.capsule, capsule=new.digest, account=account)
     request = StartCapsule(capsule=new.capsule, digest=new.digest, inputs=digest(new.inputs), budget=budget)
     try:
         return await foresee_start(state, claims, request)
@@ -117,13 +133,16 @@ async def _start_workflow(  # noqa: PLR0913
     run: str,
     inputs: dict[str, Any],
     budget: Amounts | None,
+    account: str,
 ) -> None:
     argument = RunStart(
         tenant=caller.tenant,
         capsule=published.capsule.ref,
         digest=published.digest,
         inputs=inputs,
-        authority=start_authority(state, caller, run=run, ref=published.capsule.ref, capsule=published.digest),
+        authority=start_authority(
+            state, caller, run=run, ref=published.capsule.ref, capsule=published.digest, account=account
+        ),
         budget=budget,
     )
     with translated(f"run {run!r}"):
@@ -142,14 +161,16 @@ async def _start_workflow(  # noqa: PLR0913
 
 
 def start_authority(  # noqa: PLR0913
-    state: State, caller: Principal, *, run: str, ref: str, capsule: Digest, prefix: bool = False
+    state: State, caller: Principal, *, run: str, ref: str, capsule: Digest, account: str, prefix: bool = False
 ) -> str:
     """Return the token that lets one run, or every run of a schedule, start this capsule and nothing else."""
-    return state.tokens.mint_authority(start_claims(state, caller, run=run, ref=ref, capsule=capsule, prefix=prefix))
+    return state.tokens.mint_authority(
+        start_claims(state, caller, run=run, ref=ref, capsule=capsule, account=account, prefix=prefix)
+    )
 
 
 def start_claims(  # noqa: PLR0913
-    state: State, caller: Principal, *, run: str, ref: str, capsule: Digest, prefix: bool = False
+    state: State, caller: Principal, *, run: str, ref: str, capsule: Digest, account: str, prefix: bool = False
 ) -> Authority:
     """Return what that token says."""
     return Authority(
@@ -158,7 +179,7 @@ def start_claims(  # noqa: PLR0913
         actor=caller.subject,
         run=run,
         prefix=prefix,
-        account=f"tenant:{caller.tenant}",
+        account=account,
         capsules={ref: capsule},
         expires_at=authority_expiry(state),
     )

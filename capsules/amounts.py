@@ -36,22 +36,3 @@ class Amounts(BaseModel):
     def fits(self, other: "Amounts") -> bool:
         """Say whether this is at most `other` in every dimension."""
         return self.tokens <= other.tokens and self.micro_usd <= other.micro_usd and self.tool_calls <= other.tool_calls
-
-
-class Account(BaseModel):
-    """One account of the budget tree: what it may spend, has spent and holds for work under way.
-
-    Invariant, kept by the database: spent + reserved <= limit, in every dimension.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    parent: str | None = None
-    limit: Amounts
-    spent: Amounts = Amounts()
-    reserved: Amounts = Amounts()
-
-    @property
-    def left(self) -> Amounts:
-        return self.limit.minus(self.spent + self.reserved)

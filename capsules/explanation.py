@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from capsules.amounts import Account, Amounts
+from capsules.account import Account
+from capsules.amounts import Amounts
 from capsules.approval import Approval
 from capsules.digest import Digest
 from capsules.receipt import Receipt, verify_chain

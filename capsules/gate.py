@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from capsules.account import Account
 from capsules.action import Action, Facts, Kind
-from capsules.amounts import Account, Amounts
+from capsules.amounts import Amounts
 from capsules.approval import ApprovalRequest
 from capsules.digest import Digest
 from capsules.verdict import ReceiptRef, ShadowVerdict, Verdict

@@ -1,4 +1,4 @@
-"""Usage reports: what was spent, by capsule, persona, model and day. Whole numbers, each run counted once."""
+"""Usage reports: what was spent, by project, capsule, persona, model and day. Whole numbers, each run counted once."""
 
 import datetime as dt
 from typing import Literal, get_args
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from capsules.amounts import Amounts
 
-Dimension = Literal["capsule", "persona", "model", "day"]
+Dimension = Literal["project", "capsule", "persona", "model", "day"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 
@@ -17,6 +17,7 @@ class Usage(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     tenant: str
+    project: str | None = Field(None, description="Empty for runs that spend the tenant's own budget.")
     capsule: str | None = Field(None, description="Name without version; empty where the report is not by capsule.")
     persona: str | None = None
     model: str | None = None

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+from capsules.account import Account
 from capsules.action import Action, Facts, in_fixed_point
-from capsules.amounts import DIMENSIONS, Account, Amounts
+from capsules.amounts import DIMENSIONS, Amounts
 from capsules.authority import Authority
 from capsules.digest import Digest
 from capsules.errors import (

@@ -8,43 +8,51 @@ from pydantic import BaseModel
 
 from api.access import BudgetRaiser, BudgetReader
 from api.bodies import KeptRoute
+from api.budgeting import Budget, budget_of
 from api.handles import KEY, RunPath
 from api.problems import responses
 from api.routes.paging import Limit
 from api.routes.runs import known
-from api.state import Soma, State
+from api.state import Soma
 from api.temporal import update
 from api.verdicts import TOLD, TellsLast
-from capsules.amounts import Account, Amounts
+from capsules.amounts import Amounts
 from capsules.approval import BudgetRaised, RaiseBudget
 from capsules.errors import BudgetExhausted, Conflict, Invalid
 from capsules.run import TERMINAL
 from somagent.identity.attestation import Attestation
-from somagent.store.accounts import LedgerEntry
+from somagent.store.accounts import Breach
 from somagent.store.decisions import PostgresDecisions
 
 router = APIRouter(prefix="/v1/budgets", tags=["budgets"], route_class=KeptRoute)
 
 
-class Budget(BaseModel):
-    """An account, what it has left, and its last entries, oldest first."""
+class Checked(BaseModel):
+    """What does not add up in the tenant's ledger. No breach is the right answer."""
 
-    account: Account
-    left: Amounts
-    entries: tuple[LedgerEntry, ...]
+    holds: bool
+    breaches: tuple[Breach, ...]
 
 
 @router.get("/tenant", responses=responses(404))
 async def tenant_budget(caller: BudgetReader, soma: Soma, limit: Limit = 50) -> Budget:
     """Show the tenant's account, from which every run's budget is carved."""
-    return await _budget(soma, caller.tenant, f"tenant:{caller.tenant}", limit)
+    return await budget_of(soma, caller.tenant, f"tenant:{caller.tenant}", limit)
 
 
 @router.get("/runs/{run}", responses=responses(404))
 async def run_budget(run: RunPath, caller: BudgetReader, soma: Soma, limit: Limit = 50) -> Budget:
     """Show a run's account."""
     await known(soma, caller, run)
-    return await _budget(soma, caller.tenant, f"run:{run}", limit)
+    return await budget_of(soma, caller.tenant, f"run:{run}", limit)
+
+
+@router.get("/check", responses=responses())
+async def check_ledger(caller: BudgetReader, soma: Soma) -> Checked:
+    """Check the laws of the ledger: entries add up to balances, parents hold what their children were given."""
+    async with soma.store.transaction(caller.tenant) as tx:
+        found = await tx.accounts.breaches()
+    return Checked(holds=not found, breaches=found)
 
 
 @router.post("/runs/{run}/raise", responses={200: TOLD, **responses(402, 404, 409)}, dependencies=[TellsLast])
@@ -82,9 +90,3 @@ async def raise_budget(
     if raised.problem:
         raise BudgetExhausted(raised.problem, run=run)
     return raised
-
-
-async def _budget(soma: State, tenant: str, account: str, limit: int) -> Budget:
-    async with soma.store.transaction(tenant) as tx:
-        found = await tx.accounts.get(account)
-        return Budget(account=found, left=found.left, entries=tuple(await tx.accounts.ledger(account, limit)))

@@ -16,7 +16,7 @@ from api.state import Soma
 from api.verdicts import TOLD, tell
 from capsules.amounts import Amounts
 from capsules.digest import Digest
-from capsules.names import parse_reference
+from capsules.names import Name, parse_reference
 from capsules.records import Page, PublishedCapsule, RunRecord
 from somagent.capsulefile.shape import schema
 from somagent.identity.signatures import sign_digest
@@ -45,6 +45,7 @@ class RunRequest(BaseModel):
 
     inputs: dict[str, Any] = Field(default_factory=dict, description="Must follow the capsule's input schema.")
     budget: Amounts | None = Field(None, description="Unset: the capsule's own.")
+    project: Name | None = Field(None, description="Whose budget it spends. Unset: the tenant's.")
 
 
 class Checked(BaseModel):
@@ -125,7 +126,13 @@ async def start_run(  # noqa: PLR0913, PLR0917 - a parameter for each thing that
     """Start a run; watch it at Location. Without an Idempotency-Key every request is a new run."""
     key = idempotency_key or secrets.token_hex(8)
     started = await starting.start(
-        soma, caller, reference=parse_reference(ref), inputs=body.inputs, budget=body.budget, key=key
+        soma,
+        caller,
+        reference=parse_reference(ref),
+        inputs=body.inputs,
+        budget=body.budget,
+        key=key,
+        project=body.project,
     )
     response.status_code = 202 if started.created else 200
     response.headers["Location"] = handles.url(started.run.id)

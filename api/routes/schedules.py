@@ -18,7 +18,7 @@ from api.handles import KEY
 from api.inputs import check_inputs
 from api.planning import NewSchedule, Schedule, Times, action_of, describe, foreseen, list_own, schedule_of
 from api.problems import responses
-from api.starting import find
+from api.starting import account_for, find
 from api.state import Soma, State
 from api.temporal import ANSWER, translated
 from api.verdicts import TOLD, tell
@@ -35,13 +35,14 @@ async def create_schedule(body: NewSchedule, response: Response, caller: Schedul
     """Start a capsule by the clock. Its inputs are checked now; its budget is carved when each run starts."""
     published = await find(soma, caller, parse_reference(body.capsule))
     check_inputs(published.capsule, body.inputs)
+    account = await account_for(soma, caller.tenant, body.project)
     changes = _changing(
         soma, caller, "schedule.created", body.name, capsule=published.capsule.ref, digest=published.digest
     )
     async with changes:
         handle = await soma.temporal.create_schedule(
             f"{caller.tenant}/{body.name}",
-            schedule_of(soma, caller, body, published),
+            schedule_of(soma, caller, body, published, account),
             memo={"times": Times(cron=body.cron, every=body.every)},
             rpc_timeout=ANSWER,
         )

@@ -1,4 +1,4 @@
-"""Usage: what the tenant's runs spent, by capsule, persona, model and day; as JSON or CSV."""
+"""Usage: what the tenant's runs spent, by project, capsule, persona, model and day; as JSON or CSV."""
 
 import csv
 import datetime as dt

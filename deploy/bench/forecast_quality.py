@@ -79,7 +79,9 @@ async def performed(settings: Settings, work: Sequence[tuple[str, dict[str, Any]
     few = asyncio.Semaphore(AT_ONCE)
     statuses: dict[str, int] = defaultdict(int)
 
-    async with httpx.AsyncClient(base_url=settings.api_base(), headers=headers, timeout=60) as http:
+    # A connection that the server is about to close for idleness is not used again.
+    fresh = httpx.Limits(keepalive_expiry=1)
+    async with httpx.AsyncClient(base_url=settings.api_base(), headers=headers, timeout=60, limits=fresh) as http:
 
         async def one(number: int, name: str, inputs: dict[str, Any]) -> None:
             async with few:
@@ -91,10 +93,11 @@ async def performed(settings: Settings, work: Sequence[tuple[str, dict[str, Any]
                     await asyncio.sleep(0.1)
                 statuses[status] += 1
 
-        pending = [asyncio.create_task(one(number, *job)) for number, job in enumerate(work)]
-        done = asyncio.as_completed(pending)
-        for task in track(done, total=len(pending), description="runs", console=Console(stderr=True)):
-            await task
+        async with asyncio.TaskGroup() as group:
+            pending = [group.create_task(one(number, *job)) for number, job in enumerate(work)]
+            done = asyncio.as_completed(pending)
+            for task in track(done, total=len(pending), description="runs", console=Console(stderr=True)):
+                await task
         found: list[Past] = []
         for name in CAPSULES:
             answer = await http.get("/v1/forecasts", params={"capsule": name, "limit": 500})

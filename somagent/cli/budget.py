@@ -28,6 +28,29 @@ def show(
     """Show an account: limit, spent, reserved, left, and its last entries."""
     with Api(principal=principal, json=json) as api:
         found = api.get(_path(run), limit=min(limit, 500))
+    show_account(found, json=json)
+
+
+@app.command()
+def check(principal: As = None, json: Json = False) -> None:
+    """Check the laws of the ledger: entries add up, parents hold what their children were given."""
+    with Api(principal=principal, json=json) as api:
+        found = api.get("/v1/budgets/check")
+    if json:
+        output.emit(found)
+    elif found["holds"]:
+        output.console().print("Every balance is the sum of its entries, and every parent holds what it gave.")
+    else:
+        shown = table("account", "dimension", "law", "expected", "found")
+        for one in found["breaches"]:
+            shown.add_row(one["account"], one["dimension"], one["law"], f"{one['expected']:,}", f"{one['found']:,}")
+        output.console().print(shown)
+    if not found["holds"]:
+        raise typer.Exit(Code.UNSOUND)
+
+
+def show_account(found: dict[str, Any], *, json: bool) -> None:
+    """Print an account and its last entries."""
     if json:
         output.emit(found)
         return
@@ -37,6 +60,10 @@ def show(
     for name in ("limit", "spent", "reserved"):
         console.print(f"{name:<9} {amounts(account[name])}")
     console.print(f"{'left':<9} {amounts(found['left'])}")
+    if any(account["credit"].values()):
+        console.print(f"{'credit':<9} {amounts(account['credit'])}, part of the limit, spent once")
+    if account["period_start"]:
+        console.print(f"{'month':<9} {account['period_start'][:7]}")
     entries = table("when", "what", "limit", "spent", "reserved", "by")
     for entry in found["entries"]:
         changes = [_change(entry[name]) for name in ("limit", "spent", "reserved")]

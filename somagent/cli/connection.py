@@ -39,6 +39,9 @@ class Api:
         headers = {"Idempotency-Key": key} if key else {}
         return self._call("POST", path, json=body if body is not None else {}, headers=headers)
 
+    def put(self, path: str, body: Any) -> Any:  # noqa: ANN401 - any JSON value
+        return self._call("PUT", path, json=body)
+
     def send_file(self, path: str, text: str, *, filename: str) -> Any:  # noqa: ANN401 - any JSON value
         kind = "application/json" if is_json(text, filename) else "application/yaml"
         return self._call("POST", path, content=text.encode(), headers={"Content-Type": kind})

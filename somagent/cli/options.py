@@ -18,3 +18,6 @@ Key = Annotated[
     typer.Option("--key", help="Idempotency key: the same key again is the same thing, not a second one."),
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+Project = Annotated[
+    str | None, typer.Option("--project", metavar="PROJECT", help="Whose budget is spent. Unset: the tenant's.")
+]

@@ -11,7 +11,7 @@ from somagent.cli.codes import Code
 from somagent.cli.connection import Api, run_path
 from somagent.cli.following import Lost, follow
 from somagent.cli.inputs import gather
-from somagent.cli.options import As, Json, Key
+from somagent.cli.options import As, Json, Key, Project
 from somagent.cli.progress import Progress
 
 WAITS = frozenset({"awaiting_approval", "awaiting_budget"})
@@ -43,6 +43,7 @@ def run(  # noqa: PLR0913, PLR0917 - the command line's own options
     fields: Fields = None,
     texts: Texts = None,
     example: Example = False,
+    project: Project = None,
     key: Key = None,
     detach: Detach = False,
     no_wait: NoWait = False,
@@ -55,7 +56,7 @@ def run(  # noqa: PLR0913, PLR0917 - the command line's own options
         given = gather(
             example=example_of(found, capsule) if example else None, file=inputs, fields=fields or [], files=texts or []
         )
-        started = api.post(f"/v1/capsules/{capsule}/runs", {"inputs": given}, key=key)
+        started = api.post(f"/v1/capsules/{capsule}/runs", {"inputs": given, "project": project}, key=key)
         if detach:
             _say_started(started, json=json)
             return

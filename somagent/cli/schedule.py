@@ -7,7 +7,7 @@ import typer
 from somagent.cli import output
 from somagent.cli.connection import Api
 from somagent.cli.inputs import gather
-from somagent.cli.options import As, Json, Limit
+from somagent.cli.options import As, Json, Limit, Project
 from somagent.cli.run import Fields, File, Texts
 from somagent.cli.words import clock, table
 
@@ -39,6 +39,7 @@ def create(  # noqa: PLR0913, PLR0917 - the command line's own options
     ] = "10m",
     paused: Annotated[bool, typer.Option("--paused", help="Create it paused.")] = False,
     note: Annotated[str, typer.Option("--note", help="What it is for.")] = "",
+    project: Project = None,
     inputs: File = None,
     fields: Fields = None,
     texts: Texts = None,
@@ -55,6 +56,7 @@ def create(  # noqa: PLR0913, PLR0917 - the command line's own options
         "catch_up": catch_up,
         "paused": paused,
         "note": note,
+        "project": project,
     }
     body |= ({"cron": cron} if cron else {}) | ({"every": every} if every else {})
     with Api(principal=principal, json=json) as api:
@@ -124,7 +126,9 @@ def _show(schedule: dict[str, Any], *, json: bool) -> None:
     console = output.console()
     state = "[yellow]paused[/]" if schedule["paused"] else "[green]active[/]"
     console.print(f"[bold]{schedule['name']}[/]  {schedule['capsule']}  {_when(schedule)}  {state}", soft_wrap=True)
-    console.print(f"in the name of {schedule['actor']}, overlap {schedule['overlap']}", soft_wrap=True)
+    console.print(
+        f"in the name of {schedule['actor']}, from {schedule['account']}, overlap {schedule['overlap']}", soft_wrap=True
+    )
     console.print(f"next: {', '.join(clock(time) for time in schedule['next'][:3]) or 'never'}", soft_wrap=True)
     for run in schedule["recent"]:
         console.print(f"started {run}", markup=False, soft_wrap=True)

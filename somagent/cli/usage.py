@@ -1,4 +1,4 @@
-"""`somagent usage`: what runs spent, by capsule, persona, model and day; as a table, JSON or a CSV file."""
+"""`somagent usage`: what runs spent, by project, capsule, persona, model and day; as a table, JSON or a CSV file."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from capsules.account import Terms
 from capsules.amounts import Amounts
 from capsules.digest import Digest, digest
-from capsules.errors import ConstitutionRefused
+from capsules.errors import ConstitutionRefused, NotFound
 from capsules.proof import ProofReport
 from capsules.records import ConstitutionRecord, ConstitutionSignature, Principal
 from somagent.embedded.audited import audit_installation
@@ -24,9 +25,10 @@ from somagent.library import Library
 from somagent.settings import Settings
 from somagent.store.database import Store, open_store
 from somagent.store.migrate import upgrade
+from somagent.store.transaction import Transaction
 
 TENANT = "local"
-TENANT_LIMIT = Amounts(tokens=50_000_000, micro_usd=100_000_000, tool_calls=1_000_000)
+TENANT_TERMS = Terms(allowance=Amounts(tokens=50_000_000, micro_usd=100_000_000, tool_calls=1_000_000), period="month")
 TOKEN_LIFE = timedelta(days=90)
 
 
@@ -88,7 +90,7 @@ def shipped(keyring: KeyRing, document: dict[str, Any]) -> ConstitutionRecord:
 async def _enter(store: Store, keyring: KeyRing, library: Library, people: tuple[Principal, ...]) -> None:
     """Enter the principals, the tenant's account and the shipped capsules."""
     async with store.transaction(TENANT) as tx:
-        await tx.accounts.ensure(f"tenant:{TENANT}", None, TENANT_LIMIT)
+        await _open_budget(tx)
         known = {p.subject for p in await tx.principals.list()}
         always = {p.subject for p in local_principals(TENANT)}
         for principal in people:
@@ -100,6 +102,14 @@ async def _enter(store: Store, keyring: KeyRing, library: Library, people: tuple
             await tx.capsules.publish(
                 capsule, digest=capsule.digest(), signature=signature.value, key_id=signature.key_id, by="somagent"
             )
+
+
+async def _open_budget(tx: Transaction) -> None:
+    """Give the tenant its allowance at the first start; later ones leave what people made of it."""
+    try:
+        await tx.accounts.get(f"tenant:{TENANT}")
+    except NotFound:
+        await tx.accounts.allow(f"tenant:{TENANT}", None, TENANT_TERMS, by="somagent")
 
 
 def _write_credentials(path: Path, tokens: Tokens, people: tuple[Principal, ...]) -> None:

@@ -6,15 +6,18 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Row, select, text
+from sqlalchemy import TIMESTAMP, Row, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from capsules.amounts import DIMENSIONS, Account, Amounts
+from capsules.account import Account, Rate, Terms
+from capsules.amounts import DIMENSIONS, Amounts, Dimension
 from capsules.errors import NotFound
 from somagent.store import paging
-from somagent.store.tables import budget_accounts, ledger_entries
+from somagent.store.account_tables import budget_accounts, ledger_entries
 
-EntryKind = Literal["open", "reserve", "settle", "charge", "carve", "return", "close", "raise"]
+EntryKind = Literal[
+    "open", "reserve", "settle", "charge", "carve", "return", "close", "raise", "allow", "credit", "period"
+]
 
 
 class Delta(BaseModel):
@@ -41,6 +44,18 @@ class LedgerEntry(BaseModel):
     spent: Delta
     reserved: Delta
     at: datetime
+
+
+class Breach(BaseModel):
+    """A law of the ledger that does not hold for an account."""
+
+    model_config = ConfigDict(frozen=True)
+
+    account: str
+    dimension: Dimension
+    law: str
+    expected: int
+    found: int
 
 
 @dataclass(frozen=True)
@@ -87,6 +102,53 @@ class Accounts:
         )
         return await self.get(account)
 
+    async def allow(self, account: str, parent: str | None, terms: Terms, *, by: str) -> Account:
+        """Say what an account may spend, opened under `parent` unless it exists. Raises BudgetExhausted or Conflict."""
+        await self._call(
+            "account_allow(:id, :parent, CAST(:terms AS jsonb), :by)",
+            id=account,
+            parent=parent,
+            terms=terms.model_dump_json(),
+            by=by,
+        )
+        return await self.get(account)
+
+    async def give_credit(self, account: str, amounts: Amounts, *, key: str, by: str) -> Account:
+        """Give credit that is spent once, after the allowance. Idempotent by key."""
+        await self._call(
+            "account_give_credit(:id, CAST(:amounts AS jsonb), :key, :by)",
+            id=account,
+            amounts=_json(amounts),
+            key=key,
+            by=by,
+        )
+        return await self.get(account)
+
+    async def open_period(self, account: str, moment: datetime) -> None:
+        """Open the month of `moment` in the account's tree, where it is later than the one that is open."""
+        await self.connection.execute(
+            text("SELECT period_open(:id, :moment)").bindparams(bindparam("moment", type_=TIMESTAMP(timezone=True))),
+            {"id": account, "moment": moment},
+        )
+
+    async def retire(self, account: str) -> None:
+        """Close an account under which nothing is under way. Raises NotFound or Conflict."""
+        await self._call("account_retire(:id)", id=account)
+
+    async def projects(self) -> tuple[Account, ...]:
+        """Return the tenant's open projects by name."""
+        query = (
+            select(budget_accounts)
+            .where(budget_accounts.c.id.startswith("project:"), budget_accounts.c.closed_at.is_(None))
+            .order_by(budget_accounts.c.id)
+        )
+        return tuple(_account(row) for row in (await self.connection.execute(query)).all())
+
+    async def breaches(self) -> tuple[Breach, ...]:
+        """Return what does not add up in the tenant's ledger: nothing, unless there is a fault."""
+        rows = (await self.connection.execute(text("SELECT * FROM account_conservation()"))).mappings()
+        return tuple(Breach.model_validate(dict(row)) for row in rows)
+
     async def ledger(self, account: str, limit: int = 500) -> list[LedgerEntry]:
         """Return an account's last entries, oldest first."""
         query = (
@@ -97,7 +159,7 @@ class Accounts:
         )
         return [_entry(row) for row in reversed((await self.connection.execute(query)).all())]
 
-    async def _call(self, call: str, **arguments: str) -> None:
+    async def _call(self, call: str, **arguments: str | None) -> None:
         await self.connection.execute(text(f"SELECT {call}"), arguments)
 
 
@@ -110,8 +172,27 @@ def _amounts(row: Row[Any], prefix: str) -> dict[str, int]:
 
 
 def _account(row: Row[Any]) -> Account:
-    limit, spent, reserved = (Amounts(**_amounts(row, prefix)) for prefix in ("limit", "spent", "reserved"))
-    return Account(id=row.id, parent=row.parent, limit=limit, spent=spent, reserved=reserved)
+    limit, spent, reserved, credit, allowance = (
+        Amounts(**_amounts(row, prefix)) for prefix in ("limit", "spent", "reserved", "credit", "allowance")
+    )
+    return Account(
+        id=row.id,
+        parent=row.parent,
+        project=row.project,
+        limit=limit,
+        spent=spent,
+        reserved=reserved,
+        credit=credit,
+        terms=None if row.id.startswith("run:") else Terms(allowance=allowance, period=row.period, rate=_rate(row)),
+        period_start=row.period_start,
+        closed=row.closed_at is not None,
+    )
+
+
+def _rate(row: Row[Any]) -> Rate | None:
+    if row.rate_tokens is None and row.rate_calls is None:
+        return None
+    return Rate(tokens=row.rate_tokens, calls=row.rate_calls)
 
 
 def _entry(row: Row[Any]) -> LedgerEntry:

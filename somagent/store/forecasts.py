@@ -19,7 +19,8 @@ from sqlalchemy.dialects.postgresql import JSON, TIMESTAMP, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.forecast import Forecast, Past, Shape
-from somagent.store.tables import budget_accounts, metadata, runs
+from somagent.store.account_tables import budget_accounts
+from somagent.store.tables import metadata, runs
 
 LEARNED_FROM = 600
 """How many of a tenant's last completed runs are learned from."""

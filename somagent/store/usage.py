@@ -12,6 +12,7 @@ from capsules.usage_report import DIMENSIONS, Dimension, Usage
 
 # What a group has in common. Ours alone, never a caller's text.
 GROUPS: dict[Dimension, str] = {
+    "project": "coalesce(run.project, '')",
     "capsule": "split_part(run.capsule, '@', 1)",
     "persona": "coalesce(run.lock->'persona'->'metadata'->>'name', '')",
     "model": "coalesce(run.lock->>'model', '')",
@@ -19,7 +20,7 @@ GROUPS: dict[Dimension, str] = {
 }
 QUERY = """
 WITH own AS (
-    SELECT run.*, account.spent_tokens - coalesce(sum(part.spent_tokens), 0) AS tokens,
+    SELECT run.*, account.project, account.spent_tokens - coalesce(sum(part.spent_tokens), 0) AS tokens,
            account.spent_micro_usd - coalesce(sum(part.spent_micro_usd), 0) AS micro_usd,
            account.spent_tool_calls - coalesce(sum(part.spent_tool_calls), 0) AS tool_calls
     FROM runs AS run

@@ -35,6 +35,8 @@ AUDITED = {
     "POST /v1/schedules/{name}/trigger": "schedule.triggered",
     "DELETE /v1/schedules/{name}": "schedule.deleted",
     "POST /v1/budgets/runs/{run}/raise": "budget.raised",
+    "PUT /v1/projects/{project}": "budget.allowed",
+    "DELETE /v1/projects/{project}": "budget.closed",
     "POST /v1/constitutions": "constitution.proposed",
     "DELETE /v1/constitutions/shadow": "constitution.activated",
     "POST /v1/constitutions/activations/{activation}/approve": "constitution.approved",

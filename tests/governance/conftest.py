@@ -23,7 +23,8 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from capsules.amounts import Account, Amounts
+from capsules.account import Account
+from capsules.amounts import Amounts
 from capsules.application import Application, Terms
 from capsules.approval import Approval, ApprovalDecision, DecisionMade
 from capsules.marker import governed

@@ -68,7 +68,7 @@ CREATE FUNCTION account_post(
 DECLARE
     account budget_accounts;
     -- Only truth about the past may pass a limit: real usage, and what a child really spent.
-    truth boolean := entry_kind IN ('settle', 'charge', 'return');
+    truth boolean := entry_kind IN ('settle', 'charge', 'return', 'period');
 BEGIN
     UPDATE budget_accounts SET
         limit_tokens = limit_tokens + (add_limit).tokens,
@@ -149,9 +149,11 @@ CREATE FUNCTION account_carve(parent_id text, account_id text, amounts_wanted js
 LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     wanted amounts := amounts_of(amounts_wanted);
-    parent_account budget_accounts := account_lock(parent_id);
+    parent_account budget_accounts;
     known budget_accounts;
 BEGIN
+    PERFORM period_open(parent_id);
+    parent_account := account_lock(parent_id);
     SELECT * INTO known FROM budget_accounts WHERE id = account_id;
     IF FOUND THEN
         IF known.parent IS DISTINCT FROM parent_id OR known.closed_at IS NOT NULL THEN
@@ -162,8 +164,9 @@ BEGIN
     END IF;
     PERFORM account_demand(parent_account, wanted);
     PERFORM account_post(parent_id, 'carve', account_id, '', amounts_none(), amounts_none(), wanted);
-    INSERT INTO budget_accounts (tenant_id, id, parent)
-    VALUES (current_setting('somagent.tenant'), account_id, parent_id);
+    INSERT INTO budget_accounts (tenant_id, id, parent, project)
+    VALUES (current_setting('somagent.tenant'), account_id, parent_id,
+            CASE WHEN parent_id LIKE 'project:%' THEN substr(parent_id, 9) ELSE parent_account.project END);
     PERFORM account_post(account_id, 'open', account_id, '', wanted, amounts_none(), amounts_none());
 END $$;
 
@@ -178,6 +181,7 @@ DECLARE
     run_id text := CASE WHEN account_id LIKE 'run:%' THEN substr(account_id, 5) END;
 BEGIN
     PERFORM FROM runs WHERE id = run_id FOR NO KEY UPDATE;
+    PERFORM period_open(account_id);
     SELECT parent INTO parent_id FROM budget_accounts WHERE id = account_id;
     IF parent_id IS NOT NULL THEN
         parent_account := account_lock(parent_id);

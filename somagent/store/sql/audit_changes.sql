@@ -72,6 +72,22 @@ CREATE TRIGGER audited_raise AFTER INSERT ON ledger_entries FOR EACH ROW WHEN (n
 EXECUTE FUNCTION audit_row('budget.raised', 'account', 'by', 'key', 'limit_tokens', 'limit_micro_usd',
                            'limit_tool_calls');
 
+CREATE TRIGGER audited_terms AFTER UPDATE ON budget_accounts FOR EACH ROW
+WHEN ((old.period, old.allowance_tokens, old.allowance_micro_usd, old.allowance_tool_calls, old.rate_tokens,
+       old.rate_calls) IS DISTINCT FROM (new.period, new.allowance_tokens, new.allowance_micro_usd,
+       new.allowance_tool_calls, new.rate_tokens, new.rate_calls))
+EXECUTE FUNCTION audit_row('budget.allowed', 'id', '-', 'period', 'allowance_tokens', 'allowance_micro_usd',
+                           'allowance_tool_calls', 'rate_tokens', 'rate_calls');
+CREATE TRIGGER audited_end AFTER UPDATE ON budget_accounts FOR EACH ROW
+WHEN (old.closed_at IS DISTINCT FROM new.closed_at AND new.id LIKE 'project:%')
+EXECUTE FUNCTION audit_row('budget.closed', 'id', '-', 'spent_tokens', 'spent_micro_usd', 'spent_tool_calls');
+CREATE TRIGGER audited_credit AFTER INSERT ON ledger_entries FOR EACH ROW WHEN (new.kind = 'credit')
+EXECUTE FUNCTION audit_row('budget.credited', 'account', 'by', 'key', 'limit_tokens', 'limit_micro_usd',
+                           'limit_tool_calls');
+CREATE TRIGGER audited_period AFTER INSERT ON ledger_entries FOR EACH ROW WHEN (new.kind = 'period')
+EXECUTE FUNCTION audit_row('budget.period', 'account', 'by', 'key', 'limit_tokens', 'limit_micro_usd',
+                           'limit_tool_calls');
+
 CREATE TRIGGER audited AFTER INSERT ON constitution_proposals FOR EACH ROW
 EXECUTE FUNCTION audit_row('constitution.proposed', 'id', 'proposed_by', 'digest', 'scope', 'stage', 'reason', 'change');
 CREATE TRIGGER audited_yes AFTER UPDATE ON constitution_proposals FOR EACH ROW

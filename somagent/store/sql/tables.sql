@@ -243,6 +243,11 @@ CREATE TABLE budget_accounts (
     tenant_id text NOT NULL REFERENCES tenants (id),
     id text NOT NULL,
     parent text,
+    -- the project that it lies in, at any depth
+    project text,
+    -- with a period, what it may spend in each; the credit is spent once, after that
+    period text CHECK (period = 'month'),
+    period_start date,
     limit_tokens bigint NOT NULL DEFAULT 0,
     limit_micro_usd bigint NOT NULL DEFAULT 0,
     limit_tool_calls bigint NOT NULL DEFAULT 0,
@@ -255,9 +260,19 @@ CREATE TABLE budget_accounts (
     overrun_tokens bigint NOT NULL DEFAULT 0,
     overrun_micro_usd bigint NOT NULL DEFAULT 0,
     overrun_tool_calls bigint NOT NULL DEFAULT 0,
+    allowance_tokens bigint NOT NULL DEFAULT 0,
+    allowance_micro_usd bigint NOT NULL DEFAULT 0,
+    allowance_tool_calls bigint NOT NULL DEFAULT 0,
+    credit_tokens bigint NOT NULL DEFAULT 0,
+    credit_micro_usd bigint NOT NULL DEFAULT 0,
+    credit_tool_calls bigint NOT NULL DEFAULT 0,
+    -- at most so much in any sixty seconds; NULL is no bound
+    rate_tokens bigint CHECK (rate_tokens > 0),
+    rate_calls bigint CHECK (rate_calls > 0),
     created_at timestamptz NOT NULL DEFAULT now(),
     closed_at timestamptz,
     PRIMARY KEY (tenant_id, id),
+    CHECK ((period IS NULL) = (period_start IS NULL)),
     FOREIGN KEY (tenant_id, parent) REFERENCES budget_accounts (tenant_id, id),
     CONSTRAINT budget_accounts_tokens CHECK (
         limit_tokens >= 0 AND spent_tokens >= 0 AND reserved_tokens >= 0 AND overrun_tokens >= 0
@@ -275,7 +290,7 @@ CREATE TABLE ledger_entries (
     tenant_id text NOT NULL,
     account text NOT NULL,
     kind text NOT NULL
-        CHECK (kind IN ('open', 'reserve', 'settle', 'charge', 'carve', 'return', 'close', 'raise')),
+        CHECK (kind IN ('open', 'reserve', 'settle', 'charge', 'carve', 'return', 'close', 'raise', 'allow', 'credit', 'period')),
     key text NOT NULL,
     by text NOT NULL DEFAULT '',
     limit_tokens bigint NOT NULL DEFAULT 0,
@@ -291,7 +306,8 @@ CREATE TABLE ledger_entries (
     FOREIGN KEY (tenant_id, account) REFERENCES budget_accounts (tenant_id, id)
 );
 CREATE INDEX ledger_entries_by_account ON ledger_entries (tenant_id, account, id);
-CREATE UNIQUE INDEX ledger_entries_one_raise ON ledger_entries (tenant_id, account, key) WHERE kind = 'raise';
+CREATE UNIQUE INDEX ledger_entries_once ON ledger_entries (tenant_id, account, kind, key)
+WHERE kind IN ('raise', 'credit');
 
 CREATE TABLE content_blobs (
     tenant_id text NOT NULL,

@@ -21,6 +21,8 @@ FILES = (
     "receipts.sql",
     "constitution_steps.sql",
     "accounts.sql",
+    "periods.sql",
+    "conservation.sql",
     "standing.sql",
     "approvals.sql",
     "history.sql",

@@ -1,0 +1,62 @@
+"""Tenants by the owner's tool: a test drive once, an allowance, tokens that the tenant's own people can use."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from entries import number
+
+from somagent.identity.keys import KeyRing
+from somagent.identity.tokens import Tokens
+from somagent.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tool(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the tool as its owner would."""
+    environment = {
+        **os.environ,
+        "SOMAGENT_HOME": str(settings.home),
+        "SOMAGENT_POSTGRES_PORT": str(settings.postgres_port),
+    }
+    command = [sys.executable, "-m", "workers.tenants", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def installed(postgres_settings: Settings, owner: object) -> Settings:
+    KeyRing.create_missing(postgres_settings.keys_dir)
+    return postgres_settings
+
+
+def test_a_new_tenant_has_a_test_drive_and_people(installed: Settings) -> None:
+    name = f"acme-{number()}"
+    made = tool(installed, "add", name, "--credit-tokens", "700")
+    assert made.returncode == 0, made.stderr
+    told = json.loads(made.stdout)
+    assert (told["account"]["limit"]["tokens"], told["account"]["credit"]["tokens"]) == (700, 700)
+    people = {
+        subject: Tokens(KeyRing.load(installed.keys_dir)).verify_access(token)
+        for subject, token in told["tokens"].items()
+    }
+    assert {(one.tenant, one.subject) for one in people.values()} == {(name, "operator"), (name, "approver")}
+
+    again = json.loads(tool(installed, "add", name, "--credit-tokens", "900").stdout)
+    assert again["account"]["credit"]["tokens"] == 700
+    allowed = json.loads(tool(installed, "allow", name, "--tokens", "1000", "--calls-per-minute", "9").stdout)
+    assert (allowed["limit"]["tokens"], allowed["terms"]["rate"]["calls"]) == (1700, 9)
+    for _ in range(2):
+        credited = json.loads(tool(installed, "credit", name, "outage", "--tokens", "50").stdout)
+        assert credited["limit"]["tokens"] == 1750
+    assert name in tool(installed, "list").stdout.split()
+
+
+def test_what_is_wrong_is_said(installed: Settings) -> None:
+    assert tool(installed, "add", "Not A Name").returncode == 2
+    unknown = tool(installed, "allow", "nobody", "--tokens", "5")
+    assert (unknown.returncode, "There is no tenant 'nobody'" in unknown.stderr) == (1, True)
+    assert "changes nothing" in tool(installed, "credit", "nobody", "key").stderr

@@ -1,0 +1,38 @@
+"""A run that spends a project's budget: carved from it, returned to it, reported under it, refused when it has no more."""
+
+import asyncio
+import json
+
+from files import utility
+from platforms import Platform
+
+from somagent.cli.codes import Code
+
+PRINTS = "print('{\"done\": true}')"
+
+
+async def test_runs_spend_their_projects_budget_and_are_reported_under_it(platform: Platform) -> None:
+    ref = await platform.publish(utility("for-a-project", PRINTS))
+    given = await platform.cli("project", "set", "paper", "--tool-calls", "3", "--monthly", "--as", "approver")
+    assert given.code == Code.OK, given
+    assert "3 tool calls this month" in given.out
+
+    ended = await platform.cli("run", ref, "--field", "n=1", "--project", "paper")
+    assert ended.code == Code.OK, ended
+    assert (await platform.cli("run", ref, "--field", "n=1")).code == Code.OK
+    shown = json.loads((await platform.cli("project", "show", "paper", "--json")).out)
+    assert (shown["account"]["spent"]["tool_calls"], shown["left"]["tool_calls"]) == (1, 2)
+
+    report = json.loads((await platform.cli("usage", "--by", "project", "--json")).out)
+    paper = next(row for row in report["items"] if row["project"] == "paper")
+    assert (paper["runs"], paper["spent"]["tool_calls"]) == (1, 1)
+    assert any(row["project"] == "" for row in report["items"])
+
+    # Its capsule asks for two calls: the next one fits, and beside that no other does.
+    await asyncio.gather(*(platform.cli("run", ref, "--field", f"n={n}", "--project", "paper") for n in (2, 3, 4)))
+    shown = json.loads((await platform.cli("project", "show", "paper", "--json")).out)
+    assert shown["account"]["spent"]["tool_calls"] == 2
+    assert shown["account"]["reserved"]["tool_calls"] == 0
+    refused = await platform.cli("run", ref, "--field", "n=5", "--project", "paper")
+    assert refused.code != Code.OK
+    assert (await platform.cli("budget", "check")).code == Code.OK

@@ -1,0 +1,115 @@
+"""The tool of whoever owns the installation: `python -m workers.tenants`. Needs its keys and its database."""
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from capsules.account import Account, Rate, Terms
+from capsules.amounts import Amounts
+from capsules.errors import SomaError
+from capsules.names import TenantId
+from somagent.embedded.tenancy import TEST_DRIVE, add_tenant, allow_tenant, credit_tenant, tenants_of
+from somagent.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+MICRO = 1_000_000
+
+Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="Lower-case letters, digits and hyphens.")]
+Tokens = Annotated[int, typer.Option("--tokens", min=0, help="Tokens.")]
+Usd = Annotated[float, typer.Option("--usd", min=0, help="Dollars.")]
+Calls = Annotated[int, typer.Option("--tool-calls", min=0, help="Tool calls.")]
+Once = Annotated[bool, typer.Option("--once", help="Once and for all, not in each calendar month (UTC).")]
+PerMinute = Annotated[int | None, typer.Option(min=1, help="At most so many in any sixty seconds. Unset: no bound.")]
+
+
+@app.command("list")
+def list_tenants() -> None:
+    """List the tenants."""
+    for tenant in _run(tenants_of(Settings())):
+        typer.echo(tenant)
+
+
+@app.command()
+def add(  # noqa: PLR0913, PLR0917 - the command line's own options
+    tenant: Tenant,
+    tokens: Tokens = 0,
+    usd: Usd = 0.0,
+    tool_calls: Calls = 0,
+    once: Once = False,
+    credit_tokens: Annotated[int, typer.Option(min=0, help="Test drive: tokens.")] = TEST_DRIVE.tokens,
+    credit_usd: Annotated[float, typer.Option(min=0, help="Test drive: dollars.")] = TEST_DRIVE.micro_usd / MICRO,
+    credit_tool_calls: Annotated[int, typer.Option(min=0, help="Test drive: tool calls.")] = TEST_DRIVE.tool_calls,
+    days: Annotated[int, typer.Option(min=1, max=365, help="How long the tokens are valid.")] = 90,
+) -> None:
+    """Add a tenant, and print the tokens of its operator and its approver. They are kept nowhere."""
+    try:
+        TypeAdapter(TenantId).validate_python(tenant)
+    except ValidationError as error:
+        raise typer.BadParameter("Lower-case letters, digits and hyphens, 63 at most.") from error
+    made = _run(
+        add_tenant(
+            Settings(),
+            tenant,
+            terms=_terms(tokens, usd, tool_calls, once=once),
+            credit=_amounts(credit_tokens, credit_usd, credit_tool_calls),
+            token_seconds=int(timedelta(days=days).total_seconds()),
+        )
+    )
+    typer.echo(json.dumps({"account": made.account.model_dump(mode="json"), "tokens": made.tokens}, indent=2))
+
+
+@app.command()
+def allow(  # noqa: PLR0913, PLR0917 - the command line's own options
+    tenant: Tenant,
+    tokens: Tokens = 0,
+    usd: Usd = 0.0,
+    tool_calls: Calls = 0,
+    once: Once = False,
+    tokens_per_minute: PerMinute = None,
+    calls_per_minute: PerMinute = None,
+) -> None:
+    """Say what a tenant may spend from now on."""
+    rate = Rate(tokens=tokens_per_minute, calls=calls_per_minute) if tokens_per_minute or calls_per_minute else None
+    terms = _terms(tokens, usd, tool_calls, once=once).model_copy(update={"rate": rate})
+    _show(_run(allow_tenant(Settings(), tenant, terms)))
+
+
+@app.command()
+def credit(
+    tenant: Tenant,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="What it is for; the same key again gives nothing.")],
+    tokens: Tokens = 0,
+    usd: Usd = 0.0,
+    tool_calls: Calls = 0,
+) -> None:
+    """Give a tenant credit, which is spent once, after its allowance."""
+    _show(_run(credit_tenant(Settings(), tenant, _amounts(tokens, usd, tool_calls), key)))
+
+
+def _terms(tokens: int, usd: float, tool_calls: int, *, once: bool) -> Terms:
+    return Terms(allowance=_amounts(tokens, usd, tool_calls), period=None if once else "month")
+
+
+def _amounts(tokens: int, usd: float, tool_calls: int) -> Amounts:
+    return Amounts(tokens=tokens, micro_usd=round(usd * MICRO), tool_calls=tool_calls)
+
+
+def _show(account: Account) -> None:
+    typer.echo(json.dumps(account.model_dump(mode="json"), indent=2))
+
+
+def _run[T](work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except SomaError as error:
+        typer.echo(f"{error.code}: {error.message}", err=True)
+        raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    app()
