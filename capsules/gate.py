@@ -9,6 +9,7 @@ from capsules.action import Action, Facts, Kind
 from capsules.amounts import Amounts
 from capsules.approval import ApprovalRequest
 from capsules.digest import Digest
+from capsules.rate import Bound, Slow
 from capsules.verdict import ReceiptRef, ShadowVerdict, Verdict
 
 FROZEN = ConfigDict(frozen=True)
@@ -75,6 +76,7 @@ class LedgerFacts(BaseModel):
     model_config = FROZEN
 
     account: Account | None = Field(None, description="None before admission.")
+    rates: tuple[Bound, ...] = Field((), description="Of the tenant and the project that the account lies in.")
     denials: int = 0
     parent: str | None = Field(None, description="The run of which this one is a child.")
     constitution: Literal["valid", "revoked", "unknown"]
@@ -100,6 +102,7 @@ class Entry(BaseModel):
     verdict: Verdict
     shadow: ShadowVerdict | None = None
     account: str | None
+    slow: Slow | None = Field(None, description="What a rate window says: it comes too early.")
     standing: tuple[str, ...] = Field((), description="Ids of the standing grants that fit, in the order to try.")
 
 
@@ -108,7 +111,7 @@ class Passage(BaseModel):
 
     model_config = FROZEN
 
-    status: Literal["go", "replay", "denied", "ask", "exhausted", "revoked", "stale"] = Field(
+    status: Literal["go", "replay", "denied", "ask", "exhausted", "slow", "revoked", "stale"] = Field(
         description="stale: another action of the run came in between; read the facts and judge again."
     )
     receipt: ReceiptRef | None = None

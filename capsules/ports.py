@@ -4,7 +4,7 @@ Each adapter has a suite of its own on the real thing (`tests/store`, `tests/slm
 is written here. Every method may raise Unavailable.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from capsules.approval import ApprovalDecision, BudgetRaised, DecisionMade, Escalate, Expire, RaiseBudget
@@ -16,6 +16,7 @@ from capsules.digest import Digest
 from capsules.editing import ApprovalEdit, EditMade
 from capsules.gate import Entry, Exit, HistoryAsked, LedgerFacts, Passage, Settled
 from capsules.memory import Embeddings, MemoryItem
+from capsules.rate import Bound, Slow
 from capsules.run import Admission, Closed, CloseRun, RunUpdate, StartCapsule
 
 
@@ -65,6 +66,18 @@ class Memories(Protocol):
 
     async def recall(self, tenant: str, *, space: str, query: str, limit: int) -> tuple[MemoryItem, ...]:
         """Return the most similar items, best first."""
+        ...
+
+
+class RateWindows(Protocol):
+    """How much was begun under an account in the last sixty seconds."""
+
+    async def take(self, tenant: str, bounds: Sequence[Bound], *, effect: str, tokens: int) -> Slow | None:
+        """Count an effect under every bound, or under none and say how long to wait. Again is the same effect."""
+        ...
+
+    async def correct(self, tenant: str, bounds: Sequence[Bound], *, effect: str, tokens: int | None) -> None:
+        """Count what an effect really used; None: it did not take place."""
         ...
 
 

@@ -19,15 +19,17 @@ from capsules.errors import (
     BudgetExhausted,
     ConstitutionRefused,
     PolicyDenied,
+    RateLimited,
     Unavailable,
 )
-from capsules.gate import AttemptKey, Entry, HistoryAsked, LedgerFacts, Passage
+from capsules.gate import AttemptKey, Entry, Exit, HistoryAsked, LedgerFacts, Passage, Settled
 from capsules.passage import Pass
-from capsules.ports import AuthorityVerifier, Ledger
+from capsules.ports import AuthorityVerifier, Ledger, RateWindows
 from capsules.verdict import PPM, ShadowVerdict, Verdict
 from policy.engine import Policy
 from policy.intervals import Range
 from policy.judge import Judge
+from policy.pacing import Pace
 from policy.signals.reading import Reading
 from policy.signals.registry import STANDING, history_asked, measured, wanted
 from policy.source import Policies
@@ -45,12 +47,13 @@ class Entered:
     granted: Pass
     verdict: Verdict
     passage: Passage
+    pace: Pace
 
 
 class Gate:
     """Judges and admits attempts. One for each worker process."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a passage consults
         self,
         verifier: AuthorityVerifier,
         policies: Policies,
@@ -58,11 +61,13 @@ class Gate:
         *,
         clock: Callable[[], float],
         watch: Watch = unwatched,
+        windows: RateWindows | None = None,
     ) -> None:
         self._verifier = verifier
         self._policies = policies
         self._clock = clock
         self._watch = watch
+        self._windows = windows
         self._judges: dict[Digest, Judge] = {}
         self.ledger = ledger
 
@@ -86,6 +91,7 @@ class Gate:
             asked = perf_counter()
             verdict = await self._judge(policy).judge(action, known, _ranges(facts.account, action))
             judging = perf_counter() - asked
+            pace = Pace(self._windows, key, facts.rates)
             entry = Entry(
                 key=key,
                 capsule=action.target if action.kind == "capsule.start" else authority.capsule,
@@ -96,16 +102,26 @@ class Gate:
                 verdict=verdict,
                 shadow=await self._shadow(facts, constitution, action, known),
                 account=account,
+                slow=await pace.begin(action, verdict),
                 standing=fitting(facts.standing, action, verdict, authority.actor),
             )
             passage = await self.ledger.begin(entry)
+            if passage.status != "go":
+                await pace.undo()
             if passage.status != "stale":
                 self._watch(passed(entry, passage.status, judging=judging, passing=perf_counter() - began))
-                _go_on(passage, verdict, action, constitution)
-                return Entered(granted=Pass(authority=authority, key=key), verdict=verdict, passage=passage)
+                _go_on(passage, entry, constitution)
+                granted = Pass(authority=authority, key=key)
+                return Entered(granted=granted, verdict=verdict, passage=passage, pace=pace)
         raise Unavailable(
             f"Run {key.run!r} did {RACES} other things while {action.kind} was judged; it is tried again."
         )
+
+    async def leave(self, entered: Entered, exit_: Exit) -> Settled:
+        """Settle and record how an effect ended. Raises Unavailable."""
+        settled = await self.ledger.finish(exit_)
+        await entered.pace.end(exit_)
+        return settled
 
     async def foresee(
         self, authority: Authority, action: Action, run: str, text: Callable[[], Reading]
@@ -196,9 +212,10 @@ def _headroom(limit: Amounts, left: Amounts, cost: Amounts) -> float:
     return min(shares, default=1.0)
 
 
-def _go_on(passage: Passage, verdict: Verdict, action: Action, constitution: Digest) -> None:
+def _go_on(passage: Passage, entry: Entry, constitution: Digest) -> None:
     if passage.status in {"go", "replay"}:
         return
+    action, verdict = entry.action, entry.verdict
     fields: dict[str, Any] = {
         "action": action.kind,
         "target": action.target,
@@ -219,6 +236,14 @@ def _go_on(passage: Passage, verdict: Verdict, action: Action, constitution: Dig
     if passage.status == "exhausted":
         left = passage.left or Amounts()
         raise BudgetExhausted(_shortage(action.cost, left), needed=action.cost.model_dump(), left=left.model_dump())
+    if passage.status == "slow" and entry.slow is not None:
+        if entry.slow.seconds is None:
+            raise PolicyDenied(f"{action.kind} on {action.target}: {entry.slow.sentence}", **fields)
+        raise RateLimited(
+            f"{action.kind} on {action.target} waits {entry.slow.seconds:.1f} s: {entry.slow.sentence}",
+            account=entry.slow.account,
+            retry_after=entry.slow.seconds,
+        )
     raise PolicyDenied(f"The ledger answered {passage.status!r}, which lets nothing through.", **fields)
 
 

@@ -106,25 +106,27 @@ class GatedInbound(ActivityInboundInterceptor):
             # Stopped for another reason (this worker goes, another attempt took over), the effect stays open: whoever
             # comes next finds that it may have happened.
             if _cancelled_by_its_run():
-                await asyncio.shield(self._record(Exit(key=key, ok=False, usage=Amounts(), error="Cancelled")))
+                await asyncio.shield(self._record(entered, Exit(key=key, ok=False, usage=Amounts(), error="Cancelled")))
             raise
         except Exception as error:
-            await self._record(_failed(key, error, self.used(error)))
+            await self._record(entered, _failed(key, error, self.used(error)))
             raise
         result = outcome.value.model_dump(mode="json") if hasattr(outcome.value, "model_dump") else outcome.value
         settled = await asyncio.shield(
-            self._record(Exit(key=key, ok=True, usage=outcome.usage, estimated=outcome.estimated, result=result))
+            self._record(
+                entered, Exit(key=key, ok=True, usage=outcome.usage, estimated=outcome.estimated, result=result)
+            )
         )
         for clean_up in entered.granted.after_settling:
             await clean_up()
         return _outcome(outcome, entered, settled)
 
-    async def _record(self, exit_: Exit) -> Settled:
+    async def _record(self, entered: Entered, exit_: Exit) -> Settled:
         """Write the outcome, patiently: an effect that happened and is not recorded is the one thing to avoid."""
         deadline = time.monotonic() + RECORD_PATIENCE_SECONDS
         while True:
             try:
-                return await self._gate.ledger.finish(exit_)
+                return await self._gate.leave(entered, exit_)
             except Unavailable as error:
                 if time.monotonic() > deadline:
                     raise

@@ -34,6 +34,7 @@ from somagent.identity.trust import ConstitutionTrust
 from somagent.library import Library
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.memory.pgvector import PostgresMemories
+from somagent.rates.windows import ValkeyWindows
 from somagent.settings import Settings
 from somagent.slm.client import PydanticAiModel
 from somagent.slm.profiles import Profiles
@@ -103,12 +104,13 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
         )
         metrics = GateMetrics()
         policies = Policies(store.constitutions.get, trust)
-        gate = Gate(tokens, policies, PostgresLedger(store), clock=time.time, watch=metrics.passed)
         async with (
             Bus(settings.redis_target()) as bus,
+            ValkeyWindows(settings.redis_target(), store) as windows,
             PydanticAiModel(profiles) as models,
             constitution_office(settings, store, tokens, trust, proved=metrics.proved) as office,
         ):
+            gate = Gate(tokens, policies, PostgresLedger(store), clock=time.time, watch=metrics.passed, windows=windows)
             yield Assembly(
                 client=await connect(settings, keyring),
                 interceptor=PolicyInterceptor(gate, governed=governs(*GOVERNED), platform=PLATFORM),

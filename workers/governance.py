@@ -38,6 +38,7 @@ from policy.source import Policies
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 from somagent.identity.trust import ConstitutionTrust
+from somagent.rates.windows import ValkeyWindows
 from somagent.settings import Settings
 from somagent.store.database import Store, open_store
 from somagent.store.ledger import PostgresLedger
@@ -128,10 +129,13 @@ async def governance(settings: Settings, terms: Terms, *, encrypt: bool = False)
     """
     keyring = KeyRing.load(settings.keys_dir)
     tokens = Tokens(keyring)
-    async with open_store(settings.database("app"), codec=keyring.codec) as store:
+    async with (
+        open_store(settings.database("app"), codec=keyring.codec) as store,
+        ValkeyWindows(settings.redis_target(), store) as windows,
+    ):
         ledger = PostgresLedger(store)
         trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
-        gate = Gate(tokens, Policies(store.constitutions.get, trust), ledger, clock=time.time)
+        gate = Gate(tokens, Policies(store.constitutions.get, trust), ledger, clock=time.time, windows=windows)
         seal = Seal(terms, tokens, EncryptionCodec(keyring.codec))
         governing = Governing(gate, seal, Enrolments(terms, store, ledger, tokens))
         yield GovernancePlugin(governing, terms, store, converter=data_converter(keyring) if encrypt else None)

@@ -105,6 +105,10 @@ class Acting(Conversation):
             case "BudgetExhausted":
                 await self._wait_for_budget(cause.message)
                 return argument
+            case "RateLimited" if "account" in fields:
+                # Temporal waited between the attempts; this goes on when there are no more of them.
+                await workflow.sleep(float(fields["retry_after"]))
+                return argument
             case "EffectFailed":
                 return Refused(cause.message)
             case _:

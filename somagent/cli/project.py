@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from capsules.rate import rate_in_words
 from somagent.cli import output
 from somagent.cli.budget import MICRO, show_account
 from somagent.cli.connection import Api
@@ -85,6 +86,5 @@ def terms(account: dict[str, Any]) -> str:
 
 def rate(account: dict[str, Any]) -> str:
     """Write `20 calls a minute`."""
-    bounds = account["terms"]["rate"] or {}
-    parts = [f"{bounds[name]:,} {name}" for name in ("tokens", "calls") if bounds.get(name)]
-    return f"{' and '.join(parts)} a minute" if parts else "no rate"
+    bounds = account["terms"]["rate"]
+    return rate_in_words(bounds["tokens"], bounds["calls"]) if bounds else "no rate"

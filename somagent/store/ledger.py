@@ -92,6 +92,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "escalation": [_plain(step) for step in verdict.escalation],
         "expires_seconds": verdict.expires_seconds,
         "standing": list(entry.standing),
+        "slow": entry.slow.sentence if entry.slow else None,
         "parts": canonical_parts(
             {
                 "action": _plain(action),

@@ -157,6 +157,7 @@ effects = Table(
     PrimaryKeyConstraint("tenant_id", "key"),
     ForeignKeyConstraint(["tenant_id", "run"], ["runs.tenant_id", "runs.id"]),
     Index("effects_by_target", "tenant_id", "kind", "target", text("started_at DESC")),
+    Index("effects_by_time", "started_at", postgresql_using="brin"),
     Index("effects_open", "tenant_id", "run", "action", postgresql_where=text("state = 'started'")),
 )
 

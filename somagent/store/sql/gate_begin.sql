@@ -7,6 +7,7 @@ LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     account budget_accounts;
     account_facts json;
+    rates json;
     known runs;
 BEGIN
     PERFORM set_config('somagent.tenant', tenant, true);
@@ -20,9 +21,13 @@ BEGIN
             'spent', amounts_json((account.spent_tokens, account.spent_micro_usd, account.spent_tool_calls)),
             'reserved',
             amounts_json((account.reserved_tokens, account.reserved_micro_usd, account.reserved_tool_calls)));
+        SELECT json_agg(json_build_object('account', id, 'tokens', rate_tokens, 'calls', rate_calls) ORDER BY id) INTO rates
+        FROM budget_accounts WHERE id IN ('tenant:' || tenant, 'project:' || account.project)
+            AND (rate_tokens IS NOT NULL OR rate_calls IS NOT NULL);
     END IF;
     RETURN json_build_object(
         'account', account_facts,
+        'rates', coalesce(rates, '[]'),
         'denials', coalesce(known.denials, 0),
         'sequences', coalesce(known.sequences, '{}'),
         -- a child's id is its parent's, a slash and the task; only before its first action it has no row that says so
@@ -193,6 +198,12 @@ BEGIN
             answers := jsonb_build_object('standing_grant', canonical_text(given_before.id),
                                           'approved_by', canonical_text(given_before.granted_by));
         END IF;
+    END IF;
+
+    -- Its time has not come: nothing is reserved and no yes is used up.
+    IF entry->>'slow' IS NOT NULL THEN
+        RETURN json_build_object('status', 'slow', 'sentence', entry->>'slow', 'receipt', gate_decide(
+            entry, 'deny', 'rate', jsonb_build_object('why', canonical_text(entry->>'slow'))));
     END IF;
 
     held := effect.state = 'started' AND (effect.reserved_tokens, effect.reserved_micro_usd, effect.reserved_tool_calls)

@@ -117,6 +117,8 @@ CREATE TABLE effects (
 ) WITH (fillfactor = 70);
 -- Without the state, so that ending an effect changes its row in place.
 CREATE INDEX effects_by_target ON effects (tenant_id, kind, target, started_at DESC);
+-- What began lately, from which rate windows are filled.
+CREATE INDEX effects_by_time ON effects USING brin (started_at);
 CREATE INDEX effects_open ON effects (tenant_id, run, action) WHERE state = 'started';
 
 -- Whether for every demand so many different people with its capability said yes.

@@ -1,0 +1,35 @@
+"""What an account's runs did in the last seconds, by the ledger: what a rate window is filled from."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from capsules.rate import CALLS
+from somagent.store.database import Store
+
+# What an effect counts: what it used so far, and while it is under way what is reserved for it.
+QUERY = text("""
+SELECT effect.key AS effect,
+       effect.used_tokens + CASE effect.state WHEN 'started' THEN effect.reserved_tokens ELSE 0 END AS tokens,
+       (extract(epoch FROM clock_timestamp() - effect.started_at) * 1000)::bigint AS age_ms
+FROM effects AS effect
+JOIN budget_accounts AS account ON account.tenant_id = effect.tenant_id AND account.id = effect.account
+WHERE effect.started_at > clock_timestamp() - make_interval(secs => :seconds) AND effect.kind = ANY(:kinds)
+  AND (CAST(:project AS text) IS NULL OR account.project = :project)
+""")
+
+
+@dataclass(frozen=True)
+class Recent:
+    effect: str
+    tokens: int
+    age_ms: int
+
+
+async def recent(store: Store, tenant: str, account: str, *, seconds: float) -> list[Recent]:
+    """Return the model and tool calls under a tenant's or a project's account that began in the last seconds."""
+    project = account.removeprefix("project:") if account.startswith("project:") else None
+    asked = {"seconds": seconds, "kinds": sorted(CALLS), "project": project}
+    async with store.transaction(tenant) as tx:
+        rows = (await tx.connection.execute(QUERY, asked)).all()
+    return [Recent(row.effect, row.tokens, max(0, row.age_ms)) for row in rows]
