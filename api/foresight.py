@@ -66,7 +66,9 @@ async def foresee_start(soma: State, authority: Authority, request: StartCapsule
     """
     action = start_action(request)
     try:
-        policy, facts, verdict = await soma.gate.foresee(authority, action, authority.run, lambda: read(request))
+        policy, facts, verdict = await soma.gate.foresee(
+            authority, action, authority.run, lambda: read(request), request
+        )
     except SomaError as error:
         log.info("a start could not be foreseen: %s", error.code)
         return None

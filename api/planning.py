@@ -24,7 +24,7 @@ from api.handles import KEY, REFERENCE
 from api.starting import QUEUE, find, start_authority, workflow_of
 from api.state import State
 from capsules.amounts import Amounts
-from capsules.digest import digest
+from capsules.digest import canonical, digest
 from capsules.duration import Duration
 from capsules.errors import Conflict
 from capsules.names import Name, ReferenceText, parse_reference
@@ -135,7 +135,13 @@ async def action_of(
 async def foreseen(soma: State, known: ScheduleDescription) -> Verdict | None:
     """Return what the gate would say of the next run's start. Raises PolicyDenied where it would deny it."""
     given = await _start_of(soma, known)
-    request = StartCapsule(capsule=given.capsule, digest=given.digest, inputs=digest(given.inputs), budget=given.budget)
+    request = StartCapsule(
+        capsule=given.capsule,
+        digest=given.digest,
+        inputs=digest(given.inputs),
+        input_length=len(canonical(given.inputs).decode()),
+        budget=given.budget,
+    )
     return await foresee_start(soma, soma.tokens.read_authority(given.authority), request)
 
 

@@ -17,7 +17,7 @@ from api.temporal import translated
 from capsules.amounts import Amounts
 from capsules.authority import Authority
 from capsules.capsule import Capsule
-from capsules.digest import Digest, digest
+from capsules.digest import Digest, canonical, digest
 from capsules.errors import Conflict, Invalid, NotFound, PolicyDenied
 from capsules.names import Reference, parse_reference
 from capsules.records import NewRun, Principal, PublishedCapsule, RunRecord
@@ -111,7 +111,10 @@ async def _foreseen(
 ) -> Verdict | None:
     """Return what the gate would say. A run that this key started before is returned whatever it would say now."""
     claims = start_claims(state, caller, run=new.id, ref=new.capsule, capsule=new.digest, account=account)
-    request = StartCapsule(capsule=new.capsule, digest=new.digest, inputs=digest(new.inputs), budget=budget)
+    length = len(canonical(new.inputs).decode())
+    request = StartCapsule(
+        capsule=new.capsule, digest=new.digest, inputs=digest(new.inputs), input_length=length, budget=budget
+    )
     try:
         return await foresee_start(state, claims, request)
     except PolicyDenied:

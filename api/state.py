@@ -20,6 +20,7 @@ from policy.source import Policies
 from somagent.bus.streams import Bus
 from somagent.content.postgres import PostgresContent
 from somagent.forecasting import Forecasting
+from somagent.foresight import LearnedForesight
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 from somagent.identity.trust import ConstitutionTrust
@@ -48,8 +49,7 @@ class State:
     rates: Rates
     gate: Gate
     """Only asked what it would say; what it lets through, it lets through in the worker."""
-    forecasting: Forecasting
-    profiles: Profiles
+    foresight: LearnedForesight
     explanations: Explanations
     proofs: Desk
     metrics: Metrics
@@ -67,6 +67,8 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         )
         metrics = Metrics()
         policies, tokens = Policies(store.constitutions.get, trust), Tokens(keyring)
+        profiles = Profiles.from_settings(settings)
+        foresight = LearnedForesight(store, Forecasting(store, learn), profiles)
         yield State(
             settings=settings,
             store=store,
@@ -78,10 +80,9 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             library=Library.load(),
             trust=trust,
             policies=policies,
-            gate=Gate(tokens, policies, PostgresLedger(store), clock=time.time),
+            gate=Gate(tokens, policies, PostgresLedger(store), clock=time.time, foresight=foresight),
             rates=rates,
-            forecasting=Forecasting(store, learn),
-            profiles=Profiles.from_settings(settings),
+            foresight=foresight,
             explanations=Explanations(Desk("explanations", at_once=1, patience=5.0, metrics=metrics)),
             proofs=Desk("proofs", at_once=2, patience=2.0, metrics=metrics),
             metrics=metrics,

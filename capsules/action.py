@@ -57,6 +57,17 @@ class Action(BaseModel):
         return digest(self)
 
 
+class Foreseen(BaseModel):
+    """What a run that is to be started will take, before anybody knows: the ends of its forecast's interval."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tokens: int = Field(0, ge=0, le=2**53 - 1, description="Upper end: by this a decision holds for the interval.")
+    micro_usd: int = Field(0, ge=0, le=2**53 - 1)
+    least_tokens: int = Field(0, ge=0, le=2**53 - 1)
+    least_micro_usd: int = Field(0, ge=0, le=2**53 - 1)
+
+
 class Facts(BaseModel):
     """What the platform knows when an action is judged. Read from the store in the same moment, by the gate."""
 
@@ -71,6 +82,9 @@ class Facts(BaseModel):
     standing: Share | None = Field(
         None, description="Share of the actor's earlier actions that were not denied; none when no clause looks at it."
     )
+    forecast: Foreseen | None = Field(
+        None, description="Of a start, when a clause looks at it. Of any other action there is none: it counts as 0."
+    )
     sequences: dict[str, str] = Field(default_factory=dict, description="State of each sequence of the run so far.")
     signals: dict[str, Share] = Field(
         default_factory=dict, description="What registered detectors measured: `secrets`, `pii`, `injection`."
@@ -78,10 +92,12 @@ class Facts(BaseModel):
 
     def variables(self) -> dict[str, dict[str, Any]]:
         """Return the expression variables beside `action`."""
+        foreseen = self.forecast or Foreseen()
         return {
             "run": {"autonomy": self.autonomy, "denials": self.denials}
             | ({} if self.parent is None else {"parent": self.parent}),
             "budget": {"headroom": self.headroom},
+            "forecast": {"tokens": foreseen.tokens, "micro_usd": foreseen.micro_usd},
             "actor": {"subject": self.actor, "tenant": self.tenant}
             | ({} if self.standing is None else {"standing": self.standing}),
             "signals": dict(self.signals),

@@ -14,6 +14,7 @@ from capsules.constituting import Conclusion, Examination, Findings, Heard, Mirr
 from capsules.container import ContainerResult, ContainerSpec
 from capsules.digest import Digest
 from capsules.editing import ApprovalEdit, EditMade
+from capsules.forecast import Forecast
 from capsules.gate import Entry, Exit, HistoryAsked, LedgerFacts, Passage, Settled
 from capsules.memory import Embeddings, MemoryItem
 from capsules.rate import Bound, Slow
@@ -66,6 +67,14 @@ class Memories(Protocol):
 
     async def recall(self, tenant: str, *, space: str, query: str, limit: int) -> tuple[MemoryItem, ...]:
         """Return the most similar items, best first."""
+        ...
+
+
+class Foresight(Protocol):
+    """What a start would take."""
+
+    async def of(self, tenant: str, request: StartCapsule) -> Forecast:
+        """Forecast a run before it is admitted. Raises NotFound for a capsule that is not published."""
         ...
 
 

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from capsules.account import Account
-from capsules.action import Action, Facts, in_fixed_point
+from capsules.action import Action, Facts, Foreseen, in_fixed_point
 from capsules.amounts import DIMENSIONS, Amounts
 from capsules.authority import Authority
 from capsules.digest import Digest
@@ -24,11 +24,13 @@ from capsules.errors import (
 )
 from capsules.gate import AttemptKey, Entry, Exit, HistoryAsked, LedgerFacts, Passage, Settled
 from capsules.passage import Pass
-from capsules.ports import AuthorityVerifier, Ledger, RateWindows
+from capsules.ports import AuthorityVerifier, Foresight, Ledger, RateWindows
+from capsules.run import StartCapsule
 from capsules.verdict import PPM, ShadowVerdict, Verdict
 from policy.engine import Policy
 from policy.intervals import Range
 from policy.judge import Judge
+from policy.language.schema import FORESEEN
 from policy.pacing import Pace
 from policy.signals.reading import Reading
 from policy.signals.registry import STANDING, history_asked, measured, wanted
@@ -62,21 +64,30 @@ class Gate:
         clock: Callable[[], float],
         watch: Watch = unwatched,
         windows: RateWindows | None = None,
+        foresight: Foresight | None = None,
     ) -> None:
         self._verifier = verifier
         self._policies = policies
         self._clock = clock
         self._watch = watch
         self._windows = windows
+        self._foresight = foresight
         self._judges: dict[Digest, Judge] = {}
         self.ledger = ledger
 
     async def enter(
-        self, *, token: str | None, action: Action, key: AttemptKey, text: Callable[[], Reading]
+        self,
+        *,
+        token: str | None,
+        action: Action,
+        key: AttemptKey,
+        text: Callable[[], Reading],
+        start: StartCapsule | None = None,
     ) -> Entered:
         """Let an attempt in, or raise the reason it may not go on. What is refused leaves a receipt.
 
         text: reads the action's arguments; called only when a constitution looks at what signals measure in them.
+        start: what is asked for, where the action starts a run: forecast only when a constitution looks at that.
         """
         began = perf_counter()
         authority = self._authority(token, action, key)
@@ -87,9 +98,9 @@ class Gate:
         for _ in range(RACES):
             facts, reads = await self._stored(authority, action, key, account, policy)
             signals = await measured(wanted(reads), text, facts.history)
-            known = _facts(authority, facts, action, signals)
+            known = _facts(authority, facts, action, signals, await self._foreseen(authority, start, reads))
             asked = perf_counter()
-            verdict = await self._judge(policy).judge(action, known, _ranges(facts.account, action))
+            verdict = await self._judge(policy).judge(action, known, _ranges(facts.account, action, known.forecast))
             judging = perf_counter() - asked
             pace = Pace(self._windows, key, facts.rates)
             entry = Entry(
@@ -124,7 +135,7 @@ class Gate:
         return settled
 
     async def foresee(
-        self, authority: Authority, action: Action, run: str, text: Callable[[], Reading]
+        self, authority: Authority, action: Action, run: str, text: Callable[[], Reading], start: StartCapsule
     ) -> tuple[Policy, Facts, Verdict]:
         """Judge what nobody has done yet, as `enter` would now. Writes nothing and lets nothing in."""
         policy = await self._policies.get(
@@ -132,14 +143,32 @@ class Gate:
         )
         key = AttemptKey(tenant=authority.tenant, run=run, execution="", activity="", attempt=0)
         stored, reads = await self._stored(authority, action, key, None, policy)
-        known = _facts(authority, stored, action, await measured(wanted(reads), text, stored.history))
+        signals = await measured(wanted(reads), text, stored.history)
+        known = _facts(authority, stored, action, signals, await self._foreseen(authority, start, reads))
         return policy, known, policy.judge(action, known)
+
+    async def _foreseen(
+        self, authority: Authority, start: StartCapsule | None, reads: frozenset[str]
+    ) -> Foreseen | None:
+        """Return what a start will take, where a constitution looks at it. Raises Unavailable where nobody can say."""
+        if start is None or FORESEEN.isdisjoint(reads):
+            return None
+        if self._foresight is None:
+            raise Unavailable("The constitution looks at forecasts, and this process makes none.", part="forecasts")
+        told = await self._foresight.of(authority.tenant, start)
+        return Foreseen(
+            tokens=told.tokens.high,
+            micro_usd=told.micro_usd.high,
+            least_tokens=told.tokens.low,
+            least_micro_usd=told.micro_usd.low,
+        )
 
     async def _shadow(self, facts: LedgerFacts, active: Digest, action: Action, known: Facts) -> ShadowVerdict | None:
         """Return what the shadow would decide of the same action, on the same facts and ranges."""
 
         async def judge(candidate: Policy) -> Verdict:
-            return await self._judge(candidate).verdict(action, known, _ranges(facts.account, action))
+            ranges = _ranges(facts.account, action, known.forecast)
+            return await self._judge(candidate).verdict(action, known, ranges)
 
         return await self._policies.shadowed(facts.shadow, active, judge)
 
@@ -175,7 +204,13 @@ class Gate:
         return authority
 
 
-def _facts(authority: Authority, facts: LedgerFacts, action: Action, signals: Mapping[str, float]) -> Facts:
+def _facts(
+    authority: Authority,
+    facts: LedgerFacts,
+    action: Action,
+    signals: Mapping[str, float],
+    foreseen: Foreseen | None,
+) -> Facts:
     account = facts.account
     return Facts(
         autonomy=authority.autonomy,
@@ -186,15 +221,20 @@ def _facts(authority: Authority, facts: LedgerFacts, action: Action, signals: Ma
         parent=facts.parent,
         standing=signals.get(STANDING),
         sequences=facts.sequences,
+        forecast=foreseen,
         signals={path.removeprefix("signals."): value for path, value in signals.items() if path != STANDING},
     )
 
 
-def _ranges(account: Account | None, action: Action) -> dict[str, Range]:
+def _ranges(account: Account | None, action: Action, foreseen: Foreseen | None = None) -> dict[str, Range]:
     """Return what is known of a cost before the effect: from its lower to its upper bound, and what that leaves."""
+    ranges: dict[str, Range] = {}
+    if foreseen is not None:
+        ranges["forecast.tokens"] = (foreseen.least_tokens, foreseen.tokens)
+        ranges["forecast.micro_usd"] = (foreseen.least_micro_usd, foreseen.micro_usd)
     if action.least is None:
-        return {}
-    ranges = {f"action.{d}": (getattr(action.least, d), getattr(action.cost, d)) for d in ("tokens", "micro_usd")}
+        return ranges
+    ranges |= {f"action.{d}": (getattr(action.least, d), getattr(action.cost, d)) for d in ("tokens", "micro_usd")}
     if account:
         ends = (_headroom(account.limit, account.left, cost) for cost in (action.cost, action.least))
         low, high = (int(in_fixed_point(end) * PPM + 0.5) for end in ends)

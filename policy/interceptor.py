@@ -27,6 +27,7 @@ from capsules.errors import SomaError, Unavailable
 from capsules.gate import AttemptKey, Exit, Settled
 from capsules.header import AUTHORITY
 from capsules.passage import let_through
+from capsules.run import StartCapsule
 from capsules.verdict import Outcome
 from policy.failures import failure
 from policy.gate import Entered, Gate
@@ -69,7 +70,14 @@ class GatedInbound(ActivityInboundInterceptor):
         token: str | None,
     ) -> Outcome[Any]:
         """Have the action judged; then run the body once, settle and record. A replay returns what it returned."""
-        entered = await self._gate.enter(token=token, action=action, key=key, text=lambda: read(*self.arguments(input)))
+        asked = input.args[0] if input.args else None
+        entered = await self._gate.enter(
+            token=token,
+            action=action,
+            key=key,
+            text=lambda: read(*self.arguments(input)),
+            start=asked if isinstance(asked, StartCapsule) else None,
+        )
         trace.get_current_span().set_attributes(
             {"somagent.decision": entered.verdict.decision, "somagent.score": entered.verdict.score}
         )

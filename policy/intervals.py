@@ -12,7 +12,7 @@ from typing import Any
 
 import z3
 
-from capsules.action import Action, Facts
+from capsules.action import Action, Facts, Foreseen
 from capsules.verdict import PPM, Demand, Verdict
 from policy.encoding import encode, space_of
 from policy.engine import Policy
@@ -165,4 +165,7 @@ def at(action: Action, facts: Facts, values: Mapping[str, int]) -> tuple[Action,
         action = action.model_copy(update={"cost": action.cost.model_copy(update=costs)})
     if "budget.headroom" in values:
         facts = facts.model_copy(update={"headroom": values["budget.headroom"] / PPM})
+    ends = {path.removeprefix("forecast."): v for path, v in values.items() if path.startswith("forecast.")}
+    if ends:
+        facts = facts.model_copy(update={"forecast": (facts.forecast or Foreseen()).model_copy(update=ends)})
     return action, facts

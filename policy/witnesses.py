@@ -5,7 +5,7 @@ from typing import Any
 
 import z3
 
-from capsules.action import Action, Facts
+from capsules.action import Action, Facts, Foreseen
 from capsules.amounts import Amounts
 from capsules.digest import GENESIS
 from capsules.verdict import PPM
@@ -113,6 +113,9 @@ def facts_of(values: dict[str, Any]) -> Facts:
     return Facts(
         autonomy=values["run.autonomy"],
         headroom=values["budget.headroom"] / PPM,
+        forecast=Foreseen(tokens=values["forecast.tokens"], micro_usd=values["forecast.micro_usd"])
+        if values.get("forecast.tokens") or values.get("forecast.micro_usd")
+        else None,
         denials=values["run.denials"],
         parent=values.get("run.parent"),
         actor=values["actor.subject"],

@@ -1,6 +1,5 @@
 """Admission: a start becomes a run. Lock what it depends on, carve its budget, exchange its authority. Once a run."""
 
-import datetime as dt
 from dataclasses import dataclass, field
 
 from capsules.authority import Authority, narrow
@@ -8,12 +7,12 @@ from capsules.capsule import Capsule
 from capsules.chat import Price
 from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused, Invalid
-from capsules.forecast import Shape, shape_of
 from capsules.lock import Lock
 from capsules.names import parse_reference
 from capsules.run import Admission, StartCapsule
 from capsules.tool import Tool
 from somagent.forecasting import Forecasting
+from somagent.foresight import MAX_DEPTH, shape_in, today
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import verify_capsule
 from somagent.identity.tokens import Tokens
@@ -21,9 +20,6 @@ from somagent.library import Library
 from somagent.slm.profiles import Profiles
 from somagent.store.database import Store
 from somagent.store.transaction import Transaction
-
-MAX_DEPTH = 8
-"""How deep composites may nest."""
 
 
 @dataclass
@@ -152,22 +148,6 @@ class CapsuleAdmissions:
 
     def _tools(self, capsule: Capsule) -> dict[str, Tool]:
         return {_name(use.use): self._library.tool(parse_reference(use.use)) for use in capsule.spec.tools}
-
-
-def today() -> dt.date:
-    """Return the day by which prices are looked up, in UTC."""
-    return dt.datetime.now(dt.UTC).date()
-
-
-async def shape_in(
-    tx: Transaction, capsule: Capsule, profiles: Profiles, *, input_length: int, depth: int = 0
-) -> Shape:
-    """Return the shape of a run, with those of a composite's tasks."""
-    tasks = capsule.spec.tasks if depth < MAX_DEPTH else ()
-    children = [(await tx.capsules.get(parse_reference(task.capsule))).capsule for task in tasks]
-    parts = [await shape_in(tx, child, profiles, input_length=0, depth=depth + 1) for child in children]
-    model = profiles.of(capsule.spec.model.role).model if capsule.spec.model else ""
-    return shape_of(capsule, model=model, input_length=input_length, parts=tuple(parts))
 
 
 def _name(reference: str) -> str:

@@ -28,6 +28,7 @@ from somagent.bus.tokens import ValkeyTokens
 from somagent.content.artifacts import PostgresArtifacts
 from somagent.content.postgres import PostgresContent
 from somagent.forecasting import Forecasting
+from somagent.foresight import LearnedForesight
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 from somagent.identity.trust import ConstitutionTrust
@@ -110,7 +111,16 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             PydanticAiModel(profiles) as models,
             constitution_office(settings, store, tokens, trust, proved=metrics.proved) as office,
         ):
-            gate = Gate(tokens, policies, PostgresLedger(store), clock=time.time, watch=metrics.passed, windows=windows)
+            forecasting = Forecasting(store, learn)
+            gate = Gate(
+                tokens,
+                policies,
+                PostgresLedger(store),
+                clock=time.time,
+                watch=metrics.passed,
+                windows=windows,
+                foresight=LearnedForesight(store, forecasting, profiles),
+            )
             yield Assembly(
                 client=await connect(settings, keyring),
                 interceptor=PolicyInterceptor(gate, governed=governs(*GOVERNED), platform=PLATFORM),
@@ -128,7 +138,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                         library,
                         profiles=profiles,
                         image=settings.sandbox_image,
-                        forecasting=Forecasting(store, learn),
+                        forecasting=forecasting,
                     )
                 ),
                 bookkeeping=Bookkeeping(PostgresRuns(store), PostgresDecisions(store, tokens)),

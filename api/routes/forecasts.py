@@ -14,13 +14,11 @@ from api.problems import responses
 from api.routes.paging import Limit
 from api.state import Soma
 from capsules.amounts import Amounts
-from capsules.chat import Price
 from capsules.digest import canonical
 from capsules.forecast import Accuracy, Forecast, Past
 from capsules.names import parse_reference
 from capsules.records import Page
 from policy.forecasts.forecaster import accuracy
-from somagent.admission import shape_in, today
 
 router = APIRouter(prefix="/v1/forecasts", tags=["forecasts"], route_class=KeptRoute)
 
@@ -46,12 +44,8 @@ async def forecast(body: ToForecast, caller: CapsuleReader, soma: Soma) -> Forec
     published = await starting.find(soma, caller, parse_reference(body.capsule))
     capsule = published.capsule
     check_inputs(capsule, body.inputs)
-    forecaster = await soma.forecasting.of(caller.tenant)
-    async with soma.store.transaction(caller.tenant) as tx:
-        length = len(canonical(body.inputs).decode())
-        shape = await shape_in(tx, capsule, soma.profiles, input_length=length)
-    price = soma.profiles.price(capsule.spec.model.role, today()) if capsule.spec.model else Price()
-    return forecaster.forecast(shape, bound=body.budget or capsule.spec.budget.amounts(), price=price)
+    length = len(canonical(body.inputs).decode())
+    return await soma.foresight.forecast(caller.tenant, capsule, input_length=length, budget=body.budget)
 
 
 @router.get("", responses=responses())

@@ -116,6 +116,14 @@ def _signal(name: str) -> Attribute:
     return Attribute(f"signals.{name}", Fixed(), PPM if name == "trust" else 0, measured, changeable=True)
 
 
+def _foreseen(dimension: str) -> Attribute:
+    def end(_: Action, facts: Facts) -> int:
+        found: int = getattr(facts.forecast, dimension) if facts.forecast else 0
+        return found
+
+    return Attribute(f"forecast.{dimension}", Whole(), 0, end, changeable=True, forecast=True)
+
+
 def _standing(facts: Facts) -> float:
     if facts.standing is None:
         raise NotMeasured(STANDING)
@@ -123,6 +131,7 @@ def _standing(facts: Facts) -> float:
 
 
 STANDING = "actor.standing"
+FORESEEN = frozenset({"forecast.tokens", "forecast.micro_usd"})
 SIGNALS = ("secrets", "pii", "injection", "trust")
 
 _ATTRIBUTES = (
@@ -140,6 +149,7 @@ _ATTRIBUTES = (
     _plain("run.denials", Whole(), 0, "facts.denials"),
     _plain("run.parent", Text(), None, "facts.parent", optional=True),
     _plain("budget.headroom", Fixed(), PPM, "facts.headroom", changeable=True, forecast=True),
+    *map(_foreseen, ("tokens", "micro_usd")),
     _plain("actor.subject", Text(), "operator", "facts.actor"),
     _plain("actor.tenant", Text(), "local", "facts.tenant"),
     Attribute("actor.standing", Fixed(), PPM, lambda _, f: _standing(f)),

@@ -20,8 +20,8 @@ def read(file: Path) -> dict[str, Any]:
     return document
 
 
-def test_there_are_two() -> None:
-    assert [file.stem for file in OVERLAYS] == ["hipaa-like", "pci-like"]
+def test_there_are_three() -> None:
+    assert [file.stem for file in OVERLAYS] == ["costly-starts", "hipaa-like", "pci-like"]
 
 
 @pytest.mark.parametrize("file", OVERLAYS, ids=lambda file: file.stem)
@@ -41,7 +41,8 @@ def test_together_they_narrow_in_either_order() -> None:
 @pytest.mark.parametrize("file", OVERLAYS, ids=lambda file: file.stem)
 def test_a_sample_says_that_it_is_one(file: Path) -> None:
     assert "A SAMPLE" in file.read_text("utf-8")
-    assert "not compliance" in read(file)["because"]
+    if file.stem.endswith("-like"):
+        assert "not compliance" in read(file)["because"]
 
 
 @pytest.mark.parametrize(

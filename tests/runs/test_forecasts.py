@@ -16,6 +16,7 @@ from somagent.store.database import open_store
 
 PRINTS = "print('{\"done\": true}')"
 NEEDED = 18
+DEAR = "forecast.tokens > 5000"
 
 
 async def test_a_forecast_is_learned_from_completed_runs_and_kept_with_the_next(
@@ -66,3 +67,33 @@ async def test_inputs_and_capsules_are_checked_before_a_forecast(platform: Platf
     assert "No data: 0 completed runs of 'untold'" in cold.out
     bad = await platform.operator.post("/v1/forecasts", json={"capsule": "word-count@1", "inputs": {"text": 3}})
     assert (bad.status_code, bad.json()["code"]) == (422, "Invalid")
+
+
+async def test_a_start_that_is_forecast_to_be_dear_is_asked_for(platform: Platform, tmp_path: Path) -> None:
+    sample = Path("capsules/library/constitutions/overlays/costly-starts.yaml").read_text()
+    mine = sample.replace("(forecast.micro_usd > 500000 || forecast.tokens > 200000)", DEAR)
+    mine = mine.replace("capsule.start' && forecast.micro_usd > 500000", f"capsule.start' && {DEAR}")
+    file = tmp_path / "costly.yaml"
+    file.write_text(mine)
+    assert (await platform.cli("policy", "sign", file)).code == Code.OK
+    waiting = await platform.cli("policy", "activate", file, "--tenant", "local", "--key", "costly")
+    assert waiting.code == Code.WAITING, waiting
+    assert (await platform.cli("policy", "approve", "costly", "--as", "approver")).code == Code.OK
+    try:
+        cheap = await platform.publish(utility("cheap", PRINTS))
+        dear = await platform.publish(utility("dear", PRINTS).replace("tool_calls: 2", "tool_calls: 2, tokens: 6000"))
+        run = await platform.start(dear, {"n": 1})
+        asked = await platform.until(run, "awaiting_approval")
+        assert "costly-start" in asked["reason"] or "half a dollar" in asked["reason"], asked
+        assert asked["spent"] == {"tokens": 0, "micro_usd": 0, "tool_calls": 0}
+        (approval,) = await platform.approvals(run)
+        assert approval["kind"] == "capsule.start"
+        told = [one["body"]["facts"]["forecast"] for one in await platform.receipts(run) if "facts" in one["body"]]
+        assert told[0]["tokens"] == 6000, "without data the whole budget counts"
+        assert (await platform.cli("approve", approval["id"], "--as", "approver")).code == Code.OK
+        assert (await platform.until(run))["status"] == "completed"
+        assert (await platform.run(cheap, {"n": 1}))["status"] == "completed"
+    finally:
+        back = await platform.cli("policy", "rollback", "--tenant", "local", "--key", "costly-back")
+        assert back.code == Code.WAITING, back
+        assert (await platform.cli("policy", "approve", "costly-back", "--as", "approver")).code == Code.OK
