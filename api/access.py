@@ -83,4 +83,5 @@ ConstitutionProposer = Annotated[Principal, Depends(Holder("constitution:propose
 ConstitutionApprover = Annotated[Principal, Depends(Holder("constitution:approve"))]
 ConstitutionRevoker = Annotated[Principal, Depends(Holder("constitution:revoke"))]
 AuditReader = Annotated[Principal, Depends(Holder("audit:read"))]
+RetentionManager = Annotated[Principal, Depends(Holder("retention:manage"))]
 PrincipalManager = Annotated[Principal, Depends(Holder("principal:manage"))]

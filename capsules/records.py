@@ -62,6 +62,7 @@ class RunRecord(BaseModel):
     created_at: datetime
     updated_at: datetime
     closed_at: datetime | None = None
+    pruned_at: datetime | None = Field(None, description="When its inputs, output and artifacts were deleted.")
 
 
 class ArtifactRecord(BaseModel):

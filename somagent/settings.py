@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body that the API takes, in bytes.")
     rate_limit_per_minute: int = Field(1200, ge=1, description="Requests a minute for each principal.")
+    prune_seconds: int = Field(
+        3600, ge=1, description="How often content that was kept long enough is deleted, in seconds."
+    )
     authority_days: int = Field(30, ge=1, le=365, description="How long the authority of a run is valid, in days.")
 
     # Notifications: off until a webhook or a recipient is set.

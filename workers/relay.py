@@ -1,4 +1,4 @@
-"""The relay process: `python -m workers.relay`. Carries the outbox to the bus, closes ended runs, notifies people.
+"""The relay process: `python -m workers.relay`. Carries the outbox, closes ended runs, notifies people, prunes.
 
 At least once: events are published before they are marked, so a crash between both publishes again, with the same id.
 One relay works at a time, held by a lock in PostgreSQL, so that the events of a run arrive in order; others stand by.
@@ -25,6 +25,7 @@ from somagent.store.faults import translated
 from somagent.store.relaying import next_batch
 from somagent.temporal.client import connect
 from workers.notifying import Notifier
+from workers.pruning import pruning
 from workers.reconciling import Reconciler
 
 POLL_SECONDS = 0.2
@@ -48,6 +49,7 @@ async def relay(settings: Settings) -> None:
     ):
         tasks.create_task(persisting("relay", lambda: carry(outbox, bus)))
         tasks.create_task(persisting("reconcile", lambda: reconcile(settings, outbox, store)))
+        tasks.create_task(persisting("retention", lambda: pruning(outbox, settings.prune_seconds)))
         for channel in channels(settings):
             notifier = Notifier(channel, outbox, store, types=settings.notify_events, api=settings.api_base())
             tasks.create_task(persisting(f"notify by {channel.name}", notifier.run))

@@ -66,7 +66,10 @@ def _lines(it: RunExplanation) -> Iterator[str]:
     for child in it.children:
         yield f"  paid for the run {escape(child)}"
     yield from ("", "[bold]What came out[/]")
-    yield f"  {escape(_short(run.output))}" if run.output is not None else "  No deliverable."
+    if run.pruned_at is not None:
+        yield f"  Its content was deleted on {run.pruned_at:%Y-%m-%d}, as the tenant's retention says."
+    else:
+        yield f"  {escape(_short(run.output))}" if run.output is not None else "  No deliverable."
     for artifact in it.artifacts:
         yield f"  {escape(artifact.name)}  {artifact.size} bytes  {artifact.digest}"
     yield ""

@@ -27,6 +27,7 @@ Capability = Literal[
     "constitution:revoke",
     "principal:manage",
     "audit:read",
+    "retention:manage",
 ]
 CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
 
@@ -40,6 +41,7 @@ OPERATOR: frozenset[str] = frozenset(CAPABILITIES) - {
     "approval:standing",
     "budget:raise",
     "constitution:approve",
+    "retention:manage",
 }
 APPROVER: frozenset[str] = frozenset(
     {
@@ -53,6 +55,7 @@ APPROVER: frozenset[str] = frozenset(
         "policy:read",
         "constitution:approve",
         "audit:read",
+        "retention:manage",
     }
 )
 

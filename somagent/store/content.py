@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,7 +19,12 @@ class Contents:
     async def put(self, data: bytes, media_type: str) -> Digest:
         digest = sha256(data)
         values = {"tenant_id": self.tenant, "digest": digest, "media_type": media_type, "data": data}
-        await self.connection.execute(insert(content_blobs).values(**values).on_conflict_do_nothing())
+        # When it was last put tells retention which runs may need it.
+        again = {"last_put_at": func.now()}
+        statement = insert(content_blobs).values(**values)
+        await self.connection.execute(
+            statement.on_conflict_do_update(index_elements=["tenant_id", "digest"], set_=again)
+        )
         return digest
 
     async def get(self, digest: Digest) -> bytes:

@@ -112,7 +112,9 @@ runs = Table(
     time_column("created_at", now=True),
     time_column("updated_at", now=True),
     time_column("closed_at", null=True),
+    time_column("pruned_at", null=True),
     PrimaryKeyConstraint("tenant_id", "id"),
+    Index("runs_kept", "tenant_id", "created_at", postgresql_where=text("pruned_at IS NULL")),
     Index("runs_newest", "tenant_id", text("created_at DESC"), text("id DESC")),
     Index("runs_by_actor", "tenant_id", "actor", text("created_at DESC")),
     Index("runs_open", "tenant_id", "created_at", postgresql_where=text("closed_at IS NULL")),
@@ -278,6 +280,7 @@ content_blobs = Table(
     text_column("media_type"),
     Column("data", LargeBinary, nullable=False),
     time_column("created_at", now=True),
+    time_column("last_put_at", now=True),
     PrimaryKeyConstraint("tenant_id", "digest"),
 )
 

@@ -21,6 +21,7 @@ from somagent.store.principals import Principals
 from somagent.store.proposals import Proposals
 from somagent.store.receipts import Receipts
 from somagent.store.recorded import Recorded
+from somagent.store.retention import Retentions
 from somagent.store.runs import RunRows
 from somagent.store.shadows import Shadows
 from somagent.store.standing import StandingGrants
@@ -33,6 +34,10 @@ class Transaction:
 
     connection: AsyncConnection
     tenant: str
+
+    @cached_property
+    def retention(self) -> Retentions:
+        return Retentions(self.connection, self.tenant)
 
     @cached_property
     def accounts(self) -> Accounts:

@@ -16,6 +16,7 @@ from capsules.delegation import DelegationRequest
 from capsules.digest import sha256
 from capsules.forecast import Shape, static
 from capsules.records import Principal
+from capsules.retention import NewHold, Retention
 from capsules.standing import GrantRequest
 from somagent.embedded.postgres import superuser
 from somagent.library import Library
@@ -71,6 +72,8 @@ async def _fill(store: Store, tenant: str) -> None:
     passing = entry(key(tenant, run), decision="ask", target="shell@1.0.0/run")
     await ledger.begin(passing.model_copy(update={"standing": (given.id,)}))
     async with store.transaction(tenant) as tx:
+        await tx.retention.set(Retention(content_days=9), by="ada")
+        await tx.retention.place(NewHold(scope="tenant", reason="Case 1"), by="ada")
         shape = Shape(capsule="word-count")
         await tx.forecasts.keep(run, shape, static(shape, Amounts(), "No data."))
         await tx.artifacts.add(run, name="a.txt", media_type="text/plain", digest=digest, size=5)

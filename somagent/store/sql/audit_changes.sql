@@ -4,7 +4,7 @@
 -- to keep; each a path of names and positions, joined by commas. Who acts is else said by the transaction.
 CREATE FUNCTION audit_row() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
-    changed jsonb := to_jsonb(new);
+    changed jsonb := CASE TG_OP WHEN 'DELETE' THEN to_jsonb(old) ELSE to_jsonb(new) END;
     tenant text := coalesce(changed->>'tenant_id', nullif(current_setting('somagent.tenant', true), ''));
     moment timestamptz := clock_timestamp();
     subject text := coalesce(changed #>> string_to_array(TG_ARGV[1], ','), '');

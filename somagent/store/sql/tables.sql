@@ -68,8 +68,10 @@ CREATE TABLE runs (
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     closed_at timestamptz,
+    pruned_at timestamptz,
     PRIMARY KEY (tenant_id, id)
 ) WITH (fillfactor = 70);
+CREATE INDEX runs_kept ON runs (tenant_id, created_at) WHERE pruned_at IS NULL;
 CREATE INDEX runs_newest ON runs (tenant_id, created_at DESC, id DESC);
 CREATE INDEX runs_by_actor ON runs (tenant_id, actor, created_at DESC);
 CREATE INDEX runs_open ON runs (tenant_id, created_at) WHERE closed_at IS NULL;
@@ -317,6 +319,7 @@ CREATE TABLE content_blobs (
     media_type text NOT NULL,
     data bytea NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
+    last_put_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, digest)
 );
 

@@ -15,6 +15,7 @@ FILES = (
     "constitutions.sql",
     "audit_tables.sql",
     "forecasts.sql",
+    "retention_tables.sql",
     "security.sql",
     "seals.sql",
     "forecasts_security.sql",
@@ -30,6 +31,7 @@ FILES = (
     "gate_finish.sql",
     "closing.sql",
     "audit_changes.sql",
+    "retention.sql",
 )
 
 

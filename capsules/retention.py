@@ -1,0 +1,65 @@
+"""How long content is kept, and legal holds: what is kept whatever that says."""
+
+import datetime as dt
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+_SCOPE = re.compile(r"tenant|capsule:[a-z][a-z0-9]*(-[a-z0-9]+)*|run:.{1,255}")
+
+
+def _scope(text: str) -> str:
+    if not _SCOPE.fullmatch(text):
+        raise ValueError("a hold covers `tenant`, `capsule:<name>` or `run:<id>`")
+    return text
+
+
+Scope = Annotated[str, Field(max_length=260), AfterValidator(_scope)]
+Days = Annotated[int, Field(ge=1, le=36_500)]
+
+
+class Retention(BaseModel):
+    """Days after which content is deleted; unset: it is kept for ever."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    content_days: Days | None = Field(None, description="Inputs, outputs, artifacts, transcripts: after a run's end.")
+    memory_days: Days | None = Field(None, description="What runs remembered: after it was stored.")
+
+
+class Due(BaseModel):
+    """How much of each would be, or was, deleted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    runs: int = Field(description="Runs whose inputs, output and results of actions go.")
+    blobs: int = Field(description="Stored bytes that no kept run can need.")
+    memories: int
+
+    @property
+    def nothing(self) -> bool:
+        return self.runs == self.blobs == self.memories == 0
+
+
+class NewHold(BaseModel):
+    """A legal hold that is to be placed."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"examples": [{"scope": "run:acme/word-count/1", "reason": "Case 2026-114"}]},
+    )
+
+    scope: Scope = Field(description="`tenant`, `capsule:<name>`, or `run:<id>` with the runs below it.")
+    reason: str = Field(min_length=1, max_length=500)
+
+
+class Hold(NewHold):
+    """A legal hold as it stands."""
+
+    id: str
+    placed_by: str
+    placed_at: dt.datetime
+    lifted_by: str | None = None
+    lifted_at: dt.datetime | None = None
