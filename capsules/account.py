@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from capsules.amounts import Amounts, Count
+from capsules.duration import Duration
 
 
 class Rate(BaseModel):
@@ -30,7 +31,20 @@ class Terms(BaseModel):
 
     allowance: Amounts
     period: Literal["month"] | None = Field(None, description="A calendar month in UTC. Unset: once and for all.")
+    wall_clock: Duration | None = Field(
+        None, description="How long runs may work in all, in seconds or as `10h`. Unset: no bound. Waiting is no work."
+    )
     rate: Rate | None = None
+
+
+class WallClock(BaseModel):
+    """How long runs worked, and may yet, in seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    limit: int | None = Field(None, description="None: no bound.")
+    spent: int = 0
+    reserved: int = Field(0, description="What runs under way may work at most.")
 
 
 class Account(BaseModel):
@@ -48,6 +62,7 @@ class Account(BaseModel):
     spent: Amounts = Amounts()
     reserved: Amounts = Amounts()
     credit: Amounts = Field(Amounts(), description="Part of the limit that is spent once, after the allowance.")
+    wall_clock: WallClock = WallClock()
     terms: Terms | None = Field(None, description="Of the tenant and its projects.")
     period_start: dt.date | None = Field(None, description="First day of the month that it is in.")
     closed: bool = False

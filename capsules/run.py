@@ -224,6 +224,7 @@ class CloseRun(BaseModel):
     step: int = 0
     output: Any = None
     artifact: Digest | None = None
+    seconds: int | None = Field(None, ge=0, description="How long it worked; unset where nobody can say.")
 
 
 class Closed(BaseModel):

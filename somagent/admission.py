@@ -69,7 +69,9 @@ class CapsuleAdmissions:
             await self._gather(tx, capsule, needs, depth=0)
             lock = await self._lock(tx, capsule, request.digest, needs, constitution)
             limit = request.budget or capsule.spec.budget.amounts()
-            account = await tx.accounts.carve(authority.account, f"run:{run}", limit)
+            account = await tx.accounts.carve_run(
+                authority.account, f"run:{run}", limit, seconds=capsule.spec.budget.wall_clock
+            )
             granted = narrow(
                 authority,
                 run=run,

@@ -70,12 +70,16 @@ def allow(  # noqa: PLR0913, PLR0917 - the command line's own options
     usd: Usd = 0.0,
     tool_calls: Calls = 0,
     once: Once = False,
+    wall_clock: Annotated[
+        str | None, typer.Option("--wall-clock", help="How long its runs may work, such as 10h.")
+    ] = None,
     tokens_per_minute: PerMinute = None,
     calls_per_minute: PerMinute = None,
 ) -> None:
     """Say what a tenant may spend from now on."""
     rate = Rate(tokens=tokens_per_minute, calls=calls_per_minute) if tokens_per_minute or calls_per_minute else None
-    terms = _terms(tokens, usd, tool_calls, once=once).model_copy(update={"rate": rate})
+    given = _terms(tokens, usd, tool_calls, once=once).model_dump(exclude={"rate"}) | {"wall_clock": wall_clock}
+    terms = Terms(**given, rate=rate)
     _show(_run(allow_tenant(Settings(), tenant, terms)))
 
 

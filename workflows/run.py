@@ -1,6 +1,7 @@
 """What every run does whatever its capsule: be admitted, keep its time, hand over, and close on every way out."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -183,6 +184,12 @@ class Run(Acting):
         await self._close("failed", reason)
         return ApplicationError(reason, self.report(), type="RunFailed", non_retryable=True)
 
+    def _worked(self) -> int:
+        """Return the seconds since admission, without those that people were waited for."""
+        if self.state.started_at is None:
+            return 0
+        return math.ceil(max(0.0, workflow.time() - self.state.started_at - self.state.waited))
+
     async def _close(self, status: RunStatus, reason: str = "") -> None:
         """End the run in the store, retrying until it is written: budgets return on every way out."""
         self.state.reason = reason[:2000]
@@ -196,6 +203,7 @@ class Run(Acting):
                 step=self.state.step,
                 output=self.output,
                 artifact=self.artifact,
+                seconds=self._worked(),
             ),
             task_queue=BOOKKEEPING.queue,
             start_to_close_timeout=BOOKKEEPING.start_to_close,

@@ -60,6 +60,10 @@ def show_account(found: dict[str, Any], *, json: bool) -> None:
     for name in ("limit", "spent", "reserved"):
         console.print(f"{name:<9} {amounts(account[name])}")
     console.print(f"{'left':<9} {amounts(found['left'])}")
+    worked = account["wall_clock"]
+    if worked["limit"] is not None:
+        told = f"{worked['spent']:,} s worked, {worked['reserved']:,} s held, of {worked['limit']:,} s"
+        console.print(f"{'clock':<9} {told}")
     if any(account["credit"].values()):
         console.print(f"{'credit':<9} {amounts(account['credit'])}, part of the limit, spent once")
     if account["period_start"]:

@@ -48,6 +48,10 @@ def set_project(  # noqa: PLR0913, PLR0917 - the command line's own options
     usd: Annotated[float, typer.Option("--usd", min=0, help="Dollars that it may spend.")] = 0.0,
     tool_calls: Annotated[int, typer.Option("--tool-calls", min=0, help="Tool calls that it may make.")] = 0,
     monthly: Annotated[bool, typer.Option("--monthly", help="In each calendar month (UTC), not once.")] = False,
+    wall_clock: Annotated[
+        str | None,
+        typer.Option("--wall-clock", help="How long its runs may work in all, such as 10h. Unset: no bound."),
+    ] = None,
     tokens_per_minute: PerMinute = None,
     calls_per_minute: PerMinute = None,
     principal: As = None,
@@ -57,6 +61,7 @@ def set_project(  # noqa: PLR0913, PLR0917 - the command line's own options
     body: dict[str, Any] = {
         "allowance": {"tokens": tokens, "micro_usd": round(usd * MICRO), "tool_calls": tool_calls},
         "period": "month" if monthly else None,
+        "wall_clock": wall_clock,
     }
     if tokens_per_minute or calls_per_minute:
         body["rate"] = {"tokens": tokens_per_minute, "calls": calls_per_minute}

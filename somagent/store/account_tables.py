@@ -15,6 +15,14 @@ from sqlalchemy import (
 from capsules.amounts import DIMENSIONS
 from somagent.store.tables import metadata, number_columns, tenant_column, text_column, time_column
 
+
+def _seconds() -> list[Column[int]]:
+    return [
+        Column(f"{prefix}_seconds", BigInteger, nullable=False, server_default=text("0"))
+        for prefix in ("spent", "reserved")
+    ]
+
+
 budget_accounts = Table(
     "budget_accounts",
     metadata,
@@ -25,6 +33,8 @@ budget_accounts = Table(
     text_column("period", null=True),
     Column("period_start", Date, nullable=True),
     *number_columns("limit", "spent", "reserved", "overrun", "allowance", "credit"),
+    Column("limit_seconds", BigInteger, nullable=True),
+    *_seconds(),
     Column("rate_tokens", BigInteger, nullable=True),
     Column("rate_calls", BigInteger, nullable=True),
     time_column("created_at", now=True),
@@ -51,6 +61,7 @@ ledger_entries = Table(
     text_column("key"),
     text_column("by", default=""),
     *number_columns("limit", "spent", "reserved"),
+    *_seconds(),
     time_column("at", now=True),
     ForeignKeyConstraint(["tenant_id", "account"], ["budget_accounts.tenant_id", "budget_accounts.id"]),
     Index("ledger_entries_by_account", "tenant_id", "account", "id"),
@@ -61,6 +72,6 @@ ledger_entries = Table(
         "kind",
         "key",
         unique=True,
-        postgresql_where=text("kind IN ('raise', 'credit')"),
+        postgresql_where=text("kind IN ('raise', 'credit', 'clock', 'clocked')"),
     ),
 )

@@ -9,14 +9,26 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import TIMESTAMP, Row, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from capsules.account import Account, Rate, Terms
+from capsules.account import Account, Rate, Terms, WallClock
 from capsules.amounts import DIMENSIONS, Amounts, Dimension
 from capsules.errors import NotFound
 from somagent.store import paging
 from somagent.store.account_tables import budget_accounts, ledger_entries
 
 EntryKind = Literal[
-    "open", "reserve", "settle", "charge", "carve", "return", "close", "raise", "allow", "credit", "period"
+    "open",
+    "reserve",
+    "settle",
+    "charge",
+    "carve",
+    "return",
+    "close",
+    "raise",
+    "allow",
+    "credit",
+    "period",
+    "clock",
+    "clocked",
 ]
 
 
@@ -43,6 +55,8 @@ class LedgerEntry(BaseModel):
     limit: Delta
     spent: Delta
     reserved: Delta
+    spent_seconds: int = 0
+    reserved_seconds: int = 0
     at: datetime
 
 
@@ -52,7 +66,7 @@ class Breach(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     account: str
-    dimension: Dimension
+    dimension: Dimension | Literal["seconds"]
     law: str
     expected: int
     found: int
@@ -80,6 +94,14 @@ class Accounts:
         """Open an account with a part of its parent's. Idempotent by id. Raises BudgetExhausted."""
         await self._call(
             "account_carve(:parent, :id, CAST(:amounts AS jsonb))", parent=parent, id=account, amounts=_json(limit)
+        )
+        return await self.get(account)
+
+    async def carve_run(self, parent: str, account: str, limit: Amounts, *, seconds: int) -> Account:
+        """Carve a run's account, and hold its wall clock where that is bounded. Idempotent. Raises BudgetExhausted."""
+        await self.connection.execute(
+            text("SELECT run_carve(:parent, :id, CAST(:amounts AS jsonb), :seconds)"),
+            {"parent": parent, "id": account, "amounts": _json(limit), "seconds": seconds},
         )
         return await self.get(account)
 
@@ -183,10 +205,15 @@ def _account(row: Row[Any]) -> Account:
         spent=spent,
         reserved=reserved,
         credit=credit,
-        terms=None if row.id.startswith("run:") else Terms(allowance=allowance, period=row.period, rate=_rate(row)),
+        wall_clock=WallClock(limit=row.limit_seconds, spent=row.spent_seconds, reserved=row.reserved_seconds),
+        terms=None if row.id.startswith("run:") else _terms(row, allowance),
         period_start=row.period_start,
         closed=row.closed_at is not None,
     )
+
+
+def _terms(row: Row[Any], allowance: Amounts) -> Terms:
+    return Terms(allowance=allowance, period=row.period, wall_clock=row.limit_seconds or None, rate=_rate(row))
 
 
 def _rate(row: Row[Any]) -> Rate | None:
@@ -198,5 +225,15 @@ def _rate(row: Row[Any]) -> Rate | None:
 def _entry(row: Row[Any]) -> LedgerEntry:
     deltas = {prefix: _amounts(row, prefix) for prefix in ("limit", "spent", "reserved")}
     return LedgerEntry.model_validate(
-        {"id": row.id, "account": row.account, "kind": row.kind, "key": row.key, "by": row.by, "at": row.at, **deltas}
+        {
+            "id": row.id,
+            "account": row.account,
+            "kind": row.kind,
+            "key": row.key,
+            "by": row.by,
+            "at": row.at,
+            "spent_seconds": row.spent_seconds,
+            "reserved_seconds": row.reserved_seconds,
+            **deltas,
+        }
     )

@@ -13,7 +13,7 @@ PRINTS = "print('{\"done\": true}')"
 
 async def test_runs_spend_their_projects_budget_and_are_reported_under_it(platform: Platform) -> None:
     ref = await platform.publish(utility("for-a-project", PRINTS))
-    given = await platform.cli("project", "set", "paper", "--tool-calls", "3", "--monthly", "--as", "approver")
+    given = await platform.cli("project", "set", "paper", "--tool-calls", "3", "--wall-clock", "1h", "--monthly", "--as", "approver")
     assert given.code == Code.OK, given
     assert "3 tool calls this month" in given.out
 
@@ -22,6 +22,8 @@ async def test_runs_spend_their_projects_budget_and_are_reported_under_it(platfo
     assert (await platform.cli("run", ref, "--field", "n=1")).code == Code.OK
     shown = json.loads((await platform.cli("project", "show", "paper", "--json")).out)
     assert (shown["account"]["spent"]["tool_calls"], shown["left"]["tool_calls"]) == (1, 2)
+    clock = shown["account"]["wall_clock"]
+    assert (0 < clock["spent"] < 60, clock["reserved"], clock["limit"]) == (True, 0, 3600)
 
     report = json.loads((await platform.cli("usage", "--by", "project", "--json")).out)
     paper = next(row for row in report["items"] if row["project"] == "paper")

@@ -73,11 +73,12 @@ EXECUTE FUNCTION audit_row('budget.raised', 'account', 'by', 'key', 'limit_token
                            'limit_tool_calls');
 
 CREATE TRIGGER audited_terms AFTER UPDATE ON budget_accounts FOR EACH ROW
-WHEN ((old.period, old.allowance_tokens, old.allowance_micro_usd, old.allowance_tool_calls, old.rate_tokens,
-       old.rate_calls) IS DISTINCT FROM (new.period, new.allowance_tokens, new.allowance_micro_usd,
-       new.allowance_tool_calls, new.rate_tokens, new.rate_calls))
+WHEN ((old.period, old.allowance_tokens, old.allowance_micro_usd, old.allowance_tool_calls, old.limit_seconds,
+       old.rate_tokens, old.rate_calls) IS DISTINCT FROM (new.period, new.allowance_tokens, new.allowance_micro_usd,
+       new.allowance_tool_calls, new.limit_seconds, new.rate_tokens, new.rate_calls)
+      AND new.id NOT LIKE 'run:%')
 EXECUTE FUNCTION audit_row('budget.allowed', 'id', '-', 'period', 'allowance_tokens', 'allowance_micro_usd',
-                           'allowance_tool_calls', 'rate_tokens', 'rate_calls');
+                           'allowance_tool_calls', 'limit_seconds', 'rate_tokens', 'rate_calls');
 CREATE TRIGGER audited_end AFTER UPDATE ON budget_accounts FOR EACH ROW
 WHEN (old.closed_at IS DISTINCT FROM new.closed_at AND new.id LIKE 'project:%')
 EXECUTE FUNCTION audit_row('budget.closed', 'id', '-', 'spent_tokens', 'spent_micro_usd', 'spent_tool_calls');

@@ -16,6 +16,7 @@ BEGIN
     END IF;
     SELECT * INTO account FROM budget_accounts WHERE id = 'run:' || run_id;
     IF FOUND THEN
+        PERFORM clock_end(account.id, (closing->>'seconds')::bigint);
         PERFORM account_close(account.id);
         SELECT * INTO account FROM budget_accounts WHERE id = account.id;
         spent := (account.spent_tokens, account.spent_micro_usd, account.spent_tool_calls)::amounts;

@@ -64,6 +64,21 @@ LANGUAGE sql STABLE SECURITY INVOKER AS $$
     ) AS law (name, expected, found)
     WHERE law.expected <> law.found
     UNION ALL
+    SELECT one.id, 'seconds', law.name, law.expected, law.found
+    FROM budget_accounts AS one CROSS JOIN LATERAL (
+        SELECT coalesce(sum(spent_seconds), 0)::bigint AS spent, coalesce(sum(reserved_seconds), 0)::bigint AS reserved
+        FROM ledger_entries AS entry WHERE entry.account = one.id
+    ) AS told CROSS JOIN LATERAL (
+        SELECT coalesce(sum(held.reserved_seconds), 0)::bigint AS seconds
+        FROM ledger_entries AS held JOIN budget_accounts AS run ON run.id = held.key AND run.closed_at IS NULL
+        WHERE held.account = one.id AND held.kind = 'clock'
+    ) AS runs CROSS JOIN LATERAL (VALUES
+        ('what is worked is the sum of its entries', told.spent, one.spent_seconds),
+        ('what is held is the sum of its entries', told.reserved, one.reserved_seconds),
+        ('what is held is what open runs may work', runs.seconds, one.reserved_seconds)
+    ) AS law (name, expected, found)
+    WHERE one.id NOT LIKE 'run:%' AND law.expected <> law.found
+    UNION ALL
     SELECT coalesce(entry.id, row.id), coalesce(entry.dimension, row.dimension),
            'an effect holds what its entries reserved: ' || coalesce(entry.key, row.key),
            coalesce(entry.held, 0), coalesce(row.held, 0)

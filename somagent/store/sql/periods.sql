@@ -101,6 +101,7 @@ BEGIN
     UPDATE budget_accounts SET period_start = month, credit_tokens = (credit).tokens,
         credit_micro_usd = (credit).micro_usd, credit_tool_calls = (credit).tool_calls
     WHERE id = account.id;
+    PERFORM clock_renew(account.id, month);
 END $$;
 
 -- A new month of a project, whose spending was handed over: its limit is the allowance again, as far as its parent has it.
@@ -115,6 +116,7 @@ BEGIN
     PERFORM account_post(project.parent, 'carve', project.id || ' ' || month, '', amounts_none(), amounts_none(), change);
     PERFORM account_post(project.id, 'period', month::text, '', change, amounts_none(), amounts_none());
     UPDATE budget_accounts SET period_start = month WHERE id = project.id;
+    PERFORM clock_renew(project.id, month);
 END $$;
 
 -- Say what an account may spend from now on: a project, which is opened if there is none, or the tenant itself.
@@ -160,6 +162,7 @@ BEGIN
         period_start = CASE WHEN wanted_period IS NOT NULL THEN greatest(period_start, month_of(clock_timestamp())) END,
         allowance_tokens = (wanted).tokens, allowance_micro_usd = (wanted).micro_usd,
         allowance_tool_calls = (wanted).tool_calls,
+        limit_seconds = (terms->>'wall_clock')::bigint,
         rate_tokens = (terms->'rate'->>'tokens')::bigint, rate_calls = (terms->'rate'->>'calls')::bigint
     WHERE id = account_id;
 END $$;

@@ -270,6 +270,10 @@ CREATE TABLE budget_accounts (
     credit_tokens bigint NOT NULL DEFAULT 0,
     credit_micro_usd bigint NOT NULL DEFAULT 0,
     credit_tool_calls bigint NOT NULL DEFAULT 0,
+    -- wall clock of runs; NULL is no bound
+    limit_seconds bigint CHECK (limit_seconds >= 0),
+    spent_seconds bigint NOT NULL DEFAULT 0 CHECK (spent_seconds >= 0),
+    reserved_seconds bigint NOT NULL DEFAULT 0 CHECK (reserved_seconds >= 0),
     -- at most so much in any sixty seconds; NULL is no bound
     rate_tokens bigint CHECK (rate_tokens > 0),
     rate_calls bigint CHECK (rate_calls > 0),
@@ -294,7 +298,8 @@ CREATE TABLE ledger_entries (
     tenant_id text NOT NULL,
     account text NOT NULL,
     kind text NOT NULL
-        CHECK (kind IN ('open', 'reserve', 'settle', 'charge', 'carve', 'return', 'close', 'raise', 'allow', 'credit', 'period')),
+        CHECK (kind IN ('open', 'reserve', 'settle', 'charge', 'carve', 'return', 'close', 'raise', 'allow', 'credit', 'period',
+                        'clock', 'clocked')),
     key text NOT NULL,
     by text NOT NULL DEFAULT '',
     limit_tokens bigint NOT NULL DEFAULT 0,
@@ -306,12 +311,14 @@ CREATE TABLE ledger_entries (
     reserved_tokens bigint NOT NULL DEFAULT 0,
     reserved_micro_usd bigint NOT NULL DEFAULT 0,
     reserved_tool_calls bigint NOT NULL DEFAULT 0,
+    spent_seconds bigint NOT NULL DEFAULT 0,
+    reserved_seconds bigint NOT NULL DEFAULT 0,
     at timestamptz NOT NULL DEFAULT now(),
     FOREIGN KEY (tenant_id, account) REFERENCES budget_accounts (tenant_id, id)
 );
 CREATE INDEX ledger_entries_by_account ON ledger_entries (tenant_id, account, id);
 CREATE UNIQUE INDEX ledger_entries_once ON ledger_entries (tenant_id, account, kind, key)
-WHERE kind IN ('raise', 'credit');
+WHERE kind IN ('raise', 'credit', 'clock', 'clocked');
 
 CREATE TABLE content_blobs (
     tenant_id text NOT NULL,

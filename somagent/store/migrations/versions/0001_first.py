@@ -23,6 +23,7 @@ FILES = (
     "constitution_steps.sql",
     "accounts.sql",
     "periods.sql",
+    "wall_clock.sql",
     "conservation.sql",
     "standing.sql",
     "approvals.sql",
