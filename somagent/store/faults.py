@@ -19,6 +19,10 @@ OURS: dict[str, type[SomaError]] = {"SO402": BudgetExhausted, "SO404": NotFound,
 # shut down by the operator, system error.
 PASSING = ("08", "40", "53", "57", "58")
 
+# What the driver raises. InternalClientError: a call on a connection that was lost between being taken and being used.
+DRIVER = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, PoolTimeout)
+LOST = (OSError, PoolTimeout, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 
 @contextlib.asynccontextmanager
 async def translated() -> AsyncIterator[None]:
@@ -27,7 +31,7 @@ async def translated() -> AsyncIterator[None]:
         yield
     except DBAPIError as error:
         raise translate(error.orig or error) from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, PoolTimeout) as error:
+    except DRIVER as error:
         raise translate(error) from error
 
 
@@ -47,7 +51,7 @@ async def begun(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
                 raise
     except DBAPIError as error:
         raise translate(error.orig or error) from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, PoolTimeout) as error:
+    except DRIVER as error:
         if error is callers:
             raise
         raise translate(error) from error
@@ -70,7 +74,7 @@ def translate(error: BaseException) -> SomaError | BaseException:
         return OURS[state](str(driver), **_fields(driver))
     if state in REFUSALS:
         return REFUSALS[state](driver)
-    if state.startswith(PASSING) or isinstance(driver, OSError | PoolTimeout | asyncpg.InterfaceError):
+    if state.startswith(PASSING) or isinstance(driver, LOST):
         return Unavailable(f"The database cannot be used now: {driver or type(driver).__name__}")
     return error
 

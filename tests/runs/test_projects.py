@@ -13,7 +13,9 @@ PRINTS = "print('{\"done\": true}')"
 
 async def test_runs_spend_their_projects_budget_and_are_reported_under_it(platform: Platform) -> None:
     ref = await platform.publish(utility("for-a-project", PRINTS))
-    given = await platform.cli("project", "set", "paper", "--tool-calls", "3", "--wall-clock", "1h", "--monthly", "--as", "approver")
+    given = await platform.cli(
+        "project", "set", "paper", "--tool-calls", "3", "--wall-clock", "1h", "--monthly", "--as", "approver"
+    )
     assert given.code == Code.OK, given
     assert "3 tool calls this month" in given.out
 
