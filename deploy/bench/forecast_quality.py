@@ -12,6 +12,7 @@ import asyncio
 import datetime as dt
 import json
 import random
+import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -126,7 +127,15 @@ def report(past: Sequence[Past], seed: int) -> dict[str, Any]:
         "coverage": covered / runs if runs else None,
         "goal": list(GOAL),
         "capsules": [one.model_dump(mode="json") for one in figures],
+        # What the slope could learn from: how tokens go with the length of the inputs.
+        "length_correlation": {name: correlation(past, name) for name in CAPSULES},
     }
+
+
+def correlation(past: Sequence[Past], capsule: str) -> float:
+    """Return Pearson's correlation of input length and tokens."""
+    pairs = [(one.shape.input_length, one.tokens) for one in past if one.shape.capsule == capsule]
+    return statistics.correlation(*map(list, zip(*pairs, strict=True)))
 
 
 def unclaimed(one: Past) -> Past:

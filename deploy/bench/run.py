@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 import container  # noqa: E402
 import decision  # noqa: E402
+import foretelling  # noqa: E402
 import governed  # noqa: E402
 import proving  # noqa: E402
 import reserving  # noqa: E402
@@ -42,6 +43,7 @@ BENCHES: tuple[Bench, ...] = (
     starting.BENCH,
     sealing.BENCH,
     reserving.BENCH,
+    foretelling.BENCH,
 )
 STEPS = 100
 
