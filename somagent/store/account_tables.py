@@ -41,6 +41,7 @@ budget_accounts = Table(
     time_column("closed_at", null=True),
     PrimaryKeyConstraint("tenant_id", "id"),
     ForeignKeyConstraint(["tenant_id", "parent"], ["budget_accounts.tenant_id", "budget_accounts.id"]),
+    Index("budget_accounts_open", "tenant_id", "parent", postgresql_where=text("closed_at IS NULL")),
     *(
         CheckConstraint(
             f"limit_{d} >= 0 AND spent_{d} >= 0 AND reserved_{d} >= 0 AND overrun_{d} >= 0 "

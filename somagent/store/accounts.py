@@ -161,7 +161,11 @@ class Accounts:
         """Return the tenant's open projects by name."""
         query = (
             select(budget_accounts)
-            .where(budget_accounts.c.id.startswith("project:"), budget_accounts.c.closed_at.is_(None))
+            .where(
+                budget_accounts.c.parent == text("'tenant:' || current_setting('somagent.tenant')"),
+                budget_accounts.c.id.startswith("project:"),
+                budget_accounts.c.closed_at.is_(None),
+            )
             .order_by(budget_accounts.c.id)
         )
         return tuple(_account(row) for row in (await self.connection.execute(query)).all())

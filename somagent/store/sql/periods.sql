@@ -60,8 +60,8 @@ BEGIN
         EXIT WHEN above IS NULL;
         root_id := above;
     END LOOP;
-    IF NOT EXISTS (SELECT FROM budget_accounts WHERE (id = root_id OR (parent = root_id AND id LIKE 'project:%'))
-                   AND period = 'month' AND period_start < month AND closed_at IS NULL) THEN
+    IF NOT EXISTS (SELECT FROM budget_accounts WHERE id = root_id AND period_start < month)
+       AND NOT EXISTS (SELECT FROM budget_accounts WHERE parent = root_id AND closed_at IS NULL AND period_start < month) THEN
         RETURN;
     END IF;
     SELECT * INTO root FROM budget_accounts WHERE id = root_id FOR NO KEY UPDATE;

@@ -292,6 +292,8 @@ CREATE TABLE budget_accounts (
         limit_tool_calls >= 0 AND spent_tool_calls >= 0 AND reserved_tool_calls >= 0 AND overrun_tool_calls >= 0
         AND spent_tool_calls + reserved_tool_calls <= limit_tool_calls + overrun_tool_calls)
 ) WITH (fillfactor = 70);
+-- What is open under an account: few, however many have been closed.
+CREATE INDEX budget_accounts_open ON budget_accounts (tenant_id, parent) WHERE closed_at IS NULL;
 
 CREATE TABLE ledger_entries (
     id bigserial PRIMARY KEY,
