@@ -31,6 +31,8 @@ SAMPLE = {
     "delegation": "d1",
     "grant": "g1",
     "activation": "k1",
+    "project": "website",
+    "hold": "0123456789ab",
     "name": "s1",
     "digest": "sha256:" + "0" * 64,
     "operation": "decode",

@@ -27,7 +27,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = 7
+EXAMPLES = 10
 """Of each operation as it should be, as it should not be, and on things that exist."""
 # The stream of an open run does not end; its statuses are tested with the stream. /ready says 503 when it is not.
 SKIPPED = {"/v1/runs/{run}/events", "/v1/ready"}
