@@ -6,6 +6,7 @@ from jsonschema import Draft202012Validator
 from temporalio import activity
 
 from activities.tools import tool_action
+from capsules.account import Account
 from capsules.approval import ApprovalDecision, BudgetRaised, DecisionMade, Escalate, Expire, RaiseBudget
 from capsules.editing import EditMade, EditProblem, EditRequest
 from capsules.errors import Invalid
@@ -32,6 +33,12 @@ class Bookkeeping:
     async def close(self, closing: CloseRun) -> Closed:
         """End the run and give back what it did not spend."""
         return await self._runs.close(closing)
+
+    @activity.defn(name="budget.account")
+    async def account(self) -> Account:
+        """Return the run's account: what it and its child runs spent, and what is held."""
+        run, tenant = _where()
+        return await self._runs.account(run, tenant)
 
     @activity.defn(name="approval.approve")
     async def approve(self, decision: ApprovalDecision) -> DecisionMade:

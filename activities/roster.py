@@ -31,6 +31,7 @@ PLATFORM = (
             "approval.edit",
             "approval.escalate",
             "approval.expire",
+            "budget.account",
             "budget.raise",
             "deliverable.verify",
         }

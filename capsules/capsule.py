@@ -107,20 +107,27 @@ class Pressure(BaseModel):
         return self
 
 
-class Budget(BaseModel):
+class TaskBudget(BaseModel):
+    """What a task may spend of its project's budget. How it reacts to pressure is its own capsule's matter."""
+
     model_config = STRICT
 
     tokens: Count = Field(0, description="Tokens read and written by models.")
     usd: float = Field(0.0, ge=0, le=1_000_000, description="Dollars, kept as micro-dollars.")
     tool_calls: Count = Field(0, description="Uses of tools.")
+
+    def amounts(self) -> Amounts:
+        return Amounts(tokens=self.tokens, micro_usd=round(self.usd * 1_000_000), tool_calls=self.tool_calls)
+
+
+class Budget(TaskBudget):
+    """What a run may spend, how long it may work, and what is done when it has spent much of that."""
+
     wall_clock: Duration = Field(600, description="Seconds, or `90s`, `10m`, `2h`.")
     on_exhausted: Literal["ask", "fail"] = Field("fail", description="Wait for a raise, or end.")
     on_pressure: tuple[Pressure, ...] = Field(
         (), max_length=8, description="What to do when 50, 80 or 100 per cent of a limit are spent."
     )
-
-    def amounts(self) -> Amounts:
-        return Amounts(tokens=self.tokens, micro_usd=round(self.usd * 1_000_000), tool_calls=self.tool_calls)
 
 
 class Step(BaseModel):
@@ -162,7 +169,7 @@ class Task(BaseModel):
     with_: dict[str, Any] = Field(
         default_factory=dict, alias="with", description="Inputs of the child; `${{ expression }}`."
     )
-    budget: Budget | None = Field(None, description="Unset: the child capsule's own.")
+    budget: TaskBudget | None = Field(None, description="Unset: the child capsule's own.")
     on_failure: Literal["fail", "continue"] = Field(
         "fail", description="End the whole run, or go on with `output` null and the reason."
     )

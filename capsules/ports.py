@@ -7,6 +7,7 @@ is written here. Every method may raise Unavailable.
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+from capsules.account import Account
 from capsules.approval import ApprovalDecision, BudgetRaised, DecisionMade, Escalate, Expire, RaiseBudget
 from capsules.authority import Authority
 from capsules.chat import Completion, Message
@@ -123,6 +124,10 @@ class Runs(Protocol):
 
     async def close(self, closing: CloseRun) -> Closed:
         """End the run: account settled and returned to its parent, row and event written. Idempotent."""
+        ...
+
+    async def account(self, run: str, tenant: str) -> Account:
+        """Return the run's account. Raises NotFound before the run was admitted."""
         ...
 
 

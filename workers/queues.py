@@ -41,6 +41,7 @@ def queues(assembly: Assembly) -> dict[str, Queue]:
                 books.edit,
                 books.escalate,
                 books.expire,
+                books.account,
                 books.raise_budget,
                 books.verify,
                 steps.examine,

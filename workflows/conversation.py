@@ -220,8 +220,9 @@ class Conversation:
         if raised.problem is None:
             self.state.left = raised.left
             self.state.raises += 1
-            # Of the new limit less is spent: its thresholds can be crossed anew.
-            self.state.pressure = reached(self.state.spent, self.state.left)
+            # Of the new limit less is spent: its thresholds can be crossed anew. What tasks hold is not spent.
+            unspent = raised.limit.minus(self.state.spent) if raised.limit else raised.left
+            self.state.pressure = reached(self.state.spent, unspent)
             if self.state.pressed:
                 self.state.paused = self.state.pressed = False
         return raised

@@ -7,12 +7,13 @@ from temporalio import workflow
 from temporalio.common import Priority
 from temporalio.exceptions import ApplicationError, CancelledError, ChildWorkflowError
 
+from activities.bookkeeping import Bookkeeping
 from capsules.capsule import Task
 from capsules.expressions import fill, holds
 from capsules.run import RunReport, RunStart, StepRecord
 from workflows.acting import RunEnds
 from workflows.attributes import describe
-from workflows.options import CAPSULES
+from workflows.options import BOOKKEEPING, CAPSULES
 from workflows.run import Run
 
 
@@ -23,6 +24,7 @@ class RunProject(Run):
     @workflow.init
     def __init__(self, start: RunStart) -> None:
         super().__init__(start)
+        self._counting = asyncio.Lock()
 
     @workflow.run
     async def run(self, start: RunStart) -> RunReport:  # noqa: ARG002 - `@workflow.init` took it
@@ -53,6 +55,9 @@ class RunProject(Run):
             self.state.outputs[task.id] = {"output": None, "status": "skipped", "reason": f"`{task.when}` is false"}
         else:
             self.state.outputs[task.id] = await self._child(task)
+            # Projects of before counted what their completed tasks told, and knew no pressure.
+            if workflow.patched("project-account"):
+                await self._count()
         self.state.step += 1
         record = StepRecord(id=task.id, did=f"{task.capsule}: {self.state.outputs[task.id]['status']}")
         self.state.recent = [*self.state.recent, record]
@@ -91,6 +96,23 @@ class RunProject(Run):
             return self._ended_otherwise(task, report.status, report.reason)
         self.state.spent = self.state.spent + report.spent
         return {"output": report.output, "status": report.status, "run": report.run}
+
+    async def _count(self) -> None:
+        """Learn from the ledger what the tasks spent, and do what the capsule wants done about it.
+
+        One task after another: while a person is waited for, no task that needs one of these starts.
+        """
+        async with self._counting:
+            account = await workflow.execute_activity_method(
+                Bookkeeping.account,
+                task_queue=BOOKKEEPING.queue,
+                start_to_close_timeout=BOOKKEEPING.start_to_close,
+                retry_policy=BOOKKEEPING.retry,
+                summary="what was spent",
+            )
+            # What is held for tasks under way is not spent: it counts as left.
+            self.state.spent, self.state.left = account.spent, account.limit.minus(account.spent)
+            await self._under_pressure()
 
     def _failed_task(self, task: Task, error: ChildWorkflowError) -> dict[str, Any]:
         cause = error.cause

@@ -51,6 +51,11 @@ def _composite(findings: Findings, spec: Spec) -> None:
         findings.add(
             ("spec", "tasks"), "A composite capsule has tasks; this one has none.", expected="at least one task"
         )
+    for index, rule in enumerate(spec.budget.on_pressure):
+        if rule.do in {"cheaper_model", "shorter_outputs"}:
+            message = f"A composite capsule asks no model itself, so `{rule.do}` would do nothing."
+            where = ("spec", "budget", "on_pressure", index, "do")
+            findings.add(where, message, expected="`ask`, `pause` or `stop`; or this rule in a capsule that is a task")
 
 
 def _forbid(findings: Findings, spec: Spec, names: tuple[str, ...], why: str, instead: str) -> None:

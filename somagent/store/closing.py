@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pydantic_core import to_json
 
+from capsules.account import Account
 from capsules.digest import sha256
 from capsules.run import Closed, CloseRun, RunUpdate
 from somagent.store.database import Store
@@ -41,3 +42,8 @@ class PostgresRuns:
         async with translated(), self.store.pool.acquire() as connection:
             answer = await connection.fetchval("SELECT run_close($1, $2)", json.dumps(question), output)
         return Closed.model_validate_json(answer)
+
+    async def account(self, run: str, tenant: str) -> Account:
+        """Return the run's account. Raises NotFound before the run was admitted."""
+        async with self.store.transaction(tenant) as tx:
+            return await tx.accounts.get(f"run:{run}")

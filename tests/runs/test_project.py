@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import pytest
 from files import composite, utility
 from platforms import Platform
 from sandboxes import containers
@@ -81,3 +82,62 @@ async def test_a_project_that_cannot_pay_its_tasks_is_not_published(platform: Pl
     answer = await platform.operator.post("/v1/capsules", content=poor, headers={"content-type": "application/yaml"})
     assert answer.status_code == 422
     assert "tool_calls" in answer.text
+
+
+HALF_AND_HALF = """
+- {id: one, capsule: naps, budget: {tool_calls: 1}, with: {seconds: 0}}
+- {id: two, capsule: naps, needs: [one], budget: {tool_calls: 1}, with: {seconds: 0}}
+"""
+
+
+def two_calls(rule: str) -> str:
+    return f"{{tool_calls: 2, wall_clock: 2m, on_pressure: [{rule}]}}"
+
+
+async def test_what_tasks_spend_presses_the_project(platform: Platform) -> None:
+    """Half is spent when the first task has ended: the second does not start before a person says so."""
+    ref = await publish_parts(platform, "pressed", HALF_AND_HALF, budget=two_calls("{at: 50, do: ask}"))
+    run = await platform.start(ref, {})
+    shown = await platform.until(run, "awaiting_budget")
+    assert (shown["status"], shown["reason"]) == ("awaiting_budget", "50 % of a limit is spent.")
+    path = f"/v1/runs/{run.replace('/', '~')}/state"
+    state = (await platform.operator.get(path)).json()
+    assert (state["pressure"], state["spent"]["tool_calls"], state["left"]["tool_calls"]) == (50, 1, 1)
+    assert (await platform.operator.get(f"/v1/runs/{run.replace('/', '~')}~two")).status_code == 404, "it has not begun"
+    raised = await platform.approver.post(f"/v1/budgets/runs/{run.replace('/', '~')}/raise", json={"tool_calls": 4})
+    assert raised.status_code == 200, raised.text
+    assert (await platform.until(run))["status"] == "completed"
+
+
+async def test_a_project_stops_where_its_capsule_says(platform: Platform) -> None:
+    """A task that failed has spent, too."""
+    await platform.publish(utility("falls", "raise SystemExit('ouch')"))
+    tasks = """
+    - {id: one, capsule: falls, budget: {tool_calls: 1}, on_failure: continue}
+    - {id: two, capsule: naps, needs: [one], budget: {tool_calls: 1}, with: {seconds: 0}}
+    """
+    ref = await publish_parts(platform, "stopped", tasks, budget=two_calls("{at: 50, do: stop}"))
+    shown = await platform.run(ref, {})
+    assert (shown["status"], shown["spent"]["tool_calls"]) == ("failed", 1)
+    assert "50 % of a limit is spent. The capsule says to stop there." in shown["reason"]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "budget", "named"),
+    [
+        (HALF_AND_HALF, two_calls("{at: 50, do: shorter_outputs}"), "asks no model itself"),
+        (HALF_AND_HALF, two_calls("{at: 50, do: cheaper_model, role: economy}"), "asks no model itself"),
+        ("- {id: one, capsule: naps, budget: {tool_calls: 1, wall_clock: 9m}}", two_calls(""), "wall_clock"),
+    ],
+)
+async def test_what_would_do_nothing_in_a_project_is_refused(
+    platform: Platform, tasks: str, budget: str, named: str
+) -> None:
+    await platform.publish(utility("naps", SLEEPS))
+    answer = await platform.operator.post(
+        "/v1/capsules/validate",
+        content=composite("nothing-done", tasks, budget=budget),
+        headers={"content-type": "application/yaml"},
+    )
+    assert named in answer.text
+    assert answer.json().get("valid") is not True
