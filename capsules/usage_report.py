@@ -25,10 +25,11 @@ class Usage(BaseModel):
     runs: int
     failed: int = Field(description="Runs that failed or were cancelled.")
     spent: Amounts
+    seconds: int = Field(description="How long runs that have ended worked. A child works in its parent's time.")
 
 
 FORMULA = frozenset("=+-@\t\r")
-COLUMNS = ("tenant", *DIMENSIONS, "runs", "failed", "tokens", "micro_usd", "tool_calls")
+COLUMNS = ("tenant", *DIMENSIONS, "runs", "failed", "tokens", "micro_usd", "tool_calls", "seconds")
 
 
 def row(usage: Usage) -> dict[str, str | int]:
@@ -42,6 +43,7 @@ def row(usage: Usage) -> dict[str, str | int]:
         "runs": usage.runs,
         "failed": usage.failed,
         **usage.spent.model_dump(include={"tokens", "micro_usd", "tool_calls"}),
+        "seconds": usage.seconds,
     }
 
 

@@ -46,11 +46,11 @@ def usage(  # noqa: PLR0913, PLR0917 - the command line's own options
     if json:
         output.emit(found)
         return
-    chosen = [name for name in DIMENSIONS if name in (by or ())]
-    shown = table(*chosen, "runs", "failed", "spent") if chosen else table("tenant", "runs", "failed", "spent")
+    chosen: list[str] = [name for name in DIMENSIONS if name in (by or ())]
+    shown = table(*(chosen or ["tenant"]), "runs", "failed", "spent", "worked")
     for item in found["items"]:
         one = Usage.model_validate(item)
         groups = [str(getattr(one, name) or "-") for name in chosen] or [one.tenant]
-        shown.add_row(*groups, str(one.runs), str(one.failed), amounts(one.spent.model_dump()))
+        shown.add_row(*groups, str(one.runs), str(one.failed), amounts(one.spent.model_dump()), f"{one.seconds} s")
     output.console().print(shown)
     output.console().print(f"{found['since']} to {found['until']}", style="dim")

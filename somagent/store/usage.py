@@ -22,7 +22,8 @@ QUERY = """
 WITH own AS (
     SELECT run.*, account.project, account.spent_tokens - coalesce(sum(part.spent_tokens), 0) AS tokens,
            account.spent_micro_usd - coalesce(sum(part.spent_micro_usd), 0) AS micro_usd,
-           account.spent_tool_calls - coalesce(sum(part.spent_tool_calls), 0) AS tool_calls
+           account.spent_tool_calls - coalesce(sum(part.spent_tool_calls), 0) AS tool_calls,
+           CASE WHEN run.parent IS NULL THEN account.spent_seconds ELSE 0 END AS seconds
     FROM runs AS run
     JOIN budget_accounts AS account ON account.tenant_id = run.tenant_id AND account.id = run.account
     LEFT JOIN budget_accounts AS part
@@ -32,7 +33,7 @@ WITH own AS (
 )
 SELECT {columns} count(*) AS runs, count(*) FILTER (WHERE run.status IN ('failed', 'cancelled')) AS failed,
        sum(run.tokens)::bigint AS tokens, sum(run.micro_usd)::bigint AS micro_usd,
-       sum(run.tool_calls)::bigint AS tool_calls
+       sum(run.tool_calls)::bigint AS tool_calls, sum(run.seconds)::bigint AS seconds
 FROM own AS run {grouping}
 """
 
@@ -56,6 +57,7 @@ class UsageRows:
                 **{name: row[name] for name in chosen},
                 runs=row["runs"],
                 failed=row["failed"],
+                seconds=row["seconds"],
                 spent=Amounts(tokens=row["tokens"], micro_usd=row["micro_usd"], tool_calls=row["tool_calls"]),
             )
             for row in rows

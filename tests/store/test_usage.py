@@ -8,7 +8,9 @@ from entries import entry, exit_, key, run_id
 from capsules.amounts import Amounts
 from capsules.digest import digest
 from capsules.records import NewRun
+from capsules.run import CloseRun
 from capsules.usage_report import DIMENSIONS, Usage
+from somagent.store.closing import PostgresRuns
 from somagent.store.database import Store
 from somagent.store.ledger import PostgresLedger
 
@@ -23,9 +25,8 @@ async def ran(store: Store, ledger: PostgresLedger, run: str, capsule: str, toke
         await tx.runs.accept(
             NewRun(id=run, capsule=capsule, digest=digest({}), actor="ada", request=digest(run), parent=parent or None)
         )
-        await tx.accounts.carve(
-            f"run:{parent}" if parent else f"tenant:{tenant}", f"run:{run}", Amounts(tokens=100 if parent else 1000)
-        )
+        payer = f"run:{parent}" if parent else f"tenant:{tenant}"
+        await tx.accounts.carve_run(payer, f"run:{run}", Amounts(tokens=100 if parent else 1000), seconds=300)
         await tx.runs.admit(run, digest=digest({}), parent=parent or None, account=f"run:{run}", lock={"model": "m"})
     attempt = key(tenant, run)
     spent = Amounts(tokens=tokens)
@@ -42,9 +43,9 @@ async def spent(store: Store, ledger: PostgresLedger, owner: Store, tenant: str)
     await ran(store, ledger, run_id(tenant), "single@1.0.0", 5)
     await ran(store, ledger, parent, "whole@1.0.0", 10)
     await ran(store, ledger, f"{parent}/part", "single@2.0.0", 7, parent=parent)
+    for run, seconds in ((f"{parent}/part", 20), (parent, 30)):
+        await PostgresRuns(store).close(CloseRun(run=run, tenant=tenant, status="completed", seconds=seconds))
     async with store.transaction(tenant) as tx:
-        await tx.accounts.close(f"run:{parent}/part")
-        await tx.accounts.close(f"run:{parent}")
         assert (await tx.accounts.get(f"run:{parent}")).spent.tokens == 17, "a parent's account holds its child's"
     return tenant
 
@@ -63,6 +64,10 @@ async def test_each_run_is_counted_once(store: Store, spent: str) -> None:
         rows = await report(store, spent, *by)
         assert sum(one.spent.tokens for one in rows) == 22
         assert {one.model for one in rows} == ({"m"} if "model" in by else {None})
+
+
+async def test_a_child_works_in_its_parents_time(store: Store, spent: str) -> None:
+    assert {one.capsule: one.seconds for one in await report(store, spent, "capsule")} == {"single": 0, "whole": 30}
 
 
 async def test_days_and_tenants_are_apart(store: Store, spent: str, owner: Store) -> None:
