@@ -5,6 +5,7 @@ import io
 import json
 import zipfile
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,9 +15,9 @@ from temporalio.service import RPCError
 from api.run_explanations import explain_run, page, receipts_of
 from api.state import State
 from capsules.audit import Checks, Unsound
-from capsules.digest import canonical, digest
+from capsules.digest import Digest, canonical, digest
 from capsules.errors import NotFound, SomaError
-from capsules.evidence import FORMAT, REDACTED, Redaction, Signs, sealed_archive, verify, without_names
+from capsules.evidence import FORMAT, REDACTED, Redaction, Signs, folder_of, sealed_archive, verify, without_names
 from capsules.explanation import RunExplanation
 from capsules.names import parse_reference
 from capsules.receipt import Receipt
@@ -44,32 +45,70 @@ receipts.jsonl     every decision and outcome; inclusions.json and blocks.json: 
 approvals.json     who was asked, who said what
 ledger.json        the budget account and its last entries
 history.json       the Temporal history; its payloads stay encrypted
+children/          the same of each child run, to be checked by itself or with this one
 verification.json  what this check said when the archive was made
 """
 
 Files = dict[str, bytes]
 
 
-async def evidence_of(soma: State, caller: Principal, run: str, redact: Collection[Redaction]) -> bytes:
+async def evidence_of(
+    soma: State, caller: Principal, run: str, redact: Collection[Redaction], *, children: bool
+) -> bytes:
     """Return a ZIP archive. Raises NotFound for a run that is not the caller's tenant's."""
-    explanation = await explain_run(soma, caller.tenant, run)
-    await _sealed(soma, caller.tenant, explanation)
-    async with soma.store.transaction(caller.tenant) as tx:
-        files = await _recorded(tx, explanation, redact)
-    files |= await _constitutions(soma, explanation, redact)
-    if "history" not in redact:
-        files |= await _history(soma, run)
-    shown = redacted(explanation, redact)
-    files |= {"explanation.json": _json(shown), "explanation.html": page(shown).encode(), "README.txt": README.encode()}
-    about = {
-        "run": run,
-        "tenant": caller.tenant,
-        "made_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "made_by": REDACTED if "people" in redact else caller.subject,
-        "redacted": sorted(redact),
-    }
-    files["verification.json"] = _verified(soma, sealed_archive(files, about, _sign(soma)))
-    return _zip(sealed_archive(files, about, _sign(soma)))
+    return _zip(await Gathering(soma, caller, redact, children).archive(run))
+
+
+@dataclass
+class Gathering:
+    """What is asked for, and what is proved of the constitutions that were met on the way."""
+
+    soma: State
+    caller: Principal
+    redact: Collection[Redaction]
+    children: bool
+    proofs: dict[Digest, dict[str, Any]] = field(default_factory=dict)
+
+    async def archive(self, run: str) -> Files:
+        """Return the files, signed; each child run's in a folder, signed by themselves."""
+        soma, redact = self.soma, self.redact
+        explanation = await explain_run(soma, self.caller.tenant, run)
+        await _sealed(soma, self.caller.tenant, explanation)
+        async with soma.store.transaction(self.caller.tenant) as tx:
+            files = await _recorded(tx, explanation, redact)
+        files |= await self._constitutions(explanation)
+        if "history" not in redact:
+            files |= await _history(soma, run)
+        shown = redacted(explanation, redact)
+        files |= {"explanation.json": _json(shown), "explanation.html": page(shown).encode()}
+        files["README.txt"] = README.encode()
+        for child in explanation.children if self.children else ():
+            files |= {folder_of(run, child) + name: data for name, data in (await self.archive(child)).items()}
+        about = {
+            "run": run,
+            "children": self.children,
+            "tenant": self.caller.tenant,
+            "made_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "made_by": REDACTED if "people" in redact else self.caller.subject,
+            "redacted": sorted(redact),
+        }
+        files["verification.json"] = _verified(soma, sealed_archive(files, about, _sign(soma)))
+        return sealed_archive(files, about, _sign(soma))
+
+    async def _constitutions(self, explanation: RunExplanation) -> Files:
+        records = []
+        for constitution in explanation.constitutions:
+            try:
+                record = await self.soma.store.constitutions.get(constitution)
+            except SomaError:
+                continue  # the check names the decision that cites it
+            records.append(record.model_dump(mode="json"))
+            if constitution not in self.proofs:
+                self.proofs[constitution] = await _proved(self.soma, record.document)
+        proofs = {one["digest"]: self.proofs[one["digest"]] for one in records}
+        values = {"constitutions.json": records, "proofs.json": proofs}
+        withheld = "people" in self.redact
+        return {name: _json(without_names(value) if withheld else value) for name, value in values.items()}
 
 
 async def _sealed(soma: State, tenant: str, explanation: RunExplanation) -> None:
@@ -121,19 +160,6 @@ async def _recorded(tx: Transaction, explanation: RunExplanation, redact: Collec
     values = without_names(values) if "people" in redact else values
     lines = [_line(receipt, withhold="people" in redact) async for receipt in receipts_of(tx, run.id)]
     return {**{name: _json(value) for name, value in values.items()}, "receipts.jsonl": b"".join(lines)}
-
-
-async def _constitutions(soma: State, explanation: RunExplanation, redact: Collection[Redaction]) -> Files:
-    records, proofs = [], {}
-    for constitution in explanation.constitutions:
-        try:
-            record = await soma.store.constitutions.get(constitution)
-        except SomaError:
-            continue  # the check names the decision that cites it
-        records.append(record.model_dump(mode="json"))
-        proofs[constitution] = await _proved(soma, record.document)
-    values = {"constitutions.json": records, "proofs.json": proofs}
-    return {name: _json(without_names(value) if "people" in redact else value) for name, value in values.items()}
 
 
 async def _proved(soma: State, document: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ on it is not claimed: a receipt whose body is withheld keeps its place in the ch
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
+from urllib.parse import quote
 
 from capsules.action import Kind
 from capsules.audit import Checks, Unsound
@@ -68,6 +69,7 @@ def verify(files: Files, *, sealer: Checks, publisher: Checks) -> Found:
     proofs = [Inclusion.model_validate(item) for item in _json(files, "inclusions.json")]
     blocks = [Block.model_validate(item) for item in _json(files, "blocks.json")]
     checked = check_run(run, receipts, proofs, blocks, sealer, withheld)
+    children = _children(files, about, sealer, publisher)
     found: Found = [("run", run), ("redacted", ", ".join(about["redacted"]) or "nothing"), ("files", len(files) - 2)]
     found += [*checked._asdict().items(), ("bodies_withheld", len(withheld))]
     found += [("capsule", _capsule(files, publisher)), ("constitutions", _constitutions(files, receipts))]
@@ -76,7 +78,29 @@ def verify(files: Files, *, sealer: Checks, publisher: Checks) -> Found:
     if "history.json" in files and not withheld:
         agreed = matched(_json(files, "history.json"), receipts, get_args(Kind))
         found += [("governed_activities", agreed.activities), ("allowed_attempts", agreed.allows)]
-    return found
+    return [*found, ("child_runs", children)]
+
+
+def folder_of(run: str, child: str) -> str:
+    """Return where the evidence of a child run lies in its parent's archive."""
+    return f"children/{quote(child.removeprefix(f'{run}/'), safe='')}/"
+
+
+def _children(files: Files, about: dict[str, Any], sealer: Checks, publisher: Checks) -> int | str:
+    """Check the evidence of each child run, whole as it would be by itself."""
+    children: list[str] = _json(files, "explanation.json")["children"]
+    if children and not about.get("children"):
+        return f"not included: {', '.join(children)}"
+    for child in children:
+        folder = folder_of(about["run"], child)
+        part = {name.removeprefix(folder): data for name, data in files.items() if name.startswith(folder)}
+        try:
+            found = dict(verify(part, sealer=sealer, publisher=publisher))
+        except (Unsound, Invalid) as problem:
+            raise Unsound(f"Child run {child!r}: {problem}") from problem
+        if found["run"] != child:
+            raise Unsound(f"Child run {child!r}: its folder holds the evidence of {found['run']!r}.")
+    return len(children)
 
 
 def _manifest(files: Files, publisher: Checks) -> dict[str, Any]:

@@ -40,9 +40,11 @@ async def export_evidence(
     caller: AuditReader,
     soma: Soma,
     redact: Annotated[list[Redaction] | None, Query(description="What to leave out, as often as needed.")] = None,
+    *,
+    children: Annotated[bool, Query(description="With the evidence of each child run, each in a folder.")] = True,
 ) -> Response:
-    """Export one signed ZIP archive of the run: an auditor checks it without this API."""
-    data = await evidence_of(soma, caller, require_own(run, caller), frozenset(redact or ()))
+    """Export one signed ZIP archive of the run and its child runs: an auditor checks it without this API."""
+    data = await evidence_of(soma, caller, require_own(run, caller), frozenset(redact or ()), children=children)
     name = run.replace("/", "-") + ".evidence.zip"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(data, media_type="application/zip", headers=headers)

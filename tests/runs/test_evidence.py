@@ -3,15 +3,17 @@
 import asyncio
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from client_cli import Ended
-from files import utility
+from files import composite, utility
 from platforms import Platform
 
-from capsules.evidence import REDACTIONS
+from capsules.evidence import MANIFEST, REDACTIONS, SIGNATURE, sealed_archive
 from somagent.cli.codes import Code
+from somagent.identity.keys import KeyRing
 
 SECRET = "the-password-of-the-vault"
 PRINTS = "import json; print(json.dumps({'said': json.load(open('input.json'))}))"
@@ -83,6 +85,59 @@ async def test_what_is_redacted_is_nowhere_and_the_rest_still_holds(
     assert done.code == Code.OK, done
     found = json.loads(done.out)
     assert found["bodies_withheld"] == found["receipts"] == found["sealed"]
+
+
+def signed_anew(platform: Platform, file: Path, into: Path, change: Callable[[str], str | None]) -> Path:
+    """Copy the archive with its files renamed or left out, under a manifest that the true key signed."""
+    ring = KeyRing.load(platform.settings.keys_dir)
+
+    def sign(text: str) -> tuple[str, str]:
+        signed = ring.sign("publisher", text.encode())
+        return signed.key_id, signed.value
+
+    with zipfile.ZipFile(file) as source, zipfile.ZipFile(into, "w") as target:
+        about = {name: value for name, value in json.loads(source.read(MANIFEST)).items() if name != "files"}
+        kept = {change(name): source.read(name) for name in source.namelist() if name not in {MANIFEST, SIGNATURE}}
+        files = {name: data for name, data in kept.items() if name is not None}
+        for name, data in sealed_archive(files, about, sign).items():
+            target.writestr(name, data)
+    return into
+
+
+def without_two(name: str) -> str | None:
+    return None if name.startswith("children/two/") else name
+
+
+def two_for_one(name: str) -> str | None:
+    return None if name.startswith("children/one/") else name.replace("children/two/", "children/one/")
+
+
+async def test_a_composites_evidence_holds_that_of_its_child_runs(
+    platform: Platform, keys: Path, tmp_path: Path
+) -> None:
+    await platform.publish(utility("part", PRINTS))
+    tasks = """
+    - {id: one, capsule: part, with: {word: first}}
+    - {id: two, capsule: part, needs: [one], with: {word: second}}
+    """
+    run = await platform.start(await platform.publish(composite("evident-whole", tasks)), {})
+    assert (await platform.until(run))["status"] == "completed"
+    file = await export(platform, run, tmp_path / "whole.zip")
+    done = await check(platform, file, keys)
+    assert done.code == Code.OK, done
+    assert json.loads(done.out)["child_runs"] == 2
+    folder = "children/two/"
+    with zipfile.ZipFile(file) as archive, zipfile.ZipFile(tmp_path / "two.zip", "w") as child:
+        for name in archive.namelist():
+            if name.startswith(folder):
+                child.writestr(name.removeprefix(folder), archive.read(name))
+    assert json.loads((await check(platform, tmp_path / "two.zip", keys)).out)["run"] == f"{run}/two"
+    for change, named in ((without_two, "/two': This is no evidence"), (two_for_one, "/one': its folder holds the")):
+        done = await check(platform, signed_anew(platform, file, tmp_path / f"{change.__name__}.zip", change), keys)
+        assert (done.code, named in done.err) == (Code.UNSOUND, True), done
+    alone = tmp_path / "alone.zip"
+    assert (await platform.cli("evidence", "export", run, "-o", alone, "--no-children")).code == Code.OK
+    assert json.loads((await check(platform, alone, keys)).out)["child_runs"] == f"not included: {run}/one, {run}/two"
 
 
 def altered(file: Path, into: Path, name: str, old: bytes, new: bytes) -> Path:
