@@ -12,8 +12,8 @@ DECLARE
 BEGIN
     PERFORM set_config('somagent.tenant', tenant, true);
     SELECT * INTO known FROM runs WHERE id = run_id;
-    SELECT * INTO account FROM budget_accounts WHERE id = account_id AND closed_at IS NULL;
-    IF FOUND THEN
+    SELECT * INTO account FROM budget_accounts WHERE id = account_id;
+    IF account.id IS NOT NULL AND account.closed_at IS NULL THEN
         account_facts := json_build_object(
             'id', account.id,
             'parent', account.parent,
@@ -209,7 +209,10 @@ BEGIN
     held := effect.state = 'started' AND (effect.reserved_tokens, effect.reserved_micro_usd, effect.reserved_tool_calls)
             <> (0, 0, 0);
     IF NOT free AND held IS NOT TRUE THEN
-        SELECT * INTO account FROM budget_accounts WHERE id = account_id AND closed_at IS NULL FOR NO KEY UPDATE;
+        SELECT * INTO account FROM budget_accounts WHERE id = account_id FOR NO KEY UPDATE;
+        IF account.closed_at IS NOT NULL THEN
+            account := NULL;
+        END IF;
         why := CASE WHEN account.id IS NULL THEN 'account' ELSE account_short(account, cost) END;
         IF why IS NOT NULL THEN
             why := format('Account %L cannot cover %s: %s', account_id, amounts_json(cost),

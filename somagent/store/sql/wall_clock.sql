@@ -61,9 +61,10 @@ CREATE FUNCTION clock_end(account_id text, worked bigint) RETURNS void LANGUAGE 
 DECLARE
     held bigint;
     above text;
+    closed boolean;
 BEGIN
-    SELECT limit_seconds, parent INTO held, above FROM budget_accounts WHERE id = account_id AND closed_at IS NULL;
-    IF held IS NULL THEN
+    SELECT limit_seconds, parent, closed_at IS NOT NULL INTO held, above, closed FROM budget_accounts WHERE id = account_id;
+    IF held IS NULL OR closed THEN
         RETURN;
     END IF;
     PERFORM clock_post(bounding, 'clocked', account_id, coalesce(worked, held), -held)

@@ -33,6 +33,7 @@ FILES = (
     "closing.sql",
     "audit_changes.sql",
     "retention.sql",
+    "planning.sql",
 )
 
 

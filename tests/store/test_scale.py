@@ -1,0 +1,134 @@
+"""What one action reads does not grow with the tenant, even before PostgreSQL has seen the tables: a database of its own.
+
+PostgreSQL plans a function's statements once for each connection. Without statistics two indexes may look alike to it,
+of which one reads every row of the tenant; the plan then stays until somebody analyses the table. So the first migration
+tells it what to suppose.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+from constitutions import codec, make_active
+from entries import CONSTITUTION, constitution, entry, exit_, key, number
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+
+from capsules.account import Terms
+from capsules.amounts import Amounts
+from capsules.digest import digest
+from capsules.gate import HistoryAsked
+from capsules.records import NewRun
+from capsules.run import CloseRun
+from somagent.embedded.postgres import superuser
+from somagent.settings import Settings
+from somagent.store.closing import PostgresRuns
+from somagent.store.database import Store, open_store
+from somagent.store.ledger import PostgresLedger
+from somagent.store.migrate import upgrade
+
+TENANT = "grows"
+FEW, MANY = 8, 300
+MOST = 20
+"""Rows more that a step may read: versions of the tenant's account that are not vacuumed yet."""
+COST = Amounts(tokens=1)
+READ = "SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0) FROM pg_stat_user_tables"
+
+
+@dataclass
+class Steps:
+    """One run after another, step by step, all on one connection of each kind."""
+
+    store: Store
+    database: Callable[[], Awaitable[int]]
+
+    def __post_init__(self) -> None:
+        self.ledger = PostgresLedger(self.store)
+        self.reads: dict[str, int] = {}
+
+    async def run(self, *, counted: bool = True) -> None:
+        """Take a run through all of its steps, and keep how many rows each read."""
+        run = f"{TENANT}/word-count/{number()}"
+        attempt = key(TENANT, run)
+        asked = HistoryAsked()
+        for name, step in {
+            "enter": lambda: self._enter(run),
+            "carve": lambda: self._carve(run),
+            "facts": lambda: self.ledger.facts(TENANT, run, f"run:{run}", CONSTITUTION, asked),
+            "begin": lambda: self.ledger.begin(entry(attempt, cost=COST, account=f"run:{run}")),
+            "finish": lambda: self.ledger.finish(exit_(attempt, usage=COST)),
+            "show": lambda: self._show(run),
+            "close": lambda: PostgresRuns(self.store).close(CloseRun(run=run, tenant=TENANT, status="completed")),
+        }.items():
+            before = await self._read() if counted else 0
+            await step()
+            if counted:
+                self.reads[name] = await self._read() - before
+
+    async def _enter(self, run: str) -> None:
+        async with self.store.transaction(TENANT) as tx:
+            await tx.runs.accept(
+                NewRun(id=run, capsule="word-count@1.0.0", digest=digest({}), actor="ada", request=digest(run))
+            )
+
+    async def _carve(self, run: str) -> None:
+        async with self.store.transaction(TENANT) as tx:
+            await tx.accounts.carve_run(f"tenant:{TENANT}", f"run:{run}", Amounts(tokens=5), seconds=5)
+
+    async def _show(self, run: str) -> None:
+        async with self.store.transaction(TENANT) as tx:
+            await tx.runs.get(run)
+            await tx.accounts.get(f"run:{run}")
+
+    async def _read(self) -> int:
+        """Return how many rows were read so far. What a connection counted is told when it is next idle."""
+        flush = "SELECT pg_stat_force_next_flush()"
+        async with self.store.pool.acquire() as plain:
+            await plain.execute(flush)
+        async with self.store.transaction(TENANT) as tx:
+            await tx.connection.execute(text(flush))
+        return await self.database()
+
+
+@pytest.fixture
+async def steps(postgres_settings: Settings) -> AsyncIterator[Steps]:
+    name = f"grows_{number()}"
+    async with superuser(postgres_settings) as connection:
+        await connection.execute(f"CREATE DATABASE {name} OWNER somagent_owner")
+
+    def url(role: str) -> str:
+        return make_url(postgres_settings.database(role)).set(database=name).render_as_string(hide_password=False)
+
+    async def read() -> int:
+        async with superuser(postgres_settings, database=name) as connection:
+            return int(await connection.fetchval(READ))
+
+    async with superuser(postgres_settings, database=name) as connection:
+        await connection.execute("CREATE EXTENSION vector")
+        await connection.execute("ALTER SCHEMA public OWNER TO somagent_owner")
+    await upgrade(url("owner"))
+    async with superuser(postgres_settings, database=name) as connection:
+        for table in ("runs", "effects", "budget_accounts", "receipts", "ledger_entries", "outbox", "seal_pending"):
+            await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+    sealing = codec(postgres_settings)
+    async with open_store(url("owner"), codec=sealing) as owner:
+        await owner.tenants.add(TENANT)
+        await make_active(owner, constitution("2026-01-01T00:00:00Z"))
+    async with open_store(url("app"), connections=1, codec=sealing) as store:
+        async with store.transaction(TENANT) as tx:
+            await tx.accounts.allow(f"tenant:{TENANT}", None, Terms(allowance=Amounts(tokens=10**6)), by="owner")
+        yield Steps(store, read)
+    async with superuser(postgres_settings) as connection:
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_a_step_of_a_run_reads_no_more_when_the_tenant_has_grown(steps: Steps) -> None:
+    for _ in range(FEW):
+        await steps.run()
+    few = dict(steps.reads)
+    for _ in range(MANY):
+        await steps.run(counted=False)
+    await steps.run()
+    assert len(few) == len(steps.reads) == 7
+    more = {step: (few[step], reads) for step, reads in steps.reads.items() if reads > few[step] + MOST}
+    assert not more, f"rows read with {FEW} runs, and with {FEW + MANY}: {more}"
