@@ -6,7 +6,7 @@ wrote passes `capsules.receipt.verify_chain`.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
@@ -19,6 +19,11 @@ from capsules.errors import ConstitutionRefused
 from capsules.gate import AttemptKey, Entry, Exit, HistoryAsked, LedgerFacts, Passage, Settled
 from somagent.store.database import Store
 from somagent.store.faults import translated
+from somagent.store.turns import Turns
+
+AT_ONCE = 2
+"""Calls of one run on their way at once: each locks the run's row. While one commits, the next is there and waits; more
+would only hold connections, which other runs then lack, and make PostgreSQL pass the lock through a queue."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class PostgresLedger:
     """Implements `capsules.ports.Ledger`."""
 
     store: Store
+    turns: Turns = field(default_factory=lambda: Turns(AT_ONCE), compare=False)
 
     async def facts(
         self, tenant: str, run: str, account: str | None, constitution: Digest, asked: HistoryAsked | None = None
@@ -44,13 +50,15 @@ class PostgresLedger:
 
     async def begin(self, entry: Entry) -> Passage:
         """Let an effect begin, or say why not; the decision is durable when this returns."""
-        answer = await self._ask("SELECT gate_begin($1)", json.dumps(_entry(entry)))
+        async with self.turns.about(entry.key.run):
+            answer = await self._ask("SELECT gate_begin($1)", json.dumps(_entry(entry)))
         return Passage.model_validate_json(answer)
 
     async def finish(self, exit_: Exit) -> Settled:
         """Settle with what was really used, even beyond the reservation, and keep the result for a retry."""
         result = to_json(exit_.result).decode()
-        answer = await self._ask("SELECT gate_finish($1, $2)", json.dumps(_exit(exit_, result)), result)
+        async with self.turns.about(exit_.key.run):
+            answer = await self._ask("SELECT gate_finish($1, $2)", json.dumps(_exit(exit_, result)), result)
         return Settled.model_validate_json(answer)
 
     async def _ask(self, query: str, *arguments: Any) -> str:  # noqa: ANN401 - the driver's

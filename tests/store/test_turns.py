@@ -1,0 +1,81 @@
+"""Turns: never more than so many about one thing, never a wait for another, nothing kept of what is over."""
+
+import asyncio
+import contextlib
+import gc
+
+from entries import entry, key, run_id
+
+from capsules.amounts import Amounts
+from capsules.digest import digest
+from capsules.records import NewRun
+from somagent.store.database import Store, open_store
+from somagent.store.ledger import PostgresLedger
+from somagent.store.turns import Turns
+
+
+async def test_so_many_at_once_in_the_order_in_which_they_asked() -> None:
+    turns, inside, most, order = Turns(2), 0, 0, []
+
+    async def take(number: int) -> None:
+        nonlocal inside, most
+        async with turns.about("run"):
+            order.append(number)
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.001)
+            inside -= 1
+
+    await asyncio.gather(*(take(number) for number in range(20)))
+    assert (most, order) == (2, list(range(20)))
+
+
+async def test_another_thing_does_not_wait_and_a_failure_or_a_cancellation_gives_the_turn_back() -> None:
+    turns = Turns(1)
+    async with turns.about("a"), asyncio.timeout(1), turns.about("b"):
+        await _begin_and_cancel(turns, "a")
+    with contextlib.suppress(RuntimeError):
+        await _fail(turns, "a")
+    async with asyncio.timeout(1), turns.about("a"):
+        pass
+    gc.collect()
+    assert not turns._taken, "a run that is over leaves nothing behind"
+
+
+async def _begin_and_cancel(turns: Turns, what: str) -> None:
+    waiting = asyncio.create_task(_fail(turns, what))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+
+async def _fail(turns: Turns, what: str) -> None:
+    async with turns.about(what):
+        raise RuntimeError
+
+
+async def test_a_run_with_many_actions_leaves_connections_to_others(
+    store: Store, postgres_settings, tenant: str
+) -> None:
+    """Somebody holds the row of a busy run; of eight connections its forty actions take two, and another run goes on."""
+    busy, other = run_id(tenant), run_id(tenant)
+    async with store.transaction(tenant) as tx:
+        for run in (busy, other):
+            await tx.runs.accept(
+                NewRun(id=run, capsule="word-count@1.0.0", digest=digest({}), actor="ada", request=digest(run))
+            )
+            await tx.accounts.ensure(f"run:{run}", None, Amounts(tokens=100))
+
+    def asked(run: str):
+        return entry(key(tenant, run), cost=Amounts(tokens=1), account=f"run:{run}")
+
+    async with open_store(postgres_settings.database("app"), connections=8) as small:
+        ledger = PostgresLedger(small)
+        async with store.transaction(tenant) as tx:
+            await tx.connection.exec_driver_sql("SELECT FROM runs WHERE id = $1 FOR UPDATE", (busy,))
+            actions = [asyncio.create_task(ledger.begin(asked(busy))) for _ in range(40)]
+            await asyncio.sleep(0.5)  # as many as may are on their way now
+            async with asyncio.timeout(5):
+                assert (await ledger.begin(asked(other))).status == "go"
+            assert not any(action.done() for action in actions)
+        assert {passage.status for passage in await asyncio.gather(*actions)} == {"go"}
