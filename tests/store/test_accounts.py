@@ -31,7 +31,11 @@ async def test_two_hundred_concurrent_reservations_never_pass_the_limit(store, l
         await tx.accounts.ensure(account, None, Amounts(tokens=1000, tool_calls=77))
     attempts = [key(tenant, f"{tenant}/x/{i % 10}") for i in range(200)]
     answers = await asyncio.gather(
-        *(ledger.begin(entry(a, cost=Amounts(tokens=7, tool_calls=1), account=account)) for a in attempts)
+        # as in as many workers, that take no turns
+        *(
+            PostgresLedger(store).begin(entry(a, cost=Amounts(tokens=7, tool_calls=1), account=account))
+            for a in attempts
+        )
     )
     statuses = [a.status for a in answers]
     assert statuses.count("go") == 77

@@ -220,11 +220,11 @@ async def test_a_revoked_or_unknown_constitution_lets_nothing_pass(owner: Store,
     assert await ledger.active_constitution(tenant) == CONSTITUTION
 
 
-async def test_concurrent_actions_of_one_run_make_one_whole_chain(store, ledger, tenant):
+async def test_concurrent_actions_of_one_run_make_one_whole_chain(store, tenant):
     run = run_id(tenant)
 
     async def act() -> None:
-        attempt = key(tenant, run)
+        attempt, ledger = key(tenant, run), PostgresLedger(store)  # as in as many workers, that take no turns
         await ledger.begin(entry(attempt))
         await ledger.finish(exit_(attempt, result="done"))
 
