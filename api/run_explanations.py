@@ -22,17 +22,6 @@ from somagent.store.transaction import Transaction
 AT_ONCE = 500
 
 
-def cost(amounts: Amounts) -> str:
-    """Write what was used in words; what was not is left out."""
-    calls = amounts.tool_calls
-    parts = (
-        f"{amounts.tokens:,} tokens" if amounts.tokens else "",
-        f"${amounts.micro_usd / 1_000_000:.6f}".rstrip("0").rstrip(".") if amounts.micro_usd else "",
-        f"{calls:,} tool call{'' if calls == 1 else 's'}" if calls else "",
-    )
-    return ", ".join(filter(None, parts)) or "nothing"
-
-
 _PAGES = Environment(
     loader=PackageLoader("api"),
     autoescape=select_autoescape(default=True, default_for_string=True),
@@ -41,7 +30,7 @@ _PAGES = Environment(
     lstrip_blocks=True,
 )
 _PAGES.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
-_PAGES.filters["cost"] = cost
+_PAGES.filters["cost"] = Amounts.in_words
 
 
 async def explain_run(soma: State, tenant: str, run: str) -> RunExplanation:

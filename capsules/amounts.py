@@ -33,6 +33,16 @@ class Amounts(BaseModel):
             tool_calls=max(0, self.tool_calls - other.tool_calls),
         )
 
+    def in_words(self, between: str = ", ") -> str:
+        """Return `1,200 tokens, $0.0004, 2 tool calls`; what is none is left out."""
+        calls = self.tool_calls
+        parts = (
+            f"{self.tokens:,} tokens" if self.tokens else "",
+            f"${self.micro_usd / 1_000_000:.6f}".rstrip("0").rstrip(".") if self.micro_usd else "",
+            f"{calls:,} tool call{'' if calls == 1 else 's'}" if calls else "",
+        )
+        return between.join(filter(None, parts)) or "nothing"
+
     def fits(self, other: "Amounts") -> bool:
         """Say whether this is at most `other` in every dimension."""
         return self.tokens <= other.tokens and self.micro_usd <= other.micro_usd and self.tool_calls <= other.tool_calls

@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
+from capsules.amounts import Amounts
+
 COLORS = {
     "completed": "green",
     "failed": "red",
@@ -26,17 +28,7 @@ PPM = 1_000_000
 
 def amounts(value: dict[str, Any] | None) -> str:
     """Write `1,200 tokens · $0.0004 · 2 tool calls`; nothing where nothing was."""
-    if not value:
-        return "nothing"
-    parts = []
-    if value.get("tokens"):
-        parts.append(f"{value['tokens']:,} tokens")
-    if value.get("micro_usd"):
-        parts.append(f"${value['micro_usd'] / PPM:.6f}".rstrip("0").rstrip("."))
-    if value.get("tool_calls"):
-        calls = value["tool_calls"]
-        parts.append(f"{calls:,} tool call{'' if calls == 1 else 's'}")
-    return " · ".join(parts) or "nothing"
+    return Amounts.model_validate(value or {}).in_words(" · ")
 
 
 def score(ppm: int | None) -> str:
