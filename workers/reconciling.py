@@ -19,6 +19,7 @@ from somagent.store.applications import foreign
 from somagent.store.database import Store
 from somagent.store.faults import translated
 from somagent.store.tables import runs
+from workers.reaping import Reaper
 
 PAGE = 200
 log = structlog.get_logger(__name__)
@@ -53,6 +54,7 @@ class Reconciler:
     outbox: Store
     """Opened as the relay's role, which sees every tenant's runs."""
     runs: Runs
+    reaper: Reaper
     settling: timedelta = SETTLING
     missing: timedelta = MISSING
     _after: tuple[str, str] = field(default=("", ""), init=False)
@@ -71,8 +73,12 @@ class Reconciler:
         return closed
 
     async def _close(self, closing: CloseRun) -> bool:
-        """Close a run. One that the database refuses to close is told of and must not hold up the others."""
+        """Settle what the history knows and close the run.
+
+        One that the database refuses to close is told of and must not hold up the others.
+        """
         try:
+            await self.reaper.settle(closing.tenant, closing.run)
             await self.runs.close(closing)
         except Unavailable:
             raise

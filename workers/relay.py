@@ -22,10 +22,12 @@ from somagent.settings import Settings
 from somagent.store.closing import PostgresRuns
 from somagent.store.database import Store, open_store
 from somagent.store.faults import translated
+from somagent.store.ledger import PostgresLedger
 from somagent.store.relaying import next_batch
 from somagent.temporal.client import connect
 from workers.notifying import Notifier
 from workers.pruning import pruning
+from workers.reaping import Reaper
 from workers.reconciling import Reconciler
 
 POLL_SECONDS = 0.2
@@ -98,7 +100,8 @@ async def carry_batch(outbox: Store, bus: Bus) -> int:
 async def reconcile(settings: Settings, outbox: Store, store: Store) -> None:
     """Close what Temporal ended, every 15 seconds. Raises Unavailable when a server goes."""
     client = await connect(settings, KeyRing.load(settings.keys_dir))
-    reconciler = Reconciler(client, outbox, PostgresRuns(store))
+    reaper = Reaper(client, store, PostgresLedger(store))
+    reconciler = Reconciler(client, outbox, PostgresRuns(store), reaper)
     while True:
         for closed in await reconciler.sweep():
             log.info("reconcile.closed", run=closed.run, status=closed.status, reason=closed.reason)

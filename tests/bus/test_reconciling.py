@@ -1,13 +1,24 @@
 """Runs that Temporal ended are closed and their budgets go back, whatever way they went."""
 
+import datetime as dt
 from datetime import timedelta
 
 import pytest
+from constitutions import make_active
+from entries import constitution, entry
+from servers import eventually
+from temporalio import activity, workflow
 from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Worker
 
 from capsules.amounts import Amounts
+from capsules.gate import AttemptKey
+from capsules.verdict import Outcome
 from somagent.store.closing import PostgresRuns
 from somagent.store.database import Store
+from somagent.store.ledger import PostgresLedger
+from workers.reaping import Reaper
 from workers.reconciling import Reconciler
 
 LIMIT = Amounts(tokens=1000, micro_usd=500, tool_calls=10)
@@ -16,12 +27,16 @@ NOW = timedelta(0)
 
 @pytest.fixture
 async def temporal(temporal_address: str) -> Client:
-    return await Client.connect(temporal_address)
+    return await Client.connect(temporal_address, data_converter=pydantic_data_converter)
 
 
 @pytest.fixture
 def reconciler(temporal: Client, outbox: Store, store: Store) -> Reconciler:
-    return Reconciler(temporal, outbox, PostgresRuns(store), settling=NOW)
+    return Reconciler(temporal, outbox, PostgresRuns(store), reaper(temporal, store), settling=NOW)
+
+
+def reaper(temporal: Client, store: Store) -> Reaper:
+    return Reaper(temporal, store, PostgresLedger(store))
 
 
 async def start(temporal: Client, run: str, **options) -> None:
@@ -65,11 +80,63 @@ async def test_a_run_that_never_started_is_closed_only_after_a_while(
     temporal: Client, reconciler: Reconciler, outbox: Store, store: Store, run: str
 ):
     assert run not in {closed.run for closed in await reconciler.sweep()}
-    patient = Reconciler(temporal, outbox, PostgresRuns(store), settling=NOW, missing=NOW)
+    patient = Reconciler(temporal, outbox, PostgresRuns(store), reaper(temporal, store), settling=NOW, missing=NOW)
     [closed] = [c for c in await patient.sweep() if c.run == run]
     assert "never started" in closed.reason
 
 
 async def test_a_young_run_is_left_alone(temporal: Client, outbox: Store, store: Store, run: str):
-    careful = Reconciler(temporal, outbox, PostgresRuns(store), missing=NOW)
+    careful = Reconciler(temporal, outbox, PostgresRuns(store), reaper(temporal, store), missing=NOW)
     assert run not in {closed.run for closed in await careful.sweep()}
+
+
+USED, HELD = Amounts(tokens=30), Amounts(tokens=100)
+
+
+@activity.defn(name="counted")
+async def counted() -> Outcome[str]:
+    return Outcome(value="done", usage=USED)
+
+
+@workflow.defn(name="Half", sandboxed=False)
+class Half:
+    """Has one activity done; of a second it never hears."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.execute_activity(counted, activity_id="first", start_to_close_timeout=timedelta(seconds=10))
+        await workflow.execute_activity(
+            "counted",
+            activity_id="second",
+            task_queue="nobody-serves-this",
+            schedule_to_close_timeout=timedelta(hours=1),
+        )
+
+
+async def test_what_the_history_knows_is_settled_and_what_it_does_not_know_counts_whole(  # noqa: PLR0917 - fixtures
+    temporal: Client, reconciler: Reconciler, store: Store, owner: Store, tenant: str, run: str
+):
+    """The ledger heard of two beginnings and of no end, as after a failover to a copy that lagged behind."""
+    await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
+    await fund(store, tenant, run)
+    async with Worker(temporal, task_queue=tenant, workflows=[Half], activities=[counted]):
+        handle = await temporal.start_workflow("Half", id=run, task_queue=tenant)
+        execution = str(handle.first_execution_run_id)
+        ledger = PostgresLedger(store)
+        for name in ("first", "second"):
+            attempt = AttemptKey(tenant=tenant, run=run, execution=execution, activity=name, attempt=1)
+            assert (await ledger.begin(entry(attempt, cost=HELD, account=f"run:{run}"))).status == "go"
+
+        async def completed() -> None:
+            events = [event async for event in handle.fetch_history_events()]
+            assert any(event.HasField("activity_task_completed_event_attributes") for event in events)
+
+        await eventually(completed)
+    await handle.terminate("by an operator")
+    assert run in {closed.run for closed in await reconciler.sweep()}
+    async with store.transaction(tenant) as tx:
+        account = await tx.accounts.get(f"run:{run}")
+        assert (account.spent, account.reserved) == (USED + HELD, Amounts())
+        assert await tx.accounts.breaches() == ()
+        bodies = [receipt.body for receipt in await tx.receipts.list(run)]
+    assert [body["ok"] for body in bodies if "usage" in body] == [True]
