@@ -74,7 +74,7 @@ class Reaper:
                         yield name, outcome
         except RPCError as error:
             # Temporal keeps a history for a time only; without one, all that is held counts.
-            if error.status is not RPCStatusCode.NOT_FOUND:
+            if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
                 raise Unavailable(
                     f"Temporal cannot show the history of run {run!r}: {error.message}", run=run
                 ) from error

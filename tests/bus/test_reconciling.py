@@ -140,3 +140,18 @@ async def test_what_the_history_knows_is_settled_and_what_it_does_not_know_count
         assert await tx.accounts.breaches() == ()
         bodies = [receipt.body for receipt in await tx.receipts.list(run)]
     assert [body["ok"] for body in bodies if "usage" in body] == [True]
+
+
+@pytest.mark.parametrize("execution", ["e1", "0199a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"])
+async def test_an_effect_of_which_there_is_no_history_counts_whole(  # noqa: PLR0917 - fixtures
+    temporal: Client, reconciler: Reconciler, store: Store, owner: Store, tenant: str, run: str, execution: str
+):
+    await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
+    await fund(store, tenant, run)
+    await start(temporal, run)
+    attempt = AttemptKey(tenant=tenant, run=run, execution=execution, activity="first", attempt=1)
+    assert (await PostgresLedger(store).begin(entry(attempt, cost=HELD, account=f"run:{run}"))).status == "go"
+    await temporal.get_workflow_handle(run).terminate("by an operator")
+    assert run in {closed.run for closed in await reconciler.sweep()}
+    async with store.transaction(tenant) as tx:
+        assert (await tx.accounts.get(f"run:{run}")).spent == HELD
