@@ -104,6 +104,39 @@ async def test_many_carvings_at_once_never_pass_the_parents_limit(store, tenant)
     await assert_balanced(store, tenant)
 
 
+async def test_eight_children_spend_at_once_what_one_parent_has(store, tenant):
+    """Nothing is left for a tenth account; each child reserves 40 times at once where 25 fit, settles and closes beside the others."""
+    parent = run_id(tenant)
+    async with store.transaction(tenant) as tx:
+        await tx.accounts.ensure("root", None, Amounts(tokens=1000))
+        await tx.accounts.carve("root", f"run:{parent}", Amounts(tokens=8 * 25))
+
+    async def child(number: int) -> int:
+        run = f"{parent}/{number}"
+        async with store.transaction(tenant) as tx:
+            await tx.accounts.carve(f"run:{parent}", f"run:{run}", Amounts(tokens=25))
+        attempts = [key(tenant, run) for _ in range(40)]
+        ledger = PostgresLedger(store)
+        answers = await asyncio.gather(
+            *(ledger.begin(entry(a, cost=Amounts(tokens=1), account=f"run:{run}")) for a in attempts)
+        )
+        begun = [a for a, answer in zip(attempts, answers, strict=True) if answer.status == "go"]
+        await asyncio.gather(*(ledger.finish(exit_(a, usage=Amounts(tokens=n % 2))) for n, a in enumerate(begun)))
+        async with store.transaction(tenant) as tx:
+            await tx.accounts.close(f"run:{run}")
+        return len(begun)
+
+    assert await asyncio.gather(*(child(number) for number in range(8))) == [25] * 8
+    async with store.transaction(tenant) as tx:
+        found = await tx.accounts.get(f"run:{parent}")
+        assert (found.spent, found.reserved) == (Amounts(tokens=8 * 12), Amounts())
+        await tx.accounts.carve(f"run:{parent}", "ninth", found.left)
+    with pytest.raises(BudgetExhausted):
+        async with store.transaction(tenant) as tx:
+            await tx.accounts.carve(f"run:{parent}", "tenth", Amounts(tokens=1))
+    await assert_balanced(store, tenant)
+
+
 async def test_a_raise_counts_once_and_comes_from_the_parent(store, tenant):
     async with store.transaction(tenant) as tx:
         await tx.accounts.ensure("root", None, Amounts(tokens=100))

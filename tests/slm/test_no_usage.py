@@ -1,0 +1,72 @@
+"""A provider that gives no usage: the call is counted here, marked so, and never below what was really written.
+
+llama.cpp itself, asked without `stream_options`, gives none. What stands before it here takes that member out of each
+request and changes nothing else; every word is the model's.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
+from servers import free_ports
+
+from capsules.chat import Message
+from somagent.settings import Settings
+from somagent.slm.client import PydanticAiModel
+from somagent.slm.profiles import Profiles
+
+QUESTION = (
+    Message(role="system", text="You answer in one sentence."),
+    Message(role="user", text="Why does a ledger have two columns, and who reads them?"),
+)
+
+
+def unasked_for_usage(base: str) -> FastAPI:
+    app = FastAPI()
+
+    @app.post("/v1/chat/completions")
+    async def pass_on(request: Request) -> StreamingResponse:
+        body = await request.json()
+        assert body.pop("stream_options") == {"include_usage": True}
+
+        async def pieces() -> AsyncIterator[bytes]:
+            async with (
+                httpx.AsyncClient(timeout=60) as client,
+                client.stream("POST", f"{base}/chat/completions", json=body) as answer,
+            ):
+                async for piece in answer.aiter_bytes():
+                    yield piece
+
+        return StreamingResponse(pieces(), media_type="text/event-stream")
+
+    return app
+
+
+@pytest.fixture
+async def sparing(slm_base: str) -> AsyncIterator[str]:
+    [port] = free_ports(1)
+    server = uvicorn.Server(uvicorn.Config(unasked_for_usage(slm_base), port=port, log_level="warning"))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait on
+        await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{port}/v1"
+    server.should_exit = True
+    await serving
+
+
+async def test_a_provider_without_usage_is_counted_here(
+    model: PydanticAiModel, settings: Settings, sparing: str
+) -> None:
+    other = settings.model_copy(update={"slm_profiles": {"dialogue": {"base_url": sparing}}})
+    asked = {"role": "dialogue", "answer": None, "max_output_tokens": 40, "temperature": 0.0}
+    told = await model.complete(QUESTION, **asked)
+    async with PydanticAiModel(Profiles.from_settings(other)) as uncounted:
+        counted = await uncounted.complete(QUESTION, **asked)
+    assert counted.text == told.text
+    assert (told.usage.estimated, counted.usage.estimated) == (False, True)
+    assert counted.usage.output_tokens >= told.usage.output_tokens - 1, "the token that ends a reply has no text"
+    assert told.usage.input_tokens <= counted.usage.input_tokens <= 3 * told.usage.input_tokens
