@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 from constitutions import activate_document, codec, default
+from databases import Url, own_database
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
 
 from capsules.constituting import Change
 from capsules.errors import Conflict, ConstitutionRefused, Denied, Invalid, NotFound
@@ -29,34 +29,24 @@ async def keyring(postgres_settings: Settings) -> KeyRing:
 
 
 @pytest.fixture(scope="module")
-async def database(postgres_settings: Settings) -> AsyncIterator[str]:
-    """A migrated database of its own, in which nothing is active yet. Yields its name."""
-    async with superuser(postgres_settings) as connection:
-        await connection.execute(f"CREATE DATABASE {NAME} OWNER somagent_owner")
-    async with superuser(postgres_settings, database=NAME) as connection:
-        await connection.execute("CREATE EXTENSION vector")
-        await connection.execute("ALTER SCHEMA public OWNER TO somagent_owner")
-    await upgrade(_url(postgres_settings, "owner"))
-    yield NAME
-    async with superuser(postgres_settings) as connection:
-        await connection.execute(f"DROP DATABASE {NAME} WITH (FORCE)")
+async def url(postgres_settings: Settings) -> AsyncIterator[Url]:
+    """A migrated database of its own, in which nothing is active yet."""
+    async with own_database(postgres_settings, NAME) as made:
+        await upgrade(made("owner"))
+        yield made
 
 
 @pytest.fixture(scope="module")
-async def own(postgres_settings: Settings, database: str) -> AsyncIterator[Store]:
-    async with open_store(_url(postgres_settings, "owner"), codec=codec(postgres_settings)) as store:
+async def own(postgres_settings: Settings, url: Url) -> AsyncIterator[Store]:
+    async with open_store(url("owner"), codec=codec(postgres_settings)) as store:
         await store.tenants.add("acme")
         yield store
 
 
 @pytest.fixture(scope="module")
-async def app(postgres_settings: Settings, own: Store) -> AsyncIterator[Store]:
-    async with open_store(_url(postgres_settings, "app"), codec=codec(postgres_settings)) as store:
+async def app(postgres_settings: Settings, url: Url, own: Store) -> AsyncIterator[Store]:
+    async with open_store(url("app"), codec=codec(postgres_settings)) as store:
         yield store
-
-
-def _url(settings: Settings, role: str) -> str:
-    return make_url(settings.database(role)).set(database=NAME).render_as_string(hide_password=False)
 
 
 async def test_while_none_is_active_nothing_may_run(app: Store) -> None:
@@ -112,11 +102,11 @@ async def test_what_was_altered_in_the_database_is_not_read(
 
 
 async def test_without_its_codec_key_a_constitution_is_refused_by_the_keys_name(
-    postgres_settings: Settings, app: Store, own: Store, keyring: KeyRing, tmp_path
+    url: Url, app: Store, own: Store, keyring: KeyRing, tmp_path
 ) -> None:
     record = await activate_document(own, keyring, default("1.0.0"))
     other = KeyRing.create_missing(tmp_path / "keys")
-    async with open_store(_url(postgres_settings, "app"), codec={"codec-7": other.codec_current[1]}) as store:
+    async with open_store(url("app"), codec={"codec-7": other.codec_current[1]}) as store:
         with pytest.raises(ConstitutionRefused, match=r"codec key 'codec-1', which is not here. Known: codec-7"):
             await store.constitutions.get(record.digest)
 

@@ -6,6 +6,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from databases import own_database
 from entries import number
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -22,16 +23,8 @@ from somagent.store.tables import metadata
 @pytest.fixture
 async def empty(postgres_settings: Settings) -> AsyncIterator[str]:
     """The owner's URL of an empty database of its own."""
-    name = f"empty_{number()}"
-    async with superuser(postgres_settings) as connection:
-        await connection.execute(f"CREATE DATABASE {name} OWNER somagent_owner")
-    async with superuser(postgres_settings, database=name) as connection:
-        await connection.execute("CREATE EXTENSION vector")
-        await connection.execute("ALTER SCHEMA public OWNER TO somagent_owner")
-    url = make_url(postgres_settings.database("owner")).set(database=name)
-    yield url.render_as_string(hide_password=False)
-    async with superuser(postgres_settings) as connection:
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    async with own_database(postgres_settings, f"empty_{number()}") as url:
+        yield url("owner")
 
 
 async def test_an_empty_database_is_brought_up_and_doing_it_again_changes_nothing(empty):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import pytest
 from constitutions import codec, make_active
+from databases import own_database
 from entries import CONSTITUTION, constitution, entry, exit_, key, number
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
 
 from capsules.account import Terms
 from capsules.amounts import Amounts
@@ -93,33 +93,24 @@ class Steps:
 @pytest.fixture
 async def steps(postgres_settings: Settings) -> AsyncIterator[Steps]:
     name = f"grows_{number()}"
-    async with superuser(postgres_settings) as connection:
-        await connection.execute(f"CREATE DATABASE {name} OWNER somagent_owner")
-
-    def url(role: str) -> str:
-        return make_url(postgres_settings.database(role)).set(database=name).render_as_string(hide_password=False)
 
     async def read() -> int:
         async with superuser(postgres_settings, database=name) as connection:
             return int(await connection.fetchval(READ))
 
-    async with superuser(postgres_settings, database=name) as connection:
-        await connection.execute("CREATE EXTENSION vector")
-        await connection.execute("ALTER SCHEMA public OWNER TO somagent_owner")
-    await upgrade(url("owner"))
-    async with superuser(postgres_settings, database=name) as connection:
-        for table in ("runs", "effects", "budget_accounts", "receipts", "ledger_entries", "outbox", "seal_pending"):
-            await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
-    sealing = codec(postgres_settings)
-    async with open_store(url("owner"), codec=sealing) as owner:
-        await owner.tenants.add(TENANT)
-        await make_active(owner, constitution("2026-01-01T00:00:00Z"))
-    async with open_store(url("app"), connections=1, codec=sealing) as store:
-        async with store.transaction(TENANT) as tx:
-            await tx.accounts.allow(f"tenant:{TENANT}", None, Terms(allowance=Amounts(tokens=10**6)), by="owner")
-        yield Steps(store, read)
-    async with superuser(postgres_settings) as connection:
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    async with own_database(postgres_settings, name) as url:
+        await upgrade(url("owner"))
+        async with superuser(postgres_settings, database=name) as connection:
+            for table in ("runs", "effects", "budget_accounts", "receipts", "ledger_entries", "outbox", "seal_pending"):
+                await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
+        sealing = codec(postgres_settings)
+        async with open_store(url("owner"), codec=sealing) as owner:
+            await owner.tenants.add(TENANT)
+            await make_active(owner, constitution("2026-01-01T00:00:00Z"))
+        async with open_store(url("app"), connections=1, codec=sealing) as store:
+            async with store.transaction(TENANT) as tx:
+                await tx.accounts.allow(f"tenant:{TENANT}", None, Terms(allowance=Amounts(tokens=10**6)), by="owner")
+            yield Steps(store, read)
 
 
 async def test_a_step_of_a_run_reads_no_more_when_the_tenant_has_grown(steps: Steps) -> None:

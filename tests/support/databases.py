@@ -1,0 +1,29 @@
+"""A database of a test's own, on the server that the tests share."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from sqlalchemy.engine import make_url
+
+from somagent.embedded.postgres import superuser
+from somagent.settings import Settings
+
+Url = Callable[[str], str]
+"""Returns the URL by which a role (`owner`, `app`, …) reaches the database."""
+
+
+@asynccontextmanager
+async def own_database(settings: Settings, name: str) -> AsyncIterator[Url]:
+    """Make an empty database as `somagent up` does, without any migration, and drop it at the end."""
+    async with superuser(settings) as connection:
+        await connection.execute(f"CREATE DATABASE {name} OWNER somagent_owner")
+    async with superuser(settings, database=name) as connection:
+        await connection.execute("CREATE EXTENSION vector")
+        await connection.execute("ALTER SCHEMA public OWNER TO somagent_owner")
+
+    def url(role: str) -> str:
+        return make_url(settings.database(role)).set(database=name).render_as_string(hide_password=False)
+
+    yield url
+    async with superuser(settings) as connection:
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
