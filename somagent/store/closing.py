@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic_core import to_json
 
 from capsules.account import Account
-from capsules.digest import sha256
+from capsules.digest import digest
 from capsules.run import Closed, CloseRun, RunUpdate
 from somagent.store.database import Store
 from somagent.store.faults import translated
@@ -33,7 +33,7 @@ class PostgresRuns:
             "parts": canonical_parts(
                 {
                     "artifact": closing.artifact,
-                    "output": sha256(output.encode()),
+                    "output": digest(closing.output),
                     "reason": closing.reason,
                     "status": closing.status,
                 }

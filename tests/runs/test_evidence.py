@@ -16,7 +16,8 @@ from somagent.cli.codes import Code
 from somagent.identity.keys import KeyRing
 
 SECRET = "the-password-of-the-vault"
-PRINTS = "import json; print(json.dumps({'said': json.load(open('input.json'))}))"
+# Members in no order, a fraction and a name that is not ASCII: what came out has one digest, however it is written.
+PRINTS = "import json; print(json.dumps({'said': json.load(open('input.json')), 'half': 0.50, 'ähnlich': [1, None]}))"
 
 
 @pytest.fixture(scope="module")
