@@ -74,7 +74,11 @@ def verify(files: Files, *, sealer: Checks, publisher: Checks) -> Found:
     found += [*checked._asdict().items(), ("bodies_withheld", len(withheld))]
     found += [("capsule", _capsule(files, publisher)), ("constitutions", _constitutions(files, receipts))]
     found.append(("approvals", _approvals(files, receipts)))
-    _output(files, receipts, about["redacted"])
+    deleted = _json(files, "explanation.json")["run"].get("pruned_at")
+    if deleted:
+        found.append(("content", f"deleted at {deleted}, as the tenant's retention says"))
+    else:
+        _output(files, receipts, about["redacted"])
     if "history.json" in files and not withheld:
         agreed = matched(_json(files, "history.json"), receipts, get_args(Kind))
         found += [("governed_activities", agreed.activities), ("allowed_attempts", agreed.allows)]

@@ -103,5 +103,9 @@ def _path(run: str | None) -> str:
 
 def _change(delta: dict[str, Any]) -> str:
     """Write what an entry changed, with signs."""
-    parts = [f"{value:+,} {name}" for name, value in delta.items() if value]
+    parts = []
+    for sign, values in (("+", delta), ("-", {name: -value for name, value in delta.items()})):
+        changed = {name: value for name, value in values.items() if value > 0}
+        if changed:
+            parts += [f"{sign}{part}" for part in amounts(changed).split(" · ")]
     return ", ".join(parts)

@@ -54,6 +54,9 @@ async def test_a_pruned_run_keeps_its_record_and_a_held_one_keeps_everything(
     archive = tmp_path / "gone.zip"
     assert (await platform.cli("evidence", "export", gone, "-o", archive)).code == Code.OK
     assert (await platform.cli("audit", "verify", gone)).code == Code.OK
+    assert (await platform.cli("audit", "keys", "-o", tmp_path / "keys")).code == Code.OK
+    checked = await platform.cli("audit", "verify", "--bundle", archive, "--keys", tmp_path / "keys")
+    assert (checked.code, "deleted at" in checked.out) == (Code.OK, True), checked
     entries = json.loads((await platform.cli("audit", "list", "--action", "retention.pruned", "--json")).out)
     assert gone in json.dumps(entries)
     assert held not in json.dumps(entries)
