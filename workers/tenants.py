@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections.abc import Coroutine
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,11 +14,14 @@ from capsules.account import Account, Rate, Terms
 from capsules.amounts import Amounts
 from capsules.errors import SomaError
 from capsules.names import TenantId
-from somagent.embedded.tenancy import TEST_DRIVE, add_tenant, allow_tenant, credit_tenant, tenants_of
+from capsules.usage_report import DIMENSIONS, Days, Usage, as_csv
+from somagent.embedded.tenancy import TEST_DRIVE, add_tenant, allow_tenant, credit_tenant, tenants_of, usage_of
+from somagent.foresight import today
 from somagent.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 MICRO = 1_000_000
+DAY = ["%Y-%m-%d"]
 
 Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="Lower-case letters, digits and hyphens.")]
 Tokens = Annotated[int, typer.Option("--tokens", min=0, help="Tokens.")]
@@ -93,6 +97,32 @@ def credit(
 ) -> None:
     """Give a tenant credit, which is spent once, after its allowance."""
     _show(_run(credit_tenant(Settings(), tenant, _amounts(tokens, usd, tool_calls), key)))
+
+
+@app.command()
+def usage(
+    by: Annotated[list[str] | None, typer.Option("--by", help=f"As often as needed: {', '.join(DIMENSIONS)}.")] = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=DAY, help="First day, UTC. Unset: thirty days back.")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option(formats=DAY, help="Last day, UTC. Unset: today.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", dir_okay=False, help="Write a CSV file.")] = None,
+) -> None:
+    """Report what every tenant's runs spent, as JSON or a CSV file."""
+    chosen = [name for name in DIMENSIONS if name in (by or ())]
+    if unknown := set(by or ()) - set(chosen):
+        raise typer.BadParameter(f"--by takes {', '.join(DIMENSIONS)}; not {', '.join(sorted(unknown))}.")
+
+    async def report() -> tuple[Usage, ...]:
+        first, last = (moment.date() if moment else None for moment in (since, until))
+        return await usage_of(Settings(), chosen, Days.of(first, last, today=today()))
+
+    found = _run(report())
+    if csv is None:
+        typer.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
+        return
+    csv.write_text(as_csv(found), newline="")
+    typer.echo(f"Written: {csv}")
 
 
 def _terms(tokens: int, usd: float, tool_calls: int, *, once: bool) -> Terms:

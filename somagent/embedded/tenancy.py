@@ -1,10 +1,12 @@
 """Tenants of an installation, made by whoever owns the database: with a test drive and two people to begin with."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from capsules.account import Account, Terms
 from capsules.amounts import Amounts
 from capsules.errors import Invalid, NotFound
+from capsules.usage_report import Days, Dimension, Usage
 from somagent.identity.capabilities import local_principals
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import sign_digest
@@ -76,6 +78,17 @@ async def tenants_of(settings: Settings) -> tuple[str, ...]:
     """Return every tenant's name."""
     async with open_store(settings.database("app"), connections=1) as store:
         return await store.tenants.list()
+
+
+async def usage_of(settings: Settings, by: Collection[Dimension], days: Days) -> tuple[Usage, ...]:
+    """Return what every tenant's runs spent, one tenant after another."""
+    begins, ends = days.moments()
+    found: list[Usage] = []
+    async with open_store(settings.database("app"), connections=1) as store:
+        for tenant in await store.tenants.list():
+            async with store.transaction(tenant) as tx:
+                found += await tx.usage.report(by, since=begins, until=ends)
+    return tuple(found)
 
 
 async def _known(store: Store, tenant: str) -> None:

@@ -1,5 +1,8 @@
 """Tenants by the owner's tool: a test drive once, an allowance, tokens that the tenant's own people can use."""
 
+import asyncio
+import csv
+import io
 import json
 import os
 import subprocess
@@ -9,9 +12,13 @@ from pathlib import Path
 import pytest
 from entries import number
 
+from capsules.amounts import Amounts
+from capsules.digest import digest
+from capsules.records import NewRun
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 from somagent.settings import Settings
+from somagent.store.database import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,6 +60,34 @@ def test_a_new_tenant_has_a_test_drive_and_people(installed: Settings) -> None:
         credited = json.loads(tool(installed, "credit", name, "outage", "--tokens", "50").stdout)
         assert credited["limit"]["tokens"] == 1750
     assert name in tool(installed, "list").stdout.split()
+
+
+def test_usage_is_told_of_every_tenant(installed: Settings, tmp_path: Path) -> None:
+    names = [f"usage-{number()}" for _ in range(2)]
+    for name in names:
+        assert tool(installed, "add", name).returncode == 0
+        asyncio.run(ran(installed, name))
+    told = json.loads(tool(installed, "usage", "--by", "capsule").stdout)
+    mine = [(one["tenant"], one["capsule"], one["runs"]) for one in told if one["tenant"] in names]
+    assert mine == [(name, "hello", 1) for name in sorted(names)]
+    done = tool(installed, "usage", "--csv", str(tmp_path / "all.csv"))
+    assert done.returncode == 0, done.stderr
+    rows = csv.DictReader(io.StringIO((tmp_path / "all.csv").read_text()))
+    assert set(names) <= {row["tenant"] for row in rows}
+    assert json.loads(tool(installed, "usage", "--since", "2020-01-01", "--until", "2020-01-02").stdout) == []
+    backwards = tool(installed, "usage", "--since", "2026-02-01", "--until", "2026-01-01")
+    assert (backwards.returncode, "has no days" in backwards.stderr) == (1, True)
+    assert "--by takes" in tool(installed, "usage", "--by", "colour").stderr
+
+
+async def ran(settings: Settings, tenant: str) -> None:
+    run = f"{tenant}/hello/1"
+    async with open_store(settings.database("app"), connections=1) as store, store.transaction(tenant) as tx:
+        await tx.runs.accept(
+            NewRun(id=run, capsule="hello@1.0.0", digest=digest({}), actor="operator", request=digest(run))
+        )
+        await tx.accounts.carve(f"tenant:{tenant}", f"run:{run}", Amounts(tokens=5))
+        await tx.runs.admit(run, digest=digest({}), parent=None, account=f"run:{run}", lock={})
 
 
 def test_what_is_wrong_is_said(installed: Settings) -> None:
