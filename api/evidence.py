@@ -16,7 +16,7 @@ from api.run_explanations import explain_run, page, receipts_of
 from api.state import State
 from capsules.audit import Checks, Unsound
 from capsules.digest import Digest, canonical, digest
-from capsules.errors import NotFound, SomaError
+from capsules.errors import Invalid, NotFound, SomaError
 from capsules.evidence import FORMAT, REDACTED, Redaction, Signs, folder_of, sealed_archive, verify, without_names
 from capsules.explanation import RunExplanation
 from capsules.names import parse_reference
@@ -29,6 +29,7 @@ from somagent.store.transaction import Transaction
 
 PROOF_SECONDS, PROOFS_SECONDS = 2.0, 10.0
 ENTRIES = 500
+MOST_CHILDREN = 200
 SEAL_PATIENCE = 6
 """How many half intervals of the sealer the evidence of a run that has just ended waits."""
 README = f"""Evidence of one run of SomaGent, in the format {FORMAT}.
@@ -68,11 +69,15 @@ class Gathering:
     redact: Collection[Redaction]
     children: bool
     proofs: dict[Digest, dict[str, Any]] = field(default_factory=dict)
+    runs: int = 0
+    """Child runs met so far, at any depth."""
 
     async def archive(self, run: str) -> Files:
         """Return the files, signed; each child run's in a folder, signed by themselves."""
         soma, redact = self.soma, self.redact
         explanation = await explain_run(soma, self.caller.tenant, run)
+        if self.children:
+            self._count(explanation)
         await _sealed(soma, self.caller.tenant, explanation)
         async with soma.store.transaction(self.caller.tenant) as tx:
             files = await _recorded(tx, explanation, redact)
@@ -94,6 +99,15 @@ class Gathering:
         }
         files["verification.json"] = _verified(soma, sealed_archive(files, about, _sign(soma)))
         return sealed_archive(files, about, _sign(soma))
+
+    def _count(self, explanation: RunExplanation) -> None:
+        self.runs += len(explanation.children)
+        if self.runs > MOST_CHILDREN:
+            raise Invalid(
+                f"Run {explanation.run.id!r} has {self.runs} child runs, and one archive holds {MOST_CHILDREN}. "
+                "Export it without them (`--no-children`, `children=false`), and each by itself.",
+                run=explanation.run.id,
+            )
 
     async def _constitutions(self, explanation: RunExplanation) -> Files:
         records = []
