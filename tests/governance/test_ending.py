@@ -12,7 +12,9 @@ from capsules.receipt import verify_chain
 from capsules.records import RunRecord
 from somagent.store.closing import PostgresRuns
 from somagent.store.database import open_store
+from somagent.store.ledger import PostgresLedger
 from workers.ending import Endings
+from workers.reaping import Reaper
 from workers.reconciling import Reconciler
 
 
@@ -95,8 +97,9 @@ async def test_our_own_reconciler_leaves_foreign_runs_alone(shop, order):
     await shop.pending(run)
     async with open_store(shop.settings.database("relay")) as outbox:
         # It would find no workflow of that id, and close the run at once.
+        reaper = Reaper(shop.client, shop.store, PostgresLedger(shop.store))
         reconciler = Reconciler(
-            shop.client, outbox, PostgresRuns(shop.store), settling=timedelta(0), missing=timedelta(0)
+            shop.client, outbox, PostgresRuns(shop.store), reaper, settling=timedelta(0), missing=timedelta(0)
         )
         assert run not in {each.run for each in await reconciler.sweep()}
     assert (await swept(shop, run)).status == "running"
