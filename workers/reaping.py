@@ -83,7 +83,7 @@ class Reaper:
         """Read what an activity returned. What cannot be read counts whole, and does not keep the run open."""
         try:
             [outcome] = await self.client.data_converter.decode(result.payloads, [Outcome[Any]])
-        except (ValueError, TypeError, KeyError, RuntimeError) as error:
+        except (SomaError, ValueError, TypeError, KeyError, RuntimeError) as error:
             log.exception("reaper.unreadable", run=run, activity=activity, problem=str(error))
             return None
         return outcome if isinstance(outcome, Outcome) else None

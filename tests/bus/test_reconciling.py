@@ -16,9 +16,12 @@ from capsules.amounts import Amounts
 from capsules.gate import AttemptKey
 from capsules.run import CloseRun
 from capsules.verdict import Outcome
+from somagent.identity.keys import KeyRing
+from somagent.settings import Settings
 from somagent.store.closing import PostgresRuns
 from somagent.store.database import Store
 from somagent.store.ledger import PostgresLedger
+from somagent.temporal.client import connect
 from workers.reaping import Reaper
 from workers.reconciling import Reconciler
 
@@ -122,11 +125,8 @@ class Half:
         )
 
 
-async def test_what_the_history_knows_is_settled_and_what_it_does_not_know_counts_whole(  # noqa: PLR0917 - fixtures
-    temporal: Client, reconciler: Reconciler, store: Store, owner: Store, tenant: str, run: str
-):
-    """The ledger heard of two beginnings and of no end, as after a failover to a copy that lagged behind."""
-    await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
+async def half_done(temporal: Client, store: Store, tenant: str, run: str) -> None:
+    """Let Temporal hear of the first activity's end; the ledger hears of two beginnings and of no end."""
     await fund(store, tenant, run)
     async with Worker(temporal, task_queue=tenant, workflows=[Half], activities=[counted]):
         handle = await temporal.start_workflow("Half", id=run, task_queue=tenant)
@@ -142,6 +142,14 @@ async def test_what_the_history_knows_is_settled_and_what_it_does_not_know_count
 
         await eventually(completed)
     await handle.terminate("by an operator")
+
+
+async def test_what_the_history_knows_is_settled_and_what_it_does_not_know_counts_whole(  # noqa: PLR0917 - fixtures
+    temporal: Client, reconciler: Reconciler, store: Store, owner: Store, tenant: str, run: str
+):
+    """As after a failover to a copy that lagged behind."""
+    await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
+    await half_done(temporal, store, tenant, run)
     assert run in {closed.run for closed in await swept(reconciler)}
     async with store.transaction(tenant) as tx:
         account = await tx.accounts.get(f"run:{run}")
@@ -149,6 +157,26 @@ async def test_what_the_history_knows_is_settled_and_what_it_does_not_know_count
         assert await tx.accounts.breaches() == ()
         bodies = [receipt.body for receipt in await tx.receipts.list(run)]
     assert [body["ok"] for body in bodies if "usage" in body] == [True]
+
+
+async def test_a_history_that_cannot_be_decrypted_does_not_keep_its_run_open(  # noqa: PLR0917 - fixtures
+    settings: Settings,
+    temporal_address: str,
+    outbox: Store,
+    store: Store,
+    owner: Store,
+    tenant: str,
+    run: str,
+    tmp_path,
+):
+    """Its effects count whole: nobody can read what they used."""
+    await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
+    theirs, ours = [await connect(settings, KeyRing.create_missing(tmp_path / name)) for name in ("theirs", "ours")]
+    await half_done(theirs, store, tenant, run)
+    reconciler = Reconciler(ours, outbox, PostgresRuns(store), reaper(ours, store), settling=NOW)
+    assert run in {closed.run for closed in await swept(reconciler)}
+    async with store.transaction(tenant) as tx:
+        assert (await tx.accounts.get(f"run:{run}")).spent == HELD + HELD
 
 
 @pytest.mark.parametrize("execution", ["e1", "0199a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"])
