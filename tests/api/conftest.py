@@ -20,17 +20,15 @@ from somagent.identity.keys import KeyRing
 from somagent.library import Library
 from somagent.settings import Settings
 from somagent.store.database import Store, open_store
-from somagent.store.migrate import upgrade
 
 NUMBERS = count(int(time.time()) % 100_000)
 RICH = Amounts(tokens=10_000_000, micro_usd=100_000_000, tool_calls=10_000)
 
 
 @pytest.fixture(scope="session")
-async def api_settings(postgres_settings: Settings, valkey: str, temporal_address: str) -> Settings:
-    KeyRing.create_missing(postgres_settings.keys_dir)
-    await upgrade(postgres_settings.database("owner"))
-    return postgres_settings.model_copy(update={"rate_limit_per_minute": 1_000_000, "api_port": free_ports(1)[0]})
+async def api_settings(migrated: Settings, valkey: str, temporal_address: str) -> Settings:
+    KeyRing.create_missing(migrated.keys_dir)
+    return migrated.model_copy(update={"rate_limit_per_minute": 1_000_000, "api_port": free_ports(1)[0]})
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,6 @@ from somagent.identity.keys import KeyRing
 from somagent.settings import Settings
 from somagent.store.database import Store, open_store
 from somagent.store.ledger import PostgresLedger
-from somagent.store.migrate import upgrade
 from workers.bootstrap import proved
 
 NAME = "constitutions_at_rest"
@@ -29,10 +28,9 @@ async def keyring(postgres_settings: Settings) -> KeyRing:
 
 
 @pytest.fixture(scope="module")
-async def url(postgres_settings: Settings) -> AsyncIterator[Url]:
+async def url(postgres_settings: Settings, template: str) -> AsyncIterator[Url]:
     """A migrated database of its own, in which nothing is active yet."""
-    async with own_database(postgres_settings, NAME) as made:
-        await upgrade(made("owner"))
+    async with own_database(postgres_settings, NAME, template=template) as made:
         yield made
 
 

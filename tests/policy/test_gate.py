@@ -54,7 +54,6 @@ from somagent.slm.client import PydanticAiModel
 from somagent.slm.profiles import Profiles
 from somagent.store.database import Store, open_store
 from somagent.store.ledger import PostgresLedger
-from somagent.store.migrate import upgrade
 from somagent.temporal.client import connect
 from workflows.outbound import AuthorityStamp
 
@@ -229,10 +228,9 @@ async def worker(
 
 
 @pytest.fixture(scope="module")
-async def rig(postgres_settings: Settings, temporal_address: str, valkey: str) -> AsyncIterator[Rig]:
-    settings = postgres_settings
+async def rig(migrated: Settings, temporal_address: str, valkey: str) -> AsyncIterator[Rig]:
+    settings = migrated
     keyring = KeyRing.create_missing(settings.keys_dir)
-    await upgrade(settings.database("owner"))
     async with (
         open_store(settings.database("owner"), codec=keyring.codec) as owner,
         open_store(settings.database("app"), codec=keyring.codec) as store,

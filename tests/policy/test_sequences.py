@@ -26,7 +26,6 @@ from somagent.identity.trust import ConstitutionTrust
 from somagent.settings import Settings
 from somagent.store.database import Store, open_store
 from somagent.store.ledger import PostgresLedger
-from somagent.store.migrate import upgrade
 
 TENANT = "sequences"
 READ = action(data="confidential", target="python@1.0.0/run")
@@ -80,10 +79,9 @@ class Rig:
 
 
 @pytest.fixture(scope="module")
-async def rig(postgres_settings: Settings) -> AsyncIterator[Rig]:
-    settings = postgres_settings
+async def rig(migrated: Settings) -> AsyncIterator[Rig]:
+    settings = migrated
     keyring = KeyRing.create_missing(settings.keys_dir)
-    await upgrade(settings.database("owner"))
     async with (
         open_store(settings.database("owner"), codec=keyring.codec) as owner,
         open_store(settings.database("app"), codec=keyring.codec) as store,

@@ -25,7 +25,6 @@ from somagent.settings import Settings
 from somagent.store.closing import PostgresRuns
 from somagent.store.database import Store, open_store
 from somagent.store.ledger import PostgresLedger
-from somagent.store.migrate import upgrade
 
 TENANT = "grows"
 FEW, MANY = 8, 300
@@ -91,15 +90,14 @@ class Steps:
 
 
 @pytest.fixture
-async def steps(postgres_settings: Settings) -> AsyncIterator[Steps]:
+async def steps(postgres_settings: Settings, template: str) -> AsyncIterator[Steps]:
     name = f"grows_{number()}"
 
     async def read() -> int:
         async with superuser(postgres_settings, database=name) as connection:
             return int(await connection.fetchval(READ))
 
-    async with own_database(postgres_settings, name) as url:
-        await upgrade(url("owner"))
+    async with own_database(postgres_settings, name, template=template) as url:
         async with superuser(postgres_settings, database=name) as connection:
             for table in ("runs", "effects", "budget_accounts", "receipts", "ledger_entries", "outbox", "seal_pending"):
                 await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")

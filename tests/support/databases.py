@@ -13,13 +13,19 @@ Url = Callable[[str], str]
 
 
 @asynccontextmanager
-async def own_database(settings: Settings, name: str) -> AsyncIterator[Url]:
-    """Make an empty database as `somagent up` does, without any migration, and drop it at the end."""
+async def own_database(settings: Settings, name: str, *, template: str | None = None) -> AsyncIterator[Url]:
+    """Make a database, and drop it at the end.
+
+    template: the database to copy, to which nobody may be connected (the fixture `template` is a migrated one).
+    Without it the new one is empty, as `somagent up` makes it before any migration.
+    """
+    copied = f"TEMPLATE {template}" if template else ""
     async with superuser(settings) as connection:
-        await connection.execute(f"CREATE DATABASE {name} OWNER somagent_owner")
-    async with superuser(settings, database=name) as connection:
-        await connection.execute("CREATE EXTENSION vector")
-        await connection.execute("ALTER SCHEMA public OWNER TO somagent_owner")
+        await connection.execute(f"CREATE DATABASE {name} OWNER somagent_owner {copied}")
+    if not template:
+        async with superuser(settings, database=name) as connection:
+            await connection.execute("CREATE EXTENSION vector")
+            await connection.execute("ALTER SCHEMA public OWNER TO somagent_owner")
 
     def url(role: str) -> str:
         return make_url(settings.database(role)).set(database=name).render_as_string(hide_password=False)

@@ -1,1 +1,5 @@
-"""Migrations, each in plain SQL: what the database is, said in its own language."""
+"""Migrations: each revision is a Python file of a few lines and, beside it, its SQL.
+
+The SQL of a released revision is never edited. `somagent/store/sql` shows what all of them together make of an empty
+database, by subject; `tests/store/test_migrations.py` holds both together.
+"""

@@ -2,11 +2,9 @@
 
 from alembic import context
 
-from somagent.store.tables import metadata
-
 connection = context.config.attributes.get("connection")
 if connection is None:
     raise RuntimeError("Migrations run by `somagent.store.migrate.upgrade(owner_url)`, not by the alembic command.")
-context.configure(connection=connection, target_metadata=metadata)
+context.configure(connection=connection)
 with context.begin_transaction():
     context.run_migrations()

@@ -10,36 +10,9 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-FILES = (
-    "tables.sql",
-    "constitutions.sql",
-    "audit_tables.sql",
-    "forecasts.sql",
-    "retention_tables.sql",
-    "security.sql",
-    "seals.sql",
-    "forecasts_security.sql",
-    "receipts.sql",
-    "constitution_steps.sql",
-    "accounts.sql",
-    "periods.sql",
-    "wall_clock.sql",
-    "conservation.sql",
-    "standing.sql",
-    "approvals.sql",
-    "history.sql",
-    "gate_begin.sql",
-    "gate_finish.sql",
-    "closing.sql",
-    "audit_changes.sql",
-    "retention.sql",
-    "planning.sql",
-)
-
 
 def upgrade() -> None:
-    for name in FILES:
-        scripts.run(name)
+    scripts.run_beside(__file__)
 
 
 def downgrade() -> None:
