@@ -13,7 +13,7 @@ from capsules.account import Account, Rate, Terms, WallClock
 from capsules.amounts import DIMENSIONS, Amounts, Dimension
 from capsules.errors import NotFound
 from somagent.store import paging
-from somagent.store.account_tables import budget_accounts, ledger_entries
+from somagent.store.tables import budget_accounts, ledger_entries
 
 EntryKind = Literal[
     "open",

@@ -13,7 +13,7 @@ from capsules.digest import Digest, canonical
 from capsules.records import Page
 from capsules.sealed import Block, Inclusion, Leaf
 from somagent.store import paging
-from somagent.store.audit_tables import audit_entries, seal_blocks, seal_leaves
+from somagent.store.tables import audit_entries, seal_blocks, seal_leaves
 
 # Each leaf with what it seals; the outer joins leave a hole where a record is gone.
 RECORDS = text("""

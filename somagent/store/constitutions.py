@@ -14,11 +14,11 @@ from capsules.constituting import EVERYBODY, ActiveConstitution, Stage
 from capsules.digest import Digest, canonical, digest, sha3_512
 from capsules.errors import ConstitutionRefused, NotFound
 from capsules.records import ConstitutionRecord, ConstitutionSignature, ConstitutionSummary
-from somagent.store.constitution_tables import constitution_activations as activations
-from somagent.store.constitution_tables import constitution_signatures as signatures
-from somagent.store.constitution_tables import constitutions
 from somagent.store.faults import translated
 from somagent.store.sealing import Sealing
+from somagent.store.tables import constitution_activations as activations
+from somagent.store.tables import constitution_signatures as signatures
+from somagent.store.tables import constitutions
 
 INSTALL = text("SELECT constitution_install(CAST(:entry AS json), :sealed)")
 REVOKE = text("SELECT constitution_revoke(:digest, :by, :reason)")

@@ -3,42 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    ForeignKeyConstraint,
-    Index,
-    PrimaryKeyConstraint,
-    Row,
-    Table,
-    Text,
-    select,
-    text,
-    tuple_,
-)
-from sqlalchemy.dialects.postgresql import JSON, TIMESTAMP, insert
+from sqlalchemy import Row, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.forecast import Forecast, Past, Shape
-from somagent.store.account_tables import budget_accounts
-from somagent.store.tables import metadata, runs
+from somagent.store.tables import budget_accounts, forecasts, runs
 
 LEARNED_FROM = 600
 """How many of a tenant's last completed runs are learned from."""
-
-forecasts = Table(
-    "forecasts",
-    metadata,
-    Column("tenant_id", Text, nullable=False),
-    Column("run", Text, nullable=False),
-    Column("capsule", Text, nullable=False),
-    Column("model", Text, nullable=False),
-    Column("shape", JSON, nullable=False),
-    Column("forecast", JSON, nullable=False),
-    Column("made_at", TIMESTAMP(timezone=True), nullable=False, server_default=text("now()")),
-    PrimaryKeyConstraint("tenant_id", "run"),
-    ForeignKeyConstraint(["tenant_id", "run"], ["runs.tenant_id", "runs.id"]),
-    Index("forecasts_by_capsule", "tenant_id", "capsule", "model", text("made_at DESC")),
-)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from capsules.digest import Digest
 from capsules.errors import Conflict, Denied, NotFound
 from capsules.records import Page
 from somagent.store import paging
-from somagent.store.constitution_tables import constitution_proposals as proposals
 from somagent.store.events import Events
+from somagent.store.tables import constitution_proposals as proposals
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.errors import Conflict, NotFound
 from capsules.retention import Due, Hold, NewHold, Retention
-from somagent.store.retention_tables import legal_holds, retention
+from somagent.store.tables import legal_holds, retention
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from capsules.errors import Conflict, NotFound
 from capsules.records import NewRun, Page, RunRecord
 from capsules.run import RunStatus, RunUpdate
 from somagent.store import paging
-from somagent.store.account_tables import budget_accounts
 from somagent.store.events import Events
-from somagent.store.tables import runs
+from somagent.store.tables import budget_accounts, runs
 
 _SPENT = {dimension: budget_accounts.c[f"spent_{dimension}"] for dimension in DIMENSIONS}
 

@@ -1,359 +1,164 @@
-"""The tables, as queries see them. The migrations make them; a test holds both together.
+"""The tables, as queries name them: columns and their types. The SQL of the migrations owns everything else.
+
+What no query names is not here. `tests/store/test_migrations.py` compares names and types with the database.
 
 Documents are `json`, not `jsonb`: the text stays as it was written, so its digest can be checked, and no character in
 it (a NUL in a tool's output, say) is refused.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ForeignKey,
-    ForeignKeyConstraint,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    PrimaryKeyConstraint,
-    Table,
-    Text,
-    text,
-)
+from sqlalchemy import BigInteger, Boolean, Date, Integer, LargeBinary, TableClause, Text, column, table
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB, TIMESTAMP
+from sqlalchemy.types import TypeEngine
 
 from capsules.amounts import DIMENSIONS
 
-metadata = MetaData()
 EMBEDDING_DIMENSIONS = 384
+TYPES: Mapping[str, TypeEngine[Any]] = {
+    "text": Text(),
+    "texts": ARRAY(Text),
+    "integer": Integer(),
+    "bigint": BigInteger(),
+    "boolean": Boolean(),
+    "date": Date(),
+    "timestamptz": TIMESTAMP(timezone=True),
+    "json": JSON(),
+    "jsonb": JSONB(),
+    "bytea": LargeBinary(),
+    "vector": VECTOR(EMBEDDING_DIMENSIONS),
+}
 
 
-def text_column(name: str, *, null: bool = False, default: str | None = None) -> Column[str]:
-    return Column(name, Text, nullable=null, server_default=None if default is None else text(f"'{default}'"))
+def _table(name: str, **columns: str) -> TableClause:
+    """Return a table. `columns` holds names by type, separated by spaces."""
+    return table(name, *(column(each, TYPES[kind]) for kind, names in columns.items() for each in names.split()))
 
 
-def time_column(name: str, *, null: bool = False, now: bool = False) -> Column[object]:
-    return Column(name, TIMESTAMP(timezone=True), nullable=null, server_default=text("now()") if now else None)
+def _amounts(*prefixes: str) -> str:
+    """Return the names of amounts' columns: one for each prefix and dimension."""
+    return " ".join(f"{prefix}_{dimension}" for prefix in prefixes for dimension in DIMENSIONS)
 
 
-def tenant_column(*, known: bool = False) -> Column[str]:
-    return Column("tenant_id", Text, *([ForeignKey("tenants.id")] if known else []), nullable=False)
-
-
-def number_columns(*prefixes: str) -> list[Column[int]]:
-    return [
-        Column(f"{prefix}_{dimension}", BigInteger, nullable=False, server_default=text("0"))
-        for prefix in prefixes
-        for dimension in DIMENSIONS
-    ]
-
-
-tenants = Table("tenants", metadata, Column("id", Text, primary_key=True), time_column("created_at", now=True))
-
-principals = Table(
-    "principals",
-    metadata,
-    tenant_column(known=True),
-    text_column("subject"),
-    Column("capabilities", ARRAY(Text), nullable=False),
-    time_column("created_at", now=True),
-    PrimaryKeyConstraint("tenant_id", "subject"),
-)
-
-api_keys = Table(
-    "api_keys",
-    metadata,
-    tenant_column(),
-    text_column("hash"),
-    text_column("subject"),
-    time_column("created_at", now=True),
-    time_column("revoked_at", null=True),
-    PrimaryKeyConstraint("tenant_id", "hash"),
-    ForeignKeyConstraint(["tenant_id", "subject"], ["principals.tenant_id", "principals.subject"]),
-)
-
-capsules = Table(
+tenants = _table("tenants", text="id", timestamptz="created_at")
+principals = _table("principals", text="tenant_id subject", texts="capabilities", timestamptz="created_at")
+api_keys = _table("api_keys", text="tenant_id hash subject", timestamptz="created_at revoked_at")
+capsules = _table(
     "capsules",
-    metadata,
-    tenant_column(known=True),
-    text_column("name"),
-    text_column("version"),
-    text_column("digest"),
-    Column("document", JSON, nullable=False),
-    text_column("signature"),
-    text_column("key_id"),
-    text_column("published_by"),
-    time_column("published_at", now=True),
-    PrimaryKeyConstraint("tenant_id", "name", "version"),
+    text="tenant_id name version digest signature key_id published_by",
+    json="document",
+    timestamptz="published_at",
 )
 
-runs = Table(
+runs = _table(
     "runs",
-    metadata,
-    tenant_column(known=True),
-    text_column("id"),
-    text_column("capsule"),
-    text_column("digest", null=True),
-    text_column("actor"),
-    text_column("parent", null=True),
-    text_column("status"),
-    text_column("reason", default=""),
-    Column("step", Integer, nullable=False, server_default=text("0")),
-    Column("inputs", JSON, nullable=False),
-    text_column("request", null=True),
-    Column("output", JSON, nullable=True),
-    text_column("artifact", null=True),
-    Column("lock", JSON, nullable=True),
-    text_column("account", null=True),
-    Column("receipt_seq", BigInteger, nullable=False, server_default=text("0")),
-    text_column("receipt_head", default="sha256:" + "0" * 64),
-    Column("decisions", Integer, nullable=False, server_default=text("0")),
-    Column("denials", Integer, nullable=False, server_default=text("0")),
-    Column("sequences", JSONB, nullable=False, server_default=text("'{}'")),
-    time_column("created_at", now=True),
-    time_column("updated_at", now=True),
-    time_column("closed_at", null=True),
-    time_column("pruned_at", null=True),
-    PrimaryKeyConstraint("tenant_id", "id"),
-    Index("runs_kept", "tenant_id", "created_at", postgresql_where=text("pruned_at IS NULL")),
-    Index("runs_newest", "tenant_id", text("created_at DESC"), text("id DESC")),
-    Index("runs_by_actor", "tenant_id", "actor", text("created_at DESC")),
-    Index("runs_open", "tenant_id", "created_at", postgresql_where=text("closed_at IS NULL")),
+    text="tenant_id id capsule digest actor parent status reason request artifact account",
+    integer="step",
+    json="inputs output lock",
+    timestamptz="created_at updated_at closed_at pruned_at",
 )
-
-receipts = Table(
+receipts = _table(
     "receipts",
-    metadata,
-    tenant_column(),
-    text_column("run"),
-    Column("seq", BigInteger, nullable=False),
-    time_column("at"),
-    text_column("kind"),
-    text_column("activity"),
-    Column("attempt", Integer, nullable=False),
-    Column("body", JSON, nullable=False),
-    text_column("body_digest"),
-    text_column("previous"),
-    text_column("hash"),
-    PrimaryKeyConstraint("tenant_id", "run", "seq"),
-    ForeignKeyConstraint(["tenant_id", "run"], ["runs.tenant_id", "runs.id"]),
+    text="tenant_id run kind activity body_digest previous hash",
+    bigint="seq",
+    integer="attempt",
+    json="body",
+    timestamptz="at",
 )
+effects = _table("effects", text="tenant_id key run state", integer="attempt")
+forecasts = _table("forecasts", text="tenant_id run capsule model", json="shape forecast", timestamptz="made_at")
 
-effects = Table(
-    "effects",
-    metadata,
-    tenant_column(),
-    text_column("key"),
-    text_column("run"),
-    text_column("kind"),
-    text_column("target"),
-    text_column("action"),
-    text_column("state"),
-    Column("attempt", Integer, nullable=False),
-    text_column("account", null=True),
-    *number_columns("reserved", "used"),
-    Column("result", JSON, nullable=True),
-    text_column("error", default=""),
-    Column("outcomes", JSONB, nullable=False, server_default=text("'{}'")),
-    time_column("started_at", now=True),
-    time_column("finished_at", null=True),
-    PrimaryKeyConstraint("tenant_id", "key"),
-    ForeignKeyConstraint(["tenant_id", "run"], ["runs.tenant_id", "runs.id"]),
-    Index("effects_by_target", "tenant_id", "kind", "target", text("started_at DESC")),
-    Index("effects_by_time", "started_at", postgresql_using="brin"),
-    Index("effects_open", "tenant_id", "run", "action", postgresql_where=text("state = 'started'")),
-)
-
-approvals = Table(
+approvals = _table(
     "approvals",
-    metadata,
-    tenant_column(),
-    text_column("id"),
-    text_column("run"),
-    text_column("action"),
-    text_column("kind"),
-    text_column("target"),
-    text_column("sentence"),
-    Column("demands", JSONB, nullable=False),
-    Column("escalation", JSONB, nullable=False, server_default=text("'[]'")),
-    Column("escalated", Integer, nullable=False, server_default=text("0")),
-    text_column("requested_by"),
-    time_column("requested_at", now=True),
-    time_column("expires_at"),
-    Column("answers", JSONB, nullable=False, server_default=text("'[]'")),
-    text_column("state", default="pending"),
-    text_column("decided_by", null=True),
-    time_column("decided_at", null=True),
-    text_column("comment", default=""),
-    text_column("used_by", null=True),
-    text_column("edited_to", null=True),
-    text_column("edited_from", null=True),
-    PrimaryKeyConstraint("tenant_id", "id"),
-    ForeignKeyConstraint(["tenant_id", "run"], ["runs.tenant_id", "runs.id"]),
-    ForeignKeyConstraint(["tenant_id", "edited_from"], ["approvals.tenant_id", "approvals.id"]),
-    Index("approvals_newest", "tenant_id", text("requested_at DESC"), text("id DESC")),
-    Index("approvals_by_action", "tenant_id", "run", "action"),
-    Index(
-        "approvals_one_pending",
-        "tenant_id",
-        "run",
-        "action",
-        unique=True,
-        postgresql_where=text("state = 'pending'"),
-    ),
-    Index(
-        "approvals_one_edit",
-        "tenant_id",
-        "edited_from",
-        unique=True,
-        postgresql_where=text("edited_from IS NOT NULL"),
-    ),
+    text="tenant_id id run action kind target sentence requested_by state decided_by comment used_by "
+    "edited_to edited_from",
+    integer="escalated",
+    jsonb="demands escalation answers",
+    timestamptz="requested_at expires_at decided_at",
 )
-
-delegations = Table(
+delegations = _table(
     "delegations",
-    metadata,
-    tenant_column(),
-    text_column("id"),
-    text_column("capability"),
-    text_column("delegator"),
-    text_column("delegate"),
-    text_column("reason", default=""),
-    time_column("starts_at"),
-    time_column("ends_at"),
-    time_column("created_at", now=True),
-    time_column("revoked_at", null=True),
-    text_column("revoked_by", null=True),
-    PrimaryKeyConstraint("tenant_id", "id"),
-    ForeignKeyConstraint(["tenant_id", "delegator"], ["principals.tenant_id", "principals.subject"]),
-    ForeignKeyConstraint(["tenant_id", "delegate"], ["principals.tenant_id", "principals.subject"]),
-    Index("delegations_newest", "tenant_id", text("created_at DESC"), text("id DESC")),
-    Index("delegations_open", "tenant_id", "delegate", "ends_at", postgresql_where=text("revoked_at IS NULL")),
+    text="tenant_id id capability delegator delegate reason revoked_by",
+    timestamptz="starts_at ends_at created_at revoked_at",
 )
-
-standing_grants = Table(
+standing_grants = _table(
     "standing_grants",
-    metadata,
-    tenant_column(known=True),
-    text_column("id"),
-    text_column("scope"),
-    text_column("capability"),
-    text_column("reason"),
-    text_column("constitution"),
-    text_column("granted_by"),
-    time_column("granted_at", now=True),
-    time_column("expires_at"),
-    Column("uses", Integer, nullable=False),
-    Column("uses_left", Integer, nullable=False),
-    time_column("revoked_at", null=True),
-    text_column("revoked_by", null=True),
-    PrimaryKeyConstraint("tenant_id", "id"),
-    Index("standing_grants_newest", "tenant_id", text("granted_at DESC"), text("id DESC")),
-    Index(
-        "standing_grants_open",
-        "tenant_id",
-        "constitution",
-        "expires_at",
-        postgresql_where=text("revoked_at IS NULL AND uses_left > 0"),
-    ),
+    text="tenant_id id scope capability reason constitution granted_by revoked_by",
+    integer="uses uses_left",
+    timestamptz="granted_at expires_at revoked_at",
 )
 
-standing_uses = Table(
-    "standing_uses",
-    metadata,
-    tenant_column(),
-    text_column("effect"),
-    text_column("standing"),
-    text_column("run"),
-    text_column("action"),
-    time_column("used_at", now=True),
-    PrimaryKeyConstraint("tenant_id", "effect", "action"),
-    ForeignKeyConstraint(["tenant_id", "standing"], ["standing_grants.tenant_id", "standing_grants.id"]),
-    ForeignKeyConstraint(["tenant_id", "run"], ["runs.tenant_id", "runs.id"]),
-    Index("standing_uses_by_grant", "tenant_id", "standing", "used_at"),
+budget_accounts = _table(
+    "budget_accounts",
+    text="tenant_id id parent project period",
+    bigint=_amounts("limit", "spent", "reserved", "overrun", "allowance", "credit")
+    + " limit_seconds spent_seconds reserved_seconds rate_tokens rate_calls",
+    date="period_start",
+    timestamptz="created_at closed_at",
+)
+ledger_entries = _table(
+    "ledger_entries",
+    text="tenant_id account kind key by",
+    bigint="id spent_seconds reserved_seconds " + _amounts("limit", "spent", "reserved"),
+    timestamptz="at",
 )
 
-content_blobs = Table(
-    "content_blobs",
-    metadata,
-    tenant_column(),
-    text_column("digest"),
-    text_column("media_type"),
-    Column("data", LargeBinary, nullable=False),
-    time_column("created_at", now=True),
-    time_column("last_put_at", now=True),
-    PrimaryKeyConstraint("tenant_id", "digest"),
+constitutions = _table(
+    "constitutions",
+    text="digest sha3_512 name version sealed_by state proposed_by",
+    bytea="sealed",
+    timestamptz="installed_at",
+)
+constitution_signatures = _table("constitution_signatures", text="digest key_id signature", timestamptz="added_at")
+constitution_activations = _table(
+    "constitution_activations", text="scope stage digest reason by proposal", bigint="id", timestamptz="at"
+)
+constitution_proposals = _table(
+    "constitution_proposals",
+    text="tenant_id id digest scope stage reason clears change request against state why proposed_by rejected_by",
+    texts="approved_by keys",
+    integer="quorum",
+    bigint="since",
+    boolean="narrows",
+    json="report narrower difference somabrain",
+    jsonb="comments",
+    timestamptz="proposed_at expires_at updated_at",
 )
 
-artifacts = Table(
-    "artifacts",
-    metadata,
-    tenant_column(),
-    text_column("run"),
-    text_column("name"),
-    text_column("media_type"),
-    text_column("digest"),
-    Column("size", BigInteger, nullable=False),
-    time_column("created_at", now=True),
-    PrimaryKeyConstraint("tenant_id", "run", "name", "digest"),
-    ForeignKeyConstraint(["tenant_id", "run"], ["runs.tenant_id", "runs.id"]),
+audit_entries = _table(
+    "audit_entries", text="tenant_id actor action subject hash", bigint="id", json="body", timestamptz="at"
+)
+seal_leaves = _table("seal_leaves", text="tenant_id kind subject hash", bigint="seq number height")
+seal_blocks = _table(
+    "seal_blocks",
+    text="tenant_id root previous digest key_id signature",
+    bigint="height first last",
+    timestamptz="sealed_at",
 )
 
-outbox = Table(
-    "outbox",
-    metadata,
-    Column("id", BigInteger, primary_key=True),
-    text_column("topic"),
-    text_column("type"),
-    tenant_column(),
-    text_column("run", null=True),
-    time_column("at", now=True),
-    Column("data", JSON, nullable=False),
-    time_column("published_at", null=True),
-    Index("outbox_unpublished", "id", postgresql_where=text("published_at IS NULL")),
-    Index("outbox_by_run", "tenant_id", "run", "id"),
-    Index(
-        "outbox_told",
-        "at",
-        postgresql_where=text("topic IN ('approval.events', 'budget.events', 'constitution.updated')"),
-    ),
-)
-
-deliveries = Table(
+outbox = _table("outbox", text="topic type tenant_id run", bigint="id", json="data", timestamptz="at published_at")
+deliveries = _table(
     "deliveries",
-    metadata,
-    tenant_column(),
-    Column("event", BigInteger, nullable=False),
-    text_column("channel"),
-    text_column("state", default="waiting"),
-    Column("attempts", Integer, nullable=False, server_default=text("0")),
-    time_column("due_at", now=True),
-    text_column("said", default=""),
-    time_column("created_at", now=True),
-    time_column("ended_at", null=True),
-    PrimaryKeyConstraint("tenant_id", "event", "channel"),
-    Index("deliveries_due", "channel", "due_at", postgresql_where=text("state = 'waiting'")),
-    Index("deliveries_newest", "tenant_id", text("event DESC"), text("channel DESC")),
+    text="tenant_id channel state said",
+    integer="attempts",
+    bigint="event",
+    timestamptz="due_at created_at ended_at",
 )
 
-memories = Table(
+content_blobs = _table(
+    "content_blobs", text="tenant_id digest media_type", bytea="data", timestamptz="created_at last_put_at"
+)
+artifacts = _table("artifacts", text="tenant_id run name media_type digest", bigint="size", timestamptz="created_at")
+memories = _table(
     "memories",
-    metadata,
-    tenant_column(),
-    text_column("id"),
-    text_column("space"),
-    text_column("text"),
-    Column("labels", JSONB, nullable=False, server_default=text("'{}'")),
-    text_column("run"),
-    text_column("key"),
-    Column("embedding", VECTOR(EMBEDDING_DIMENSIONS), nullable=False),
-    time_column("created_at", now=True),
-    PrimaryKeyConstraint("tenant_id", "id"),
-    Index("memories_one_key", "tenant_id", "key", unique=True),
-    Index("memories_by_space", "tenant_id", "space"),
-    Index(
-        "memories_nearest",
-        "embedding",
-        postgresql_using="hnsw",
-        postgresql_ops={"embedding": "vector_cosine_ops"},
-    ),
+    text="tenant_id id space text run key",
+    jsonb="labels",
+    vector="embedding",
+    timestamptz="created_at",
+)
+retention = _table("retention", text="tenant_id set_by", integer="content_days memory_days", timestamptz="set_at")
+legal_holds = _table(
+    "legal_holds", text="tenant_id id scope reason placed_by lifted_by", timestamptz="placed_at lifted_at"
 )

@@ -24,11 +24,37 @@ from somagent.settings import Settings
 from somagent.store.blocks import Blocks
 from somagent.store.database import Store
 from somagent.store.ledger import PostgresLedger
-from somagent.store.tables import memories, metadata
+from somagent.store.tables import memories
 from somagent.store.telling import Outgoing
 
 GLOBAL = {"alembic_version", "tenants", "constitutions", "constitution_signatures", "constitution_activations"}
-TENANT_TABLES = sorted(set(metadata.tables) - GLOBAL)
+TENANT_TABLES = [
+    "api_keys",
+    "approvals",
+    "artifacts",
+    "audit_entries",
+    "budget_accounts",
+    "capsules",
+    "constitution_proposals",
+    "content_blobs",
+    "delegations",
+    "deliveries",
+    "effects",
+    "forecasts",
+    "ledger_entries",
+    "legal_holds",
+    "memories",
+    "outbox",
+    "principals",
+    "receipts",
+    "retention",
+    "runs",
+    "seal_blocks",
+    "seal_leaves",
+    "seal_pending",
+    "standing_grants",
+    "standing_uses",
+]
 REFUSED = asyncpg.InsufficientPrivilegeError  # by a missing grant and by a row policy alike
 
 
