@@ -17,7 +17,7 @@ from capsules.events import Event
 from somagent.notices.channel import Channel, NotSent
 from somagent.notices.notice import Notice, compose
 from somagent.store.database import Store
-from somagent.store.telling import Due, Outgoing
+from somagent.store.deliveries import Due, Outgoing
 
 POLL_SECONDS = 1.0
 LEASE = timedelta(seconds=90)
@@ -54,7 +54,7 @@ class Notifier:
 
     async def sweep(self) -> int:
         """Tell everything that is due, oldest event first; return how many notices were tried."""
-        outgoing = Outgoing(self.outbox, self.channel.name)
+        outgoing = Outgoing(self.outbox.engine, self.channel.name)
         # What fails meanwhile and is due again waits for the next sweep, or events that are new would not be seen.
         began = await outgoing.enter(self.types)
         tried = 0

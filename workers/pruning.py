@@ -6,7 +6,7 @@ import structlog
 
 from capsules.retention import Due
 from somagent.store.database import Store
-from somagent.store.pruning import prune
+from somagent.store.retention import prune
 
 BATCH = 200
 """Of each, in one transaction: holds that are being placed wait for it."""
@@ -18,7 +18,7 @@ async def sweep(relay: Store) -> Due:
     """Delete everything that is due now, of every tenant. Raises Unavailable when PostgreSQL goes."""
     total = Due(runs=0, blobs=0, memories=0)
     for tenant in await relay.tenants.list():
-        while not (gone := await prune(relay, tenant, BATCH)).nothing:
+        while not (gone := await prune(relay.engine, tenant, BATCH)).nothing:
             log.info("retention.pruned", tenant=tenant, **gone.model_dump())
             total = Due(
                 runs=total.runs + gone.runs,

@@ -20,7 +20,7 @@ from capsules.gate import AttemptKey, Exit
 from capsules.ports import Ledger
 from capsules.verdict import Outcome
 from somagent.store.database import Store
-from somagent.store.unsettled import unsettled
+from somagent.store.effects import open_effects
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ class Reaper:
         Raises Unavailable when a server is gone.
         """
         waiting: dict[str, dict[str, AttemptKey]] = {}
-        for key in await unsettled(self.store, tenant, run):
+        for key in await open_effects(self.store, tenant, run):
             waiting.setdefault(key.execution, {})[key.activity] = key
         settled = 0
         for execution, keys in waiting.items():

@@ -23,7 +23,7 @@ from somagent.store.closing import PostgresRuns
 from somagent.store.database import Store, open_store
 from somagent.store.faults import translated
 from somagent.store.ledger import PostgresLedger
-from somagent.store.relaying import next_batch
+from somagent.store.outbox import next_batch
 from somagent.temporal.client import connect
 from workers.notifying import Notifier
 from workers.pruning import pruning
@@ -90,7 +90,7 @@ async def carry(outbox: Store, bus: Bus) -> None:
 
 async def carry_batch(outbox: Store, bus: Bus) -> int:
     """Publish and mark the oldest waiting events; return how many."""
-    async with next_batch(outbox, BATCH) as batch:
+    async with next_batch(outbox.engine, BATCH) as batch:
         if batch.events:
             await bus.publish_all(batch.events)
             await batch.mark([event.id for event in batch.events])

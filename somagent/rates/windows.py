@@ -13,7 +13,7 @@ from capsules.errors import Unavailable
 from capsules.rate import Bound, Slow
 from somagent.rates.scripts import CORRECT, FILL, TAKE
 from somagent.store.database import Store
-from somagent.store.recent import recent
+from somagent.store.effects import recent_effects
 
 WINDOW_MS = 60_000
 SETTLING_MS = 1000
@@ -76,7 +76,7 @@ class ValkeyWindows:
         await self._ask(self._correct, bases, [effect, -1 if tokens is None else tokens])
 
     async def _rebuild(self, tenant: str, account: str) -> None:
-        entries = await recent(self._store, tenant, account, seconds=WINDOW_MS / 1000)
+        entries = await recent_effects(self._store, tenant, account, seconds=WINDOW_MS / 1000)
         flat = [part for entry in entries for part in (entry.effect, entry.tokens, entry.age_ms)]
         await self._ask(self._fill, [_base(tenant, account)], [WINDOW_MS, *flat])
 

@@ -15,7 +15,7 @@ from capsules.application import Enrolment
 from capsules.digest import Digest
 from capsules.errors import Conflict
 from somagent.store import paging
-from somagent.store.events import Events
+from somagent.store.outbox import Events
 from somagent.store.tables import approvals, runs
 
 PINNED = "application"

@@ -18,8 +18,8 @@ from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
 from capsules.records import Page
 from somagent.store import paging
-from somagent.store.events import Events
-from somagent.store.tables import approvals
+from somagent.store.outbox import Events
+from somagent.store.tables import approvals, from_row
 
 _STATE = case(
     (approvals.c.state.in_(["pending", "approved"]) & (approvals.c.expires_at <= func.now()), "expired"),
@@ -174,7 +174,6 @@ def _decided(state: State, approver: Approver, now: datetime) -> dict[str, Any]:
 
 
 def _approval(row: Row[Any]) -> Approval:
-    values = {name: value for name, value in row._mapping.items() if name in Approval.model_fields}  # noqa: SLF001
-    approval = Approval.model_validate({**values, "state": row.standing, "capability": row.demands[0]["capability"]})
+    approval = from_row(Approval, row, state=row.standing, capability=row.demands[0]["capability"])
     lacking = missing(approval.demands, approval.answers) if approval.state == "pending" else ()
     return approval.model_copy(update={"missing": lacking})

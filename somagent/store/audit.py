@@ -13,7 +13,7 @@ from capsules.digest import Digest, canonical
 from capsules.records import Page
 from capsules.sealed import Block, Inclusion, Leaf
 from somagent.store import paging
-from somagent.store.tables import audit_entries, seal_blocks, seal_leaves
+from somagent.store.tables import audit_entries, from_row, seal_blocks, seal_leaves
 
 # Each leaf with what it seals; the outer joins leave a hole where a record is gone.
 RECORDS = text("""
@@ -148,8 +148,8 @@ def _leaf(row: Row[Any]) -> Leaf:
 
 
 def _block(row: Row[Any]) -> Block:
-    return Block.model_validate({**row._mapping, "tenant": row.tenant_id})  # noqa: SLF001 - SQLAlchemy's public name for it
+    return from_row(Block, row, tenant=row.tenant_id)
 
 
 def _entry(row: Row[Any]) -> AuditEntry:
-    return AuditEntry.model_validate(dict(row._mapping))  # noqa: SLF001 - as above
+    return from_row(AuditEntry, row)

@@ -13,7 +13,7 @@ from capsules.errors import Conflict, NotFound
 from capsules.names import Reference, version_key
 from capsules.records import Page, PublishedCapsule
 from somagent.store import paging
-from somagent.store.events import Events
+from somagent.store.outbox import Events
 from somagent.store.tables import capsules
 
 

@@ -18,7 +18,7 @@ from somagent.store.faults import translated
 from somagent.store.sealing import Sealing
 from somagent.store.tables import constitution_activations as activations
 from somagent.store.tables import constitution_signatures as signatures
-from somagent.store.tables import constitutions
+from somagent.store.tables import constitutions, from_row
 
 INSTALL = text("SELECT constitution_install(CAST(:entry AS json), :sealed)")
 REVOKE = text("SELECT constitution_revoke(:digest, :by, :reason)")
@@ -75,7 +75,7 @@ class Constitutions:
             query = query.where(constitutions.c.digest.in_(digests))
         async with translated(), self.engine.connect() as connection:
             found = await connection.execute(query.order_by(constitutions.c.installed_at.desc()).limit(MOST))
-        return tuple(ConstitutionSummary.model_validate(dict(row._mapping)) for row in found)  # noqa: SLF001
+        return tuple(from_row(ConstitutionSummary, row) for row in found)
 
     async def install(self, record: ConstitutionRecord) -> None:
         """Keep a document and add its signatures to those it has. It is not active by that."""

@@ -1,4 +1,4 @@
-"""Content blobs: bytes under their digest, never changed."""
+"""Content blobs, bytes under their digest that never change, and artifacts: what runs hand over, by name."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.digest import Digest, sha256
 from capsules.errors import NotFound, TamperedContent
-from somagent.store.tables import content_blobs
+from capsules.records import ArtifactRecord
+from somagent.store.tables import artifacts, content_blobs, from_row
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,21 @@ class Contents:
                 found=found,
             )
         return bytes(data)
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    connection: AsyncConnection
+    tenant: str
+
+    async def add(self, run: str, *, name: str, media_type: str, digest: Digest, size: int) -> None:
+        """Enter an artifact; the same content under the same name again changes nothing."""
+        values = {"run": run, "name": name, "media_type": media_type, "digest": digest, "size": size}
+        await self.connection.execute(
+            insert(artifacts).values(tenant_id=self.tenant, **values).on_conflict_do_nothing()
+        )
+
+    async def list(self, run: str) -> tuple[ArtifactRecord, ...]:
+        query = select(artifacts).where(artifacts.c.run == run).order_by(artifacts.c.created_at, artifacts.c.name)
+        rows = (await self.connection.execute(query)).all()
+        return tuple(from_row(ArtifactRecord, row) for row in rows)

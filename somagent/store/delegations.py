@@ -13,8 +13,8 @@ from capsules.delegation import Delegation, DelegationRequest
 from capsules.errors import Denied, Invalid, NotFound
 from capsules.records import Page
 from somagent.store import paging
-from somagent.store.events import Events
-from somagent.store.tables import delegations, principals
+from somagent.store.outbox import Events
+from somagent.store.tables import delegations, from_row, principals
 
 _STATE = case(
     (delegations.c.revoked_at.is_not(None), "revoked"),
@@ -130,5 +130,4 @@ class Delegations:
 
 
 def _delegation(row: Row[Any]) -> Delegation:
-    values = {name: value for name, value in row._mapping.items() if name in Delegation.model_fields}  # noqa: SLF001
-    return Delegation.model_validate(values)
+    return from_row(Delegation, row)

@@ -13,7 +13,7 @@ from capsules.digest import Digest
 from capsules.errors import Conflict, Denied, NotFound
 from capsules.records import Page
 from somagent.store import paging
-from somagent.store.events import Events
+from somagent.store.outbox import Events
 from somagent.store.tables import constitution_proposals as proposals
 
 

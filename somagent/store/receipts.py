@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.receipt import Receipt
 from somagent.store import paging
-from somagent.store.tables import receipts
+from somagent.store.tables import from_row, receipts
 
 
 @dataclass(frozen=True)
@@ -23,4 +23,4 @@ class Receipts:
             .limit(paging.bounded(limit))
         )
         rows = (await self.connection.execute(query)).all()
-        return tuple(Receipt.model_validate(dict(row._mapping)) for row in rows)  # noqa: SLF001
+        return tuple(from_row(Receipt, row) for row in rows)

@@ -1,15 +1,17 @@
-"""A tenant's retention and its legal holds. What is due is deleted by the relay alone, by `sql/retention.sql`."""
+"""A tenant's retention, its legal holds, and the deletion of what is due: `sql/retention.sql`, for the relay alone."""
 
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from capsules.errors import Conflict, NotFound
 from capsules.retention import Due, Hold, NewHold, Retention
-from somagent.store.tables import legal_holds, retention
+from somagent.store.faults import translated
+from somagent.store.tables import from_row, legal_holds, retention
 
 
 @dataclass(frozen=True)
@@ -59,5 +61,12 @@ class Retentions:
         return tuple(_hold(row) for row in (await self.connection.execute(query)).all())
 
 
-def _hold(row: object) -> Hold:
-    return Hold.model_validate({name: getattr(row, name) for name in Hold.model_fields})
+async def prune(engine: AsyncEngine, tenant: str, most: int) -> Due:
+    """Delete what is due of a tenant, at most so much of each. Needs the relay's connection."""
+    async with translated(), engine.begin() as connection:
+        told = await connection.scalar(text("SELECT retention_prune(:tenant, :most)"), {"tenant": tenant, "most": most})
+    return Due.model_validate(told)
+
+
+def _hold(row: Row[Any]) -> Hold:
+    return from_row(Hold, row)

@@ -13,8 +13,8 @@ from capsules.errors import Conflict, NotFound
 from capsules.records import NewRun, Page, RunRecord
 from capsules.run import RunStatus, RunUpdate
 from somagent.store import paging
-from somagent.store.events import Events
-from somagent.store.tables import budget_accounts, runs
+from somagent.store.outbox import Events
+from somagent.store.tables import budget_accounts, from_row, runs
 
 _SPENT = {dimension: budget_accounts.c[f"spent_{dimension}"] for dimension in DIMENSIONS}
 
@@ -115,5 +115,4 @@ def _query() -> Select[Any]:
 
 def _record(row: Row[Any]) -> RunRecord:
     spent = Amounts(**{d: getattr(row, f"spent_{d}") or 0 for d in DIMENSIONS})
-    values = {name: value for name, value in row._mapping.items() if name in RunRecord.model_fields}  # noqa: SLF001
-    return RunRecord.model_validate({**values, "tenant": row.tenant_id, "spent": spent})
+    return from_row(RunRecord, row, tenant=row.tenant_id, spent=spent)

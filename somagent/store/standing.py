@@ -15,7 +15,8 @@ from capsules.records import Page
 from capsules.standing import MOST_OPEN, GrantRequest, StandingGrant, State
 from somagent.store import paging
 from somagent.store.audit import acts
-from somagent.store.events import Events
+from somagent.store.outbox import Events
+from somagent.store.tables import from_row
 from somagent.store.tables import standing_grants as grants
 
 _STATE = case(
@@ -123,6 +124,4 @@ def _told(grant: StandingGrant, by: str) -> dict[str, Any]:
 
 
 def _grant(row: Row[Any]) -> StandingGrant:
-    return StandingGrant.model_validate(
-        {name: value for name, value in row._mapping.items() if name in StandingGrant.model_fields}  # noqa: SLF001
-    )
+    return from_row(StandingGrant, row)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pgvector.sqlalchemy import VECTOR
-from sqlalchemy import BigInteger, Boolean, Date, Integer, LargeBinary, TableClause, Text, column, table
+from pydantic import BaseModel
+from sqlalchemy import BigInteger, Boolean, Date, Integer, LargeBinary, Row, TableClause, Text, column, table
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB, TIMESTAMP
 from sqlalchemy.types import TypeEngine
 
@@ -162,3 +163,9 @@ retention = _table("retention", text="tenant_id set_by", integer="content_days m
 legal_holds = _table(
     "legal_holds", text="tenant_id id scope reason placed_by lifted_by", timestamptz="placed_at lifted_at"
 )
+
+
+def from_row[M: BaseModel](model: type[M], row: Row[*tuple[Any, ...]], **others: Any) -> M:  # noqa: ANN401 - values of fields
+    """Return a model of those columns of a row that it has fields for, and of `others`. Raises ValidationError."""
+    columns = {name: value for name, value in row._mapping.items() if name in model.model_fields}  # noqa: SLF001 - SQLAlchemy's public name for it
+    return model.model_validate(columns | others)

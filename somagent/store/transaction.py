@@ -8,22 +8,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from somagent.store.accounts import Accounts
 from somagent.store.applications import Applications
 from somagent.store.approvals import Approvals
-from somagent.store.artifacts import Artifacts
 from somagent.store.audit import Audit
 from somagent.store.capsules import Capsules
-from somagent.store.content import Contents
+from somagent.store.content import Artifacts, Contents
 from somagent.store.deciders import Deciders
+from somagent.store.decision_log import Recorded, Shadows
 from somagent.store.delegations import Delegations
 from somagent.store.deliveries import Deliveries
-from somagent.store.events import Events
 from somagent.store.forecasts import Forecasts
+from somagent.store.outbox import Events
 from somagent.store.principals import Principals
 from somagent.store.proposals import Proposals
 from somagent.store.receipts import Receipts
-from somagent.store.recorded import Recorded
 from somagent.store.retention import Retentions
 from somagent.store.runs import RunRows
-from somagent.store.shadows import Shadows
 from somagent.store.standing import StandingGrants
 from somagent.store.usage import UsageRows
 

@@ -16,7 +16,7 @@ from somagent.embedded.supervisor import Supervisor
 from somagent.identity.keys import KeyRing
 from somagent.settings import Settings
 from somagent.store.database import Store
-from somagent.store.relaying import backlog
+from somagent.store.outbox import backlog
 
 EVENTS = 300
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ async def write(store: Store, tenant: str, run: str, count: int) -> list[int]:
 
 async def drained(outbox: Store) -> None:
     async with asyncio.timeout(60):
-        while await backlog(outbox):  # noqa: ASYNC110 - another process drains it
+        while await backlog(outbox.engine):  # noqa: ASYNC110 - another process drains it
             await asyncio.sleep(0.1)
 
 

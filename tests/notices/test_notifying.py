@@ -16,8 +16,8 @@ from capsules.run import RunUpdate
 from capsules.verdict import Escalation
 from somagent.notices.mail import Mail
 from somagent.store.database import Store
+from somagent.store.deliveries import Outgoing
 from somagent.store.tables import outbox as outbox_table
-from somagent.store.telling import Outgoing
 
 GRACE = Approver("grace", frozenset({"approval:decide"}))
 
@@ -146,7 +146,7 @@ async def test_an_attempt_that_died_is_made_again_under_the_same_id(  # noqa: PL
     await ask(ledger, tenant)
     with serving(new_hook()) as hook:
         channel = webhook(hook)
-        outgoing = Outgoing(outbox, channel.name)
+        outgoing = Outgoing(outbox.engine, channel.name)
         began = await outgoing.enter(["approval.requested"])
         while await outgoing.take(began, lease=dt.timedelta(seconds=1)):
             pass  # taken, and never ended: what a process leaves that was killed

@@ -14,8 +14,8 @@ from capsules.errors import Unavailable
 from capsules.rate import Bound
 from somagent.rates.windows import SETTLING_MS, ValkeyWindows
 from somagent.store.database import Store
+from somagent.store.effects import recent_effects
 from somagent.store.ledger import PostgresLedger
-from somagent.store.recent import recent
 
 SETTLED = SETTLING_MS / 1000 + 0.1
 
@@ -112,9 +112,9 @@ async def test_what_a_window_is_filled_from_is_the_ledger(store: Store, tenant: 
     under_way = await begun(store, tenant, ledger, project, None)
     ended = await begun(store, tenant, ledger, project, 20)
     elsewhere = await begun(store, tenant, ledger, None, 5)
-    of_project = {one.effect: one.tokens for one in await recent(store, tenant, "project:web", seconds=60)}
+    of_project = {one.effect: one.tokens for one in await recent_effects(store, tenant, "project:web", seconds=60)}
     assert of_project == {under_way: 50, ended: 20}
-    of_tenant = {one.effect: one.tokens for one in await recent(store, tenant, f"tenant:{tenant}", seconds=60)}
+    of_tenant = {one.effect: one.tokens for one in await recent_effects(store, tenant, f"tenant:{tenant}", seconds=60)}
     assert of_tenant == {under_way: 50, ended: 20, elsewhere: 5}
 
 

@@ -14,7 +14,7 @@ from capsules.retention import Due, NewHold, Retention
 from capsules.run import CloseRun
 from somagent.store.closing import PostgresRuns
 from somagent.store.database import Store
-from somagent.store.pruning import prune
+from somagent.store.retention import prune
 
 KEPT = Retention(content_days=30, memory_days=30)
 NOTHING = Due(runs=0, blobs=0, memories=0)
@@ -78,12 +78,12 @@ async def counts(store: Store, tenant: str) -> dict[str, int]:
 async def test_what_is_due_goes_and_the_record_stays(store, owner, relay, ledger, tenant):
     old, young = await ended(store, ledger, tenant), await ended(store, ledger, tenant)
     before = await counts(store, tenant)
-    assert await prune(relay, tenant, 100) == NOTHING
+    assert await prune(relay.engine, tenant, 100) == NOTHING
     await age(owner, tenant, 31, old)
     async with store.transaction(tenant) as tx:
         assert await tx.retention.due() == Due(runs=1, blobs=1, memories=0)
-    assert await prune(relay, tenant, 100) == Due(runs=1, blobs=1, memories=0)
-    assert await prune(relay, tenant, 100) == NOTHING
+    assert await prune(relay.engine, tenant, 100) == Due(runs=1, blobs=1, memories=0)
+    assert await prune(relay.engine, tenant, 100) == NOTHING
     async with store.transaction(tenant) as tx:
         gone, kept = await tx.runs.get(old), await tx.runs.get(young)
         assert (gone.inputs, gone.output, gone.status) == ({}, None, "completed")
@@ -110,7 +110,7 @@ async def test_bytes_that_a_kept_run_put_again_stay(store, owner, relay, ledger,
     first = await ended(store, ledger, tenant, blob=b"the same")
     await age(owner, tenant, 40, first)
     second = await ended(store, ledger, tenant, blob=b"the same")
-    assert await prune(relay, tenant, 100) == Due(runs=1, blobs=0, memories=0)
+    assert await prune(relay.engine, tenant, 100) == Due(runs=1, blobs=0, memories=0)
     async with store.transaction(tenant) as tx:
         (artifact,) = await tx.artifacts.list(second)
         assert await tx.contents.get(artifact.digest) == b"the same"
@@ -129,7 +129,7 @@ async def test_a_hold_keeps_what_it_covers_until_it_is_lifted(  # noqa: PLR0917 
             NewHold(scope=scope.format(run=held, parent=parent), reason="Case 7"), by="rosa"
         )
     await age(owner, tenant, 50)
-    await prune(relay, tenant, 100)
+    await prune(relay.engine, tenant, 100)
     async with store.transaction(tenant) as tx:
         assert (await tx.runs.get(held)).output == "secret"
         (artifact,) = await tx.artifacts.list(held)
@@ -137,7 +137,7 @@ async def test_a_hold_keeps_what_it_covers_until_it_is_lifted(  # noqa: PLR0917 
         assert ((await tx.runs.get(other)).output is None) == (scope != "tenant")
         assert ((await tx.runs.get(parent)).output is None) == (scope in {"capsule:word-count", "run:{run}"})
         await tx.retention.lift(hold.id, by="olga")
-    await prune(relay, tenant, 100)
+    await prune(relay.engine, tenant, 100)
     async with store.transaction(tenant) as tx:
         assert (await tx.runs.get(held)).output is None
         (lifted,) = await tx.retention.holds()
@@ -154,10 +154,10 @@ async def test_nothing_is_deleted_where_nothing_is_set_and_batches_end(store, ow
     async with store.transaction(tenant) as tx:
         await tx.retention.set(Retention(), by="rosa")
     await age(owner, tenant, 5000)
-    assert await prune(relay, tenant, 100) == NOTHING
+    assert await prune(relay.engine, tenant, 100) == NOTHING
     async with store.transaction(tenant) as tx:
         await tx.retention.set(KEPT, by="rosa")
-    assert [(await prune(relay, tenant, 2)).runs for _ in range(3)] == [2, 1, 0]
+    assert [(await prune(relay.engine, tenant, 2)).runs for _ in range(3)] == [2, 1, 0]
 
 
 async def test_only_the_relay_deletes_and_a_hold_is_never_changed(store, owner, tenant):

@@ -23,9 +23,9 @@ from somagent.library import Library
 from somagent.settings import Settings
 from somagent.store.blocks import Blocks
 from somagent.store.database import Store
+from somagent.store.deliveries import Outgoing
 from somagent.store.ledger import PostgresLedger
 from somagent.store.tables import memories
-from somagent.store.telling import Outgoing
 
 GLOBAL = {"alembic_version", "tenants", "constitutions", "constitution_signatures", "constitution_activations"}
 TENANT_TABLES = [
@@ -68,7 +68,7 @@ async def tenants(
         await owner.tenants.add(name)
         await _fill(store, name)
         await blocks.seal(name, Sealing(tmp_path_factory.mktemp(name)).sign, most=1)
-    await Outgoing(relay, "webhook").enter(["approval.requested"])
+    await Outgoing(relay.engine, "webhook").enter(["approval.requested"])
     return names
 
 

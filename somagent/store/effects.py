@@ -1,11 +1,13 @@
-"""What an account's runs did in the last seconds, by the ledger: what a rate window is filled from."""
+"""Effects as the ledger knows them: those under way, whose budget is neither spent nor free, and the latest ones."""
 
 from dataclasses import dataclass
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
+from capsules.gate import AttemptKey
 from capsules.rate import CALLS
 from somagent.store.database import Store
+from somagent.store.tables import effects
 
 # What an effect counts: what it used so far, and while it is under way what is reserved for it.
 QUERY = text("""
@@ -26,10 +28,22 @@ class Recent:
     age_ms: int
 
 
-async def recent(store: Store, tenant: str, account: str, *, seconds: float) -> list[Recent]:
+async def recent_effects(store: Store, tenant: str, account: str, *, seconds: float) -> list[Recent]:
     """Return the model and tool calls under a tenant's or a project's account that began in the last seconds."""
     project = account.removeprefix("project:") if account.startswith("project:") else None
     asked = {"seconds": seconds, "kinds": sorted(CALLS), "project": project}
     async with store.transaction(tenant) as tx:
         rows = (await tx.connection.execute(QUERY, asked)).all()
     return [Recent(row.effect, row.tokens, max(0, row.age_ms)) for row in rows]
+
+
+async def open_effects(store: Store, tenant: str, run: str) -> list[AttemptKey]:
+    """Return the last attempt at each effect of a run that is under way, as far as the ledger knows."""
+    query = select(effects.c.key, effects.c.attempt).where((effects.c.run == run) & (effects.c.state == "started"))
+    async with store.transaction(tenant) as tx:
+        rows = (await tx.connection.execute(query.order_by(effects.c.key))).all()
+    found = []
+    for row in rows:
+        execution, _, activity = row.key.removeprefix(f"{run}/").partition("/")
+        found.append(AttemptKey(tenant=tenant, run=run, execution=execution, activity=activity, attempt=row.attempt))
+    return found

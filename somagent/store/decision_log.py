@@ -1,6 +1,7 @@
-"""Decisions of real runs, out of their receipts: each with the action, the facts and the verdict of then.
+"""The decision log: decisions of real runs, read from their receipts, and what shadow constitutions would have decided.
 
-Many are streamed by a server-side cursor: a backtest reads more than should stand in memory.
+A decision has its action, facts and verdict. Many are streamed by a server-side cursor, for a backtest reads more than
+should be in memory.
 """
 
 from collections.abc import AsyncIterator
@@ -9,17 +10,34 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Row, Select, select
+from sqlalchemy import ColumnElement, Row, Select, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from capsules.constituting import ShadowCount, ShadowReport
+from capsules.digest import Digest
 from capsules.errors import NotFound
 from capsules.proof import RecordedAction
 from capsules.reviewing import RecordedDecision
-from somagent.store.tables import receipts, runs
+from somagent.store.tables import from_row, receipts, runs
 
 BATCH = 500
 _BODY = receipts.c.body
 _SELECTED = (receipts.c.run, receipts.c.seq, receipts.c.at, *(_BODY[name].label(name) for name in ("action", "facts")))
+
+# The constitution's own decision is compared, not the gate's: a replay or an empty account is no difference.
+COUNTS = text("""
+    WITH judged AS (
+        SELECT run, seq, at, body->'action' AS action,
+               body->'verdict'->>'decision' AS before, body->'shadow'->>'decision' AS after
+        FROM receipts
+        WHERE (body -> 'shadow') IS NOT NULL AND kind = 'decision' AND body->'shadow'->>'constitution' = :shadow
+    ), counted AS (
+        SELECT judged.*, count(*) OVER kind AS count, row_number() OVER (kind ORDER BY at, run, seq) AS place
+        FROM judged WINDOW kind AS (PARTITION BY before, after)
+    )
+    SELECT before, after, count, run, seq, at, action FROM counted WHERE place = 1
+    ORDER BY before = after, count DESC, before, after
+""")
 
 
 @dataclass(frozen=True)
@@ -69,9 +87,31 @@ class Recorded:
         if row is None:
             return None
         try:
-            return RecordedDecision.model_validate(dict(row._mapping))  # noqa: SLF001 - SQLAlchemy's public name for it
+            return from_row(RecordedDecision, row)
         except ValidationError:
             return None
+
+
+@dataclass(frozen=True)
+class Shadows:
+    connection: AsyncConnection
+
+    async def report(self, shadow: Digest, *, scope: str) -> ShadowReport:
+        """Return how often a shadow agreed and differed in this tenant, each kind with its first example."""
+        rows = (await self.connection.execute(COUNTS, {"shadow": shadow})).all()
+        counts = tuple(from_row(ShadowCount, row) for row in rows)
+        failed = sum(one.count for one in counts if one.after == "failed")
+        same = sum(one.count for one in counts if one.before == one.after)
+        judged = sum(one.count for one in counts)
+        return ShadowReport(
+            constitution=shadow,
+            scope=scope,
+            judged=judged,
+            same=same,
+            differing=judged - same - failed,
+            failed=failed,
+            counts=counts,
+        )
 
 
 def _whole() -> Select[Any]:
@@ -79,12 +119,12 @@ def _whole() -> Select[Any]:
 
 
 def _text(*path: str) -> ColumnElement[str]:
-    text: ColumnElement[str] = _BODY[path].as_string()
-    return text
+    found: ColumnElement[str] = _BODY[path].as_string()
+    return found
 
 
 def _action(row: Row[Any]) -> RecordedAction | None:
     try:
-        return RecordedAction.model_validate(dict(row._mapping))  # noqa: SLF001 - as above
+        return from_row(RecordedAction, row)
     except ValidationError:
         return None
