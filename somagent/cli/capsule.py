@@ -1,14 +1,13 @@
-"""`somagent capsule`: check, publish, list, show capsules, and bring older files over."""
+"""`somagent capsule`: check, publish, list and show capsules."""
 
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 import yaml
 
 from capsules.capsule import Capsule
 from capsules.errors import SomaError
-from somagent.capsulefile.dialects import import_dialect
 from somagent.capsulefile.load import load
 from somagent.cli import output
 from somagent.cli.codes import BY_STATUS, Code
@@ -17,7 +16,6 @@ from somagent.cli.options import As, Json, Limit
 from somagent.cli.words import clock, table
 
 app = typer.Typer(no_args_is_help=True, help="Check, publish, list and show capsules.")
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A capsule file, YAML or JSON.")]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE…", help="Capsule files, YAML or JSON.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Check the form only, without the API.")]
 
@@ -95,35 +93,6 @@ def show(
     console.print(_as_file(found["capsule"]), markup=False, soft_wrap=True)
 
 
-@app.command("import")
-def import_file(
-    file: File,
-    to: Annotated[Path | None, typer.Option("--to", help="Write the capsule file here, when there is one.")] = None,
-    json: Json = False,
-) -> None:
-    """Bring a file of an older dialect over, and say honestly what could not be carried."""
-    text = _read(file)
-    try:
-        result = import_dialect(text, filename=file.name)
-    except SomaError as error:
-        _refuse(error, json=json)
-    written = _as_file(result.capsule.model_dump(mode="json", by_alias=True)) if result.capsule else ""
-    if to is not None and written:
-        to.write_text(written, "utf-8")
-    if json:
-        output.emit(result)
-    else:
-        console = output.console()
-        if written and to is None:
-            console.print(written, markup=False, soft_wrap=True)
-        for note in result.notes:
-            console.print(f"# note: {note}", markup=False, soft_wrap=True)
-        for problem in result.problems:
-            console.print(f"# problem: {problem}", markup=False, soft_wrap=True)
-    if result.problems:
-        raise typer.Exit(Code.INVALID)
-
-
 def _as_file(capsule: dict[str, Any]) -> str:
     """Write a capsule as YAML without what is only a default."""
     parsed = Capsule.model_validate(capsule, by_alias=True, by_name=False)
@@ -139,18 +108,14 @@ def _read(file: Path) -> str:
 
 
 def _load(text: str, file: Path, *, json: bool) -> Capsule:
+    """Return the capsule of a file, or end the command with its problems, written as the API writes them."""
     try:
         return load(text, filename=file.name)
     except SomaError as error:
-        _refuse(error, json=json)
-
-
-def _refuse(error: SomaError, *, json: bool) -> NoReturn:
-    """End the command with an error that we found ourselves, told as the API would."""
-    problem = {"code": error.code, "detail": error.message, "problems": error.fields.get("problems", [])}
-    if json:
-        output.emit({"problem": problem})
-    output.fail(sentences(problem), code=BY_STATUS.get(error.status, Code.RUN_FAILED))
+        problem = {"code": error.code, "detail": error.message, "problems": error.fields.get("problems", [])}
+        if json:
+            output.emit({"problem": problem})
+        output.fail(sentences(problem), code=BY_STATUS.get(error.status, Code.RUN_FAILED))
 
 
 def _ref(published: dict[str, Any]) -> str:

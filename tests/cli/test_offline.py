@@ -158,20 +158,3 @@ def test_a_missing_file_is_a_wrong_command_line(nowhere: Settings) -> None:
     ended = somagent("capsule", "publish", "/nowhere.yaml", settings=nowhere)
     assert ended.code == Code.USAGE
     assert "cannot be read" in ended.err
-
-
-def test_an_import_writes_the_file_and_tells_what_is_lost(nowhere: Settings, tmp_path: Path) -> None:
-    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
-    old.write_text("id: plan-it\nversion: 1.0.0\nsummary: Plan.\ntype: planner\nplanner: {prompt: Plan.}\n")
-    ended = somagent("capsule", "import", str(old), "--to", str(new), settings=nowhere)
-    assert ended.code == Code.INVALID  # a persona is missing
-    assert "persona" in ended.out
-    assert somagent("capsule", "validate", str(new), "--offline", settings=nowhere).code == Code.OK
-
-
-def test_an_import_of_something_else_is_refused(nowhere: Settings) -> None:
-    file = LIBRARY / "capsules" / "word-count.yaml"
-    ended = somagent("capsule", "import", str(file), settings=nowhere)
-    assert ended.code == Code.INVALID
-    assert "neither older dialect" in ended.err
-    assert "Traceback" not in ended.err
