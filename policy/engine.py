@@ -8,8 +8,6 @@ in 64-bit integers, so the same action has the same score on every machine.
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 from capsules.action import Action, Facts
 from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused
@@ -72,10 +70,6 @@ class Policy:
             return self._decide(values, classes, score, contributions)
         except ExpressionFailed as failed:
             return self._verdict("deny", score, contributions, (str(failed.args[0]),), str(failed))
-
-    def score(self, features: "np.ndarray[Any, np.dtype[np.int64]]") -> "np.ndarray[Any, np.dtype[np.int64]]":
-        """Return S for a batch; see `Scoring.batch`."""
-        return self._scoring.batch(features)
 
     def _conditions[C](
         self, clauses: tuple[Typed[C], ...], name: Callable[[C], str]

@@ -45,13 +45,6 @@ class Scoring:
                 parts[number] = self._new_contribution(number, value)
         return total // PPM, tuple(parts)
 
-    def batch(self, features: "np.ndarray[Any, np.dtype[np.int64]]") -> "np.ndarray[Any, np.dtype[np.int64]]":
-        """Return S for many actions.
-
-        features: φ in parts per million, shape (actions, features), int64. Returns shape (actions,), int64.
-        """
-        return (features @ self._weights) // PPM
-
     def _sum(self, values: Values, classes: Values) -> tuple[int, list[Contribution]]:
         shares = np.zeros(len(self._features), dtype=np.int64)
         for number in self._comparing:

@@ -1,4 +1,4 @@
-"""Policy decisions in process, beside Cedar and OPA's Rego on the same 3, 12 and 100 rules; and in batches."""
+"""Policy decisions in process, beside Cedar and OPA's Rego on the same 3, 12 and 100 rules."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,28 +7,23 @@ from itertools import islice
 import numpy as np
 from actions import Judged, stream
 from bench import Bench, Turns, median
-from engines import Denies, cedar, cedar_batch, cedar_request, ours, rego
+from engines import Denies, cedar, ours, rego
 from results import Goal, Result, result
-from rules import articles, policy
+from rules import articles
 
 from capsules.action import Action, Facts
 from capsules.amounts import Amounts
 from capsules.digest import digest
-from policy.batch import columns_of, decide_batch
 
 SIZES = (3, 12, 100)
 SEED = 20261122
 BLOCK = 200
 """Decisions in a turn; each turn has new actions."""
 
-ROWS = 20_000
-"""Different actions in a batch."""
-
 GOALS = {
     "decision-12-cedar-p50": Goal("ratio", "<=", 0.2),
     "decision-12-rego-p50": Goal("ours", "<", 50),
     "policy-decision": Goal("ours", "<", 50),
-    "decision-batch": Goal("ours", ">=", 1_000_000),
 }
 ACTION = Action(
     kind="tool.invoke",
@@ -41,12 +36,11 @@ FACTS = Facts(autonomy="supervised", headroom=0.7, denials=1, actor="operator", 
 
 
 async def measure(turns: Turns) -> list[Result]:
-    parts = turns.parts(len(SIZES) + 2)
+    parts = turns.parts(len(SIZES) + 1)
     found = []
     for size, part in zip(SIZES, parts, strict=False):
         found += await different(part, size)
-    found += await repeated(parts[-2])
-    found += await batches(parts[-1])
+    found += await repeated(parts[-1])
     return found
 
 
@@ -94,30 +88,6 @@ async def repeated(turns: Turns) -> list[Result]:
     return [_result("policy-decision", "µs p50", median(times["ours"]) * 1e6, median(times["cedar"]) * 1e6)]
 
 
-async def batches(turns: Turns) -> list[Result]:
-    """Decide many at once: columns of attributes in, decisions out."""
-    rules = articles(12)
-    drawn = list(islice(stream(SEED), ROWS))
-    clauses, decide = policy(rules).clauses, cedar_batch(rules)
-    columns = columns_of(clauses, drawn)
-    requests = [cedar_request(*judged) for judged in drawn[:2_000]]
-    rates: dict[str, list[float]] = {"ours": [], "cedar": []}
-
-    async def our_turn() -> None:
-        began = time.perf_counter()
-        decided = decide_batch(clauses, columns)
-        rates["ours"].append(len(decided) / (time.perf_counter() - began))
-
-    async def their_turn() -> None:
-        began = time.perf_counter()
-        denied = decide(requests)
-        rates["cedar"].append(len(denied) / (time.perf_counter() - began))
-        assert denied == (decide_batch(clauses, columns).decisions[: len(denied)] == 0).tolist()
-
-    await turns.take(our_turn, their_turn)
-    return [_result("decision-batch", "actions/s", median(rates["ours"]), median(rates["cedar"]))]
-
-
 def p99(values: Sequence[float]) -> float:
     return float(np.percentile(values, 99))
 
@@ -158,7 +128,5 @@ BENCH = Bench(
     | {
         "policy-decision": "The same action again and again, 12 articles and 12 features, against "
         "`cedarpy.is_authorized` on the same 12 articles: ours remembers what its clauses gave.",
-        "decision-batch": f"`decide_batch` on columns of {ROWS:,} different actions, 12 articles and 12 features, "
-        "against `cedarpy.is_authorized_batch` on 2,000 of them; columns and requests made before.",
     },
 )

@@ -45,12 +45,6 @@ def cedar(rules: tuple[str, ...]) -> Denies:
     return lambda action, facts: not cedarpy.is_authorized(cedar_request(action, facts), policies, entities).allowed
 
 
-def cedar_batch(rules: tuple[str, ...]) -> Callable[[list[dict[str, Any]]], list[bool]]:
-    policies = cedarpy.PolicySet.from_str(in_cedar(rules))
-    entities = cedarpy.Entities.from_json_str("[]")
-    return lambda requests: [not r.allowed for r in cedarpy.is_authorized_batch(requests, policies, entities)]
-
-
 def rego(rules: tuple[str, ...]) -> Denies:
     interpreter = Interpreter()
     interpreter.add_module("policy", in_rego(rules))

@@ -1,5 +1,5 @@
-"""The expression language of constitutions: CEL text, typed against the action schema, with three readings.
+"""The expression language of constitutions: CEL text, typed against the action schema, with two readings.
 
-The evaluator (a library, `capsules.expressions`) decides; `logic` says the same to Z3, `arrays` to NumPy. A
-differential test holds the three together, which makes a proof one about the code that decides.
+The evaluator (a library, `capsules.expressions`) decides; `logic` translates the same tree to Z3. A differential test
+compares both, so that a proof is about the code that decides.
 """

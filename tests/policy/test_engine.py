@@ -1,6 +1,5 @@
 """The policy decides by articles, then approval rules, then score; and never lets a doubt through."""
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,10 +155,3 @@ def test_less_headroom_never_widens(judged: Action, one: float, other: float) ->
     low, high = sorted((one, other))
     less = policy().judge(judged, Facts(headroom=low)).decision
     assert ORDER[less] <= ORDER[policy().judge(judged, Facts(headroom=high)).decision]
-
-
-@given(st.lists(st.lists(st.integers(0, PPM), min_size=3, max_size=3), min_size=1, max_size=50))
-def test_a_batch_has_the_scores_of_its_actions_one_by_one(rows: list[list[int]]) -> None:
-    weights = (300_000, 300_000, 400_000)
-    expected = [sum(w * v for w, v in zip(weights, row, strict=True)) // PPM for row in rows]
-    assert policy().score(np.array(rows, dtype=np.int64)).tolist() == expected
