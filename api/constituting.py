@@ -13,7 +13,7 @@ from api.state import State
 from api.temporal import translated
 from capsules.constituting import EVERYBODY, SETTLED, ActivationRecord, ActiveConstitution, Change, Proposal, Stage
 from capsules.digest import Digest, digest
-from capsules.errors import Conflict, ConstitutionRefused, Denied, Invalid
+from capsules.errors import Conflict, ConstitutionRefused, Denied, Invalid, NotFound
 from capsules.records import ConstitutionRecord, ConstitutionSignature, Principal
 from policy.constitution import parse
 from policy.engine import Policy
@@ -47,6 +47,24 @@ def own_scope(soma: State, caller: Principal, scope: str | None) -> str:
             scope=scope,
         )
     return scope
+
+
+async def concerning(soma: State, caller: Principal) -> tuple[frozenset[Digest] | None, tuple[ActiveConstitution, ...]]:
+    """Return the digests that concern the caller's tenant (None: all) and the history that it may see."""
+    if is_platform(soma, caller):
+        return None, await soma.store.constitutions.history()
+    history = await soma.store.constitutions.history(EVERYBODY, caller.tenant)
+    async with soma.store.transaction(caller.tenant) as tx:
+        proposed = await tx.proposals.digests()
+    return frozenset({line.constitution for line in history if line.constitution}) | proposed, history
+
+
+async def visible(soma: State, caller: Principal, digest: Digest) -> ConstitutionRecord:
+    """Return a constitution that concerns the caller's tenant. Raises NotFound for any other one."""
+    digests, _ = await concerning(soma, caller)
+    if digests is not None and digest not in digests:
+        raise NotFound(f"No constitution {digest!r} was ever installed.", digest=digest)
+    return await soma.store.constitutions.get(digest)
 
 
 def change_of(  # noqa: PLR0913 - what a proposal says

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api.routes.constitutions import visible
+from api.constituting import visible
 from api.state import State
 from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused, Invalid

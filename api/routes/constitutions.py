@@ -122,7 +122,7 @@ async def propose_constitution(
     if document is not None:
         found = await constituting.keep(soma, caller, document, body.signatures)
     else:
-        found = (await visible(soma, caller, Digest(str(body.digest)))).digest
+        found = (await constituting.visible(soma, caller, Digest(str(body.digest)))).digest
     change = constituting.change_of(soma, caller, found, scope=scope, stage=body.stage, overlaid=bool(body.overlays))
     return await _proposed(soma, caller, change, response, idempotency_key)
 
@@ -131,7 +131,7 @@ async def propose_constitution(
 async def list_constitutions(caller: PolicyReader, soma: Soma) -> Constitutions:
     """List the constitutions that concern the caller's tenant, newest first, and what is and was active."""
     store = soma.store.constitutions
-    digests, history = await _concerning(soma, caller)
+    digests, history = await constituting.concerning(soma, caller)
     return Constitutions(
         active=await store.active_digest(caller.tenant),
         shadow=await store.active_digest(caller.tenant, "shadow"),
@@ -202,7 +202,7 @@ async def roll_back(
     scope = constituting.own_scope(soma, caller, body.scope)
     to = Digest(body.to) if body.to else await constituting.earlier(soma, scope)
     if to is not None:
-        await visible(soma, caller, to)
+        await constituting.visible(soma, caller, to)
     narrows = not constituting.is_platform(soma, caller)
     change = Change(constitution=to, scope=scope, reason="rollback", narrows=narrows)
     return await _proposed(soma, caller, change, response, idempotency_key)
@@ -224,7 +224,7 @@ async def promote(
 @router.get("/{digest}", responses=responses(404))
 async def show_installed(digest: DigestPath, caller: PolicyReader, soma: Soma) -> ConstitutionDetail:
     """Show a constitution: document, digests, signatures, where it was active, and what was proved of it."""
-    record = await visible(soma, caller, Digest(digest))
+    record = await constituting.visible(soma, caller, Digest(digest))
     scopes = () if constituting.is_platform(soma, caller) else (EVERYBODY, caller.tenant)
     async with soma.store.transaction(caller.tenant) as tx:
         activations = await tx.proposals.list(limit=50, of=record.digest)
@@ -237,7 +237,7 @@ async def revoke_constitution(
     digest: DigestPath, caller: ConstitutionRevoker, soma: Soma, body: Why | None = None
 ) -> Revoked:
     """Revoke a constitution for ever, at once: runs that are pinned to it stop at their next action."""
-    record = await visible(soma, caller, Digest(digest))
+    record = await constituting.visible(soma, caller, Digest(digest))
     scopes = constituting.scopes_of(await soma.store.constitutions.history(of=record.digest))
     if not constituting.is_platform(soma, caller) and not scopes <= {caller.tenant}:
         raise Denied(f"{digest} is not the tenant {caller.tenant!r}'s alone: it cannot revoke it.", digest=digest)
@@ -279,23 +279,3 @@ async def _speak(soma: State, caller: Principal, activation: str, comment: str, 
         raise Conflict(heard.problem, activation=activation, state=heard.state)
     async with soma.store.transaction(caller.tenant) as tx:
         return await tx.proposals.get(activation)
-
-
-async def _concerning(
-    soma: State, caller: Principal
-) -> tuple[frozenset[Digest] | None, tuple[ActiveConstitution, ...]]:
-    """Return which constitutions concern a tenant (None: all) and the history that it may see."""
-    if constituting.is_platform(soma, caller):
-        return None, await soma.store.constitutions.history()
-    history = await soma.store.constitutions.history(EVERYBODY, caller.tenant)
-    async with soma.store.transaction(caller.tenant) as tx:
-        proposed = await tx.proposals.digests()
-    return frozenset({line.constitution for line in history if line.constitution}) | proposed, history
-
-
-async def visible(soma: State, caller: Principal, digest: Digest) -> ConstitutionRecord:
-    """Return one that concerns the caller's tenant. Another tenant's does not exist for this caller."""
-    digests, _ = await _concerning(soma, caller)
-    if digests is not None and digest not in digests:
-        raise NotFound(f"No constitution {digest!r} was ever installed.", digest=digest)
-    return await soma.store.constitutions.get(digest)
