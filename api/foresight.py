@@ -1,6 +1,6 @@
 """What a run would ask for: the actions that a capsule declares, and its start as the gate would judge it now.
 
-Actions are derived by the functions that stand beside activities; the start is judged by the gate's own steps.
+Each action comes from the function that the activity itself declares. The start is judged by the gate's own steps.
 """
 
 import logging
@@ -8,9 +8,9 @@ import logging
 from activities.remembering import recall_action, remember_action
 from activities.starting import start_action
 from activities.thinking import chat_action
+from activities.tools import tool_action
 from api.state import State
 from capsules.action import Action
-from capsules.amounts import Amounts
 from capsules.authority import Authority
 from capsules.capsule import Capsule
 from capsules.chat import ChatRequest, Message
@@ -21,6 +21,7 @@ from capsules.names import parse_reference
 from capsules.proof import Explanation
 from capsules.records import PublishedCapsule
 from capsules.run import StartCapsule
+from capsules.tool import ToolCall
 from capsules.verdict import Verdict
 from policy.signals.reading import read
 from somagent.library import Library
@@ -40,20 +41,8 @@ def actions_of(published: PublishedCapsule, library: Library) -> list[Action]:
     for use in spec.tools:
         tool = library.tool(parse_reference(use.use))
         for name in use.actions:
-            declared = tool.actions[name]
-            actions.append(
-                Action(
-                    kind="tool.invoke",
-                    target=tool.target(name),
-                    effect=declared.effect,
-                    reversible=declared.reversible,
-                    egress=declared.egress,
-                    data=declared.data,
-                    idempotent=declared.idempotent,
-                    cost=Amounts(tool_calls=1),
-                    arguments=GENESIS,
-                )
-            )
+            action = tool_action(ToolCall(tool=tool, action=name, arguments={}))
+            actions.append(action.model_copy(update={"arguments": GENESIS}))
     if spec.memory.remember != "nothing":
         actions.append(remember_action(Remember(space=spec.memory.space, text=spec.intent)))
     return actions
