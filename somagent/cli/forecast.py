@@ -1,5 +1,6 @@
 """`somagent forecast` and `forecasts`: what a run would take before it is started, and how forecasts came out."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,8 +79,8 @@ def list_forecasts(capsule: OfCapsule = None, limit: Limit = 20, principal: As =
 @app.command("accuracy")
 def show_accuracy(capsule: OfCapsule = None, plot: Plot = None, principal: As = None, json: Json = False) -> None:
     """Show how often intervals held, and the mean error, by capsule and model."""
-    if plot is not None and plot.suffix not in {".png", ".svg"}:
-        output.fail(f"--plot writes .png or .svg, not {plot.name!r}.", code=Code.USAGE)
+    if plot is not None:
+        _check_plot(plot)
     with Api(principal=principal, json=json) as api:
         items = api.get("/v1/forecasts/accuracy", capsule=capsule)["items"]
     found = [Accuracy.model_validate(item) for item in items]
@@ -109,6 +110,16 @@ def show_accuracy(capsule: OfCapsule = None, plot: Plot = None, principal: As = 
 
 def held_by(one: Past) -> bool:
     return one.forecast.tokens.low <= one.tokens <= one.forecast.tokens.high
+
+
+def _check_plot(plot: Path) -> None:
+    """End the command where the file's format is unknown, or the library that draws is not installed."""
+    if plot.suffix not in {".png", ".svg"}:
+        output.fail(f"--plot writes .png or .svg, not {plot.name!r}.", code=Code.USAGE)
+    if find_spec("matplotlib") is None:
+        output.fail(
+            "--plot needs matplotlib, which is not installed: run `pip install 'somagent[plots]'`.", code=Code.USAGE
+        )
 
 
 def _past(capsule: str | None, limit: int, principal: str | None, *, json: bool) -> list[Past]:

@@ -1,4 +1,7 @@
-"""The plot of forecasts against what runs took: one panel for each capsule and model, oldest run first."""
+"""The plot of forecasts against what runs took: one panel for each capsule and model, oldest run first.
+
+Needs matplotlib, which the extra `plots` installs.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,6 +1,10 @@
 """What the CLI says and which code it ends with, without any server."""
 
 import json
+import os
+import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 import click
@@ -11,10 +15,12 @@ from servers import settings_in, temporary_home
 
 from somagent.cli.codes import BY_STATUS, MEANINGS, Code
 from somagent.cli.main import app
+from somagent.embedded.environment import ours
 from somagent.settings import Settings
 
 ROOT = typer.main.get_command(app)
-LIBRARY = Path(__file__).parents[2] / "capsules" / "library"
+REPOSITORY = Path(__file__).parents[2]
+LIBRARY = REPOSITORY / "capsules" / "library"
 
 
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -152,6 +158,23 @@ def test_a_bad_file_is_told_by_line_and_ends_with_5(nowhere: Settings, tmp_path:
     ended = somagent("capsule", "validate", str(file), settings=nowhere)
     assert ended.code == Code.INVALID
     assert "3:18 metadata.name: 'Bad' does not fit here." in ended.err
+
+
+def test_a_plot_without_matplotlib_ends_with_what_to_install(nowhere: Settings, tmp_path: Path) -> None:
+    """The packages of this environment but matplotlib, in a directory of their own."""
+    for package in Path(sysconfig.get_path("purelib")).iterdir():
+        if not package.name.startswith("matplotlib"):
+            (tmp_path / package.name).symlink_to(package)
+    ended = subprocess.run(
+        [sys.executable, "-S", "-P", "-m", "somagent.cli", "forecasts", "accuracy", "--plot", "forecasts.svg"],
+        check=False,
+        env={**os.environ, **ours(nowhere), "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert ended.returncode == Code.USAGE
+    assert ended.stderr == "--plot needs matplotlib, which is not installed: run `pip install 'somagent[plots]'`.\n"
 
 
 def test_a_missing_file_is_a_wrong_command_line(nowhere: Settings) -> None:
