@@ -8,7 +8,7 @@ from capsules.errors import Invalid, NotFound
 from capsules.names import parse_reference
 from capsules.records import Principal
 from somagent.capsulefile.check import check
-from somagent.capsulefile.load import load
+from somagent.capsulefile.document import load
 
 
 async def read_capsule(request: Request, soma: State, caller: Principal) -> Capsule:

@@ -12,8 +12,7 @@ from capsules.errors import Invalid, NotFound
 from capsules.names import Reference
 from capsules.persona import Persona
 from capsules.tool import Tool
-from somagent.capsulefile.document import Document, read
-from somagent.capsulefile.load import load, parse
+from somagent.capsulefile.document import Document, load, parse, read
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from capsules.amounts import Amounts
 from capsules.digest import Digest
 from capsules.names import Name, parse_reference
 from capsules.records import Page, PublishedCapsule, RunRecord
-from somagent.capsulefile.shape import schema
+from somagent.capsulefile.file_schema import schema
 from somagent.identity.signatures import sign_digest
 
 router = APIRouter(prefix="/v1/capsules", tags=["capsules"], route_class=KeptRoute)

@@ -1,1 +1,1 @@
-"""Capsule files: text to a checked capsule, with every problem at its line and path. Knows no store and no network."""
+"""Capsule files: from text to a checked capsule, with the line and path of every problem. No store, no network."""

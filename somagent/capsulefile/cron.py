@@ -1,4 +1,4 @@
-"""The five fields of a cron line: which numbers and names each may hold."""
+"""The check of a cron expression: five fields, each with its range of numbers and its names."""
 
 import re
 from dataclasses import dataclass

@@ -1,10 +1,15 @@
-"""A text, YAML or JSON, becomes a mapping and the place of each of its parts."""
+"""Capsule files: the text, in YAML or JSON, becomes a document, and the document a model."""
 
+import json
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
+from capsules.capsule import Capsule
 from capsules.errors import TooLarge
+from somagent.capsulefile.file_schema import translate
 from somagent.capsulefile.jsontext import parse_json
 from somagent.capsulefile.problems import Place, Places, Problem, refuse
 from somagent.capsulefile.syntax import MAX_BYTES, Parsed, type_name
@@ -13,15 +18,20 @@ from somagent.capsulefile.yamltext import parse_yaml
 
 @dataclass(frozen=True)
 class Document:
-    """A parsed file."""
+    """A parsed file: its mapping, and the place of each key and value in the text."""
 
     filename: str
     value: dict[str, Any]
     places: Places
 
 
+def load(text: str, *, filename: str = "capsule.yaml") -> Capsule:
+    """Return the capsule of a text. Raises TooLarge, or Invalid with every problem of its form."""
+    return parse(read(text, filename=filename), Capsule)
+
+
 def read(text: str, *, filename: str) -> Document:
-    """Parse a text. Raises TooLarge, or Invalid with every problem of the syntax."""
+    """Return the document of a text. Raises TooLarge, or Invalid with every problem of syntax."""
     size = len(text.encode("utf-8", errors="surrogatepass"))
     if size > MAX_BYTES:
         raise TooLarge(f"{filename} has {size:,} bytes; a file may have {MAX_BYTES:,}.", limit=MAX_BYTES)
@@ -32,8 +42,18 @@ def read(text: str, *, filename: str) -> Document:
     return Document(filename=filename, value=parsed.value, places=parsed.places)
 
 
+def parse[Model: BaseModel](document: Document, model: type[Model]) -> Model:
+    """Return the model of a document. Strict: text is not a number, and a field has one name. Raises Invalid."""
+    try:
+        # Through JSON, because only there do pydantic's strict rules take a list where the model has a tuple.
+        return model.model_validate_json(json.dumps(document.value), strict=True, by_alias=True, by_name=False)
+    except ValidationError as error:
+        refuse(document.filename, translate(error, document.places))
+        raise
+
+
 def is_json(text: str, filename: str) -> bool:
-    """Say how to read a text: by its name, else by how it begins. YAML may begin with a brace too."""
+    """Tell JSON from YAML by the filename's suffix, else by the first character: YAML may begin with a brace too."""
     suffix = PurePath(filename).suffix.lower()
     return suffix == ".json" or (suffix not in {".yaml", ".yml"} and text.lstrip().startswith("{"))
 

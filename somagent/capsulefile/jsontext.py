@@ -1,4 +1,4 @@
-"""JSON to a value and the place of each part: the standard parser judges, a walk over the tokens finds lines."""
+"""JSON parser with positions: the standard parser gives the value, a pass over the tokens the place of each part."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def parse_json(text: str) -> Parsed:
         return refused(f"This is not JSON: {error}.", expected="valid JSON")
     walk = _Walk(lines)
     walk.value(iter(tokens), ())
-    walk.judge(value, ())
+    walk.check(value, ())
     return Parsed(value=value, places=walk.places, problems=tuple(walk.problems))
 
 
@@ -43,7 +43,7 @@ def _no_constant(name: str) -> None:
 
 
 def _forbidden(tokens: list[_Token], lines: "_Lines") -> Parsed | None:
-    """Look for what we refuse before the recursive parser sees it."""
+    """Refuse texts that are too deep or too large, before the recursive parser reads them."""
     depth = 0
     for token in tokens:
         depth += (token.text in "{[") - (token.text in "}]")
@@ -66,7 +66,7 @@ class _Lines:
 
 
 class _Walk:
-    """Notes where everything is in a text that is known to be JSON."""
+    """Records the place of every key and value of valid JSON."""
 
     def __init__(self, lines: _Lines) -> None:
         self.places = Places()
@@ -104,15 +104,15 @@ class _Walk:
             self.value(tokens, (*path, index), token)
             index += 1
 
-    def judge(self, value: Any, path: Path) -> None:  # noqa: ANN401 - any JSON value
-        """Find what JSON can write and canonical JSON or the database cannot keep."""
+    def check(self, value: Any, path: Path) -> None:  # noqa: ANN401 - any JSON value
+        """Report values that are valid JSON but not possible in canonical JSON or in PostgreSQL."""
         match value:
             case dict():
                 for key, item in value.items():
-                    self.judge(item, (*path, key))
+                    self.check(item, (*path, key))
             case list():
                 for index, item in enumerate(value):
-                    self.judge(item, (*path, index))
+                    self.check(item, (*path, index))
             case int() if abs(value) > MAX_INTEGER:
                 self._refuse(path, "The number is beyond what JSON carries exactly.", "at most 2^53 - 1, or text")
             case str() if "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value):

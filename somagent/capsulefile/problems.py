@@ -1,5 +1,6 @@
-"""A problem of a file: where it is, what is wrong, what was expected."""
+"""Problems of a file: where each is, what is wrong, what was expected; and the collector that gathers them."""
 
+import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from capsules.errors import Invalid
 
 type Path = tuple[str | int, ...]
-"""Where a value is in a document: keys and indexes from the top."""
+"""The keys and indexes that lead to a value, from the top of the document."""
 
 
 class Problem(BaseModel):
@@ -49,7 +50,7 @@ class Places:
 
 
 def path_text(path: Path) -> str:
-    """Write a path as people do: `spec.steps[0].use`."""
+    """Return a path as text, such as `spec.steps[0].use`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -57,7 +58,7 @@ def path_text(path: Path) -> str:
 
 
 def problem(places: Places, path: Path, message: str, *, expected: str = "", key: bool = False) -> Problem:
-    """Make a problem, found at its value, or at its key when the key itself is what is wrong."""
+    """Return a problem at the place of the value, or of the key where the key itself is wrong."""
     place = places.of_key(path) if key else places.of_value(path)
     return Problem(
         path=path_text(path),
@@ -68,8 +69,25 @@ def problem(places: Places, path: Path, message: str, *, expected: str = "", key
     )
 
 
+class ProblemCollector:
+    """Collects the problems of one document. `places` gives each problem its line and column."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self.found: list[Problem] = []
+
+    def add(self, path: Path, message: str, *, expected: str = "", key: bool = False) -> None:
+        self.found.append(problem(self._places, path, message, expected=expected, key=key))
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean …?` where one of the known names is close to `name`, else an empty text."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean `{near[0]}`?" if near else ""
+
+
 def refuse(filename: str, problems: Iterable[Problem]) -> None:
-    """Raise Invalid with all problems, in the order of the file; do nothing when there are none."""
+    """Raise Invalid with all problems, in the order of the file. Does nothing when there are none."""
     ordered = sorted(problems, key=lambda p: (p.line or 0, p.column or 0, p.path))
     if ordered:
         raise Invalid(_headline(filename, ordered), problems=[p.model_dump() for p in ordered])

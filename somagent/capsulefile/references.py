@@ -1,113 +1,186 @@
-"""What an expression names: variables, functions, and the fields behind `inputs.x`, `steps.x.output`, `tasks.x`."""
+"""The names that an expression uses: its variables, the fields it follows from them, and the functions it calls.
 
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+The evaluator compiles a call of any function and a read of any field, and fails only in a run. These checks find both
+when the capsule is published, from the parse tree of the expression. The policy's language uses the same parser.
+"""
 
-import cel
+from collections.abc import Iterator
+from functools import lru_cache
 
-from somagent.capsulefile.sight import Sight
-from somagent.capsulefile.translate import suggestion
+from celpy.celparser import CELParseError, CELParser
+from celpy.evaluation import celstr
+from lark import Token, Tree
 
-_STRINGS = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
-_INDEXED = re.compile(r"\b(steps|tasks)\s*\[\s*['\"]([^'\"]+)['\"]\s*\]")
-_BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|filter|map)\s*\(\s*([A-Za-z_]\w*)\s*,")
-_CHAIN = re.compile(r"(?<![\w.\])])([A-Za-z_]\w*)((?:\s*\.\s*[A-Za-z_]\w*(?!\s*\(|\w))+)")
+from capsules.errors import Invalid
+from capsules.expressions import compile_expression, expressions_in
+from somagent.capsulefile.expression_scope import ExpressionScope, FieldPath
+from somagent.capsulefile.problems import Path, ProblemCollector, suggestion
 
-# What the evaluator has: it compiles a call of anything and fails only when it gets there.
-FUNCTIONS = frozenset(
-    {
-        "size",
-        "has",
-        "all",
-        "exists",
-        "exists_one",
-        "filter",
-        "map",
-        "contains",
-        "startsWith",
-        "endsWith",
-        "matches",
-        "int",
-        "uint",
-        "double",
-        "string",
-        "bytes",
-        "type",
-        "dyn",
-        "timestamp",
-        "duration",
-        "getDate",
-        "getDayOfMonth",
-        "getDayOfWeek",
-        "getDayOfYear",
-        "getFullYear",
-        "getHours",
-        "getMilliseconds",
-        "getMinutes",
-        "getMonth",
-        "getSeconds",
-    }
-)
+# Levels of the grammar; with one operand and no operator they say nothing.
+_LEVELS = frozenset({
+    "expr", "conditionalor", "conditionaland", "relation", "addition", "multiplication", "unary", "member", "primary",
+    "paren_expr",
+})  # fmt: skip
+_MACROS = frozenset({"all", "exists", "exists_one", "filter", "map"})
+# What the evaluator has beside the operators.
+FUNCTIONS = _MACROS | {
+    "size", "has", "contains", "startsWith", "endsWith", "matches", "int", "uint", "double", "string", "bytes", "type",
+    "dyn", "timestamp", "duration", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear",
+    "getHours", "getMilliseconds", "getMinutes", "getMonth", "getSeconds",
+}  # fmt: skip
 
 
-def check_expression(text: str, program: cel.Program, sight: Sight) -> Iterator[tuple[str, str]]:
-    """Yield what an expression names that is not there, with what is."""
-    bound = set(_BOUND.findall(text))
-    for name in program.variables():
-        if name not in sight.variables and name not in bound:
+def check_expression(problems: ProblemCollector, path: Path, text: str, scope: ExpressionScope) -> None:
+    """Check that an expression parses, and that every name in it exists."""
+    try:
+        compile_expression(text)
+        tree = _parsed(text)
+    except Invalid as error:
+        # The parser's words, without its drawing of the place.
+        words = error.message.partition(" expecting {")[0].partition("\n")[0]
+        problems.add(path, words.replace("ERROR: <input>:", "at "), expected="a CEL expression")
+        return
+    paths = tuple(dict.fromkeys(_paths(tree)))
+    for name in dict.fromkeys(found[0] for found in paths):
+        if name not in scope.variables:
             message = f"The expression {text!r} names `{name}`, which is not known here."
-            yield message + suggestion(name, sight.variables), f"one of {', '.join(sight.variables)}"
-    for name in program.functions():
-        if name[:1].isalpha() and name not in FUNCTIONS:
-            yield f"The expression {text!r} calls `{name}`, which does not exist.{suggestion(name, FUNCTIONS)}", ""
-    chains = [*_chains(text), *(tuple(found) for found in _INDEXED.findall(text))]
-    yield from (missing for chain in chains if (missing := _missing(text, chain, sight)))
+            known = scope.variables
+            problems.add(path, message + suggestion(name, known), expected=f"one of {', '.join(known)}")
+    for name in dict.fromkeys(_functions(tree)):
+        if name not in FUNCTIONS:
+            message = f"The expression {text!r} calls `{name}`, which does not exist."
+            problems.add(path, message + suggestion(name, FUNCTIONS))
+    for followed in paths:
+        _check_fields(problems, path, text, followed, scope)
 
 
-def plain_path(text: str) -> tuple[str, ...] | None:
-    """Return the parts of an expression that only follows fields (`tasks.a.output.title`), else None."""
-    found = _CHAIN.fullmatch(text.strip())
-    return _parts(found) if found else None
+def check_template(problems: ProblemCollector, path: Path, value: object, scope: ExpressionScope) -> None:
+    """Check every `${{ expression }}` inside a JSON value."""
+    match value:
+        case dict():
+            for key, item in value.items():
+                check_template(problems, (*path, key), item, scope)
+        case list() | tuple():
+            for index, item in enumerate(value):
+                check_template(problems, (*path, index), item, scope)
+        case str():
+            found = expressions_in(value)
+            if value.count("${{") != len(found):
+                problems.add(path, "A `${{` is not closed.", expected="`${{ expression }}`")
+            for expression in found:
+                check_expression(problems, path, expression, scope)
+        case _:
+            pass
 
 
-def schema_behind(chain: tuple[str, ...], sight: Sight) -> Mapping[str, Any] | None:
-    """Return the schema of what a plain path gives, where it is known."""
-    node: Any = sight.schemas.get(chain[0])
-    for name in chain[1:]:
-        if not isinstance(node, Mapping):
-            return None
-        node = node.get("properties", {}).get(name)
-    return node if isinstance(node, Mapping) else None
+def plain_path(text: str) -> FieldPath | None:
+    """Return the path of an expression that only follows fields, such as `tasks.a.output.title`, else None."""
+    try:
+        return _path(_parsed(text))
+    except Invalid:
+        return None
 
 
-def _chains(text: str) -> list[tuple[str, ...]]:
-    return [_parts(found) for found in _CHAIN.finditer(_STRINGS.sub("''", text))]
-
-
-def _parts(found: re.Match[str]) -> tuple[str, ...]:
-    return (found[1], *(part.strip() for part in found[2].split(".")[1:]))
-
-
-def _missing(text: str, chain: tuple[str, ...], sight: Sight) -> tuple[str, str] | None:
-    """Return what is wrong with the first part of a chain that its schema does not admit."""
-    node: Any = sight.schemas.get(chain[0])
-    for depth, name in enumerate(chain[1:], start=1):
-        if not isinstance(node, Mapping):
-            return None
-        known = node.get("properties", {})
-        if name not in known:
-            closed = node.get("additionalProperties") is False and "patternProperties" not in node
-            return _not_there(text, chain, depth, tuple(known)) if closed else None
-        node = known[name]
-    return None
-
-
-def _not_there(text: str, chain: tuple[str, ...], depth: int, known: tuple[str, ...]) -> tuple[str, str]:
-    name, around = chain[depth], ".".join(chain[:depth])
+def _check_fields(
+    problems: ProblemCollector, path: Path, text: str, followed: FieldPath, scope: ExpressionScope
+) -> None:
+    unknown = scope.unknown_field(followed)
+    if unknown is None:
+        return
+    index, known = unknown
+    name, around = followed[index], ".".join(followed[:index])
     what = {"steps": "a step", "tasks": "a task"}.get(around)
     reason = (
         f"names {name!r}, which is not {what} before this" if what else f"names `{around}.{name}`, which does not exist"
     )
     expected = f"one of {', '.join(known)}" if known else "nothing: there is none before this"
-    return f"The expression {text!r} {reason}.{suggestion(name, known)}", expected
+    problems.add(path, f"The expression {text!r} {reason}.{suggestion(name, known)}", expected=expected)
+
+
+@lru_cache(maxsize=1)
+def _parser() -> CELParser:
+    return CELParser()
+
+
+def _parsed(text: str) -> Tree[Token]:
+    """Return the parse tree. Raises Invalid."""
+    try:
+        return _parser().parse(text)
+    except CELParseError as error:
+        raise Invalid(f"The expression {text!r} does not parse: {error}") from error
+
+
+def _paths(tree: Tree[Token]) -> Iterator[FieldPath]:
+    """Yield the longest paths from each variable, without the variables that a macro binds."""
+    waiting: list[tuple[Tree[Token], frozenset[str]]] = [(tree, frozenset())]
+    while waiting:
+        node, bound = waiting.pop()
+        path = _path(node)
+        if path is not None:
+            if path[0] not in bound:
+                yield path
+            continue
+        inside = bound | _bound_by(node)
+        waiting.extend(
+            (child, inside if child.data == "exprlist" else bound)
+            for child in reversed(node.children)
+            if isinstance(child, Tree)
+        )
+
+
+def _path(tree: Tree[Token]) -> FieldPath | None:
+    fields: list[str] = []
+    while True:
+        tree = _plain(tree)
+        match tree.data, tree.children:
+            case "member_dot", [Tree() as around, name]:
+                fields.append(str(name))
+            case "member_index", [Tree() as around, Tree() as key]:
+                field = _text(key)
+                if field is None:
+                    return None
+                fields.append(field)
+            case ("ident" | "dot_ident") as kind, [name]:
+                return (f".{name}" if kind == "dot_ident" else str(name), *reversed(fields))
+            case _:
+                return None
+        tree = around
+
+
+def _functions(tree: Tree[Token]) -> Iterator[str]:
+    for node in tree.iter_subtrees():
+        match node.data, node.children:
+            case (("ident_arg" | "dot_ident_arg"), [name, *_]):
+                yield str(name)
+            case "member_dot_arg", [_, name, *_]:
+                yield str(name)
+            case _:
+                pass
+
+
+def _bound_by(node: Tree[Token]) -> frozenset[str]:
+    """Return the variable that a macro such as `items.all(x, x > 1)` binds for its arguments."""
+    match node.data, node.children:
+        case "member_dot_arg", [_, name, Tree(children=[Tree() as first, _, *_])] if str(name) in _MACROS:
+            return frozenset((_path(first) or ())[:1])
+        case _:
+            return frozenset()
+
+
+def _text(tree: Tree[Token]) -> str | None:
+    """Return the value of a text literal, else None."""
+    match _plain(tree):
+        case Tree(data="literal", children=[Token(type="STRING_LIT" | "MLSTRING_LIT") as token]):
+            return str(celstr(token))
+        case _:
+            return None
+
+
+def _plain(tree: Tree[Token]) -> Tree[Token]:
+    """Leave out the levels of the grammar that have one operand and no operator."""
+    while tree.data in _LEVELS:
+        operands = [child for child in tree.children if child is not None]
+        if len(operands) != 1 or not isinstance(operands[0], Tree):
+            break
+        tree = operands[0]
+    return tree

@@ -1,4 +1,4 @@
-"""What a parser of one syntax gives, and the limits that every parser keeps: no file of ours comes near them."""
+"""What the parsers of JSON and YAML share: their result, their limits, and the names of JSON types."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ MAX_INTEGER = 2**53 - 1  # beyond it canonical JSON, and so a digest, is not exa
 
 @dataclass(frozen=True)
 class Parsed:
-    """The value, where its parts are, and what is wrong."""
+    """The value of a text, the places of its parts, and the problems."""
 
     value: Any
     places: Places
@@ -21,7 +21,7 @@ class Parsed:
 
 
 def refused(message: str, *, place: Place | None = None, expected: str = "") -> Parsed:
-    """Return what a text gives that cannot be read at all."""
+    """Return the result for a text that cannot be parsed."""
     where = {"line": place.line, "column": place.column} if place else {}
     return Parsed(
         value=None,
@@ -42,5 +42,5 @@ _TYPE_NAMES = {
 
 
 def type_name(value: object) -> str:
-    """Name a JSON value's type in plain words."""
+    """Return a JSON value's type in words, such as `a whole number`."""
     return _TYPE_NAMES.get(type(value), "a mapping")

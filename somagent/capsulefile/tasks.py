@@ -1,64 +1,63 @@
-"""Tasks of a composite: known children, a graph without cycles, inputs that fit, budgets and tools to give."""
+"""The tasks of a composite: their needs form no cycle, their inputs fit, and the capsule covers budgets and tools."""
 
 from collections.abc import Mapping
 
 from capsules.capsule import Capsule, Spec, Task
-from somagent.capsulefile.findings import Findings
-from somagent.capsulefile.mappings import check_mapping
-from somagent.capsulefile.problems import Path
-from somagent.capsulefile.sight import of_tasks
-from somagent.capsulefile.translate import suggestion
+from somagent.capsulefile.expression_scope import of_tasks
+from somagent.capsulefile.problems import Path, ProblemCollector, suggestion
+from somagent.capsulefile.references import check_expression, check_template
+from somagent.capsulefile.schemas import check_mapping
 
 
-def check_tasks(findings: Findings, spec: Spec, children: Mapping[str, Capsule]) -> None:
+def check_tasks(problems: ProblemCollector, spec: Spec, children: Mapping[str, Capsule]) -> None:
     """Check every task; `children` are the capsules that exist, by task id."""
     needs = {task.id: task.needs for task in spec.tasks}
     seen: set[str] = set()
     for index, task in enumerate(spec.tasks):
         path: Path = ("spec", "tasks", index)
         if task.id in seen:
-            findings.add((*path, "id"), f"There is a task {task.id!r} before this one.", expected="an id of its own")
+            problems.add((*path, "id"), f"There is a task {task.id!r} before this one.", expected="an id of its own")
         seen.add(task.id)
-        _check_needs(findings, path, task, needs)
+        _check_needs(problems, path, task, needs)
         ended = _all_before(task.id, needs)
-        sight = of_tasks(spec, tuple(name for name in needs if name in ended), children)
+        scope = of_tasks(spec, tuple(name for name in needs if name in ended), children)
         if task.when is not None:
-            findings.expression((*path, "when"), task.when, sight)
+            check_expression(problems, (*path, "when"), task.when, scope)
         child = children.get(task.id)
         if child is None:
-            findings.template((*path, "with"), task.with_, sight)
+            check_template(problems, (*path, "with"), task.with_, scope)
         else:
             of = f"{child.ref}"
-            check_mapping(findings, (*path, "with"), task.with_, child.spec.inputs, sight, of=of, complete=True)
-            _check_budget(findings, path, task, child, spec)
-            _check_tools(findings, path, child, spec)
-    _check_cycles(findings, needs)
+            check_mapping(problems, (*path, "with"), task.with_, child.spec.inputs, scope, of=of, complete=True)
+            _check_budget(problems, path, task, child, spec)
+            _check_tools(problems, path, child, spec)
+    _check_cycles(problems, needs)
 
 
-def _check_needs(findings: Findings, path: Path, task: Task, needs: Mapping[str, tuple[str, ...]]) -> None:
+def _check_needs(problems: ProblemCollector, path: Path, task: Task, needs: Mapping[str, tuple[str, ...]]) -> None:
     for position, need in enumerate(task.needs):
         where = (*path, "needs", position)
         others = [name for name in needs if name != task.id]
         if need == task.id:
-            findings.add(where, f"Task {need!r} waits for itself.", expected=f"one of {', '.join(others) or 'no task'}")
+            problems.add(where, f"Task {need!r} waits for itself.", expected=f"one of {', '.join(others) or 'no task'}")
         elif need not in needs:
             message = f"There is no task {need!r}.{suggestion(need, others)}"
-            findings.add(where, message, expected=f"one of {', '.join(others)}" if others else "no `needs`")
+            problems.add(where, message, expected=f"one of {', '.join(others)}" if others else "no `needs`")
 
 
-def _check_cycles(findings: Findings, needs: Mapping[str, tuple[str, ...]]) -> None:
-    told: set[str] = set()
+def _check_cycles(problems: ProblemCollector, needs: Mapping[str, tuple[str, ...]]) -> None:
+    reported: set[str] = set()
     for index, name in enumerate(needs):
-        circle = _circle(name, needs)
-        if circle and not told & set(circle):
-            told |= set(circle)
-            text = " → ".join([*circle, circle[0]])
+        cycle = _cycle(name, needs)
+        if cycle and not reported & set(cycle):
+            reported |= set(cycle)
+            text = " → ".join([*cycle, cycle[0]])
             message = f"These tasks wait for each other, so none starts: {text}."
-            findings.add(("spec", "tasks", index, "needs"), message, expected="an order in which tasks can run")
+            problems.add(("spec", "tasks", index, "needs"), message, expected="an order in which tasks can run")
 
 
-def _circle(start: str, needs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Return a way of more than one task from `start` back to it."""
+def _cycle(start: str, needs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the tasks on a way from `start` back to it, at least two, or nothing."""
     ways: list[tuple[str, ...]] = [(start,)]
     reached: set[str] = set()
     while ways:
@@ -73,7 +72,7 @@ def _circle(start: str, needs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]
 
 
 def _all_before(task: str, needs: Mapping[str, tuple[str, ...]]) -> set[str]:
-    """Return every task that has ended when this one starts."""
+    """Return the ids of the tasks that have ended when this one starts."""
     before: set[str] = set()
     waiting = list(needs.get(task, ()))
     while waiting:
@@ -84,7 +83,7 @@ def _all_before(task: str, needs: Mapping[str, tuple[str, ...]]) -> set[str]:
     return before - {task}
 
 
-def _check_budget(findings: Findings, path: Path, task: Task, child: Capsule, spec: Spec) -> None:
+def _check_budget(problems: ProblemCollector, path: Path, task: Task, child: Capsule, spec: Spec) -> None:
     own = (task.budget or child.spec.budget).amounts()
     whole = spec.budget.amounts()
     where: Path = (*path, "budget") if task.budget else ("spec", "budget")
@@ -92,11 +91,11 @@ def _check_budget(findings: Findings, path: Path, task: Task, child: Capsule, sp
         wants, has = getattr(own, name), getattr(whole, name)
         if wants > has:
             message = f"Task {task.id!r} carves {wants:,} {name} from a budget of {has:,}."
-            findings.add(where, message, expected=f"at least {wants:,} in `spec.budget`, or less for the task")
+            problems.add(where, message, expected=f"at least {wants:,} in `spec.budget`, or less for the task")
 
 
-def _check_tools(findings: Findings, path: Path, child: Capsule, spec: Spec) -> None:
-    """Check that no child needs a tool that this capsule lacks: authority only narrows."""
+def _check_tools(problems: ProblemCollector, path: Path, child: Capsule, spec: Spec) -> None:
+    """Check that this capsule declares every tool of the child: a child's authority is never wider."""
     own = {(use.use.partition("@")[0], action) for use in spec.tools for action in use.actions}
     for use in child.spec.tools:
         name = use.use.partition("@")[0]
@@ -104,4 +103,4 @@ def _check_tools(findings: Findings, path: Path, child: Capsule, spec: Spec) -> 
             if (name, action) not in own:
                 message = f"{child.ref} uses {name}/{action}, which this capsule does not declare."
                 expected = f"`tools: [{{use: {use.use}, actions: [{action}]}}]` in this capsule too"
-                findings.add((*path, "capsule"), message, expected=expected)
+                problems.add((*path, "capsule"), message, expected=expected)

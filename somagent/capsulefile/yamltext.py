@@ -1,6 +1,6 @@
-"""YAML to a JSON value, without YAML's surprises.
+"""YAML parser with positions, restricted to what JSON can say.
 
-Plain words mean what YAML 1.2 says: `on`, `no`, `12:30` and `2026-01-01` are text. Anchors and aliases are refused
+Plain scalars follow YAML 1.2: `on`, `no`, `12:30` and `2026-01-01` are text. Anchors and aliases are refused
 (they can make a small file huge), and so are duplicate keys, tags, several documents and keys that are not text.
 """
 
@@ -42,13 +42,13 @@ def parse_yaml(text: str) -> Parsed:
         )
     except yaml.YAMLError as error:
         return refused(f"This is not YAML: {error}.", expected="valid YAML or JSON, in UTF-8")
-    building = _Building()
-    value = building.build(node, ()) if node is not None else None
-    return Parsed(value=value, places=building.places, problems=tuple(building.problems))
+    builder = _Builder()
+    value = builder.build(node, ()) if node is not None else None
+    return Parsed(value=value, places=builder.places, problems=tuple(builder.problems))
 
 
 def _forbidden(events: Iterator[yaml.Event]) -> Parsed | None:
-    """Look for what we refuse before anything is built from it."""
+    """Refuse what is not allowed, before a value is built."""
     depth = values = documents = 0
     for event in events:
         place = _place(event.start_mark)
@@ -71,8 +71,8 @@ def _forbidden(events: Iterator[yaml.Event]) -> Parsed | None:
     return None
 
 
-class _Building:
-    """Builds the value of a node and notes where everything was."""
+class _Builder:
+    """Builds the value of a node and records the place of every part."""
 
     def __init__(self) -> None:
         self.places = Places()

@@ -8,7 +8,7 @@ import yaml
 
 from capsules.capsule import Capsule
 from capsules.errors import SomaError
-from somagent.capsulefile.load import load
+from somagent.capsulefile.document import load
 from somagent.cli import output
 from somagent.cli.codes import BY_STATUS, Code
 from somagent.cli.connection import Api, sentences

@@ -21,7 +21,7 @@ from capsules.events import TYPES, Topic
 from capsules.expressions import fill, holds
 from capsules.names import parse_reference
 from somagent.capsulefile.check import check
-from somagent.capsulefile.load import load
+from somagent.capsulefile.document import load
 from somagent.cli.main import app as cli
 from somagent.library import Library
 

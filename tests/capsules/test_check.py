@@ -6,7 +6,7 @@ from capsules.capsule import Capsule
 from capsules.errors import Invalid, NotFound
 from capsules.names import parse_reference
 from somagent.capsulefile.check import check
-from somagent.capsulefile.load import load
+from somagent.capsulefile.document import load
 from somagent.library import Library
 
 LIBRARY = Library.load()
@@ -97,6 +97,19 @@ def test_a_sound_capsule_has_no_problem(text: str) -> None:
         ('input: "${{ inputs.a }}"', 'input: "${{ inputs.b }}"', 19, "spec.steps[0].with.input", "`inputs.b`", "a, t"),
         ('code: "print(1)"', "code: 5", 19, "spec.steps[0].with.code", "5 is not of type 'string'", ""),
         ('code: "print(1)"', 'code: "${{ inputs.a }}"', 19, "spec.steps[0].with.code", "gives integer", "string"),
+        ('code: "print(1)"', 'code: "${{ inputs }}"', 19, "spec.steps[0].with.code", "gives object", "string"),
+        ("steps.say.output", "steps['said'].output", 10, "spec.deliverable.value.text", "step before", "add, say"),
+        ("steps.say.output.text", "steps['add'].outputs[0].x", 10, "spec.deliverable.value.text", "`output`?", "text"),
+        (
+            "- {id: say, think",
+            '- {id: more, use: python/run, with: {code: x, files: "${{ steps.add.content }}"}}\n    - {id: say, think',
+            20,
+            "spec.steps[1].with.files",
+            "gives null or string",
+            "object",
+        ),
+        ("inputs.a }}", "[inputs.t].all(x, x == inputs.x) }}", 19, "spec.steps[0].with.input", "`inputs.x`", "a, t"),
+        ("inputs.a }}", "[1].all(x, x > 0) ? x : 1 }}", 19, "spec.steps[0].with.input", "names `x`", "inputs, steps"),
         ('code: "print(1)"', "code: x, codes: y", 19, "spec.steps[0].with.codes", "Did you mean `code`?", "files"),
         ("id: say, think", "id: add, think", 20, "spec.steps[1].id", "before this one", "its own"),
         ("example: {a: 1}", "example: {a: one}", 22, "spec.example.a", "'one' is not of type 'integer'", ""),
@@ -121,6 +134,20 @@ def test_a_problem_of_an_atomic_capsule_is_told_where_it_is(
     *, old: str, new: str, line: int, path: str, says: str, expected: str
 ) -> None:
     _told(ATOMIC, old=old, new=new, line=line, path=path, says=says, expected=expected)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "'inputs.b and steps.x' + inputs.t",
+        "[[1]].all(inputs, inputs.all(y, y > 0)) ? inputs.a : 0",
+        "{'b': inputs.a}.b",
+        "has(inputs.t) ? size(inputs['t']) : inputs.a",
+        "inputs . a",
+    ],
+)
+def test_names_in_texts_and_variables_of_macros_are_not_taken_for_fields(expression: str) -> None:
+    assert problems(ATOMIC.replace('input: "${{ inputs.a }}"', f'input: "${{{{ {expression} }}}}"')) == []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from somagent.capsulefile.load import load
+from somagent.capsulefile.document import load
 from somagent.library import Library
 
 CAPSULES = Library.load().capsules

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from capsules.errors import Invalid, TooLarge
-from somagent.capsulefile.load import load
+from somagent.capsulefile.document import load
 from somagent.capsulefile.syntax import MAX_BYTES, MAX_DEPTH
 
 GOOD = """apiVersion: somagent/v1

@@ -14,8 +14,8 @@ from capsules.errors import NotFound
 from capsules.expressions import evaluate, holds
 from capsules.names import parse_reference
 from somagent.capsulefile.check import check
-from somagent.capsulefile.load import load
-from somagent.capsulefile.shape import schema
+from somagent.capsulefile.document import load
+from somagent.capsulefile.file_schema import schema
 from somagent.library import Library, example
 
 LIBRARY = Library.load()

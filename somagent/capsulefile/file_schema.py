@@ -1,19 +1,20 @@
-"""Pydantic's errors in plain words, at the line of the file."""
+"""The JSON Schema of capsule files, and pydantic's errors as problems of the file in plain words."""
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
 
+from capsules.capsule import Capsule
 from capsules.names import Identifier, Name, Version
-from somagent.capsulefile.problems import Path, Places, Problem, problem
-from somagent.capsulefile.shape import describe_at, fields_at
+from somagent.capsulefile.problems import Path, Places, Problem, problem, suggestion
 from somagent.capsulefile.syntax import type_name
 
+IDENTIFIER = "urn:somagent:capsule:v1"
 type Context = dict[str, Any]
 
-# The pattern is how pydantic names a kind of text; people want the kind.
+# Pydantic names a kind of text by its pattern. Messages name it in words.
 _KINDS: tuple[tuple[Any, str], ...] = (
     (Name, "lower-case words joined by hyphens, such as `log-triage`"),
     (Identifier, "a lower-case name with underscores, such as `parse_log`"),
@@ -47,15 +48,18 @@ _WANTED: dict[str, Callable[[Context], str]] = {
 }
 
 
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of capsule files, as `/v1/schemas/capsule.json` serves it."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": IDENTIFIER,
+        **_own_schema(),
+    }
+
+
 def translate(error: ValidationError, places: Places) -> tuple[Problem, ...]:
-    """Return a problem for each of pydantic's errors."""
+    """Return one problem for each of pydantic's errors, in words that name the file's own terms."""
     return tuple(_one(entry, places) for entry in error.errors(include_url=False))
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean …?` for a near miss, else nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean `{near[0]}`?" if near else ""
 
 
 def _one(entry: Any, places: Places) -> Problem:  # noqa: ANN401 - pydantic's own shape
@@ -63,35 +67,35 @@ def _one(entry: Any, places: Places) -> Problem:  # noqa: ANN401 - pydantic's ow
     given, context, kind = entry["input"], entry.get("ctx", {}), entry["type"]
     match kind:
         case "missing":
-            return problem(places, path, f"`{path[-1]}` is missing.", expected=_what(path))
+            return problem(places, path, f"`{path[-1]}` is missing.", expected=_expected_at(path))
         case "extra_forbidden":
             return _unknown(path, places)
         case "value_error":
-            return _own_words(path, places, str(context["error"]), given)
+            return _from_validator(path, places, str(context["error"]), given)
         case _:
             wanted = _WANTED[kind](context) if kind in _WANTED else entry["msg"]
             return problem(places, path, f"{_shown(given)} does not fit here.", expected=wanted)
 
 
 def _unknown(path: Path, places: Places) -> Problem:
-    known = fields_at(path[:-1])
+    known = _fields_at(path[:-1])
     message = f"`{path[-1]}` is not a field.{suggestion(str(path[-1]), known)}"
     return problem(places, path, message, expected=f"one of {', '.join(known)}" if known else "", key=True)
 
 
-def _own_words(path: Path, places: Places, words: str, given: object) -> Problem:
-    """Our validators write `what is wrong; expected what is right`, or a whole rule."""
+def _from_validator(path: Path, places: Places, words: str, given: object) -> Problem:
+    """Translate an error of our own validators: `what is wrong; expected what is right`, or a whole rule."""
     wrong, _, right = words.partition("; expected ")
     if not right:
         return problem(places, path, f"{_shown(given)} does not fit here.", expected=wrong)
     return problem(places, path, f"{wrong}.", expected=right)
 
 
-def _what(path: Path) -> str:
-    inside = fields_at(path)
+def _expected_at(path: Path) -> str:
+    inside = _fields_at(path)
     if inside:
         return f"a mapping with {', '.join(f'`{name}`' for name in inside)}"
-    return describe_at(path).partition(". ")[0].removesuffix(".") or "a value"
+    return _description_at(path).partition(". ")[0].removesuffix(".") or "a value"
 
 
 def _shown(value: object) -> str:
@@ -110,3 +114,43 @@ def _number(value: float) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _fields_at(path: Path) -> tuple[str, ...]:
+    """Return the field names that a mapping at `path` may have; empty where it may have any."""
+    node = _schema_at(path)
+    return tuple(node.get("properties", {})) if node else ()
+
+
+def _description_at(path: Path) -> str:
+    """Return the schema's description of the value at `path`."""
+    node = _schema_at(path)
+    return str(node.get("description", "")) if node else ""
+
+
+@cache
+def _own_schema() -> dict[str, Any]:
+    return Capsule.model_json_schema(by_alias=True, mode="validation")
+
+
+def _schema_at(path: Path) -> dict[str, Any] | None:
+    node = _own_schema()
+    for part in path:
+        found = node.get("items") if isinstance(part, int) else node.get("properties", {}).get(part)
+        if not isinstance(found, dict):
+            return None
+        node = _resolve(found)
+    return node
+
+
+def _resolve(node: dict[str, Any]) -> dict[str, Any]:
+    """Follow references. Of an optional value, return the schema of the value."""
+    while True:
+        if "$ref" in node:
+            name = str(node["$ref"]).rpartition("/")[2]
+            node = {**_own_schema()["$defs"][name], **{k: v for k, v in node.items() if k == "description"}}
+            continue
+        choices = [c for c in node.get("anyOf", ()) if c.get("type") != "null"]
+        if len(choices) != 1:
+            return node
+        node = {**choices[0], **{k: v for k, v in node.items() if k == "description"}}
