@@ -1,5 +1,7 @@
 """A capsule file out of a request body: read, checked for meaning, every problem at once."""
 
+import asyncio
+
 from fastapi import Request
 
 from api.state import State
@@ -20,7 +22,8 @@ async def read_capsule(request: Request, soma: State, caller: Principal) -> Caps
         raise Invalid("The body is not UTF-8 text.", problems=[{"path": "body", "message": str(error)}]) from error
     capsule = load(text, filename=filename)
     children = await _children(soma, caller, capsule)
-    check(capsule, soma.library, children.get, text=text, filename=filename)
+    # A file of the largest size with the longest expressions takes seconds: other requests must not wait for it.
+    await asyncio.to_thread(check, capsule, soma.library, children.get, text=text, filename=filename)
     return capsule
 
 

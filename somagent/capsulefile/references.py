@@ -178,9 +178,6 @@ def _text(tree: Tree[Token]) -> str | None:
 
 def _plain(tree: Tree[Token]) -> Tree[Token]:
     """Leave out the levels of the grammar that have one operand and no operator."""
-    while tree.data in _LEVELS:
-        operands = [child for child in tree.children if child is not None]
-        if len(operands) != 1 or not isinstance(operands[0], Tree):
-            break
-        tree = operands[0]
+    while tree.data in _LEVELS and len(tree.children) == 1 and isinstance(tree.children[0], Tree):
+        tree = tree.children[0]
     return tree
