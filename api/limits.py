@@ -65,9 +65,9 @@ class RateLimit:
         caller = scope["somagent.caller"] = await self._caller(scope)
         seconds = await self._state.rates.wait_seconds(_key(caller, scope))
         if self._state.rates.degraded:
-            self._state.metrics.rates_degraded += 1
+            self._state.metrics.rates_degraded.inc()
         if seconds:
-            self._state.metrics.rate_limited += 1
+            self._state.metrics.rate_limited.inc()
             await respond_to(self._refusal(ceil(seconds)))(scope, receive, send)
             return
         await self._app(scope, receive, send)

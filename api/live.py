@@ -62,12 +62,11 @@ async def follow(soma: State, run: RunRecord, position: Position) -> AsyncIterat
     entries: asyncio.Queue[Entry] = asyncio.Queue(WAITING)
     # What a finished run said piece by piece is in its transcript; only stored events are told again.
     reader = None if run.status in TERMINAL else asyncio.create_task(_read_bus(soma, run, position.bus, entries))
-    soma.metrics.streams += 1
     try:
-        async for message in _Follower(soma, run, position, entries).messages():
-            yield message
+        with soma.metrics.streams.track_inprogress():
+            async for message in _Follower(soma, run, position, entries).messages():
+                yield message
     finally:
-        soma.metrics.streams -= 1
         if reader is not None:
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,65 +1,39 @@
-"""Counters of this process in Prometheus' text format: requests by route and status, time spent, refusals, streams."""
+"""What the API process counts for Prometheus: requests by route and status, time spent, refusals, streams, proofs."""
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from time import perf_counter
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-@dataclass
 class Metrics:
-    """Mutable counts; one per process."""
+    """The counters of one process, in a registry of their own."""
 
-    requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)
-    buckets: Counter[float] = field(default_factory=Counter)
-    seconds: float = 0.0
-    answered: int = 0
-    rate_limited: int = 0
-    rates_degraded: int = 0
-    streams: int = 0
-    work: Counter[str] = field(default_factory=Counter)
-    work_seconds: Counter[str] = field(default_factory=Counter)
-    work_refused: Counter[str] = field(default_factory=Counter)
-
-    def record(self, method: str, route: str, status: int, seconds: float) -> None:
-        self.requests[(method, route, status)] += 1
-        self.seconds += seconds
-        self.answered += 1
-        for bound in BUCKETS:
-            if seconds <= bound:
-                self.buckets[bound] += 1
-
-    def worked(self, what: str, seconds: float) -> None:
-        """Count a piece of Z3 work: `proofs` or `explanations`."""
-        self.work[what] += 1
-        self.work_seconds[what] += seconds  # type: ignore[assignment]  # a Counter counts fractions as well
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter("somagent_http_requests", "Answers.", ("method", "route", "status"), registry=registry)
+        self.seconds = Histogram(
+            "somagent_http_request_seconds", "Time until an answer was sent.", buckets=BUCKETS, registry=registry
+        )
+        self.rate_limited = Counter("somagent_rate_limited", "Requests refused for their rate.", registry=registry)
+        self.rates_degraded = Counter(
+            "somagent_rate_window_degraded", "Requests counted by this process alone.", registry=registry
+        )
+        self.streams = Gauge("somagent_event_streams", "Event streams that are open.", registry=registry)
+        # `what` is `proofs` or `explanations`.
+        self.work = Counter("somagent_policy_work", "Pieces of Z3 work done.", ("what",), registry=registry)
+        self.work_seconds = Counter(
+            "somagent_policy_work_seconds", "Time that they took.", ("what",), registry=registry
+        )
+        self.work_refused = Counter(
+            "somagent_policy_work_refused", "Pieces refused while all threads worked.", ("what",), registry=registry
+        )
 
     def text(self) -> str:
-        """Return the exposition."""
-        lines = ["# TYPE somagent_http_requests_total counter"]
-        lines += [
-            f'somagent_http_requests_total{{method="{method}",route="{route}",status="{status}"}} {count}'
-            for (method, route, status), count in sorted(self.requests.items())
-        ]
-        lines.append("# TYPE somagent_http_request_seconds histogram")
-        lines += [f'somagent_http_request_seconds_bucket{{le="{bound}"}} {self.buckets[bound]}' for bound in BUCKETS]
-        lines += [
-            f'somagent_http_request_seconds_bucket{{le="+Inf"}} {self.answered}',
-            f"somagent_http_request_seconds_sum {self.seconds:.6f}",
-            f"somagent_http_request_seconds_count {self.answered}",
-        ]
-        lines += _single("somagent_rate_limited_total", "counter", self.rate_limited)
-        lines += _single("somagent_rate_window_degraded_total", "counter", self.rates_degraded)
-        lines += _single("somagent_event_streams", "gauge", self.streams)
-        for name, counts in (("", self.work), ("_seconds", self.work_seconds), ("_refused", self.work_refused)):
-            lines.append(f"# TYPE somagent_policy_work{name}_total counter")
-            lines += [f'somagent_policy_work{name}_total{{what="{w}"}} {c:g}' for w, c in sorted(counts.items())]
-        return "\n".join(lines) + "\n"
+        """Return the counters in Prometheus' text format."""
+        return generate_latest(self.registry).decode()
 
 
 class Measure:
@@ -85,12 +59,9 @@ class Measure:
             await self._app(scope, receive, watch)
         finally:
             route = getattr(scope.get("route"), "path", "none")
-            self._metrics.record(_known(scope["method"]), route, status, perf_counter() - started)
+            self._metrics.requests.labels(_known(scope["method"]), route, status).inc()
+            self._metrics.seconds.observe(perf_counter() - started)
 
 
 def _known(method: str) -> str:
     return method if method in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"} else "other"
-
-
-def _single(name: str, kind: str, value: int) -> Iterable[str]:
-    return (f"# TYPE {name} {kind}", f"{name} {value}")

@@ -30,7 +30,7 @@ class Desk:
         try:
             await asyncio.wait_for(self._free.acquire(), self.patience)
         except TimeoutError as error:
-            self.metrics.work_refused[self.what] += 1
+            self.metrics.work_refused.labels(self.what).inc()
             raise Unavailable(
                 f"{self.at_once} {self.what} are under way, which is all that this process does at once; "
                 "try again in a few seconds.",
@@ -44,4 +44,5 @@ class Desk:
 
     def _done(self, began: float) -> None:
         self._free.release()
-        self.metrics.worked(self.what, perf_counter() - began)
+        self.metrics.work.labels(self.what).inc()
+        self.metrics.work_seconds.labels(self.what).inc(perf_counter() - began)

@@ -7,9 +7,9 @@ from typing import Literal
 import httpx
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel, Field
 
-from api.metrics import CONTENT_TYPE
 from api.problems import public_responses
 from api.state import Soma, State
 
@@ -72,7 +72,7 @@ async def ready(response: Response, soma: Soma) -> Readiness:
 )
 async def metrics(soma: Soma) -> PlainTextResponse:
     """Return this process's counters for Prometheus."""
-    return PlainTextResponse(soma.metrics.text(), media_type=CONTENT_TYPE)
+    return PlainTextResponse(soma.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 async def _asked(name: str, check: Awaitable[None]) -> PartHealth:

@@ -115,7 +115,8 @@ async def test_only_what_is_declared_comes_back(
         # The API runs in this thread's loop; schemathesis calls it from another, over its real socket.
         await asyncio.to_thread(fuzz.all_of, operation)
     assert not fuzz.failed, "\n\n".join(fuzz.failed)
-    answered = {(m, route, status) for m, route, status in state.metrics.requests if status < 300}
+    counted = [sample.labels for family in state.metrics.requests.collect() for sample in family.samples]
+    answered = {(labels["method"], labels["route"]) for labels in counted if int(labels["status"]) < 300}
     for reached in (
         ("POST", "/v1/policy/dry-run"),
         ("GET", "/v1/runs/{run}"),
@@ -124,4 +125,4 @@ async def test_only_what_is_declared_comes_back(
         ("GET", "/v1/constitutions/{digest}"),
         ("GET", "/v1/constitutions/activations/{activation}"),
     ):
-        assert any((m, route) == reached for m, route, _ in answered), f"no case got through {reached}"
+        assert reached in answered, f"no case got through {reached}"
