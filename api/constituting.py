@@ -18,7 +18,7 @@ from capsules.records import ConstitutionRecord, ConstitutionSignature, Principa
 from policy.constitution import parse
 from policy.engine import Policy
 from policy.overlay import merged
-from somagent.identity.attestation import Attestation
+from somagent.identity.tokens import Attestation
 
 QUEUE = "platform"
 """The workflow's task queue. The API names workflow and queue by text: it needs none of their code."""

@@ -19,7 +19,7 @@ from capsules.digest import digest
 from capsules.editing import ApprovalEdit, EditMade
 from capsules.errors import Conflict, Denied, Invalid, NotFound
 from capsules.records import Principal
-from somagent.identity.attestation import Attestation
+from somagent.identity.tokens import Attestation
 from somagent.store.decisions import PostgresDecisions
 
 LOOKS, PAUSE_SECONDS = 10, 0.2

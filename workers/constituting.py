@@ -33,9 +33,7 @@ from policy.overlay import prove_narrower
 from policy.proofs import prove
 from policy.source import verified
 from somagent.brain.constitution import SomaBrain
-from somagent.identity.attestation import Attestation
-from somagent.identity.attestation import Decision as Purpose
-from somagent.identity.tokens import Tokens
+from somagent.identity.tokens import Attestation, Purpose, Tokens
 from somagent.identity.trust import ConstitutionTrust
 from somagent.settings import Settings
 from somagent.store.database import Store

@@ -20,7 +20,7 @@ from capsules.amounts import Amounts
 from capsules.approval import BudgetRaised, RaiseBudget
 from capsules.errors import BudgetExhausted, Conflict, Invalid
 from capsules.run import TERMINAL
-from somagent.identity.attestation import Attestation
+from somagent.identity.tokens import Attestation
 from somagent.store.accounts import Breach
 from somagent.store.decisions import PostgresDecisions
 

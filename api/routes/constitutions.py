@@ -29,7 +29,7 @@ from capsules.constituting import (
 from capsules.digest import Digest
 from capsules.errors import Conflict, Denied, NotFound
 from capsules.records import ConstitutionRecord, ConstitutionSignature, ConstitutionSummary, Page, Principal
-from somagent.identity.attestation import Attestation
+from somagent.identity.tokens import Attestation
 
 router = APIRouter(prefix="/v1/constitutions", tags=["constitutions"], route_class=KeptRoute)
 

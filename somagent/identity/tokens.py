@@ -14,15 +14,26 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import jwt
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from capsules.amounts import Amounts
 from capsules.authority import Authority
+from capsules.digest import Digest
 from capsules.errors import AuthorityRefused, SomaError, Unauthenticated
+from capsules.names import RunId, TenantId
 from capsules.records import Principal
-from somagent.identity.attestation import Attestation
 from somagent.identity.keys import KeyRing
 
 Audience = Literal["somagent.access", "somagent.authority", "somagent.attestation"]
+Purpose = Literal[
+    "approve",
+    "deny",
+    "edit",
+    "raise_budget",
+    "propose_constitution",
+    "approve_constitution",
+    "reject_constitution",
+]
 ISSUER = "somagent"
 # Clocks of one cluster differ by this much; a token is never refused, nor kept alive, for more.
 LEEWAY_SECONDS = 2
@@ -31,6 +42,23 @@ EXPIRED = "The token has expired: get a new one."
 # A run presents one authority with each of its actions. Of the last ones, signature and claims are checked once; that
 # they have not expired is checked each time. A refusal is never kept.
 REMEMBERED_AUTHORITIES = 1024
+
+
+class Attestation(BaseModel):
+    """That this person decides this, on this run, now: bound to the approval and action, or to the amounts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tenant: TenantId
+    subject: str = Field(min_length=1)
+    capabilities: frozenset[str]
+    purpose: Purpose
+    run: RunId
+    approval: str | None = None
+    action: Digest | None = None
+    on_behalf_of: str | None = Field(None, description="Whose delegated right is used.")
+    arguments: Digest | None = Field(None, description="edit: of the new arguments.")
+    amounts: Amounts | None = None
 
 
 class Tokens:

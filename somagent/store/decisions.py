@@ -6,53 +6,21 @@ in which tenant and about what stands in the token, and every word of it must fi
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Protocol
 
-from capsules.amounts import Amounts
 from capsules.approval import Approval, ApprovalDecision, BudgetRaised, DecisionMade, Escalate, Expire, RaiseBudget
 from capsules.deciding import Approver
 from capsules.digest import Digest, canonical, digest
 from capsules.editing import ApprovalEdit, EditMade
 from capsules.errors import Denied, NotFound, SomaError
+from somagent.identity.tokens import Attestation, Purpose, Tokens
 from somagent.store.database import Store
 from somagent.store.transaction import Transaction
-
-
-class Attestation(Protocol):
-    """Who says what, as verified."""
-
-    @property
-    def tenant(self) -> str: ...
-    @property
-    def subject(self) -> str: ...
-    @property
-    def capabilities(self) -> frozenset[str]: ...
-    @property
-    def purpose(self) -> str: ...
-    @property
-    def run(self) -> str: ...
-    @property
-    def approval(self) -> str | None: ...
-    @property
-    def action(self) -> str | None: ...
-    @property
-    def on_behalf_of(self) -> str | None: ...
-    @property
-    def arguments(self) -> str | None: ...
-    @property
-    def amounts(self) -> Amounts | None: ...
-
-
-class AttestationVerifier(Protocol):
-    def verify_attestation(self, token: str) -> Attestation:
-        """Return the attestation. Raises Unauthenticated when it is forged, expired or of another kind."""
-        ...
 
 
 @dataclass(frozen=True)
 class PostgresDecisions:
     store: Store
-    tokens: AttestationVerifier
+    tokens: Tokens
 
     async def decide(self, run: str, tenant: str, decision: ApprovalDecision, *, approve: bool) -> DecisionMade:
         """Write a yes or no. A refusal comes back as `problem`, for the person; only Unavailable is raised."""
@@ -174,7 +142,7 @@ def _said_before(approval: Approval, said: Attestation, *, approve: bool) -> boo
     return standing and any((a.by, a.on_behalf_of) == who and a.said == wanted for a in approval.answers)
 
 
-def _demand(said: Attestation, *, tenant: str, run: str, purpose: str, capability: str | None = None) -> None:
+def _demand(said: Attestation, *, tenant: str, run: str, purpose: Purpose, capability: str | None = None) -> None:
     _same(said.tenant, tenant, "tenant")
     _same(said.run, run, "run")
     _same(said.purpose, purpose, "purpose")

@@ -16,9 +16,8 @@ from temporalio.worker import Replayer
 from capsules.constituting import Change, Consent, Heard, Proposal, ProposalView
 from capsules.digest import digest
 from somagent.embedded.bootstrap import shipped
-from somagent.identity.attestation import Attestation
 from somagent.identity.keys import KeyRing
-from somagent.identity.tokens import Tokens
+from somagent.identity.tokens import Attestation, Tokens
 from somagent.store.database import Store, open_store
 from somagent.temporal.client import connect
 from somagent.temporal.plugin import PURE_PACKAGES, somagent_plugin

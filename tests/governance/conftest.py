@@ -29,9 +29,8 @@ from capsules.application import Application, Terms
 from capsules.approval import Approval, ApprovalDecision, DecisionMade
 from capsules.marker import governed
 from capsules.usage import report_usage
-from somagent.identity.attestation import Attestation
 from somagent.identity.keys import KeyRing
-from somagent.identity.tokens import Tokens
+from somagent.identity.tokens import Attestation, Tokens
 from somagent.settings import Settings
 from somagent.store.database import Store
 from somagent.store.decisions import PostgresDecisions

@@ -13,9 +13,8 @@ from capsules.authority import Authority
 from capsules.digest import sha256
 from capsules.errors import AuthorityRefused, Unauthenticated
 from capsules.records import Principal
-from somagent.identity.attestation import Attestation
 from somagent.identity.keys import KeyRing
-from somagent.identity.tokens import ISSUER, Tokens
+from somagent.identity.tokens import ISSUER, Attestation, Tokens
 
 ALICE = Principal(tenant="acme", subject="alice", capabilities=frozenset({"run:read", "capsule:run"}))
 AUTHORITY = Authority(

@@ -13,9 +13,8 @@ from capsules.approval import ApprovalDecision, RaiseBudget
 from capsules.deciding import Approver
 from capsules.errors import Conflict, Denied, NotFound
 from capsules.verdict import Demand
-from somagent.identity.attestation import Attestation
 from somagent.identity.keys import KeyRing
-from somagent.identity.tokens import Tokens
+from somagent.identity.tokens import Attestation, Tokens
 from somagent.store.database import Store
 from somagent.store.decisions import PostgresDecisions
 from somagent.store.ledger import PostgresLedger

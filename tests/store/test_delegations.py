@@ -12,9 +12,8 @@ from capsules.delegation import DelegationRequest
 from capsules.errors import Denied, Invalid, NotFound
 from capsules.records import Principal
 from capsules.verdict import Demand
-from somagent.identity.attestation import Attestation
 from somagent.identity.keys import KeyRing
-from somagent.identity.tokens import Tokens
+from somagent.identity.tokens import Attestation, Tokens
 from somagent.store.database import Store
 from somagent.store.decisions import PostgresDecisions
 from somagent.store.ledger import PostgresLedger
