@@ -7,18 +7,18 @@ second run.
 
 import asyncio
 import hashlib
-import json
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
+
+from docker import APIClient
 
 from capsules.container import ContainerResult, ContainerSpec
 from capsules.errors import Conflict, Unavailable
 from sandbox import hardening, wire
-from sandbox.engine import DEFAULT_HOST, Engine, Refused, Stream
+from sandbox.engine import DEFAULT_HOST, Engine, Refused, pick_up, start
 
 BEAT_SECONDS = 1.0
 ATTEMPTS = 60
@@ -34,20 +34,29 @@ class DockerSandbox:
     """Containers on one engine.
 
     `runtime` is the engine's name of another runtime, `runsc` for gVisor. `scope` names the installation: several may
-    share an engine, and none sees or reaps the containers of another.
+    share an engine, and none sees or reaps the containers of another. `at_once` containers run at a time; who asks for
+    one more waits for its turn.
     """
 
     def __init__(
-        self, *, image: str, host: str = DEFAULT_HOST, runtime: str | None = None, scope: str = "local"
+        self,
+        *,
+        image: str,
+        host: str = DEFAULT_HOST,
+        runtime: str | None = None,
+        scope: str = "local",
+        at_once: int = 4,
     ) -> None:
-        self._engine = Engine(host)
+        self._engine = Engine(host, at_once=at_once)
+        self.at_once = at_once
+        self._turns = asyncio.Semaphore(at_once)
         self._scope = scope
         self._image = image
         self._runtime = runtime
 
     async def ready(self) -> None:
         """Return when sandboxes can run. Raises Unavailable with what is missing."""
-        info = await self._engine.call("GET", "/info")
+        info = await self._engine.call(APIClient.info)
         absent = [limit for limit in ("MemoryLimit", "PidsLimit", "CpuCfsQuota") if not info.get(limit)]
         if absent:
             raise Unavailable(f"The Docker engine cannot enforce {', '.join(absent)}: sandboxes do not run without it.")
@@ -58,7 +67,7 @@ class DockerSandbox:
             known = ", ".join(sorted(info.get("Runtimes", {})))
             raise Unavailable(f"The Docker engine has no runtime {self._runtime!r}. Known: {known}.")
         try:
-            await self._engine.call("GET", f"/images/{quote(self._image)}/json")
+            await self._engine.call(lambda client: client.inspect_image(self._image))  # type: ignore[no-untyped-call]
         except Refused as error:
             raise _no_image(self._image) from error
 
@@ -91,8 +100,8 @@ class DockerSandbox:
 
     async def reap(self, older_than_seconds: int) -> int:
         """Remove what ended that long ago and stop what outlived its deadline; return how many."""
-        filters = quote(json.dumps({"label": [f"{MARK}=1", f"{SCOPE}={self._scope}"]}))
-        listed = await self._engine.call("GET", f"/containers/json?all=1&filters={filters}")
+        labels: list[str] = [f"{MARK}=1", f"{SCOPE}={self._scope}"]
+        listed = await self._engine.call(lambda client: client.containers(all=True, filters={"label": labels}))
         reaped = 0
         for container in listed:
             with suppress(Refused):  # gone meanwhile, or in somebody else's hands
@@ -105,7 +114,7 @@ class DockerSandbox:
             if now < float(container["Labels"].get(DEADLINE, "0")):
                 return False
             # Killed and not removed: whoever comes back for the result still finds how it ended.
-            await self._engine.call("POST", f"/containers/{identity}/kill")
+            await self._engine.call(lambda client: client.kill(identity))
             return True
         ended = float(container["Created"])
         if state != "created":
@@ -120,12 +129,13 @@ class DockerSandbox:
         framed = wire.frame(spec)
         fingerprint = wire.fingerprint(spec, framed)
         for _ in range(ATTEMPTS):
-            identity = await _unbroken(self._create(spec, name, fingerprint))
-            result = (
-                await self._resume(spec, name, fingerprint)
-                if identity is None
-                else await self._begin(spec, identity, framed)
-            )
+            async with self._turns:
+                identity = await _unbroken(self._create(spec, name, fingerprint))
+                result = (
+                    await self._resume(spec, name, fingerprint)
+                    if identity is None
+                    else await self._begin(spec, identity, framed)
+                )
             if result is not None:
                 return result
             await asyncio.sleep(PAUSE_SECONDS)
@@ -137,7 +147,10 @@ class DockerSandbox:
         labels = {**spec.labels, MARK: "1", SCOPE: self._scope, DEADLINE: str(int(deadline)), FINGERPRINT: fingerprint}
         body = hardening.creation(spec, runtime=self._runtime, labels=labels)
         try:
-            return str((await self._engine.call("POST", f"/containers/create?name={name}", body))["Id"])
+            made = await self._engine.call(
+                lambda client: client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
+            )
+            return str(made["Id"])
         except Refused as error:
             if error.answer == 409:
                 return None
@@ -147,22 +160,13 @@ class DockerSandbox:
 
     async def _begin(self, spec: ContainerSpec, identity: str, framed: bytes) -> ContainerResult | None:
         """Start a new container and hand it its input. None when it was taken away before it started."""
-        where = f"/containers/{identity}/attach?stream=1&stdin=1&stdout=1&stderr=1"
         try:
-            async with self._engine.stream("POST", where) as stream:
-                try:
-                    # By id and not by name: the name may belong to a later container by now.
-                    await self._engine.call("POST", f"/containers/{identity}/start")
-                except Refused as error:
-                    await self._remove(identity, force=False)
-                    if error.answer in {404, 409}:  # removed, or being removed
-                        return None
-                    raise Unavailable(f"The container did not start: {error.reason}") from error
-                with suppress(ConnectionError):  # it ended early; what it reported says why
-                    await stream.send(framed)
-                report = await self._follow(stream, spec, identity)
-        except Refused:
-            return None
+            report = await self._follow(spec, identity, lambda client, report: start(client, identity, framed, report))
+        except Refused as error:
+            await self._remove(identity, force=False)
+            if error.answer in {404, 409}:  # removed, or being removed
+                return None
+            raise Unavailable(f"The container did not start: {error.reason}") from error
         if report.result is not None:
             return report.result
         result = await self._aftermath(spec, identity, report)
@@ -185,31 +189,31 @@ class DockerSandbox:
             if time.time() - _moment(found["Created"]) > START_SECONDS:
                 await self._remove(identity, force=False)
             return None
-        where = f"/containers/{identity}/logs?follow=1&stdout=1&stderr=1"
         try:
-            async with self._engine.stream("GET", where) as stream:
-                report = await self._follow(stream, spec, identity)
+            report = await self._follow(spec, identity, lambda client, report: pick_up(client, identity, report))
         except Refused:
             return None
         return report.result or await self._aftermath(spec, identity, report)
 
-    async def _follow(self, stream: Stream, spec: ContainerSpec, identity: str) -> wire.Report:
+    async def _follow(
+        self, spec: ContainerSpec, identity: str, read: Callable[[APIClient, wire.Report], None]
+    ) -> wire.Report:
         """Take in the report to its end. The end comes from inside in time; if it does not, it is made here."""
         report = wire.Report(spec.limits.output_bytes)
+        reading = asyncio.create_task(self._engine.call(lambda client: read(client, report)))
         try:
-            async with asyncio.timeout(spec.limits.seconds + hardening.GRACE_SECONDS):
-                async for number, piece in stream.pieces():
-                    report.take(number, piece)
-                    if report.result is not None:
-                        break
-        except TimeoutError:
-            with suppress(Refused):
-                await self._engine.call("POST", f"/containers/{identity}/kill")
+            ended, _ = await asyncio.wait({reading}, timeout=spec.limits.seconds + hardening.GRACE_SECONDS)
+            if not ended:
+                with suppress(Refused):
+                    await self._engine.call(lambda client: client.kill(identity))
+            await reading
+        finally:
+            reading.cancel()
         return report
 
     async def _aftermath(self, spec: ContainerSpec, identity: str, report: wire.Report) -> ContainerResult | None:
         """Return how it ended without a report: killed from outside, or for its memory. None: it never began."""
-        await self._engine.call("POST", f"/containers/{identity}/wait?condition=not-running")
+        await self._engine.call(lambda client: client.wait(identity, condition="not-running"))
         state = (await self._inspect(identity))["State"]
         if not report.begun:
             await self._remove(identity, force=False)
@@ -224,8 +228,7 @@ class DockerSandbox:
         )
 
     async def _inspect(self, identity: str) -> dict[str, Any]:
-        found: dict[str, Any] = await self._engine.call("GET", f"/containers/{identity}/json")
-        return found
+        return await self._engine.call(lambda client: client.inspect_container(identity))
 
     async def _abandon(self, work: asyncio.Task[ContainerResult], key: str) -> None:
         work.cancel()
@@ -234,7 +237,7 @@ class DockerSandbox:
 
     async def _remove(self, identity: str, *, force: bool) -> None:
         try:
-            await self._engine.call("DELETE", f"/containers/{identity}?v=1&force={int(force)}")
+            await self._engine.call(lambda client: client.remove_container(identity, v=True, force=force))
         except Refused as error:
             # 404: gone; 409: being removed by another, or (without force) running after all.
             if error.answer not in {404, 409}:

@@ -1,26 +1,27 @@
-"""The Docker Engine API over its socket, for asyncio: a short connection a call, no thread held while a container runs.
-
-Only what sandboxes need. HTTP/1.0 on purpose: the engine then neither chunks nor keeps the connection, and a reply ends
-where the stream ends.
-"""
+"""The Docker Engine by its SDK, for asyncio: a call blocks a thread of ours and never the loop."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
+
+from docker import APIClient
+from docker.errors import APIError, DockerException
+from docker.utils.socket import frames_iter
+from requests.exceptions import RequestException
 
 from capsules.errors import SomaError, Unavailable
+from sandbox.wire import Report
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
-CONNECT_SECONDS = 5
 CALL_SECONDS = 60
 
 
 class Refused(SomaError):
-    """The engine answered with an error; `status` is its HTTP status."""
+    """The engine answered with an error; `answer` is its HTTP status."""
 
     code = "Refused"
 
@@ -30,99 +31,54 @@ class Refused(SomaError):
         self.reason = message
 
 
-@dataclass(frozen=True)
-class Stream:
-    """An open connection to a container's streams."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def send(self, data: bytes) -> None:
-        """Send all of it and say that nothing follows."""
-        self.writer.write(data)
-        await self.writer.drain()
-        self.writer.write_eof()
-
-    async def pieces(self) -> AsyncIterator[tuple[int, bytes]]:
-        """Yield what the container writes, with 1 for standard output and 2 for standard error, until it ends."""
-        try:
-            while True:
-                head = await self.reader.readexactly(8)
-                yield head[0], await self.reader.readexactly(int.from_bytes(head[4:], "big"))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-
-
 class Engine:
-    """One engine, by its address."""
+    """One engine, by its address, for `at_once` containers at a time."""
 
-    def __init__(self, host: str = DEFAULT_HOST) -> None:
+    def __init__(self, host: str = DEFAULT_HOST, *, at_once: int) -> None:
         self._host = host
-        self._address = urlsplit(host)
-        if self._address.scheme not in {"unix", "tcp"}:
-            raise Unavailable(f"Docker address {host!r} is not supported. Use unix:///path or tcp://host:port.")
-
-    async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
-        """Return the decoded reply. Raises Refused for an error status, Unavailable when nothing answers."""
-        try:
-            async with asyncio.timeout(CALL_SECONDS):
-                reader, writer = await self._send(method, path, body)
-                try:
-                    await self._status(reader)
-                    reply = await reader.read()
-                finally:
-                    writer.close()
-        except TimeoutError as error:
-            raise self._silent(f"no reply to {method} {path} in {CALL_SECONDS} s") from error
-        except (OSError, asyncio.IncompleteReadError) as error:
-            raise self._silent(error) from error
-        return json.loads(reply) if reply.strip() else None
-
-    @asynccontextmanager
-    async def stream(self, method: str, path: str) -> AsyncIterator[Stream]:
-        """Open a stream of a container, for reading and where the call allows it for writing."""
-        try:
-            reader, writer = await self._send(method, path, None)
-        except OSError as error:
-            raise self._silent(error) from error
-        try:
-            try:
-                await self._status(reader)
-            except (OSError, asyncio.IncompleteReadError) as error:
-                raise self._silent(error) from error
-            yield Stream(reader, writer)
-        finally:
-            writer.close()
-
-    async def _send(
-        self, method: str, path: str, body: dict[str, Any] | None
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            if self._address.scheme == "unix":
-                reader, writer = await asyncio.open_unix_connection(self._address.path)
-            else:
-                reader, writer = await asyncio.open_connection(self._address.hostname, self._address.port or 2375)
-        data = b"" if body is None else json.dumps(body).encode()
-        head = (
-            f"{method} {path} HTTP/1.0\r\nHost: docker\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        # One thread reads from each container, and one is left for each to start, inspect or stop it meanwhile.
+        self._threads = ThreadPoolExecutor(2 * at_once, thread_name_prefix="docker")
+        # Made by the first call, since it asks the engine for its version.
+        self._client = lru_cache(maxsize=1)(
+            lambda: APIClient(base_url=host, timeout=CALL_SECONDS, max_pool_size=2 * at_once)
         )
-        writer.write(head.encode() + data)
-        await writer.drain()
-        return reader, writer
 
-    async def _status(self, reader: asyncio.StreamReader) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        status = int(head.split(b" ", 2)[1])
-        if status >= 400:
-            reply = await reader.read(65536)
+    async def call[R](self, work: Callable[[APIClient], R]) -> R:
+        """Return what the SDK gives. Raises Refused for an error status, Unavailable when nothing answers.
+
+        A cancellation ends the wait and not the work: a thread that reads from a container ends with the container.
+        """
+
+        def worked() -> R:
             try:
-                message = str(json.loads(reply)["message"])
-            except (ValueError, KeyError, TypeError):
-                message = reply.decode(errors="replace").strip()
-            raise Refused(status, message)
+                return work(self._client())
+            except APIError as error:
+                raise Refused(error.status_code or 500, str(error.explanation or error)) from error
+            except (DockerException, RequestException, OSError) as error:
+                raise Unavailable(
+                    f"The Docker engine does not answer at {self._host!r}: {error}. Is it running, and may we use it?"
+                ) from error
 
-    def _silent(self, reason: object) -> Unavailable:
-        return Unavailable(
-            f"The Docker engine does not answer at {self._host!r}: {reason}. Is it running, and may we use it?"
-        )
+        return await asyncio.get_running_loop().run_in_executor(self._threads, worked)
+
+
+def start(client: APIClient, identity: str, given: bytes, report: Report) -> None:
+    """Start a container, give it its input, and read its report until it has a result or the container ends."""
+    attached: Any = client.attach_socket(identity, {"stream": 1, "stdin": 1, "stdout": 1, "stderr": 1})
+    with closing(attached._response):  # noqa: SLF001 - the SDK keeps the connection there, and the socket below
+        connection: socket.socket = attached._sock  # noqa: SLF001
+        connection.settimeout(None)
+        # By id and not by name: the name may belong to a later container by now.
+        client.start(identity)
+        with suppress(ConnectionError):  # it ended early; what it reported says why
+            connection.sendall(given)
+            connection.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionError):
+            report.read(frames_iter(connection, tty=False))  # type: ignore[no-untyped-call]  # docker's stubs lack it
+
+
+def pick_up(client: APIClient, identity: str, report: Report) -> None:
+    """Read the report of a container that was started before, from its first line."""
+    pieces: Any = client.logs(identity, stderr=False, stream=True, follow=True)
+    with closing(pieces._response):  # noqa: SLF001 - as above
+        report.read((1, piece) for piece in pieces)

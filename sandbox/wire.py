@@ -92,6 +92,13 @@ class Report:
     _outputs: dict[bytes, bytearray] = field(default_factory=lambda: {b"o": bytearray(), b"e": bytearray()})
     _rest: bytearray = field(default_factory=bytearray)
 
+    def read(self, pieces: Iterable[tuple[int, bytes]]) -> None:
+        """Take pieces of the engine's stream until there is a result or no piece more."""
+        for stream, data in pieces:
+            self.take(stream, data)
+            if self.result is not None:
+                return
+
     def take(self, stream: int, data: bytes) -> None:
         """Take a piece of the engine's stream: 1 carries the report, 2 whatever broke the supervisor itself."""
         if stream != 1:

@@ -28,7 +28,7 @@ def queues(assembly: Assembly) -> dict[str, Queue]:
         Queue(CAPSULES, workflows=WORKFLOWS),
         Queue(SLM, (a.thinking.chat, a.remembering.embed), at_once=4),
         Queue(MEMORY, (a.remembering.remember, a.remembering.recall), at_once=8),
-        Queue(TOOLS, (a.tools.invoke,), at_once=4),
+        Queue(TOOLS, (a.tools.invoke,), at_once=a.sandbox.at_once),
         Queue(
             PLATFORM,
             (

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
@@ -84,16 +85,16 @@ async def test_a_container_made_but_not_started_is_started_once(sandbox, spec, k
 
 
 @pytest.mark.parametrize("sent", [0, 100, -1])
-async def test_a_client_that_died_while_it_sent_the_input_has_not_begun_the_command(
-    sandbox, spec, key, container, sent
+async def test_a_client_that_died_while_it_sent_the_input_has_not_begun_the_command(  # noqa: PLR0917 - fixtures
+    sandbox, engine, spec, key, container, sent
 ):
     asked = spec(*NUMBER, files={"a": "x" * 1000})
     framed = wire.frame(asked)
     identity = await sandbox._create(asked, container.name, wire.fingerprint(asked, framed))
-    async with sandbox._engine.stream("POST", f"/containers/{identity}/attach?stream=1&stdin=1") as stream:
-        await sandbox._engine.call("POST", f"/containers/{identity}/start")
-        stream.writer.write(framed[:sent])
-        await stream.writer.drain()
+    attached = engine.api.attach_socket(identity, {"stream": 1, "stdin": 1})
+    engine.api.start(identity)
+    attached._sock.sendall(framed[:sent])
+    attached._response.close()
     assert container.get().logs() == b""
     assert (await sandbox.run(asked, key=key)).exit_code == 0
 
@@ -133,6 +134,20 @@ async def test_cancelling_twice_still_removes_the_container(sandbox, spec, key, 
     await until(lambda: not container.exists(), seconds=10)
 
 
+async def test_more_than_may_run_at_once_take_turns(image, sandbox, spec, key):
+    beats = []
+    narrow = DockerSandbox(image=image, scope=sandbox._scope, at_once=1)
+    keys = [f"{key}/{number}" for number in range(3)]
+    asked = spec("python3", "-c", "import time; print(time.time()); time.sleep(0.5)")
+    results = await asyncio.gather(*(narrow.run(asked, key=k, on_progress=lambda: beats.append(1)) for k in keys))
+    for k in keys:
+        await narrow.discard(k)
+    began = sorted(float(result.stdout) for result in results)
+    assert began[1] - began[0] >= 0.5
+    assert began[2] - began[1] >= 0.5
+    assert beats
+
+
 async def test_discard_removes_and_may_be_repeated(sandbox, spec, key, container):
     await sandbox.run(spec("true"), key=key)
     assert container.exists()
@@ -164,13 +179,14 @@ async def test_reaping_leaves_a_running_container_before_its_deadline(sandbox, s
     assert (await running).exit_code == 0
 
 
-async def test_reaping_stops_a_container_past_its_deadline(sandbox, spec, container):
+async def test_reaping_stops_a_container_past_its_deadline(sandbox, engine, spec, container):
     body = hardening.creation(
         spec("true"), runtime=None, labels={"somagent": "1", SCOPE: sandbox._scope, DEADLINE: str(int(time.time()) - 1)}
     )
-    identity = (await sandbox._engine.call("POST", f"/containers/create?name={container.name}", body))["Id"]
-    async with sandbox._engine.stream("POST", f"/containers/{identity}/attach?stream=1&stdin=1"):
-        await sandbox._engine.call("POST", f"/containers/{identity}/start")
+    identity = engine.api.create_container_from_config(body, container.name)["Id"]
+    attached = engine.api.attach_socket(identity, {"stream": 1, "stdin": 1})
+    with closing(attached._response):
+        engine.api.start(identity)
         assert await sandbox.reap(3600) >= 1
         await until(lambda: container.exists(status="exited"))
 
