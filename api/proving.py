@@ -1,13 +1,25 @@
-"""Z3 at the API: in threads of its own, few at once, and refused with a clear problem when all are at work."""
+"""Z3 at the API, for proofs and explanations: in threads of its own, few at once, refused when all are at work."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
 
 from api.metrics import Metrics
+from capsules.action import Action, Facts
+from capsules.digest import Digest
 from capsules.errors import Unavailable
+from capsules.proof import Explanation
+from policy.engine import Policy
+from policy.explain import explain
+from policy.question import Question
+from policy.reviewing import candidate
+
+KEPT = 16
+"""Constitutions held ready: a few versions of a few tenants."""
 
 
 @dataclass
@@ -46,3 +58,27 @@ class Desk:
         self._free.release()
         self.metrics.work.labels(self.what).inc()
         self.metrics.work_seconds.labels(self.what).inc(perf_counter() - began)
+
+
+@dataclass
+class Explanations:
+    """Explains in a thread: ten or twenty milliseconds each, half a second at most for each question."""
+
+    desk: Desk
+    _ready: OrderedDict[Digest, Question] = field(default_factory=OrderedDict)
+
+    async def of(self, policy: Policy, action: Action, facts: Facts) -> Explanation:
+        """Explain the decision about an action."""
+        return await self.desk.work(lambda: explain(self._question(policy), action, facts))
+
+    async def of_document(self, document: dict[str, Any], action: Action, facts: Facts) -> Explanation:
+        """Explain what a document says of an action. Raises ConstitutionRefused when it does not read."""
+        return await self.desk.work(lambda: explain(Question(candidate(document).policy), action, facts))
+
+    def _question(self, policy: Policy) -> Question:
+        """Return the policy held ready. Only the desk's one thread comes here."""
+        known = self._ready.pop(policy.digest, None) or Question(policy)
+        self._ready[policy.digest] = known
+        while len(self._ready) > KEPT:
+            self._ready.popitem(last=False)
+        return known

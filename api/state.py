@@ -9,9 +9,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from temporalio.client import Client
 
-from api.explaining import Explanations
 from api.metrics import Metrics
-from api.proving import Desk
+from api.proving import Desk, Explanations
 from api.rates import Rates
 from capsules.ports import ContentStore
 from policy.forecasts.forecaster import learn

@@ -14,8 +14,7 @@ import structlog
 from capsules.approval import Approval
 from capsules.errors import NotFound, SomaError, Unavailable
 from capsules.events import Event
-from somagent.notices.channel import Channel, NotSent
-from somagent.notices.notice import Notice, compose
+from somagent.notices.notice import Channel, Notice, NotSent, compose
 from somagent.store.database import Store
 from somagent.store.deliveries import Due, Outgoing
 

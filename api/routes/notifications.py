@@ -15,9 +15,8 @@ from capsules.delivery import Delivery
 from capsules.delivery import State as DeliveryState
 from capsules.errors import Conflict, SomaError
 from capsules.records import Page
-from somagent.notices.channel import Channel, NotSent
 from somagent.notices.channels import channels
-from somagent.notices.notice import Notice, trial
+from somagent.notices.notice import Channel, Notice, NotSent, trial
 
 router = APIRouter(prefix="/v1/notifications", tags=["approvals"])
 

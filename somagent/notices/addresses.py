@@ -8,7 +8,7 @@ import ipaddress
 import socket
 from typing import Literal
 
-from somagent.notices.channel import NotSent
+from somagent.notices.notice import NotSent
 
 Reach = Literal["public", "loopback", "private"]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -1,7 +1,7 @@
 """Which channels the settings ask for. None, unless somebody sets one; the settings refuse one that is set by half."""
 
-from somagent.notices.channel import Channel
 from somagent.notices.mail import Mail
+from somagent.notices.notice import Channel
 from somagent.notices.secret import SecretReference
 from somagent.notices.webhook import Webhook
 from somagent.settings import Settings

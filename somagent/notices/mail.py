@@ -12,8 +12,7 @@ from email.utils import format_datetime
 from typing import Literal
 
 from capsules.errors import Invalid
-from somagent.notices.channel import NotSent
-from somagent.notices.notice import Notice
+from somagent.notices.notice import Notice, NotSent
 from somagent.notices.secret import SecretReference
 
 Tls = Literal["starttls", "tls", "none"]

@@ -1,9 +1,12 @@
-"""A notice: what a person reads of an event, with the command that answers it. No arguments and no content of a run."""
+"""A notice: what a person reads of an event, with the command that answers it, and what a channel is that sends it.
+
+It holds no arguments and no content of a run.
+"""
 
 import re
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -144,3 +147,22 @@ def _look(asked: Approval) -> tuple[str, ...]:
 
 def _url(asked: Approval) -> str:
     return f"/v1/approvals/{asked.id}"
+
+
+class NotSent(Exception):
+    """A notice did not arrive. `final`: the other side will never take it, so it is not tried again."""
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+class Channel(Protocol):
+    @property
+    def name(self) -> str:
+        """`webhook` or `mail`: a delivery is remembered under it."""
+        ...
+
+    async def send(self, notice: Notice) -> str:
+        """Send, and return what the other side said. Raises NotSent, or Invalid for what is set wrongly."""
+        ...

@@ -15,8 +15,7 @@ import httpx
 
 from capsules.errors import Invalid
 from somagent.notices.addresses import Reach, resolve
-from somagent.notices.channel import NotSent
-from somagent.notices.notice import Notice
+from somagent.notices.notice import Notice, NotSent
 from somagent.notices.secret import SHORTEST, SecretReference
 
 TIMEOUT = httpx.Timeout(10, connect=5)

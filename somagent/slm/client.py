@@ -27,7 +27,6 @@ from pydantic_ai.providers.openai import OpenAIProvider
 
 from capsules.chat import Completion, Message, Usage
 from capsules.errors import EffectFailed
-from somagent.slm.counting import estimated
 from somagent.slm.failures import failure
 from somagent.slm.grammar import grammar_schema
 from somagent.slm.profiles import Profile, Profiles
@@ -43,6 +42,8 @@ GRAMMAR_BOUND = OpenAIModelProfile(
 STRICT_MODE = OpenAIModelProfile(supports_json_schema_output=True, openai_chat_streaming_requires_finish_reason=True)
 
 OnDelta = Callable[[str], Awaitable[None]]
+BYTES_PER_TOKEN = 3  # English text has about four; a budget is better charged a little too much
+FRAME = 8  # tokens of role and delimiters that a message's template adds
 
 
 class Timeouts(BaseModel):
@@ -175,3 +176,13 @@ def _usage(stream: StreamedResponse) -> Usage | None:
     if not usage.input_tokens and not usage.output_tokens:
         return None
     return Usage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+
+
+def estimated(messages: tuple[Message, ...], reply: str, *, pieces: int) -> Usage:
+    """Estimate from bytes; the reply has at least as many tokens as it came in pieces."""
+    read = sum(_tokens(message.text) + FRAME for message in messages) + FRAME
+    return Usage(input_tokens=read, output_tokens=max(pieces, _tokens(reply)), estimated=True)
+
+
+def _tokens(text: str) -> int:
+    return -(-len(text.encode()) // BYTES_PER_TOKEN)

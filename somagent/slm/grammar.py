@@ -6,10 +6,10 @@ Small models ramble, so a text, list or free value without a bound gets one. The
 (every bound) or wider (what a grammar cannot say): the reply is validated against the schema itself afterwards.
 """
 
+import re
 from typing import Any
 
 from capsules.errors import EffectFailed
-from somagent.slm.patterns import grammar_pattern
 
 Schema = dict[str, Any]
 
@@ -46,6 +46,10 @@ SIGNS = (
     ("string", ("minLength", "maxLength", "pattern", "format")),
     ("number", ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")),
 )
+MOST_REPEATS = 1_000
+CLASSES = {r"\d": "[0-9]", r"\w": "[A-Za-z0-9_]", r"\.": "[.]", r"\-": "-", r"\/": "/"}
+# What would let the grammar write a quote or leave the string: any-character, negated classes, escapes, quotes.
+UNSAFE = re.compile(r"""[\\"]|\(\?|\[\^|\$.|.\^(?!\])""", re.DOTALL)
 
 
 def grammar_schema(schema: Schema) -> Schema:
@@ -217,3 +221,27 @@ def _number(schema: Schema, kind: str, at: str) -> Schema:
 
 def _contradiction(at: str, why: str) -> EffectFailed:
     return EffectFailed(f"The answer's schema cannot be satisfied at {at}: {why}. Correct the schema.", at=at)
+
+
+def grammar_pattern(pattern: object) -> str | None:
+    """Return the pattern as the grammar takes it, or None when it cannot and only validation can hold it."""
+    if not isinstance(pattern, str) or not (pattern.startswith("^") and pattern.endswith("$")):
+        return None
+    plain = _translated(pattern)
+    if UNSAFE.search(plain) or "." in re.sub(r"\[[^\]]*\]", "", plain) or not plain.isascii():
+        return None
+    try:
+        re.compile(plain)
+    except re.error:  # contradictory counts such as {5,3} among them
+        return None
+    counts = [int(count) for count in re.findall(r"\d+", " ".join(re.findall(r"\{([\d,]+)\}", plain)))]
+    return plain if all(count <= MOST_REPEATS for count in counts) else None
+
+
+def _translated(pattern: str) -> str:
+    """Replace escapes by classes, outside of classes; an escape inside one stays and is refused."""
+    outside = re.split(r"(\[[^\]]*\])", pattern)
+    return "".join(
+        part if part.startswith("[") else re.sub(r"\\.", lambda found: CLASSES.get(found[0], found[0]), part)
+        for part in outside
+    )

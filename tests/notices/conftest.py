@@ -10,7 +10,7 @@ from constitutions import make_active
 from entries import constitution, number
 from receivers import Hook
 
-from somagent.notices.channel import Channel
+from somagent.notices.notice import Channel
 from somagent.notices.secret import SecretReference
 from somagent.notices.webhook import Webhook
 from somagent.settings import Settings

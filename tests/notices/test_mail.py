@@ -9,9 +9,8 @@ from aiosmtpd.smtp import AuthResult
 from receivers import Mailbox, certificate, new_mailbox, receiving
 
 from capsules.errors import Invalid
-from somagent.notices.channel import NotSent
 from somagent.notices.mail import Mail
-from somagent.notices.notice import Notice, line, trial
+from somagent.notices.notice import Notice, NotSent, line, trial
 from somagent.notices.secret import SecretReference
 
 

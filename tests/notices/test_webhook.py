@@ -14,8 +14,7 @@ from sources import ROOT
 
 from capsules.errors import Invalid
 from somagent.notices.addresses import allowed
-from somagent.notices.channel import NotSent
-from somagent.notices.notice import Notice, trial
+from somagent.notices.notice import Notice, NotSent, trial
 from somagent.notices.secret import SecretReference
 from somagent.notices.webhook import Webhook
 

@@ -3,8 +3,7 @@
 import pytest
 
 from capsules.errors import EffectFailed
-from somagent.slm.grammar import FREE, MAX_ITEMS, MAX_NODES, MAX_TEXT, SCALAR, grammar_schema
-from somagent.slm.patterns import grammar_pattern
+from somagent.slm.grammar import FREE, MAX_ITEMS, MAX_NODES, MAX_TEXT, SCALAR, grammar_pattern, grammar_schema
 
 CONTRADICTIONS = [
     {"type": "string", "minLength": 5, "maxLength": 3},

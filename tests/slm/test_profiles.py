@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from capsules.chat import Message, Price
 from somagent.settings import Settings
-from somagent.slm.counting import estimated
+from somagent.slm.client import estimated
 from somagent.slm.profiles import Profiles
 
 TOKENS = st.integers(0, 10**9)
