@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 from pydantic import BaseModel
 from temporalio.client import (
@@ -17,12 +16,12 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from capsules.errors import ALL, Conflict, Invalid, NotFound, RateLimited, SomaError, Unavailable
+from capsules.errors import Conflict, Invalid, NotFound, RateLimited, SomaError, Unavailable
+from policy.failures import from_failure
 
 ANSWER = timedelta(seconds=15)
 """How long a caller waits for a worker to answer. A run with no worker keeps its state; only the answer is missing."""
 
-BY_CODE: dict[str, type[SomaError]] = {error.code: error for error in ALL}
 PASSING = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.ABORTED}
 
 
@@ -64,10 +63,11 @@ def translated(subject: str) -> Iterator[None]:
 
 
 def _of_failure(cause: BaseException | None, subject: str) -> SomaError:
+    found = from_failure(cause)
+    if found is not None:
+        return found
     if isinstance(cause, ApplicationError):
-        kind = BY_CODE.get(cause.type or "", Conflict)
-        fields: dict[str, Any] = cause.details[0] if cause.details and isinstance(cause.details[0], dict) else {}
-        return kind(cause.message, **{k: v for k, v in fields.items() if k != "problems"})
+        return Conflict(cause.message)
     return Conflict(f"{subject[:1].upper()}{subject[1:]} did not take it: {cause}")
 
 

@@ -8,6 +8,7 @@
         PolicyDenied      the constitution says no
         AuthorityRefused  the authority is missing, forged, expired or too narrow
         ConstitutionRefused  unsigned, altered, unknown or revoked
+      UngovernedActivity  no gate stands before the activity          403, terminal
       ApprovalRequired    a person must say yes first                 409, waits
       BudgetExhausted     an account cannot cover the action          402, waits or ends
       NotFound            no such thing for this tenant               404, terminal
@@ -81,6 +82,13 @@ class ConstitutionRefused(Denied):
     code = "ConstitutionRefused"
 
 
+class UngovernedActivity(SomaError):
+    """The activity is neither governed nor on the platform's list, or it would pass by the gate. A wiring fault."""
+
+    code = "UngovernedActivity"
+    status = 403
+
+
 class ApprovalRequired(SomaError):
     """A person must approve exactly this action first."""
 
@@ -139,6 +147,7 @@ ALL = (
     PolicyDenied,
     AuthorityRefused,
     ConstitutionRefused,
+    UngovernedActivity,
     ApprovalRequired,
     BudgetExhausted,
     NotFound,

@@ -1,25 +1,64 @@
-"""Our errors as Temporal failures: the one table of what is retried, what ends, and what only looks like an error."""
+"""Our errors as Temporal failures, and Temporal failures as our errors: the one place for each direction.
+
+`to_failure` is the table of what is retried, what ends, and what only looks like an error. `from_failure` reads it
+back: in a workflow that asked for an activity, and in the API that sent an Update.
+"""
 
 from datetime import timedelta
 
-from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ApplicationErrorCategory,
+    ChildWorkflowError,
+    FailureError,
+)
 
-from capsules.errors import ApprovalRequired, BudgetExhausted, Denied, SomaError
+from capsules.errors import ALL, ApprovalRequired, BudgetExhausted, Denied, SomaError
 
 # Expected answers of the gate, not faults: logged and counted as benign.
 _ANSWERS = (Denied, ApprovalRequired, BudgetExhausted)
+_BY_CODE: dict[str | None, type[SomaError]] = {error.code: error for error in ALL}
 
 
-def failure(error: SomaError) -> ApplicationError:
-    """Return the failure of an error: its code as type, its fields as the one detail."""
+def to_failure(error: SomaError, *, retry_in: timedelta | None = None) -> ApplicationError:
+    """Return the failure of an error: its code as type, its fields as the one detail.
+
+    retry_in: Temporal tries again after this time, also where the error itself is final.
+    """
     after = error.fields.get("retry_after")
     return ApplicationError(
         error.message,
         {"code": error.code, **error.fields},
         type=error.code,
-        non_retryable=not error.retryable,
-        next_retry_delay=timedelta(seconds=float(after)) if after else None,
+        non_retryable=retry_in is None and not error.retryable,
+        next_retry_delay=retry_in or (timedelta(seconds=float(after)) if after else None),
         category=ApplicationErrorCategory.BENIGN
         if isinstance(error, _ANSWERS)
         else ApplicationErrorCategory.UNSPECIFIED,
     )
+
+
+def from_failure(failure: BaseException | None) -> SomaError | None:
+    """Return the error that a failure carries: the inverse of `to_failure`.
+
+    failure: as caught in a workflow or by a client; of an activity or child workflow, what made it fail counts.
+    Returns None for a time-out, a cancellation, and an error of a type that is not ours.
+    """
+    cause = _cause(failure)
+    if not isinstance(cause, ApplicationError) or cause.type not in _BY_CODE:
+        return None
+    fields = dict(cause.details[0]) if cause.details and isinstance(cause.details[0], dict) else {}
+    # Another program may use the same type for an error with other details.
+    ours = fields.pop("code", None) == cause.type
+    return _BY_CODE[cause.type](cause.message, **(fields if ours else {}))
+
+
+def reason_of(failure: FailureError) -> str:
+    """Return in words why an activity or a child workflow failed."""
+    cause = _cause(failure)
+    return cause.message if isinstance(cause, ApplicationError) else str(cause)
+
+
+def _cause(failure: BaseException | None) -> BaseException | None:
+    return failure.cause or failure if isinstance(failure, ActivityError | ChildWorkflowError) else failure

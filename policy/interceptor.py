@@ -18,18 +18,17 @@ import structlog
 from opentelemetry import trace
 from temporalio import activity
 from temporalio.converter import PayloadConverter
-from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from capsules.action import Action
 from capsules.amounts import Amounts
-from capsules.errors import SomaError, Unavailable
+from capsules.errors import SomaError, Unavailable, UngovernedActivity
 from capsules.gate import AttemptKey, Exit, Settled
 from capsules.header import AUTHORITY
 from capsules.passage import let_through
 from capsules.run import StartCapsule
 from capsules.verdict import Outcome
-from policy.failures import failure
+from policy.failures import to_failure
 from policy.gate import Entered, Gate
 from policy.signals.reading import read
 
@@ -161,17 +160,15 @@ class _Inbound(GatedInbound):
                 return await super().execute_activity(input)
             to_action = self._governed.get(kind)
             if to_action is None:
-                raise ApplicationError(
-                    f"Activity {kind!r} is neither governed nor on the platform's list; it does not run.",
-                    type="UngovernedActivity",
-                    non_retryable=True,
+                raise UngovernedActivity(
+                    f"Activity {kind!r} is neither governed nor on the platform's list; it does not run."
                 )
             return await self.govern(
                 input, to_action(input.args[0]), key=_key(activity.info()), token=_header(input, AUTHORITY)
             )
         except SomaError as error:
             # Without its causes: Temporal keeps 4 KB of a waiting activity's failure and drops a longer one whole.
-            raise failure(error) from None
+            raise to_failure(error) from None
 
 
 def _failed(key: AttemptKey, error: Exception, used: Amounts | None) -> Exit:
@@ -192,9 +189,7 @@ def _outcome(outcome: Outcome[Any], entered: Entered, settled: Settled | None) -
 
 def _key(info: activity.Info) -> AttemptKey:
     if info.workflow_id is None or info.workflow_run_id is None:
-        raise ApplicationError(
-            "A governed activity belongs to a workflow.", type="UngovernedActivity", non_retryable=True
-        )
+        raise UngovernedActivity("A governed activity belongs to a workflow.")
     return AttemptKey(
         tenant=info.workflow_id.partition("/")[0],
         run=info.workflow_id,

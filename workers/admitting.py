@@ -17,20 +17,19 @@ from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 from temporalio.converter import PayloadConverter
-from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from capsules.action import Action
 from capsules.amounts import Amounts
 from capsules.approval import Approval, ApprovalRequest
 from capsules.digest import digest
-from capsules.errors import ApprovalRequired, EffectFailed, PolicyDenied, SomaError
+from capsules.errors import ApprovalRequired, EffectFailed, PolicyDenied, SomaError, UngovernedActivity
 from capsules.gate import AttemptKey
 from capsules.header import AUTHORITY, WAITED
 from capsules.marker import Governed, marker_of
 from capsules.usage import Meter, metered
 from capsules.verdict import Outcome
-from policy.failures import failure
+from policy.failures import to_failure
 from policy.gate import Gate
 from policy.interceptor import GatedInbound
 from workers.enrolment import Enrolments
@@ -70,18 +69,17 @@ class AdmittingInbound(GatedInbound):
         marker = marker_of(input.fn)
         if marker is None or activity.info().is_local:
             what = "is a local activity" if marker else "is neither marked @governed nor on the platform's list"
-            raise ApplicationError(
-                f"Activity {kind!r} {what}; it does not run.", type="UngovernedActivity", non_retryable=True
-            )
+            raise to_failure(UngovernedActivity(f"Activity {kind!r} {what}; it does not run."))
         workflow_waits = input.headers.get(WAITED)
         try:
             return await self._admit(input, marker, workflow_waits)
         except ApprovalRequired as error:
             if workflow_waits is not None or not self._terms.wait_for_approval or _over(error):
-                raise failure(error) from None
-            raise self._look_again(error) from None
+                raise to_failure(error) from None
+            # The next attempt finds the decision in the store.
+            raise to_failure(error, retry_in=self._terms.look_every) from None
         except SomaError as error:
-            raise failure(error) from None
+            raise to_failure(error) from None
 
     async def _admit(self, input: ExecuteActivityInput, marker: Governed, waited: Payload | None) -> Any:  # noqa: A002, ANN401
         info = activity.info()
@@ -164,16 +162,6 @@ class AdmittingInbound(GatedInbound):
             known = approval or await tx.applications.last_approval(run, wanted, since)
             found = await tx.approvals.get(known) if known else None
         return found if found and found.run == run and found.action == wanted else None
-
-    def _look_again(self, error: ApprovalRequired) -> ApplicationError:
-        """Return the failure that Temporal retries: the next attempt finds the decision in the store."""
-        return ApplicationError(
-            error.message,
-            {"code": error.code, **error.fields},
-            type=error.code,
-            next_retry_delay=self._terms.look_every,
-            category=ApplicationErrorCategory.BENIGN,
-        )
 
 
 def _over(error: ApprovalRequired) -> bool:

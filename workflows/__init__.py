@@ -1,1 +1,1 @@
-"""What happens, in order: deterministic, durable, without an effect of its own. Imports activities and capsules."""
+"""What happens, in order: deterministic, durable, no effects. Imports activities, capsules and `policy.failures`."""

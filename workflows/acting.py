@@ -1,13 +1,12 @@
 """`act`: the one function through which a run has an effect.
 
-It asks for the governed activity; waits for a person where the gate asks; waits for, or ends without, more budget; and
-hands a denial back as a value, which a persona can read and adapt to.
+It asks for the governed activity, waits for a person where the gate asks, and waits for more budget or ends without it.
+A denial is raised as `PolicyDenied`. `try_act` returns it instead, for a persona that can read it and adapt.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,21 +18,15 @@ from activities.bookkeeping import Bookkeeping
 from capsules.approval import ApprovalRequest, Escalate, Expire, State
 from capsules.chat import Message
 from capsules.digest import canonical
-from capsules.errors import BudgetExhausted, SomaError
+from capsules.errors import ApprovalRequired, BudgetExhausted, EffectFailed, PolicyDenied, RateLimited, SomaError
 from capsules.run import RunStatus, RunUpdate, StepRecord
 from capsules.tool import ToolCall
 from capsules.verdict import Outcome
+from policy.failures import from_failure
 from workflows.attributes import announce_status, describe
 from workflows.conversation import Conversation
 from workflows.options import BOOKKEEPING, RECENT_STEPS, ActivityOptions
 from workflows.pressure import due, reached
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The gate, or a person, said no; `sentence` says why."""
-
-    sentence: str
 
 
 class RunEnds(SomaError):
@@ -51,23 +44,37 @@ class Acting(Conversation):
         argument: A,
         options: ActivityOptions,
         summary: str,
-    ) -> Outcome[R] | Refused:
-        """Ask for one effect until it happened, was refused, or the run ends."""
+    ) -> Outcome[R]:
+        """Ask for one effect until it happened, and return its outcome.
+
+        Raises PolicyDenied when the gate or a person says no or nobody decides in time, EffectFailed when the effect
+        rejects its input, BudgetExhausted when the capsule does not wait for more budget, and RunEnds for the rest.
+        """
         while True:
             await self.wait_while_paused()
             try:
                 outcome = await self._perform(effect, argument, options, summary)
             except ActivityError as error:
-                answer = await self._answer(error, argument)
-                if isinstance(answer, Refused):
-                    return answer
-                argument = answer
+                argument = await self._argument_after(error, argument)
                 continue
             self.state.spent = self.state.spent + outcome.usage
             self.state.left = outcome.left or self.state.left
             self._note(summary, outcome)
             await self._under_pressure()
             return outcome
+
+    async def try_act[A, R](
+        self,
+        effect: Callable[[Any, A], Awaitable[Outcome[R]]],
+        argument: A,
+        options: ActivityOptions,
+        summary: str,
+    ) -> Outcome[R] | PolicyDenied | EffectFailed:
+        """Do as `act` does, but return what a persona can adapt to. Raises BudgetExhausted and RunEnds."""
+        try:
+            return await self.act(effect, argument, options, summary)
+        except (PolicyDenied, EffectFailed) as refusal:
+            return refusal
 
     async def _perform[A, R](
         self,
@@ -88,33 +95,32 @@ class Acting(Conversation):
             priority=Priority(fairness_key=self.start.tenant[:64]),
         )
 
-    async def _answer[A](self, error: ActivityError, argument: A) -> Refused | A:
-        """Return a refusal, or with what the action is to be tried again; end the run for the rest."""
-        cause = error.cause
-        if isinstance(cause, CancelledError):
+    async def _argument_after[A](self, error: ActivityError, argument: A) -> A:
+        """Return with what the action is to be tried again, after the wait that its failure asks for.
+
+        Raises PolicyDenied, EffectFailed, BudgetExhausted or RunEnds when it is not to be tried again.
+        """
+        if isinstance(error.cause, CancelledError):
             # Back to what asyncio knows: the wall clock and the lifecycle tell a cancellation from a failure by it.
             raise asyncio.CancelledError from error
-        if not isinstance(cause, ApplicationError):
-            raise error
-        fields: dict[str, Any] = cause.details[0] if cause.details else {}
-        match cause.type:
-            case "PolicyDenied":
-                return Refused(cause.message)
-            case "ApprovalRequired":
-                return await self._wait_for_person(ApprovalRequest.model_validate(fields["approval"]), argument)
-            case "BudgetExhausted":
-                await self._wait_for_budget(cause.message)
+        match from_failure(error):
+            case PolicyDenied() | EffectFailed() as refusal:
+                raise refusal from error
+            case ApprovalRequired(fields={"approval": asked}):
+                return await self._wait_for_person(ApprovalRequest.model_validate(asked), argument)
+            case BudgetExhausted() as exhausted:
+                await self._wait_for_budget(exhausted)
                 return argument
-            case "RateLimited" if "account" in fields:
+            case RateLimited(fields={"account": _, "retry_after": seconds}):
                 # Temporal waited between the attempts; this goes on when there are no more of them.
-                await workflow.sleep(float(fields["retry_after"]))
+                await workflow.sleep(float(seconds))
                 return argument
-            case "EffectFailed":
-                return Refused(cause.message)
-            case _:
-                raise RunEnds(f"{cause.type}: {cause.message}") from error
+        if isinstance(error.cause, ApplicationError):
+            raise RunEnds(f"{error.cause.type}: {error.cause.message}") from error
+        raise error
 
-    async def _wait_for_person[A](self, approval: ApprovalRequest, argument: A) -> Refused | A:
+    async def _wait_for_person[A](self, approval: ApprovalRequest, argument: A) -> A:
+        """Return the argument that a person approved. Raises PolicyDenied when nobody did."""
         self.state.approvals[approval.id] = approval
         if isinstance(argument, ToolCall):
             self.state.asked[approval.id] = argument
@@ -130,7 +136,7 @@ class Acting(Conversation):
             return self._as_edited(approval, argument)
         nobody = f"nobody decided in time; asked: {approval.asked()}"
         said = "a person denied it" if decided == "denied" else nobody
-        return Refused(f"{approval.kind} on {approval.target}: {said}. {approval.sentence}")
+        raise PolicyDenied(f"{approval.kind} on {approval.target}: {said}. {approval.sentence}")
 
     async def _until_decided(self, approval: ApprovalRequest) -> None:
         """Wait for a decision, telling each later group when its moment comes; expire when nobody decides."""
@@ -184,11 +190,12 @@ class Acting(Conversation):
         self.state.pending.append(Message(role="user", text=note))
         return edited
 
-    async def _wait_for_budget(self, sentence: str) -> None:
+    async def _wait_for_budget(self, exhausted: BudgetExhausted) -> None:
+        """Return when the limit was raised. Raises `exhausted` when the capsule does not wait for that."""
         admission = self.state.admission
         if admission is None or admission.lock.capsule.spec.budget.on_exhausted == "fail":
-            raise BudgetExhausted(sentence)
-        await self._until_raised(sentence)
+            raise exhausted
+        await self._until_raised(exhausted.message)
 
     async def _until_raised(self, sentence: str) -> None:
         raises = self.state.raises

@@ -9,12 +9,12 @@ from activities.tools import Tools
 from capsules.capsule import Step
 from capsules.chat import ChatReply, ChatRequest, Message, Price
 from capsules.digest import digest
-from capsules.errors import Invalid, PolicyDenied
+from capsules.errors import EffectFailed, Invalid, PolicyDenied, SomaError
 from capsules.expressions import fill, holds
 from capsules.run import RunReport, RunStart
 from capsules.tool import ToolCall
 from workflows import prompts
-from workflows.acting import Refused, RunEnds
+from workflows.acting import RunEnds
 from workflows.options import MODEL_CALL, SAME_ACTION_LIMIT, TOOL_CALL
 from workflows.run import Run
 
@@ -68,8 +68,8 @@ class RunCapsule(Run):
         tool, _, action = str(step.use).partition("/")
         arguments = await self._arguments(step, tool, action)
         output = await self._use_tool(tool, action, arguments)
-        if isinstance(output, Refused):
-            raise PolicyDenied(f"Step {step.id!r}: {output.sentence}")
+        if isinstance(output, SomaError):
+            raise RunEnds(f"Step {step.id!r}: {output.message}") from output
         if not output["ok"]:
             raise RunEnds(
                 f"Step {step.id!r}: {tool}/{action} ended with {output['exit_code']}: {output['error'][:500]}"
@@ -141,7 +141,7 @@ class RunCapsule(Run):
             tool, _, action = str(chosen["do"]).partition("/")
             seen = await self._use_tool(tool, action, chosen["with"])
             self.state.pending.append(
-                prompts.observation(chosen["do"], seen.sentence if isinstance(seen, Refused) else _visible(seen))
+                prompts.observation(chosen["do"], seen.message if isinstance(seen, SomaError) else _visible(seen))
             )
 
     def _notice_no_progress(self, chosen: dict[str, Any]) -> None:
@@ -189,8 +189,6 @@ class RunCapsule(Run):
             step=self.state.step,
         )
         outcome = await self.act(Thinking.chat, request, MODEL_CALL, f"think: {name}")
-        if isinstance(outcome, Refused):
-            raise PolicyDenied(outcome.sentence)
         self.state.pending = []
         self.state.transcript = outcome.value.transcript
         return outcome.value
@@ -199,10 +197,12 @@ class RunCapsule(Run):
         lock = self.admission.lock
         return lock.cheaper[self.state.cheaper] if self.state.cheaper else lock.price
 
-    async def _use_tool(self, tool: str, action: str, arguments: dict[str, Any]) -> dict[str, Any] | Refused:
+    async def _use_tool(
+        self, tool: str, action: str, arguments: dict[str, Any]
+    ) -> dict[str, Any] | PolicyDenied | EffectFailed:
         call = ToolCall(tool=self.admission.lock.tools[tool], action=action, arguments=arguments)
-        outcome = await self.act(Tools.invoke, call, TOOL_CALL, f"{tool}/{action}")
-        return outcome if isinstance(outcome, Refused) else outcome.value.model_dump(mode="json")
+        outcome = await self.try_act(Tools.invoke, call, TOOL_CALL, f"{tool}/{action}")
+        return outcome if isinstance(outcome, SomaError) else outcome.value.model_dump(mode="json")
 
     def _take_messages(self) -> None:
         """Show the persona what people said since the last step."""

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, NoReturn
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadConverter
-from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
     ContinueAsNewInput,
     StartActivityInput,
@@ -21,8 +20,10 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
+from capsules.errors import UngovernedActivity
 from capsules.header import AUTHORITY, WAITED
 from capsules.waiting import waited
+from policy.failures import to_failure
 
 Headers = Mapping[str, Payload]
 
@@ -75,6 +76,4 @@ def _carried(headers: Headers) -> Headers:
 
 
 def _refuse(what: str) -> NoReturn:
-    raise ApplicationError(
-        f"A governed workflow may not ask for this: {what}.", type="UngovernedActivity", non_retryable=True
-    )
+    raise to_failure(UngovernedActivity(f"A governed workflow may not ask for this: {what}."))

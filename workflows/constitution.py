@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError
 
 from activities.constituting import Constituting
 from capsules.constituting import (
@@ -19,12 +19,10 @@ from capsules.constituting import (
     Step,
     Voice,
 )
+from capsules.errors import Conflict, ConstitutionRefused
+from policy.failures import reason_of
 from workflows.attributes import AWAITING_APPROVAL, CONSTITUTION, RUN_STATE, TENANT
 from workflows.options import BOOKKEEPING, PROVING, ActivityOptions
-
-
-class Blocked(ApplicationError):
-    """A proof or a comparison says why the change may not go on."""
 
 
 @workflow.defn(name="ActivateConstitution")
@@ -49,9 +47,9 @@ class ActivateConstitution:
                 await self._do(Constituting.activate, self.step, BOOKKEEPING)
                 self._enter("activated")
         except ActivityError as error:
-            await self._conclude("refused", _reason(error))
-        except Blocked as blocked:
-            await self._conclude("refused", blocked.message)
+            await self._conclude("refused", reason_of(error))
+        except ConstitutionRefused as refused:
+            await self._conclude("refused", refused.message)
         if self.state == "activated":
             await self._mirrored()
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -92,11 +90,11 @@ class ActivateConstitution:
         self._enter("proving")
         proved = await self._do(Constituting.prove, self.step, PROVING)
         if proved.problem:
-            raise Blocked(proved.problem)
+            raise ConstitutionRefused(proved.problem)
         self._enter("comparing")
         compared = await self._do(Constituting.compare, self.step, PROVING)
         if compared.problem:
-            raise Blocked(compared.problem)
+            raise ConstitutionRefused(compared.problem)
         self._enter("awaiting_approval" if self.proposal.quorum else "approved")
 
     async def _agreed(self, seconds: int) -> None:
@@ -125,7 +123,7 @@ class ActivateConstitution:
         try:
             await self._do(Constituting.mirror, self.step, PROVING)
         except ActivityError as error:
-            workflow.logger.warning("SomaBrain was not told of %s: %s", self.proposal.id, _reason(error))
+            workflow.logger.warning("SomaBrain was not told of %s: %s", self.proposal.id, reason_of(error))
 
     async def _conclude(self, state: Any, why: str) -> None:  # noqa: ANN401 - refused or expired
         if self.state in SETTLED:
@@ -136,9 +134,9 @@ class ActivateConstitution:
 
     def _must_wait_for(self, consent: Consent) -> None:
         if self.state != "awaiting_approval":
-            raise ApplicationError(f"The activation is {self.state}; it does not wait for approval.", type="Conflict")
+            raise Conflict(f"The activation is {self.state}; it does not wait for approval.")
         if consent.change != self.proposal.change.digest():
-            raise ApplicationError("The consent is for another change than this one.", type="Conflict")
+            raise Conflict("The consent is for another change than this one.")
 
     def _enter(self, state: ProposalState) -> None:
         self.state = state
@@ -162,8 +160,3 @@ class ActivateConstitution:
             heartbeat_timeout=options.heartbeat,
             retry_policy=options.retry,
         )
-
-
-def _reason(error: ActivityError) -> str:
-    cause = error.cause
-    return cause.message if isinstance(cause, ApplicationError) else str(cause or error)

@@ -3,12 +3,12 @@
 import asyncio
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
 
 from activities.bookkeeping import Bookkeeping
 from capsules.approval import ApprovalDecision, ApprovalRequest, BudgetRaised, DecisionMade, RaiseBudget
 from capsules.digest import digest
 from capsules.editing import ApprovalEdit, EditMade, EditRequest, WaitingCall, WaitingCalls
+from capsules.errors import Conflict, Invalid, NotFound, SomaError
 from capsules.run import TERMINAL, Control, InboxMessage, RunStart, RunState, RunView
 from workflows.options import BOOKKEEPING, REMEMBERED_MESSAGES
 from workflows.pressure import reached
@@ -88,11 +88,9 @@ class Conversation:
         waiting = self._must_wait_for(edit)
         call = self.state.asked.get(edit.approval)
         if call is None:
-            raise ApplicationError(
-                f"{waiting.kind} on {waiting.target} is no tool call, so it has no arguments to edit.", type="Conflict"
-            )
+            raise Conflict(f"{waiting.kind} on {waiting.target} is no tool call, so it has no arguments to edit.")
         if digest(edit.arguments) == digest(call.arguments):
-            raise ApplicationError("The arguments are the same as before; change one, or approve.", type="Conflict")
+            raise Conflict("The arguments are the same as before; change one, or approve.")
 
     # Budget
 
@@ -104,9 +102,9 @@ class Conversation:
     def _may_raise(self, request: RaiseBudget) -> None:
         self._must_be_open()
         if self.state.admission is None:
-            raise ApplicationError("The run is not admitted yet, so it has no budget to raise.", type="Conflict")
+            raise Conflict("The run is not admitted yet, so it has no budget to raise.")
         if not any(request.amounts.model_dump().values()):
-            raise ApplicationError("Every amount is zero; say what to add.", type="Invalid")
+            raise Invalid("Every amount is zero; say what to add.")
 
     @workflow.signal(name="raise_budget", description="Add to the run's limit.")
     async def raise_budget_by_signal(self, request: RaiseBudget) -> None:
@@ -135,7 +133,7 @@ class Conversation:
     def _may_resume(self, control: Control) -> None:
         self._must_be_open()
         if not self.state.paused:
-            raise ApplicationError("The run is not paused.", type="Conflict")
+            raise Conflict("The run is not paused.")
 
     @workflow.signal(name="resume", description="Go on after a pause.")
     def resume_by_signal(self, control: Control) -> None:
@@ -201,7 +199,7 @@ class Conversation:
     async def _decide_quietly(self, decision: ApprovalDecision, *, approve: bool) -> None:
         try:
             self._must_wait_for(decision)
-        except ApplicationError as error:
+        except SomaError as error:
             workflow.logger.warning("decision by signal refused: %s", error.message)
             return
         made = await self._decide(decision, approve=approve)
@@ -255,17 +253,14 @@ class Conversation:
 
     def _must_be_open(self) -> None:
         if self.state.status in TERMINAL or self.state.cancel_requested:
-            raise ApplicationError(f"The run is {self.state.status}; nothing more can be said to it.", type="Conflict")
+            raise Conflict(f"The run is {self.state.status}; nothing more can be said to it.")
 
     def _must_wait_for(self, decision: ApprovalDecision | ApprovalEdit) -> ApprovalRequest:
         self._must_be_open()
         waiting = self.state.approvals.get(decision.approval)
         if waiting is None:
             known = ", ".join(self.state.approvals) or "none"
-            raise ApplicationError(f"No approval {decision.approval!r} is waiting. Waiting: {known}.", type="NotFound")
+            raise NotFound(f"No approval {decision.approval!r} is waiting. Waiting: {known}.")
         if waiting.action != decision.action:
-            raise ApplicationError(
-                f"Approval {decision.approval!r} is for action {waiting.action}, not for {decision.action}.",
-                type="Conflict",
-            )
+            raise Conflict(f"Approval {decision.approval!r} is for action {waiting.action}, not for {decision.action}.")
         return waiting

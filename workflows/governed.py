@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError
 
 from capsules.approval import ApprovalRequest
+from capsules.errors import ApprovalRequired
 from capsules.waiting import waiting
+from policy.failures import from_failure
 
 SIGNAL = "approval_decided"
 """Carries the approval's id. It only wakes: what was decided is read from the store, by the gate."""
@@ -60,10 +62,10 @@ async def approved[T](ask: Callable[[], Awaitable[T]], *, look_every: timedelta 
 
 def asked_for(error: ActivityError) -> ApprovalRequest | None:
     """Return the approval that an activity failed for, or None when it failed for something else."""
-    cause = error.cause
-    if not isinstance(cause, ApplicationError) or cause.type != "ApprovalRequired" or not cause.details:
+    found = from_failure(error)
+    if not isinstance(found, ApprovalRequired) or "approval" not in found.fields:
         return None
-    return ApprovalRequest.model_validate(cause.details[0]["approval"], strict=False)
+    return ApprovalRequest.model_validate(found.fields["approval"])
 
 
 def _woken() -> Woken:

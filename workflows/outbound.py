@@ -9,7 +9,6 @@ from typing import Any, NoReturn, Protocol
 
 from temporalio import workflow
 from temporalio.converter import PayloadConverter
-from temporalio.exceptions import ApplicationError
 from temporalio.worker import (
     ContinueAsNewInput,
     Interceptor,
@@ -24,7 +23,9 @@ from temporalio.worker import (
 )
 
 from activities.constituting import STEPS
+from capsules.errors import AuthorityRefused
 from capsules.header import AUTHORITY
+from policy.failures import to_failure
 
 CHILDREN = frozenset({"RunCapsule", "RunProject"})
 WITHOUT_AUTHORITY = {"ActivateConstitution": STEPS}
@@ -94,4 +95,4 @@ def _listed() -> frozenset[str] | None:
 
 
 def _refuse(what: str) -> NoReturn:
-    raise ApplicationError(f"A run may not ask for this: {what}.", type="AuthorityRefused", non_retryable=True)
+    raise to_failure(AuthorityRefused(f"A run may not ask for this: {what}."))

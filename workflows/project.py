@@ -5,12 +5,13 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import Priority
-from temporalio.exceptions import ApplicationError, CancelledError, ChildWorkflowError
+from temporalio.exceptions import CancelledError, ChildWorkflowError
 
 from activities.bookkeeping import Bookkeeping
 from capsules.capsule import Task
 from capsules.expressions import fill, holds
 from capsules.run import RunReport, RunStart, StepRecord
+from policy.failures import reason_of
 from workflows.acting import RunEnds
 from workflows.attributes import describe
 from workflows.options import BOOKKEEPING, CAPSULES
@@ -91,7 +92,7 @@ class RunProject(Run):
         except ChildWorkflowError as error:
             if isinstance(error.cause, CancelledError) and _stopping():
                 raise asyncio.CancelledError from error
-            return self._failed_task(task, error)
+            return self._ended_otherwise(task, "failed", reason_of(error))
         if report.status != "completed":
             return self._ended_otherwise(task, report.status, report.reason)
         self.state.spent = self.state.spent + report.spent
@@ -113,11 +114,6 @@ class RunProject(Run):
             # What is held for tasks under way is not spent: it counts as left.
             self.state.spent, self.state.left = account.spent, account.limit.minus(account.spent)
             await self._under_pressure()
-
-    def _failed_task(self, task: Task, error: ChildWorkflowError) -> dict[str, Any]:
-        cause = error.cause
-        reason = cause.message if isinstance(cause, ApplicationError) else str(cause or error)
-        return self._ended_otherwise(task, "failed", reason)
 
     def _ended_otherwise(self, task: Task, status: str, reason: str) -> dict[str, Any]:
         if task.on_failure == "fail":

@@ -15,7 +15,7 @@ from activities.remembering import Remembering
 from activities.starting import Starting
 from capsules.capsule import Spec
 from capsules.digest import Digest, canonical, digest
-from capsules.errors import PolicyDenied, SomaError
+from capsules.errors import SomaError
 from capsules.expressions import fill
 from capsules.memory import RecallQuery, Remember
 from capsules.run import (
@@ -29,7 +29,7 @@ from capsules.run import (
     StartCapsule,
     Verify,
 )
-from workflows.acting import Acting, Refused, RunEnds
+from workflows.acting import Acting, RunEnds
 from workflows.attributes import announce_admission, announce_status, describe
 from workflows.options import ADMISSION, BOOKKEEPING, EVENT_BUDGET, MEMORY_CALL, PUBLICATION
 
@@ -77,7 +77,7 @@ class Run(Acting):
             raise await self._failed(f"{type(error).__name__}: {error}") from error
 
     async def admit(self) -> None:
-        """Pass the gate with `capsule.start`, once; a continued run was admitted before."""
+        """Pass the gate with `capsule.start`, once; a continued run was admitted before. Raises as `act` does."""
         if self.state.admission is not None:
             return
         start = self.start
@@ -90,8 +90,6 @@ class Run(Acting):
             parent=start.parent,
         )
         admitted = await self.act(Starting.start, request, ADMISSION, f"start {start.capsule}")
-        if isinstance(admitted, Refused):
-            raise PolicyDenied(admitted.sentence)
         self.state.admission = admitted.value
         self.state.left = admitted.value.limit
         self.state.started_at = workflow.time()
@@ -114,8 +112,8 @@ class Run(Acting):
         template = memory.recall.query
         asked = str(fill(template, {"inputs": self.start.inputs})) if template else self.spec.intent
         query = RecallQuery(space=memory.space, query=asked[:4000], limit=memory.recall.limit)
-        recalled = await self.act(Remembering.recall, query, MEMORY_CALL, f"recall {memory.space}")
-        return [] if isinstance(recalled, Refused) else [item.text for item in recalled.value.items]
+        recalled = await self.try_act(Remembering.recall, query, MEMORY_CALL, f"recall {memory.space}")
+        return [] if isinstance(recalled, SomaError) else [item.text for item in recalled.value.items]
 
     async def problems_of(self, output: Any) -> tuple[str, ...]:  # noqa: ANN401 - any JSON value
         """Return why `output` is not the deliverable that the capsule asks for."""
@@ -138,11 +136,9 @@ class Run(Acting):
         return verification.problems
 
     async def hand_over(self, output: Any) -> None:  # noqa: ANN401 - any JSON value
-        """Publish the deliverable and leave what the capsule remembers."""
+        """Publish the deliverable and leave what the capsule remembers. Raises as `act` does."""
         draft = ArtifactDraft(name=f"{self.admission.lock.capsule.metadata.name}.json", content=output)
         published = await self.act(Publishing.publish, draft, PUBLICATION, f"publish {draft.name}")
-        if isinstance(published, Refused):
-            raise PolicyDenied(published.sentence)
         self.output, self.artifact = output, published.value.digest
         await self._remember(output)
 
@@ -178,11 +174,11 @@ class Run(Acting):
             text=(text if isinstance(text, str) and text else canonical(output).decode())[:16_000],
             labels={"capsule": self.start.capsule},
         )
-        await self.act(Remembering.remember, item, MEMORY_CALL, f"remember in {memory.space}")
+        await self.try_act(Remembering.remember, item, MEMORY_CALL, f"remember in {memory.space}")
 
     async def _failed(self, reason: str) -> ApplicationError:
         await self._close("failed", reason)
-        return ApplicationError(reason, self.report(), type="RunFailed", non_retryable=True)
+        return ApplicationError(reason, self.report(), type=RunEnds.code, non_retryable=True)
 
     def _worked(self) -> int:
         """Return the seconds since admission, without those that people were waited for."""

@@ -2,16 +2,19 @@
 
 import ast
 import inspect
+from datetime import timedelta
 from http import HTTPStatus
 
 import pytest
-from sources import PACKAGES, dotted, parsed
-from temporalio.exceptions import ApplicationErrorCategory
+from sources import PACKAGES, at, dotted, parsed
+from temporalio.api.failure.v1 import Failure
+from temporalio.converter import DataConverter
+from temporalio.exceptions import ActivityError, ApplicationError, ApplicationErrorCategory, CancelledError
 
 from api.problems import EXAMPLES, respond_to, responses
 from capsules import errors
 from capsules.errors import ALL, ApprovalRequired, BudgetExhausted, Denied, SomaError
-from policy.failures import failure
+from policy.failures import from_failure, reason_of, to_failure
 from somagent.cli.codes import BY_STATUS, MEANINGS, Code
 
 CLASSES = [one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, SomaError)]
@@ -35,7 +38,7 @@ def test_an_error_is_a_problem_document(error):
 
 @pytest.mark.parametrize("error", ALL, ids=lambda one: one.__name__)
 def test_an_error_is_a_temporal_failure(error):
-    failed = failure(error("What happened, and what to do.", run="acme/hello/k1"))
+    failed = to_failure(error("What happened, and what to do.", run="acme/hello/k1"))
     assert failed.type == error.code
     assert failed.message == "What happened, and what to do."
     assert failed.details[0] == {"code": error.code, "run": "acme/hello/k1"}
@@ -43,6 +46,73 @@ def test_an_error_is_a_temporal_failure(error):
     # An answer of the gate is not a fault, and nothing else may look harmless.
     answer = issubclass(error, Denied | ApprovalRequired | BudgetExhausted)
     assert (failed.category is ApplicationErrorCategory.BENIGN) is answer
+
+
+@pytest.mark.parametrize("error", ALL, ids=lambda one: one.__name__)
+async def test_an_error_survives_the_way_through_temporal(error):
+    """As a failure of an activity, and as one that a workflow's validator raises without `to_failure`."""
+    converter = DataConverter.default
+    raised = error("What happened, and what to do.", run="acme/hello/k1", retry_after=2)
+    for sent, fields in ((to_failure(raised), raised.fields), (raised, {})):
+        failure = Failure()
+        await converter.encode_failure(sent, failure)
+        back = from_failure(await converter.decode_failure(failure))
+        assert type(back) is error
+        assert (back.message, back.fields) == (raised.message, fields)
+
+
+def test_a_failure_that_is_not_ours_is_no_error_of_ours():
+    for failure in (
+        None,
+        ApplicationError("no", type="ValueError"),
+        ApplicationError("no", type="RunFailed"),
+        ApplicationError("no"),
+        CancelledError("stopped"),
+        ValueError("no"),
+    ):
+        assert from_failure(failure) is None
+    stranger = from_failure(ApplicationError("no", {"problems": 5}, type="Invalid"))
+    assert (type(stranger), stranger.fields) == (errors.Invalid, {})
+
+
+def test_of_an_activity_or_child_what_made_it_fail_counts():
+    wrapper = ActivityError(
+        "Activity task failed",
+        scheduled_event_id=1,
+        started_event_id=2,
+        identity="",
+        activity_type="tool.invoke",
+        activity_id="1",
+        retry_state=None,
+    )
+    assert (from_failure(wrapper), reason_of(wrapper)) == (None, "Activity task failed")
+    wrapper.__cause__ = to_failure(errors.PolicyDenied("Nothing is allowed here."))
+    assert isinstance(from_failure(wrapper), errors.PolicyDenied)
+    assert reason_of(wrapper) == "Nothing is allowed here."
+
+
+def test_an_answer_that_is_looked_at_again_is_retried():
+    again = to_failure(ApprovalRequired("A person decides."), retry_in=timedelta(seconds=2))
+    assert (again.non_retryable, again.next_retry_delay) == (False, timedelta(seconds=2))
+    assert again.category is ApplicationErrorCategory.BENIGN
+
+
+def test_failures_are_made_and_read_in_one_place():
+    """Elsewhere a failure is an error of ours: nobody else makes one, or knows a code by heart to compare it with."""
+    codes = {one.code for one in ALL}
+    made, compared = set(), []
+    for file, tree in parsed(*PACKAGES):
+        for node in ast.walk(tree):
+            match node:
+                case ast.Call() if dotted(node.func) == "ApplicationError":
+                    made.add(str(file))
+                case ast.Compare(left=ast.Attribute(attr="type"), comparators=[ast.Constant(value=code)]):
+                    compared += [at(file, node)] if code in codes else []
+                case ast.MatchValue(value=ast.Constant(value=code)):
+                    compared += [f"{file}:{node.lineno}"] if code in codes else []
+    # A failed run's own report travels in its failure.
+    assert made == {"policy/failures.py", "workflows/run.py"}
+    assert compared == []
 
 
 @pytest.mark.parametrize("error", ALL, ids=lambda one: one.__name__)
