@@ -28,8 +28,16 @@ class Needs:
 
     kinds: set[str] = field(default_factory=lambda: {"capsule.start", "artifact.publish"})
     targets: set[str] = field(default_factory=set)
-    capsules: dict[str, Digest] = field(default_factory=dict)
-    composites: set[str] = field(default_factory=set)
+    children: dict[str, Capsule] = field(default_factory=dict)
+    """By the reference that a task names: found, and its signature checked, once."""
+
+    @property
+    def capsules(self) -> dict[str, Digest]:
+        return {child.ref: child.digest() for child in self.children.values()}
+
+    @property
+    def composites(self) -> frozenset[str]:
+        return frozenset(child.ref for child in self.children.values() if child.spec.type == "composite")
 
 
 class CapsuleAdmissions:
@@ -54,7 +62,12 @@ class CapsuleAdmissions:
         self._image = image
 
     async def admit(self, request: StartCapsule, *, run: str, authority: Authority) -> Admission:
-        """Admit `run`. The same run again gets the same account; its lock is computed from the same digests."""
+        """Admit `run`. The same run again gets the same account; its lock is computed from the same digests.
+
+        Raises Invalid when the authority covers another content, or composites nest too deep, ConstitutionRefused when
+        none is active or it was revoked, NotFound for a capsule or tool that is not there, TamperedContent when a
+        capsule was altered, and BudgetExhausted when the parent account cannot cover the budget.
+        """
         if authority.capsules.get(request.capsule) != request.digest:
             raise Invalid(f"The authority covers another content of {request.capsule!r} than {request.digest}.")
         constitution = authority.constitution or await self._store.constitutions.active_digest(authority.tenant)
@@ -67,7 +80,7 @@ class CapsuleAdmissions:
             capsule = await self._verified(tx, request.capsule, request.digest)
             needs = Needs()
             await self._gather(tx, capsule, needs, depth=0)
-            lock = await self._lock(tx, capsule, request.digest, needs, constitution)
+            lock = self._lock(capsule, request.digest, needs, constitution)
             limit = request.budget or capsule.spec.budget.amounts()
             account = await tx.accounts.carve_run(
                 authority.account, f"run:{run}", limit, seconds=capsule.spec.budget.wall_clock
@@ -86,7 +99,7 @@ class CapsuleAdmissions:
             await tx.runs.admit(
                 run, digest=request.digest, parent=request.parent, account=account.id, lock=lock.model_dump(mode="json")
             )
-            shape = await shape_in(tx, capsule, self._profiles, input_length=request.input_length)
+            shape = shape_in(capsule, needs.children, self._profiles, input_length=request.input_length)
             await tx.forecasts.keep(run, shape, forecaster.forecast(shape, bound=account.limit, price=lock.price))
         return Admission(
             lock=lock, authority=self._tokens.mint_authority(granted), account=account.id, limit=account.limit
@@ -116,26 +129,23 @@ class CapsuleAdmissions:
             tools = self._tools(capsule)
             needs.targets |= {tools[_name(use.use)].target(action) for use in spec.tools for action in use.actions}
         for task in spec.tasks:
-            child = await self._verified(tx, task.capsule, None)
-            needs.capsules[child.ref] = child.digest()
-            if child.spec.type == "composite":
-                needs.composites.add(child.ref)
-            await self._gather(tx, child, needs, depth=depth + 1)
+            if task.capsule not in needs.children:
+                needs.children[task.capsule] = await self._verified(tx, task.capsule, None)
+            await self._gather(tx, needs.children[task.capsule], needs, depth=depth + 1)
 
-    async def _lock(
-        self, tx: Transaction, capsule: Capsule, digest: Digest, needs: Needs, constitution: Digest
-    ) -> Lock:
-        tasks = {task.id: (await self._verified(tx, task.capsule, None)).ref for task in capsule.spec.tasks}
+    def _lock(self, capsule: Capsule, digest: Digest, needs: Needs, constitution: Digest) -> Lock:
+        tasks = {task.id: needs.children[task.capsule].ref for task in capsule.spec.tasks}
         persona, model = capsule.spec.persona, capsule.spec.model
         profile = self._profiles.of(model.role) if model else None
+        digests = needs.capsules
         return Lock(
             capsule=capsule,
             capsule_digest=digest,
             persona=self._library.persona(parse_reference(persona)) if persona else None,
             tools=self._tools(capsule),
-            children={ref: needs.capsules[ref] for ref in tasks.values()},
+            children={ref: digests[ref] for ref in tasks.values()},
             task_capsules=tasks,
-            composites=frozenset(needs.composites),
+            composites=needs.composites,
             model=profile.model if profile else "",
             price=self._profiles.price(model.role, today()) if model else Price(),
             cheaper={

@@ -1,6 +1,7 @@
 """What a start would take: an implementation of `capsules.ports.Foresight`, and the shapes that it is made of."""
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from capsules.amounts import Amounts
@@ -33,10 +34,12 @@ class LearnedForesight:
         return await self.forecast(tenant, capsule, input_length=request.input_length, budget=request.budget)
 
     async def forecast(self, tenant: str, capsule: Capsule, *, input_length: int, budget: Amounts | None) -> Forecast:
-        """Forecast a run of this capsule, by today's price."""
+        """Forecast a run of this capsule, by today's price. Raises NotFound for a child that is not published."""
         forecaster = await self.forecasting.of(tenant)
         async with self.store.transaction(tenant) as tx:
-            shape = await shape_in(tx, capsule, self.profiles, input_length=input_length)
+            children: dict[str, Capsule] = {}
+            await _load(tx, capsule, children)
+        shape = shape_in(capsule, children, self.profiles, input_length=input_length)
         price = self.profiles.price(capsule.spec.model.role, today()) if capsule.spec.model else Price()
         return forecaster.forecast(shape, bound=budget or capsule.spec.budget.amounts(), price=price)
 
@@ -46,12 +49,24 @@ def today() -> dt.date:
     return dt.datetime.now(dt.UTC).date()
 
 
-async def shape_in(
-    tx: Transaction, capsule: Capsule, profiles: Profiles, *, input_length: int, depth: int = 0
+def shape_in(
+    capsule: Capsule, children: Mapping[str, Capsule], profiles: Profiles, *, input_length: int, depth: int = 0
 ) -> Shape:
-    """Return the shape of a run, with those of a composite's tasks."""
-    tasks = capsule.spec.tasks if depth < MAX_DEPTH else ()
-    children = [(await tx.capsules.get(parse_reference(task.capsule))).capsule for task in tasks]
-    parts = [await shape_in(tx, child, profiles, input_length=0, depth=depth + 1) for child in children]
+    """Return the shape of a run, with those of a composite's tasks.
+
+    children: the capsules of the tasks, and of theirs, by the reference that a task names.
+    """
+    parts = tuple(
+        shape_in(children[task.capsule], children, profiles, input_length=0, depth=depth + 1)
+        for task in (capsule.spec.tasks if depth < MAX_DEPTH else ())
+    )
     model = profiles.of(capsule.spec.model.role).model if capsule.spec.model else ""
-    return shape_of(capsule, model=model, input_length=input_length, parts=tuple(parts))
+    return shape_of(capsule, model=model, input_length=input_length, parts=parts)
+
+
+async def _load(tx: Transaction, capsule: Capsule, children: dict[str, Capsule]) -> None:
+    """Add the capsules of the tasks, and of theirs, each read once."""
+    for task in capsule.spec.tasks:
+        if task.capsule not in children:
+            children[task.capsule] = (await tx.capsules.get(parse_reference(task.capsule))).capsule
+            await _load(tx, children[task.capsule], children)

@@ -1,0 +1,108 @@
+"""Admission of a composite: each capsule below it is found and checked once, and an altered one is refused."""
+
+import time
+from typing import Any
+
+import pytest
+from entries import CONSTITUTION, entry, key, run_id
+from files import composite, utility
+from sqlalchemy import event
+
+from capsules.amounts import Amounts
+from capsules.authority import Authority
+from capsules.capsule import Capsule
+from capsules.digest import digest
+from capsules.errors import TamperedContent
+from capsules.run import Admission, StartCapsule
+from policy.forecasts.forecaster import learn
+from somagent.admission import CapsuleAdmissions
+from somagent.capsulefile.load import load
+from somagent.forecasting import Forecasting
+from somagent.identity.keys import KeyRing
+from somagent.identity.signatures import sign_digest
+from somagent.library import Library
+from somagent.settings import Settings
+from somagent.slm.profiles import Profiles
+from somagent.store.database import Store
+from somagent.store.ledger import PostgresLedger
+
+LEAF = load(utility("leaf", "print(1)"))
+INNER = load(composite("inner", "- {id: one, capsule: leaf}"))
+OUTER = load(composite("outer", "- {id: a, capsule: leaf}\n- {id: b, capsule: leaf}\n- {id: c, capsule: inner}"))
+
+
+@pytest.fixture
+def keyring(postgres_settings: Settings) -> KeyRing:
+    return KeyRing.create_missing(postgres_settings.keys_dir)
+
+
+@pytest.fixture
+def admissions(postgres_settings: Settings, store: Store, keyring: KeyRing) -> CapsuleAdmissions:
+    return CapsuleAdmissions(
+        store,
+        keyring,
+        Library.load(),
+        profiles=Profiles.from_settings(postgres_settings),
+        image=postgres_settings.sandbox_image,
+        forecasting=Forecasting(store, learn),
+    )
+
+
+async def publish(store: Store, tenant: str, keyring: KeyRing, capsule: Capsule, *, altered: bool = False) -> None:
+    signed = sign_digest(keyring, "publisher", digest("another") if altered else capsule.digest())
+    async with store.transaction(tenant) as tx:
+        await tx.capsules.publish(
+            capsule, digest=capsule.digest(), signature=signed.value, key_id=signed.key_id, by="ada"
+        )
+
+
+async def admit(admissions: CapsuleAdmissions, store: Store, tenant: str) -> Admission:
+    """Admit a run of the outer capsule, as the activity `capsule.start` does behind the gate."""
+    run = run_id(tenant)
+    async with store.transaction(tenant) as tx:
+        await tx.accounts.ensure(f"tenant:{tenant}", None, Amounts(tool_calls=100))
+    await PostgresLedger(store).begin(entry(key(tenant, run), kind="capsule.start", target=OUTER.ref))
+    authority = Authority(
+        kind="start",
+        tenant=tenant,
+        actor="ada",
+        run=run,
+        account=f"tenant:{tenant}",
+        capsules={OUTER.ref: OUTER.digest()},
+        constitution=CONSTITUTION,
+        expires_at=int(time.time()) + 600,
+    )
+    request = StartCapsule(capsule=OUTER.ref, digest=OUTER.digest(), inputs=digest({}))
+    return await admissions.admit(request, run=run, authority=authority)
+
+
+async def test_each_child_is_read_once_however_often_it_is_used(
+    admissions: CapsuleAdmissions, store: Store, tenant: str, keyring: KeyRing
+) -> None:
+    for capsule in (LEAF, INNER, OUTER):
+        await publish(store, tenant, keyring, capsule)
+    reads: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM capsules" in statement and "capsules.document" in statement:
+            reads.append(statement)
+
+    event.listen(store.engine.sync_engine, "before_cursor_execute", note)
+    try:
+        lock = (await admit(admissions, store, tenant)).lock
+    finally:
+        event.remove(store.engine.sync_engine, "before_cursor_execute", note)
+    assert lock.task_capsules == {"a": LEAF.ref, "b": LEAF.ref, "c": INNER.ref}
+    assert lock.children == {LEAF.ref: LEAF.digest(), INNER.ref: INNER.digest()}
+    assert lock.composites == {INNER.ref}
+    assert len(reads) == 3
+
+
+async def test_a_child_whose_signature_does_not_hold_admits_nothing(
+    admissions: CapsuleAdmissions, store: Store, tenant: str, keyring: KeyRing
+) -> None:
+    await publish(store, tenant, keyring, LEAF, altered=True)
+    for capsule in (INNER, OUTER):
+        await publish(store, tenant, keyring, capsule)
+    with pytest.raises(TamperedContent, match="leaf"):
+        await admit(admissions, store, tenant)
