@@ -1,8 +1,8 @@
 """Deciding an approval for a caller: by what right, said to the run, and how it stands afterwards.
 
-The run takes the decision, by Update, so that API, command line and signals go one way. What is refused here is refused
-early, in words; the run checks all of it again, from the attestation. Only a run of an application that is not ours
-cannot take it: its decision is written at once, with the same checks.
+The run takes the decision, by Update, so that API, command line and signals go one way. `by_right` refuses early, in
+words, on the approval as it was loaded; the store checks all of it again, from the attestation and on the locked row.
+Only a run of an application that is not ours cannot take a decision: it is written at once, with the same checks.
 """
 
 import asyncio
@@ -27,38 +27,45 @@ LOOKS, PAUSE_SECONDS = 10, 0.2
 
 
 async def answer(  # noqa: PLR0913 - who, what, why, by whose right
-    soma: State, caller: Principal, approval: str, *, approving: bool, comment: str, on_behalf_of: str | None = None
+    soma: State, caller: Principal, asked: Approval, *, approving: bool, comment: str, on_behalf_of: str | None = None
 ) -> Approval:
-    """Say the caller's yes or no to the run and return the approval as it stands then."""
-    asked, approver = await by_right(soma, caller, approval, "yes" if approving else "no", on_behalf_of)
+    """Say the caller's yes or no to the run and return the approval as it stands then.
+
+    Raises Denied or Conflict where the caller may not decide it, and Unavailable where no worker answers.
+    """
+    approver = await by_right(soma, caller, asked, "yes" if approving else "no", on_behalf_of)
     verb = "approve" if approving else "deny"
     decision = attested(soma, caller, asked, approver, approving=approving, comment=comment)
     # What one person says to the approval as it stands is one Update: a retry gets the first answer again.
-    key = f"{approval}/{caller.subject}/{verb}/{len(asked.answers)}"
+    key = f"{asked.id}/{caller.subject}/{verb}/{len(asked.answers)}"
     try:
         made = await _decided(soma, asked, verb, decision, key=key)
         problem = made.problem
     except (Conflict, NotFound) as error:
         problem = error.message
     async with soma.store.transaction(caller.tenant) as tx:
-        stands = await tx.approvals.get(approval)
+        stands = await tx.approvals.get(asked.id)
     # Of two who say the last yes at once both get what they wanted, and one name more is not needed.
     if problem and stands.state not in ({"approved", "used"} if approving else {"denied"}):
-        raise Conflict(problem, approval=approval, state=stands.state)
+        raise Conflict(problem, approval=asked.id, state=stands.state)
     return stands
 
 
 async def edit(  # noqa: PLR0913 - who, what, into what, why
     soma: State,
     caller: Principal,
-    approval: str,
+    asked: Approval,
     *,
     arguments: dict[str, Any],
     comment: str,
     on_behalf_of: str | None = None,
 ) -> Approval:
-    """Have the run ask for the same tool action with other arguments; the gate judges that anew."""
-    asked, approver = await by_right(soma, caller, approval, "edit", on_behalf_of)
+    """Have the run ask for the same tool action with other arguments; the gate judges that anew.
+
+    Raises Denied or Conflict where the caller may not edit it, Invalid where the arguments do not follow the schema,
+    and Unavailable where no worker answers.
+    """
+    approver = await by_right(soma, caller, asked, "edit", on_behalf_of)
     if asked.kind != "tool.invoke":
         raise Conflict(f"{asked.kind} on {asked.target} is no tool call, so it has no arguments to edit.")
     claims = _attestation(caller, asked, approver, purpose="edit", arguments=digest(arguments))
@@ -69,38 +76,39 @@ async def edit(  # noqa: PLR0913 - who, what, into what, why
         comment=comment,
         token=soma.tokens.mint_attestation(claims),
     )
-    key = f"{approval}/{caller.subject}/edit/{len(asked.answers)}/{digest(arguments)}"
+    key = f"{asked.id}/{caller.subject}/edit/{len(asked.answers)}/{digest(arguments)}"
     made = await _told(soma, asked, "edit", wanted, key=key, reply=EditMade)
     if made.problems:
         listed = [{"path": f"body.{p.path}", "message": p.message} for p in made.problems]
-        raise Invalid(made.problem or "The arguments do not follow the schema.", problems=listed, approval=approval)
+        raise Invalid(made.problem or "The arguments do not follow the schema.", problems=listed, approval=asked.id)
     if made.problem:
-        raise Conflict(made.problem, approval=approval)
+        raise Conflict(made.problem, approval=asked.id)
     async with soma.store.transaction(caller.tenant) as tx:
-        return await tx.approvals.get(approval)
+        return await tx.approvals.get(asked.id)
 
 
-async def by_right(
-    soma: State, caller: Principal, approval: str, said: Said, on_behalf_of: str | None
-) -> tuple[Approval, Approver]:
-    """Return the approval and by what right the caller may answer it: their own, else one that was lent to them.
+async def by_right(soma: State, caller: Principal, asked: Approval, said: Said, on_behalf_of: str | None) -> Approver:
+    """Return by what right the caller may answer the approval: their own, else one that was lent to them.
 
-    Raises NotFound, and Conflict or Denied with the reason why they may not.
+    Raises Conflict or Denied with the reason why they may not.
     """
     now = dt.datetime.now(dt.UTC)
-    async with soma.store.transaction(caller.tenant) as tx:
-        asked = await tx.approvals.get(approval)
-        own = Approver(caller.subject, caller.capabilities)
-        if on_behalf_of is None and asked.may_decide(caller.capabilities, now):
-            rights = [own]
-        else:
+    own = Approver(caller.subject, caller.capabilities)
+    if on_behalf_of is None and asked.may_decide(caller.capabilities, now):
+        rights = [own]
+    else:
+        async with soma.store.transaction(caller.tenant) as tx:
             lent = await tx.delegations.lent(caller.subject, now, owner=on_behalf_of)
-            rights = [Approver(caller.subject, capabilities, owner) for owner, capabilities in lent.items()]
+        rights = [Approver(caller.subject, capabilities, owner) for owner, capabilities in lent.items()]
     if on_behalf_of is not None and not rights:
-        raise Denied(f"{on_behalf_of!r} has lent {caller.subject!r} nothing that they hold now.", approval=approval)
-    chosen = next((right for right in rights if could_approve(asked, right, now)), rights[0] if rights else own)
-    admit(asked, chosen, said, now)
-    return asked, chosen
+        raise Denied(f"{on_behalf_of!r} has lent {caller.subject!r} nothing that they hold now.", approval=asked.id)
+    for right in rights:
+        if could_approve(asked, right, now):
+            return right
+    # A right that is not good for a yes may be good for a no.
+    refused = rights[0] if rights else own
+    admit(asked, refused, said, now)
+    return refused
 
 
 def attested(  # noqa: PLR0913 - what is said, by whom, by what right

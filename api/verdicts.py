@@ -3,15 +3,15 @@
 A score is a share with six decimals. Where a call leads to several actions, the strictest verdict is told.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Path, Response
+from fastapi import Depends, Response
 
 from api.access import Caller
 from api.handles import RunPath
-from api.state import Soma, State
-from capsules.errors import NotFound, SomaError
-from capsules.reviewing import RecordedDecision
+from api.state import Soma
+from capsules.approval import Approval
+from capsules.errors import SomaError
 from capsules.verdict import PPM, Verdict
 from somagent.store.transaction import Transaction
 
@@ -41,28 +41,10 @@ def headers_of(verdict: Verdict) -> dict[str, str]:
     }
 
 
-async def asked_under(soma: State, tenant: str, *approvals: str) -> list[Verdict]:
-    """Return the verdicts that approvals were asked for under, of those that can be found."""
-    async with soma.store.transaction(tenant) as tx:
-        found = [await _asked(tx, approval) for approval in dict.fromkeys(approvals)]
-    return [each.verdict for each in found if each]
-
-
-async def _asked(tx: Transaction, approval: str) -> RecordedDecision | None:
-    try:
-        return await tx.recorded.asked((await tx.approvals.get(approval)).run, approval)
-    except NotFound:
-        return None  # the endpoint says so
-
-
-async def _tell_asked(
-    approval: Annotated[str, Path(alias="approval")], caller: Caller, soma: Soma, response: Response
-) -> None:
-    """Tell the verdict that an approval was asked for under."""
-    try:
-        tell(response, *await asked_under(soma, caller.tenant, approval))
-    except SomaError:
-        return  # as above
+async def tell_asked(tx: Transaction, response: Response, *asked: Approval) -> None:
+    """Tell the verdict that approvals were asked for under, of those that can be found."""
+    found = [await tx.recorded.asked(each.run, each.id) for each in asked]
+    tell(response, *(each.verdict for each in found if each))
 
 
 async def _tell_last(run: RunPath, caller: Caller, soma: Soma, response: Response) -> None:
@@ -71,9 +53,8 @@ async def _tell_last(run: RunPath, caller: Caller, soma: Soma, response: Respons
         async with soma.store.transaction(caller.tenant) as tx:
             found = await tx.recorded.last(run)
     except SomaError:
-        return  # as above
+        return  # the endpoint says so
     tell(response, *([found.verdict] if found else []))
 
 
-TellsAsked = Depends(_tell_asked)
 TellsLast = Depends(_tell_last)

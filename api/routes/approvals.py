@@ -20,12 +20,12 @@ from api.problems import Problem, document, responses
 from api.routes.paging import Cursor, Limit
 from api.state import Soma, State
 from api.temporal import query
-from api.verdicts import TOLD, TellsAsked, asked_under, tell
+from api.verdicts import TOLD, tell_asked
 from capsules.approval import Approval, ApprovalDecision, Said, ShownApproval
 from capsules.approval import State as ApprovalState
 from capsules.delegation import Subject
 from capsules.editing import WaitingCall, WaitingCalls
-from capsules.errors import Conflict, SomaError
+from capsules.errors import Conflict, NotFound, SomaError
 from capsules.records import Page, Principal
 
 router = APIRouter(prefix="/v1/approvals", tags=["approvals"], route_class=KeptRoute)
@@ -123,12 +123,14 @@ async def list_approvals(  # noqa: PLR0913, PLR0917 - a parameter for each filte
 @router.post("/decide", responses={200: TOLD, **responses()})
 async def decide(body: Decisions, caller: ApprovalReader, soma: Soma, response: Response) -> Results:
     """Decide up to a hundred, each on its own: one that is refused says why and stops no other."""
-    tell(response, *await asked_under(soma, caller.tenant, *(item.approval for item in body.decisions)))
+    async with soma.store.transaction(caller.tenant) as tx:
+        asked = await tx.approvals.named(*(item.approval for item in body.decisions))
+        await tell_asked(tx, response, *asked.values())
     few = asyncio.Semaphore(AT_ONCE)
 
     async def one(item: OneDecision) -> OneResult:
         async with few:
-            return await _one(soma, caller, item)
+            return await _one(soma, caller, asked, item)
 
     return Results(results=list(await asyncio.gather(*(one(item) for item in body.decisions))))
 
@@ -155,54 +157,70 @@ async def show_arguments(approval: ApprovalId, caller: ApprovalReader, soma: Som
     return found
 
 
-@router.post("/{approval}/approve", responses={200: TOLD, **responses(404, 409)}, dependencies=[TellsAsked])
-async def approve(approval: ApprovalId, caller: ApprovalReader, soma: Soma, body: Reason | None = None) -> Approval:
+@router.post("/{approval}/approve", responses={200: TOLD, **responses(404, 409)})
+async def approve(
+    approval: ApprovalId, caller: ApprovalReader, soma: Soma, response: Response, body: Reason | None = None
+) -> Approval:
     """Say yes to exactly this action, once. Whoever asked for the action cannot."""
     said = body or Reason()
+    asked = await _told(soma, caller, approval, response)
     return await deciding.answer(
-        soma, caller, approval, approving=True, comment=said.comment, on_behalf_of=said.on_behalf_of
+        soma, caller, asked, approving=True, comment=said.comment, on_behalf_of=said.on_behalf_of
     )
 
 
-@router.post("/{approval}/deny", responses={200: TOLD, **responses(404, 409)}, dependencies=[TellsAsked])
-async def deny(approval: ApprovalId, caller: ApprovalReader, soma: Soma, body: Reason | None = None) -> Approval:
+@router.post("/{approval}/deny", responses={200: TOLD, **responses(404, 409)})
+async def deny(
+    approval: ApprovalId, caller: ApprovalReader, soma: Soma, response: Response, body: Reason | None = None
+) -> Approval:
     """Say no. The persona is told and may try another way."""
     said = body or Reason()
+    asked = await _told(soma, caller, approval, response)
     return await deciding.answer(
-        soma, caller, approval, approving=False, comment=said.comment, on_behalf_of=said.on_behalf_of
+        soma, caller, asked, approving=False, comment=said.comment, on_behalf_of=said.on_behalf_of
     )
 
 
-@router.post("/{approval}/edit", responses={200: TOLD, **responses(404, 409)}, dependencies=[TellsAsked])
-async def edit(approval: ApprovalId, caller: ApprovalReader, soma: Soma, body: Edit) -> Approval:
+@router.post("/{approval}/edit", responses={200: TOLD, **responses(404, 409)})
+async def edit(approval: ApprovalId, caller: ApprovalReader, soma: Soma, response: Response, body: Edit) -> Approval:
     """Change the arguments of a waiting tool call. The gate judges the edited action anew, under its own digest.
 
     Where it asks again, your yes is one of those that the new approval needs.
     """
+    asked = await _told(soma, caller, approval, response)
     return await deciding.edit(
-        soma, caller, approval, arguments=body.arguments, comment=body.comment, on_behalf_of=body.on_behalf_of
+        soma, caller, asked, arguments=body.arguments, comment=body.comment, on_behalf_of=body.on_behalf_of
     )
 
 
-@router.post(
-    "/{approval}/attestation", status_code=201, responses={201: TOLD, **responses(404, 409)}, dependencies=[TellsAsked]
-)
-async def attest(approval: ApprovalId, caller: ApprovalReader, soma: Soma, body: ToAttest) -> ApprovalDecision:
+@router.post("/{approval}/attestation", status_code=201, responses={201: TOLD, **responses(404, 409)})
+async def attest(
+    approval: ApprovalId, caller: ApprovalReader, soma: Soma, response: Response, body: ToAttest
+) -> ApprovalDecision:
     """Return the payload of the Update or Signal `approve` or `deny`, for who decides by another way than this API.
 
     It holds for five minutes, for this approval and this action, and names the caller as who decided.
     """
     said: Said = "yes" if body.approve else "no"
-    asked, approver = await deciding.by_right(soma, caller, approval, said, body.on_behalf_of)
+    asked = await _told(soma, caller, approval, response)
+    approver = await deciding.by_right(soma, caller, asked, said, body.on_behalf_of)
     return deciding.attested(soma, caller, asked, approver, approving=body.approve, comment=body.comment)
 
 
-async def _one(soma: State, caller: Principal, item: OneDecision) -> OneResult:
+async def _told(soma: State, caller: Principal, approval: str, response: Response) -> Approval:
+    """Return the approval, with the verdict that it was asked for under in the answer's headers. Raises NotFound."""
+    async with soma.store.transaction(caller.tenant) as tx:
+        asked = await tx.approvals.get(approval)
+        await tell_asked(tx, response, asked)
+    return asked
+
+
+async def _one(soma: State, caller: Principal, asked: dict[str, Approval], item: OneDecision) -> OneResult:
     try:
         stands = await deciding.answer(
             soma,
             caller,
-            item.approval,
+            _of(asked, item.approval),
             approving=item.approve,
             comment=item.comment,
             on_behalf_of=item.on_behalf_of,
@@ -218,3 +236,9 @@ async def _one(soma: State, caller: Principal, item: OneDecision) -> OneResult:
     else:
         return OneResult(approval=item.approval, done=True, state=stands.state)
     return OneResult(approval=item.approval, done=False, problem=problem)
+
+
+def _of(known: dict[str, Approval], approval: str) -> Approval:
+    if approval not in known:
+        raise NotFound(f"There is no approval {approval!r}.", approval=approval)
+    return known[approval]

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NewType
 
 from sqlalchemy import Row, case, func, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,7 +19,10 @@ from capsules.errors import Conflict, NotFound
 from capsules.records import Page
 from somagent.store import paging
 from somagent.store.outbox import Events
-from somagent.store.tables import approvals, from_row
+from somagent.store.tables import approvals, from_row, runs
+
+Locked = NewType("Locked", Approval)
+"""An approval that nobody else can change until this transaction ends. Only `Approvals.lock` makes one."""
 
 _STATE = case(
     (approvals.c.state.in_(["pending", "approved"]) & (approvals.c.expires_at <= func.now()), "expired"),
@@ -33,10 +36,16 @@ class Approvals:
     tenant: str
 
     async def get(self, approval: str) -> Approval:
+        """Return one. Raises NotFound."""
         row = (await self.connection.execute(select(approvals, _STATE).where(approvals.c.id == approval))).first()
         if row is None:
             raise NotFound(f"There is no approval {approval!r}.", approval=approval)
         return _approval(row)
+
+    async def named(self, *names: str) -> dict[str, Approval]:
+        """Return those of these ids that there are, by id."""
+        query = select(approvals, _STATE).where(approvals.c.id.in_(names))
+        return {row.id: _approval(row) for row in await self.connection.execute(query)}
 
     async def list(
         self,
@@ -61,23 +70,36 @@ class Approvals:
         rows = (await self.connection.execute(query)).all()
         return paging.page(rows, limit=limit, item=_approval, key=lambda row: (row.requested_at.isoformat(), row.id))
 
+    async def lock(self, approval: str, *, run: str | None = None) -> Locked:
+        """Lock the run, then the approval: the order of the gate, so that the two never wait for each other.
+
+        run: whose approval it must be; None looks it up. Raises NotFound where that run has no such approval.
+        """
+        its = run or select(approvals.c.run).where(approvals.c.id == approval).scalar_subquery()
+        await self.connection.execute(select(runs.c.id).where(runs.c.id == its).with_for_update(key_share=True))
+        wanted = (approvals.c.id == approval) & (approvals.c.run == its)
+        row = (await self.connection.execute(select(approvals, _STATE).where(wanted).with_for_update())).first()
+        if row is None:
+            where = f" in run {run!r}" if run else ""
+            raise NotFound(f"There is no approval {approval!r}{where}.", approval=approval)
+        return Locked(_approval(row))
+
     async def decide(
-        self, approval: str, approver: Approver, *, approve: bool, comment: str, now: datetime
+        self, asked: Locked, approver: Approver, *, approve: bool, comment: str, now: datetime
     ) -> Approval:
         """Write a person's yes or no: one no denies, a yes is one of those that the demands ask for.
 
         Raises Conflict unless it is pending and in time, and Denied as `admit` does.
         """
-        asked = await self._locked(approval)
         admit(asked, approver, "yes" if approve else "no", now)
         said = _answer(asked, approver, "yes" if approve else "no", comment, now)
         answers = [*asked.answers, said]
         lacking = missing(asked.demands, answers)
         state: State = "denied" if not approve else "pending" if lacking else "approved"
         values: dict[str, Any] = {"state": state, "comment": comment}
-        await self._write(asked, answers, values | _decided(state, approver, now))
+        decided = await self._write(asked, answers, values | _decided(state, approver, now))
         data = {
-            "approval": approval,
+            "approval": asked.id,
             "state": state,
             "approve": approve,
             "comment": comment,
@@ -86,32 +108,34 @@ class Approvals:
             "missing": [demand.model_dump() for demand in lacking] if approve else [],
         }
         await Events(self.connection, self.tenant).add("approval.events", "approval.decided", asked.run, data)
-        return await self.get(approval)
+        return decided
 
     async def edit(  # noqa: PLR0913 - who, into what, why, when
-        self, approval: str, approver: Approver, *, to: Digest, receipt: dict[str, str], comment: str, now: datetime
+        self, asked: Locked, approver: Approver, *, to: Digest, receipt: dict[str, str], comment: str, now: datetime
     ) -> Approval:
         """Close it because a person wants another action instead; the gate judges that one anew.
 
         `receipt` is what the run's chain shall say of it, as canonical members. Raises as `decide` does.
         """
-        asked = await self._locked(approval)
         admit(asked, approver, "edit", now)
         if to == asked.action:
-            raise Conflict(f"The edit changes nothing: approval {approval!r} asks for this action.", approval=approval)
+            raise Conflict(f"The edit changes nothing: approval {asked.id!r} asks for this action.", approval=asked.id)
         answers = [*asked.answers, _answer(asked, approver, "edit", comment, now)]
         values = {"state": "edited", "edited_to": to, "comment": comment}
-        await self._write(asked, answers, values | _decided("edited", approver, now))
+        edited = await self._write(asked, answers, values | _decided("edited", approver, now))
         written = "SELECT receipt_append(:run, 'outcome', 'approval.edit', 1, CAST(:parts AS jsonb))"
         await self.connection.execute(text(written), {"run": asked.run, "parts": json.dumps(receipt)})
-        data = {"approval": approval, "action": to, "by": approver.subject, "on_behalf_of": approver.on_behalf_of}
+        data = {"approval": asked.id, "action": to, "by": approver.subject, "on_behalf_of": approver.on_behalf_of}
         data["comment"] = comment
         await Events(self.connection, self.tenant).add("approval.events", "approval.edited", asked.run, data)
-        return await self.get(approval)
+        return edited
 
     async def escalate(self, approval: str, *, groups: int) -> Approval:
-        """Tell of each of the first `groups` later groups that it may decide from now on. Once for each."""
-        asked = await self._locked(approval)
+        """Tell of each of the first `groups` later groups that it may decide from now on. Once for each.
+
+        Raises NotFound.
+        """
+        asked = await self.lock(approval)
         row = await self.connection.execute(select(approvals.c.escalated).where(approvals.c.id == approval))
         told = row.scalar_one()
         if asked.state != "pending" or groups <= told:
@@ -130,31 +154,31 @@ class Approvals:
         return asked
 
     async def expire(self, approval: str) -> Approval:
-        """Close one whose run waits no longer, and tell of it; what was decided meanwhile stays."""
-        asked = await self._locked(approval)
+        """Close one whose run waits no longer, and tell of it; what was decided meanwhile stays. Raises NotFound."""
+        asked = await self.lock(approval)
         closed = await self.connection.execute(
             update(approvals)
             .where((approvals.c.id == approval) & (approvals.c.state == "pending"))
             .values(state="expired")
+            .returning(approvals, _STATE)
         )
-        if closed.rowcount:
-            data = {"approval": approval, "asked": asked.asked()}
-            data |= asked.model_dump(mode="json", include={"kind", "target", "sentence"})
-            await Events(self.connection, self.tenant).add("approval.events", "approval.expired", asked.run, data)
-        return await self.get(approval)
+        row = closed.first()
+        if row is None:
+            return asked
+        data = {"approval": approval, "asked": asked.asked()}
+        data |= asked.model_dump(mode="json", include={"kind", "target", "sentence"})
+        await Events(self.connection, self.tenant).add("approval.events", "approval.expired", asked.run, data)
+        return _approval(row)
 
-    async def _locked(self, approval: str) -> Approval:
-        """Lock the run, then the approval: the order of the gate, so that the two never wait for each other."""
-        run = (await self.get(approval)).run
-        await self.connection.execute(text("SELECT 1 FROM runs WHERE id = :run FOR NO KEY UPDATE"), {"run": run})
-        query = select(approvals, _STATE).where(approvals.c.id == approval).with_for_update()
-        return _approval((await self.connection.execute(query)).one())
-
-    async def _write(self, asked: Approval, answers: Sequence[Answer], values: dict[str, Any]) -> None:
+    async def _write(self, asked: Locked, answers: Sequence[Answer], values: dict[str, Any]) -> Approval:
         written = [answer.model_dump(mode="json") for answer in answers]
-        await self.connection.execute(
-            update(approvals).where(approvals.c.id == asked.id).values(answers=written, **values)
+        changed = await self.connection.execute(
+            update(approvals)
+            .where(approvals.c.id == asked.id)
+            .values(answers=written, **values)
+            .returning(approvals, _STATE)
         )
+        return _approval(changed.one())
 
 
 def _answer(asked: Approval, approver: Approver, said: Said, comment: str, now: datetime) -> Answer:

@@ -81,19 +81,17 @@ class PostgresDecisions:
     async def _write(self, said: Attestation, decision: ApprovalDecision, *, approve: bool) -> Approval:
         async with self.store.transaction(said.tenant) as tx:
             now = dt.datetime.now(dt.UTC)
-            approval = await tx.approvals.get(decision.approval)
-            _same(approval.run, said.run, "run of the approval")
+            approval = await tx.approvals.lock(decision.approval, run=said.run)
             _same(approval.action, decision.action, "action of the approval")
             if _said_before(approval, said, approve=approve):
                 return approval  # the same decision again: a retry of ours
             approver = await _approver(tx, said, now)
-            return await tx.approvals.decide(approval.id, approver, approve=approve, comment=decision.comment, now=now)
+            return await tx.approvals.decide(approval, approver, approve=approve, comment=decision.comment, now=now)
 
     async def _edit(self, said: Attestation, edit: ApprovalEdit, into: Digest) -> None:
         async with self.store.transaction(said.tenant) as tx:
             now = dt.datetime.now(dt.UTC)
-            approval = await tx.approvals.get(edit.approval)
-            _same(approval.run, said.run, "run of the approval")
+            approval = await tx.approvals.lock(edit.approval, run=said.run)
             _same(approval.action, edit.action, "action of the approval")
             if approval.state == "edited" and (approval.edited_to, approval.decided_by) == (into, said.subject):
                 return  # the same edit again: a retry of ours
@@ -106,7 +104,7 @@ class PostgresDecisions:
                 "on_behalf_of": said.on_behalf_of,
             }
             await tx.approvals.edit(
-                approval.id,
+                approval,
                 await _approver(tx, said, now),
                 to=into,
                 receipt={name: canonical(value).decode() for name, value in receipt.items()},

@@ -1,11 +1,15 @@
 """Deciding by the API: who could, what is lent, many at once; and what is refused before any run is asked."""
 
+from typing import Any
+
 import httpx
 import pytest
 from api_callers import Callers, assert_problem
 from entries import entry, key, run_id
+from sqlalchemy import event
 
 from api.state import State
+from capsules.application import Enrolment
 from capsules.records import ConstitutionRecord, Principal
 from capsules.verdict import Demand, Escalation
 from somagent.store.ledger import PostgresLedger
@@ -131,3 +135,43 @@ async def test_a_delegate_attests_in_the_name_of_who_lent_and_nobody_elses(
     assert_problem(other, 403, "Denied", "'hedy' has lent 'ben' nothing")
     shown = (await http.get(f"/v1/approvals/{approval}", headers=ben)).json()
     assert [(d["subject"], d["on_behalf_of"]) for d in shown["deciders"]] == [("grace", None), ("ben", "grace")]
+
+
+async def test_a_decision_reads_the_approval_three_times(
+    http: httpx.AsyncClient, callers: Callers, state: State, tenant: str, constitution: ConstitutionRecord
+) -> None:
+    """Once to refuse early, once locked to be written, once to show how it stands."""
+    run = run_id(tenant)
+    enrolment = Enrolment(
+        run=run,
+        root=run,
+        application="shop@1.0.0",
+        actor="ada",
+        namespace="default",
+        workflow_id="w",
+        workflow_type="Order",
+        first_run_id="f",
+        account=f"tenant:{tenant}",
+        constitution=constitution.digest,
+    )
+    async with state.store.transaction(tenant) as tx:
+        await tx.applications.enter(enrolment)
+    question = entry(key(tenant, run), decision="ask", constitution=constitution.digest)
+    asked = (await PostgresLedger(state.store).begin(question)).approval
+    assert asked is not None
+    reads: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM approvals" in statement:
+            reads.append(statement)
+
+    engine = state.store.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        answer = await http.post(f"/v1/approvals/{asked.id}/approve", headers=callers.with_(SEES, DECIDES))
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["state"], answer.json()["decided_by"]) == ("approved", "ana")
+    assert answer.headers["x-policy-decision"] == "ask"
+    assert len(reads) == 3

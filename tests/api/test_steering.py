@@ -84,6 +84,8 @@ async def test_a_decided_approval_cannot_be_decided_again(
     async with state.store.transaction(tenant) as tx:
         shown = await tx.approvals.get(approval)
         bob = Approver("bob", frozenset({"approval:decide"}))
-        await tx.approvals.decide(approval, bob, approve=False, comment="", now=shown.expires_at.replace(year=2000))
+        await tx.approvals.decide(
+            await tx.approvals.lock(approval), bob, approve=False, comment="", now=shown.expires_at.replace(year=2000)
+        )
     again = await http.post(f"/v1/approvals/{approval}/approve", headers=callers.all("cem"))
     assert_problem(again, 409, "Conflict", "denied", "bob")

@@ -216,4 +216,6 @@ async def test_a_tenant_sees_its_own_deliveries_only_and_the_application_cannot_
 
 async def deny(store: Store, tenant: str, approval: str) -> None:
     async with store.transaction(tenant) as tx:
-        await tx.approvals.decide(approval, GRACE, approve=False, comment="No.", now=dt.datetime.now(dt.UTC))
+        await tx.approvals.decide(
+            await tx.approvals.lock(approval), GRACE, approve=False, comment="No.", now=dt.datetime.now(dt.UTC)
+        )

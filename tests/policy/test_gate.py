@@ -314,7 +314,9 @@ async def test_what_may_be_a_secret_is_asked_for_and_stands_in_no_receipt(rig: R
     async with rig.store.transaction(TENANT) as tx:
         approval = (await tx.approvals.list(run=run)).items[0]
         approver = Approver("grace", frozenset({"approval:decide"}))
-        await tx.approvals.decide(approval.id, approver, approve=True, comment="", now=datetime.now(UTC))
+        await tx.approvals.decide(
+            await tx.approvals.lock(approval.id), approver, approve=True, comment="", now=datetime.now(UTC)
+        )
     answer = await rig.ask("artifact.publish", draft, authority, run)
     assert answer["value"]["digest"] == digest({"password": password})
     async with rig.store.transaction(TENANT) as tx:

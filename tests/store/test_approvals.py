@@ -38,7 +38,9 @@ async def _ask(store: Store, tenant: str, run: str | None = None, **verdict):
 async def _decide(store: Store, tenant: str, approval: str, *, by: str = "grace", approve: bool = True, now=NOW):
     approver = Approver(by, frozenset({"approval:decide"}))
     async with store.transaction(tenant) as tx:
-        return await tx.approvals.decide(approval, approver, approve=approve, comment="seen", now=now)
+        return await tx.approvals.decide(
+            await tx.approvals.lock(approval), approver, approve=approve, comment="seen", now=now
+        )
 
 
 async def test_another_person_decides_once(store, tenant):
@@ -157,6 +159,14 @@ async def test_a_token_for_anything_else_is_refused_and_changes_nothing(store, t
     asked = await _ask(store, tenant)
     made = await _by_token(store, tokens, tenant, asked, _said(tenant, asked, **changes))
     assert why in made.problem
+    assert (made.state, made.decided_by) == ("pending", None)
+
+
+async def test_a_run_cannot_decide_the_approval_of_another(store, tenant, tokens):
+    asked, other = await _ask(store, tenant), await _ask(store, tenant)
+    wrong = asked.model_copy(update={"run": other.run})
+    made = await _by_token(store, tokens, tenant, wrong, _said(tenant, wrong))
+    assert made.problem == f"There is no approval {asked.id!r} in run {other.run!r}."
     assert (made.state, made.decided_by) == ("pending", None)
 
 

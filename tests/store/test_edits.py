@@ -28,7 +28,7 @@ def asking(tenant: str, run: str, arguments: int, **verdict) -> Entry:
 async def edit(store: Store, tenant: str, approval: str, to: Entry, by: str, *held: str):
     async with store.transaction(tenant) as tx:
         return await tx.approvals.edit(
-            approval,
+            await tx.approvals.lock(approval),
             Approver(by, frozenset(held or {DECIDES})),
             to=to.action_digest,
             receipt=RECEIPT,
@@ -40,7 +40,9 @@ async def edit(store: Store, tenant: str, approval: str, to: Entry, by: str, *he
 async def yes(store: Store, tenant: str, approval: str, by: str, *held: str):
     async with store.transaction(tenant) as tx:
         approver = Approver(by, frozenset(held or {DECIDES}))
-        return await tx.approvals.decide(approval, approver, approve=True, comment="", now=dt.datetime.now(dt.UTC))
+        return await tx.approvals.decide(
+            await tx.approvals.lock(approval), approver, approve=True, comment="", now=dt.datetime.now(dt.UTC)
+        )
 
 
 async def test_an_editor_who_is_the_one_needed_has_approved_what_they_wrote_and_nothing_else(store, tenant):

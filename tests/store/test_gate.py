@@ -247,4 +247,6 @@ async def test_an_unknown_tenant_cannot_begin(ledger):
 async def _approve(store: Store, tenant: str, approval: str) -> None:
     async with store.transaction(tenant) as tx:
         grace = Approver("grace", frozenset({"approval:decide"}))
-        await tx.approvals.decide(approval, grace, approve=True, comment="", now=datetime.now(UTC))
+        await tx.approvals.decide(
+            await tx.approvals.lock(approval), grace, approve=True, comment="", now=datetime.now(UTC)
+        )

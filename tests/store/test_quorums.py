@@ -27,7 +27,9 @@ async def say(store: Store, tenant: str, approval: str, by: str, *held: str, app
     now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=later)
     async with store.transaction(tenant) as tx:
         approver = Approver(by, frozenset(held))
-        return await tx.approvals.decide(approval, approver, approve=approve, comment=f"{by} looked", now=now)
+        return await tx.approvals.decide(
+            await tx.approvals.lock(approval), approver, approve=approve, comment=f"{by} looked", now=now
+        )
 
 
 async def test_each_role_needs_its_own_number_of_people(store, tenant):

@@ -159,7 +159,9 @@ async def test_a_persons_no_to_an_action_goes_before_any_grant(store, ledger, te
     assert (waiting.status, waiting.approval.id) == ("ask", asked.approval.id)
     async with store.transaction(tenant) as tx:
         grace = Approver("grace", frozenset({"approval:decide"}))
-        await tx.approvals.decide(asked.approval.id, grace, approve=False, comment="", now=dt.datetime.now(dt.UTC))
+        await tx.approvals.decide(
+            await tx.approvals.lock(asked.approval.id), grace, approve=False, comment="", now=dt.datetime.now(dt.UTC)
+        )
     assert (await ledger.begin(_asks(key(tenant, run), grant))).status == "ask"
     assert (await ledger.begin(_asks(key(tenant, run_id(tenant)), grant))).status == "go", "another run was not refused"
 
