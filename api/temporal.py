@@ -28,7 +28,10 @@ PASSING = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatus
 async def update[M: BaseModel](  # noqa: PLR0913 - what, to whom, and how the answer reads
     client: Client, run: str, name: str, argument: BaseModel, *, key: str | None, answer: type[M]
 ) -> M:
-    """Send an Update to a run and return its answer. The same `key` again returns the same answer."""
+    """Send an Update to a run and return its answer. The same `key` again returns the same answer.
+
+    Raises as `translated` does.
+    """
     with translated(f"run {run!r}"):
         result: M = await client.get_workflow_handle(run).execute_update(
             name, argument, id=key, result_type=answer, rpc_timeout=ANSWER
@@ -37,7 +40,7 @@ async def update[M: BaseModel](  # noqa: PLR0913 - what, to whom, and how the an
 
 
 async def query[M: BaseModel](client: Client, run: str, name: str, *, answer: type[M]) -> M:
-    """Ask a run."""
+    """Ask a run. Raises as `translated` does."""
     with translated(f"run {run!r}"):
         result: M = await client.get_workflow_handle(run).query(name, result_type=answer, rpc_timeout=ANSWER)
     return result
@@ -45,7 +48,11 @@ async def query[M: BaseModel](client: Client, run: str, name: str, *, answer: ty
 
 @contextlib.contextmanager
 def translated(subject: str) -> Iterator[None]:
-    """Raise our errors instead of Temporal's; `subject` names what was asked of it."""
+    """Raise our errors instead of Temporal's; `subject` names what was asked of it.
+
+    The error of a refused Update is the one that the workflow raised, or Conflict. Raises Unavailable when no worker or
+    no server answers, NotFound for what has ended or never began, RateLimited when Temporal is busy, and Invalid.
+    """
     try:
         yield
     except WorkflowUpdateRPCTimeoutOrCancelledError as error:

@@ -1,6 +1,6 @@
-"""What the constitution says of a call's action, in headers of the answer: the one place that writes them.
+"""Policy headers: decision, score and constitution of the action that a call leads to. Only this module writes them.
 
-A score is a share with six decimals. Where a call leads to several actions, the strictest verdict is told.
+A score is a share from 0 to 1 with six decimals. Where a call leads to several actions, the headers tell the strictest.
 """
 
 from typing import Any

@@ -1,6 +1,7 @@
-"""One passage through the gate: authority, constitution, facts, verdict, ledger. Fails closed at each.
+"""The gate: checks an action's authority, judges it by the constitution, and lets the ledger decide with the facts.
 
-The order is the specification; each step is one line of `enter`.
+`Gate.enter` runs the steps in order: authority, constitution, facts, verdict, ledger. Each step fails closed. A refusal
+becomes one of our errors here, in `_go_on`, and keeps that type on its way to the workflow (`policy.failures`).
 """
 
 from collections.abc import Callable, Mapping
@@ -84,7 +85,12 @@ class Gate:
         text: Callable[[], Reading],
         start: StartCapsule | None = None,
     ) -> Entered:
-        """Let an attempt in, or raise the reason it may not go on. What is refused leaves a receipt.
+        """Let an attempt in, or raise the reason it may not go on. What is judged and refused leaves a receipt.
+
+        Raises AuthorityRefused before anything is judged, ConstitutionRefused when the constitution is not valid,
+        PolicyDenied when the constitution says no, ApprovalRequired when a person must say yes first, BudgetExhausted
+        when the account cannot cover the upper bound, RateLimited when it is too early, Conflict when the run has
+        ended, and Unavailable when a part does not answer.
 
         text: reads the action's arguments; called only when a constitution looks at what signals measure in them.
         start: what is asked for, where the action starts a run: forecast only when a constitution looks at that.
@@ -129,7 +135,7 @@ class Gate:
         )
 
     async def leave(self, entered: Entered, exit_: Exit) -> Settled:
-        """Settle and record how an effect ended. Raises Unavailable."""
+        """Settle and record how an effect ended. Raises Unavailable, and Conflict as `Ledger.finish` does."""
         settled = await self.ledger.finish(exit_)
         await entered.pace.end(exit_)
         return settled
@@ -137,7 +143,10 @@ class Gate:
     async def foresee(
         self, authority: Authority, action: Action, run: str, text: Callable[[], Reading], start: StartCapsule
     ) -> tuple[Policy, Facts, Verdict]:
-        """Judge what nobody has done yet, as `enter` would now. Writes nothing and lets nothing in."""
+        """Return the policy, the facts and the verdict of an action that `enter` would judge now. Writes nothing.
+
+        Raises ConstitutionRefused when no constitution is valid, and Unavailable when a part does not answer.
+        """
         policy = await self._policies.get(
             authority.constitution or await self.ledger.active_constitution(authority.tenant)
         )

@@ -68,7 +68,10 @@ class GatedInbound(ActivityInboundInterceptor):
         key: AttemptKey,
         token: str | None,
     ) -> Outcome[Any]:
-        """Have the action judged; then run the body once, settle and record. A replay returns what it returned."""
+        """Have the action judged; then run the body once, settle and record. A replay returns what it returned.
+
+        Raises as `Gate.enter` does before the body, and what the body raises after it is recorded.
+        """
         asked = input.args[0] if input.args else None
         entered = await self._gate.enter(
             token=token,

@@ -1,6 +1,6 @@
-"""Approvals: asked for by the gate, decided by people, used once by the gate.
+"""Approvals: the gate asks for one, people decide it, and the gate uses it once.
 
-One that ran out of time reads as expired from that moment, whether or not anybody has written it down.
+An approval that ran out of time reads as expired from that moment on, whether or not the row says so.
 """
 
 import json
@@ -54,7 +54,7 @@ class Approvals:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Approval]:
-        """Return a page, newest first."""
+        """Return a page, newest first. Raises Invalid for a cursor that is none."""
         query = (
             select(approvals, _STATE)
             .order_by(approvals.c.requested_at.desc(), approvals.c.id.desc())
@@ -87,7 +87,9 @@ class Approvals:
     async def decide(
         self, asked: Locked, approver: Approver, *, approve: bool, comment: str, now: datetime
     ) -> Approval:
-        """Write a person's yes or no: one no denies, a yes is one of those that the demands ask for.
+        """Write a person's yes or no and return the approval as it is then.
+
+        One no denies. A yes is one of those that the demands ask for.
 
         Raises Conflict unless it is pending and in time, and Denied as `admit` does.
         """

@@ -1,7 +1,7 @@
-"""What people decide, taken only from an attestation that our issuer signed: an implementation of `ports.Decisions`.
+"""People's decisions, taken only from an attestation that our issuer signed: an implementation of `ports.Decisions`.
 
-The message that carries a decision may come from anybody who can signal a workflow, so it names nobody. Who decides,
-in which tenant and about what stands in the token, and every word of it must fit.
+Anybody who can signal a workflow may send the message that carries a decision, so the message names nobody. The token
+says who decides, in which tenant and about what, and every claim of it must match.
 """
 
 import datetime as dt
@@ -39,7 +39,10 @@ class PostgresDecisions:
         )
 
     async def edit(self, run: str, tenant: str, edit: ApprovalEdit, *, into: Digest) -> EditMade:
-        """Close an approval because a person wants the action `into` instead. A refusal comes back as `problem`."""
+        """Close an approval because a person wants the action `into` instead.
+
+        A refusal comes back as `problem`; only Unavailable is raised.
+        """
         try:
             said = self.tokens.verify_attestation(edit.token)
             _demand(said, tenant=tenant, run=run, purpose="edit")
@@ -54,18 +57,18 @@ class PostgresDecisions:
         return EditMade(approval=edit.approval, action=into, edited_by=said.subject)
 
     async def escalate(self, tenant: str, request: Escalate) -> None:
-        """Tell that the next groups may decide; what was decided meanwhile is left as it is."""
+        """Tell that the next groups may decide; what was decided meanwhile stays. Raises NotFound, Unavailable."""
         async with self.store.transaction(tenant) as tx:
             await tx.approvals.escalate(request.approval, groups=request.groups)
 
     async def expire(self, tenant: str, request: Expire) -> DecisionMade:
-        """Close an approval that nobody decided; return how it stands."""
+        """Close an approval that nobody decided; return how it stands. Raises NotFound, Unavailable."""
         async with self.store.transaction(tenant) as tx:
             approval = await tx.approvals.expire(request.approval)
         return DecisionMade(approval=approval.id, state=approval.state, decided_by=approval.decided_by)
 
     async def raise_budget(self, run: str, tenant: str, request: RaiseBudget, *, key: str) -> BudgetRaised:
-        """Raise the run's limit, once for each key. A refusal comes back as `problem`."""
+        """Raise the run's limit, once for each key. A refusal comes back as `problem`; only Unavailable is raised."""
         try:
             said = self.tokens.verify_attestation(request.token)
             _demand(said, tenant=tenant, run=run, purpose="raise_budget", capability="budget:raise")

@@ -1,4 +1,4 @@
-"""What the database says went wrong, as our own errors: the driver's never leave the store."""
+"""Database errors as our errors: what the driver raises never leaves the store."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ LOST = (OSError, PoolTimeout, asyncpg.InterfaceError, asyncpg.InternalClientErro
 
 @contextlib.asynccontextmanager
 async def translated() -> AsyncIterator[None]:
-    """Raise our errors instead of the driver's."""
+    """Raise our errors instead of the driver's: Unavailable, and what `OURS` and `REFUSALS` name by SQLSTATE."""
     try:
         yield
     except DBAPIError as error:
@@ -37,7 +37,7 @@ async def translated() -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def begun(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Yield a connection in a transaction that commits at the end, with our errors instead of the driver's.
+    """Yield a connection in a transaction that commits at the end. Raises as `translated` does.
 
     The caller's code runs inside, so a network error is only the database's if it took this connection with it.
     """

@@ -36,7 +36,7 @@ class PostgresLedger:
     async def facts(
         self, tenant: str, run: str, account: str | None, constitution: Digest, asked: HistoryAsked | None = None
     ) -> LedgerFacts:
-        """Return what the store knows when an action is judged."""
+        """Return what the store knows when an action is judged. Raises Unavailable."""
         history = (asked or HistoryAsked()).model_dump_json()
         answer = await self._ask("SELECT gate_facts($1, $2, $3, $4, $5)", tenant, run, account, constitution, history)
         return LedgerFacts.model_validate_json(answer)
@@ -49,13 +49,19 @@ class PostgresLedger:
         return found
 
     async def begin(self, entry: Entry) -> Passage:
-        """Let an effect begin, or say why not; the decision is durable when this returns."""
+        """Let an effect begin, or say why not: a refusal is a status of the answer, and the gate makes an error of it.
+
+        The decision is durable when this returns. Raises Conflict when the run has ended, and Unavailable.
+        """
         async with self.turns.about(entry.key.run):
             answer = await self._ask("SELECT gate_begin($1)", json.dumps(_entry(entry)))
         return Passage.model_validate_json(answer)
 
     async def finish(self, exit_: Exit) -> Settled:
-        """Settle with what was really used, even beyond the reservation, and keep the result for a retry."""
+        """Settle with what was really used, even beyond the reservation, and keep the result for a retry.
+
+        Raises Conflict when the run has ended or the effect never began, and Unavailable.
+        """
         result = to_json(exit_.result).decode()
         async with self.turns.about(exit_.key.run):
             answer = await self._ask("SELECT gate_finish($1, $2)", json.dumps(_exit(exit_, result)), result)
