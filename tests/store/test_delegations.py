@@ -111,10 +111,12 @@ async def test_it_holds_from_its_beginning_to_its_end_and_until_it_is_revoked(st
     now = dt.datetime.now(dt.UTC)
     asked = await ask(store, people)
     coming = await lend(store, people, "grace", "ben", starts=now + dt.timedelta(hours=1))
-    ended = await lend(store, people, "grace", "ben", seconds=60, starts=now - dt.timedelta(seconds=59.9))
+    # Over in a second: long enough to be written on a busy machine, where 0.1 s was not.
+    starts = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=59)
+    ended = await lend(store, people, "grace", "ben", seconds=60, starts=starts)
     assert coming.state == "coming"
     async with store.transaction(people) as tx:
-        await tx.connection.execute(text("SELECT pg_sleep(0.2)"))
+        await tx.connection.execute(text("SELECT pg_sleep(1.1)"))
         assert (await tx.delegations.lent("ben", dt.datetime.now(dt.UTC))) == {}
     async with store.transaction(people) as tx:
         assert (await tx.delegations.get(ended.id)).state == "ended"
