@@ -1,8 +1,8 @@
-"""`tool.invoke`: one action of a tool, in a container that exists for this one effect."""
+"""`tool.invoke`: one action of a tool, run by the executor of the tool's kind."""
 
 import asyncio
 import json
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -10,14 +10,14 @@ from temporalio import activity
 
 from capsules.action import Action
 from capsules.amounts import Amounts
-from capsules.container import ContainerResult, ContainerSpec
 from capsules.digest import Digest, digest
-from capsules.errors import EffectFailed
-from capsules.passage import Pass, current_pass
-from capsules.ports import ContentStore, Sandbox
-from capsules.tool import ToolCall, ToolResult
+from capsules.errors import EffectFailed, Invalid
+from capsules.passage import current_pass
+from capsules.ports import ContentStore, ToolExecutor
+from capsules.tool import ToolAnswer, ToolCall, ToolResult
 from capsules.verdict import Outcome
 
+HEARTBEAT_SECONDS = 1.0
 TEXT_PREVIEW = 4096
 ERROR_PREVIEW = 2048
 OUTPUT_LIMIT = 65_536
@@ -41,82 +41,78 @@ def tool_action(call: ToolCall) -> Action:
 
 
 class Tools:
-    """Tool invocations, with sandbox and content store injected."""
+    """Tool invocations, with an executor for each kind of tool and the content store injected."""
 
-    def __init__(self, sandbox: Sandbox, content: ContentStore, *, image: str) -> None:
-        self._sandbox = sandbox
+    def __init__(self, executors: Mapping[str, ToolExecutor], content: ContentStore) -> None:
+        self._executors = executors
         self._content = content
-        self._image = image
 
     @activity.defn(name="tool.invoke")
     async def invoke(self, call: ToolCall) -> Outcome[ToolResult]:
-        """Run the action. A program that fails is a result the persona reads, not an error."""
+        """Run the action. A program that fails is a result the persona reads, not an error.
+
+        Raises Invalid for a kind of tool without an executor, EffectFailed for arguments that do not fit the action,
+        and what the executor raises.
+        """
         granted = current_pass()
+        executor = self._executor(call.tool.kind)
         declared = call.tool.actions[call.action]
         problems = [e.message for e in Draft202012Validator(declared.inputs).iter_errors(call.arguments)]
         if problems:
             raise EffectFailed(f"Arguments of {call.tool.target(call.action)}: {'; '.join(problems[:5])}")
-        key = granted.key.effect
-        ran = await _for_whoever_comes_next(
-            self._sandbox.run(_spec(call, self._image, granted), key=key, on_progress=activity.heartbeat)
-        )
-        # The container is what makes a retry find its result; it goes when the result is safe.
-        granted.after_settling.append(lambda: self._sandbox.discard(key))
-        return Outcome(value=await self._result(ran, granted.tenant), usage=Amounts(tool_calls=1))
+        answer = await _until_answered(executor.execute(call, key=granted.key))
+        # What the executor keeps is how a retry finds its answer; it goes when the answer is safe.
+        granted.after_settling.append(lambda: executor.discard(granted.key))
+        return Outcome(value=await self._result(answer, granted.tenant), usage=answer.usage)
 
-    async def _result(self, ran: ContainerResult, tenant: str) -> ToolResult:
+    def _executor(self, kind: str) -> ToolExecutor:
+        if kind not in self._executors:
+            known = ", ".join(sorted(self._executors))
+            raise Invalid(f"This worker has no executor for tools of kind {kind!r}. Known: {known}.", kind=kind)
+        return self._executors[kind]
+
+    async def _result(self, answer: ToolAnswer, tenant: str) -> ToolResult:
+        """Return the answer with bounded texts: histories hold previews, the content store holds the whole."""
         kept: Digest | None = None
-        if len(ran.stdout) > TEXT_PREVIEW:
-            kept = await self._content.put(tenant, ran.stdout.encode(), "text/plain; charset=utf-8")
+        if len(answer.text) > TEXT_PREVIEW:
+            kept = await self._content.put(tenant, answer.text.encode(), "text/plain; charset=utf-8")
         return ToolResult(
-            ok=ran.exit_code == 0 and not ran.timed_out and not ran.out_of_memory,
-            exit_code=ran.exit_code,
-            output=_as_json(ran.stdout),
-            text=ran.stdout[:TEXT_PREVIEW],
-            error=_error(ran),
+            ok=answer.ok,
+            exit_code=answer.exit_code,
+            output=_as_json(answer.text),
+            text=answer.text[:TEXT_PREVIEW],
+            error=answer.error[-ERROR_PREVIEW:].strip(),
             content=kept,
-            duration_ms=ran.duration_ms,
+            duration_ms=answer.duration_ms,
         )
 
 
-async def _for_whoever_comes_next(running: Coroutine[Any, Any, ContainerResult]) -> ContainerResult:
-    """Stop the container when the run says so. Where only this attempt ends, the next one picks the container up.
+async def _until_answered(execution: Coroutine[Any, Any, ToolAnswer]) -> ToolAnswer:
+    """Heartbeat until there is an answer. Stop the execution when the run was cancelled, and only then.
 
-    This worker may be shutting down, or have been silent for so long that another one has the effect in hand already.
+    Where only this attempt ends, the next one picks the execution up: this worker may be shutting down, or have been
+    silent for so long that another one has the effect in hand already.
     """
-    work = asyncio.ensure_future(running)
+    work = asyncio.ensure_future(execution)
     try:
-        return await asyncio.shield(work)
+        while not work.done():
+            await asyncio.wait({work}, timeout=HEARTBEAT_SECONDS)
+            activity.heartbeat()
     except asyncio.CancelledError:
         details = activity.cancellation_details()
         if details is not None and details.cancel_requested:
             work.cancel()
             await asyncio.wait({work})
         else:
-            work.add_done_callback(_forget)
+            work.add_done_callback(_read_outcome)
         raise
+    return work.result()
 
 
-def _forget(work: asyncio.Future[ContainerResult]) -> None:
+def _read_outcome(work: asyncio.Future[ToolAnswer]) -> None:
     """Read the outcome, so that asyncio does not report one that nobody waited for."""
     if not work.cancelled():
         work.exception()
-
-
-def _spec(call: ToolCall, image: str, granted: Pass) -> ContainerSpec:
-    arguments = call.arguments
-    files: dict[str, str | bytes] = dict(arguments.get("files", {}))
-    if "input" in arguments:
-        files["input.json"] = json.dumps(arguments["input"])
-    program = arguments["code"] if "code" in arguments else arguments["command"]
-    return ContainerSpec(
-        image=image,
-        command=(*call.tool.actions[call.action].interpreter, program),
-        files=files,
-        stdin=arguments.get("stdin", ""),
-        limits=call.tool.limits,
-        labels={"somagent.run": granted.key.run, "somagent.tenant": granted.tenant},
-    )
 
 
 def _as_json(text: str) -> Any:  # noqa: ANN401 - any JSON value
@@ -126,16 +122,3 @@ def _as_json(text: str) -> Any:  # noqa: ANN401 - any JSON value
         return json.loads(text)
     except ValueError:
         return None
-
-
-def _error(ran: ContainerResult) -> str:
-    notes = [
-        note
-        for hit, note in (
-            (ran.timed_out, "stopped at its time limit"),
-            (ran.out_of_memory, "killed at its memory limit"),
-            (ran.truncated, "output cut at its limit"),
-        )
-        if hit
-    ]
-    return "\n".join([*notes, ran.stderr])[-ERROR_PREVIEW:].strip()

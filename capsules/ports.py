@@ -16,10 +16,11 @@ from capsules.container import ContainerResult, ContainerSpec
 from capsules.digest import Digest
 from capsules.editing import ApprovalEdit, EditMade
 from capsules.forecast import Forecast
-from capsules.gate import Entry, Exit, HistoryAsked, LedgerFacts, Passage, Settled
+from capsules.gate import AttemptKey, Entry, Exit, HistoryAsked, LedgerFacts, Passage, Settled
 from capsules.memory import Embeddings, MemoryItem
 from capsules.rate import Bound, Slow
 from capsules.run import Admission, Closed, CloseRun, RunUpdate, StartCapsule
+from capsules.tool import ToolAnswer, ToolCall
 
 
 class ContentStore(Protocol):
@@ -94,14 +95,33 @@ class RateWindows(Protocol):
 class Sandbox(Protocol):
     """Runs a container once for a key, inside hard limits."""
 
-    async def run(
-        self, spec: ContainerSpec, *, key: str, on_progress: Callable[[], None] | None = None
-    ) -> ContainerResult:
+    async def run(self, spec: ContainerSpec, *, key: str) -> ContainerResult:
         """Run, or pick up the run that an earlier caller with the same key began. Cancelling stops the container."""
         ...
 
     async def discard(self, key: str) -> None:
         """Remove what is kept for `key`; called when the result is safe."""
+        ...
+
+
+class ToolExecutor(Protocol):
+    """Runs the actions of the tools of one kind. `tests/support/executor_contract.py` holds each one to this.
+
+    It stays within `seconds` and `output_bytes` of the tool's limits. Hitting one is an answer that is not ok, or is
+    cut, and says so in `error`.
+    """
+
+    async def execute(self, call: ToolCall, *, key: AttemptKey) -> ToolAnswer:
+        """Run the action, or pick up what an earlier call with the same `key.effect` began. Cancelling stops it.
+
+        The tool is the one that the run has locked, and the arguments fit the action's schema. An action that fails
+        is an answer that is not ok. Raises Conflict when the key was used for another call, Unavailable when what the
+        tool needs cannot be reached.
+        """
+        ...
+
+    async def discard(self, key: AttemptKey) -> None:
+        """Forget what is kept for the key. Called when the answer is safe; nothing kept is fine."""
         ...
 
 

@@ -1,14 +1,18 @@
 """A tool: a signed definition of an integration and its actions, and what one invocation is."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from capsules.action import DataClass, Effect, Egress
+from capsules.amounts import Amounts
 from capsules.digest import Digest
 from capsules.names import Identifier, Name, Version
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
+
+TOOL_KINDS = frozenset({"container"})
+"""Kinds of tools that a worker has an executor for. A tool file of another kind is refused when it is read."""
 
 
 class ToolAction(BaseModel):
@@ -45,7 +49,7 @@ class Tool(BaseModel):
     name: Name
     version: Version
     summary: str
-    kind: Literal["container"] = "container"
+    kind: Identifier = Field("container", description="Which executor runs it.")
     actions: dict[Identifier, ToolAction]
     limits: ContainerLimits = ContainerLimits()
 
@@ -64,8 +68,21 @@ class ToolCall(BaseModel):
     arguments: dict[str, Any]
 
 
+class ToolAnswer(BaseModel):
+    """What an executor returns: the whole text, which may be long. The activity makes a `ToolResult` of it."""
+
+    model_config = STRICT
+
+    ok: bool
+    exit_code: int = 0
+    text: str = Field("", description="At most `limits.output_bytes` of it.")
+    error: str = Field("", description="Why it failed, or which limit was hit.")
+    duration_ms: int = 0
+    usage: Amounts = Amounts(tool_calls=1)
+
+
 class ToolResult(BaseModel):
-    """What the tool answered: `output` when its standard output was JSON, always the text (cut to a preview)."""
+    """What the tool answered: `output` when its text was JSON, always the text (cut to a preview)."""
 
     model_config = STRICT
 

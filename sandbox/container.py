@@ -8,7 +8,7 @@ second run.
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,6 @@ from capsules.errors import Conflict, Unavailable
 from sandbox import hardening, wire
 from sandbox.engine import DEFAULT_HOST, Engine, Refused, pick_up, start
 
-BEAT_SECONDS = 1.0
 ATTEMPTS = 60
 START_SECONDS = 3  # a container that is not started by then has lost its maker
 PAUSE_SECONDS = 0.25
@@ -71,19 +70,11 @@ class DockerSandbox:
         except Refused as error:
             raise _no_image(self._image) from error
 
-    async def run(
-        self, spec: ContainerSpec, *, key: str, on_progress: Callable[[], None] | None = None
-    ) -> ContainerResult:
-        """Run, or pick up the run that an earlier caller with the same key began. Cancelling stops the container.
-
-        `on_progress` is called at least every two seconds while it waits.
-        """
+    async def run(self, spec: ContainerSpec, *, key: str) -> ContainerResult:
+        """Run, or pick up the run that an earlier caller with the same key began. Cancelling stops the container."""
         work = asyncio.create_task(self._settle(wire.checked(spec), self.name(key)))
         try:
-            while not work.done():
-                await asyncio.wait({work}, timeout=BEAT_SECONDS)
-                if on_progress is not None and not work.done():
-                    on_progress()
+            await asyncio.wait({work})
         except BaseException:
             # A second cancellation must not leave the container behind: the task outlives the wait for it.
             await asyncio.shield(asyncio.create_task(self._abandon(work, key)))

@@ -1,5 +1,6 @@
 """What ships with us: capsules, personas, tools and the default constitution, as files of the package."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -11,8 +12,9 @@ from capsules.capsule import Capsule
 from capsules.errors import Invalid, NotFound
 from capsules.names import Reference
 from capsules.persona import Persona
-from capsules.tool import Tool
+from capsules.tool import TOOL_KINDS, Tool
 from somagent.capsulefile.document import Document, load, parse, read
+from somagent.capsulefile.problems import problem, refuse
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Library:
         """Read the shipped files. Raises Invalid when one is broken."""
         return cls(
             personas=tuple(_entry(document, "Persona", Persona) for document in _documents("personas")),
-            tools=tuple(_entry(document, "Tool", Tool) for document in _documents("tools")),
+            tools=tuple(read_tool(file.read_text("utf-8"), filename=file.name) for file in _files("tools")),
             capsules=tuple(load(file.read_text("utf-8"), filename=file.name) for file in _files("capsules")),
             constitution=_documents("constitutions")[0].value,
         )
@@ -52,6 +54,16 @@ class Library:
     def ordered(self) -> tuple[Capsule, ...]:
         """Return the capsules so that each comes after those that its tasks name: the order to publish them in."""
         return tuple(sorted(self.capsules, key=lambda capsule: (capsule.spec.type == "composite", capsule.ref)))
+
+
+def read_tool(text: str, *, filename: str, kinds: Collection[str] = TOOL_KINDS) -> Tool:
+    """Read a tool file. Raises Invalid when it is broken, or of a kind that has no executor."""
+    document = read(text, filename=filename)
+    tool = _entry(document, "Tool", Tool)
+    if tool.kind not in kinds:
+        message = f"Tools of kind {tool.kind!r} have no executor. Known: {', '.join(sorted(kinds))}."
+        refuse(filename, [problem(document.places, ("spec", "kind"), message, expected="a known kind")])
+    return tool
 
 
 def example(name: str) -> Traversable:

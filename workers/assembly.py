@@ -1,7 +1,7 @@
 """The composition root of a worker process: opens every adapter once and closes it at the end."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -17,11 +17,13 @@ from activities.starting import Starting
 from activities.thinking import Thinking
 from activities.tools import Tools
 from capsules.errors import ConstitutionRefused
+from capsules.ports import Sandbox, ToolExecutor
 from policy.forecasts.forecaster import learn
 from policy.gate import Gate
 from policy.interceptor import PolicyInterceptor, governs
 from policy.source import Policies, verified
 from sandbox.container import DockerSandbox
+from sandbox.executor import ContainerExecutor
 from somagent.admission import CapsuleAdmissions
 from somagent.bus.streams import Bus
 from somagent.bus.tokens import ValkeyTokens
@@ -67,6 +69,11 @@ class Assembly:
     bookkeeping: Bookkeeping
     constituting: Constituting
     sandbox: DockerSandbox
+
+
+def tool_executors(settings: Settings, sandbox: Sandbox) -> Mapping[str, ToolExecutor]:
+    """Return the executor of each kind of tool: every kind in `capsules.tool.TOOL_KINDS` and no other."""
+    return {"container": ContainerExecutor(sandbox, image=settings.sandbox_image)}
 
 
 async def _look(store: Store, trust: ConstitutionTrust) -> None:
@@ -129,7 +136,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                 settings=settings,
                 thinking=Thinking(models, content, ValkeyTokens(bus)),
                 remembering=Remembering(embedder, PostgresMemories(store, embedder)),
-                tools=Tools(sandbox, content, image=settings.sandbox_image),
+                tools=Tools(tool_executors(settings, sandbox), content),
                 publishing=Publishing(content, PostgresArtifacts(store)),
                 starting=Starting(
                     CapsuleAdmissions(

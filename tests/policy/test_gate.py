@@ -55,6 +55,7 @@ from somagent.slm.profiles import Profiles
 from somagent.store.database import Store, open_store
 from somagent.store.ledger import PostgresLedger
 from somagent.temporal.client import connect
+from workers.assembly import tool_executors
 from workflows.outbound import AuthorityStamp
 
 QUEUE = "gate-tests"
@@ -196,7 +197,7 @@ async def worker(
     async with PydanticAiModel(Profiles.from_settings(settings)) as models:
         remembering = Remembering(embedder, PostgresMemories(store, embedder))
         thinking = Thinking(models, content, ValkeyTokens(bus))
-        tools = Tools(DockerSandbox(image=settings.sandbox_image), content, image=settings.sandbox_image)
+        tools = Tools(tool_executors(settings, DockerSandbox(image=settings.sandbox_image)), content)
         publishing = Publishing(content, PostgresArtifacts(store))
         keyring = KeyRing.load(settings.keys_dir)
         admissions = CapsuleAdmissions(

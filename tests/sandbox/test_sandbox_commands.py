@@ -105,9 +105,3 @@ async def test_what_a_command_leaves_running_ends_with_it(python):
 async def test_a_writer_whose_reader_left_ends_quietly(sandbox, spec, key):
     result = await sandbox.run(spec("bash", "-c", "yes | head -1"), key=key)
     assert (result.stdout, result.stderr) == ("y\n", "")
-
-
-async def test_progress_is_told_while_it_waits(sandbox, spec, key):
-    beats = []
-    await sandbox.run(spec("sleep", "3"), key=key, on_progress=lambda: beats.append(1))
-    assert len(beats) >= 2

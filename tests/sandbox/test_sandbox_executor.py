@@ -1,0 +1,55 @@
+"""The executor of container tools on the real engine: the contract of every executor, and what is its own."""
+
+import docker
+import pytest
+from executor_contract import Subject, ToolExecutorContract, new_key
+
+from capsules.gate import AttemptKey
+from capsules.names import parse_reference
+from sandbox.container import DockerSandbox
+from sandbox.executor import ContainerExecutor
+from somagent.library import Library
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def subject(sandbox: DockerSandbox, image: str, engine: docker.DockerClient) -> Subject:
+    def at_work(key: AttemptKey) -> bool:
+        return bool(engine.containers.list(filters={"name": sandbox.name(key.effect)}, sparse=True))
+
+    absent = DockerSandbox(image=image, host="unix:///tmp/no-such.sock")
+    return Subject(
+        executor=ContainerExecutor(sandbox, image=image),
+        unreachable=ContainerExecutor(absent, image=image),
+        tool=Library.load().tool(parse_reference("python@1")),
+        action="run",
+        unique={"code": "import random; print(random.getrandbits(64))"},
+        slow={"code": "import time; time.sleep(30)"},
+        long={"code": "print('x' * 5000)"},
+        failing={"code": "raise SystemExit('no such colour: octarine')"},
+        at_work=at_work,
+    )
+
+
+class TestContract(ToolExecutorContract):
+    pass
+
+
+async def test_files_input_and_standard_input_reach_the_program(subject: Subject) -> None:
+    key = new_key()
+    code = "import sys; print(open('a.txt').read(), open('input.json').read(), sys.stdin.read())"
+    arguments = {"code": code, "files": {"a.txt": "one"}, "input": {"b": 2}, "stdin": "three"}
+    answer = await subject.executor.execute(subject.call(arguments), key=key)
+    await subject.executor.discard(key)
+    assert answer.text == 'one {"b": 2} three\n'
+
+
+async def test_a_container_says_whose_it_is(
+    subject: Subject, sandbox: DockerSandbox, engine: docker.DockerClient
+) -> None:
+    key = new_key()
+    await subject.executor.execute(subject.call({"code": "print(1)"}), key=key)
+    labels = engine.containers.get(sandbox.name(key.effect)).labels
+    await subject.executor.discard(key)
+    assert (labels["somagent.run"], labels["somagent.tenant"]) == (key.run, "test")

@@ -1,0 +1,113 @@
+"""`tool.invoke` around an executor: which one, for how long, and what is kept of its answer.
+
+In the SDK's activity environment: a heartbeat and the ways of being cancelled cannot be told apart from outside. The
+executor asks the real ticket desk, the content store is PostgreSQL.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from executor_contract import new_key, until
+from temporalio.activity import ActivityCancellationDetails
+from temporalio.testing import ActivityEnvironment
+from tickets import TOOL, Desk, TicketExecutor, ticket_desk
+
+from activities.tools import Tools
+from capsules.authority import Authority
+from capsules.errors import EffectFailed, Invalid
+from capsules.passage import Pass, let_through
+from capsules.tool import ToolCall, ToolResult
+from capsules.verdict import Outcome
+from somagent.content.postgres import PostgresContent
+from somagent.library import read_tool
+from somagent.store.database import Store
+
+TICKETS = read_tool(TOOL, filename="tickets.yaml", kinds={"tickets"})
+
+
+@pytest.fixture(scope="module")
+async def desk() -> AsyncIterator[Desk]:
+    async with ticket_desk() as running:
+        yield running
+
+
+@pytest.fixture
+async def tools(desk: Desk, store: Store, owner: Store) -> AsyncIterator[Tools]:
+    await owner.tenants.add("test")
+    async with httpx.AsyncClient(base_url=desk.url) as http:
+        yield Tools({"tickets": TicketExecutor(http)}, PostgresContent(store))
+
+
+def open_ticket(**arguments: object) -> ToolCall:
+    return ToolCall(tool=TICKETS, action="open", arguments=arguments)
+
+
+def new_pass() -> Pass:
+    key = new_key()
+    authority = Authority(
+        kind="run", tenant="test", actor="ada", run=key.run, account=f"run:{key.run}", expires_at=2**40
+    )
+    return Pass(authority, key)
+
+
+async def invoke(
+    tools: Tools, call: ToolCall, granted: Pass, environment: ActivityEnvironment | None = None
+) -> Outcome[ToolResult]:
+    with let_through(granted):
+        return await (environment or ActivityEnvironment()).run(tools.invoke, call)
+
+
+async def test_a_kind_without_an_executor_is_refused_with_the_known_ones(tools: Tools) -> None:
+    call = open_ticket(title="x").model_copy(update={"tool": TICKETS.model_copy(update={"kind": "http"})})
+    with pytest.raises(Invalid, match=r"no executor for tools of kind 'http'\. Known: tickets\."):
+        await invoke(tools, call, new_pass())
+
+
+async def test_arguments_that_do_not_fit_reach_no_executor(tools: Tools, desk: Desk) -> None:
+    granted = new_pass()
+    with pytest.raises(EffectFailed, match="'title' is a required property"):
+        await invoke(tools, open_ticket(after=1), granted)
+    assert granted.key.effect not in desk.asked
+
+
+async def test_it_heartbeats_while_the_executor_works(tools: Tools) -> None:
+    beats: list[object] = []
+    environment = ActivityEnvironment()
+    environment.on_heartbeat = lambda *_: beats.append(1)
+    await invoke(tools, open_ticket(title="slow", after=3), new_pass(), environment)
+    assert len(beats) >= 2
+
+
+async def test_a_long_text_is_cut_and_kept_whole(tools: Tools, store: Store) -> None:
+    outcome = await invoke(tools, open_ticket(title="y" * 5000), new_pass())
+    result = outcome.value
+    assert result.output["title"] == "y" * 5000
+    assert len(result.text) == 4096
+    assert result.content is not None
+    assert b"y" * 5000 in await PostgresContent(store).get("test", result.content)
+
+
+async def test_a_cancelled_run_stops_it(tools: Tools, desk: Desk) -> None:
+    granted, environment = new_pass(), ActivityEnvironment()
+    running = asyncio.create_task(invoke(tools, open_ticket(title="never", after=20), granted, environment))
+    await until(lambda: desk.at_work(granted.key))
+    environment.cancel(cancellation_details=ActivityCancellationDetails(cancel_requested=True))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not desk.at_work(granted.key)
+    assert "never" not in desk.opened
+
+
+async def test_an_attempt_that_ends_leaves_it_to_the_next_one(tools: Tools, desk: Desk) -> None:
+    granted, environment = new_pass(), ActivityEnvironment()
+    running = asyncio.create_task(invoke(tools, open_ticket(title="once", after=2), granted, environment))
+    await until(lambda: desk.at_work(granted.key))
+    environment.cancel(cancellation_details=ActivityCancellationDetails(worker_shutdown=True))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert desk.at_work(granted.key)
+    outcome = await invoke(tools, open_ticket(title="once", after=2), granted)
+    assert outcome.value.output["title"] == "once"
+    assert desk.opened.count("once") == 1
