@@ -92,8 +92,9 @@ class Settings(BaseSettings):
     )
     slm_profiles: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="JSON object: model role to what differs from the default model: `model`, `base_url`, `api_key`, "
-        "`window`, `input_price` and `output_price` in micro-dollars per million tokens, `dialect`.",
+        description="JSON object: model role to what differs from the default model: `provider`, `model`, "
+        "`base_url`, `api_key`, `window`, `input_price` and `output_price` in micro-dollars per million tokens, "
+        "`dialect`.",
     )
     api_url: str | None = Field(None, description="Base URL of the API, for the CLI. Unset: the local one.")
     token: SecretStr | None = Field(

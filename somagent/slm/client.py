@@ -1,10 +1,9 @@
-"""The model client: pydantic-ai's OpenAI adapter, always streaming, never retrying, with our bounds and our errors."""
+"""The model client: pydantic-ai's models, always streaming, never retrying, with our bounds and our errors."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 import httpx2
-from openai import AsyncOpenAI
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_ai.exceptions import AgentRunError
 from pydantic_ai.messages import (
@@ -19,27 +18,15 @@ from pydantic_ai.messages import (
     TextPartDelta,
     UserPromptPart,
 )
-from pydantic_ai.models import ModelRequestParameters, StreamedResponse
-from pydantic_ai.models.openai import OpenAIChatModel, OpenAIChatModelSettings
+from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.output import OutputObjectDefinition
-from pydantic_ai.profiles.openai import OpenAIModelProfile
-from pydantic_ai.providers.openai import OpenAIProvider
+from pydantic_ai.settings import ModelSettings
 
 from capsules.chat import Completion, Message, Usage
 from capsules.errors import EffectFailed
 from somagent.slm.failures import failure
-from somagent.slm.grammar import grammar_schema
 from somagent.slm.profiles import Profile, Profiles
-
-NO_KEY = "none"  # the SDK insists on one; a server that wants none ignores it
-# A grammar-bound server takes the schema as it is; pydantic-ai's own rewriting would drop every length bound.
-GRAMMAR_BOUND = OpenAIModelProfile(
-    supports_json_schema_output=True,
-    json_schema_transformer=None,
-    openai_chat_supports_max_completion_tokens=False,
-    openai_chat_streaming_requires_finish_reason=True,
-)
-STRICT_MODE = OpenAIModelProfile(supports_json_schema_output=True, openai_chat_streaming_requires_finish_reason=True)
+from somagent.slm.providers import PROVIDERS
 
 OnDelta = Callable[[str], Awaitable[None]]
 BYTES_PER_TOKEN = 3  # English text has about four; a budget is better charged a little too much
@@ -63,7 +50,7 @@ class PydanticAiModel:
     def __init__(self, profiles: Profiles, *, timeouts: Timeouts | None = None) -> None:
         self._profiles = profiles
         self._http = httpx2.AsyncClient(timeout=httpx2.Timeout(**(timeouts or Timeouts()).model_dump()))
-        self._models: dict[Profile, OpenAIChatModel] = {}
+        self._models: dict[Profile, Model] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,7 +76,7 @@ class PydanticAiModel:
         try:
             async with self._model(profile).request_stream(
                 _conversation(messages),
-                OpenAIChatModelSettings(max_tokens=max_output_tokens, temperature=temperature),
+                ModelSettings(max_tokens=max_output_tokens, temperature=temperature),
                 _parameters(answer, profile),
             ) as stream:
                 await reply.read(stream)
@@ -102,19 +89,9 @@ class PydanticAiModel:
             finish_reason=stream.finish_reason or "",
         )
 
-    def _model(self, profile: Profile) -> OpenAIChatModel:
+    def _model(self, profile: Profile) -> Model:
         if profile not in self._models:
-            client = AsyncOpenAI(
-                base_url=profile.base_url,
-                api_key=profile.api_key.get_secret_value() if profile.api_key else NO_KEY,
-                max_retries=0,  # the workflow's options are the only retries
-                http_client=self._http,
-            )
-            self._models[profile] = OpenAIChatModel(
-                profile.model,
-                provider=OpenAIProvider(openai_client=client),
-                profile=GRAMMAR_BOUND if profile.dialect == "llama.cpp" else STRICT_MODE,
-            )
+            self._models[profile] = PROVIDERS[profile.provider].model(profile, self._http)
         return self._models[profile]
 
 
@@ -162,7 +139,7 @@ def _message(message: Message) -> ModelMessage:
 def _parameters(answer: dict[str, Any] | None, profile: Profile) -> ModelRequestParameters:
     if answer is None:
         return ModelRequestParameters()
-    schema = grammar_schema(answer) if profile.dialect == "llama.cpp" else answer
+    schema = PROVIDERS[profile.provider].answer_schema(profile, answer)
     return ModelRequestParameters(
         output_mode="native",
         output_object=OutputObjectDefinition(json_schema=schema, name="answer", strict=True),

@@ -13,12 +13,16 @@ from capsules.errors import Invalid
 from somagent.settings import Settings
 from somagent.slm.prices import PriceBook, load_prices
 
+ProviderKind = Literal["openai-compatible"]
+"""Kinds of model providers; `somagent/slm/providers.py` has each."""
+
 
 class Profile(BaseModel):
     """One model at one address. Unnamed fields of a role's profile are those of the default profile."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    provider: ProviderKind = "openai-compatible"
     model: str
     base_url: str = Field(description="OpenAI-compatible base URL, usually ending in /v1.")
     api_key: SecretStr | None = None

@@ -1,6 +1,7 @@
 """Roles, prices and estimates: arithmetic, no server."""
 
 import datetime as dt
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from pydantic import ValidationError
 from capsules.chat import Message, Price
 from somagent.settings import Settings
 from somagent.slm.client import estimated
-from somagent.slm.profiles import Profiles
+from somagent.slm.profiles import Profiles, ProviderKind
+from somagent.slm.providers import PROVIDERS
 
 TOKENS = st.integers(0, 10**9)
 
@@ -30,6 +32,15 @@ def test_every_role_has_the_local_model_unless_it_is_named():
 def test_an_unknown_field_of_a_profile_is_refused():
     with pytest.raises(ValidationError, match="contekst"):
         Profiles.from_settings(Settings(slm_profiles={"critique": {"contekst": 1}}))
+
+
+def test_an_unknown_provider_is_refused_with_the_known_ones():
+    with pytest.raises(ValidationError, match=r"provider\n  Input should be 'openai-compatible'"):
+        Profiles.from_settings(Settings(slm_profiles={"critique": {"provider": "telepathy"}}))
+
+
+def test_every_kind_of_provider_can_be_built():
+    assert PROVIDERS.keys() == set(get_args(ProviderKind))
 
 
 @given(TOKENS, TOKENS)
