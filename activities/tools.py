@@ -8,14 +8,13 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from temporalio import activity
 
-from capsules.action import Action
-from capsules.amounts import Amounts
-from capsules.digest import Digest, digest
+from capsules.actions.action import Action
+from capsules.actions.activity_context import current_pass
+from capsules.actions.verdict import Outcome
+from capsules.budgets.amounts import Amounts
+from capsules.digest import ContentStore, Digest, digest
 from capsules.errors import EffectFailed, Invalid
-from capsules.passage import current_pass
-from capsules.ports import ContentStore, ToolExecutor
-from capsules.tool import ToolAnswer, ToolCall, ToolResult
-from capsules.verdict import Outcome
+from capsules.tools.tool import ToolAnswer, ToolCall, ToolExecutor, ToolResult
 
 HEARTBEAT_SECONDS = 1.0
 TEXT_PREVIEW = 4096
@@ -40,7 +39,7 @@ def tool_action(call: ToolCall) -> Action:
     )
 
 
-class Tools:
+class ToolActivities:
     """Tool invocations, with an executor for each kind of tool and the content store injected."""
 
     def __init__(self, executors: Mapping[str, ToolExecutor], content: ContentStore) -> None:

@@ -10,9 +10,9 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from api.state import State
+from api.deps import State
 from capsules.errors import Denied, SomaError, Unauthenticated
-from capsules.records import Principal
+from capsules.read_models import Principal
 from somagent.identity.api_keys import PREFIX, parse_key
 from somagent.identity.capabilities import Capability
 

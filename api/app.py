@@ -6,38 +6,35 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from api import problems
-from api.handles import EncodedSlashes
-from api.limits import BodyLimit, RateLimit
-from api.metrics import Measure
-from api.problems import Problem
-from api.routes import (
-    approvals,
-    audit,
-    budgets,
-    capsules,
-    codec,
-    constitutions,
-    content,
-    delegations,
-    events,
-    explanations,
-    forecasts,
-    health,
-    notifications,
-    pages,
-    policy,
-    policy_past,
-    policy_review,
-    projects,
-    retention,
-    runs,
-    schedules,
-    standing,
-    tokens,
-    usage,
-)
-from api.state import State
+from api.deps import State
+from api.middleware import problems
+from api.middleware.limits import BodyLimit, RateLimit
+from api.middleware.metrics import Measure
+from api.middleware.problems import Problem
+from api.resources.approvals import routes as approvals
+from api.resources.audit import routes as audit
+from api.resources.budgets import routes as budgets
+from api.resources.capsules import routes as capsules
+from api.resources.codec import routes as codec
+from api.resources.constitutions import routes as constitutions
+from api.resources.content import routes as content
+from api.resources.delegations import routes as delegations
+from api.resources.documentation import routes as pages
+from api.resources.events import routes as events
+from api.resources.explanations import routes as explanations
+from api.resources.forecasts import routes as forecasts
+from api.resources.health import routes as health
+from api.resources.notifications import routes as notifications
+from api.resources.policy import history_routes, review_routes
+from api.resources.policy import routes as policy
+from api.resources.projects import routes as projects
+from api.resources.retention import routes as retention
+from api.resources.runs import routes as runs
+from api.resources.schedules import routes as schedules
+from api.resources.standing_grants import routes as standing
+from api.resources.tokens import routes as tokens
+from api.resources.usage import routes as usage
+from api.run_urls import EncodedSlashes
 from capsules.capsule import Capsule
 
 DESCRIPTION = """Task Capsules: agent work as governed, durable jobs.
@@ -67,8 +64,8 @@ ROUTERS = (
     audit.router,
     retention.router,
     policy.router,
-    policy_review.router,
-    policy_past.router,
+    review_routes.router,
+    history_routes.router,
     constitutions.router,
     content.router,
     tokens.router,

@@ -5,7 +5,7 @@ import asyncio
 import uvicorn
 
 from api.app import create_app
-from api.state import open_state
+from api.deps import open_state
 from somagent.settings import Settings
 from somagent.telemetry import tracing
 

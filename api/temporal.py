@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from capsules.errors import Conflict, Invalid, NotFound, RateLimited, SomaError, Unavailable
-from policy.failures import from_failure
+from policy.temporal_errors import from_failure
 
 ANSWER = timedelta(seconds=15)
 """How long a caller waits for a worker to answer. A run with no worker keeps its state; only the answer is missing."""

@@ -4,8 +4,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from capsules.action import Autonomy
-from capsules.amounts import Amounts, Count
+from capsules.actions.action import Autonomy
+from capsules.budgets.amounts import Amounts, Count
 from capsules.digest import Digest, digest
 from capsules.duration import Duration
 from capsules.names import Identifier, Name, ReferenceText, Version

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any, NewType
+from typing import Any, NewType, Protocol
 
 import rfc8785
 from pydantic import BaseModel
@@ -81,3 +81,13 @@ def sha3_512(value: Any) -> str:  # noqa: ANN401 - any JSON value
 def digest(value: Any) -> Digest:  # noqa: ANN401 - any JSON value
     """Return the digest of a model or JSON value."""
     return sha256(canonical(value))
+
+
+class ContentStore(Protocol):
+    """Bytes by digest, a tenant apart from the next."""
+
+    async def put(self, tenant: str, data: bytes, media_type: str) -> Digest: ...
+
+    async def get(self, tenant: str, digest: Digest) -> bytes:
+        """Return the bytes. Raises NotFound, or TamperedContent when they do not match the digest."""
+        ...

@@ -63,3 +63,20 @@ TYPES: dict[str, str] = {
     "token": "A piece of a model's reply, live only: not stored.",
 }
 """Every event type and what it means; the documentation test reads it."""
+
+State = Literal["waiting", "sent", "dead"]
+
+
+class Delivery(BaseModel):
+    """One event by one channel."""
+
+    model_config = ConfigDict(frozen=True)
+
+    event: int
+    channel: str
+    state: State = Field(description="dead: tried as often as it is, or refused for good.")
+    attempts: int
+    due_at: datetime = Field(description="waiting: when it is tried next.")
+    said: str = Field(description="What the other side said last, or why it could not be reached.")
+    created_at: datetime
+    ended_at: datetime | None = None

@@ -19,8 +19,8 @@ from platforms import Platform, platform_in  # noqa: E402
 from servers import settings_in, temporary_home  # noqa: E402
 
 from capsules.names import parse_reference  # noqa: E402
+from somagent.capsule_files.library import Library  # noqa: E402
 from somagent.identity.keys import KeyRing  # noqa: E402
-from somagent.library import Library  # noqa: E402
 from somagent.temporal.client import connect  # noqa: E402
 
 HISTORIES = ROOT / "tests" / "histories"

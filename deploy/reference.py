@@ -14,15 +14,14 @@ from typer.main import get_command
 from api.access import Holder
 from api.app import ROUTERS
 from capsules import errors, events
+from capsules.actions.verdict import PPM
 from capsules.capsule import Capsule
-from capsules.verdict import PPM
-from policy.constitution import Guarantee, parse
-from policy.language.schema import ACTION_SCHEMA, Attribute, Choice, Fixed
-from policy.words import plain
-from somagent.cli.codes import BY_STATUS, MEANINGS
+from policy.language.constitution import Guarantee, parse
+from policy.language.schema import ACTION_SCHEMA, Attribute, Choice, Fixed, format_value
+from somagent.capsule_files.library import Library
+from somagent.cli.exit_codes import BY_STATUS, MEANINGS
 from somagent.cli.main import app as cli
 from somagent.identity.capabilities import APPROVER, CAPABILITIES, OPERATOR
-from somagent.library import Library
 from somagent.settings import Settings
 
 # What any endpoint may answer is said once above the table.
@@ -173,7 +172,7 @@ def _kind(attribute: Attribute) -> str:
 
 def _ordinary(attribute: Attribute) -> str:
     value = attribute.ordinary
-    return plain(value / PPM if isinstance(attribute.type, Fixed) else value).strip("'")
+    return format_value(value / PPM if isinstance(attribute.type, Fixed) else value).strip("'")
 
 
 def _property(guarantee: Guarantee) -> str:

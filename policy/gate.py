@@ -1,7 +1,7 @@
 """The gate: checks an action's authority, judges it by the constitution, and lets the ledger decide with the facts.
 
 `Gate.enter` runs the steps in order: authority, constitution, facts, verdict, ledger. Each step fails closed. A refusal
-becomes one of our errors here, in `_go_on`, and keeps that type on its way to the workflow (`policy.failures`).
+becomes one of our errors here, in `_go_on`, and keeps that type on its way to the workflow (`policy.temporal_errors`).
 """
 
 from collections.abc import Callable, Mapping
@@ -9,10 +9,21 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from capsules.account import Account
-from capsules.action import Action, Facts, Foreseen, in_fixed_point
-from capsules.amounts import DIMENSIONS, Amounts
-from capsules.authority import Authority
+from capsules.actions.action import Action, Facts, Foreseen, in_fixed_point
+from capsules.actions.activity_context import GatePass
+from capsules.actions.ledger_messages import (
+    AttemptKey,
+    BeginEffect,
+    EffectBegun,
+    FinishEffect,
+    HistoryAsked,
+    Ledger,
+    LedgerFacts,
+    Settled,
+)
+from capsules.actions.verdict import PPM, ShadowVerdict, Verdict
+from capsules.budgets.account import Account, RateWindows
+from capsules.budgets.amounts import DIMENSIONS, Amounts
 from capsules.digest import Digest
 from capsules.errors import (
     ApprovalRequired,
@@ -23,21 +34,19 @@ from capsules.errors import (
     RateLimited,
     Unavailable,
 )
-from capsules.gate import AttemptKey, Entry, Exit, HistoryAsked, LedgerFacts, Passage, Settled
-from capsules.passage import Pass
-from capsules.ports import AuthorityVerifier, Foresight, Ledger, RateWindows
-from capsules.run import StartCapsule
-from capsules.verdict import PPM, ShadowVerdict, Verdict
-from policy.engine import Policy
-from policy.intervals import Range
-from policy.judge import Judge
+from capsules.forecasts.forecast import Foresight
+from capsules.identity.authority import Authority, AuthorityVerifier
+from capsules.runs.run import StartCapsule
+from policy.decide.constitution_cache import Policies
+from policy.decide.decider import Decider
+from policy.decide.engine import Policy
+from policy.decide.metrics_hook import MetricsHook, measure, no_metrics
+from policy.decide.rate_limit import RateLimit
+from policy.decide.standing_grants import matching_grants
+from policy.detectors.argument_text import Reading
+from policy.detectors.registry import STANDING, history_asked, measured, wanted
 from policy.language.schema import FORESEEN
-from policy.pacing import Pace
-from policy.signals.reading import Reading
-from policy.signals.registry import STANDING, history_asked, measured, wanted
-from policy.source import Policies
-from policy.standing import fitting
-from policy.watching import Watch, passed, unwatched
+from policy.prove.intervals import Range
 
 RACES = 8
 """How often an action is judged again because another one of its run moved a sequence in between."""
@@ -47,10 +56,10 @@ RACES = 8
 class Entered:
     """An attempt that may go on: with its pass, its verdict and, for a replay, the result it already had."""
 
-    granted: Pass
+    granted: GatePass
     verdict: Verdict
-    passage: Passage
-    pace: Pace
+    passage: EffectBegun
+    pace: RateLimit
 
 
 class Gate:
@@ -63,7 +72,7 @@ class Gate:
         ledger: Ledger,
         *,
         clock: Callable[[], float],
-        watch: Watch = unwatched,
+        watch: MetricsHook = no_metrics,
         windows: RateWindows | None = None,
         foresight: Foresight | None = None,
     ) -> None:
@@ -73,7 +82,7 @@ class Gate:
         self._watch = watch
         self._windows = windows
         self._foresight = foresight
-        self._judges: dict[Digest, Judge] = {}
+        self._judges: dict[Digest, Decider] = {}
         self.ledger = ledger
 
     async def enter(
@@ -108,8 +117,8 @@ class Gate:
             asked = perf_counter()
             verdict = await self._judge(policy).judge(action, known, _ranges(facts.account, action, known.forecast))
             judging = perf_counter() - asked
-            pace = Pace(self._windows, key, facts.rates)
-            entry = Entry(
+            pace = RateLimit(self._windows, key, facts.rates)
+            entry = BeginEffect(
                 key=key,
                 capsule=action.target if action.kind == "capsule.start" else authority.capsule,
                 actor=authority.actor,
@@ -120,21 +129,21 @@ class Gate:
                 shadow=await self._shadow(facts, constitution, action, known),
                 account=account,
                 slow=await pace.begin(action, verdict),
-                standing=fitting(facts.standing, action, verdict, authority.actor),
+                standing=matching_grants(facts.standing, action, verdict, authority.actor),
             )
             passage = await self.ledger.begin(entry)
             if passage.status != "go":
                 await pace.undo()
             if passage.status != "stale":
-                self._watch(passed(entry, passage.status, judging=judging, passing=perf_counter() - began))
+                self._watch(measure(entry, passage.status, judging=judging, passing=perf_counter() - began))
                 _go_on(passage, entry, constitution)
-                granted = Pass(authority=authority, key=key)
+                granted = GatePass(authority=authority, key=key)
                 return Entered(granted=granted, verdict=verdict, passage=passage, pace=pace)
         raise Unavailable(
             f"Run {key.run!r} did {RACES} other things while {action.kind} was judged; it is tried again."
         )
 
-    async def leave(self, entered: Entered, exit_: Exit) -> Settled:
+    async def leave(self, entered: Entered, exit_: FinishEffect) -> Settled:
         """Settle and record how an effect ended. Raises Unavailable, and Conflict as `Ledger.finish` does."""
         settled = await self.ledger.finish(exit_)
         await entered.pace.end(exit_)
@@ -181,10 +190,10 @@ class Gate:
 
         return await self._policies.shadowed(facts.shadow, active, judge)
 
-    def _judge(self, policy: Policy) -> Judge:
+    def _judge(self, policy: Policy) -> Decider:
         known = self._judges.get(policy.digest)
         if known is None or known.policy is not policy:
-            known = self._judges[policy.digest] = Judge(policy)
+            known = self._judges[policy.digest] = Decider(policy)
         return known
 
     async def _stored(
@@ -261,7 +270,7 @@ def _headroom(limit: Amounts, left: Amounts, cost: Amounts) -> float:
     return min(shares, default=1.0)
 
 
-def _go_on(passage: Passage, entry: Entry, constitution: Digest) -> None:
+def _go_on(passage: EffectBegun, entry: BeginEffect, constitution: Digest) -> None:
     if passage.status in {"go", "replay"}:
         return
     action, verdict = entry.action, entry.verdict

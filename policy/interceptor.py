@@ -20,17 +20,17 @@ from temporalio import activity
 from temporalio.converter import PayloadConverter
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from capsules.action import Action
-from capsules.amounts import Amounts
+from capsules.actions.action import Action
+from capsules.actions.activity_context import gate_passed
+from capsules.actions.headers import AUTHORITY
+from capsules.actions.ledger_messages import AttemptKey, FinishEffect, Settled
+from capsules.actions.verdict import Outcome
+from capsules.budgets.amounts import Amounts
 from capsules.errors import SomaError, Unavailable, UngovernedActivity
-from capsules.gate import AttemptKey, Exit, Settled
-from capsules.header import AUTHORITY
-from capsules.passage import let_through
-from capsules.run import StartCapsule
-from capsules.verdict import Outcome
-from policy.failures import to_failure
+from capsules.runs.run import StartCapsule
+from policy.detectors.argument_text import read
 from policy.gate import Entered, Gate
-from policy.signals.reading import read
+from policy.temporal_errors import to_failure
 
 ToAction = Callable[[Any], Action]
 HEARTBEAT_SECONDS = 2.0
@@ -110,13 +110,15 @@ class GatedInbound(ActivityInboundInterceptor):
     async def _perform(self, input: ExecuteActivityInput, entered: Entered) -> Outcome[Any]:  # noqa: A002
         key = entered.granted.key
         try:
-            with let_through(entered.granted):
+            with gate_passed(entered.granted):
                 outcome = await self.body(input)
         except asyncio.CancelledError:
             # Stopped for another reason (this worker goes, another attempt took over), the effect stays open: whoever
             # comes next finds that it may have happened.
             if _cancelled_by_its_run():
-                await asyncio.shield(self._record(entered, Exit(key=key, ok=False, usage=Amounts(), error="Cancelled")))
+                await asyncio.shield(
+                    self._record(entered, FinishEffect(key=key, ok=False, usage=Amounts(), error="Cancelled"))
+                )
             raise
         except Exception as error:
             await self._record(entered, _failed(key, error, self.used(error)))
@@ -124,14 +126,14 @@ class GatedInbound(ActivityInboundInterceptor):
         result = outcome.value.model_dump(mode="json") if hasattr(outcome.value, "model_dump") else outcome.value
         settled = await asyncio.shield(
             self._record(
-                entered, Exit(key=key, ok=True, usage=outcome.usage, estimated=outcome.estimated, result=result)
+                entered, FinishEffect(key=key, ok=True, usage=outcome.usage, estimated=outcome.estimated, result=result)
             )
         )
         for clean_up in entered.granted.after_settling:
             await clean_up()
         return _outcome(outcome, entered, settled)
 
-    async def _record(self, entered: Entered, exit_: Exit) -> Settled:
+    async def _record(self, entered: Entered, exit_: FinishEffect) -> Settled:
         """Write the outcome, patiently: an effect that happened and is not recorded is the one thing to avoid."""
         deadline = time.monotonic() + RECORD_PATIENCE_SECONDS
         while True:
@@ -174,9 +176,11 @@ class _Inbound(GatedInbound):
             raise to_failure(error) from None
 
 
-def _failed(key: AttemptKey, error: Exception, used: Amounts | None) -> Exit:
+def _failed(key: AttemptKey, error: Exception, used: Amounts | None) -> FinishEffect:
     code = error.code if isinstance(error, SomaError) else type(error).__name__
-    return Exit(key=key, ok=False, usage=used or Amounts(), estimated=used is not None, error=f"{code}: {error}"[:2000])
+    return FinishEffect(
+        key=key, ok=False, usage=used or Amounts(), estimated=used is not None, error=f"{code}: {error}"[:2000]
+    )
 
 
 def _outcome(outcome: Outcome[Any], entered: Entered, settled: Settled | None) -> Outcome[Any]:

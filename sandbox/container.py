@@ -15,10 +15,10 @@ from typing import Any
 
 from docker import APIClient
 
-from capsules.container import ContainerResult, ContainerSpec
 from capsules.errors import Conflict, Unavailable
-from sandbox import hardening, wire
-from sandbox.engine import DEFAULT_HOST, Engine, Refused, pick_up, start
+from capsules.tools.tool import ContainerResult, ContainerSpec
+from sandbox import isolation, wire
+from sandbox.engine import DEFAULT_HOST, Engine, EngineRefusal, pick_up, start
 
 ATTEMPTS = 60
 START_SECONDS = 3  # a container that is not started by then has lost its maker
@@ -67,7 +67,7 @@ class DockerSandbox:
             raise Unavailable(f"The Docker engine has no runtime {self._runtime!r}. Known: {known}.")
         try:
             await self._engine.call(lambda client: client.inspect_image(self._image))  # type: ignore[no-untyped-call]
-        except Refused as error:
+        except EngineRefusal as error:
             raise _no_image(self._image) from error
 
     async def run(self, spec: ContainerSpec, *, key: str) -> ContainerResult:
@@ -95,7 +95,7 @@ class DockerSandbox:
         listed = await self._engine.call(lambda client: client.containers(all=True, filters={"label": labels}))
         reaped = 0
         for container in listed:
-            with suppress(Refused):  # gone meanwhile, or in somebody else's hands
+            with suppress(EngineRefusal):  # gone meanwhile, or in somebody else's hands
                 reaped += await self._reap_one(container, time.time(), older_than_seconds)
         return reaped
 
@@ -134,15 +134,15 @@ class DockerSandbox:
 
     async def _create(self, spec: ContainerSpec, name: str, fingerprint: str) -> str | None:
         """Return the id of a new container, or None when one of that name is there already."""
-        deadline = time.time() + spec.limits.seconds + 2 * hardening.GRACE_SECONDS
+        deadline = time.time() + spec.limits.seconds + 2 * isolation.GRACE_SECONDS
         labels = {**spec.labels, MARK: "1", SCOPE: self._scope, DEADLINE: str(int(deadline)), FINGERPRINT: fingerprint}
-        body = hardening.creation(spec, runtime=self._runtime, labels=labels)
+        body = isolation.creation(spec, runtime=self._runtime, labels=labels)
         try:
             made = await self._engine.call(
                 lambda client: client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
             )
             return str(made["Id"])
-        except Refused as error:
+        except EngineRefusal as error:
             if error.answer == 409:
                 return None
             if error.answer == 404:
@@ -153,7 +153,7 @@ class DockerSandbox:
         """Start a new container and hand it its input. None when it was taken away before it started."""
         try:
             report = await self._follow(spec, identity, lambda client, report: start(client, identity, framed, report))
-        except Refused as error:
+        except EngineRefusal as error:
             await self._remove(identity, force=False)
             if error.answer in {404, 409}:  # removed, or being removed
                 return None
@@ -170,7 +170,7 @@ class DockerSandbox:
         """Return the outcome of the container that is there. None when it never began, and is out of the way now."""
         try:
             found = await self._inspect(name)
-        except Refused:
+        except EngineRefusal:
             return None
         if found["Config"]["Labels"].get(FINGERPRINT) != fingerprint:
             raise Conflict(f"Container {name!r} was started for something else: a key names one command, for ever.")
@@ -182,27 +182,29 @@ class DockerSandbox:
             return None
         try:
             report = await self._follow(spec, identity, lambda client, report: pick_up(client, identity, report))
-        except Refused:
+        except EngineRefusal:
             return None
         return report.result or await self._aftermath(spec, identity, report)
 
     async def _follow(
-        self, spec: ContainerSpec, identity: str, read: Callable[[APIClient, wire.Report], None]
-    ) -> wire.Report:
+        self, spec: ContainerSpec, identity: str, read: Callable[[APIClient, wire.ContainerReport], None]
+    ) -> wire.ContainerReport:
         """Take in the report to its end. The end comes from inside in time; if it does not, it is made here."""
-        report = wire.Report(spec.limits.output_bytes)
+        report = wire.ContainerReport(spec.limits.output_bytes)
         reading = asyncio.create_task(self._engine.call(lambda client: read(client, report)))
         try:
-            ended, _ = await asyncio.wait({reading}, timeout=spec.limits.seconds + hardening.GRACE_SECONDS)
+            ended, _ = await asyncio.wait({reading}, timeout=spec.limits.seconds + isolation.GRACE_SECONDS)
             if not ended:
-                with suppress(Refused):
+                with suppress(EngineRefusal):
                     await self._engine.call(lambda client: client.kill(identity))
             await reading
         finally:
             reading.cancel()
         return report
 
-    async def _aftermath(self, spec: ContainerSpec, identity: str, report: wire.Report) -> ContainerResult | None:
+    async def _aftermath(
+        self, spec: ContainerSpec, identity: str, report: wire.ContainerReport
+    ) -> ContainerResult | None:
         """Return how it ended without a report: killed from outside, or for its memory. None: it never began."""
         await self._engine.call(lambda client: client.wait(identity, condition="not-running"))
         state = (await self._inspect(identity))["State"]
@@ -229,7 +231,7 @@ class DockerSandbox:
     async def _remove(self, identity: str, *, force: bool) -> None:
         try:
             await self._engine.call(lambda client: client.remove_container(identity, v=True, force=force))
-        except Refused as error:
+        except EngineRefusal as error:
             # 404: gone; 409: being removed by another, or (without force) running after all.
             if error.answer not in {404, 409}:
                 raise Unavailable(f"Container {identity!r} cannot be removed: {error.reason}") from error

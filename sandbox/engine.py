@@ -14,13 +14,13 @@ from docker.utils.socket import frames_iter
 from requests.exceptions import RequestException
 
 from capsules.errors import SomaError, Unavailable
-from sandbox.wire import Report
+from sandbox.wire import ContainerReport
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 CALL_SECONDS = 60
 
 
-class Refused(SomaError):
+class EngineRefusal(SomaError):
     """The engine answered with an error; `answer` is its HTTP status."""
 
     code = "Refused"
@@ -53,7 +53,7 @@ class Engine:
             try:
                 return work(self._client())
             except APIError as error:
-                raise Refused(error.status_code or 500, str(error.explanation or error)) from error
+                raise EngineRefusal(error.status_code or 500, str(error.explanation or error)) from error
             except (DockerException, RequestException, OSError) as error:
                 raise Unavailable(
                     f"The Docker engine does not answer at {self._host!r}: {error}. Is it running, and may we use it?"
@@ -62,7 +62,7 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self._threads, worked)
 
 
-def start(client: APIClient, identity: str, given: bytes, report: Report) -> None:
+def start(client: APIClient, identity: str, given: bytes, report: ContainerReport) -> None:
     """Start a container, give it its input, and read its report until it has a result or the container ends."""
     attached: Any = client.attach_socket(identity, {"stream": 1, "stdin": 1, "stdout": 1, "stderr": 1})
     with closing(attached._response):  # noqa: SLF001 - the SDK keeps the connection there, and the socket below
@@ -77,7 +77,7 @@ def start(client: APIClient, identity: str, given: bytes, report: Report) -> Non
             report.read(frames_iter(connection, tty=False))  # type: ignore[no-untyped-call]  # docker's stubs lack it
 
 
-def pick_up(client: APIClient, identity: str, report: Report) -> None:
+def pick_up(client: APIClient, identity: str, report: ContainerReport) -> None:
     """Read the report of a container that was started before, from its first line."""
     pieces: Any = client.logs(identity, stderr=False, stream=True, follow=True)
     with closing(pieces._response):  # noqa: SLF001 - as above

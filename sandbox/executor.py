@@ -6,10 +6,8 @@ An action takes `code` or `command`, which its `interpreter` is given as the las
 
 import json
 
-from capsules.container import ContainerResult, ContainerSpec
-from capsules.gate import AttemptKey
-from capsules.ports import Sandbox
-from capsules.tool import ToolAnswer, ToolCall
+from capsules.actions.ledger_messages import AttemptKey
+from capsules.tools.tool import ContainerResult, ContainerSpec, Sandbox, ToolAnswer, ToolCall
 
 
 class ContainerExecutor:

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from capsules.errors import SomaError, Unavailable
-from sandbox import packages, recipe
+from sandbox import debian_packages, image_recipe
 
 IMAGE = "somagent-sandbox:bookworm"
 HOST = "unix:///var/run/docker.sock"
@@ -51,7 +51,7 @@ class Builder:
     def present(self) -> bool:
         """Tell whether the image is there and was made by this recipe."""
         try:
-            return self._engine.images.get(self._image).labels.get(recipe.LABEL) == recipe.digest()
+            return self._engine.images.get(self._image).labels.get(image_recipe.LABEL) == image_recipe.digest()
         except ImageNotFound:
             return False
 
@@ -65,7 +65,7 @@ class Builder:
         return origin
 
     def _from_anywhere(self, step: Step) -> str:
-        repository, tag = "debian", f"{recipe.SUITE}-slim"
+        repository, tag = "debian", f"{image_recipe.SUITE}-slim"
         step(f"Asking the registry for {repository}:{tag}", 0.02)
         try:
             _watch(self._registry.pull(repository, tag=tag, stream=True, decode=True), step)
@@ -74,14 +74,14 @@ class Builder:
             self._from_packages(step)
             return "packages"
         step("Installing packages in the image", 0.3)
-        dockerfile = io.BytesIO(recipe.dockerfile().encode())
+        dockerfile = io.BytesIO(image_recipe.dockerfile().encode())
         _watch(self._engine.api.build(fileobj=dockerfile, tag=self._image, rm=True, decode=True), step)
         return "registry"
 
     def _from_packages(self, step: Step) -> None:
         raw = f"{self._tag}-raw-{os.getpid()}"  # two builders do not meet
         with tempfile.TemporaryDirectory(prefix="somagent-image-") as folder:
-            archive = packages.root_file_system(
+            archive = debian_packages.root_file_system(
                 Path(folder), self._mirror, lambda text, part: step(text, 0.05 + 0.6 * part)
             )
             step("Handing the files to the engine", 0.7)
@@ -89,7 +89,7 @@ class Builder:
         step("Compiling Python's library", 0.8)
         # Bytecode can only be written by the Python inside, so the files run once to complete themselves.
         container = self._engine.containers.create(
-            f"{self._repository}:{raw}", ["/bin/sh", "-c", recipe.FINISH], network_mode="none", user="0:0"
+            f"{self._repository}:{raw}", ["/bin/sh", "-c", image_recipe.FINISH], network_mode="none", user="0:0"
         )
         try:
             container.start()
@@ -97,7 +97,7 @@ class Builder:
             if code != 0:
                 raise Unavailable(f"The new image does not work: {container.logs().decode(errors='replace')[-800:]}")
             step("Saving the image", 0.95)
-            container.commit(repository=self._repository, tag=self._tag, changes=recipe.changes())
+            container.commit(repository=self._repository, tag=self._tag, changes=image_recipe.changes())
         finally:
             container.remove(force=True)
             self._engine.api.remove_image(f"{self._repository}:{raw}", noprune=True)

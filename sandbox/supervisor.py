@@ -85,7 +85,7 @@ def killed_for_memory() -> bool:
     return False
 
 
-class Run:
+class SupervisedCommand:
     """One command, watched until nothing of it is left."""
 
     def __init__(self, seconds: float, output_bytes: int) -> None:
@@ -192,7 +192,7 @@ def main() -> None:
     except OSError as error:
         emit(b"f", binascii.b2a_base64(str(error).encode(), newline=False))
         os._exit(INCOMPLETE)
-    run = Run(seconds, output_bytes)
+    run = SupervisedCommand(seconds, output_bytes)
     emit(b"b")
     run.begin(command, environment, stdin)
     code = run.watch()

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from capsules.container import ContainerResult, ContainerSpec
 from capsules.errors import EffectFailed, Invalid, TooLarge
+from capsules.tools.tool import ContainerResult, ContainerSpec
 
 PAGE = 4096
 ENVIRONMENT = {
@@ -82,7 +82,7 @@ def _field(content: str | bytes) -> bytes:
 
 
 @dataclass
-class Report:
+class ContainerReport:
     """The supervisor's lines, taken in as they come."""
 
     limit: int

@@ -12,9 +12,9 @@ from databases import own_database
 from platforms import Platform, platform_in
 from servers import running, settings_in, temporary_home
 
+from somagent.db.database import Store, open_store
+from somagent.db.schema.migrate import upgrade
 from somagent.settings import Settings
-from somagent.store.database import Store, open_store
-from somagent.store.migrate import upgrade
 
 
 @pytest.fixture(scope="session")

@@ -8,45 +8,45 @@ from dataclasses import dataclass
 import structlog
 from temporalio.client import Client
 
-from activities.bookkeeping import Bookkeeping
-from activities.constituting import Constituting
-from activities.publishing import Publishing
-from activities.remembering import Remembering
-from activities.roster import GOVERNED, PLATFORM
-from activities.starting import Starting
-from activities.thinking import Thinking
-from activities.tools import Tools
+from activities.admission import AdmissionActivities
+from activities.artifacts import ArtifactActivities
+from activities.constitution_activation import ConstitutionActivities
+from activities.memory import MemoryActivities
+from activities.model_calls import ModelActivities
+from activities.registry import GOVERNED, PLATFORM
+from activities.run_state import RunStateActivities
+from activities.tools import ToolActivities
 from capsules.errors import ConstitutionRefused
-from capsules.ports import Sandbox, ToolExecutor
+from capsules.tools.tool import Sandbox, ToolExecutor
+from policy.decide.constitution_cache import Policies, verified
 from policy.forecasts.forecaster import learn
 from policy.gate import Gate
 from policy.interceptor import PolicyInterceptor, governs
-from policy.source import Policies, verified
 from sandbox.container import DockerSandbox
 from sandbox.executor import ContainerExecutor
-from somagent.admission import CapsuleAdmissions
-from somagent.bus.streams import Bus
-from somagent.bus.tokens import ValkeyTokens
+from somagent.budgets.rate_windows import ValkeyWindows
+from somagent.capsule_files.library import Library
 from somagent.content.artifacts import PostgresArtifacts
 from somagent.content.postgres import PostgresContent
-from somagent.forecasting import Forecasting
-from somagent.foresight import LearnedForesight
+from somagent.db.database import Store, open_store
+from somagent.db.gate.decisions import PostgresDecisions
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.db.gate.run_projection import PostgresRuns
+from somagent.forecasts.forecaster_cache import ForecasterCache
+from somagent.forecasts.learned import LearnedForesight
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 from somagent.identity.trust import ConstitutionTrust
-from somagent.library import Library
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.memory.pgvector import PostgresMemories
-from somagent.rates.windows import ValkeyWindows
+from somagent.messaging.streams import Bus
+from somagent.messaging.token_stream import ValkeyTokens
+from somagent.models.client import PydanticAiModel
+from somagent.models.profiles import Profiles
+from somagent.runs.admission import CapsuleAdmissions
 from somagent.settings import Settings
-from somagent.slm.client import PydanticAiModel
-from somagent.slm.profiles import Profiles
-from somagent.store.closing import PostgresRuns
-from somagent.store.database import Store, open_store
-from somagent.store.decisions import PostgresDecisions
-from somagent.store.ledger import PostgresLedger
 from somagent.temporal.client import connect
-from workers.constituting import constitution_office
+from workers.constitutions.activation_service import activation_service
 from workers.metrics import GateMetrics
 
 log = structlog.get_logger(__name__)
@@ -61,18 +61,18 @@ class Assembly:
     metrics: GateMetrics
     store: Store
     settings: Settings
-    thinking: Thinking
-    remembering: Remembering
-    tools: Tools
-    publishing: Publishing
-    starting: Starting
-    bookkeeping: Bookkeeping
-    constituting: Constituting
+    thinking: ModelActivities
+    remembering: MemoryActivities
+    tools: ToolActivities
+    publishing: ArtifactActivities
+    starting: AdmissionActivities
+    bookkeeping: RunStateActivities
+    constituting: ConstitutionActivities
     sandbox: DockerSandbox
 
 
 def tool_executors(settings: Settings, sandbox: Sandbox) -> Mapping[str, ToolExecutor]:
-    """Return the executor of each kind of tool: every kind in `capsules.tool.TOOL_KINDS` and no other."""
+    """Return the executor of each kind of tool: every kind in `capsules.tools.tool.TOOL_KINDS` and no other."""
     return {"container": ContainerExecutor(sandbox, image=settings.sandbox_image)}
 
 
@@ -116,9 +116,9 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             Bus(settings.redis_target()) as bus,
             ValkeyWindows(settings.redis_target(), store) as windows,
             PydanticAiModel(profiles) as models,
-            constitution_office(settings, store, tokens, trust, proved=metrics.proved) as office,
+            activation_service(settings, store, tokens, trust, proved=metrics.proved) as office,
         ):
-            forecasting = Forecasting(store, learn)
+            forecasting = ForecasterCache(store, learn)
             gate = Gate(
                 tokens,
                 policies,
@@ -134,11 +134,11 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                 metrics=metrics,
                 store=store,
                 settings=settings,
-                thinking=Thinking(models, content, ValkeyTokens(bus)),
-                remembering=Remembering(embedder, PostgresMemories(store, embedder)),
-                tools=Tools(tool_executors(settings, sandbox), content),
-                publishing=Publishing(content, PostgresArtifacts(store)),
-                starting=Starting(
+                thinking=ModelActivities(models, content, ValkeyTokens(bus)),
+                remembering=MemoryActivities(embedder, PostgresMemories(store, embedder)),
+                tools=ToolActivities(tool_executors(settings, sandbox), content),
+                publishing=ArtifactActivities(content, PostgresArtifacts(store)),
+                starting=AdmissionActivities(
                     CapsuleAdmissions(
                         store,
                         keyring,
@@ -148,7 +148,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                         forecasting=forecasting,
                     )
                 ),
-                bookkeeping=Bookkeeping(PostgresRuns(store), PostgresDecisions(store, tokens)),
-                constituting=Constituting(office),
+                bookkeeping=RunStateActivities(PostgresRuns(store), PostgresDecisions(store, tokens)),
+                constituting=ConstitutionActivities(office),
                 sandbox=sandbox,
             )

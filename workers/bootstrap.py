@@ -5,10 +5,10 @@ from typing import Any
 
 import structlog
 
+from capsules.constitutions.proof import ProofReport
 from capsules.digest import Digest
 from capsules.errors import SomaError
-from capsules.proof import ProofReport
-from somagent.embedded.bootstrap import bootstrap
+from somagent.local_stack.bootstrap import bootstrap
 from somagent.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -17,8 +17,8 @@ log = structlog.get_logger(__name__)
 def proved(document: dict[str, Any], digest: Digest) -> ProofReport:
     """Prove the shipped constitution."""
     # Z3 takes a third of a second to load; every start but an installation's first goes without.
-    from policy.constitution import parse  # noqa: PLC0415
-    from policy.proofs import prove  # noqa: PLC0415
+    from policy.language.constitution import parse  # noqa: PLC0415
+    from policy.prove.proofs import prove  # noqa: PLC0415
 
     return prove(parse(document), digest)
 

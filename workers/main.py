@@ -16,8 +16,8 @@ from somagent.telemetry import tracing
 from workers.assembly import Assembly, assemble
 from workers.metrics import served
 from workers.queues import Queue, queues
+from workflows.authority_interceptor import AuthorityInterceptor
 from workflows.options import TOOLS
-from workflows.outbound import AuthorityStamp
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ def build_worker(assembly: Assembly, queue: Queue) -> Worker:
         task_queue=queue.name,
         activities=list(queue.activities),
         workflows=list(queue.workflows),
-        interceptors=[assembly.interceptor, AuthorityStamp()],
+        interceptors=[assembly.interceptor, AuthorityInterceptor()],
         max_concurrent_activities=queue.at_once,
         graceful_shutdown_timeout=GRACE,
         # Cancellation arrives with a heartbeat: throttled to a second, a container stops within a few.

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 
-from capsules.proof import Proof
-from capsules.verdict import PPM
-from policy.watching import Passed
+from capsules.actions.verdict import PPM
+from capsules.constitutions.proof import Proof
+from policy.decide.metrics_hook import GateMeasurement
 from somagent.settings import Settings
 
 SHARES = tuple(n / 20 for n in range(1, 21))
@@ -61,7 +61,7 @@ class GateMetrics:
             registry=self.registry,
         )
 
-    def passed(self, passed: Passed) -> None:
+    def passed(self, passed: GateMeasurement) -> None:
         """Count one passage."""
         verdict = passed.verdict
         self._decisions.labels(passed.action.kind, verdict.decision, passed.status).inc()

@@ -6,7 +6,7 @@ from typing import Any
 
 from workers.assembly import Assembly
 from workflows.options import CAPSULES, MEMORY, PLATFORM, SLM, TOOLS
-from workflows.roster import PLATFORM_WORKFLOWS, WORKFLOWS
+from workflows.registry import PLATFORM_WORKFLOWS, WORKFLOWS
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def queues(assembly: Assembly) -> dict[str, Queue]:
                 steps.examine,
                 steps.prove,
                 steps.compare,
-                steps.hear,
+                steps.record_vote,
                 steps.activate,
                 steps.mirror,
                 steps.conclude,

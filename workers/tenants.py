@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from capsules.account import Account, Rate, Terms
-from capsules.amounts import Amounts
+from capsules.budgets.account import Account, AccountTerms, Rate
+from capsules.budgets.amounts import Amounts
+from capsules.budgets.usage_report import DIMENSIONS, Days, Usage, as_csv
 from capsules.errors import SomaError
 from capsules.names import TenantId
-from capsules.usage_report import DIMENSIONS, Days, Usage, as_csv
-from somagent.embedded.tenancy import TEST_DRIVE, add_tenant, allow_tenant, credit_tenant, tenants_of, usage_of
-from somagent.foresight import today
+from somagent.forecasts.learned import today
+from somagent.local_stack.tenants import TEST_DRIVE, add_tenant, allow_tenant, credit_tenant, tenants_of, usage_of
 from somagent.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -83,7 +83,7 @@ def allow(  # noqa: PLR0913, PLR0917 - the command line's own options
     """Say what a tenant may spend from now on."""
     rate = Rate(tokens=tokens_per_minute, calls=calls_per_minute) if tokens_per_minute or calls_per_minute else None
     given = _terms(tokens, usd, tool_calls, once=once).model_dump(exclude={"rate"}) | {"wall_clock": wall_clock}
-    terms = Terms(**given, rate=rate)
+    terms = AccountTerms(**given, rate=rate)
     _show(_run(allow_tenant(Settings(), tenant, terms)))
 
 
@@ -125,8 +125,8 @@ def usage(
     typer.echo(f"Written: {csv}")
 
 
-def _terms(tokens: int, usd: float, tool_calls: int, *, once: bool) -> Terms:
-    return Terms(allowance=_amounts(tokens, usd, tool_calls), period=None if once else "month")
+def _terms(tokens: int, usd: float, tool_calls: int, *, once: bool) -> AccountTerms:
+    return AccountTerms(allowance=_amounts(tokens, usd, tool_calls), period=None if once else "month")
 
 
 def _amounts(tokens: int, usd: float, tool_calls: int) -> Amounts:

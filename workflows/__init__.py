@@ -1,1 +1,1 @@
-"""What happens, in order: deterministic, durable, no effects. Imports activities, capsules and `policy.failures`."""
+"""Workflows: deterministic and durable, no effects. They import activities, capsules and `policy.temporal_errors`."""

@@ -4,17 +4,17 @@ from typing import Any
 
 from temporalio import workflow
 
-from activities.thinking import Thinking
-from activities.tools import Tools
+from activities.model_calls import ModelActivities
+from activities.tools import ToolActivities
 from capsules.capsule import Step
-from capsules.chat import ChatReply, ChatRequest, Message, Price
 from capsules.digest import digest
 from capsules.errors import EffectFailed, Invalid, PolicyDenied, SomaError
 from capsules.expressions import fill, holds
-from capsules.run import RunReport, RunStart
-from capsules.tool import ToolCall
+from capsules.models.chat import ChatReply, ChatRequest, Message, Price
+from capsules.runs.run import RunReport, RunStart
+from capsules.tools.tool import ToolCall
 from workflows import prompts
-from workflows.acting import RunEnds
+from workflows.effects import RunEnds
 from workflows.options import MODEL_CALL, SAME_ACTION_LIMIT, TOOL_CALL
 from workflows.run import Run
 
@@ -188,7 +188,7 @@ class RunCapsule(Run):
             price=self._price(),
             step=self.state.step,
         )
-        outcome = await self.act(Thinking.chat, request, MODEL_CALL, f"think: {name}")
+        outcome = await self.act(ModelActivities.chat, request, MODEL_CALL, f"think: {name}")
         self.state.pending = []
         self.state.transcript = outcome.value.transcript
         return outcome.value
@@ -201,7 +201,7 @@ class RunCapsule(Run):
         self, tool: str, action: str, arguments: dict[str, Any]
     ) -> dict[str, Any] | PolicyDenied | EffectFailed:
         call = ToolCall(tool=self.admission.lock.tools[tool], action=action, arguments=arguments)
-        outcome = await self.try_act(Tools.invoke, call, TOOL_CALL, f"{tool}/{action}")
+        outcome = await self.try_act(ToolActivities.invoke, call, TOOL_CALL, f"{tool}/{action}")
         return outcome if isinstance(outcome, SomaError) else outcome.value.model_dump(mode="json")
 
     def _take_messages(self) -> None:

@@ -7,22 +7,22 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
-from activities.constituting import Constituting
-from capsules.constituting import (
+from activities.constitution_activation import ConstitutionActivities
+from capsules.constitutions.proposal import (
     SETTLED,
+    ActivationStep,
+    CastVote,
     Conclusion,
-    Consent,
-    Heard,
     Proposal,
     ProposalState,
     ProposalView,
-    Step,
-    Voice,
+    Vote,
+    VoteResult,
 )
 from capsules.errors import Conflict, ConstitutionRefused
-from policy.failures import reason_of
-from workflows.attributes import AWAITING_APPROVAL, CONSTITUTION, RUN_STATE, TENANT
+from policy.temporal_errors import reason_of
 from workflows.options import BOOKKEEPING, PROVING, ActivityOptions
+from workflows.search_attributes import AWAITING_APPROVAL, CONSTITUTION, RUN_STATE, TENANT
 
 
 @workflow.defn(name="ActivateConstitution")
@@ -32,10 +32,10 @@ class ActivateConstitution:
     @workflow.init
     def __init__(self, proposal: Proposal) -> None:
         self.proposal = proposal
-        self.step = Step(tenant=proposal.tenant, id=proposal.id)
+        self.step = ActivationStep(tenant=proposal.tenant, id=proposal.id)
         self.state: ProposalState = "examining"
         self.why = ""
-        self.heard = Heard(state="examining", missing=proposal.quorum)
+        self.heard = VoteResult(state="examining", missing=proposal.quorum)
 
     @workflow.run
     async def run(self, proposal: Proposal) -> ProposalView:
@@ -44,7 +44,7 @@ class ActivateConstitution:
             if proposal.quorum:
                 await self._agreed(proposal.expires_seconds)
             if self.state == "approved":
-                await self._do(Constituting.activate, self.step, BOOKKEEPING)
+                await self._do(ConstitutionActivities.activate, self.step, BOOKKEEPING)
                 self._enter("activated")
         except ActivityError as error:
             await self._conclude("refused", reason_of(error))
@@ -69,30 +69,30 @@ class ActivateConstitution:
     # Who speaks is in the token, which only an activity can check.
 
     @workflow.update(name="approve", description="Agree to this change.")
-    async def approve(self, consent: Consent) -> Heard:
-        return await self._hear(consent, approve=True)
+    async def approve(self, consent: Vote) -> VoteResult:
+        return await self._record_vote(consent, approve=True)
 
     @approve.validator
-    def _may_approve(self, consent: Consent) -> None:
+    def _may_approve(self, consent: Vote) -> None:
         self._must_wait_for(consent)
 
     @workflow.update(name="reject", description="End it: the active constitution stays.")
-    async def reject(self, consent: Consent) -> Heard:
-        return await self._hear(consent, approve=False)
+    async def reject(self, consent: Vote) -> VoteResult:
+        return await self._record_vote(consent, approve=False)
 
     @reject.validator
-    def _may_reject(self, consent: Consent) -> None:
+    def _may_reject(self, consent: Vote) -> None:
         self._must_wait_for(consent)
 
     async def _establish(self) -> None:
         """Find out everything that people need to know before they agree."""
-        await self._do(Constituting.examine, self.proposal, BOOKKEEPING)
+        await self._do(ConstitutionActivities.examine, self.proposal, BOOKKEEPING)
         self._enter("proving")
-        proved = await self._do(Constituting.prove, self.step, PROVING)
+        proved = await self._do(ConstitutionActivities.prove, self.step, PROVING)
         if proved.problem:
             raise ConstitutionRefused(proved.problem)
         self._enter("comparing")
-        compared = await self._do(Constituting.compare, self.step, PROVING)
+        compared = await self._do(ConstitutionActivities.compare, self.step, PROVING)
         if compared.problem:
             raise ConstitutionRefused(compared.problem)
         self._enter("awaiting_approval" if self.proposal.quorum else "approved")
@@ -107,9 +107,9 @@ class ActivateConstitution:
         except TimeoutError:
             await self._conclude("expired", f"Nobody decided in time: {self.heard.missing} approvals were missing.")
 
-    async def _hear(self, consent: Consent, *, approve: bool) -> Heard:
-        voice = Voice(step=self.step, consent=consent, approve=approve)
-        heard: Heard = await self._do(Constituting.hear, voice, BOOKKEEPING)
+    async def _record_vote(self, consent: Vote, *, approve: bool) -> VoteResult:
+        voice = CastVote(step=self.step, consent=consent, approve=approve)
+        heard: VoteResult = await self._do(ConstitutionActivities.record_vote, voice, BOOKKEEPING)
         if heard.problem is None and self.state == "awaiting_approval":
             self.heard = heard
             if heard.state == "rejected":
@@ -121,7 +121,7 @@ class ActivateConstitution:
     async def _mirrored(self) -> None:
         """Tell SomaBrain. Whatever it answers, the change has been made; the answer stands in the record."""
         try:
-            await self._do(Constituting.mirror, self.step, PROVING)
+            await self._do(ConstitutionActivities.mirror, self.step, PROVING)
         except ActivityError as error:
             workflow.logger.warning("SomaBrain was not told of %s: %s", self.proposal.id, reason_of(error))
 
@@ -130,9 +130,11 @@ class ActivateConstitution:
             return
         self.why = why
         self._enter(state)
-        await self._do(Constituting.conclude, Conclusion(step=self.step, state=state, why=why[:4000]), BOOKKEEPING)
+        await self._do(
+            ConstitutionActivities.conclude, Conclusion(step=self.step, state=state, why=why[:4000]), BOOKKEEPING
+        )
 
-    def _must_wait_for(self, consent: Consent) -> None:
+    def _must_wait_for(self, consent: Vote) -> None:
         if self.state != "awaiting_approval":
             raise Conflict(f"The activation is {self.state}; it does not wait for approval.")
         if consent.change != self.proposal.change.digest():

@@ -7,15 +7,15 @@ from temporalio import workflow
 from temporalio.common import Priority
 from temporalio.exceptions import CancelledError, ChildWorkflowError
 
-from activities.bookkeeping import Bookkeeping
+from activities.run_state import RunStateActivities
 from capsules.capsule import Task
 from capsules.expressions import fill, holds
-from capsules.run import RunReport, RunStart, StepRecord
-from policy.failures import reason_of
-from workflows.acting import RunEnds
-from workflows.attributes import describe
+from capsules.runs.run import RunReport, RunStart, StepRecord
+from policy.temporal_errors import reason_of
+from workflows.effects import RunEnds
 from workflows.options import BOOKKEEPING, CAPSULES
 from workflows.run import Run
+from workflows.search_attributes import describe
 
 
 @workflow.defn(name="RunProject")
@@ -105,7 +105,7 @@ class RunProject(Run):
         """
         async with self._counting:
             account = await workflow.execute_activity_method(
-                Bookkeeping.account,
+                RunStateActivities.account,
                 task_queue=BOOKKEEPING.queue,
                 start_to_close_timeout=BOOKKEEPING.start_to_close,
                 retry_policy=BOOKKEEPING.retry,

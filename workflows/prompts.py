@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from capsules.chat import Message
 from capsules.digest import canonical
-from capsules.lock import Lock
+from capsules.models.chat import Message
+from capsules.runs.lock import Lock
 
 INPUT_PREVIEW = 6_000
 OBSERVATION_PREVIEW = 1_500

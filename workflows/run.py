@@ -9,16 +9,16 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
-from activities.bookkeeping import Bookkeeping
-from activities.publishing import Publishing
-from activities.remembering import Remembering
-from activities.starting import Starting
+from activities.admission import AdmissionActivities
+from activities.artifacts import ArtifactActivities
+from activities.memory import MemoryActivities
+from activities.run_state import RunStateActivities
 from capsules.capsule import Spec
 from capsules.digest import Digest, canonical, digest
 from capsules.errors import SomaError
 from capsules.expressions import fill
-from capsules.memory import RecallQuery, Remember
-from capsules.run import (
+from capsules.memory.items import RecallQuery, Remember
+from capsules.runs.run import (
     Admission,
     ArtifactDraft,
     Closed,
@@ -29,12 +29,12 @@ from capsules.run import (
     StartCapsule,
     Verify,
 )
-from workflows.acting import Acting, RunEnds
-from workflows.attributes import announce_admission, announce_status, describe
+from workflows.effects import GovernedEffects, RunEnds
 from workflows.options import ADMISSION, BOOKKEEPING, EVENT_BUDGET, MEMORY_CALL, PUBLICATION
+from workflows.search_attributes import announce_admission, announce_status, describe
 
 
-class Run(Acting):
+class Run(GovernedEffects):
     """Lifecycle of a run; `RunCapsule` and `RunProject` say what lies between admission and deliverable."""
 
     def __init__(self, start: RunStart) -> None:
@@ -89,7 +89,7 @@ class Run(Acting):
             budget=start.budget,
             parent=start.parent,
         )
-        admitted = await self.act(Starting.start, request, ADMISSION, f"start {start.capsule}")
+        admitted = await self.act(AdmissionActivities.start, request, ADMISSION, f"start {start.capsule}")
         self.state.admission = admitted.value
         self.state.left = admitted.value.limit
         self.state.started_at = workflow.time()
@@ -112,7 +112,7 @@ class Run(Acting):
         template = memory.recall.query
         asked = str(fill(template, {"inputs": self.start.inputs})) if template else self.spec.intent
         query = RecallQuery(space=memory.space, query=asked[:4000], limit=memory.recall.limit)
-        recalled = await self.try_act(Remembering.recall, query, MEMORY_CALL, f"recall {memory.space}")
+        recalled = await self.try_act(MemoryActivities.recall, query, MEMORY_CALL, f"recall {memory.space}")
         return [] if isinstance(recalled, SomaError) else [item.text for item in recalled.value.items]
 
     async def problems_of(self, output: Any) -> tuple[str, ...]:  # noqa: ANN401 - any JSON value
@@ -121,7 +121,7 @@ class Run(Acting):
         # Inputs can be large: they travel again only where a condition looks at them.
         looked_at = any("inputs" in condition for condition in deliverable.accept)
         verification = await workflow.execute_activity_method(
-            Bookkeeping.verify,
+            RunStateActivities.verify,
             Verify(
                 shape=deliverable.shape,
                 accept=deliverable.accept,
@@ -138,7 +138,7 @@ class Run(Acting):
     async def hand_over(self, output: Any) -> None:  # noqa: ANN401 - any JSON value
         """Publish the deliverable and leave what the capsule remembers. Raises as `act` does."""
         draft = ArtifactDraft(name=f"{self.admission.lock.capsule.metadata.name}.json", content=output)
-        published = await self.act(Publishing.publish, draft, PUBLICATION, f"publish {draft.name}")
+        published = await self.act(ArtifactActivities.publish, draft, PUBLICATION, f"publish {draft.name}")
         self.output, self.artifact = output, published.value.digest
         await self._remember(output)
 
@@ -174,7 +174,7 @@ class Run(Acting):
             text=(text if isinstance(text, str) and text else canonical(output).decode())[:16_000],
             labels={"capsule": self.start.capsule},
         )
-        await self.try_act(Remembering.remember, item, MEMORY_CALL, f"remember in {memory.space}")
+        await self.try_act(MemoryActivities.remember, item, MEMORY_CALL, f"remember in {memory.space}")
 
     async def _failed(self, reason: str) -> ApplicationError:
         await self._close("failed", reason)
@@ -190,7 +190,7 @@ class Run(Acting):
         """End the run in the store, retrying until it is written: budgets return on every way out."""
         self.state.reason = reason[:2000]
         self.closed = await workflow.execute_activity_method(
-            Bookkeeping.close,
+            RunStateActivities.close,
             CloseRun(
                 run=workflow.info().workflow_id,
                 tenant=self.start.tenant,

@@ -7,8 +7,8 @@ engine remembers of one helps with the next only as far as it would in a day's w
 import random
 from collections.abc import Iterator
 
-from capsules.action import Action, Facts, Kind
-from capsules.amounts import Amounts
+from capsules.actions.action import Action, Facts, Kind
+from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 
 KINDS: tuple[Kind, ...] = (

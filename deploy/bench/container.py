@@ -7,7 +7,7 @@ import uuid
 from bench import Bench, Turns, median
 from results import Goal, Result, result
 
-from capsules.container import ContainerSpec
+from capsules.tools.tool import ContainerSpec
 from sandbox.container import DockerSandbox
 
 COMMAND = ("python3", "-c", "print(1)")

@@ -11,8 +11,8 @@ from engines import Denies, cedar, ours, rego
 from results import Goal, Result, result
 from rules import articles
 
-from capsules.action import Action, Facts
-from capsules.amounts import Amounts
+from capsules.actions.action import Action, Facts
+from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 
 SIZES = (3, 12, 100)

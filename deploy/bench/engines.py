@@ -11,7 +11,7 @@ import cedarpy
 from regopy import Interpreter
 from rules import in_cedar, in_rego, policy
 
-from capsules.action import Action, Facts, action_variables
+from capsules.actions.action import Action, Facts, action_variables
 
 Denies = Callable[[Action, Facts], bool]
 

@@ -28,10 +28,10 @@ from rich.progress import track  # noqa: E402
 from servers import running, settings_in, temporary_home  # noqa: E402
 
 from capsules.capsule import Capsule  # noqa: E402
-from capsules.forecast import Past  # noqa: E402
+from capsules.forecasts.forecast import Past  # noqa: E402
 from policy.forecasts.forecaster import accuracy  # noqa: E402
+from somagent.capsule_files.library import Library  # noqa: E402
 from somagent.cli.forecast_plot import draw  # noqa: E402
-from somagent.library import Library  # noqa: E402
 from somagent.settings import Settings  # noqa: E402
 
 CAPSULES = ("issue-triage", "meeting-summary")

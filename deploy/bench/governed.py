@@ -11,14 +11,13 @@ from results import Goal, Result, result
 from rig import Rig, rig
 from temporalio import activity, workflow
 
-from capsules.amounts import Amounts
-from capsules.digest import canonical
-from capsules.ports import ContentStore
-from capsules.run import Artifact, ArtifactDraft
-from capsules.verdict import Outcome
+from capsules.actions.verdict import Outcome
+from capsules.budgets.amounts import Amounts
+from capsules.digest import ContentStore, canonical
+from capsules.runs.run import Artifact, ArtifactDraft
 from somagent.content.artifacts import PostgresArtifacts
 from somagent.content.postgres import PostgresContent
-from somagent.embedded.bootstrap import TENANT
+from somagent.local_stack.bootstrap import TENANT
 
 GOVERNED, BARE = "artifact.publish", "bare.publish"
 PARALLEL = 20

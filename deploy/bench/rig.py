@@ -10,17 +10,17 @@ from typing import Any
 
 from temporalio.worker import Interceptor, Worker
 
-from activities.roster import GOVERNED
-from capsules.amounts import Amounts
-from capsules.authority import Authority
+from activities.registry import GOVERNED
+from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest, digest
-from capsules.records import NewRun
-from somagent.embedded.bootstrap import TENANT
+from capsules.identity.authority import Authority
+from capsules.read_models import NewRun
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
+from somagent.local_stack.bootstrap import TENANT
 from somagent.settings import Settings
 from workers.assembly import Assembly, assemble
-from workflows.outbound import AuthorityStamp
+from workflows.authority_interceptor import AuthorityInterceptor
 
 CAPSULE = "benchmark@1.0.0"
 
@@ -48,7 +48,7 @@ class Rig:
 
     async def work(self, queue: str, *, activities: Sequence[Any], workflow: type, governed: bool) -> None:
         """Serve a queue until the rig is left, with the product's interceptors or with none at all."""
-        interceptors: list[Interceptor] = [self.assembly.interceptor, AuthorityStamp()] if governed else []
+        interceptors: list[Interceptor] = [self.assembly.interceptor, AuthorityInterceptor()] if governed else []
         worker = Worker(
             self.assembly.client,
             task_queue=queue,

@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 from capsules.digest import digest
-from policy.constitution import parse
-from policy.engine import Policy
+from policy.decide.engine import Policy
+from policy.language.constitution import parse
 
 FIRST = (
     "action.data == 'secret' && action.egress != 'none'",

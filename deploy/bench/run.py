@@ -16,15 +16,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
+import audit_blocks  # noqa: E402
 import container  # noqa: E402
 import decision  # noqa: E402
-import foretelling  # noqa: E402
+import forecasts  # noqa: E402
 import governed  # noqa: E402
-import proving  # noqa: E402
-import reserving  # noqa: E402
-import sealing  # noqa: E402
-import starting  # noqa: E402
-import thinking  # noqa: E402
+import model_calls  # noqa: E402
+import proofs  # noqa: E402
+import reservations  # noqa: E402
+import starts  # noqa: E402
 from bench import Bench, Turns  # noqa: E402
 from results import Result, figure, merged, met, read, write  # noqa: E402
 from rich.console import Console  # noqa: E402
@@ -37,13 +37,13 @@ from somagent.settings import Settings  # noqa: E402
 BENCHES: tuple[Bench, ...] = (
     governed.BENCH,
     decision.BENCH,
-    proving.BENCH,
+    proofs.BENCH,
     container.BENCH,
-    thinking.BENCH,
-    starting.BENCH,
-    sealing.BENCH,
-    reserving.BENCH,
-    foretelling.BENCH,
+    model_calls.BENCH,
+    starts.BENCH,
+    audit_blocks.BENCH,
+    reservations.BENCH,
+    forecasts.BENCH,
 )
 STEPS = 100
 

@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from capsules.amounts import Amounts
-from capsules.chat import Price
-from capsules.forecast import COVERAGE, Accuracy, Forecast, Interval, Past, Shape, money, static
+from capsules.budgets.amounts import Amounts
+from capsules.forecasts.forecast import COVERAGE, Accuracy, Forecast, Interval, Past, Shape, money, static
+from capsules.models.chat import Price
 from policy.forecasts.conformal import adapted, needed, radius
 from policy.forecasts.ridge import Ridge, Row, fit
 

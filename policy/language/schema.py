@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, get_args
 
-from capsules.action import Action, Autonomy, DataClass, Effect, Egress, Facts, Kind
-from capsules.verdict import PPM
+from capsules.actions.action import Action, Autonomy, DataClass, Effect, Egress, Facts, Kind
+from capsules.actions.verdict import PPM
 
 LARGEST = 2**53 - 1
 """Whole numbers stay exact in JSON, NumPy and CEL alike."""
@@ -181,3 +181,16 @@ GUARANTEE_WORDS = {
 
 def for_guarantees(schema: Schema) -> Schema:
     return Schema({**schema.attributes, **GUARANTEE_WORDS})
+
+
+def format_value(value: object) -> str:
+    """Return a value's text."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return repr(value)
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)

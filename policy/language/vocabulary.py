@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from policy.language.schema import Choice, Text
-from policy.language.tree import Compare, Literal, Node, Read, StartsWith, Within, walk
+from policy.language.typed_tree import Compare, Literal, Node, Read, StartsWith, Within, walk
 
 
 @dataclass(frozen=True)

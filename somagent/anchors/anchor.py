@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from capsules.sealed import Block
+from capsules.audit.audit_blocks import Block
 
 
 class Anchor(Protocol):

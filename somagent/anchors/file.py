@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from capsules.audit.audit_blocks import Block
 from capsules.errors import Unavailable
-from capsules.sealed import Block
 from somagent.anchors.anchor import line
 
 

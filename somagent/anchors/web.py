@@ -5,8 +5,8 @@ from http import HTTPStatus
 
 import httpx
 
+from capsules.audit.audit_blocks import Block
 from capsules.errors import Unavailable
-from capsules.sealed import Block
 from somagent.anchors.anchor import line
 
 SECONDS = 10.0

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from somagent.cli import deciding, delegations, grants, output
+from somagent.cli import approval_decisions, delegations, grants, output
+from somagent.cli.approval_decisions import Comment, Id, OnBehalf, show_one
 from somagent.cli.connection import Api
-from somagent.cli.deciding import Comment, Id, OnBehalf, show_one
+from somagent.cli.formatting import clock, colored, table
 from somagent.cli.options import As, Json, Limit
-from somagent.cli.words import clock, colored, table
 
 app = typer.Typer(no_args_is_help=True, help="List and show what waits, or waited, for a person.")
 State = Annotated[str, typer.Option("--state", help="pending, approved, denied, edited, expired, used, or all.")]
@@ -17,7 +17,7 @@ OfRun = Annotated[str | None, typer.Option("--run", help="Only those of this run
 
 def register(to: typer.Typer) -> None:
     to.add_typer(app, name="approvals")
-    deciding.register(to, app)
+    approval_decisions.register(to, app)
     delegations.register(app)
     grants.register(app)
 

@@ -6,14 +6,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from capsules.audit import Unsound
+from capsules.audit.auditor import Unsound
 from capsules.errors import Invalid
 from somagent.cli import output
-from somagent.cli.auditing import audit_bundle, audit_run, audit_tenant, keys_of
-from somagent.cli.codes import Code
+from somagent.cli.audit_check import audit_bundle, audit_run, audit_tenant, keys_of
 from somagent.cli.connection import Api
+from somagent.cli.exit_codes import Code
+from somagent.cli.formatting import clock, table
 from somagent.cli.options import As, Json, Limit
-from somagent.cli.words import clock, table
 
 app = typer.Typer(no_args_is_help=True, help="List changes, and check that nothing recorded was altered.")
 

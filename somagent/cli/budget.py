@@ -5,10 +5,10 @@ from typing import Annotated, Any
 import typer
 
 from somagent.cli import output
-from somagent.cli.codes import Code
 from somagent.cli.connection import Api
+from somagent.cli.exit_codes import Code
+from somagent.cli.formatting import amounts, clock, table
 from somagent.cli.options import As, Json, Key, Limit, RunId
-from somagent.cli.words import amounts, clock, table
 
 app = typer.Typer(no_args_is_help=True, help="Show and raise budgets.")
 MICRO = 1_000_000

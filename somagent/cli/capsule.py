@@ -8,12 +8,12 @@ import yaml
 
 from capsules.capsule import Capsule
 from capsules.errors import SomaError
-from somagent.capsulefile.document import load
+from somagent.capsule_files.document import load
 from somagent.cli import output
-from somagent.cli.codes import BY_STATUS, Code
 from somagent.cli.connection import Api, sentences
+from somagent.cli.exit_codes import BY_STATUS, Code
+from somagent.cli.formatting import clock, table
 from somagent.cli.options import As, Json, Limit
-from somagent.cli.words import clock, table
 
 app = typer.Typer(no_args_is_help=True, help="Check, publish, list and show capsules.")
 Files = Annotated[list[Path], typer.Argument(metavar="FILE…", help="Capsule files, YAML or JSON.")]

@@ -6,8 +6,8 @@ import typer
 
 from somagent.cli import output
 from somagent.cli.connection import Api
+from somagent.cli.formatting import clock, table
 from somagent.cli.options import As, Json, Limit, Reason
-from somagent.cli.words import clock, table
 
 COLORS = {"open": "green", "coming": "cyan", "ended": "dim", "revoked": "yellow"}
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from capsules.evidence import REDACTIONS
+from capsules.audit.evidence import REDACTIONS
 from somagent.cli import output
-from somagent.cli.codes import Code
 from somagent.cli.connection import Api, run_path
+from somagent.cli.exit_codes import Code
 from somagent.cli.options import As, RunId
 
 app = typer.Typer(no_args_is_help=True, help="Hand over the evidence of a run.")

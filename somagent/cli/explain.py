@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from capsules.approval import Approval
-from capsules.explanation import Decided, ExplainedAction, RunExplanation
+from capsules.approvals.approval import Approval
+from capsules.audit.explanation import ActionDecision, ExplainedAction, RunExplanation
 from somagent.cli import output
 from somagent.cli.connection import Api, run_path
+from somagent.cli.formatting import amounts, clock, colored, score
 from somagent.cli.options import As, Json, RunId
-from somagent.cli.words import amounts, clock, colored, score
 
 Page = Annotated[
     Path | None,
@@ -90,7 +90,7 @@ def _action(action: ExplainedAction) -> Iterator[str]:
             yield f"    [red]{escape(outcome.error or 'failed')}[/]"
 
 
-def _decided(one: Decided) -> Iterator[str]:
+def _decided(one: ActionDecision) -> Iterator[str]:
     points = f" {score(one.score)}" if one.score is not None else ""
     yield f"    {colored(one.decision)}{points}  {escape(one.sentence)}  [dim]receipt {one.seq}[/]"
     for clause in one.clauses:

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from capsules.forecast import Accuracy, Forecast, Past
+from capsules.forecasts.forecast import Accuracy, Forecast, Past
 from somagent.cli import output
-from somagent.cli.codes import Code
 from somagent.cli.connection import Api
+from somagent.cli.exit_codes import Code
+from somagent.cli.formatting import PPM, table
 from somagent.cli.inputs import gather
 from somagent.cli.options import As, Json, Limit
 from somagent.cli.run import Example, Fields, File, Texts, example_of
-from somagent.cli.words import PPM, table
 
 app = typer.Typer(no_args_is_help=True, help="List forecasts, and show how they came out.")
 

@@ -13,7 +13,7 @@ mpl.use("agg")  # files only: no display is asked for
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from capsules.forecast import Accuracy, Past
+from capsules.forecasts.forecast import Accuracy, Past
 
 BAND, LIKELY, HELD, MISSED = "#c9d8ea", "#2f6199", "#1c1c1c", "#b3261e"
 

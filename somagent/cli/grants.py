@@ -7,8 +7,8 @@ from rich.markup import escape
 
 from somagent.cli import output
 from somagent.cli.connection import Api
+from somagent.cli.formatting import clock, colored, table
 from somagent.cli.options import As, Json, Limit
-from somagent.cli.words import clock, colored, table
 
 PATH = "/v1/standing-grants"
 Id = Annotated[str, typer.Argument(metavar="ID", help="A grant's id, as `somagent approvals grants` shows it.")]

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import yaml
 
 from somagent.cli import output
-from somagent.cli.codes import Code
+from somagent.cli.exit_codes import Code
 
 
 def gather(*, example: dict[str, Any] | None, file: str | None, fields: list[str], files: list[str]) -> dict[str, Any]:

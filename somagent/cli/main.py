@@ -22,7 +22,7 @@ from somagent.cli import (
     token,
     usage,
 )
-from somagent.cli.codes import MEANINGS
+from somagent.cli.exit_codes import MEANINGS
 
 app = typer.Typer(
     name="somagent",

@@ -6,10 +6,10 @@ import typer
 from rich.markup import escape
 
 from somagent.cli import output
-from somagent.cli.codes import Code
 from somagent.cli.connection import Api
+from somagent.cli.exit_codes import Code
+from somagent.cli.formatting import clock, colored, table
 from somagent.cli.options import As, Json, Limit
-from somagent.cli.words import clock, colored, table
 
 app = typer.Typer(no_args_is_help=True, help="Test and list notifications.")
 State = Annotated[str, typer.Option("--state", help="waiting, sent, dead, or all.")]

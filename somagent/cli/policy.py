@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from somagent.cli import output, policy_change, policy_past, policy_sign
-from somagent.cli.codes import Code
+from somagent.cli import output, policy_change, policy_history, policy_sign
+from somagent.cli.exit_codes import Code
 from somagent.cli.options import As, Json
 from somagent.cli.policy_sources import ACTIVE, SHIPPED, Source, from_file, source
 
@@ -29,7 +29,7 @@ Base = Annotated[str, typer.Option("--base", help=f"For an overlay: what it is l
 
 
 def register(to: typer.Typer) -> None:
-    for part in (policy_past, policy_sign, policy_change):
+    for part in (policy_history, policy_sign, policy_change):
         part.register(app)
     policy_sign.register(app)
     to.add_typer(app, name="policy")
@@ -102,7 +102,7 @@ def explain(  # noqa: PLR0913, PLR0917 - the command line's own options
     if (run is None) != (seq is None) or (approval is not None) + (run is not None) + bool(attribute) > 1:
         output.fail("Say one of: --set …, --approval ID, --run RUN --seq N.", code=Code.USAGE)
     if approval or run:
-        policy_past.explain(approval=approval, run=run, seq=seq, principal=principal, json=json)
+        policy_history.explain(approval=approval, run=run, seq=seq, principal=principal, json=json)
         return
     from somagent.cli import policy_reviews  # noqa: PLC0415 - as above
 

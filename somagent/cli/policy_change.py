@@ -7,15 +7,15 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from capsules.constituting import SETTLED
+from capsules.constitutions.proposal import SETTLED
 from capsules.digest import digest
 from somagent.cli import output
-from somagent.cli.codes import Code
 from somagent.cli.connection import Api
+from somagent.cli.exit_codes import Code
 from somagent.cli.options import As, Json, Key
+from somagent.cli.policy_output import outcome
 from somagent.cli.policy_sign import signatures_of
 from somagent.cli.policy_sources import DIGEST, from_file
-from somagent.cli.policy_words import outcome
 
 PATH = "/v1/constitutions"
 EVERY_SECONDS = 0.3

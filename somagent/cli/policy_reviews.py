@@ -8,21 +8,20 @@ from typing import Any
 
 from rich.markup import escape
 
+from capsules.constitutions.proof import Difference, Proof, Review
 from capsules.errors import Invalid
-from capsules.proof import Difference, Proof
-from capsules.reviewing import Review
-from policy import reviewing
-from policy.difference import compare
-from policy.explain import explain as explained
-from policy.overlay import merged
-from policy.question import Question
-from policy.supposing import suppose
-from policy.telling import changed, counterexample
+from policy.prove import review as reviewing
+from policy.prove.difference import compare
+from policy.prove.explanations import explain as explained
+from policy.prove.formatting import format_change, format_counterexample
+from policy.prove.hypothetical import hypothetical_action
+from policy.prove.overlay import merged
+from policy.prove.solver import Solver
 from somagent.cli import output
-from somagent.cli.codes import Code
+from somagent.cli.exit_codes import Code
+from somagent.cli.formatting import table
+from somagent.cli.policy_output import outcome, show_explanation
 from somagent.cli.policy_sources import Source, refuse, refusing
-from somagent.cli.policy_words import outcome, show_explanation
-from somagent.cli.words import table
 
 NEWLY = {"allow": "Newly allowed", "ask": "Newly asked", "deny": "Newly denied"}
 WAS = {"allow": "allowed", "ask": "asked", "deny": "denied"}
@@ -86,10 +85,10 @@ def explain(found: Source, settings: Sequence[str], *, json: bool) -> None:
     with refusing(found, json=json):
         policy = reviewing.candidate(found.document).policy
     try:
-        action, facts = suppose({name: value for name, _, value in pairs}, policy.clauses.schema)
+        action, facts = hypothetical_action({name: value for name, _, value in pairs}, policy.clauses.schema)
     except Invalid as error:
         refuse(error, json=json)
-    explanation = explained(Question(policy), action, facts)
+    explanation = explained(Solver(policy), action, facts)
     if json:
         output.emit(explanation)
     else:
@@ -105,7 +104,7 @@ def effective(found: Source, over: Sequence[Source], *, json: bool) -> dict[str,
 def show_counterexample(proof: dict[str, Any]) -> None:
     """Show what contradicts a property, as the API has it."""
     read = Proof.model_validate(proof)
-    for line in (read.sentence, *counterexample(read)):
+    for line in (read.sentence, *format_counterexample(read)):
         output.console().print(f"  {line}", markup=False, soft_wrap=True)
 
 
@@ -124,7 +123,7 @@ def show_difference(difference: Difference) -> None:
         if change.outcome == "none":
             continue
         console.print(f"[bold]{NEWLY[change.after]}[/], was {WAS[change.before]}:")
-        for line in changed(change):
+        for line in format_change(change):
             console.print(f"  {line}", markup=False, soft_wrap=True)
     nothing = [c for c in difference.changes if c.outcome == "none"]
     console.print(" ".join(c.sentence for c in nothing), markup=False, soft_wrap=True, style="dim")
@@ -141,7 +140,7 @@ def _show_review(review: Review) -> None:
         if proof.outcome == "proved":
             continue
         console.print(f"\n{outcome(proof.outcome)} [bold]{escape(proof.guarantee)}[/]")
-        for line in (proof.sentence, *counterexample(proof)):
+        for line in (proof.sentence, *format_counterexample(proof)):
             console.print(f"  {line}", markup=False, soft_wrap=True)
     proved = sum(proof.outcome == "proved" for proof in proofs)
     console.print(f"\n{proved} of {len(proofs)} proved in {review.report.seconds:.2f} s, {review.report.constitution}")

@@ -9,7 +9,7 @@ import typer
 from capsules.digest import Digest, digest
 from capsules.errors import SomaError
 from somagent.cli import output
-from somagent.cli.codes import Code
+from somagent.cli.exit_codes import Code
 from somagent.cli.options import As, Json
 from somagent.cli.policy_sources import ACTIVE, Source, from_file, refuse, refusing, source
 from somagent.identity.keys import KeyRing
@@ -80,7 +80,7 @@ def signatures_of(beside: Path, made: Digest) -> list[dict[str, str]]:
 
 
 def _laid_over(base: Source, overlays: list[Source], *, json: bool) -> dict[str, Any]:
-    from policy.overlay import merged  # noqa: PLC0415 - Z3 takes half a second to load
+    from policy.prove.overlay import merged  # noqa: PLC0415 - Z3 takes half a second to load
 
     with refusing(base, *overlays, json=json):
         return merged(base.document, [one.document for one in overlays])

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from capsules.errors import SomaError
-from somagent.capsulefile.document import Document, read
-from somagent.capsulefile.problems import Places
+from somagent.capsule_files.document import Document, read
+from somagent.capsule_files.library import Library
+from somagent.capsule_files.problems import Places
 from somagent.cli import output
-from somagent.cli.codes import BY_STATUS, Code
 from somagent.cli.connection import Api, sentences
-from somagent.library import Library
+from somagent.cli.exit_codes import BY_STATUS, Code
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 SHIPPED, ACTIVE = "default", "active"

@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 import typer
 
-from capsules.rate import rate_in_words
+from capsules.budgets.account import rate_in_words
 from somagent.cli import output
 from somagent.cli.budget import MICRO, show_account
 from somagent.cli.connection import Api
+from somagent.cli.formatting import amounts, table
 from somagent.cli.options import As, Json, Limit
-from somagent.cli.words import amounts, table
 
 app = typer.Typer(no_args_is_help=True, help="Give projects their part of the tenant's budget.")
 Name = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name, such as website.")]

@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 import typer
 
-from capsules.receipt import Receipt, verify_chain
+from capsules.audit.receipt import Receipt, verify_chain
 from somagent.cli import output
-from somagent.cli.codes import Code
 from somagent.cli.connection import Api, run_path
+from somagent.cli.exit_codes import Code
+from somagent.cli.formatting import clock, colored, score, table
 from somagent.cli.options import As, Json, RunId
-from somagent.cli.words import clock, colored, score, table
 
 PAGE = 500
 

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 import typer
 
 from somagent.cli import output
-from somagent.cli.codes import Code
 from somagent.cli.connection import Api
+from somagent.cli.exit_codes import Code
+from somagent.cli.formatting import clock, table
 from somagent.cli.options import As, Json
-from somagent.cli.words import clock, table
 
 app = typer.Typer(no_args_is_help=True, help="Say how long content is kept, and hold what must not be deleted.")
 HoldId = Annotated[str, typer.Argument(metavar="HOLD", help="A hold's id, as `somagent retention holds` shows it.")]

@@ -7,12 +7,12 @@ import httpx
 import typer
 
 from somagent.cli import output
-from somagent.cli.codes import Code
 from somagent.cli.connection import Api, run_path
-from somagent.cli.following import Lost, follow
+from somagent.cli.exit_codes import Code
 from somagent.cli.inputs import gather
 from somagent.cli.options import As, Json, Key, Project
-from somagent.cli.progress import Progress
+from somagent.cli.progress import RunProgress
+from somagent.cli.run_stream import Lost, follow
 
 WAITS = frozenset({"awaiting_approval", "awaiting_budget"})
 
@@ -97,7 +97,7 @@ def finish(record: dict[str, Any], *, json: bool) -> None:
 
 async def _follow(api: Api, run: str, *, tasks: tuple[str, ...], no_wait: bool, json: bool) -> bool:
     """Show events until the run is closed, or, with `no_wait`, until it waits. Say whether it waits."""
-    progress = Progress(output.console(), run)
+    progress = RunProgress(output.console(), run)
     async with httpx.AsyncClient(base_url=api.base, headers=api.headers) as client:
         async for told in follow(client, run, tasks=tasks):
             if not json:

@@ -9,13 +9,13 @@ import httpx
 import typer
 
 from somagent.cli import output
-from somagent.cli.codes import Code
 from somagent.cli.connection import Api, run_path
-from somagent.cli.following import Lost, follow_one
+from somagent.cli.exit_codes import Code
+from somagent.cli.formatting import amounts, clock, colored, table
 from somagent.cli.options import As, Json, Key, Limit, Reason, RunId
-from somagent.cli.progress import Progress
+from somagent.cli.progress import RunProgress
 from somagent.cli.run import tasks_of, watch
-from somagent.cli.words import amounts, clock, colored, table
+from somagent.cli.run_stream import Lost, follow_one
 
 app = typer.Typer(no_args_is_help=True, help="List, show, watch and steer runs.")
 Status = Annotated[str | None, typer.Option("--status", help="Only runs in this status.")]
@@ -141,7 +141,7 @@ def _show_view(view: dict[str, Any], *, json: bool) -> None:
 
 
 async def _events(api: Api, run: str, *, json: bool) -> None:
-    progress = Progress(output.console(), run)
+    progress = RunProgress(output.console(), run)
     async with httpx.AsyncClient(base_url=api.base, headers=api.headers) as client:
         async for told in follow_one(client, run):
             if json:

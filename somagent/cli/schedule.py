@@ -6,10 +6,10 @@ import typer
 
 from somagent.cli import output
 from somagent.cli.connection import Api
+from somagent.cli.formatting import clock, table
 from somagent.cli.inputs import gather
 from somagent.cli.options import As, Json, Limit, Project
 from somagent.cli.run import Fields, File, Texts
-from somagent.cli.words import clock, table
 
 app = typer.Typer(no_args_is_help=True, help="Start runs by the clock.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]

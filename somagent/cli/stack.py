@@ -15,11 +15,11 @@ import typer
 from rich.table import Table
 
 from somagent.cli import output
-from somagent.cli.stack_progress import Progress
+from somagent.cli.stack_progress import StackProgress
 from somagent.settings import Settings
 
 if TYPE_CHECKING:
-    from somagent.embedded.state import StackState
+    from somagent.local_stack.state import StackState
 
 NOT_RUNNING = 3  # exit code of `status`, as init scripts have it
 
@@ -39,9 +39,9 @@ def register(app: typer.Typer) -> None:
 
 def up(only: Only = "", foreground: Foreground = False, json: Json = False) -> None:
     """Start the local stack and wait until it is ready."""
-    from somagent.embedded.control import follow, running, start, stop
-    from somagent.embedded.errors import StackError
-    from somagent.embedded.stack import parts
+    from somagent.local_stack.control import follow, running, start, stop
+    from somagent.local_stack.errors import StackError
+    from somagent.local_stack.stack import parts
 
     settings, names = Settings(), _names(only)
     try:
@@ -56,7 +56,7 @@ def up(only: Only = "", foreground: Foreground = False, json: Json = False) -> N
         else:
             parts(settings, only=names)  # what is missing is said before anything starts
             supervisor = start(settings, only=names)
-        with Progress(shown=not json) as progress:
+        with StackProgress(shown=not json) as progress:
             for change in follow(settings, supervisor):
                 progress.show(change.parts)
     except StackError as error:
@@ -72,7 +72,7 @@ def up(only: Only = "", foreground: Foreground = False, json: Json = False) -> N
 
 def down(json: Json = False) -> None:
     """Stop the local stack: no process and no container stays."""
-    from somagent.embedded.control import stop
+    from somagent.local_stack.control import stop
 
     stopped = stop(Settings())
     if json:
@@ -92,7 +92,7 @@ def down(json: Json = False) -> None:
 
 def status(json: Json = False) -> None:
     """Show each part of the stack. Exit code 0: all ready; 1: some part is not; 3: not running."""
-    from somagent.embedded.control import running
+    from somagent.local_stack.control import running
 
     settings = Settings()
     state = running(settings)
@@ -111,7 +111,7 @@ def status(json: Json = False) -> None:
 
 def doctor(json: Json = False) -> None:
     """Check what the stack needs and say how to mend what is wrong. Exit code 1 if anything is."""
-    from somagent.embedded.doctor import examine
+    from somagent.local_stack.doctor import examine
 
     checks = examine(Settings())
     if json:
@@ -129,8 +129,8 @@ def doctor(json: Json = False) -> None:
 
 def logs(part: PartName = None, follow: Follow = False, lines: Lines = 50) -> None:
     """Show the logs of a part, or of all."""
-    from somagent.embedded.logs import last_lines, log_file, new_lines
-    from somagent.embedded.stack import NAMES
+    from somagent.local_stack.logs import last_lines, log_file, new_lines
+    from somagent.local_stack.stack import NAMES
 
     home = Settings().home
     known = (*NAMES, "supervisor")
@@ -156,10 +156,10 @@ def logs(part: PartName = None, follow: Follow = False, lines: Lines = 50) -> No
 
 
 def _in_front(settings: Settings, names: Sequence[str]) -> None:
-    from somagent.embedded.stack import parts
-    from somagent.embedded.supervise import supervise
+    from somagent.local_stack.stack import parts
+    from somagent.local_stack.supervisor_process import supervise
 
-    with Progress(shown=True) as progress:
+    with StackProgress(shown=True) as progress:
         asyncio.run(supervise(settings, parts(settings, only=names), changed=lambda state: progress.show(state.parts)))
 
 

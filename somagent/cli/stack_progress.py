@@ -11,12 +11,12 @@ from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from somagent.cli import output
 
 if TYPE_CHECKING:
-    from somagent.embedded.state import PartState
+    from somagent.local_stack.state import PartState
 
 SETTLED = {"ready", "done", "failed", "stopped"}
 
 
-class Progress:
+class StackProgress:
     """A context in which the states of parts are shown as they change."""
 
     def __init__(self, *, shown: bool) -> None:

@@ -7,8 +7,8 @@ import typer
 
 from somagent.cli import output
 from somagent.cli.connection import Api
+from somagent.cli.formatting import clock
 from somagent.cli.options import As, Json
-from somagent.cli.words import clock
 
 app = typer.Typer(no_args_is_help=True, help="Show and mint tokens.")
 

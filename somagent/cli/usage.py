@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from capsules.usage_report import DIMENSIONS, Usage
+from capsules.budgets.usage_report import DIMENSIONS, Usage
 from somagent.cli import output
-from somagent.cli.codes import Code
 from somagent.cli.connection import Api
+from somagent.cli.exit_codes import Code
+from somagent.cli.formatting import amounts, table
 from somagent.cli.options import As, Json
-from somagent.cli.words import amounts, table
 
 By = Annotated[
     list[str] | None,

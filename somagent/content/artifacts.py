@@ -1,11 +1,11 @@
 """The list of what a run handed over, in PostgreSQL."""
 
-from capsules.run import Artifact
-from somagent.store.database import Store
+from capsules.runs.run import Artifact
+from somagent.db.database import Store
 
 
 class PostgresArtifacts:
-    """Implements `activities.publishing.Artifacts`."""
+    """Implements `activities.artifacts.ArtifactStore`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

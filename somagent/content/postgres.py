@@ -1,9 +1,9 @@
-"""The content store in PostgreSQL: an implementation of `capsules.ports.ContentStore`."""
+"""The content store in PostgreSQL: an implementation of `capsules.digest.ContentStore`."""
 
 from dataclasses import dataclass
 
 from capsules.digest import Digest
-from somagent.store.database import Store
+from somagent.db.database import Store
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import StringConstraints
 
 from capsules.errors import Invalid
-from capsules.records import Principal
+from capsules.read_models import Principal
 
 Capability = Literal[
     "capsule:publish",

@@ -10,7 +10,7 @@ from typing import NewType
 from capsules.capsule import Capsule
 from capsules.digest import Digest, digest
 from capsules.errors import ConstitutionRefused, TamperedContent
-from capsules.records import ConstitutionRecord, PublishedCapsule
+from capsules.read_models import ConstitutionRecord, PublishedCapsule
 from somagent.identity.keys import KeyRing, Purpose, Signature
 
 VerifiedCapsule = NewType("VerifiedCapsule", Capsule)

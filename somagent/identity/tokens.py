@@ -1,7 +1,7 @@
 """Tokens: EdDSA JWTs signed by the issuer key, one audience for each use, so that none can stand in for another.
 
     access        who calls the API
-    authority     what a run may do (`capsules.authority`)
+    authority     what a run may do (`capsules.identity.authority`)
     attestation   who decides what, for a few minutes
 
 A token that does not verify never says more than why.
@@ -16,12 +16,12 @@ from typing import Any, Literal
 import jwt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from capsules.amounts import Amounts
-from capsules.authority import Authority
+from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 from capsules.errors import AuthorityRefused, SomaError, Unauthenticated
+from capsules.identity.authority import Authority
 from capsules.names import RunId, TenantId
-from capsules.records import Principal
+from capsules.read_models import Principal
 from somagent.identity.keys import KeyRing
 
 Audience = Literal["somagent.access", "somagent.authority", "somagent.attestation"]

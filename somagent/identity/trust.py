@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from capsules.records import ConstitutionRecord
+from capsules.read_models import ConstitutionRecord
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import verify_constitution
 

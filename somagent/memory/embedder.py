@@ -14,7 +14,7 @@ import onnxruntime
 from tokenizers import Encoding, Tokenizer
 
 from capsules.errors import Unavailable
-from capsules.memory import Embeddings
+from capsules.memory.items import Embeddings
 
 MODEL = "all-MiniLM-L6-v2-onnx-int8"
 DIMENSIONS = 384
@@ -38,7 +38,7 @@ class _Model:
 
 
 class MiniLmEmbedder:
-    """Implements `capsules.ports.Embedder`. Raises Unavailable, when made, where the model is not installed.
+    """Implements `capsules.memory.items.Embedder`. Raises Unavailable, when made, where the model is not installed.
 
     It is loaded at the first text: most of the processes that hold an embedder serve queues that never embed.
     """

@@ -1,4 +1,4 @@
-"""Memories in PostgreSQL with pgvector: an implementation of `capsules.ports.Memories`."""
+"""Memories in PostgreSQL with pgvector: an implementation of `capsules.memory.items.Memories`."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from capsules.memory import MemoryItem
-from capsules.ports import Embedder
-from somagent.store.database import Store
-from somagent.store.tables import memories
+from capsules.memory.items import Embedder, MemoryItem
+from somagent.db.database import Store
+from somagent.db.schema.tables import memories
 
 # With filters an approximate index scan can run out before it has `limit` rows; so it goes on until it has.
 COMPLETE_SCAN = text("SET LOCAL hnsw.iterative_scan = strict_order")

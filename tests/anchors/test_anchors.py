@@ -10,9 +10,9 @@ import pytest
 from object_store import object_store
 from servers import free_ports
 
+from capsules.audit.audit_blocks import Block
 from capsules.digest import GENESIS, Digest, digest
 from capsules.errors import Unavailable
-from capsules.sealed import Block
 from somagent.anchors.anchor import Anchor
 from somagent.anchors.file import FileAnchor, read
 from somagent.anchors.web import WebAnchor

@@ -13,13 +13,13 @@ from constitutions import activate_document, codec
 from servers import free_ports
 
 from api.app import create_app
-from api.state import State, open_state
-from capsules.amounts import Amounts
-from capsules.records import ConstitutionRecord
+from api.deps import State, open_state
+from capsules.budgets.amounts import Amounts
+from capsules.read_models import ConstitutionRecord
+from somagent.capsule_files.library import Library
+from somagent.db.database import Store, open_store
 from somagent.identity.keys import KeyRing
-from somagent.library import Library
 from somagent.settings import Settings
-from somagent.store.database import Store, open_store
 
 NUMBERS = count(int(time.time()) % 100_000)
 RICH = Amounts(tokens=10_000_000, micro_usd=100_000_000, tool_calls=10_000)

@@ -13,8 +13,8 @@ from fastapi.routing import APIRoute
 
 from api.access import Holder
 from api.app import ROUTERS
-from api.state import State
-from capsules.records import Principal
+from api.deps import State
+from capsules.read_models import Principal
 from somagent.identity.api_keys import new_key
 from somagent.identity.capabilities import CAPABILITIES
 from somagent.identity.keys import KeyRing
@@ -109,7 +109,7 @@ async def test_bad_tokens_are_refused_with_the_reason(
 
 
 async def test_an_authority_is_not_an_access_token(http: httpx.AsyncClient, state: State, tenant: str) -> None:
-    from capsules.authority import Authority  # noqa: PLC0415
+    from capsules.identity.authority import Authority  # noqa: PLC0415
 
     authority = Authority(
         kind="run", tenant=tenant, actor="ana", run=f"{tenant}/a/b", account="x", expires_at=int(time.time()) + 60

@@ -5,8 +5,8 @@ from api_callers import Callers, assert_problem, publish
 from fastapi.routing import APIRoute
 
 from api.app import ROUTERS
-from api.state import State
-from capsules.amounts import Amounts
+from api.deps import State
+from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 
 SCHEDULE = {"name": "nightly", "capsule": "hello@1", "cron": ["0 3 * * *"], "inputs": {"text": "a"}}

@@ -9,7 +9,7 @@ import yaml
 from api_callers import HELLO, Callers, assert_problem, publish
 from temporalio.service import RPCError
 
-from api.state import State
+from api.deps import State
 from capsules.capsule import Capsule
 
 

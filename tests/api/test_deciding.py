@@ -8,11 +8,11 @@ from api_callers import Callers, assert_problem
 from entries import entry, key, run_id
 from sqlalchemy import event
 
-from api.state import State
-from capsules.application import Enrolment
-from capsules.records import ConstitutionRecord, Principal
-from capsules.verdict import Demand, Escalation
-from somagent.store.ledger import PostgresLedger
+from api.deps import State
+from capsules.actions.verdict import Demand, Escalation
+from capsules.governance.application import Enrolment
+from capsules.read_models import ConstitutionRecord, Principal
+from somagent.db.gate.ledger import PostgresLedger
 
 DECIDES = "approval:decide"
 SEES = "approval:read"

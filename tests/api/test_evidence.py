@@ -3,10 +3,10 @@
 import httpx
 from api_callers import Callers, assert_problem
 
-from api.evidence import MOST_CHILDREN
-from api.state import State
+from api.deps import State
+from api.resources.explanations.evidence import MOST_CHILDREN
 from capsules.digest import digest
-from capsules.records import ConstitutionRecord, NewRun
+from capsules.read_models import ConstitutionRecord, NewRun
 
 
 async def test_more_child_runs_than_one_archive_holds_are_refused_before_any_is_gathered(

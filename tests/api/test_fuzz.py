@@ -18,8 +18,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from api.app import create_app
-from api.state import State
-from capsules.records import ConstitutionRecord
+from api.deps import State
+from capsules.read_models import ConstitutionRecord
 
 CHECKS = [
     not_a_server_error,

@@ -6,8 +6,8 @@ from api_callers import Callers, assert_problem, publish
 from google.protobuf.json_format import MessageToDict
 from temporalio.api.common.v1 import Payloads
 
-from api.state import State
-from capsules.records import ConstitutionRecord
+from api.deps import State
+from capsules.read_models import ConstitutionRecord
 
 
 async def test_the_tenants_account_is_shown_with_its_entries(

@@ -6,8 +6,8 @@ from api_callers import HELLO, Callers, assert_problem, publish
 from servers import running, settings_in
 
 from api.app import create_app
-from api.rates import Rates
-from api.state import State
+from api.deps import State
+from api.middleware.rate_limit import Rates
 
 
 @pytest.fixture

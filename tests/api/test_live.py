@@ -9,11 +9,11 @@ import pytest
 from api_callers import Callers, assert_problem, publish
 from servers import settings_in
 
-from api.live import Position, follow
-from api.state import State
+from api.deps import State
+from api.resources.events.event_stream import Position, follow
 from capsules.events import Event
-from somagent.bus.streams import Bus
-from somagent.bus.tokens import ValkeyTokens
+from somagent.messaging.streams import Bus
+from somagent.messaging.token_stream import ValkeyTokens
 
 
 async def started(http: httpx.AsyncClient, callers: Callers) -> str:

@@ -16,7 +16,7 @@ from receivers import new_hook, new_mailbox, receiving, serving
 from servers import free_ports
 
 from api.app import create_app
-from api.state import State
+from api.deps import State
 
 
 @asynccontextmanager

@@ -12,17 +12,17 @@ from constitutions import activate_document, default
 from entries import entry, key, run_id
 from sqlalchemy import text
 
-from api.proving import Desk
-from api.state import State
-from capsules.action import Action, Facts
+from api.deps import State
+from api.proof_pool import ProofPool
+from capsules.actions.action import Action, Facts
 from capsules.digest import digest
 from capsules.errors import Unavailable
-from capsules.records import ConstitutionRecord
-from policy.reviewing import policy_of
-from somagent.embedded.bootstrap import shipped
-from somagent.library import Library
-from somagent.store.database import Store
-from somagent.store.ledger import PostgresLedger
+from capsules.read_models import ConstitutionRecord
+from policy.prove.review import policy_of
+from somagent.capsule_files.library import Library
+from somagent.db.database import Store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.local_stack.bootstrap import shipped
 
 SECRET = {"kind": "tool.invoke", "target": "python@1.0.0/run", "data": "secret", "egress": "open"}
 
@@ -232,7 +232,7 @@ async def test_a_recorded_decision_is_explained_by_its_receipt_to_who_may_read_r
 
 
 async def test_when_all_proofs_are_under_way_the_next_is_sent_away(state: State) -> None:
-    desk = Desk("proofs", at_once=2, patience=0.2, metrics=state.metrics)
+    desk = ProofPool("proofs", at_once=2, patience=0.2, metrics=state.metrics)
     under_way = [asyncio.create_task(desk.work(lambda: time.sleep(1.5))) for _ in range(2)]
     await asyncio.sleep(0.05)
     with pytest.raises(Unavailable, match="2 proofs are under way"):

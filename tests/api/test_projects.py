@@ -3,8 +3,8 @@
 import httpx
 from api_callers import Callers, assert_problem
 
-from api.state import State
-from capsules.amounts import Amounts
+from api.deps import State
+from capsules.budgets.amounts import Amounts
 
 TERMS = {"allowance": {"tokens": 500, "tool_calls": 5}, "period": "month", "rate": {"calls": 30}}
 

@@ -7,8 +7,8 @@ import pytest
 from api_callers import Callers, assert_problem, publish
 from temporalio.service import RPCError
 
-from api.state import State
-from capsules.run import RunStart
+from api.deps import State
+from capsules.runs.run import RunStart
 
 
 async def make(http: httpx.AsyncClient, callers: Callers, **changes: object) -> httpx.Response:

@@ -5,11 +5,11 @@ import pytest
 from api_callers import Callers, assert_problem, publish
 from entries import entry, key
 
-from api.state import State
-from capsules.deciding import Approver
-from capsules.records import ConstitutionRecord
-from capsules.run import RunUpdate
-from somagent.store.ledger import PostgresLedger
+from api.deps import State
+from capsules.approvals.approval_rules import Approver
+from capsules.read_models import ConstitutionRecord
+from capsules.runs.run import RunUpdate
+from somagent.db.gate.ledger import PostgresLedger
 
 
 async def started(http: httpx.AsyncClient, callers: Callers, name: str = "steer") -> str:

@@ -6,10 +6,10 @@ import io
 import httpx
 from api_callers import Callers, assert_problem
 
-from api.state import State
-from capsules.amounts import Amounts
+from api.deps import State
+from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
-from capsules.records import NewRun
+from capsules.read_models import NewRun
 
 
 async def test_a_report_is_json_or_csv(http: httpx.AsyncClient, callers: Callers, state: State, tenant: str) -> None:

@@ -90,8 +90,8 @@ def test_only_settings_read_the_environment():
     # `environment` hands a child process what it inherits; it reads no setting. `secret` reads what a setting names.
     allowed = {
         Path("somagent/settings.py"),
-        Path("somagent/embedded/environment.py"),
-        Path("somagent/notices/secret.py"),
+        Path("somagent/local_stack/environment.py"),
+        Path("somagent/notifications/secret.py"),
     }
     readers = [
         at(file, node)

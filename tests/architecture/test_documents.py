@@ -20,10 +20,10 @@ from capsules.errors import Invalid, NotFound
 from capsules.events import TYPES, Topic
 from capsules.expressions import fill, holds
 from capsules.names import parse_reference
-from somagent.capsulefile.check import check
-from somagent.capsulefile.document import load
+from somagent.capsule_files.check import check
+from somagent.capsule_files.document import load
+from somagent.capsule_files.library import Library
 from somagent.cli.main import app as cli
-from somagent.library import Library
 
 DOCUMENTS = [str(file.relative_to(ROOT)) for file in markdown()]
 FENCED = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
@@ -164,8 +164,8 @@ def test_commands_in_documents_exist():
 
 
 def test_every_event_that_is_written_is_documented_and_the_other_way_round():
-    sql = [file.read_text("utf-8") for file in sorted((ROOT / "somagent/store/sql").glob("*.sql"))]
-    python = [file.read_text("utf-8") for file in python_files("somagent/store", "api")]
+    sql = [file.read_text("utf-8") for file in sorted((ROOT / "somagent/db/schema/sql").glob("*.sql"))]
+    python = [file.read_text("utf-8") for file in python_files("somagent/db", "api")]
     written = {kind for text in sql for kind in re.findall(r"event_add\([^,]+, '([a-z.]+)'", text)}
     written |= {kind for text in python for kind in re.findall(r'\.add\("[a-z.]+", "([a-z.]+)"', text)}
     assert written == TYPES.keys() - {"token"}

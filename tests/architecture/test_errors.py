@@ -11,11 +11,11 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ActivityError, ApplicationError, ApplicationErrorCategory, CancelledError
 
-from api.problems import EXAMPLES, respond_to, responses
+from api.middleware.problems import EXAMPLES, respond_to, responses
 from capsules import errors
 from capsules.errors import ALL, ApprovalRequired, BudgetExhausted, Denied, SomaError
-from policy.failures import from_failure, reason_of, to_failure
-from somagent.cli.codes import BY_STATUS, MEANINGS, Code
+from policy.temporal_errors import from_failure, reason_of, to_failure
+from somagent.cli.exit_codes import BY_STATUS, MEANINGS, Code
 
 CLASSES = [one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, SomaError)]
 
@@ -111,7 +111,7 @@ def test_failures_are_made_and_read_in_one_place():
                 case ast.MatchValue(value=ast.Constant(value=code)):
                     compared += [f"{file}:{node.lineno}"] if code in codes else []
     # A failed run's own report travels in its failure.
-    assert made == {"policy/failures.py", "workflows/run.py"}
+    assert made == {"policy/temporal_errors.py", "workflows/run.py"}
     assert compared == []
 
 

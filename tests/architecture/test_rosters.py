@@ -12,10 +12,10 @@ from sources import ROOT, at, dotted, parsed
 from temporalio import activity
 
 import activities
-from activities.constituting import STEPS
-from activities.roster import GOVERNED, PLATFORM
-from workflows.outbound import CHILDREN, WITHOUT_AUTHORITY
-from workflows.roster import PLATFORM_WORKFLOWS, WORKFLOWS
+from activities.constitution_activation import STEPS
+from activities.registry import GOVERNED, PLATFORM
+from workflows.authority_interceptor import CHILDREN, WITHOUT_AUTHORITY
+from workflows.registry import PLATFORM_WORKFLOWS, WORKFLOWS
 
 QUEUES = Path("workers/queues.py")
 ACTIVITY_OPTIONS = {"task_queue", "start_to_close_timeout", "retry_policy"}
@@ -90,7 +90,7 @@ def test_every_activity_call_says_its_queue_time_and_retries():
 
 
 def test_a_governed_call_also_says_how_it_is_lost_and_cancelled():
-    [(_, call)] = [(where, call) for where, call in calls(*ACTIVITY_CALLS) if where.startswith("workflows/acting.py")][
+    [(_, call)] = [(where, call) for where, call in calls(*ACTIVITY_CALLS) if where.startswith("workflows/effects.py")][
         :1
     ]
     assert lacking(call, {*ACTIVITY_OPTIONS, "heartbeat_timeout", "cancellation_type"}) == set()
@@ -156,10 +156,10 @@ def test_only_the_composition_roots_open_connections():
     allowed = {
         Path("workers/assembly.py"),
         Path("workers/main.py"),
-        Path("workers/relay.py"),
-        Path("workers/sealer.py"),
-        Path("workers/governance.py"),  # of an application's process that is not ours
-        Path("api/state.py"),
+        Path("workers/relay/process.py"),
+        Path("workers/sealer/process.py"),
+        Path("somagent/governance/plugin.py"),  # of an application's process that is not ours
+        Path("api/deps.py"),
     }
     found = [
         f"{at(file, node)} {dotted(node.func)}"

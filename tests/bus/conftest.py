@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from capsules.digest import digest
-from capsules.records import NewRun
-from somagent.bus.streams import Bus
+from capsules.read_models import NewRun
+from somagent.db.database import Store, open_store
+from somagent.messaging.streams import Bus
 from somagent.settings import Settings
-from somagent.store.database import Store, open_store
 
 numbers = itertools.count(1)
 

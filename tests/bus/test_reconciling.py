@@ -12,18 +12,18 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
 
-from capsules.amounts import Amounts
-from capsules.gate import AttemptKey
-from capsules.run import CloseRun
-from capsules.verdict import Outcome
+from capsules.actions.ledger_messages import AttemptKey
+from capsules.actions.verdict import Outcome
+from capsules.budgets.amounts import Amounts
+from capsules.runs.run import CloseRun
+from somagent.db.database import Store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.db.gate.run_projection import PostgresRuns
 from somagent.identity.keys import KeyRing
+from somagent.runs.ledger_recovery import LedgerRecovery
+from somagent.runs.run_reconciler import RunReconciler
 from somagent.settings import Settings
-from somagent.store.closing import PostgresRuns
-from somagent.store.database import Store
-from somagent.store.ledger import PostgresLedger
 from somagent.temporal.client import connect
-from workers.reaping import Reaper
-from workers.reconciling import Reconciler
 
 LIMIT = Amounts(tokens=1000, micro_usd=500, tool_calls=10)
 NOW = timedelta(0)
@@ -35,15 +35,15 @@ async def temporal(temporal_address: str) -> Client:
 
 
 @pytest.fixture
-def reconciler(temporal: Client, outbox: Store, store: Store) -> Reconciler:
-    return Reconciler(temporal, outbox, PostgresRuns(store), reaper(temporal, store), settling=NOW)
+def reconciler(temporal: Client, outbox: Store, store: Store) -> RunReconciler:
+    return RunReconciler(temporal, outbox, PostgresRuns(store), reaper(temporal, store), settling=NOW)
 
 
-def reaper(temporal: Client, store: Store) -> Reaper:
-    return Reaper(temporal, store, PostgresLedger(store))
+def reaper(temporal: Client, store: Store) -> LedgerRecovery:
+    return LedgerRecovery(temporal, store, PostgresLedger(store))
 
 
-async def swept(reconciler: Reconciler) -> list[CloseRun]:
+async def swept(reconciler: RunReconciler) -> list[CloseRun]:
     """Look at every page: other tests of the session have left open runs, too."""
     closed = await reconciler.sweep()
     while reconciler._after != ("", ""):
@@ -63,7 +63,7 @@ async def fund(store: Store, tenant: str, run: str) -> None:
 
 
 async def test_a_terminated_run_is_closed_and_gives_its_budget_back(
-    temporal: Client, reconciler: Reconciler, store: Store, tenant: str, run: str
+    temporal: Client, reconciler: RunReconciler, store: Store, tenant: str, run: str
 ):
     await start(temporal, run)
     await fund(store, tenant, run)
@@ -80,7 +80,7 @@ async def test_a_terminated_run_is_closed_and_gives_its_budget_back(
     assert run not in {closed.run for closed in await swept(reconciler)}, "once is enough"
 
 
-async def test_a_run_that_timed_out_is_closed(temporal: Client, reconciler: Reconciler, run: str):
+async def test_a_run_that_timed_out_is_closed(temporal: Client, reconciler: RunReconciler, run: str):
     await start(temporal, run, execution_timeout=timedelta(seconds=1))
     with pytest.raises(Exception, match="Workflow execution failed"):
         await temporal.get_workflow_handle(run).result()
@@ -89,16 +89,16 @@ async def test_a_run_that_timed_out_is_closed(temporal: Client, reconciler: Reco
 
 
 async def test_a_run_that_never_started_is_closed_only_after_a_while(
-    temporal: Client, reconciler: Reconciler, outbox: Store, store: Store, run: str
+    temporal: Client, reconciler: RunReconciler, outbox: Store, store: Store, run: str
 ):
     assert run not in {closed.run for closed in await swept(reconciler)}
-    patient = Reconciler(temporal, outbox, PostgresRuns(store), reaper(temporal, store), settling=NOW, missing=NOW)
+    patient = RunReconciler(temporal, outbox, PostgresRuns(store), reaper(temporal, store), settling=NOW, missing=NOW)
     [closed] = [c for c in await swept(patient) if c.run == run]
     assert "never started" in closed.reason
 
 
 async def test_a_young_run_is_left_alone(temporal: Client, outbox: Store, store: Store, run: str):
-    careful = Reconciler(temporal, outbox, PostgresRuns(store), reaper(temporal, store), missing=NOW)
+    careful = RunReconciler(temporal, outbox, PostgresRuns(store), reaper(temporal, store), missing=NOW)
     assert run not in {closed.run for closed in await swept(careful)}
 
 
@@ -145,7 +145,7 @@ async def half_done(temporal: Client, store: Store, tenant: str, run: str) -> No
 
 
 async def test_what_the_history_knows_is_settled_and_what_it_does_not_know_counts_whole(  # noqa: PLR0917 - fixtures
-    temporal: Client, reconciler: Reconciler, store: Store, owner: Store, tenant: str, run: str
+    temporal: Client, reconciler: RunReconciler, store: Store, owner: Store, tenant: str, run: str
 ):
     """As after a failover to a copy that lagged behind."""
     await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
@@ -173,7 +173,7 @@ async def test_a_history_that_cannot_be_decrypted_does_not_keep_its_run_open(  #
     await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
     theirs, ours = [await connect(settings, KeyRing.create_missing(tmp_path / name)) for name in ("theirs", "ours")]
     await half_done(theirs, store, tenant, run)
-    reconciler = Reconciler(ours, outbox, PostgresRuns(store), reaper(ours, store), settling=NOW)
+    reconciler = RunReconciler(ours, outbox, PostgresRuns(store), reaper(ours, store), settling=NOW)
     assert run in {closed.run for closed in await swept(reconciler)}
     async with store.transaction(tenant) as tx:
         assert (await tx.accounts.get(f"run:{run}")).spent == HELD + HELD
@@ -181,7 +181,7 @@ async def test_a_history_that_cannot_be_decrypted_does_not_keep_its_run_open(  #
 
 @pytest.mark.parametrize("execution", ["e1", "0199a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"])
 async def test_an_effect_of_which_there_is_no_history_counts_whole(  # noqa: PLR0917 - fixtures
-    temporal: Client, reconciler: Reconciler, store: Store, owner: Store, tenant: str, run: str, execution: str
+    temporal: Client, reconciler: RunReconciler, store: Store, owner: Store, tenant: str, run: str, execution: str
 ):
     await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
     await fund(store, tenant, run)

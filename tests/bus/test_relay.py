@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from servers import running, settings_in, temporary_home
 
-from somagent.bus.streams import START, Bus
-from somagent.embedded.supervisor import Supervisor
+from somagent.db.database import Store
+from somagent.db.repositories.outbox import backlog
 from somagent.identity.keys import KeyRing
+from somagent.local_stack.supervisor import Supervisor
+from somagent.messaging.streams import START, Bus
 from somagent.settings import Settings
-from somagent.store.database import Store
-from somagent.store.outbox import backlog
 
 EVENTS = 300
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ from servers import free_ports
 
 from capsules.errors import Unavailable
 from capsules.events import Event
-from somagent.bus.streams import KEPT, KEPT_SECONDS, START, Bus, Entry, run_stream
-from somagent.bus.tokens import ValkeyTokens
+from somagent.messaging.streams import KEPT, KEPT_SECONDS, START, Bus, Entry, run_stream
+from somagent.messaging.token_stream import ValkeyTokens
 
 
 def event(id_: int, *, tenant: str = "t1", run: str | None = "t1/word-count/1", **data) -> Event:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from capsules.authority import AUTONOMY_ORDER, Authority, narrow
 from capsules.digest import digest
 from capsules.errors import AuthorityRefused
+from capsules.identity.authority import AUTONOMY_ORDER, Authority, narrow
 
 CONSTITUTION = digest({"constitution": 1})
 KINDS = ("slm.chat", "tool.invoke", "memory.recall", "artifact.publish", "capsule.start")

@@ -5,9 +5,9 @@ import pytest
 from capsules.capsule import Capsule
 from capsules.errors import Invalid, NotFound
 from capsules.names import parse_reference
-from somagent.capsulefile.check import check
-from somagent.capsulefile.document import load
-from somagent.library import Library
+from somagent.capsule_files.check import check
+from somagent.capsule_files.document import load
+from somagent.capsule_files.library import Library
 
 LIBRARY = Library.load()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from somagent.capsulefile.cron import cron_problem
+from somagent.capsule_files.cron import cron_problem
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from somagent.capsulefile.document import load
-from somagent.library import Library
+from somagent.capsule_files.document import load
+from somagent.capsule_files.library import Library
 
 CAPSULES = Library.load().capsules
 

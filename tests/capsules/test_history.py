@@ -7,12 +7,12 @@ from typing import Any, get_args
 
 import pytest
 
-from capsules.action import Kind
-from capsules.audit import Unsound
+from capsules.actions.action import Kind
+from capsules.audit.auditor import Unsound
+from capsules.audit.receipt import Receipt
+from capsules.audit.temporal_history import matched
 from capsules.digest import GENESIS
 from capsules.errors import Invalid
-from capsules.history import matched
-from capsules.receipt import Receipt
 
 RECORDED = Path(__file__).parents[1] / "histories" / "0.1.0" / "utility.json"
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from capsules.errors import Invalid, TooLarge
-from somagent.capsulefile.document import load
-from somagent.capsulefile.syntax import MAX_BYTES, MAX_DEPTH
+from somagent.capsule_files.document import load
+from somagent.capsule_files.syntax import MAX_BYTES, MAX_DEPTH
 
 GOOD = """apiVersion: somagent/v1
 kind: Capsule

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capsules.merkle import included, inclusion_proof, leaf_hash, node_hash, root
+from capsules.audit.merkle import included, inclusion_proof, leaf_hash, node_hash, root
 
 leaves = st.lists(st.binary(max_size=40).map(leaf_hash), min_size=1, max_size=70)
 

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from capsules.action import Action, Facts, action_variables
-from capsules.amounts import Amounts
+from capsules.actions.action import Action, Facts, action_variables
+from capsules.budgets.amounts import Amounts
 from capsules.capsule import Capsule
 from capsules.digest import GENESIS
 from capsules.errors import NotFound
 from capsules.expressions import evaluate, holds
 from capsules.names import parse_reference
-from somagent.capsulefile.check import check
-from somagent.capsulefile.document import load
-from somagent.capsulefile.file_schema import schema
-from somagent.library import Library, example
+from somagent.capsule_files.check import check
+from somagent.capsule_files.document import load
+from somagent.capsule_files.file_schema import schema
+from somagent.capsule_files.library import Library, example
 
 LIBRARY = Library.load()
 FILES = sorted((Path(__file__).parents[2] / "capsules" / "library" / "capsules").iterdir())

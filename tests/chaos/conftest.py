@@ -6,7 +6,7 @@ import pytest
 from platforms import Platform, platform_in
 from servers import settings_in, temporary_home
 
-from somagent.embedded.leftovers import remove_containers
+from somagent.local_stack.leftovers import remove_containers
 
 
 @pytest.fixture(scope="session")

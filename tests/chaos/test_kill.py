@@ -13,8 +13,8 @@ from files import thinker, utility
 from platforms import Platform
 from servers import eventually
 
-from capsules.amounts import Amounts
-from capsules.receipt import Receipt, verify_chain
+from capsules.audit.receipt import Receipt, verify_chain
+from capsules.budgets.amounts import Amounts
 
 VICTIMS = ("worker", "tools", "api", "valkey", "postgres", "temporal")
 UTILITIES, THINKERS = 15, 4

@@ -12,8 +12,8 @@ from client_cli import Ended, somagent
 from platforms import Platform
 from servers import eventually
 
-from somagent.cli.codes import Code
-from somagent.library import example
+from somagent.capsule_files.library import example
+from somagent.cli.exit_codes import Code
 
 ASKS = """apiVersion: somagent/v1
 kind: Capsule

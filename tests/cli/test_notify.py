@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from receivers import Hook, Mailbox, new_hook, new_mailbox, receiving, serving
 from servers import eventually, settings_in, temporary_home
 
-from somagent.cli.codes import Code
+from somagent.cli.exit_codes import Code
 
 
 @pytest.fixture(scope="module")

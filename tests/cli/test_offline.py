@@ -13,9 +13,9 @@ import typer
 from client_cli import somagent
 from servers import settings_in, temporary_home
 
-from somagent.cli.codes import BY_STATUS, MEANINGS, Code
+from somagent.cli.exit_codes import BY_STATUS, MEANINGS, Code
 from somagent.cli.main import app
-from somagent.embedded.environment import ours
+from somagent.local_stack.environment import ours
 from somagent.settings import Settings
 
 ROOT = typer.main.get_command(app)

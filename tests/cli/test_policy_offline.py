@@ -8,8 +8,8 @@ import yaml
 from client_cli import Ended, somagent
 from servers import settings_in, temporary_home
 
-from somagent.cli.codes import Code
-from somagent.library import Library
+from somagent.capsule_files.library import Library
+from somagent.cli.exit_codes import Code
 from somagent.settings import Settings
 
 SHIPPED = Path(__file__).parents[2] / "capsules" / "library" / "constitutions"

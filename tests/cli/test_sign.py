@@ -9,10 +9,10 @@ import pytest
 import yaml
 from constitutions import default
 
-from capsules.records import ConstitutionRecord, ConstitutionSignature
-from somagent.embedded.bootstrap import shipped
+from capsules.read_models import ConstitutionRecord, ConstitutionSignature
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import verify_constitution
+from somagent.local_stack.bootstrap import shipped
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -6,7 +6,7 @@ from client_cli import Ended, somagent
 from files import utility
 from platforms import Platform
 
-from somagent.cli.codes import Code
+from somagent.cli.exit_codes import Code
 
 PRINTS = "print('{\"done\": true}')"
 SCOPE = "action.kind == 'tool.invoke' && action.target == 'python@1.0.0/run' && action.egress == 'none'"

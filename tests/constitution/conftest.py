@@ -10,12 +10,12 @@ from constitutions import codec
 from platforms import Platform, platform_in
 from servers import settings_in, temporary_home
 
-from capsules.amounts import Amounts
-from capsules.records import Principal
+from capsules.budgets.amounts import Amounts
+from capsules.read_models import Principal
+from somagent.db.database import Store, open_store
 from somagent.identity.capabilities import local_principals
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
-from somagent.store.database import Store, open_store
 
 
 @pytest.fixture(scope="session")

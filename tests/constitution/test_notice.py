@@ -3,7 +3,7 @@
 import datetime as dt
 
 from capsules.events import Event
-from somagent.notices.notice import compose
+from somagent.notifications.notification import compose
 
 
 def test_a_proposed_constitution_is_told_with_the_commands_that_answer_it() -> None:

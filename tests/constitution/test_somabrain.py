@@ -8,7 +8,7 @@ from platforms import Platform
 from servers import eventually, free_ports
 
 from capsules.errors import Unavailable
-from somagent.brain.constitution import SomaBrain, Unsupported, checksum
+from somagent.constitutions.somabrain import SomaBrain, Unsupported, checksum
 
 
 async def test_an_activation_says_that_this_server_does_not_take_constitutions(changing: Changing) -> None:

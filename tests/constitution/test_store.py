@@ -9,14 +9,14 @@ from constitutions import activate_document, codec, default
 from databases import Url, own_database
 from sqlalchemy import text
 
-from capsules.constituting import Change
+from capsules.constitutions.proposal import Change
 from capsules.errors import Conflict, ConstitutionRefused, Denied, Invalid, NotFound
-from somagent.embedded.bootstrap import activate_first, shipped
-from somagent.embedded.postgres import superuser
+from somagent.db.database import Store, open_store
+from somagent.db.gate.ledger import PostgresLedger
 from somagent.identity.keys import KeyRing
+from somagent.local_stack.bootstrap import activate_first, shipped
+from somagent.local_stack.postgres import superuser
 from somagent.settings import Settings
-from somagent.store.database import Store, open_store
-from somagent.store.ledger import PostgresLedger
 from workers.bootstrap import proved
 
 NAME = "constitutions_at_rest"

@@ -5,7 +5,7 @@ from typing import Any
 from changing import NAP, Changing
 from platforms import Platform
 
-from policy.overlay import merged
+from policy.prove.overlay import merged
 
 NO_NAPS = {
     "apiVersion": "somagent/v1",

@@ -13,16 +13,16 @@ from platforms import Platform
 from temporalio.client import Client
 from temporalio.worker import Replayer
 
-from capsules.constituting import Change, Consent, Heard, Proposal, ProposalView
+from capsules.constitutions.proposal import Change, Proposal, ProposalView, Vote, VoteResult
 from capsules.digest import digest
-from somagent.embedded.bootstrap import shipped
+from somagent.db.database import Store, open_store
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
-from somagent.store.database import Store, open_store
+from somagent.local_stack.bootstrap import shipped
 from somagent.temporal.client import connect
 from somagent.temporal.plugin import PURE_PACKAGES, somagent_plugin
-from workflows.outbound import AuthorityStamp
-from workflows.roster import PLATFORM_WORKFLOWS
+from workflows.authority_interceptor import AuthorityInterceptor
+from workflows.registry import PLATFORM_WORKFLOWS
 
 
 @pytest.fixture(scope="session")
@@ -129,7 +129,7 @@ async def test_a_consent_without_a_fitting_token_counts_for_nothing(
         ({"run": "local/_constitution/other"}, "run 'local/_constitution/other'"),
     ):
         token = tokens.mint_attestation(Attestation.model_validate(said | claims))
-        heard = await handle.execute_update("approve", Consent(change=change, token=token), result_type=Heard)
+        heard = await handle.execute_update("approve", Vote(change=change, token=token), result_type=VoteResult)
         assert why in (heard.problem or ""), heard
     waiting = await changing.activation(proposal.id)
     assert (waiting["state"], waiting["approved_by"]) == ("awaiting_approval", [])
@@ -140,7 +140,7 @@ async def test_a_consent_without_a_fitting_token_counts_for_nothing(
     )
     assert told["by"] == "operator"
     token = tokens.mint_attestation(Attestation.model_validate(said | {"purpose": "reject_constitution"}))
-    await handle.execute_update("reject", Consent(change=change, token=token), result_type=Heard)
+    await handle.execute_update("reject", Vote(change=change, token=token), result_type=VoteResult)
     assert (await handle.result()).state == "rejected"
 
 
@@ -163,8 +163,8 @@ async def test_where_two_must_agree_one_person_twice_is_one(
             "run": _id(proposal),
             "action": change,
         }
-        consent = Consent(change=change, token=tokens.mint_attestation(Attestation.model_validate(said)))
-        heard.append(await handle.execute_update("approve", consent, result_type=Heard))
+        consent = Vote(change=change, token=tokens.mint_attestation(Attestation.model_validate(said)))
+        heard.append(await handle.execute_update("approve", consent, result_type=VoteResult))
     assert [(h.state, h.missing) for h in heard] == [
         ("awaiting_approval", 1),
         ("awaiting_approval", 1),
@@ -199,7 +199,7 @@ async def test_its_history_replays(temporal: Client, changing: Changing, pass_th
     history = await temporal.get_workflow_handle(f"local/_constitution/{done['id']}").fetch_history()
     replayer = Replayer(
         workflows=PLATFORM_WORKFLOWS,
-        interceptors=[AuthorityStamp()],
+        interceptors=[AuthorityInterceptor()],
         plugins=[somagent_plugin(changing.keyring, pass_through=pass_through)],
     )
     assert (await replayer.replay_workflow(history)).replay_failure is None

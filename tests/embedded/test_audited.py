@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from somagent.embedded.audited import audit_installation, keys_of, settings_of
+from somagent.db.database import Store, open_store
 from somagent.identity.keys import KeyRing
+from somagent.local_stack.installation_audit import audit_installation, keys_of, settings_of
 from somagent.settings import Settings
-from somagent.store.database import Store, open_store
 
 
 def test_of_a_secret_only_that_it_is_set(tmp_path: Path) -> None:

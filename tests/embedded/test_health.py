@@ -10,10 +10,9 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from somagent.embedded.errors import NotYet
-from somagent.embedded.health import answers_http, answers_ping, polls, serves_namespace
-from somagent.embedded.part import Launched
-from somagent.embedded.session import has_session
+from somagent.local_stack.errors import NotYet
+from somagent.local_stack.health import answers_http, answers_ping, has_session, polls, serves_namespace
+from somagent.local_stack.part import Launched
 from somagent.settings import Settings
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from somagent.embedded.identity import unprivileged
+from somagent.local_stack.system_user import unprivileged
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes to another user")
 

@@ -7,11 +7,11 @@ from constitutions import codec
 from servers import running, settings_in, temporary_home
 
 from capsules.errors import Invalid
-from somagent.embedded.bootstrap import TENANT, bootstrap
+from somagent.db.database import open_store
 from somagent.identity.capabilities import local_people
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
-from somagent.store.database import open_store
+from somagent.local_stack.bootstrap import TENANT, bootstrap
 from workers.bootstrap import proved
 
 

@@ -12,9 +12,9 @@ import redis.asyncio as redis
 from servers import running, settings_in, temporary_home
 from temporalio.client import Client
 
-from somagent.embedded.errors import PartFailed
-from somagent.embedded.part import Part
-from somagent.embedded.supervisor import Supervisor
+from somagent.local_stack.errors import PartFailed
+from somagent.local_stack.part import Part
+from somagent.local_stack.supervisor import Supervisor
 from somagent.settings import Settings
 
 

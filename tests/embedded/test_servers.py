@@ -10,8 +10,8 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 
-from somagent.embedded.postgres import superuser
-from somagent.embedded.temporal import SEARCH_ATTRIBUTES
+from somagent.local_stack.postgres import superuser
+from somagent.local_stack.temporal import SEARCH_ATTRIBUTES
 from somagent.settings import Settings
 
 

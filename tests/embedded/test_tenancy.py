@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from entries import number
 
-from capsules.amounts import Amounts
+from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
-from capsules.records import NewRun
+from capsules.read_models import NewRun
+from somagent.db.database import open_store
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 from somagent.settings import Settings
-from somagent.store.database import open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 

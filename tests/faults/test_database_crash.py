@@ -10,12 +10,12 @@ from constitutions import codec, make_active
 from entries import constitution, entry, exit_, key
 from servers import eventually, running, settings_in, temporary_home
 
-from capsules.amounts import Amounts
+from capsules.actions.ledger_messages import AttemptKey, FinishEffect
+from capsules.budgets.amounts import Amounts
 from capsules.errors import Unavailable
-from capsules.gate import AttemptKey, Exit
-from somagent.store.database import open_store
-from somagent.store.ledger import PostgresLedger
-from somagent.store.migrate import upgrade
+from somagent.db.database import open_store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.db.schema.migrate import upgrade
 
 ATTEMPTS = 200
 LIMIT = 120
@@ -34,7 +34,7 @@ async def begin(ledger: PostgresLedger, first: AttemptKey) -> tuple[AttemptKey, 
             await asyncio.sleep(0.1)
 
 
-async def finish(ledger: PostgresLedger, exit_with: Exit) -> None:
+async def finish(ledger: PostgresLedger, exit_with: FinishEffect) -> None:
     """Tell until it is written, as the interceptor does."""
     while True:
         try:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capsules.amounts import Amounts
-from capsules.chat import Price
-from capsules.forecast import Forecast, Interval, Past, Shape, money, static
+from capsules.budgets.amounts import Amounts
+from capsules.forecasts.forecast import Forecast, Interval, Past, Shape, money, static
+from capsules.models.chat import Price
 from policy.forecasts.conformal import LEAST, adapted, needed, radius
 from policy.forecasts.forecaster import accuracy, learn
 from policy.forecasts.ridge import fit

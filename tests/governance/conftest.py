@@ -23,18 +23,18 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from capsules.account import Account
-from capsules.amounts import Amounts
-from capsules.application import Application, Terms
-from capsules.approval import Approval, ApprovalDecision, DecisionMade
-from capsules.marker import governed
-from capsules.usage import report_usage
+from capsules.actions.activity_context import report_usage
+from capsules.approvals.approval import Approval, ApprovalDecision, DecisionMade
+from capsules.budgets.account import Account
+from capsules.budgets.amounts import Amounts
+from capsules.governance.application import Application, Terms
+from capsules.governance.governed import governed
+from somagent.db.database import Store
+from somagent.db.gate.decisions import PostgresDecisions
+from somagent.governance.plugin import GovernancePlugin, governance
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
 from somagent.settings import Settings
-from somagent.store.database import Store
-from somagent.store.decisions import PostgresDecisions
-from workers.governance import GovernancePlugin, governance
 
 TENANT = "shop"
 CONSTITUTION = {

@@ -7,20 +7,20 @@ from orders.model import Stocktaking
 from orders.workflows import Fulfilment, Stocktakings
 from servers import eventually
 
-from capsules.amounts import Amounts
-from capsules.receipt import verify_chain
-from capsules.records import RunRecord
-from somagent.store.closing import PostgresRuns
-from somagent.store.database import open_store
-from somagent.store.ledger import PostgresLedger
-from workers.ending import Endings
-from workers.reaping import Reaper
-from workers.reconciling import Reconciler
+from capsules.audit.receipt import verify_chain
+from capsules.budgets.amounts import Amounts
+from capsules.read_models import RunRecord
+from somagent.db.database import open_store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.db.gate.run_projection import PostgresRuns
+from somagent.governance.run_reconciler import ApplicationRunReconciler
+from somagent.runs.ledger_recovery import LedgerRecovery
+from somagent.runs.run_reconciler import RunReconciler
 
 
 async def swept(shop, run: str) -> RunRecord:
     """Return a run after the look that each worker takes now and then, which may have been taken already."""
-    endings = Endings(shop.terms.application, shop.store, shop.client)
+    endings = ApplicationRunReconciler(shop.terms.application, shop.store, shop.client)
     await endings.sweep()
     await endings.sweep()  # a parent is closed after its children
     async with shop.store.transaction("shop") as tx:
@@ -97,8 +97,8 @@ async def test_our_own_reconciler_leaves_foreign_runs_alone(shop, order):
     await shop.pending(run)
     async with open_store(shop.settings.database("relay")) as outbox:
         # It would find no workflow of that id, and close the run at once.
-        reaper = Reaper(shop.client, shop.store, PostgresLedger(shop.store))
-        reconciler = Reconciler(
+        reaper = LedgerRecovery(shop.client, shop.store, PostgresLedger(shop.store))
+        reconciler = RunReconciler(
             shop.client, outbox, PostgresRuns(shop.store), reaper, settling=timedelta(0), missing=timedelta(0)
         )
         assert run not in {each.run for each in await reconciler.sweep()}

@@ -9,10 +9,10 @@ from orders.main import TERMS
 from orders.workflows import Fulfilment
 from temporalio.client import Client
 
-from capsules.amounts import Amounts
-from somagent.embedded.environment import ours
+from capsules.budgets.amounts import Amounts
+from somagent.governance.plugin import governance
 from somagent.identity.keys import KeyRing
-from workers.governance import governance
+from somagent.local_stack.environment import ours
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "examples"
 

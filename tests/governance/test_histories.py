@@ -11,7 +11,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
 from temporalio.worker import Replayer, Worker
 
-from capsules.receipt import verify_chain
+from capsules.audit.receipt import verify_chain
 
 
 async def test_a_governed_history_replays(shop, order):

@@ -3,8 +3,8 @@
 from orders.model import Address, Line, Stocktaking
 from orders.workflows import Fulfilment, Stocktakings
 
-from capsules.amounts import Amounts
-from capsules.receipt import verify_chain
+from capsules.audit.receipt import verify_chain
+from capsules.budgets.amounts import Amounts
 
 
 async def test_an_order_is_fulfilled_with_a_receipt_for_every_effect(shop, order):

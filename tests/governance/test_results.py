@@ -14,7 +14,7 @@ from temporalio.client import Interceptor as ClientInterceptor
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
 
-from capsules.amounts import Amounts
+from capsules.budgets.amounts import Amounts
 
 
 @dataclass

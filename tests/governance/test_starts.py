@@ -10,9 +10,9 @@ from servers import eventually
 from temporalio.client import Schedule, ScheduleActionStartWorkflow, ScheduleSpec, WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
 
-from capsules.application import Application, segment
 from capsules.errors import Invalid
-from workers.starting import acting
+from capsules.governance.application import Application, segment
+from somagent.governance.client_interceptor import acting
 
 
 async def test_a_start_with_a_signal_is_covered(shop, order):

@@ -8,8 +8,8 @@ from api_callers import Callers
 from orders.workflows import Fulfilment
 
 from api.app import create_app
-from api.handles import handle as url_of
-from api.state import open_state
+from api.deps import open_state
+from api.run_urls import handle as url_of
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 

@@ -7,8 +7,8 @@ import pytest
 from orders.workflows import Fulfilment
 from temporalio.client import WorkflowFailureError
 
-from workers.starting import acting
-from workflows.governed import SIGNAL
+from somagent.governance.client_interceptor import acting
+from somagent.governance.wait_for_approval import SIGNAL
 
 LARGE = 20_000
 

@@ -11,9 +11,9 @@ from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWorkflowInput, WorkflowFailureError
 from temporalio.worker import Worker
 
-from capsules.application import Application
+from capsules.actions.headers import AUTHORITY
 from capsules.errors import AuthorityRefused
-from capsules.header import AUTHORITY
+from capsules.governance.application import Application
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 from capsules.capsule import Capsule
 from capsules.digest import digest
 from capsules.errors import ConstitutionRefused, TamperedContent, Unauthenticated
-from capsules.records import ConstitutionRecord, ConstitutionSignature, PublishedCapsule
+from capsules.read_models import ConstitutionRecord, ConstitutionSignature, PublishedCapsule
 from somagent.identity.api_keys import matches, new_key, parse_key
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import sign_digest, verify_capsule, verify_constitution

@@ -8,11 +8,11 @@ from pathlib import Path
 import jwt
 import pytest
 
-from capsules.amounts import Amounts
-from capsules.authority import Authority
+from capsules.budgets.amounts import Amounts
 from capsules.digest import sha256
 from capsules.errors import AuthorityRefused, Unauthenticated
-from capsules.records import Principal
+from capsules.identity.authority import Authority
+from capsules.read_models import Principal
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import ISSUER, Attestation, Tokens
 

@@ -6,11 +6,11 @@ import pytest
 from constitutions import default
 
 from capsules.errors import ConstitutionRefused
-from capsules.records import ConstitutionRecord, ConstitutionSignature
-from somagent.embedded.bootstrap import shipped
+from capsules.read_models import ConstitutionRecord, ConstitutionSignature
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import sign_digest
 from somagent.identity.trust import ConstitutionTrust
+from somagent.local_stack.bootstrap import shipped
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
+from somagent.db.database import Store
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.memory.pgvector import PostgresMemories
-from somagent.store.database import Store
 
 numbers = itertools.count(1)
 

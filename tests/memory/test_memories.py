@@ -1,4 +1,4 @@
-"""The contract of `capsules.ports.Memories`, on PostgreSQL with pgvector."""
+"""The contract of `capsules.memory.items.Memories`, on PostgreSQL with pgvector."""
 
 import itertools
 
@@ -6,11 +6,11 @@ import pytest
 from sqlalchemy import insert, text
 
 from capsules.errors import Invalid, Unavailable
+from somagent.db.database import Store, open_store
+from somagent.db.schema.tables import memories as table
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.memory.pgvector import PostgresMemories
 from somagent.settings import Settings
-from somagent.store.database import Store, open_store
-from somagent.store.tables import memories as table
 
 keys = itertools.count(1)
 

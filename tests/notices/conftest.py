@@ -10,13 +10,13 @@ from constitutions import make_active
 from entries import constitution, number
 from receivers import Hook
 
-from somagent.notices.notice import Channel
-from somagent.notices.secret import SecretReference
-from somagent.notices.webhook import Webhook
+from somagent.db.database import Store, open_store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.notifications.notification import Channel
+from somagent.notifications.secret import SecretReference
+from somagent.notifications.webhook import Webhook
 from somagent.settings import Settings
-from somagent.store.database import Store, open_store
-from somagent.store.ledger import PostgresLedger
-from workers.notifying import Notifier
+from workers.relay.notifier import Notifier
 
 TYPES = Settings.model_fields["notify_events"].default
 

@@ -9,9 +9,9 @@ from aiosmtpd.smtp import AuthResult
 from receivers import Mailbox, certificate, new_mailbox, receiving
 
 from capsules.errors import Invalid
-from somagent.notices.mail import Mail
-from somagent.notices.notice import Notice, NotSent, line, trial
-from somagent.notices.secret import SecretReference
+from somagent.notifications.mail import Mail
+from somagent.notifications.notification import Notice, NotSent, line, trial
+from somagent.notifications.secret import SecretReference
 
 
 def notice() -> Notice:

@@ -9,15 +9,15 @@ from entries import entry, key, run_id
 from receivers import new_hook, new_mailbox, receiving, serving
 from sqlalchemy import insert
 
-from capsules.approval import ApprovalRequest
-from capsules.deciding import Approver
+from capsules.actions.verdict import Escalation
+from capsules.approvals.approval import ApprovalRequest
+from capsules.approvals.approval_rules import Approver
 from capsules.events import Event
-from capsules.run import RunUpdate
-from capsules.verdict import Escalation
-from somagent.notices.mail import Mail
-from somagent.store.database import Store
-from somagent.store.deliveries import Outgoing
-from somagent.store.tables import outbox as outbox_table
+from capsules.runs.run import RunUpdate
+from somagent.db.database import Store
+from somagent.db.repositories.deliveries import Outgoing
+from somagent.db.schema.tables import outbox as outbox_table
+from somagent.notifications.mail import Mail
 
 GRACE = Approver("grace", frozenset({"approval:decide"}))
 

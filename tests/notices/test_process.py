@@ -15,7 +15,7 @@ from servers import eventually
 from sources import ROOT
 
 from somagent.identity.keys import KeyRing
-from somagent.notices.secret import SecretReference
+from somagent.notifications.secret import SecretReference
 from somagent.settings import Settings
 
 

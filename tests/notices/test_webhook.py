@@ -13,10 +13,10 @@ from receivers import certificate, new_hook, serving
 from sources import ROOT
 
 from capsules.errors import Invalid
-from somagent.notices.addresses import allowed
-from somagent.notices.notice import Notice, NotSent, trial
-from somagent.notices.secret import SecretReference
-from somagent.notices.webhook import Webhook
+from somagent.notifications.addresses import allowed
+from somagent.notifications.notification import Notice, NotSent, trial
+from somagent.notifications.secret import SecretReference
+from somagent.notifications.webhook import Webhook
 
 SECRET = "a secret of many characters"
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from capsules.errors import ConstitutionRefused
-from policy.reviewing import candidate, review
-from somagent.library import Library
+from policy.prove.review import candidate, review
+from somagent.capsule_files.library import Library
 
 Document = dict[str, Any]
 Change = Callable[[Document], None]

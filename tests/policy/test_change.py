@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from policies import action, default, minimal, policy_of
 
-from capsules.action import Facts
+from capsules.actions.action import Facts
+from capsules.constitutions.proof import RecordedAction
 from capsules.digest import GENESIS
 from capsules.errors import ConstitutionRefused, Invalid
-from capsules.proof import RecordedAction
-from policy.backtest import backtest
-from policy.difference import compare
-from policy.overlay import merged, prove_narrower
-from policy.scope import prove_scope
+from policy.decide.backtest import backtest
+from policy.prove.difference import compare
+from policy.prove.grant_scope import prove_scope
+from policy.prove.overlay import merged, prove_narrower
 
 BASE = policy_of(default())
 

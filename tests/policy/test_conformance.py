@@ -12,14 +12,14 @@ import pytest
 import z3
 from cel_cases import ABSENT, FAILURE, Case, answer, cases, same
 
+from capsules.actions.verdict import PPM
 from capsules.errors import Invalid
-from capsules.verdict import PPM
 from policy.language import arrays
-from policy.language.logic import Space, holds
-from policy.language.reading import condition, provable
 from policy.language.schema import Attribute, Fixed, Flag, Schema, Text, Whole
-from policy.language.tree import Node
+from policy.language.type_checker import condition, provable
+from policy.language.typed_tree import Node
 from policy.language.vocabulary import vocabulary
+from policy.language.z3_terms import Space, holds
 
 pytestmark = pytest.mark.skipif(not cases(), reason=ABSENT)
 

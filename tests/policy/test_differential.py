@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from policies import DEFAULT, actions, documents, facts, policy_of
 
-from capsules.action import Action, Facts
-from capsules.verdict import PPM
-from policy.engine import Policy
-from policy.question import Question
+from capsules.actions.action import Action, Facts
+from capsules.actions.verdict import PPM
+from policy.decide.engine import Policy
+from policy.prove.solver import Solver
 
 SLOW = settings(
     deadline=None,
@@ -22,14 +22,14 @@ SLOW = settings(
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )
 DEFAULT_POLICY = policy_of(DEFAULT)
-DEFAULT_QUESTION = Question(DEFAULT_POLICY)
+DEFAULT_QUESTION = Solver(DEFAULT_POLICY)
 judged = st.tuples(actions, facts)
 
 
 Judged = tuple[Action, Facts]
 
 
-def prove_the_same(policy: Policy, question: Question, many: list[Judged]) -> None:
+def prove_the_same(policy: Policy, question: Solver, many: list[Judged]) -> None:
     """Z3 holds the engine's decision possible for each action, and no other."""
     for action, known in many:
         fixed = question.fixing(action, known).values()
@@ -42,7 +42,7 @@ def prove_the_same(policy: Policy, question: Question, many: list[Judged]) -> No
 @settings(SLOW, max_examples=150)
 def test_z3_decides_as_the_engine_under_random_constitutions(document: dict[str, Any], many: list[Judged]) -> None:
     policy = policy_of(document)
-    prove_the_same(policy, Question(policy), many)
+    prove_the_same(policy, Solver(policy), many)
 
 
 @given(many=st.lists(judged, min_size=20, max_size=20))

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capsules.action import Action, Facts
-from capsules.amounts import Amounts
+from capsules.actions.action import Action, Facts
+from capsules.actions.verdict import PPM
+from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import ConstitutionRefused
-from capsules.verdict import PPM
-from policy.constitution import document_digest, parse
-from policy.engine import Policy
+from policy.decide.engine import Policy
+from policy.language.constitution import document_digest, parse
 
 ARGUMENTS = digest({})
 ORDER = {"deny": 0, "ask": 1, "allow": 2}

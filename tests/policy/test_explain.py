@@ -3,13 +3,13 @@
 from hypothesis import HealthCheck, given, settings
 from policies import action, actions, default, facts, policy_of
 
-from capsules.action import Action, Facts
-from policy.explain import explain
-from policy.intervals import Intervals
-from policy.question import Question
+from capsules.actions.action import Action, Facts
+from policy.prove.explanations import explain
+from policy.prove.intervals import Intervals
+from policy.prove.solver import Solver
 
 POLICY = policy_of(default())
-QUESTION = Question(POLICY)
+QUESTION = Solver(POLICY)
 
 
 def test_a_denial_cites_its_clause_and_what_it_rests_on() -> None:
@@ -45,7 +45,7 @@ def test_what_a_caller_cannot_change_has_no_advice() -> None:
 def test_a_budget_is_the_advice_where_only_headroom_is_missing() -> None:
     score = {"threshold": 0.9, "ask_from": 0.8, "features": [{"name": "room", "weight": 1, "value": "budget.headroom"}]}
     found = explain(
-        Question(policy_of(default(score=score, articles=[], approvals=[], guarantees=[]))),
+        Solver(policy_of(default(score=score, articles=[], approvals=[], guarantees=[]))),
         action(),
         Facts(headroom=0.3),
     )

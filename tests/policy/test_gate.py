@@ -17,46 +17,46 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.worker import Worker
 
-from activities.publishing import Publishing
-from activities.remembering import Remembering
-from activities.roster import GOVERNED, PLATFORM
-from activities.starting import Starting
-from activities.thinking import Thinking
-from activities.tools import Tools
-from capsules.amounts import Amounts
-from capsules.authority import Authority
-from capsules.chat import ChatRequest, Message
-from capsules.deciding import Approver
+from activities.admission import AdmissionActivities
+from activities.artifacts import ArtifactActivities
+from activities.memory import MemoryActivities
+from activities.model_calls import ModelActivities
+from activities.registry import GOVERNED, PLATFORM
+from activities.tools import ToolActivities
+from capsules.approvals.approval_rules import Approver
+from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest, digest
-from capsules.memory import EmbedRequest, RecallQuery, Remember
+from capsules.identity.authority import Authority
+from capsules.memory.items import EmbedRequest, RecallQuery, Remember
+from capsules.models.chat import ChatRequest, Message
 from capsules.names import parse_reference
-from capsules.run import ArtifactDraft, StartCapsule
-from capsules.tool import ToolCall
+from capsules.runs.run import ArtifactDraft, StartCapsule
+from capsules.tools.tool import ToolCall
+from policy.decide.constitution_cache import Policies
 from policy.forecasts.forecaster import learn
 from policy.gate import Gate
 from policy.interceptor import PolicyInterceptor, governs
-from policy.source import Policies
 from sandbox.container import DockerSandbox
-from somagent.admission import CapsuleAdmissions
-from somagent.bus.streams import Bus
-from somagent.bus.tokens import ValkeyTokens
+from somagent.capsule_files.library import Library
 from somagent.content.artifacts import PostgresArtifacts
 from somagent.content.postgres import PostgresContent
-from somagent.forecasting import Forecasting
+from somagent.db.database import Store, open_store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.forecasts.forecaster_cache import ForecasterCache
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 from somagent.identity.trust import ConstitutionTrust
-from somagent.library import Library
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.memory.pgvector import PostgresMemories
+from somagent.messaging.streams import Bus
+from somagent.messaging.token_stream import ValkeyTokens
+from somagent.models.client import PydanticAiModel
+from somagent.models.profiles import Profiles
+from somagent.runs.admission import CapsuleAdmissions
 from somagent.settings import Settings
-from somagent.slm.client import PydanticAiModel
-from somagent.slm.profiles import Profiles
-from somagent.store.database import Store, open_store
-from somagent.store.ledger import PostgresLedger
 from somagent.temporal.client import connect
 from workers.assembly import tool_executors
-from workflows.outbound import AuthorityStamp
+from workflows.authority_interceptor import AuthorityInterceptor
 
 QUEUE = "gate-tests"
 TENANT = "gate"
@@ -195,10 +195,10 @@ async def worker(
 ) -> AsyncIterator[None]:
     content, embedder = PostgresContent(store), MiniLmEmbedder()
     async with PydanticAiModel(Profiles.from_settings(settings)) as models:
-        remembering = Remembering(embedder, PostgresMemories(store, embedder))
-        thinking = Thinking(models, content, ValkeyTokens(bus))
-        tools = Tools(tool_executors(settings, DockerSandbox(image=settings.sandbox_image)), content)
-        publishing = Publishing(content, PostgresArtifacts(store))
+        remembering = MemoryActivities(embedder, PostgresMemories(store, embedder))
+        thinking = ModelActivities(models, content, ValkeyTokens(bus))
+        tools = ToolActivities(tool_executors(settings, DockerSandbox(image=settings.sandbox_image)), content)
+        publishing = ArtifactActivities(content, PostgresArtifacts(store))
         keyring = KeyRing.load(settings.keys_dir)
         admissions = CapsuleAdmissions(
             store,
@@ -206,9 +206,9 @@ async def worker(
             Library.load(),
             profiles=Profiles.from_settings(settings),
             image=settings.sandbox_image,
-            forecasting=Forecasting(store, learn),
+            forecasting=ForecasterCache(store, learn),
         )
-        starting = Starting(admissions)
+        starting = AdmissionActivities(admissions)
         async with Worker(
             client,
             task_queue=queue,
@@ -249,7 +249,7 @@ async def rig(migrated: Settings, temporal_address: str, valkey: str) -> AsyncIt
             clock=time.time,
         )
         interceptor = PolicyInterceptor(gate, governed=governs(*GOVERNED), platform=PLATFORM)
-        async with Bus(valkey) as bus, worker(rig.client, store, bus, settings, [interceptor, AuthorityStamp()]):
+        async with Bus(valkey) as bus, worker(rig.client, store, bus, settings, [interceptor, AuthorityInterceptor()]):
             yield rig
 
 

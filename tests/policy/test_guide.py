@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from capsules.errors import ConstitutionRefused
-from policy.reviewing import Candidate, candidate, review
-from policy.telling import counterexample
-from somagent.library import Library
+from policy.prove.formatting import format_counterexample
+from policy.prove.review import Candidate, candidate, review
+from somagent.capsule_files.library import Library
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "constitutions.md").read_text("utf-8")
 EXAMPLE = re.compile(r"<!-- example: (proved|refuted)( [a-z-]+)? -->\n```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -54,7 +54,10 @@ def test_the_counterexample_of_the_small_one_is_the_one_shown() -> None:
     del document["articles"]
     (refuted,) = [p for p in review(candidate(document)).report.proofs if p.outcome == "refuted"]
     (told,) = [said for said in SAID if said.startswith("refuted no-secret-leaves\n")]
-    lines = [f"refuted {refuted.guarantee}", *(f"  {line}" for line in (refuted.sentence, *counterexample(refuted)))]
+    lines = [
+        f"refuted {refuted.guarantee}",
+        *(f"  {line}" for line in (refuted.sentence, *format_counterexample(refuted))),
+    ]
     assert told.splitlines() == lines
 
 

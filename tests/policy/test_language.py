@@ -4,9 +4,9 @@ import pytest
 from policies import minimal, policy_of
 
 from capsules.errors import ConstitutionRefused, Invalid
-from policy.language.reading import condition, number, provable
 from policy.language.schema import ACTION_SCHEMA
-from policy.language.tree import reads
+from policy.language.type_checker import condition, number, provable
+from policy.language.typed_tree import reads
 
 
 @pytest.mark.parametrize(

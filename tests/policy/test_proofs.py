@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from policies import action, default, minimal, policy_of
 
-from capsules.action import Facts
+from capsules.actions.action import Facts
+from capsules.constitutions.proof import Proof
 from capsules.digest import GENESIS
-from capsules.proof import Proof
-from policy.constitution import parse
-from policy.proofs import prove
+from policy.language.constitution import parse
+from policy.prove.proofs import prove
 
 
 def proofs(document: dict[str, Any], *, seconds: float = 10.0) -> dict[str, Proof]:

@@ -17,12 +17,12 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from capsules.amounts import Amounts
-from capsules.application import Application, Terms
-from capsules.marker import governed
-from somagent.cli.codes import Code
-from somagent.library import Library
-from workers.governance import governance
+from capsules.budgets.amounts import Amounts
+from capsules.governance.application import Application, Terms
+from capsules.governance.governed import governed
+from somagent.capsule_files.library import Library
+from somagent.cli.exit_codes import Code
+from somagent.governance.plugin import governance
 
 MANUAL = """apiVersion: somagent/v1
 kind: Capsule

@@ -11,21 +11,21 @@ import pytest
 from constitutions import activate_document
 from policies import action, minimal
 
-from capsules.action import Action
-from capsules.amounts import Amounts
-from capsules.authority import Authority
+from capsules.actions.action import Action
+from capsules.actions.ledger_messages import AttemptKey
+from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 from capsules.errors import ApprovalRequired
-from capsules.gate import AttemptKey
+from capsules.identity.authority import Authority
+from policy.decide.constitution_cache import Policies
+from policy.detectors.argument_text import read
 from policy.gate import Entered, Gate
-from policy.signals.reading import read
-from policy.source import Policies
+from somagent.db.database import Store, open_store
+from somagent.db.gate.ledger import PostgresLedger
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 from somagent.identity.trust import ConstitutionTrust
 from somagent.settings import Settings
-from somagent.store.database import Store, open_store
-from somagent.store.ledger import PostgresLedger
 
 TENANT = "sequences"
 READ = action(data="confidential", target="python@1.0.0/run")

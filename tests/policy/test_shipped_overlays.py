@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from capsules.action import Action, Facts
+from capsules.actions.action import Action, Facts
 from capsules.digest import GENESIS
-from policy.reviewing import candidate, review
-from somagent.library import Library
+from policy.prove.review import candidate, review
+from somagent.capsule_files.library import Library
 
 OVERLAYS = sorted((Path(__file__).parents[2] / "capsules/library/constitutions/overlays").glob("*.yaml"))
 SIGNALS = {"secrets": 0.0, "pii": 0.0, "injection": 0.0, "trust": 1.0}

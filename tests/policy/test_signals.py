@@ -15,20 +15,19 @@ from pathlib import Path
 import pytest
 from labelled import held_out, labelled
 
-from capsules.action import Action
+from capsules.actions.action import Action
+from capsules.actions.ledger_messages import History, HistoryAsked, Tally
 from capsules.digest import digest
-from capsules.gate import History, HistoryAsked, Tally
-from capsules.run import ArtifactDraft
+from capsules.runs.run import ArtifactDraft
+from policy.detectors.argument_text import DEPTH, LIMIT, Reading, read
+from policy.detectors.check_digits import is_card, is_cpf, is_dni, is_fiscal_code, is_iban, is_nir, luhn
+from policy.detectors.hidden_characters import hidden
+from policy.detectors.injection import WORDS, injection
+from policy.detectors.patterns import Finder
+from policy.detectors.pii import PERSONAL, pii
+from policy.detectors.registry import SIGNALS, Evidence, history_asked, measured, share, values, wanted
+from policy.detectors.secrets import SECRETS, secrets
 from policy.language.schema import ACTION_SCHEMA, Fixed
-from policy.signals.hidden import hidden
-from policy.signals.history import share
-from policy.signals.injection import WORDS, injection
-from policy.signals.numbers import is_card, is_cpf, is_dni, is_fiscal_code, is_iban, is_nir, luhn
-from policy.signals.patterns import Finder
-from policy.signals.pii import PERSONAL, pii
-from policy.signals.reading import DEPTH, LIMIT, Reading, read
-from policy.signals.registry import SIGNALS, Evidence, history_asked, measured, values, wanted
-from policy.signals.secrets import SECRETS, secrets
 
 Texts = Callable[[str], list[tuple[str, bool]]]
 MEASURES = {"secrets": secrets, "pii": pii, "injection": injection}

@@ -2,11 +2,11 @@
 
 import pytest
 
-from capsules.action import Action
+from capsules.actions.action import Action
+from capsules.actions.ledger_messages import StandingOffer
+from capsules.actions.verdict import Demand, Verdict
 from capsules.digest import digest
-from capsules.gate import StandingOffer
-from capsules.verdict import Demand, Verdict
-from policy.standing import fitting
+from policy.decide.standing_grants import matching_grants
 
 ACTION = Action(kind="tool.invoke", target="python@1.0.0/run", arguments=digest({}))
 
@@ -23,12 +23,12 @@ def verdict(*demands: Demand, decision: str = "ask") -> Verdict:
 
 
 def test_grants_that_fit_are_offered_in_their_order():
-    assert fitting([offer("b"), offer("a")], ACTION, verdict(), "ada") == ("b", "a")
+    assert matching_grants([offer("b"), offer("a")], ACTION, verdict(), "ada") == ("b", "a")
 
 
 @pytest.mark.parametrize("decision", ["allow", "deny"])
 def test_only_what_is_asked_is_offered_any(decision):
-    assert fitting([offer("a")], ACTION, verdict(decision=decision), "ada") == ()
+    assert matching_grants([offer("a")], ACTION, verdict(decision=decision), "ada") == ()
 
 
 @pytest.mark.parametrize(
@@ -41,19 +41,19 @@ def test_only_what_is_asked_is_offered_any(decision):
     ],
 )
 def test_a_grant_never_stands_for_a_quorum_or_for_another_capability(demands):
-    assert fitting([offer("a")], ACTION, verdict(*demands), "ada") == ()
+    assert matching_grants([offer("a")], ACTION, verdict(*demands), "ada") == ()
 
 
 def test_rules_that_ask_for_the_same_person_are_met_by_one():
-    assert fitting([offer("a")], ACTION, verdict(Demand(), Demand()), "ada") == ("a",)
+    assert matching_grants([offer("a")], ACTION, verdict(Demand(), Demand()), "ada") == ("a",)
 
 
 def test_who_granted_is_not_offered_their_own():
-    assert fitting([offer("a"), offer("b", granted_by="ada")], ACTION, verdict(), "ada") == ("a",)
+    assert matching_grants([offer("a"), offer("b", granted_by="ada")], ACTION, verdict(), "ada") == ("a",)
 
 
 @pytest.mark.parametrize(
     "scope", ["action.kind == 'slm.chat'", "action.nothing == 1", "action.tokens", "action.kind ==", "run.denials == 0"]
 )
 def test_a_scope_that_does_not_hold_or_cannot_be_evaluated_offers_nothing(scope):
-    assert fitting([offer("a", scope), offer("b")], ACTION, verdict(), "ada") == ("b",)
+    assert matching_grants([offer("a", scope), offer("b")], ACTION, verdict(), "ada") == ("b",)

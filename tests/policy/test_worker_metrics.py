@@ -4,13 +4,13 @@ import httpx
 import pytest
 from servers import free_ports, settings_in
 
-from capsules.action import Action, Facts
+from capsules.actions.action import Action, Facts
+from capsules.actions.verdict import ShadowVerdict
+from capsules.constitutions.proof import Proof
 from capsules.digest import GENESIS
-from capsules.proof import Proof
-from capsules.verdict import ShadowVerdict
-from policy.reviewing import policy_of
-from policy.watching import Passed
-from somagent.library import Library
+from policy.decide.metrics_hook import GateMeasurement
+from policy.prove.review import policy_of
+from somagent.capsule_files.library import Library
 from workers.metrics import GateMetrics, served
 
 
@@ -21,7 +21,7 @@ def metrics() -> GateMetrics:
     action = Action(kind="tool.invoke", target="python@1.0.0/run", arguments=GENESIS)
     verdict = policy_of(Library.load().constitution).judge(action, Facts())
     shadow = ShadowVerdict(constitution=GENESIS, decision="deny")
-    counted.passed(Passed(action, verdict, shadow, "go", judging=0.00004, passing=0.003))
+    counted.passed(GateMeasurement(action, verdict, shadow, "go", judging=0.00004, passing=0.003))
     counted.proved(Proof(guarantee="secrets-stay", outcome="refuted", sentence="It does not hold.", seconds=0.02))
     return counted
 

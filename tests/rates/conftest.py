@@ -7,8 +7,8 @@ import pytest
 from constitutions import codec, make_active
 from entries import constitution
 
+from somagent.db.database import Store, open_store
 from somagent.settings import Settings
-from somagent.store.database import Store, open_store
 
 
 @pytest.fixture(scope="session")

@@ -8,14 +8,13 @@ import pytest
 from entries import entry, exit_, key, number
 from redis.asyncio import Redis
 
-from capsules.account import Rate, Terms
-from capsules.amounts import Amounts
+from capsules.budgets.account import AccountTerms, Rate, RateBound
+from capsules.budgets.amounts import Amounts
 from capsules.errors import Unavailable
-from capsules.rate import Bound
-from somagent.rates.windows import SETTLING_MS, ValkeyWindows
-from somagent.store.database import Store
-from somagent.store.effects import recent_effects
-from somagent.store.ledger import PostgresLedger
+from somagent.budgets.rate_windows import SETTLING_MS, ValkeyWindows
+from somagent.db.database import Store
+from somagent.db.gate.effects import recent_effects
+from somagent.db.gate.ledger import PostgresLedger
 
 SETTLED = SETTLING_MS / 1000 + 0.1
 
@@ -25,7 +24,7 @@ async def tenant(owner: Store, store: Store) -> str:
     name = f"rates-{number()}"
     await owner.tenants.add(name)
     async with store.transaction(name) as tx:
-        terms = Terms(allowance=Amounts(tokens=10**6, tool_calls=10**6))
+        terms = AccountTerms(allowance=Amounts(tokens=10**6, tool_calls=10**6))
         await tx.accounts.allow(f"tenant:{name}", None, terms, by="owner")
     return name
 
@@ -36,11 +35,11 @@ async def windows(valkey: str, store: Store) -> AsyncIterator[ValkeyWindows]:
         yield opened
 
 
-def bound(tenant: str, *, tokens: int | None = None, calls: int | None = None) -> Bound:
-    return Bound(account=f"tenant:{tenant}", tokens=tokens, calls=calls)
+def bound(tenant: str, *, tokens: int | None = None, calls: int | None = None) -> RateBound:
+    return RateBound(account=f"tenant:{tenant}", tokens=tokens, calls=calls)
 
 
-async def ready(windows: ValkeyWindows, tenant: str, *bounds: Bound) -> None:
+async def ready(windows: ValkeyWindows, tenant: str, *bounds: RateBound) -> None:
     """Let a window that nobody used before be filled."""
     slow = await windows.take(tenant, bounds, effect="first", tokens=0)
     assert slow is not None
@@ -76,7 +75,7 @@ async def test_tokens_are_bounded_and_corrected_when_they_are_counted(windows: V
 
 
 async def test_an_effect_counts_under_every_account_or_under_none(windows: ValkeyWindows, tenant: str) -> None:
-    wide, narrow = bound(tenant, calls=5), Bound(account="project:web", calls=1)
+    wide, narrow = bound(tenant, calls=5), RateBound(account="project:web", calls=1)
     await ready(windows, tenant, wide)
     await ready(windows, tenant, narrow)
     assert await windows.take(tenant, [wide, narrow], effect="a", tokens=0) is None
@@ -102,7 +101,7 @@ async def begun(store: Store, tenant: str, ledger: PostgresLedger, project: str 
 @pytest.fixture
 async def project(store: Store, tenant: str) -> str:
     async with store.transaction(tenant) as tx:
-        terms = Terms(allowance=Amounts(tokens=1000), rate=Rate(tokens=100))
+        terms = AccountTerms(allowance=Amounts(tokens=1000), rate=Rate(tokens=100))
         await tx.accounts.allow("project:web", f"tenant:{tenant}", terms, by="rosa")
     return "web"
 
@@ -122,7 +121,7 @@ async def test_a_flushed_valkey_forgets_nothing(
     valkey: str, windows: ValkeyWindows, store: Store, tenant: str, project: str
 ) -> None:
     ledger = PostgresLedger(store)
-    bounds = [Bound(account="project:web", tokens=100)]
+    bounds = [RateBound(account="project:web", tokens=100)]
     await ready(windows, tenant, *bounds)
     for used in (None, 20):
         effect = await begun(store, tenant, ledger, project, used)

@@ -10,8 +10,8 @@ from temporalio.worker import Replayer
 
 from somagent.identity.keys import KeyRing
 from somagent.temporal.plugin import PURE_PACKAGES, somagent_plugin
-from workflows.outbound import AuthorityStamp
-from workflows.roster import WORKFLOWS
+from workflows.authority_interceptor import AuthorityInterceptor
+from workflows.registry import WORKFLOWS
 
 HISTORIES = Path(__file__).parent.parent / "histories"
 RECORDED = sorted(HISTORIES.glob("*/*.json"))
@@ -37,7 +37,7 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
 async def test_a_recorded_history_replays(recorded: Path, keyring: KeyRing, pass_through: tuple[str, ...]) -> None:
     replayer = Replayer(
         workflows=WORKFLOWS,
-        interceptors=[AuthorityStamp()],
+        interceptors=[AuthorityInterceptor()],
         plugins=[somagent_plugin(keyring, pass_through=pass_through)],
     )
     result = await replayer.replay_workflow(read(recorded.read_text()))
@@ -54,6 +54,6 @@ async def test_a_changed_history_does_not_replay(keyring: KeyRing) -> None:
     recorded = next(path for path in RECORDED if path.stem == "utility")
     changed = recorded.read_text().replace('"name": "capsule.start"', '"name": "capsule.begin"')
     assert changed != recorded.read_text()
-    replayer = Replayer(workflows=WORKFLOWS, interceptors=[AuthorityStamp()], plugins=[somagent_plugin(keyring)])
+    replayer = Replayer(workflows=WORKFLOWS, interceptors=[AuthorityInterceptor()], plugins=[somagent_plugin(keyring)])
     result = await replayer.replay_workflow(read(changed), raise_on_replay_failure=False)
     assert result.replay_failure is not None

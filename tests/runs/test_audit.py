@@ -11,9 +11,9 @@ from platforms import Platform
 from servers import eventually
 from temporalio.client import Client
 
-from somagent.cli.codes import Code
-from somagent.embedded.postgres import superuser
+from somagent.cli.exit_codes import Code
 from somagent.identity.keys import KeyRing
+from somagent.local_stack.postgres import superuser
 from somagent.temporal.client import connect
 
 PRINTS = "print('{\"done\": true}')"

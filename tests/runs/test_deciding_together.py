@@ -15,15 +15,15 @@ from servers import eventually
 from sqlalchemy import select
 from temporalio.worker import Replayer
 
-from capsules.receipt import Receipt, verify_chain
-from somagent.cli.codes import Code
+from capsules.audit.receipt import Receipt, verify_chain
+from somagent.cli.exit_codes import Code
+from somagent.db.database import open_store
+from somagent.db.schema.tables import content_blobs
 from somagent.identity.keys import KeyRing
-from somagent.store.database import open_store
-from somagent.store.tables import content_blobs
 from somagent.temporal.client import connect
 from somagent.temporal.plugin import somagent_plugin
-from workflows.outbound import AuthorityStamp
-from workflows.roster import WORKFLOWS
+from workflows.authority_interceptor import AuthorityInterceptor
+from workflows.registry import WORKFLOWS
 
 PRINTS = "print('{\"done\": true}')"
 DECIDES = "approval:decide"
@@ -306,7 +306,7 @@ async def test_what_waits_escalates_expires_and_is_edited_replays(groups: Groups
     """The histories of the runs above."""
     keyring = KeyRing.load(groups.platform.settings.keys_dir)
     client = await connect(groups.platform.settings, keyring)
-    replayer = Replayer(workflows=WORKFLOWS, interceptors=[AuthorityStamp()], plugins=[somagent_plugin(keyring)])
+    replayer = Replayer(workflows=WORKFLOWS, interceptors=[AuthorityInterceptor()], plugins=[somagent_plugin(keyring)])
     runs = (await groups.people["ann"].get("/v1/runs", params={"limit": 100})).json()["items"]
     ended = [run["id"] for run in runs if run["status"] in {"completed", "failed"}]
     kinds = {run.split("/")[1] for run in ended}

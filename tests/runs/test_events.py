@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 from platforms import Platform
 
-from somagent.library import Library
+from somagent.capsule_files.library import Library
 
 
 async def watch(

@@ -11,8 +11,8 @@ from client_cli import Ended
 from files import composite, utility
 from platforms import Platform
 
-from capsules.evidence import MANIFEST, REDACTIONS, SIGNATURE, sealed_archive
-from somagent.cli.codes import Code
+from capsules.audit.evidence import MANIFEST, REDACTIONS, SIGNATURE, sealed_archive
+from somagent.cli.exit_codes import Code
 from somagent.identity.keys import KeyRing
 
 SECRET = "the-password-of-the-vault"

@@ -9,9 +9,9 @@ import pytest
 from files import utility
 from platforms import Platform
 
+from capsules.audit.explanation import RunExplanation
 from capsules.digest import digest
-from capsules.explanation import RunExplanation
-from somagent.cli.codes import Code
+from somagent.cli.exit_codes import Code
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 PRINTS = f"import json; print(json.dumps({{'said': {HOSTILE!r}}}))"

@@ -10,9 +10,9 @@ from files import utility
 from platforms import Platform
 from servers import eventually
 
-from capsules.forecast import Forecast
-from somagent.cli.codes import Code
-from somagent.store.database import open_store
+from capsules.forecasts.forecast import Forecast
+from somagent.cli.exit_codes import Code
+from somagent.db.database import open_store
 
 PRINTS = "print('{\"done\": true}')"
 NEEDED = 18

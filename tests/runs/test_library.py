@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from platforms import Platform
 
-from capsules.receipt import Receipt, verify_chain
-from somagent.cli.codes import Code
-from somagent.library import Library
+from capsules.audit.receipt import Receipt, verify_chain
+from somagent.capsule_files.library import Library
+from somagent.cli.exit_codes import Code
 
 WITH_EXAMPLE = [c for c in Library.load().capsules if c.spec.example is not None]
 

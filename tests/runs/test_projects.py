@@ -6,7 +6,7 @@ import json
 from files import utility
 from platforms import Platform
 
-from somagent.cli.codes import Code
+from somagent.cli.exit_codes import Code
 
 PRINTS = "print('{\"done\": true}')"
 

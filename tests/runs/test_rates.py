@@ -8,7 +8,7 @@ from files import utility
 from platforms import Platform
 from servers import eventually
 
-from somagent.cli.codes import Code
+from somagent.cli.exit_codes import Code
 from somagent.identity.keys import KeyRing
 from somagent.temporal.client import connect
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from files import utility
 from platforms import Platform
 
-from somagent.cli.codes import Code
-from somagent.embedded.postgres import superuser
-from somagent.store.database import open_store
-from workers.pruning import sweep
+from somagent.cli.exit_codes import Code
+from somagent.db.database import open_store
+from somagent.local_stack.postgres import superuser
+from workers.maintenance.content_pruner import sweep
 
 PRINTS = "print('{\"done\": true}')"
 

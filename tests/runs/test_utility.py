@@ -3,7 +3,7 @@
 from files import utility
 from platforms import Platform
 
-from capsules.receipt import Receipt, verify_chain
+from capsules.audit.receipt import Receipt, verify_chain
 
 ADD = """
 import json

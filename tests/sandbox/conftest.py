@@ -9,8 +9,7 @@ from typing import Any
 import docker
 import pytest
 
-from capsules.container import ContainerResult, ContainerSpec
-from capsules.tool import ContainerLimits
+from capsules.tools.tool import ContainerLimits, ContainerResult, ContainerSpec
 from sandbox.container import DockerSandbox
 from sandbox.image import IMAGE, Builder
 

@@ -4,11 +4,11 @@ import docker
 import pytest
 from executor_contract import Subject, ToolExecutorContract, new_key
 
-from capsules.gate import AttemptKey
+from capsules.actions.ledger_messages import AttemptKey
 from capsules.names import parse_reference
 from sandbox.container import DockerSandbox
 from sandbox.executor import ContainerExecutor
-from somagent.library import Library
+from somagent.capsule_files.library import Library
 
 pytestmark = pytest.mark.docker
 

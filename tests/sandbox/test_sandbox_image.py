@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from capsules.errors import Unavailable
-from sandbox import packages, recipe
+from sandbox import debian_packages, image_recipe
 from sandbox.image import Builder
 
 pytestmark = pytest.mark.docker
@@ -38,7 +38,7 @@ def test_an_image_of_another_recipe_is_not_present(engine):
 
 def test_the_image_names_its_recipe_and_no_root_user(image, engine):
     config = engine.images.get(image).attrs["Config"]
-    assert config["Labels"][recipe.LABEL] == recipe.digest()
+    assert config["Labels"][image_recipe.LABEL] == image_recipe.digest()
     assert config["User"] == "10001:10001"
 
 
@@ -90,4 +90,4 @@ def test_the_files_come_together_without_being_root(tmp_path):
 
 def test_an_unreachable_mirror_says_so(tmp_path):
     with pytest.raises(Unavailable, match="apt-get"):
-        packages.root_file_system(tmp_path, "http://127.0.0.1:9/debian", lambda *_: None)
+        debian_packages.root_file_system(tmp_path, "http://127.0.0.1:9/debian", lambda *_: None)

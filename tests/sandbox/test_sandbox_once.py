@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from capsules.errors import Conflict, Unavailable
-from sandbox import hardening, wire
+from sandbox import isolation, wire
 from sandbox.container import DEADLINE, SCOPE, DockerSandbox
 
 pytestmark = pytest.mark.docker
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.docker
 NUMBER = ("python3", "-c", "import random; print(random.getrandbits(64))")
 CLIENT = """
 import asyncio, sys
-from capsules.container import ContainerSpec
+from capsules.tools.tool import ContainerSpec
 from sandbox.container import DockerSandbox
 
 async def main():
@@ -180,7 +180,7 @@ async def test_reaping_leaves_a_running_container_before_its_deadline(sandbox, s
 
 
 async def test_reaping_stops_a_container_past_its_deadline(sandbox, engine, spec, container):
-    body = hardening.creation(
+    body = isolation.creation(
         spec("true"), runtime=None, labels={"somagent": "1", SCOPE: sandbox._scope, DEADLINE: str(int(time.time()) - 1)}
     )
     identity = engine.api.create_container_from_config(body, container.name)["Id"]

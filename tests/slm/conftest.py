@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from somagent.models.client import PydanticAiModel
+from somagent.models.profiles import Profiles
 from somagent.settings import Settings
-from somagent.slm.client import PydanticAiModel
-from somagent.slm.profiles import Profiles
 
 
 @pytest.fixture(scope="session")

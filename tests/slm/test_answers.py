@@ -6,9 +6,9 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from capsules.chat import Message
 from capsules.errors import EffectFailed
-from somagent.slm.client import PydanticAiModel
+from capsules.models.chat import Message
+from somagent.models.client import PydanticAiModel
 
 LABEL = {"enum": ["bug", "feature", "question"]}
 SHORT = {"type": "string", "maxLength": 24}

@@ -9,10 +9,10 @@ import httpx
 import pytest
 from servers import free_ports, running, settings_in, temporary_home
 
-from capsules.chat import Message
 from capsules.errors import EffectFailed, Unavailable
-from somagent.slm.client import PydanticAiModel, Timeouts
-from somagent.slm.profiles import Profile, Profiles
+from capsules.models.chat import Message
+from somagent.models.client import PydanticAiModel, Timeouts
+from somagent.models.profiles import Profile, Profiles
 
 HELLO = (Message(role="user", text="Write a very long story about a lighthouse."),)
 

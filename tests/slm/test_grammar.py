@@ -3,7 +3,7 @@
 import pytest
 
 from capsules.errors import EffectFailed
-from somagent.slm.grammar import FREE, MAX_ITEMS, MAX_NODES, MAX_TEXT, SCALAR, grammar_pattern, grammar_schema
+from somagent.models.grammar import FREE, MAX_ITEMS, MAX_NODES, MAX_TEXT, SCALAR, grammar_pattern, grammar_schema
 
 CONTRADICTIONS = [
     {"type": "string", "minLength": 5, "maxLength": 3},

@@ -14,10 +14,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from servers import free_ports
 
-from capsules.chat import Message
+from capsules.models.chat import Message
+from somagent.models.client import PydanticAiModel
+from somagent.models.profiles import Profiles
 from somagent.settings import Settings
-from somagent.slm.client import PydanticAiModel
-from somagent.slm.profiles import Profiles
 
 QUESTION = (
     Message(role="system", text="You answer in one sentence."),

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from capsules.chat import Price
 from capsules.errors import Invalid
+from capsules.models.chat import Price
+from somagent.models.prices import load_prices
+from somagent.models.profiles import Profiles
 from somagent.settings import Settings
-from somagent.slm.prices import load_prices
-from somagent.slm.profiles import Profiles
 
 BOOK = """
 kind: PriceBook

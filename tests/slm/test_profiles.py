@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from capsules.chat import Message, Price
+from capsules.models.chat import Message, Price
+from somagent.models.client import estimated
+from somagent.models.profiles import Profiles, ProviderKind
+from somagent.models.providers import PROVIDERS
 from somagent.settings import Settings
-from somagent.slm.client import estimated
-from somagent.slm.profiles import Profiles, ProviderKind
-from somagent.slm.providers import PROVIDERS
 
 TOKENS = st.integers(0, 10**9)
 

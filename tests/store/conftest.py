@@ -7,10 +7,10 @@ import pytest
 from constitutions import codec, make_active
 from entries import constitution, number
 
+from somagent.db.database import Store, open_store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.db.repositories.audit_blocks import BlockWriter
 from somagent.settings import Settings
-from somagent.store.blocks import Blocks
-from somagent.store.database import Store, open_store
-from somagent.store.ledger import PostgresLedger
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +27,9 @@ async def relay(postgres_settings: Settings, owner: Store) -> AsyncIterator[Stor
 
 
 @pytest.fixture(scope="session")
-async def blocks(postgres_settings: Settings, owner: Store) -> AsyncIterator[Blocks]:
+async def blocks(postgres_settings: Settings, owner: Store) -> AsyncIterator[BlockWriter]:
     async with open_store(postgres_settings.database("sealer")) as opened:
-        yield Blocks(opened.pool)
+        yield BlockWriter(opened.pool)
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from entries import entry, exit_, key, number, run_id
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from capsules.amounts import Amounts
+from capsules.budgets.amounts import Amounts
 from capsules.errors import BudgetExhausted, Conflict, NotFound
-from capsules.run import CloseRun
-from somagent.store.closing import PostgresRuns
-from somagent.store.database import Store
-from somagent.store.ledger import PostgresLedger
+from capsules.runs.run import CloseRun
+from somagent.db.database import Store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.db.gate.run_projection import PostgresRuns
 
 PLENTY = Amounts(tokens=10**6, micro_usd=10**6, tool_calls=10**6)
 

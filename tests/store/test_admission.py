@@ -8,23 +8,23 @@ from entries import CONSTITUTION, entry, key, run_id
 from files import composite, utility
 from sqlalchemy import event
 
-from capsules.amounts import Amounts
-from capsules.authority import Authority
+from capsules.budgets.amounts import Amounts
 from capsules.capsule import Capsule
 from capsules.digest import digest
 from capsules.errors import TamperedContent
-from capsules.run import Admission, StartCapsule
+from capsules.identity.authority import Authority
+from capsules.runs.run import Admission, StartCapsule
 from policy.forecasts.forecaster import learn
-from somagent.admission import CapsuleAdmissions
-from somagent.capsulefile.load import load
-from somagent.forecasting import Forecasting
+from somagent.capsule_files.document import load
+from somagent.capsule_files.library import Library
+from somagent.db.database import Store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.forecasts.forecaster_cache import ForecasterCache
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import sign_digest
-from somagent.library import Library
+from somagent.models.profiles import Profiles
+from somagent.runs.admission import CapsuleAdmissions
 from somagent.settings import Settings
-from somagent.slm.profiles import Profiles
-from somagent.store.database import Store
-from somagent.store.ledger import PostgresLedger
 
 LEAF = load(utility("leaf", "print(1)"))
 INNER = load(composite("inner", "- {id: one, capsule: leaf}"))
@@ -44,7 +44,7 @@ def admissions(postgres_settings: Settings, store: Store, keyring: KeyRing) -> C
         Library.load(),
         profiles=Profiles.from_settings(postgres_settings),
         image=postgres_settings.sandbox_image,
-        forecasting=Forecasting(store, learn),
+        forecasting=ForecasterCache(store, learn),
     )
 
 

@@ -8,16 +8,16 @@ import pytest
 from entries import entry, key, run_id
 from sqlalchemy import text
 
-from capsules.amounts import Amounts
-from capsules.approval import ApprovalDecision, RaiseBudget
-from capsules.deciding import Approver
+from capsules.actions.verdict import Demand
+from capsules.approvals.approval import ApprovalDecision, RaiseBudget
+from capsules.approvals.approval_rules import Approver
+from capsules.budgets.amounts import Amounts
 from capsules.errors import Conflict, Denied, NotFound
-from capsules.verdict import Demand
+from somagent.db.database import Store
+from somagent.db.gate.decisions import PostgresDecisions
+from somagent.db.gate.ledger import PostgresLedger
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
-from somagent.store.database import Store
-from somagent.store.decisions import PostgresDecisions
-from somagent.store.ledger import PostgresLedger
 
 NOW = dt.datetime.now(dt.UTC)
 

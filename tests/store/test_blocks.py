@@ -10,13 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from entries import entry, exit_, key, run_id
 from sealings import Sealing
 
-from capsules.audit import Auditor, Unsound, by_block
-from capsules.sealed import Block
-from somagent.embedded.postgres import superuser
+from capsules.audit.audit_blocks import Block
+from capsules.audit.auditor import Auditor, Unsound, by_block
+from somagent.db.database import Store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.db.repositories.audit_blocks import BlockWriter
+from somagent.local_stack.postgres import superuser
 from somagent.settings import Settings
-from somagent.store.blocks import Blocks
-from somagent.store.database import Store
-from somagent.store.ledger import PostgresLedger
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ async def audited(store: Store, tenant: str, sealing: Sealing) -> Auditor:
 
 
 async def test_receipts_and_changes_are_sealed_in_one_sequence(
-    store: Store, ledger: PostgresLedger, tenant: str, blocks: Blocks, sealing: Sealing
+    store: Store, ledger: PostgresLedger, tenant: str, blocks: BlockWriter, sealing: Sealing
 ) -> None:
     run = run_id(tenant)
     await acted(ledger, tenant, run)
@@ -73,7 +73,7 @@ async def test_receipts_and_changes_are_sealed_in_one_sequence(
 
 
 async def test_sealers_that_race_writers_and_each_other_leave_no_gap_and_no_double(
-    store: Store, ledger: PostgresLedger, tenant: str, blocks: Blocks, sealing: Sealing
+    store: Store, ledger: PostgresLedger, tenant: str, blocks: BlockWriter, sealing: Sealing
 ) -> None:
     writing = asyncio.gather(*(acted(ledger, tenant, run_id(tenant), times=5) for _ in range(10)))
 
@@ -100,7 +100,7 @@ async def test_who_writes_records_can_neither_change_nor_seal_them(store: Store,
                 await connection.execute(f"INSERT INTO {table} (tenant_id) VALUES ($1)", tenant)
 
 
-async def test_the_sealer_sees_hashes_alone(blocks: Blocks) -> None:
+async def test_the_sealer_sees_hashes_alone(blocks: BlockWriter) -> None:
     for table in ("receipts", "audit_entries", "runs", "approvals"):
         async with blocks.pool.acquire() as connection:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -156,7 +156,7 @@ async def test_the_first_bad_item_is_named_whatever_a_superuser_did(  # noqa: PL
     store: Store,
     ledger: PostgresLedger,
     tenant: str,
-    blocks: Blocks,
+    blocks: BlockWriter,
     sealing: Sealing,
     attack: str,
 ) -> None:
@@ -180,7 +180,7 @@ async def test_a_block_signed_by_another_key_is_named(  # noqa: PLR0917 - fixtur
     store: Store,
     ledger: PostgresLedger,
     tenant: str,
-    blocks: Blocks,
+    blocks: BlockWriter,
     sealing: Sealing,
 ) -> None:
     await acted(ledger, tenant, run_id(tenant))
@@ -202,7 +202,7 @@ async def test_what_was_cut_off_is_told_by_the_anchor(  # noqa: PLR0917 - fixtur
     store: Store,
     ledger: PostgresLedger,
     tenant: str,
-    blocks: Blocks,
+    blocks: BlockWriter,
     sealing: Sealing,
 ) -> None:
     await acted(ledger, tenant, run_id(tenant))

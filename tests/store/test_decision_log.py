@@ -7,8 +7,8 @@ from entries import constitution, entry, key, run_id
 from sqlalchemy import text
 
 from capsules.errors import NotFound
-from somagent.store.database import Store
-from somagent.store.ledger import PostgresLedger
+from somagent.db.database import Store
+from somagent.db.gate.ledger import PostgresLedger
 
 
 @pytest.fixture

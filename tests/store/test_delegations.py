@@ -7,16 +7,16 @@ import pytest
 from entries import entry, key, run_id
 from sqlalchemy import text
 
-from capsules.approval import ApprovalDecision
-from capsules.delegation import DelegationRequest
+from capsules.actions.verdict import Demand
+from capsules.approvals.approval import ApprovalDecision
+from capsules.approvals.delegation import DelegationRequest
 from capsules.errors import Denied, Invalid, NotFound
-from capsules.records import Principal
-from capsules.verdict import Demand
+from capsules.read_models import Principal
+from somagent.db.database import Store
+from somagent.db.gate.decisions import PostgresDecisions
+from somagent.db.gate.ledger import PostgresLedger
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
-from somagent.store.database import Store
-from somagent.store.decisions import PostgresDecisions
-from somagent.store.ledger import PostgresLedger
 
 DECIDES = "approval:decide"
 

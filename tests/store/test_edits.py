@@ -5,27 +5,27 @@ import datetime as dt
 import pytest
 from entries import entry, key, run_id
 
-from capsules.deciding import Approver
+from capsules.actions.ledger_messages import BeginEffect
+from capsules.actions.verdict import Demand
+from capsules.approvals.approval_rules import Approver
+from capsules.audit.receipt import verify_chain
 from capsules.digest import digest
 from capsules.errors import Conflict, Denied
-from capsules.gate import Entry
-from capsules.receipt import verify_chain
-from capsules.verdict import Demand
-from somagent.store.database import Store
-from somagent.store.ledger import PostgresLedger
+from somagent.db.database import Store
+from somagent.db.gate.ledger import PostgresLedger
 
 DECIDES = "approval:decide"
 RECEIPT = {"edited_to": '"x"'}
 
 
-def asking(tenant: str, run: str, arguments: int, **verdict) -> Entry:
+def asking(tenant: str, run: str, arguments: int, **verdict) -> BeginEffect:
     """The gate's question about a call with these arguments."""
     made = entry(key(tenant, run), decision="ask", **verdict)
     action = made.action.model_copy(update={"arguments": digest(arguments)})
     return made.model_copy(update={"action": action, "action_digest": action.digest()})
 
 
-async def edit(store: Store, tenant: str, approval: str, to: Entry, by: str, *held: str):
+async def edit(store: Store, tenant: str, approval: str, to: BeginEffect, by: str, *held: str):
     async with store.transaction(tenant) as tx:
         return await tx.approvals.edit(
             await tx.approvals.lock(approval),

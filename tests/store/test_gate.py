@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 import pytest
 from entries import CONSTITUTION, constitution, entry, exit_, key, run_id
 
-from capsules.amounts import Amounts
-from capsules.deciding import Approver
+from capsules.approvals.approval_rules import Approver
+from capsules.audit.receipt import verify_chain
+from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import Conflict, Invalid, NotFound
-from capsules.receipt import verify_chain
-from somagent.store.database import Store
-from somagent.store.ledger import PostgresLedger
+from somagent.db.database import Store
+from somagent.db.gate.ledger import PostgresLedger
 
 TEN = Amounts(tokens=100, micro_usd=1000, tool_calls=10)
 

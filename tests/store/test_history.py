@@ -5,9 +5,9 @@ import time
 import pytest
 from entries import CONSTITUTION, entry, exit_, key, number, run_id
 
-from capsules.gate import History, HistoryAsked, Tally
-from somagent.store.database import Store
-from somagent.store.ledger import PostgresLedger
+from capsules.actions.ledger_messages import History, HistoryAsked, Tally
+from somagent.db.database import Store
+from somagent.db.gate.ledger import PostgresLedger
 
 TARGET = HistoryAsked(kind="tool.invoke", target="python@1.0.0/run")
 ADA = HistoryAsked(actor="ada")

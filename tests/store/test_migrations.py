@@ -17,11 +17,11 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from capsules.errors import Unavailable
-from somagent.embedded.postgres import superuser
+from somagent.db.database import open_store
+from somagent.db.schema import migrate, tables
+from somagent.db.schema.migrate import configuration, upgrade
+from somagent.local_stack.postgres import superuser
 from somagent.settings import Settings
-from somagent.store import migrate, tables
-from somagent.store.database import open_store
-from somagent.store.migrate import configuration, upgrade
 
 STORE = Path(migrate.__file__).parent
 VERSIONS = STORE / "migrations" / "versions"

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from entries import entry, key, run_id
 
-from somagent.store.outbox import backlog, next_batch
+from somagent.db.repositories.outbox import backlog, next_batch
 
 
 async def _drain(relay) -> None:

@@ -6,10 +6,10 @@ import pytest
 from entries import entry, exit_, key, run_id
 from sqlalchemy import text
 
-from capsules.account import Account, Rate, Terms
-from capsules.amounts import Amounts
+from capsules.budgets.account import Account, AccountTerms, Rate
+from capsules.budgets.amounts import Amounts
 from capsules.errors import BudgetExhausted, Conflict, NotFound
-from somagent.store.database import Store
+from somagent.db.database import Store
 
 NOW = dt.datetime.now(dt.UTC)
 NEXT = (NOW.replace(day=1) + dt.timedelta(days=40)).replace(day=1, hour=0, minute=0)
@@ -20,8 +20,8 @@ def tokens(count: int) -> Amounts:
     return Amounts(tokens=count, tool_calls=count)
 
 
-def monthly(count: int, rate: Rate | None = None) -> Terms:
-    return Terms(allowance=tokens(count), period="month", rate=rate)
+def monthly(count: int, rate: Rate | None = None) -> AccountTerms:
+    return AccountTerms(allowance=tokens(count), period="month", rate=rate)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ async def test_a_project_takes_from_the_tenant_and_is_refilled(store, ledger, te
 async def test_a_project_is_refilled_with_no_more_than_its_tenant_has(store, ledger, tenant):
     once = f"tenant:{tenant}"
     async with store.transaction(tenant) as tx:
-        await tx.accounts.allow(once, None, Terms(allowance=tokens(100)), by="owner")
+        await tx.accounts.allow(once, None, AccountTerms(allowance=tokens(100)), by="owner")
         await tx.accounts.allow("project:web", once, monthly(60), by="rosa")
     await spend(store, ledger, tenant, "project:web", 60)
     assert (await read(store, tenant, "project:web", NEXT)).left == tokens(40)

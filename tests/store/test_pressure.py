@@ -3,9 +3,9 @@
 import pytest
 from entries import entry, exit_, key, run_id
 
-from capsules.amounts import Amounts
-from somagent.store.database import Store
-from somagent.store.ledger import PostgresLedger
+from capsules.budgets.amounts import Amounts
+from somagent.db.database import Store
+from somagent.db.gate.ledger import PostgresLedger
 
 
 async def told(store: Store, tenant: str, run: str) -> list[tuple[str, int, int]]:

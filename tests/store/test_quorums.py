@@ -8,12 +8,12 @@ import pytest
 from entries import entry, key, run_id
 from sqlalchemy import text
 
-from capsules.approval import Answer, missing
-from capsules.deciding import Approver
+from capsules.actions.verdict import Demand, Escalation
+from capsules.approvals.approval import Answer, missing
+from capsules.approvals.approval_rules import Approver
 from capsules.errors import Conflict, Denied, SomaError
-from capsules.verdict import Demand, Escalation
-from somagent.store.database import Store
-from somagent.store.ledger import PostgresLedger
+from somagent.db.database import Store
+from somagent.db.gate.ledger import PostgresLedger
 
 TWO_ROLES = (Demand(capability="approval:security", quorum=2), Demand(capability="approval:finance"))
 

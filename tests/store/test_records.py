@@ -4,20 +4,20 @@ import pytest
 from entries import entry, key, number, run_id
 from sqlalchemy import text
 
-from capsules.amounts import Amounts
+from capsules.audit.receipt import verify_chain
+from capsules.budgets.amounts import Amounts
 from capsules.capsule import Capsule
 from capsules.digest import digest, sha256
 from capsules.errors import Conflict, Invalid, NotFound, TamperedContent
 from capsules.names import parse_reference
-from capsules.receipt import verify_chain
-from capsules.records import NewRun, Principal
-from capsules.run import CloseRun, RunUpdate
+from capsules.read_models import NewRun, Principal
+from capsules.runs.run import CloseRun, RunUpdate
+from somagent.capsule_files.library import Library
 from somagent.content.postgres import PostgresContent
-from somagent.embedded.postgres import superuser
-from somagent.library import Library
-from somagent.store.closing import PostgresRuns
-from somagent.store.database import Store
-from somagent.store.ledger import PostgresLedger
+from somagent.db.database import Store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.db.gate.run_projection import PostgresRuns
+from somagent.local_stack.postgres import superuser
 
 
 def _capsule(version: str, **spec) -> Capsule:

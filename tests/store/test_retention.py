@@ -6,15 +6,15 @@ import pytest
 from entries import entry, exit_, key, run_id
 from sqlalchemy import text
 
-from capsules.amounts import Amounts
+from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import Conflict, NotFound
-from capsules.records import NewRun
+from capsules.read_models import NewRun
 from capsules.retention import Due, NewHold, Retention
-from capsules.run import CloseRun
-from somagent.store.closing import PostgresRuns
-from somagent.store.database import Store
-from somagent.store.retention import prune
+from capsules.runs.run import CloseRun
+from somagent.db.database import Store
+from somagent.db.gate.run_projection import PostgresRuns
+from somagent.db.repositories.retention import prune
 
 KEPT = Retention(content_days=30, memory_days=30)
 NOTHING = Due(runs=0, blobs=0, memories=0)

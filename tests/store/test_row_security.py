@@ -10,22 +10,22 @@ from entries import CONSTITUTION, entry, exit_, key, number, run_id
 from sealings import Sealing
 from sqlalchemy import insert
 
-from capsules.amounts import Amounts
-from capsules.constituting import Change
-from capsules.delegation import DelegationRequest
+from capsules.approvals.delegation import DelegationRequest
+from capsules.approvals.standing_grant import GrantRequest
+from capsules.budgets.amounts import Amounts
+from capsules.constitutions.proposal import Change
 from capsules.digest import sha256
-from capsules.forecast import Shape, static
-from capsules.records import Principal
+from capsules.forecasts.forecast import Shape, static
+from capsules.read_models import Principal
 from capsules.retention import NewHold, Retention
-from capsules.standing import GrantRequest
-from somagent.embedded.postgres import superuser
-from somagent.library import Library
+from somagent.capsule_files.library import Library
+from somagent.db.database import Store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.db.repositories.audit_blocks import BlockWriter
+from somagent.db.repositories.deliveries import Outgoing
+from somagent.db.schema.tables import memories
+from somagent.local_stack.postgres import superuser
 from somagent.settings import Settings
-from somagent.store.blocks import Blocks
-from somagent.store.database import Store
-from somagent.store.deliveries import Outgoing
-from somagent.store.ledger import PostgresLedger
-from somagent.store.tables import memories
 
 GLOBAL = {"alembic_version", "tenants", "constitutions", "constitution_signatures", "constitution_activations"}
 TENANT_TABLES = [
@@ -60,7 +60,7 @@ REFUSED = asyncpg.InsufficientPrivilegeError  # by a missing grant and by a row 
 
 @pytest.fixture(scope="module")
 async def tenants(
-    owner: Store, store: Store, relay: Store, blocks: Blocks, tmp_path_factory: pytest.TempPathFactory
+    owner: Store, store: Store, relay: Store, blocks: BlockWriter, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, str]:
     """Two tenants, each with a real row in every table, written through the store itself."""
     names = (f"row-a-{number()}", f"row-b-{number()}")

@@ -14,17 +14,17 @@ from databases import own_database
 from entries import CONSTITUTION, constitution, entry, exit_, key, number
 from sqlalchemy import text
 
-from capsules.account import Terms
-from capsules.amounts import Amounts
+from capsules.actions.ledger_messages import HistoryAsked
+from capsules.budgets.account import AccountTerms
+from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
-from capsules.gate import HistoryAsked
-from capsules.records import NewRun
-from capsules.run import CloseRun
-from somagent.embedded.postgres import superuser
+from capsules.read_models import NewRun
+from capsules.runs.run import CloseRun
+from somagent.db.database import Store, open_store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.db.gate.run_projection import PostgresRuns
+from somagent.local_stack.postgres import superuser
 from somagent.settings import Settings
-from somagent.store.closing import PostgresRuns
-from somagent.store.database import Store, open_store
-from somagent.store.ledger import PostgresLedger
 
 TENANT = "grows"
 FEW, MANY = 8, 300
@@ -107,7 +107,9 @@ async def steps(postgres_settings: Settings, template: str) -> AsyncIterator[Ste
             await make_active(owner, constitution("2026-01-01T00:00:00Z"))
         async with open_store(url("app"), connections=1, codec=sealing) as store:
             async with store.transaction(TENANT) as tx:
-                await tx.accounts.allow(f"tenant:{TENANT}", None, Terms(allowance=Amounts(tokens=10**6)), by="owner")
+                await tx.accounts.allow(
+                    f"tenant:{TENANT}", None, AccountTerms(allowance=Amounts(tokens=10**6)), by="owner"
+                )
             yield Steps(store, read)
 
 

@@ -6,13 +6,13 @@ import datetime as dt
 import pytest
 from entries import CONSTITUTION, entry, exit_, key, run_id
 
-from capsules.amounts import Amounts
-from capsules.deciding import Approver
+from capsules.approvals.approval_rules import Approver
+from capsules.approvals.standing_grant import MOST_OPEN, GrantRequest, StandingGrant
+from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import Conflict, NotFound
-from capsules.records import Principal
-from capsules.standing import MOST_OPEN, GrantRequest, StandingGrant
-from somagent.store.database import Store
+from capsules.read_models import Principal
+from somagent.db.database import Store
 
 SCOPE = "action.kind == 'tool.invoke'"
 

@@ -6,16 +6,16 @@ import gc
 
 from entries import entry, key, run_id
 
-from capsules.amounts import Amounts
+from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
-from capsules.records import NewRun
-from somagent.store.database import Store, open_store
-from somagent.store.ledger import PostgresLedger
-from somagent.store.turns import Turns
+from capsules.read_models import NewRun
+from somagent.db.database import Store, open_store
+from somagent.db.gate.keyed_semaphore import KeyedSemaphore
+from somagent.db.gate.ledger import PostgresLedger
 
 
 async def test_so_many_at_once_in_the_order_in_which_they_asked() -> None:
-    turns, inside, most, order = Turns(2), 0, 0, []
+    turns, inside, most, order = KeyedSemaphore(2), 0, 0, []
 
     async def take(number: int) -> None:
         nonlocal inside, most
@@ -31,7 +31,7 @@ async def test_so_many_at_once_in_the_order_in_which_they_asked() -> None:
 
 
 async def test_another_thing_does_not_wait_and_a_failure_or_a_cancellation_gives_the_turn_back() -> None:
-    turns = Turns(1)
+    turns = KeyedSemaphore(1)
     async with turns.about("a"), asyncio.timeout(1), turns.about("b"):
         await _begin_and_cancel(turns, "a")
     with contextlib.suppress(RuntimeError):
@@ -42,14 +42,14 @@ async def test_another_thing_does_not_wait_and_a_failure_or_a_cancellation_gives
     assert not turns._taken, "a run that is over leaves nothing behind"
 
 
-async def _begin_and_cancel(turns: Turns, what: str) -> None:
+async def _begin_and_cancel(turns: KeyedSemaphore, what: str) -> None:
     waiting = asyncio.create_task(_fail(turns, what))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])
 
 
-async def _fail(turns: Turns, what: str) -> None:
+async def _fail(turns: KeyedSemaphore, what: str) -> None:
     async with turns.about(what):
         raise RuntimeError
 

@@ -5,14 +5,14 @@ import datetime as dt
 import pytest
 from entries import entry, exit_, key, run_id
 
-from capsules.amounts import Amounts
+from capsules.budgets.amounts import Amounts
+from capsules.budgets.usage_report import DIMENSIONS, Usage
 from capsules.digest import digest
-from capsules.records import NewRun
-from capsules.run import CloseRun
-from capsules.usage_report import DIMENSIONS, Usage
-from somagent.store.closing import PostgresRuns
-from somagent.store.database import Store
-from somagent.store.ledger import PostgresLedger
+from capsules.read_models import NewRun
+from capsules.runs.run import CloseRun
+from somagent.db.database import Store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.db.gate.run_projection import PostgresRuns
 
 NOW = dt.datetime.now(dt.UTC)
 WIDE = {"since": NOW - dt.timedelta(days=1), "until": NOW + dt.timedelta(days=1)}

@@ -6,14 +6,14 @@ import datetime as dt
 import pytest
 from entries import run_id
 
-from capsules.account import Account, Terms
-from capsules.amounts import Amounts
+from capsules.budgets.account import Account, AccountTerms
+from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import BudgetExhausted
-from capsules.records import NewRun
-from capsules.run import CloseRun
-from somagent.store.closing import PostgresRuns
-from somagent.store.database import Store
+from capsules.read_models import NewRun
+from capsules.runs.run import CloseRun
+from somagent.db.database import Store
+from somagent.db.gate.run_projection import PostgresRuns
 
 PLENTY = Amounts(tokens=10_000)
 NEXT = (dt.datetime.now(dt.UTC).replace(day=1) + dt.timedelta(days=40)).replace(day=1)
@@ -23,9 +23,9 @@ NEXT = (dt.datetime.now(dt.UTC).replace(day=1) + dt.timedelta(days=40)).replace(
 async def root(store: Store, tenant: str) -> str:
     """A tenant of 1000 s a month, with a project of 300 s."""
     async with store.transaction(tenant) as tx:
-        terms = Terms(allowance=PLENTY, period="month", wall_clock=1000)
+        terms = AccountTerms(allowance=PLENTY, period="month", wall_clock=1000)
         await tx.accounts.allow(f"tenant:{tenant}", None, terms, by="owner")
-        part = Terms(allowance=Amounts(tokens=5000), period="month", wall_clock=300)
+        part = AccountTerms(allowance=Amounts(tokens=5000), period="month", wall_clock=300)
         await tx.accounts.allow("project:web", f"tenant:{tenant}", part, by="rosa")
     return f"tenant:{tenant}"
 
@@ -89,10 +89,10 @@ async def test_many_starts_at_once_never_pass_the_bound(store, tenant, root):
 async def test_a_bound_that_is_set_while_runs_work_counts_those_that_begin_after(store, tenant):
     once = f"tenant:{tenant}"
     async with store.transaction(tenant) as tx:
-        await tx.accounts.allow(once, None, Terms(allowance=PLENTY), by="owner")
+        await tx.accounts.allow(once, None, AccountTerms(allowance=PLENTY), by="owner")
     before = await begin(store, tenant, once, 60)
     async with store.transaction(tenant) as tx:
-        await tx.accounts.allow(once, None, Terms(allowance=PLENTY, wall_clock=100), by="owner")
+        await tx.accounts.allow(once, None, AccountTerms(allowance=PLENTY, wall_clock=100), by="owner")
     await end(store, tenant, before, 50)
     assert await clock(store, tenant, once) == (0, 0)
     await end(store, tenant, await begin(store, tenant, once, 60), 50)

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from capsules.records import Principal
+from capsules.read_models import Principal
 from somagent.identity.capabilities import CAPABILITIES
 from somagent.identity.tokens import Tokens
 

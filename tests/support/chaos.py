@@ -13,9 +13,9 @@ import httpx
 import psutil
 from platforms import ENDED, Platform
 
-from somagent.embedded.postgres import superuser
-from somagent.embedded.roles import DATABASE
-from somagent.embedded.supervisor import Supervisor
+from somagent.local_stack.database_roles import DATABASE
+from somagent.local_stack.postgres import superuser
+from somagent.local_stack.supervisor import Supervisor
 from somagent.settings import Settings
 
 NEVER_BEGAN = "121"  # exit code of the sandbox's supervisor when its input was cut off: the command did not run

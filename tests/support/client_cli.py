@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from somagent.embedded.environment import ours
+from somagent.local_stack.environment import ours
 from somagent.settings import Settings
 
 

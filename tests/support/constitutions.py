@@ -3,13 +3,13 @@
 import copy
 from typing import Any
 
-from capsules.constituting import EVERYBODY
-from capsules.records import ConstitutionRecord
-from somagent.embedded.bootstrap import shipped
+from capsules.constitutions.proposal import EVERYBODY
+from capsules.read_models import ConstitutionRecord
+from somagent.capsule_files.library import Library
+from somagent.db.database import Store
 from somagent.identity.keys import KeyRing
-from somagent.library import Library
+from somagent.local_stack.bootstrap import shipped
 from somagent.settings import Settings
-from somagent.store.database import Store
 
 
 def codec(settings: Settings) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.engine import make_url
 
-from somagent.embedded.postgres import superuser
+from somagent.local_stack.postgres import superuser
 from somagent.settings import Settings
 
 Url = Callable[[str], str]

@@ -3,12 +3,12 @@
 from itertools import count
 from typing import Any
 
-from capsules.action import Action, Facts
-from capsules.amounts import Amounts
+from capsules.actions.action import Action, Facts
+from capsules.actions.ledger_messages import AttemptKey, BeginEffect, FinishEffect
+from capsules.actions.verdict import Verdict
+from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest, digest
-from capsules.gate import AttemptKey, Entry, Exit
-from capsules.records import ConstitutionRecord
-from capsules.verdict import Verdict
+from capsules.read_models import ConstitutionRecord
 
 DOCUMENT = {"kind": "Constitution", "metadata": {"name": "store-tests", "version": "1.0.0"}}
 CONSTITUTION = digest(DOCUMENT)
@@ -50,7 +50,7 @@ def entry(
     actor: str = "ada",
     constitution: Digest = CONSTITUTION,
     **verdict: Any,
-) -> Entry:
+) -> BeginEffect:
     action = Action(
         kind=kind,
         target=target,
@@ -58,7 +58,7 @@ def entry(
         cost=cost or Amounts(),
         arguments=digest({"target": target}),
     )
-    return Entry(
+    return BeginEffect(
         key=attempt,
         capsule="word-count@1.0.0",
         actor=actor,
@@ -77,5 +77,5 @@ def entry(
     )
 
 
-def exit_(attempt: AttemptKey, *, ok: bool = True, usage: Amounts | None = None, **rest: Any) -> Exit:
-    return Exit(key=attempt, ok=ok, usage=usage or Amounts(), **rest)
+def exit_(attempt: AttemptKey, *, ok: bool = True, usage: Amounts | None = None, **rest: Any) -> FinishEffect:
+    return FinishEffect(key=attempt, ok=ok, usage=usage or Amounts(), **rest)

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
+from capsules.actions.ledger_messages import AttemptKey
 from capsules.errors import Conflict, Unavailable
-from capsules.gate import AttemptKey
-from capsules.ports import ToolExecutor
-from capsules.tool import ContainerLimits, Tool, ToolCall
+from capsules.tools.tool import ContainerLimits, Tool, ToolCall, ToolExecutor
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import httpx
 from constitutions import activate_document, codec, default
 from platforms import Platform
 
-from capsules.amounts import Amounts
-from capsules.records import Principal
+from capsules.budgets.amounts import Amounts
+from capsules.read_models import Principal
+from somagent.db.database import open_store
 from somagent.identity.capabilities import OPERATOR
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
-from somagent.store.database import open_store
 
 SEES = {"approval:read", "run:read"}
 RICH = Amounts(tokens=10_000_000, micro_usd=100_000_000, tool_calls=10_000)

@@ -13,7 +13,7 @@ import httpx
 from client_cli import Ended, somagent
 from servers import running
 
-from somagent.embedded.supervisor import Supervisor
+from somagent.local_stack.supervisor import Supervisor
 from somagent.settings import Settings
 
 ENDED = {"completed", "failed", "cancelled"}

@@ -7,11 +7,11 @@ import yaml
 from hypothesis import strategies as st
 from sources import ROOT
 
-from capsules.action import Action, Facts
-from capsules.amounts import Amounts
+from capsules.actions.action import Action, Facts
+from capsules.budgets.amounts import Amounts
 from capsules.digest import GENESIS
-from policy.constitution import document_digest, parse
-from policy.engine import Policy
+from policy.decide.engine import Policy
+from policy.language.constitution import document_digest, parse
 
 DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "capsules/library/constitutions/default.yaml").read_text())
 

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from somagent.embedded.postgres import SUPERUSER, socket_directory
-from somagent.embedded.wheels import postgres_programs
+from somagent.local_stack.postgres import SUPERUSER, socket_directory
+from somagent.local_stack.wheels import postgres_programs
 from somagent.settings import Settings
 
 # `--create` adds the settings of the database; without a fixed key each dump holds a random one.

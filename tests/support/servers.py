@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from somagent.embedded.ports import free
-from somagent.embedded.stack import parts
-from somagent.embedded.supervisor import Supervisor
+from somagent.local_stack.ports import free
+from somagent.local_stack.stack import parts
+from somagent.local_stack.supervisor import Supervisor
 from somagent.settings import Settings
 
 # Below the range that the kernel hands to outgoing connections, so that none of those takes a port first.

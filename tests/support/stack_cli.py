@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from somagent.embedded.environment import ours
+from somagent.local_stack.environment import ours
 from somagent.settings import Settings
 
 PROGRAM = (

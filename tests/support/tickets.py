@@ -20,9 +20,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from capsules.actions.ledger_messages import AttemptKey
 from capsules.errors import Conflict, Unavailable
-from capsules.gate import AttemptKey
-from capsules.tool import ToolAnswer, ToolCall
+from capsules.tools.tool import ToolAnswer, ToolCall
 
 TOOL = """
 apiVersion: somagent/v1
@@ -48,7 +48,7 @@ spec:
 
 
 class TicketExecutor:
-    """Implements `capsules.ports.ToolExecutor` for the kind `tickets`."""
+    """Implements `capsules.tools.tool.ToolExecutor` for the kind `tickets`."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http

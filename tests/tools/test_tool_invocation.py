@@ -14,15 +14,15 @@ from temporalio.activity import ActivityCancellationDetails
 from temporalio.testing import ActivityEnvironment
 from tickets import TOOL, Desk, TicketExecutor, ticket_desk
 
-from activities.tools import Tools
-from capsules.authority import Authority
+from activities.tools import ToolActivities
+from capsules.actions.activity_context import GatePass, gate_passed
+from capsules.actions.verdict import Outcome
 from capsules.errors import EffectFailed, Invalid
-from capsules.passage import Pass, let_through
-from capsules.tool import ToolCall, ToolResult
-from capsules.verdict import Outcome
+from capsules.identity.authority import Authority
+from capsules.tools.tool import ToolCall, ToolResult
+from somagent.capsule_files.library import read_tool
 from somagent.content.postgres import PostgresContent
-from somagent.library import read_tool
-from somagent.store.database import Store
+from somagent.db.database import Store
 
 TICKETS = read_tool(TOOL, filename="tickets.yaml", kinds={"tickets"})
 
@@ -34,45 +34,45 @@ async def desk() -> AsyncIterator[Desk]:
 
 
 @pytest.fixture
-async def tools(desk: Desk, store: Store, owner: Store) -> AsyncIterator[Tools]:
+async def tools(desk: Desk, store: Store, owner: Store) -> AsyncIterator[ToolActivities]:
     await owner.tenants.add("test")
     async with httpx.AsyncClient(base_url=desk.url) as http:
-        yield Tools({"tickets": TicketExecutor(http)}, PostgresContent(store))
+        yield ToolActivities({"tickets": TicketExecutor(http)}, PostgresContent(store))
 
 
 def open_ticket(**arguments: object) -> ToolCall:
     return ToolCall(tool=TICKETS, action="open", arguments=arguments)
 
 
-def new_pass() -> Pass:
+def new_pass() -> GatePass:
     key = new_key()
     authority = Authority(
         kind="run", tenant="test", actor="ada", run=key.run, account=f"run:{key.run}", expires_at=2**40
     )
-    return Pass(authority, key)
+    return GatePass(authority, key)
 
 
 async def invoke(
-    tools: Tools, call: ToolCall, granted: Pass, environment: ActivityEnvironment | None = None
+    tools: ToolActivities, call: ToolCall, granted: GatePass, environment: ActivityEnvironment | None = None
 ) -> Outcome[ToolResult]:
-    with let_through(granted):
+    with gate_passed(granted):
         return await (environment or ActivityEnvironment()).run(tools.invoke, call)
 
 
-async def test_a_kind_without_an_executor_is_refused_with_the_known_ones(tools: Tools) -> None:
+async def test_a_kind_without_an_executor_is_refused_with_the_known_ones(tools: ToolActivities) -> None:
     call = open_ticket(title="x").model_copy(update={"tool": TICKETS.model_copy(update={"kind": "http"})})
     with pytest.raises(Invalid, match=r"no executor for tools of kind 'http'\. Known: tickets\."):
         await invoke(tools, call, new_pass())
 
 
-async def test_arguments_that_do_not_fit_reach_no_executor(tools: Tools, desk: Desk) -> None:
+async def test_arguments_that_do_not_fit_reach_no_executor(tools: ToolActivities, desk: Desk) -> None:
     granted = new_pass()
     with pytest.raises(EffectFailed, match="'title' is a required property"):
         await invoke(tools, open_ticket(after=1), granted)
     assert granted.key.effect not in desk.asked
 
 
-async def test_it_heartbeats_while_the_executor_works(tools: Tools) -> None:
+async def test_it_heartbeats_while_the_executor_works(tools: ToolActivities) -> None:
     beats: list[object] = []
     environment = ActivityEnvironment()
     environment.on_heartbeat = lambda *_: beats.append(1)
@@ -80,7 +80,7 @@ async def test_it_heartbeats_while_the_executor_works(tools: Tools) -> None:
     assert len(beats) >= 2
 
 
-async def test_a_long_text_is_cut_and_kept_whole(tools: Tools, store: Store) -> None:
+async def test_a_long_text_is_cut_and_kept_whole(tools: ToolActivities, store: Store) -> None:
     outcome = await invoke(tools, open_ticket(title="y" * 5000), new_pass())
     result = outcome.value
     assert result.output["title"] == "y" * 5000
@@ -89,7 +89,7 @@ async def test_a_long_text_is_cut_and_kept_whole(tools: Tools, store: Store) -> 
     assert b"y" * 5000 in await PostgresContent(store).get("test", result.content)
 
 
-async def test_a_cancelled_run_stops_it(tools: Tools, desk: Desk) -> None:
+async def test_a_cancelled_run_stops_it(tools: ToolActivities, desk: Desk) -> None:
     granted, environment = new_pass(), ActivityEnvironment()
     running = asyncio.create_task(invoke(tools, open_ticket(title="never", after=20), granted, environment))
     await until(lambda: desk.at_work(granted.key))
@@ -100,7 +100,7 @@ async def test_a_cancelled_run_stops_it(tools: Tools, desk: Desk) -> None:
     assert "never" not in desk.opened
 
 
-async def test_an_attempt_that_ends_leaves_it_to_the_next_one(tools: Tools, desk: Desk) -> None:
+async def test_an_attempt_that_ends_leaves_it_to_the_next_one(tools: ToolActivities, desk: Desk) -> None:
     granted, environment = new_pass(), ActivityEnvironment()
     running = asyncio.create_task(invoke(tools, open_ticket(title="once", after=2), granted, environment))
     await until(lambda: desk.at_work(granted.key))

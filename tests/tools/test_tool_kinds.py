@@ -19,28 +19,28 @@ from servers import free_ports
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from tickets import TOOL, Desk, TicketExecutor, ticket_desk
 
-from activities.tools import Tools
-from capsules.amounts import Amounts
-from capsules.authority import Authority
+from activities.tools import ToolActivities
+from capsules.audit.receipt import Receipt, verify_chain
+from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest, digest
 from capsules.errors import Invalid
-from capsules.receipt import Receipt, verify_chain
-from capsules.records import NewRun
-from capsules.run import RunStart
-from capsules.tool import TOOL_KINDS
+from capsules.identity.authority import Authority
+from capsules.read_models import NewRun
+from capsules.runs.run import RunStart
+from capsules.tools.tool import TOOL_KINDS
 from policy.forecasts.forecaster import learn
 from sandbox.container import DockerSandbox
-from somagent.admission import CapsuleAdmissions
-from somagent.capsulefile.load import load
+from somagent.capsule_files.document import load
+from somagent.capsule_files.library import Library, read_tool
 from somagent.content.postgres import PostgresContent
-from somagent.forecasting import Forecasting
+from somagent.db.database import Store
+from somagent.forecasts.forecaster_cache import ForecasterCache
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import sign_digest
 from somagent.identity.tokens import Tokens
-from somagent.library import Library, read_tool
+from somagent.models.profiles import Profiles
+from somagent.runs.admission import CapsuleAdmissions
 from somagent.settings import Settings
-from somagent.slm.profiles import Profiles
-from somagent.store.database import Store
 from workers.assembly import Assembly, assemble, tool_executors
 from workers.main import build_worker
 from workers.queues import queues
@@ -172,12 +172,12 @@ async def office(settings: Settings, owner: Store, **executors: TicketExecutor) 
             library,
             profiles=Profiles.from_settings(settings),
             image=settings.sandbox_image,
-            forecasting=Forecasting(assembly.store, learn),
+            forecasting=ForecasterCache(assembly.store, learn),
         )
         registered = {**tool_executors(settings, assembly.sandbox), **executors}
         extended = replace(
             assembly,
-            tools=Tools(registered, PostgresContent(assembly.store)),
+            tools=ToolActivities(registered, PostgresContent(assembly.store)),
             starting=type(assembly.starting)(admissions),
         )
         for name in (CAPSULES, TOOLS, PLATFORM):

@@ -12,7 +12,7 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from workflows.outbound import AuthorityStamp
+from workflows.authority_interceptor import AuthorityInterceptor
 
 QUEUE = "ways-around"
 
@@ -82,7 +82,7 @@ async def client(temporal_address: str) -> AsyncIterator[Client]:
         task_queue=QUEUE,
         workflows=[Rogue, Impostor],
         activities=[local_effect, close_a_run],
-        interceptors=[AuthorityStamp()],
+        interceptors=[AuthorityInterceptor()],
     ):
         yield client
 

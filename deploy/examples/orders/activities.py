@@ -10,9 +10,9 @@ from typing import Any
 
 from temporalio import activity
 
-from capsules.amounts import Amounts
-from capsules.marker import governed
-from capsules.usage import report_usage
+from capsules.actions.activity_context import report_usage
+from capsules.budgets.amounts import Amounts
+from capsules.governance.governed import governed
 from orders.model import Address, Line, Order, Parcel, Receipt
 
 MICRO_USD_IN_A_CENT = 10_000

@@ -7,12 +7,12 @@ from pathlib import Path
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from capsules.amounts import Amounts
-from capsules.application import Application, Terms
+from capsules.budgets.amounts import Amounts
+from capsules.governance.application import Application, Terms
 from orders.activities import Shop
 from orders.workflows import Fulfilment, Shipping, Stocktakings
+from somagent.governance.plugin import governance
 from somagent.settings import Settings
-from workers.governance import governance
 
 TERMS = Terms(
     application=Application(tenant="local", name="orders", version="1.0.0"),

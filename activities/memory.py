@@ -1,0 +1,71 @@
+"""`slm.embed`, `memory.remember` and `memory.recall`: what a run takes from earlier runs and leaves for later ones."""
+
+from temporalio import activity
+
+from capsules.actions.action import Action
+from capsules.actions.activity_context import current_pass
+from capsules.actions.verdict import Outcome
+from capsules.budgets.amounts import Amounts
+from capsules.digest import digest, sha256
+from capsules.memory.items import (
+    Embedder,
+    Embeddings,
+    EmbedRequest,
+    Memories,
+    Recalled,
+    RecallQuery,
+    Remember,
+    Remembered,
+)
+
+
+def embed_action(request: EmbedRequest) -> Action:
+    tokens = sum(len(text.encode()) for text in request.texts)
+    return Action(kind="slm.embed", target="embedding", cost=Amounts(tokens=tokens), arguments=digest(request))
+
+
+def remember_action(request: Remember) -> Action:
+    return Action(
+        kind="memory.remember", target=request.space, effect="write", reversible=True, arguments=digest(request)
+    )
+
+
+def recall_action(query: RecallQuery) -> Action:
+    return Action(kind="memory.recall", target=query.space, arguments=digest(query))
+
+
+class MemoryActivities:
+    """Memory operations, with the embedder and the memory injected."""
+
+    def __init__(self, embedder: Embedder, memories: Memories) -> None:
+        self._embedder = embedder
+        self._memories = memories
+
+    @activity.defn(name="slm.embed")
+    async def embed(self, request: EmbedRequest) -> Outcome[Embeddings]:
+        """Turn texts into vectors. Our embedding model counts no tokens, so the settled usage is marked estimated."""
+        current_pass()
+        embeddings = await self._embedder.embed(request.texts)
+        words = sum(len(text.split()) for text in request.texts)
+        return Outcome(value=embeddings, usage=Amounts(tokens=words), estimated=True)
+
+    @activity.defn(name="memory.remember")
+    async def remember(self, request: Remember) -> Outcome[Remembered]:
+        """Store a text. Keyed by the effect, so a retry stores nothing twice."""
+        granted = current_pass()
+        item = await self._memories.remember(
+            granted.tenant,
+            run=granted.key.run,
+            key=granted.key.effect,
+            space=request.space,
+            text=request.text,
+            labels=request.labels,
+        )
+        return Outcome(value=Remembered(id=item, digest=sha256(request.text.encode())))
+
+    @activity.defn(name="memory.recall")
+    async def recall(self, query: RecallQuery) -> Outcome[Recalled]:
+        """Return the most similar memories of the tenant's space."""
+        granted = current_pass()
+        items = await self._memories.recall(granted.tenant, space=query.space, query=query.query, limit=query.limit)
+        return Outcome(value=Recalled(items=items))

@@ -1,0 +1,103 @@
+"""`slm.chat`: one reply of a model, bound to a schema, streamed to who watches, kept in the run's transcript."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from temporalio import activity
+
+from capsules.actions.action import Action
+from capsules.actions.activity_context import GatePass, current_pass
+from capsules.actions.verdict import Outcome
+from capsules.budgets.amounts import Amounts
+from capsules.digest import ContentStore, digest
+from capsules.models import transcript
+from capsules.models.chat import ChatReply, ChatRequest, Completion, Message, ModelClient, TokenStream
+
+PREVIEW = 16_384
+WINDOW_BYTES = 12_000
+"""What a request may carry: about 3,000 tokens of text, which leaves room for the reply in a window of 4,096."""
+
+
+def chat_action(request: ChatRequest) -> Action:
+    """Say what a chat request does: it reads, and costs at most its input's bytes and the output cap."""
+    bound = min(request.input_bound(), WINDOW_BYTES)
+    return Action(
+        kind="slm.chat",
+        target=request.role,
+        cost=Amounts(
+            tokens=bound + request.max_output_tokens,
+            micro_usd=request.price.cost(input_tokens=bound, output_tokens=request.max_output_tokens),
+        ),
+        least=Amounts(tokens=1),
+        arguments=digest(request),
+    )
+
+
+class ModelActivities:
+    """Model calls, with models, content store and live stream injected."""
+
+    def __init__(self, models: ModelClient, content: ContentStore, tokens: TokenStream) -> None:
+        self._models = models
+        self._content = content
+        self._tokens = tokens
+
+    @activity.defn(name="slm.chat")
+    async def chat(self, request: ChatRequest) -> Outcome[ChatReply]:
+        """Answer the new messages. A reply that breaks the schema is a reply with problems, not an error."""
+        granted = current_pass()
+        messages = await transcript.load(
+            self._content, granted.tenant, request.transcript, request.messages, limit=WINDOW_BYTES
+        )
+        completion = await self._models.complete(
+            messages,
+            role=request.role,
+            answer=request.answer,
+            max_output_tokens=request.max_output_tokens,
+            temperature=request.temperature,
+            on_delta=self._to_watchers(granted, request.step),
+        )
+        used = completion.usage.input_tokens + completion.usage.output_tokens
+        head = await transcript.append(
+            self._content,
+            granted.tenant,
+            request.transcript,
+            (*request.messages, Message(role="assistant", text=completion.text)),
+            tokens=used,
+        )
+        value, problems = _read(completion, request.answer)
+        reply = ChatReply(
+            text=completion.text[:PREVIEW],
+            value=value,
+            problems=problems,
+            transcript=head,
+            model=completion.model,
+            finish_reason=completion.finish_reason,
+        )
+        paid = request.price.cost(
+            input_tokens=completion.usage.input_tokens, output_tokens=completion.usage.output_tokens
+        )
+        return Outcome(value=reply, usage=Amounts(tokens=used, micro_usd=paid), estimated=completion.usage.estimated)
+
+    def _to_watchers(self, granted: GatePass, step: int) -> Callable[[str], Awaitable[None]]:
+        async def publish(text: str) -> None:
+            key = granted.key
+            await self._tokens.publish(granted.tenant, key.run, step=step, attempt=key.attempt, text=text)
+
+        return publish
+
+
+def _read(completion: Completion, schema: dict[str, Any] | None) -> tuple[Any, tuple[str, ...]]:
+    """Return the reply as JSON and why it does not follow the schema."""
+    if schema is None:
+        return None, ()
+    try:
+        value = json.loads(completion.text)
+    except ValueError as error:
+        cut = " (it was cut at the output limit)" if completion.finish_reason == "length" else ""
+        return None, (f"the reply is not JSON{cut}: {error}",)
+    problems = tuple(
+        f"{error.json_path}: {error.message}"[:300] for error in Draft202012Validator(schema).iter_errors(value)
+    )
+    return (None if problems else value), problems[:10]

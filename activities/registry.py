@@ -1,0 +1,40 @@
+"""Every activity type there is: the governed ones with what they declare, and the platform's own list."""
+
+from collections.abc import Callable
+from typing import Any
+
+from activities.admission import start_action
+from activities.artifacts import publish_action
+from activities.constitution_activation import STEPS
+from activities.memory import embed_action, recall_action, remember_action
+from activities.model_calls import chat_action
+from activities.tools import tool_action
+from capsules.actions.action import Action
+
+GOVERNED: tuple[tuple[str, Callable[[Any], Action]], ...] = (
+    ("capsule.start", start_action),
+    ("slm.chat", chat_action),
+    ("slm.embed", embed_action),
+    ("memory.remember", remember_action),
+    ("memory.recall", recall_action),
+    ("tool.invoke", tool_action),
+    ("artifact.publish", publish_action),
+)
+
+PLATFORM = (
+    frozenset(
+        {
+            "run.record",
+            "run.close",
+            "approval.approve",
+            "approval.deny",
+            "approval.edit",
+            "approval.escalate",
+            "approval.expire",
+            "budget.account",
+            "budget.raise",
+            "deliverable.verify",
+        }
+    )
+    | STEPS
+)

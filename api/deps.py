@@ -1,0 +1,102 @@
+"""What the endpoints call: one frozen object, composed once by `open_state` and handed to `create_app`."""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+from temporalio.client import Client
+
+from api.middleware.metrics import Metrics
+from api.middleware.rate_limit import Rates
+from api.proof_pool import ExplanationPool, ProofPool
+from capsules.digest import ContentStore
+from policy.decide.constitution_cache import Policies
+from policy.forecasts.forecaster import learn
+from policy.gate import Gate
+from somagent.capsule_files.library import Library
+from somagent.content.postgres import PostgresContent
+from somagent.db.database import Store, open_store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.forecasts.forecaster_cache import ForecasterCache
+from somagent.forecasts.learned import LearnedForesight
+from somagent.identity.keys import KeyRing
+from somagent.identity.tokens import Tokens
+from somagent.identity.trust import ConstitutionTrust
+from somagent.messaging.streams import Bus
+from somagent.models.profiles import Profiles
+from somagent.settings import Settings
+from somagent.temporal.client import connect
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """The parts behind the API."""
+
+    settings: Settings
+    store: Store
+    temporal: Client
+    bus: Bus
+    content: ContentStore
+    keyring: KeyRing
+    tokens: Tokens
+    library: Library
+    trust: ConstitutionTrust
+    policies: Policies
+    rates: Rates
+    gate: Gate
+    """Only asked what it would say; what it lets through, it lets through in the worker."""
+    foresight: LearnedForesight
+    explanations: ExplanationPool
+    proofs: ProofPool
+    metrics: Metrics
+
+
+@contextlib.asynccontextmanager
+async def open_state(settings: Settings) -> AsyncIterator[State]:
+    """Connect everything; close it at the end. Fails with the part's name when one cannot be reached."""
+    keyring = KeyRing.load(settings.keys_dir)
+    trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
+    async with contextlib.AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(settings.database("app"), codec=keyring.codec))
+        rates = await stack.enter_async_context(
+            contextlib.aclosing(Rates(settings.redis_target(), per_minute=settings.rate_limit_per_minute))
+        )
+        metrics = Metrics()
+        policies, tokens = Policies(store.constitutions.get, trust), Tokens(keyring)
+        profiles = Profiles.from_settings(settings)
+        foresight = LearnedForesight(store, ForecasterCache(store, learn), profiles)
+        yield State(
+            settings=settings,
+            store=store,
+            temporal=await connect(settings, keyring),
+            bus=await stack.enter_async_context(Bus(settings.redis_target())),
+            content=PostgresContent(store),
+            keyring=keyring,
+            tokens=tokens,
+            library=Library.load(),
+            trust=trust,
+            policies=policies,
+            gate=Gate(tokens, policies, PostgresLedger(store), clock=time.time, foresight=foresight),
+            rates=rates,
+            foresight=foresight,
+            explanations=ExplanationPool(ProofPool("explanations", at_once=1, patience=5.0, metrics=metrics)),
+            proofs=ProofPool("proofs", at_once=2, patience=2.0, metrics=metrics),
+            metrics=metrics,
+        )
+
+
+def _state(request: Request) -> State:
+    state: State = request.app.state.soma
+    return state
+
+
+Soma = Annotated[State, Depends(_state)]
+
+Cursor = Annotated[
+    str | None,
+    Query(max_length=1000, pattern=r"^[A-Za-z0-9_-]+$", description="`next` of the page before; opaque."),
+]
+Limit = Annotated[int, Query(ge=1, le=500, description="Most items of a page.")]

@@ -1,0 +1,1 @@
+"""What stands before and around every endpoint: limits, metrics, problem documents, policy headers."""

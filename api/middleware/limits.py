@@ -1,0 +1,95 @@
+"""Limits before any endpoint: how large a body may be and how often a principal may ask. Pure ASGI, so streams pass."""
+
+from math import ceil
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.access import authenticate
+from api.deps import State
+from api.middleware.problems import respond_to
+from capsules.errors import RateLimited, SomaError, TooLarge
+from capsules.read_models import Principal
+
+
+class BodyLimit:
+    """Reads the whole body, at most `largest` bytes of it, before anybody else sees any."""
+
+    def __init__(self, app: ASGIApp, *, largest: int) -> None:
+        self._app = app
+        self._largest = largest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "")
+        body = None if announced.isdecimal() and int(announced) > self._largest else await self._read(receive)
+        if body is None:
+            error = TooLarge(f"The body is larger than {self._largest} bytes.", limit=self._largest)
+            await respond_to(error)(scope, receive, send)
+            return
+        given = False
+
+        async def replay() -> Message:
+            nonlocal given
+            if given:
+                return await receive()  # the next thing is the disconnect
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self._app(scope, replay, send)
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        body = bytearray()
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if len(body) > self._largest:
+                return None
+            if not message.get("more_body", False):
+                return bytes(body)
+
+
+class RateLimit:
+    """Finds out who calls, once, and counts the request: for the principal, or for the address of a stranger."""
+
+    def __init__(self, app: ASGIApp, *, state: State) -> None:
+        self._app = app
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        caller = scope["somagent.caller"] = await self._caller(scope)
+        seconds = await self._state.rates.wait_seconds(_key(caller, scope))
+        if self._state.rates.degraded:
+            self._state.metrics.rates_degraded.inc()
+        if seconds:
+            self._state.metrics.rate_limited.inc()
+            await respond_to(self._refusal(ceil(seconds)))(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _caller(self, scope: Scope) -> Principal | SomaError | None:
+        header = Headers(scope=scope).get("authorization")
+        if header is None:
+            return None
+        try:
+            return await authenticate(self._state, header)
+        except SomaError as error:
+            return error  # raised by the endpoint that wanted a caller
+
+    def _refusal(self, seconds: int) -> RateLimited:
+        limit = self._state.settings.rate_limit_per_minute
+        return RateLimited(
+            f"More than {limit} requests in a minute; try again in {seconds} seconds.", retry_after=seconds
+        )
+
+
+def _key(caller: Principal | SomaError | None, scope: Scope) -> str:
+    if isinstance(caller, Principal):
+        return f"principal:{caller.tenant}:{caller.subject}"
+    client = scope.get("client")
+    return f"address:{client[0] if client else 'unknown'}"

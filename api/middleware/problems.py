@@ -1,0 +1,163 @@
+"""Every failure as a problem document (RFC 9457): what is wrong, with which field or id, and a stable code.
+
+Our errors carry their status. What nobody foresaw is a 500 that tells only an id to find in the log.
+"""
+
+import logging
+import re
+import uuid
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from api.middleware.policy_headers import headers_of
+from capsules.constitutions.proof import Explanation
+from capsules.errors import PolicyDenied, RateLimited, SomaError, Unauthenticated, Unavailable
+
+MEDIA_TYPE = "application/problem+json"
+log = logging.getLogger(__name__)
+
+
+class Detail(BaseModel):
+    """One of several things that are wrong."""
+
+    path: str = Field(description="Where: `body.inputs.issue.title`, `query.limit`, `spec.steps.0.use`.")
+    message: str
+    line: int | None = None
+    column: int | None = None
+    expected: str | None = None
+
+
+class Problem(BaseModel):
+    """A problem document."""
+
+    type: str = Field(description="`urn:somagent:problem:` and the code.")
+    title: str
+    status: int
+    detail: str = Field(description="What happened and what to do, for a person.")
+    code: str = Field(description="Stable name of the error, for programs.")
+    fields: dict[str, Any] = Field(default_factory=dict, description="Ids and values that the detail speaks of.")
+    problems: list[dict[str, Any]] = Field(default_factory=list, description="Every error at once, each with its path.")
+    id: str | None = Field(None, description="Of an unexpected failure: find it in the log.")
+
+
+EXAMPLES: dict[int, tuple[str, str]] = {
+    400: ("Malformed", "The body cannot be read."),
+    401: ("Unauthenticated", "The token has expired: get a new one."),
+    402: ("BudgetExhausted", "The account 'tenant:acme' has 120 tokens left; 4000 were asked for."),
+    403: ("Denied", "This needs the capability 'capsule:run'; 'alice' has: run:read."),
+    404: ("NotFound", "There is no run 'acme/hello/k1'."),
+    405: ("MethodNotAllowed", "Method Not Allowed"),
+    409: ("Conflict", "The idempotency key 'k1' was used for another request."),
+    413: ("TooLarge", "The body is larger than 1048576 bytes."),
+    422: ("Invalid", "The inputs do not follow the capsule's schema."),
+    429: ("RateLimited", "More than 1200 requests in a minute; try again in 3 seconds."),
+    503: ("Unavailable", "Temporal cannot be reached."),
+}
+
+
+def document(
+    status: int, code: str, detail: str, *, fields: dict[str, Any] | None = None, problem_id: str | None = None
+) -> Problem:
+    """Return the document; `problems` inside the fields become its own member."""
+    rest = dict(fields or {})
+    problems = rest.pop("problems", [])
+    return Problem(
+        type=f"urn:somagent:problem:{code}",
+        title=re.sub(r"(?<=[a-z])(?=[A-Z])", " ", code).capitalize(),
+        status=status,
+        detail=detail,
+        code=code,
+        fields=rest,
+        problems=list(problems),
+        id=problem_id,
+    )
+
+
+def respond(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Return the document as a response."""
+    content = jsonable_encoder(problem, exclude_none=True)
+    return JSONResponse(content, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def respond_to(error: SomaError) -> JSONResponse:
+    """Return the response to one of our errors."""
+    headers: dict[str, str] = {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, RateLimited | Unavailable):
+        headers["Retry-After"] = str(error.fields.get("retry_after", 1))
+    if isinstance(error, PolicyDenied) and "explanation" in error.fields:
+        headers |= headers_of(Explanation.model_validate(error.fields["explanation"]).verdict)
+    return respond(document(error.status, error.code, error.message, fields=error.fields), headers)
+
+
+def responses(*more: int) -> dict[int | str, dict[str, Any]]:
+    """Return the declared failures of a route: what any may answer, and `more`."""
+    return {status: _declared(status) for status in sorted({401, 403, 413, 422, 429, 503, *more})}
+
+
+def public_responses(*more: int) -> dict[int | str, dict[str, Any]]:
+    """Return the declared failures of a route that needs no token."""
+    return {status: _declared(status) for status in sorted({413, 429, *more})}
+
+
+def install(app: FastAPI) -> None:
+    """Answer every exception with a problem document."""
+    app.add_exception_handler(SomaError, _on_ours)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+async def _on_ours(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, SomaError)
+    return respond_to(error)
+
+
+async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    problems = validation_problems(error.errors())
+    named = ", ".join(dict.fromkeys(p["path"] for p in problems))
+    return respond(document(422, "Invalid", f"The request is not valid: {named}.", fields={"problems": problems}))
+
+
+async def _on_http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    code = {400: "Malformed", 404: "NotFound", 405: "MethodNotAllowed"}.get(
+        status, status.name.title().replace("_", "")
+    )
+    return respond(document(status, code, str(error.detail)), dict(error.headers or {}))
+
+
+async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
+    problem_id = uuid.uuid4().hex
+    log.error("unexpected failure %s in %s %s", problem_id, request.method, request.url.path, exc_info=error)
+    detail = f"Something failed that we did not foresee. Its id in the log is {problem_id}."
+    return respond(document(500, "Unexpected", detail, problem_id=problem_id))
+
+
+def validation_problems(errors: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return pydantic's errors as paths and messages, without the values: those may be secret."""
+    return [
+        {
+            "path": ".".join(str(part) for part in error["loc"]) or "body",
+            "message": str(error.get("ctx", {}).get("error") or error["msg"]),
+        }
+        for error in errors
+    ]
+
+
+def _declared(status: int) -> dict[str, Any]:
+    code, detail = EXAMPLES[status]
+    example = document(status, code, detail).model_dump(exclude_none=True)
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": example["title"], "content": {MEDIA_TYPE: {"schema": schema, "example": example}}}

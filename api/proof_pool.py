@@ -1,0 +1,84 @@
+"""Z3 at the API, for proofs and explanations: in threads of its own, few at once, refused when all are at work."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+from api.middleware.metrics import Metrics
+from capsules.actions.action import Action, Facts
+from capsules.constitutions.proof import Explanation
+from capsules.digest import Digest
+from capsules.errors import Unavailable
+from policy.decide.engine import Policy
+from policy.prove.explanations import explain
+from policy.prove.review import candidate
+from policy.prove.solver import Solver
+
+KEPT = 16
+"""Constitutions held ready: a few versions of a few tenants."""
+
+
+@dataclass
+class ProofPool:
+    """So many pieces of work at once; who comes then waits `patience` seconds and is sent away."""
+
+    what: str
+    at_once: int
+    patience: float
+    metrics: Metrics
+    _threads: ThreadPoolExecutor = field(init=False, repr=False)
+    _free: asyncio.Semaphore = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._threads = ThreadPoolExecutor(self.at_once, thread_name_prefix=self.what)
+        self._free = asyncio.Semaphore(self.at_once)
+
+    async def work[R](self, piece: Callable[[], R]) -> R:
+        """Return what the piece of work gives. Raises Unavailable when nobody is free in time."""
+        try:
+            await asyncio.wait_for(self._free.acquire(), self.patience)
+        except TimeoutError as error:
+            self.metrics.work_refused.labels(self.what).inc()
+            raise Unavailable(
+                f"{self.at_once} {self.what} are under way, which is all that this process does at once; "
+                "try again in a few seconds.",
+                retry_after=5,
+            ) from error
+        working = asyncio.get_running_loop().run_in_executor(self._threads, piece)
+        began = perf_counter()
+        # The place is free when the thread is, not when the caller has gone.
+        working.add_done_callback(lambda _: self._done(began))
+        return await asyncio.shield(working)
+
+    def _done(self, began: float) -> None:
+        self._free.release()
+        self.metrics.work.labels(self.what).inc()
+        self.metrics.work_seconds.labels(self.what).inc(perf_counter() - began)
+
+
+@dataclass
+class ExplanationPool:
+    """Explains in a thread: ten or twenty milliseconds each, half a second at most for each question."""
+
+    desk: ProofPool
+    _ready: OrderedDict[Digest, Solver] = field(default_factory=OrderedDict)
+
+    async def of(self, policy: Policy, action: Action, facts: Facts) -> Explanation:
+        """Explain the decision about an action."""
+        return await self.desk.work(lambda: explain(self._question(policy), action, facts))
+
+    async def of_document(self, document: dict[str, Any], action: Action, facts: Facts) -> Explanation:
+        """Explain what a document says of an action. Raises ConstitutionRefused when it does not read."""
+        return await self.desk.work(lambda: explain(Solver(candidate(document).policy), action, facts))
+
+    def _question(self, policy: Policy) -> Solver:
+        """Return the policy held ready. Only the desk's one thread comes here."""
+        known = self._ready.pop(policy.digest, None) or Solver(policy)
+        self._ready[policy.digest] = known
+        while len(self._ready) > KEPT:
+            self._ready.popitem(last=False)
+        return known

@@ -1,0 +1,150 @@
+"""Capsules: publish a version, list, show, check a file, and start a run of one."""
+
+import secrets
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api import run_urls
+from api.access import CapsulePublisher, CapsuleReader, CapsuleRunner
+from api.deps import Cursor, Limit, Soma
+from api.middleware.bodies import KeptRoute
+from api.middleware.policy_headers import TOLD, tell
+from api.middleware.problems import responses
+from api.resources.capsules.files import read_capsule
+from api.resources.runs import service as starting
+from capsules.budgets.amounts import Amounts
+from capsules.digest import Digest
+from capsules.names import Name, parse_reference
+from capsules.read_models import Page, PublishedCapsule, RunRecord
+from somagent.capsule_files.file_schema import schema
+from somagent.identity.signatures import sign_digest
+
+router = APIRouter(prefix="/v1/capsules", tags=["capsules"], route_class=KeptRoute)
+
+Ref = Annotated[
+    str,
+    Path(
+        alias="ref",
+        pattern=run_urls.REFERENCE,
+        max_length=160,
+        description="`name`, `name@1`, `name@^1.2` or `name@1.2.0`.",
+        examples=["meeting-summary@1"],
+    ),
+]
+
+
+class RunRequest(BaseModel):
+    """What a run is started with."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"inputs": {"notes": "Ana ships on Friday. Bo writes the page."}}]},
+    )
+
+    inputs: dict[str, Any] = Field(default_factory=dict, description="Must follow the capsule's input schema.")
+    budget: Amounts | None = Field(None, description="Unset: the capsule's own.")
+    project: Name | None = Field(None, description="Whose budget it spends. Unset: the tenant's.")
+
+
+class CapsuleCheck(BaseModel):
+    """A capsule file without a fault."""
+
+    ref: str
+    digest: Digest
+
+
+CAPSULE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/Capsule"}},
+            "application/yaml": {"schema": {"type": "string", "description": "The capsule file."}},
+        },
+    }
+}
+
+
+@router.post("", status_code=201, responses=responses(409), openapi_extra=CAPSULE_BODY)
+async def publish_capsule(
+    request: Request, response: Response, caller: CapsulePublisher, soma: Soma
+) -> PublishedCapsule:
+    """Publish a version. The same file again returns what is there; other content under its version is a conflict."""
+    capsule = await read_capsule(request, soma, caller)
+    signed = sign_digest(soma.keyring, "publisher", capsule.digest())
+    async with soma.store.transaction(caller.tenant) as tx:
+        published = await tx.capsules.publish(
+            capsule, digest=capsule.digest(), signature=signed.value, key_id=signed.key_id, by=caller.subject
+        )
+    response.headers["Location"] = f"/v1/capsules/{capsule.ref}"
+    return published
+
+
+@router.post("/validate", responses=responses(), openapi_extra=CAPSULE_BODY)
+async def validate_capsule(request: Request, caller: CapsuleReader, soma: Soma) -> CapsuleCheck:
+    """Check a capsule file without publishing it: every problem at once, with line, path and what was expected."""
+    capsule = await read_capsule(request, soma, caller)
+    return CapsuleCheck(ref=capsule.ref, digest=capsule.digest())
+
+
+@router.get("", responses=responses())
+async def list_capsules(
+    caller: CapsuleReader, soma: Soma, cursor: Cursor = None, limit: Limit = 50
+) -> Page[PublishedCapsule]:
+    """List every published version by name."""
+    async with soma.store.transaction(caller.tenant) as tx:
+        return await tx.capsules.list(cursor, limit)
+
+
+@router.get("/{ref}", responses=responses(404))
+async def show_capsule(ref: Ref, caller: CapsuleReader, soma: Soma) -> PublishedCapsule:
+    """Show the highest published version that the reference admits, its signature checked."""
+    return await starting.find(soma, caller, parse_reference(ref))
+
+
+@router.post(
+    "/{ref}/runs",
+    status_code=202,
+    responses={
+        200: {"model": RunRecord, "description": "This key's run, started before.", **TOLD},
+        202: TOLD,
+        **responses(404, 409),
+    },
+)
+async def start_run(  # noqa: PLR0913, PLR0917 - a parameter for each thing that a start says
+    ref: Ref,
+    body: RunRequest,
+    response: Response,
+    caller: CapsuleRunner,
+    soma: Soma,
+    idempotency_key: Annotated[
+        str | None,
+        Header(pattern=run_urls.KEY, description="The same key with the same request is the same run."),
+    ] = None,
+) -> RunRecord:
+    """Start a run; watch it at Location. Without an Idempotency-Key every request is a new run."""
+    key = idempotency_key or secrets.token_hex(8)
+    started = await starting.start(
+        soma,
+        caller,
+        reference=parse_reference(ref),
+        inputs=body.inputs,
+        budget=body.budget,
+        key=key,
+        project=body.project,
+    )
+    response.status_code = 202 if started.created else 200
+    response.headers["Location"] = run_urls.url(started.run.id)
+    if started.verdict is not None:
+        tell(response, started.verdict)
+    return started.run
+
+
+schemas = APIRouter(prefix="/v1/schemas", tags=["capsules"])
+
+
+@schemas.get("/capsule.json")
+async def capsule_schema() -> dict[str, Any]:
+    """Return the JSON Schema of capsule files, for editors and checkers. Needs no token."""
+    return schema()

@@ -1,0 +1,109 @@
+"""Gathers what the store knows of one run into its explanation, and writes it as a page for people.
+
+Everything on the page comes from models, tools and people, so every value is escaped.
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from api.deps import State
+from capsules.approvals.approval import Approval
+from capsules.audit.explanation import RunExplanation, chain_of, closed_by, explained
+from capsules.audit.receipt import Receipt
+from capsules.budgets.amounts import Amounts
+from capsules.digest import Digest
+from capsules.errors import NotFound, SomaError
+from capsules.names import parse_reference
+from somagent.db.transaction import Transaction
+
+AT_ONCE = 500
+
+
+_PAGES = Environment(
+    loader=PackageLoader("api"),
+    autoescape=select_autoescape(default=True, default_for_string=True),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_PAGES.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
+_PAGES.filters["cost"] = Amounts.in_words
+
+
+async def explain_run(soma: State, tenant: str, run: str) -> RunExplanation:
+    """Return the explanation of a tenant's run. Raises NotFound."""
+    async with soma.store.transaction(tenant) as tx:
+        record = await tx.runs.get(run)
+        receipts = tuple([receipt async for receipt in receipts_of(tx, run)])
+        named, clauses = await _constitutions(soma, receipts)
+        return RunExplanation(
+            run=record,
+            intent=await _intent(tx, record.capsule),
+            actions=explained(receipts, clauses),
+            closed=closed_by(receipts),
+            approvals=tuple([approval async for approval in approvals_of(tx, run)]),
+            artifacts=await tx.artifacts.list(run),
+            account=await tx.accounts.get(record.account) if record.account else None,
+            children=await tx.runs.children(run),
+            constitutions=named,
+            chain=chain_of(receipts),
+        )
+
+
+def page(explanation: RunExplanation) -> str:
+    """Return an HTML document that loads nothing and runs nothing."""
+    return _PAGES.get_template("explanation.html.j2").render(it=explanation)
+
+
+async def receipts_of(tx: Transaction, run: str) -> AsyncIterator[Receipt]:
+    after = 0
+    while items := await tx.receipts.list(run, after, AT_ONCE):
+        for receipt in items:
+            yield receipt
+        after = items[-1].seq
+
+
+async def approvals_of(tx: Transaction, run: str) -> AsyncIterator[Approval]:
+    """Yield a run's approvals, newest first."""
+    cursor = None
+    while True:
+        found = await tx.approvals.list(run=run, cursor=cursor, limit=AT_ONCE)
+        for approval in found.items:
+            yield approval
+        if not (cursor := found.next):
+            return
+
+
+async def _intent(tx: Transaction, capsule: str) -> str:
+    try:
+        return (await tx.capsules.get(parse_reference(capsule))).capsule.spec.intent
+    except NotFound:
+        return ""  # an application's own workflow is not a capsule
+
+
+async def _constitutions(
+    soma: State, receipts: tuple[Receipt, ...]
+) -> tuple[dict[Digest, str], dict[Digest, dict[str, str]]]:
+    """Return the name of each constitution that a decision cites, and what its clauses say."""
+    cited = {receipt.body.get("verdict", {}).get("constitution") for receipt in receipts if receipt.kind == "decision"}
+    named: dict[Digest, str] = {}
+    clauses: dict[Digest, dict[str, str]] = {}
+    for digest in sorted(filter(None, cited)):
+        try:
+            record = await soma.store.constitutions.get(digest)
+        except SomaError as error:
+            named[digest] = f"cannot be read: {error.message}"
+            continue
+        named[digest] = f"{record.name}@{record.version}"
+        clauses[digest] = dict(_sayings(record.document))
+    return named, clauses
+
+
+def _sayings(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for part in document.values():
+        for clause in part if isinstance(part, list) else ():
+            if isinstance(clause, dict) and "id" in clause:
+                yield clause["id"], clause.get("because", "")

@@ -1,0 +1,61 @@
+"""Forecasts: what a run would take, before it is started; and how those that were made came out."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.access import CapsuleReader, RunReader
+from api.deps import Limit, Soma
+from api.middleware.bodies import KeptRoute
+from api.middleware.problems import responses
+from api.resources.runs import service as starting
+from api.resources.runs.inputs import check_inputs
+from api.run_urls import REFERENCE
+from capsules.budgets.amounts import Amounts
+from capsules.digest import canonical
+from capsules.forecasts.forecast import Accuracy, Forecast, Past
+from capsules.names import parse_reference
+from capsules.read_models import Page
+from policy.forecasts.forecaster import accuracy
+
+router = APIRouter(prefix="/v1/forecasts", tags=["forecasts"], route_class=KeptRoute)
+
+OfCapsule = Annotated[str | None, Query(max_length=63, description="Only runs of this capsule, by name.")]
+
+
+class ToForecast(BaseModel):
+    """A start that is thought about."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"capsule": "meeting-summary@1", "inputs": {"transcript": "…"}}]},
+    )
+
+    capsule: str = Field(pattern=REFERENCE)
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    budget: Amounts | None = Field(None, description="Unset: the capsule's own.")
+
+
+@router.post("", responses=responses(404))
+async def forecast(body: ToForecast, caller: CapsuleReader, soma: Soma) -> Forecast:
+    """Forecast a run: tokens and money with their interval, or `static` where there is no data. Starts nothing."""
+    published = await starting.find(soma, caller, parse_reference(body.capsule))
+    capsule = published.capsule
+    check_inputs(capsule, body.inputs)
+    length = len(canonical(body.inputs).decode())
+    return await soma.foresight.forecast(caller.tenant, capsule, input_length=length, budget=body.budget)
+
+
+@router.get("", responses=responses())
+async def list_forecasts(caller: RunReader, soma: Soma, capsule: OfCapsule = None, limit: Limit = 50) -> Page[Past]:
+    """List the last completed runs, oldest first: what was forecast, and the tokens that each took."""
+    async with soma.store.transaction(caller.tenant) as tx:
+        return Page(items=tuple(await tx.forecasts.past(capsule, limit)))
+
+
+@router.get("/accuracy", responses=responses())
+async def show_accuracy(caller: RunReader, soma: Soma, capsule: OfCapsule = None) -> Page[Accuracy]:
+    """Show how often intervals held and how far off the likeliest was, by capsule and model."""
+    async with soma.store.transaction(caller.tenant) as tx:
+        return Page(items=accuracy(await tx.forecasts.past(capsule)))

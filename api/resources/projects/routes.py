@@ -1,0 +1,52 @@
+"""Projects: parts of a tenant's budget, from which runs take theirs."""
+
+import datetime as dt
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from api.access import BudgetRaiser, BudgetReader
+from api.deps import Limit, Soma
+from api.middleware.bodies import KeptRoute
+from api.middleware.problems import responses
+from api.resources.budgets.schemas import BudgetView, budget_of
+from capsules.budgets.account import Account, AccountTerms
+from capsules.names import Name
+from capsules.read_models import Page
+from somagent.db.repositories.audit import acts
+
+router = APIRouter(prefix="/v1/projects", tags=["budgets"], route_class=KeptRoute)
+
+Project = Annotated[Name, Path(description="The project's name.", examples=["website"])]
+
+
+@router.get("", responses=responses())
+async def list_projects(caller: BudgetReader, soma: Soma) -> Page[Account]:
+    """List the open projects by name, with what they may spend and have spent."""
+    async with soma.store.transaction(caller.tenant) as tx:
+        await tx.accounts.open_period(f"tenant:{caller.tenant}", dt.datetime.now(dt.UTC))
+        return Page(items=await tx.accounts.projects())
+
+
+@router.get("/{project}", responses=responses(404))
+async def show_project(project: Project, caller: BudgetReader, soma: Soma, limit: Limit = 50) -> BudgetView:
+    """Show a project's account and its last entries."""
+    return await budget_of(soma, caller.tenant, f"project:{project}", limit)
+
+
+@router.put("/{project}", responses=responses(402, 404, 409))
+async def set_project(project: Project, body: AccountTerms, caller: BudgetRaiser, soma: Soma) -> Account:
+    """Say what a project may spend; it is opened if there is none. Taken from the tenant's budget.
+
+    A smaller allowance never falls below what is spent and held: nothing further begins then.
+    """
+    async with soma.store.transaction(caller.tenant) as tx:
+        return await tx.accounts.allow(f"project:{project}", f"tenant:{caller.tenant}", body, by=caller.subject)
+
+
+@router.delete("/{project}", status_code=204, responses=responses(404, 409))
+async def close_project(project: Project, caller: BudgetRaiser, soma: Soma) -> None:
+    """Close a project under which no run is under way; what it has left returns to the tenant. Its name stays taken."""
+    async with soma.store.transaction(caller.tenant) as tx:
+        await acts(tx.connection, caller.subject)
+        await tx.accounts.retire(f"project:{project}")

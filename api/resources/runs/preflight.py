@@ -1,0 +1,102 @@
+"""What a run would ask for: the actions that a capsule declares, and its start as the gate would judge it now.
+
+Each action comes from the function that the activity itself declares. The start is judged by the gate's own steps.
+"""
+
+import logging
+
+from activities.admission import start_action
+from activities.memory import recall_action, remember_action
+from activities.model_calls import chat_action
+from activities.tools import tool_action
+from api.deps import State
+from capsules.actions.action import Action
+from capsules.actions.verdict import Verdict
+from capsules.capsule import Capsule
+from capsules.constitutions.proof import Explanation
+from capsules.digest import GENESIS
+from capsules.errors import PolicyDenied, SomaError
+from capsules.identity.authority import Authority
+from capsules.memory.items import RecallQuery, Remember
+from capsules.models.chat import ChatRequest, Message
+from capsules.names import parse_reference
+from capsules.read_models import PublishedCapsule
+from capsules.runs.run import StartCapsule
+from capsules.tools.tool import ToolCall
+from policy.detectors.argument_text import read
+from somagent.capsule_files.library import Library
+
+log = logging.getLogger(__name__)
+
+
+def actions_of(published: PublishedCapsule, library: Library) -> list[Action]:
+    """Return one action of each kind that a run of this capsule may ask for. Arguments are not known yet."""
+    capsule = published.capsule
+    spec = capsule.spec
+    actions = [start_action(StartCapsule(capsule=capsule.ref, digest=published.digest, inputs=GENESIS))]
+    if spec.memory.recall is not None:
+        actions.append(recall_action(RecallQuery(space=spec.memory.space, query=spec.intent)))
+    if spec.persona is not None:
+        actions.append(_chat(capsule))
+    for use in spec.tools:
+        tool = library.tool(parse_reference(use.use))
+        for name in use.actions:
+            action = tool_action(ToolCall(tool=tool, action=name, arguments={}))
+            actions.append(action.model_copy(update={"arguments": GENESIS}))
+    if spec.memory.remember != "nothing":
+        actions.append(remember_action(Remember(space=spec.memory.space, text=spec.intent)))
+    return actions
+
+
+async def foresee_start(soma: State, authority: Authority, request: StartCapsule) -> Verdict | None:
+    """Return what the gate would say of this start now; None where it cannot be foreseen: the gate inside decides.
+
+    Raises PolicyDenied, with the explanation, where it would be denied.
+    """
+    action = start_action(request)
+    try:
+        policy, facts, verdict = await soma.gate.foresee(
+            authority, action, authority.run, lambda: read(request), request
+        )
+    except SomaError as error:
+        log.info("a start could not be foreseen: %s", error.code)
+        return None
+    if verdict.decision == "deny":
+        try:
+            explanation = await soma.explanations.of(policy, action, facts)
+        except SomaError:
+            explanation = Explanation(verdict=verdict, sentence=verdict.sentence)
+        await _publish_denial(soma, authority, action, verdict)
+        raise PolicyDenied(
+            f"Starting {action.target} is denied: {explanation.sentence}",
+            explanation=explanation.model_dump(mode="json"),
+        )
+    return verdict
+
+
+async def _publish_denial(soma: State, authority: Authority, action: Action, verdict: Verdict) -> None:
+    """Leave a trace of what was denied before there is a run whose receipts could hold it."""
+    said = {
+        "actor": authority.actor,
+        "kind": action.kind,
+        "target": action.target,
+        "action": action.digest(),
+        "decision": verdict.decision,
+        "score": verdict.score,
+        "threshold": verdict.threshold,
+        "clauses": list(verdict.clauses),
+        "sentence": verdict.sentence,
+        "constitution": verdict.constitution,
+    }
+    async with soma.store.transaction(authority.tenant) as tx:
+        await tx.events.add("policy.decisions", "start.denied", None, said)
+
+
+def _chat(capsule: Capsule) -> Action:
+    model = capsule.spec.model
+    request = ChatRequest(
+        role=model.role if model else "dialogue",
+        messages=(Message(role="user", text=capsule.spec.intent),),
+        max_output_tokens=model.max_output_tokens if model else 256,
+    )
+    return chat_action(request)

@@ -1,1 +1,0 @@
-"""One resource a file; an endpoint parses, calls and returns."""

@@ -1,0 +1,121 @@
+"""An action: one effect that a run wants to have, as the gate sees it.
+
+Every field is derived from the activity's input by the pure function declared beside the activity, and from platform
+facts; never from what a model claims about itself.
+"""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from capsules.budgets.amounts import Amounts
+from capsules.digest import Digest, digest
+
+Kind = Literal[
+    "slm.chat",
+    "slm.embed",
+    "memory.remember",
+    "memory.recall",
+    "tool.invoke",
+    "artifact.publish",
+    "capsule.start",
+]
+Effect = Literal["read", "write", "destructive"]
+Egress = Literal["none", "allowlist", "open"]
+DataClass = Literal["public", "internal", "confidential", "secret"]
+Autonomy = Literal["manual", "supervised", "autonomous"]
+
+
+def in_fixed_point(share: float) -> float:
+    """Return a share cut to six decimals: what decisions are made, recorded and proved on."""
+    return math.floor(share * 1_000_000 + 1e-6) / 1_000_000
+
+
+Share = Annotated[float, Field(ge=0, le=1), AfterValidator(in_fixed_point)]
+"""From 0 to 1, in whole parts per million."""
+
+
+class Action(BaseModel):
+    """What is to be done, to what, and at most at what cost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    target: str = Field(description="What is acted on: `python@1.0.0/run`, a model role, a memory space, a capsule.")
+    effect: Effect = "read"
+    reversible: bool = True
+    egress: Egress = "none"
+    data: DataClass = "internal"
+    idempotent: bool = Field(True, description="Running it twice does what running it once does.")
+    cost: Amounts = Field(Amounts(), description="Upper bound, reserved before the effect.")
+    least: Amounts | None = Field(None, description="Lower bound of the cost; none where the upper bound is exact.")
+    arguments: Digest = Field(description="Digest of the activity's whole input.")
+
+    def digest(self) -> Digest:
+        """Return what an approval is bound to."""
+        return digest(self)
+
+
+class Foreseen(BaseModel):
+    """What a run that is to be started will take, before anybody knows: the ends of its forecast's interval."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tokens: int = Field(0, ge=0, le=2**53 - 1, description="Upper end: by this a decision holds for the interval.")
+    micro_usd: int = Field(0, ge=0, le=2**53 - 1)
+    least_tokens: int = Field(0, ge=0, le=2**53 - 1)
+    least_micro_usd: int = Field(0, ge=0, le=2**53 - 1)
+
+
+class Facts(BaseModel):
+    """What the platform knows when an action is judged. Read from the store in the same moment, by the gate."""
+
+    model_config = ConfigDict(frozen=True)
+
+    autonomy: Autonomy = "supervised"
+    headroom: Share = Field(1.0, description="Least share of the run's limit left after this action, any dimension.")
+    denials: int = Field(0, ge=0, description="Denied actions of this run so far.")
+    actor: str = ""
+    tenant: str = ""
+    parent: str | None = Field(None, description="The run that started this one as its child.")
+    standing: Share | None = Field(
+        None, description="Share of the actor's earlier actions that were not denied; none when no clause looks at it."
+    )
+    forecast: Foreseen | None = Field(
+        None, description="Of a start, when a clause looks at it. Of any other action there is none: it counts as 0."
+    )
+    sequences: dict[str, str] = Field(default_factory=dict, description="State of each sequence of the run so far.")
+    signals: dict[str, Share] = Field(
+        default_factory=dict, description="What registered detectors measured: `secrets`, `pii`, `injection`."
+    )
+
+    def variables(self) -> dict[str, dict[str, Any]]:
+        """Return the expression variables beside `action`."""
+        foreseen = self.forecast or Foreseen()
+        return {
+            "run": {"autonomy": self.autonomy, "denials": self.denials}
+            | ({} if self.parent is None else {"parent": self.parent}),
+            "budget": {"headroom": self.headroom},
+            "forecast": {"tokens": foreseen.tokens, "micro_usd": foreseen.micro_usd},
+            "actor": {"subject": self.actor, "tenant": self.tenant}
+            | ({} if self.standing is None else {"standing": self.standing}),
+            "signals": dict(self.signals),
+            "sequences": dict(self.sequences),
+        }
+
+
+def action_variables(action: Action) -> dict[str, Any]:
+    """Return the expression variable `action`: flat, so that an evaluation converts few values."""
+    return {
+        "kind": action.kind,
+        "target": action.target,
+        "effect": action.effect,
+        "reversible": action.reversible,
+        "egress": action.egress,
+        "data": action.data,
+        "idempotent": action.idempotent,
+        "tokens": action.cost.tokens,
+        "micro_usd": action.cost.micro_usd,
+        "tool_calls": action.cost.tool_calls,
+    }

@@ -1,0 +1,156 @@
+"""What the gate and the ledger say to each other: one entry before an effect, one exit after it."""
+
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.actions.action import Action, Facts, Kind
+from capsules.actions.verdict import ReceiptRef, ShadowVerdict, Verdict
+from capsules.approvals.approval import ApprovalRequest
+from capsules.budgets.account import Account, RateBound, RateRefusal
+from capsules.budgets.amounts import Amounts
+from capsules.digest import Digest
+
+FROZEN = ConfigDict(frozen=True)
+
+
+class AttemptKey(BaseModel):
+    """Which attempt of which activity: the idempotency key of an effect is all but the attempt."""
+
+    model_config = FROZEN
+
+    tenant: str
+    run: str = Field(description="Workflow id.")
+    execution: str = Field(description="Workflow run id; activity ids start anew after continue-as-new.")
+    activity: str
+    attempt: int
+
+    @property
+    def effect(self) -> str:
+        return f"{self.run}/{self.execution}/{self.activity}"
+
+
+class Tally(BaseModel):
+    """So many of a kind, and how many of them were bad."""
+
+    model_config = FROZEN
+
+    of: int = 0
+    bad: int = 0
+
+
+class HistoryAsked(BaseModel):
+    """Whose past the gate wants to know; a part that no constitution reads is not looked up."""
+
+    model_config = FROZEN
+
+    actor: str | None = None
+    target: str | None = None
+    kind: Kind | None = None
+
+
+class History(BaseModel):
+    """What the store remembers of actor and target."""
+
+    model_config = FROZEN
+
+    decisions: Tally = Field(Tally(), description="In the actor's last runs; denials are bad.")
+    uses: Tally = Field(Tally(), description="Of the target; those that did not succeed are bad.")
+
+
+class StandingOffer(BaseModel):
+    """A yes given in advance that is open now: for actions that its scope, an expression over `action`, matches."""
+
+    model_config = FROZEN
+
+    id: str
+    scope: str
+    capability: str = Field(description="What the granter decides by: a demand for anything else is not met.")
+    granted_by: str
+
+
+class LedgerFacts(BaseModel):
+    """What the store knows when an action is judged."""
+
+    model_config = FROZEN
+
+    account: Account | None = Field(None, description="None before admission.")
+    rates: tuple[RateBound, ...] = Field((), description="Of the tenant and the project that the account lies in.")
+    denials: int = 0
+    parent: str | None = Field(None, description="The run of which this one is a child.")
+    constitution: Literal["valid", "revoked", "unknown"]
+    shadow: Digest | None = Field(None, description="Constitution that is to judge beside the active one.")
+    sequences: dict[str, str] = Field(default_factory=dict, description="State of each sequence of the run.")
+    history: History = Field(History(), description="As far as it was asked for.")
+    standing: tuple[StandingOffer, ...] = Field(
+        (), description="Open standing grants of the tenant, proved under this constitution; soonest to expire first."
+    )
+
+
+class BeginEffect(BaseModel):
+    """Asks the ledger to let an effect begin: receipt, grant and reservation in one transaction."""
+
+    model_config = FROZEN
+
+    key: AttemptKey
+    capsule: str = Field(description="`name@version`, for the run's row when a schedule started it.")
+    actor: str
+    action: Action
+    action_digest: Digest
+    facts: Facts = Field(description="What the verdict was given on; recorded, so that it can be judged again.")
+    verdict: Verdict
+    shadow: ShadowVerdict | None = None
+    account: str | None
+    slow: RateRefusal | None = Field(None, description="What a rate window says: it comes too early.")
+    standing: tuple[str, ...] = Field((), description="Ids of the standing grants that fit, in the order to try.")
+
+
+class EffectBegun(BaseModel):
+    """The ledger's answer."""
+
+    model_config = FROZEN
+
+    status: Literal["go", "replay", "denied", "ask", "exhausted", "slow", "revoked", "stale"] = Field(
+        description="stale: another action of the run came in between; read the facts and judge again."
+    )
+    receipt: ReceiptRef | None = None
+    result: Any = Field(None, description="replay: what the effect returned, from the attempt that completed.")
+    approval: ApprovalRequest | None = Field(None, description="ask: what waits for a person.")
+    left: Amounts | None = Field(None, description="exhausted: what the account has left.")
+    sentence: str = ""
+
+
+class FinishEffect(BaseModel):
+    """Tells the ledger how an effect ended: settle, record, keep the result for a retry."""
+
+    model_config = FROZEN
+
+    key: AttemptKey
+    ok: bool
+    usage: Amounts
+    estimated: bool = False
+    result: Any = None
+    error: str = Field("", description="Code and message of a failure.")
+
+
+class Settled(BaseModel):
+    model_config = FROZEN
+
+    receipt: ReceiptRef
+    left: Amounts | None = None
+
+
+class Ledger(Protocol):
+    """Grants, budgets and receipts, in one transaction before an effect and one after it."""
+
+    async def facts(
+        self, tenant: str, run: str, account: str | None, constitution: Digest, asked: HistoryAsked | None = None
+    ) -> LedgerFacts: ...
+
+    async def active_constitution(self, tenant: str) -> Digest:
+        """Return the digest of the active constitution. Raises ConstitutionRefused when there is none."""
+        ...
+
+    async def begin(self, entry: BeginEffect) -> EffectBegun: ...
+
+    async def finish(self, exit_: FinishEffect) -> Settled: ...

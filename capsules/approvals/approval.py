@@ -1,0 +1,190 @@
+"""Approvals: people's single-use, expiring yes or no to one action, bound to its digest.
+
+An approval is satisfied when, for each of its demands, so many different people with that capability said yes.
+One person may count for several demands; one no denies.
+"""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.actions.verdict import Demand
+from capsules.budgets.amounts import Amounts
+from capsules.digest import Digest
+
+STRICT = ConfigDict(frozen=True, extra="forbid")
+
+State = Literal["pending", "approved", "denied", "expired", "used", "edited"]
+Said = Literal["yes", "no", "edit"]
+
+
+class NextGroup(BaseModel):
+    """From `at` on, people with this capability may decide in place of those asked first."""
+
+    model_config = STRICT
+
+    capability: str
+    at: datetime
+
+
+class Answer(BaseModel):
+    """What one person said, and by what right."""
+
+    model_config = STRICT
+
+    by: str
+    said: Said
+    on_behalf_of: str | None = Field(None, description="Who delegated the right to them.")
+    capabilities: tuple[str, ...] = Field(description="What they held then, of their own or by the delegation.")
+    escalated: bool = Field(False, description="By the right of a group that may decide later: counts everywhere.")
+    comment: str = ""
+    at: datetime
+
+
+class ApprovalRequest(BaseModel):
+    """What the gate asks for; travels in the failure `ApprovalRequired`."""
+
+    model_config = STRICT
+
+    id: str
+    run: str
+    action: Digest
+    kind: str
+    target: str
+    sentence: str
+    capability: str = Field("approval:decide", description="Of the first demand.")
+    demands: tuple[Demand, ...] = (Demand(),)
+    escalation: tuple[NextGroup, ...] = Field((), description="Who may decide later, soonest first.")
+    requested_by: str
+    expires_at: datetime
+
+    def may_decide(self, capabilities: Collection[str], now: datetime) -> bool:
+        """Say whether somebody who holds these can decide it now."""
+        return self.asks_for(capabilities) or self.escalated_to(capabilities, now)
+
+    def asks_for(self, capabilities: Collection[str]) -> bool:
+        return any(demand.capability in capabilities for demand in self.demands)
+
+    def escalated_to(self, capabilities: Collection[str], now: datetime) -> bool:
+        return any(group.capability in capabilities and group.at <= now for group in self.escalation)
+
+    def asked(self) -> str:
+        """Say in words who is, or was, asked."""
+        people = [f"{d.quorum} with {d.capability!r}" for d in self.demands]
+        later = [f"from {g.at:%Y-%m-%d %H:%M:%S} UTC on {g.capability!r}" for g in self.escalation]
+        return ", ".join([" and ".join(people), *later])
+
+
+class Approval(ApprovalRequest):
+    """An approval as it stands in the store."""
+
+    state: State = "pending"
+    requested_at: datetime | None = None
+    answers: tuple[Answer, ...] = Field((), description="Who said what so far, in the order they said it.")
+    missing: tuple[Demand, ...] = Field((), description="How many more people each demand needs.")
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    comment: str = ""
+    edited_to: Digest | None = Field(None, description="edited: the action that was asked for instead.")
+    edited_from: str | None = Field(None, description="The approval whose action was edited into this one.")
+
+    def yes_of(self, name: str) -> Answer | None:
+        """Return the yes that this person gave, or that somebody gave for them: nobody's right counts twice."""
+        return next((a for a in self.answers if a.said == "yes" and name in {a.by, a.on_behalf_of}), None)
+
+
+class Decider(BaseModel):
+    """Somebody of the tenant who could decide an approval now."""
+
+    model_config = STRICT
+
+    subject: str
+    on_behalf_of: str | None = None
+    escalated: bool = False
+
+
+class ShownApproval(Approval):
+    """An approval with who could decide it now, of the principals known by name."""
+
+    deciders: tuple[Decider, ...] = ()
+
+
+def missing(demands: Iterable[Demand], answers: Collection[Answer]) -> tuple[Demand, ...]:
+    """Return each demand that is not met, with the number of people it still needs."""
+    lacking = []
+    for demand in demands:
+        people = {a.by for a in answers if a.said == "yes" and (a.escalated or demand.capability in a.capabilities)}
+        if len(people) < demand.quorum:
+            lacking.append(Demand(capability=demand.capability, quorum=demand.quorum - len(people)))
+    return tuple(lacking)
+
+
+def merged(demands: Iterable[Demand]) -> tuple[Demand, ...]:
+    """Return one demand for each capability: who satisfies the largest quorum satisfies the smaller ones."""
+    largest: dict[str, int] = {}
+    for demand in demands:
+        largest[demand.capability] = max(demand.quorum, largest.get(demand.capability, 0))
+    return tuple(Demand(capability=capability, quorum=quorum) for capability, quorum in largest.items())
+
+
+class ApprovalDecision(BaseModel):
+    """Payload of the Update and Signal `approve` and `deny`.
+
+    `token` is an attestation signed by our issuer: who decides, in which tenant, what, bound to approval and digest.
+    The body itself names nobody.
+    """
+
+    model_config = STRICT
+
+    approval: str
+    action: Digest
+    comment: str = Field("", max_length=2000)
+    token: str
+
+
+class DecisionMade(BaseModel):
+    """Result of recording a decision."""
+
+    model_config = STRICT
+
+    approval: str
+    state: State
+    decided_by: str | None = None
+    problem: str | None = Field(None, description="Why the decision was refused; the approval is unchanged then.")
+    missing: tuple[Demand, ...] = Field((), description="pending: how many more people each demand needs.")
+
+
+class Escalate(BaseModel):
+    """Input of the platform activity `approval.escalate`: the first `groups` groups may decide from now on."""
+
+    model_config = STRICT
+
+    approval: str
+    groups: int = Field(ge=1)
+
+
+class Expire(BaseModel):
+    """Input of the platform activity `approval.expire`: its run waits no longer."""
+
+    model_config = STRICT
+
+    approval: str
+
+
+class RaiseBudget(BaseModel):
+    """Payload of the Update and Signal `raise_budget`: amounts added to the run's limit."""
+
+    model_config = STRICT
+
+    amounts: Amounts
+    token: str
+
+
+class BudgetRaised(BaseModel):
+    model_config = STRICT
+
+    limit: Amounts | None = None
+    left: Amounts | None = None
+    problem: str | None = None

@@ -1,0 +1,76 @@
+"""Who may answer an approval, and why not. The API refuses early by these rules, the store again when it writes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from capsules.approvals.approval import (
+    Approval,
+    ApprovalDecision,
+    BudgetRaised,
+    DecisionMade,
+    Escalate,
+    Expire,
+    RaiseBudget,
+    Said,
+)
+from capsules.approvals.approval_edit import ApprovalEdit, EditMade
+from capsules.digest import Digest
+from capsules.errors import Conflict, Denied, SomaError
+
+
+@dataclass(frozen=True)
+class Approver:
+    """Who answers, and by what right: with what they hold, or with what somebody delegated to them."""
+
+    subject: str
+    capabilities: frozenset[str]
+    on_behalf_of: str | None = None
+
+
+def admit(asked: Approval, approver: Approver, said: Said, now: datetime) -> None:
+    """Let who may answer pass. Raises Conflict or Denied with the reason why not.
+
+    Denied to the requester and to who acts for them (separation of duties), to who lacks every capability that is
+    asked for now, and to a yes of somebody whose right was used for one already.
+    """
+    person, owner = approver.subject, approver.on_behalf_of
+    if asked.requested_by in {person, owner}:
+        how = f"{owner!r}, for whom {person!r} speaks," if owner == asked.requested_by else repr(person)
+        raise Denied(f"Separation of duties: {how} asked for this action and cannot decide it.", approval=asked.id)
+    if asked.state == "expired" or asked.expires_at <= now:
+        raise Conflict(f"Approval {asked.id!r} expired at {asked.expires_at.isoformat()}.", state="expired")
+    if asked.state != "pending":
+        who = f" by {asked.decided_by!r}" if asked.decided_by else ""
+        raise Conflict(f"Approval {asked.id!r} is {asked.state}{who} already.", approval=asked.id, state=asked.state)
+    if not asked.may_decide(approver.capabilities, now):
+        wanted = " or ".join(repr(demand.capability) for demand in asked.demands)
+        raise Denied(f"{person!r} lacks the capability {wanted} that this approval needs.", approval=asked.id)
+    if said == "yes":
+        for name in (person, *([owner] if owner else [])):
+            if before := asked.yes_of(name):
+                through = f" through {before.by!r}" if before.by != name else ""
+                raise Denied(f"{name!r} approved already{through}; different people must.", approval=asked.id)
+
+
+def could_approve(asked: Approval, approver: Approver, now: datetime) -> bool:
+    """Say whether this person's yes would count now."""
+    try:
+        admit(asked, approver, "yes", now)
+    except SomaError:
+        return False
+    return True
+
+
+class Decisions(Protocol):
+    """What people decide, checked against the token of who decides."""
+
+    async def decide(self, run: str, tenant: str, decision: ApprovalDecision, *, approve: bool) -> DecisionMade: ...
+
+    async def edit(self, run: str, tenant: str, edit: ApprovalEdit, *, into: Digest) -> EditMade: ...
+
+    async def escalate(self, tenant: str, request: Escalate) -> None: ...
+
+    async def expire(self, tenant: str, request: Expire) -> DecisionMade: ...
+
+    async def raise_budget(self, run: str, tenant: str, request: RaiseBudget, *, key: str) -> BudgetRaised: ...

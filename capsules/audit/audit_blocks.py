@@ -1,0 +1,102 @@
+"""Seals: a tenant's receipts and audit entries in one sequence without gaps, closed block by block and signed.
+
+A leaf is the ASCII text of its sequence number, kind, subject, number and hash, joined by newlines. A block's root is
+the Merkle root over its leaves; its digest covers its header, the root and the block before; the sealer signs the
+digest's text with Ed25519. No mocks, no invented values: what is checked is recomputed from the bytes.
+"""
+
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.audit import merkle
+from capsules.digest import Digest, canonical, sha256
+
+Sealable = Literal["receipt", "audit"]
+
+
+class Leaf(NamedTuple):
+    """One sealed record."""
+
+    seq: int
+    """In the tenant's sequence, from 1."""
+    kind: Sealable
+    subject: str
+    """receipt: the run. audit: empty."""
+    number: int
+    """receipt: its number in the run. audit: the entry's id."""
+    hash: Digest
+
+    def hashed(self) -> bytes:
+        """Return the leaf's hash in the Merkle tree of its block."""
+        return merkle.leaf_hash(f"{self.seq}\n{self.kind}\n{self.subject}\n{self.number}\n{self.hash}".encode())
+
+
+class Block(BaseModel):
+    """Some consecutive leaves of one tenant, sealed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tenant: str
+    height: int = Field(ge=1, description="From 1, without gaps.")
+    first: int = Field(ge=1, description="Sequence number of its first leaf.")
+    last: int
+    root: str = Field(description="Hexadecimal Merkle root over its leaves.")
+    previous: Digest = Field(description="Digest of the block before; of none for the first.")
+    sealed_at: datetime
+    digest: Digest
+    key_id: str
+    signature: str = Field(description="Base64 Ed25519 signature over the digest's ASCII text.")
+
+    def header(self) -> Digest:
+        """Return the digest of what the block says."""
+        return header_digest(
+            tenant=self.tenant,
+            height=self.height,
+            first=self.first,
+            last=self.last,
+            root=self.root,
+            previous=self.previous,
+            sealed_at=self.sealed_at,
+        )
+
+
+def header_digest(  # noqa: PLR0913 - a block's header
+    *, tenant: str, height: int, first: int, last: int, root: str, previous: Digest, sealed_at: datetime
+) -> Digest:
+    return sha256(
+        canonical(
+            {
+                "tenant": tenant,
+                "height": height,
+                "first": first,
+                "last": last,
+                "root": root,
+                "previous": previous,
+                "sealed_at": f"{sealed_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+            }
+        )
+    )
+
+
+class Inclusion(BaseModel):
+    """That one leaf is in one block: enough, with the block, to check it without the others."""
+
+    model_config = ConfigDict(frozen=True)
+
+    leaf: Leaf
+    height: int
+    index: int = Field(ge=0, description="Of the leaf in its block.")
+    size: int = Field(ge=1, description="How many leaves the block has.")
+    proof: tuple[str, ...] = Field(description="Hexadecimal siblings from the leaf up.")
+
+    def holds(self, block: Block) -> bool:
+        """Say whether the leaf is in the block, where the block's own signature is checked elsewhere."""
+        siblings = [bytes.fromhex(sibling) for sibling in self.proof]
+        return (
+            self.height == block.height
+            and self.size == block.last - block.first + 1
+            and self.leaf.seq == block.first + self.index
+            and merkle.included(self.leaf.hashed(), self.index, self.size, siblings, bytes.fromhex(block.root))
+        )

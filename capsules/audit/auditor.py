@@ -1,0 +1,215 @@
+"""The audit: entries of changes, and the check of a tenant's whole record, which recomputes everything from the bytes.
+
+`Auditor` takes blocks and records in the order of the tenant's sequence, one after the other, and stops at the first
+thing that does not hold. It needs no server and no database; what it cannot see, it does not claim.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.audit import merkle
+from capsules.audit.audit_blocks import Block, Inclusion, Leaf
+from capsules.audit.receipt import Receipt, link, verify_chain
+from capsules.digest import GENESIS, Digest, sha256
+
+Checks = Callable[[str, str, str], bool]
+"""Says whether a key's Base64 signature over a text holds: key id, text, signature."""
+
+
+class AuditEntry(BaseModel):
+    """One change of what decides over runs: who changed what, when."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    at: datetime
+    actor: str
+    action: str = Field(description="What was done: `capsule.published`, `budget.raised`.")
+    subject: str = Field(description="What it was done to.")
+    body: dict[str, Any] = Field(description="All of it, as it was hashed.")
+    hash: Digest
+
+
+class Record(NamedTuple):
+    """A leaf with the record that it seals: what an auditor is shown."""
+
+    leaf: Leaf
+    body: str | None
+    """Canonical JSON, as it was hashed; None when the record is gone."""
+    previous: Digest | None
+    """receipt: hash of the receipt before it in its run."""
+
+
+class Unsound(Exception):
+    """The first thing that does not hold, named. Nothing after it was looked at."""
+
+
+class Auditor:
+    """Checks one tenant's record: signatures, chain of blocks, gaps, roots, every record and every run's own chain."""
+
+    def __init__(self, tenant: str, checks: Checks) -> None:
+        self.tenant = tenant
+        self.blocks = 0
+        self.leaves = 0
+        self.head: Digest = GENESIS
+        self._checks = checks
+        self._runs: dict[str, tuple[int, Digest]] = {}
+
+    @property
+    def runs(self) -> int:
+        return len(self._runs)
+
+    def heads(self) -> dict[str, tuple[int, Digest]]:
+        """Return each run's last sealed receipt: its number and hash."""
+        return dict(self._runs)
+
+    def block(self, block: Block, records: Iterable[Record]) -> None:
+        """Check the next block and what it seals. Raises Unsound."""
+        self._header(block)
+        hashes = []
+        for record in records:
+            expected = self.leaves + 1
+            if record.leaf.seq != expected:
+                raise Unsound(
+                    f"Sequence number {expected} is missing from block {block.height}: the next one found is "
+                    f"{record.leaf.seq}."
+                )
+            self._record(record)
+            hashes.append(record.leaf.hashed())
+            self.leaves = expected
+        if self.leaves != block.last:
+            raise Unsound(
+                f"Block {block.height} seals up to sequence number {block.last}; {self.leaves + 1} is missing."
+            )
+        if merkle.root(hashes).hex() != block.root:
+            raise Unsound(
+                f"The leaves {block.first} to {block.last} do not give the root of block {block.height}: one changed."
+            )
+        self.blocks, self.head = block.height, block.digest
+
+    def anchored(self, anchors: Iterable[dict[str, Any]], blocks: Callable[[int], Digest | None]) -> int:
+        """Check what was anchored elsewhere against the blocks, and return how many anchors hold. Raises Unsound."""
+        held = 0
+        for kept in anchors:
+            if kept["tenant"] != self.tenant:
+                continue
+            found = blocks(kept["height"])
+            if found is None:
+                raise Unsound(f"Block {kept['height']} was anchored and is gone: the record was cut off after it.")
+            if found != kept["digest"]:
+                raise Unsound(f"Block {kept['height']} is not the one that was anchored: it was made anew.")
+            held += 1
+        return held
+
+    def _header(self, block: Block) -> None:
+        name = f"Block {block.height}"
+        if block.height != self.blocks + 1:
+            raise Unsound(f"Block {self.blocks + 1} is missing: the next one found is {block.height}.")
+        if block.tenant != self.tenant:
+            raise Unsound(f"{name} is of tenant {block.tenant!r}, not {self.tenant!r}.")
+        if block.previous != self.head:
+            raise Unsound(f"{name} does not follow the one before it.")
+        if block.first != self.leaves + 1:
+            raise Unsound(f"{name} begins at sequence number {block.first}; {self.leaves + 1} comes next.")
+        signed_block(block, self._checks)
+
+    def _record(self, record: Record) -> None:
+        leaf = record.leaf
+        if record.body is None:
+            raise Unsound(f"{_named(leaf)} is gone; sequence number {leaf.seq} seals it.")
+        body = Digest("sha256:" + hashlib.sha256(record.body.encode()).hexdigest())
+        if leaf.kind == "audit":
+            if body != leaf.hash:
+                raise Unsound(f"{_named(leaf)} was altered: its body does not give the hash that was sealed.")
+            return
+        number, head = self._runs.get(leaf.subject, (0, GENESIS))
+        if leaf.number != number + 1:
+            raise Unsound(
+                f"Receipt {number + 1} of run {leaf.subject!r} is missing: {leaf.number} was sealed after it."
+            )
+        if record.previous != head:
+            raise Unsound(f"{_named(leaf)} does not link to the one before it.")
+        if link(head, leaf.number, body) != leaf.hash:
+            raise Unsound(f"{_named(leaf)} was altered: its body does not give the hash that was sealed.")
+        self._runs[leaf.subject] = leaf.number, leaf.hash
+
+
+def signed_block(block: Block, checks: Checks) -> None:
+    """Check that a block says what its digest says, and that the sealer's key signed that. Raises Unsound."""
+    if block.header() != block.digest:
+        raise Unsound(f"Block {block.height} was altered: its header does not give its digest.")
+    if not checks(block.key_id, block.digest, block.signature):
+        raise Unsound(
+            f"The signature of block {block.height} by key {block.key_id!r} does not hold: no sealer's key of this "
+            "installation signed it."
+        )
+
+
+def entry_digest(body: str) -> Digest:
+    """Return the hash of an audit entry's canonical body."""
+    return sha256(body.encode())
+
+
+def by_block(blocks: Iterable[Block], records: Iterable[Record]) -> Iterator[tuple[Block, list[Record]]]:
+    """Deal records, in the order of their sequence, to the blocks that seal them."""
+    coming = iter(records)
+    waiting = next(coming, None)
+    for block in blocks:
+        own = []
+        while waiting is not None and waiting.leaf.seq <= block.last:
+            own.append(waiting)
+            waiting = next(coming, None)
+        yield block, own
+    if waiting is not None:
+        raise Unsound(f"Sequence number {waiting.leaf.seq} is in no block: it was added without a seal.")
+
+
+def _named(leaf: Leaf) -> str:
+    return f"Receipt {leaf.number} of run {leaf.subject!r}" if leaf.kind == "receipt" else f"Audit entry {leaf.number}"
+
+
+class RunChecked(NamedTuple):
+    """What holds of a run."""
+
+    receipts: int
+    sealed: int
+    blocks: int
+    waiting: int
+    """Receipts at the end of the chain that no block seals yet."""
+
+
+def check_run(  # noqa: PLR0913, PLR0917 - what a run leaves
+    run: str,
+    receipts: Sequence[Receipt],
+    proofs: Iterable[Inclusion],
+    blocks: Iterable[Block],
+    checks: Checks,
+    withheld: Mapping[int, Digest] | None = None,
+) -> RunChecked:
+    """Check a run's receipts against the blocks that seal them. Raises Unsound with the first bad item.
+
+    `withheld`: digests of the bodies that are not shown, by the receipts' numbers.
+    """
+    if problem := verify_chain(receipts, withheld):
+        raise Unsound(f"{problem} (run {run!r})")
+    sealing = {block.height: block for block in blocks}
+    for block in sealing.values():
+        signed_block(block, checks)
+    sealed = 0
+    for proof in proofs:
+        leaf = proof.leaf
+        name = f"Receipt {leaf.number} of run {run!r}"
+        if leaf.kind != "receipt" or leaf.subject != run or leaf.number != sealed + 1:
+            raise Unsound(f"Receipt {sealed + 1} of run {run!r} has no proof of inclusion, and later ones have.")
+        if leaf.number > len(receipts):
+            raise Unsound(f"{name} is gone; sequence number {leaf.seq} seals it.")
+        if receipts[leaf.number - 1].hash != leaf.hash:
+            raise Unsound(f"{name} is not the one that was sealed as sequence number {leaf.seq}.")
+        if proof.height not in sealing or not proof.holds(sealing[proof.height]):
+            raise Unsound(f"{name} is not in block {proof.height}: its proof does not lead to the root.")
+        sealed = leaf.number
+    return RunChecked(len(receipts), sealed, len(sealing), len(receipts) - sealed)

@@ -1,0 +1,230 @@
+"""The explanation of a run: what was asked, decided, by which clause, by whom approved, what it cost, what came out.
+
+It is told from the run's own records alone. No mocks, no invented values: what no record says is left empty.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.approvals.approval import Approval
+from capsules.audit.receipt import Receipt, verify_chain
+from capsules.budgets.account import Account
+from capsules.budgets.amounts import Amounts
+from capsules.digest import Digest
+from capsules.read_models import ArtifactRecord, RunRecord
+
+FROZEN = ConfigDict(frozen=True)
+
+
+class Cited(BaseModel):
+    """A clause that decided, in the words of the constitution that the decision was made under."""
+
+    model_config = FROZEN
+
+    id: str
+    because: str = Field("", description="Empty where the constitution can no longer be read.")
+
+
+class ActionDecision(BaseModel):
+    """One decision of the gate about an action."""
+
+    model_config = FROZEN
+
+    seq: int
+    at: datetime
+    attempt: int
+    decision: Literal["allow", "ask", "deny"]
+    reason: str = Field(description="What decided: policy, budget, replay, constitution, uncertain.")
+    sentence: str
+    clauses: tuple[Cited, ...] = ()
+    score: int | None = Field(None, description="S(a) in parts per million.")
+    threshold: int | None = Field(None, description="θ in parts per million.")
+    constitution: Digest | None = None
+    approval: str | None = None
+    approved_by: tuple[str, ...] = ()
+    receipt: Digest
+
+
+class ActionOutcome(BaseModel):
+    """What became of one attempt."""
+
+    model_config = FROZEN
+
+    seq: int
+    at: datetime
+    attempt: int
+    ok: bool
+    error: str = ""
+    usage: Amounts = Amounts()
+    estimated: bool = Field(False, description="The provider gave no usage; it was counted locally.")
+    result: Digest | None = None
+    receipt: Digest
+
+
+class ExplainedAction(BaseModel):
+    """One activity of the run, from the first decision to the last outcome."""
+
+    model_config = FROZEN
+
+    activity: str
+    kind: str
+    target: str
+    effect: str = ""
+    data: str = ""
+    arguments: Digest | None = Field(None, description="Digest of the arguments: receipts hold no content.")
+    decisions: tuple[ActionDecision, ...] = ()
+    outcomes: tuple[ActionOutcome, ...] = ()
+
+    @property
+    def word(self) -> str:
+        """Return in one word how the action stands."""
+        if self.outcomes:
+            return "done" if self.outcomes[-1].ok else "failed"
+        return {"allow": "begun", "ask": "asked", "deny": "denied"}[self.decisions[-1].decision]
+
+    @property
+    def usage(self) -> Amounts:
+        return sum((outcome.usage for outcome in self.outcomes), Amounts())
+
+
+class ClosedRun(BaseModel):
+    """The run's last receipt: how it ended, and digests of what came out."""
+
+    model_config = FROZEN
+
+    seq: int
+    at: datetime
+    status: str
+    reason: str = ""
+    spent: Amounts
+    output: Digest | None = None
+    artifact: Digest | None = None
+    receipt: Digest
+
+
+class Chain(BaseModel):
+    """The state of the run's receipt chain, recomputed from the bodies."""
+
+    model_config = FROZEN
+
+    receipts: int
+    head: Digest | None = None
+    problem: str | None = Field(None, description="The first bad receipt; empty for a whole chain.")
+
+
+class RunExplanation(BaseModel):
+    """Everything about one run that a person who answers for it asks."""
+
+    model_config = FROZEN
+
+    run: RunRecord
+    intent: str = Field("", description="The capsule's; empty where the capsule is not published here.")
+    actions: tuple[ExplainedAction, ...]
+    closed: ClosedRun | None = Field(None, description="Empty while the run goes on.")
+    approvals: tuple[Approval, ...] = ()
+    artifacts: tuple[ArtifactRecord, ...] = ()
+    account: Account | None = None
+    children: tuple[str, ...] = Field((), description="Runs that this one started, each with its own explanation.")
+    constitutions: dict[Digest, str] = Field({}, description="Name and version of each that a decision cites.")
+    chain: Chain
+
+
+CLOSING = "run.close"
+"""What the receipt that ends a run names as its activity."""
+
+Clauses = Mapping[Digest, Mapping[str, str]]
+"""What each clause of each constitution says."""
+
+
+def explained(receipts: Iterable[Receipt], clauses: Clauses) -> tuple[ExplainedAction, ...]:
+    """Return the actions that a run's receipts tell of, in the order of their first decisions.
+
+    What a person was asked for and what then went on is one action, though the workflow tries it as another activity.
+    """
+    actions: list[dict[str, Any]] = []
+    of_activity: dict[tuple[str, str], dict[str, Any]] = {}
+    asked: dict[str, dict[str, Any]] = {}
+    for receipt in receipts:
+        if receipt.activity == CLOSING:
+            continue
+        key = (str(receipt.body.get("execution", "")), receipt.activity)
+        action_digest = str(receipt.body.get("action_digest", ""))
+        found = of_activity.get(key) or asked.pop(action_digest, None)
+        if found is None:
+            found = {"decisions": [], "outcomes": []}
+            actions.append(found)
+        of_activity[key] = found
+        found["activity"] = receipt.activity
+        if receipt.kind == "decision":
+            found |= _action(receipt)
+            decided = _decided(receipt, clauses)
+            found["decisions"].append(decided)
+            if decided.decision == "ask":
+                asked[action_digest] = found
+        else:
+            found["outcomes"].append(_outcome(receipt))
+    return tuple(ExplainedAction.model_validate(action) for action in actions)
+
+
+def closed_by(receipts: tuple[Receipt, ...]) -> ClosedRun | None:
+    """Return what the receipt that ends a run says, or None while there is none."""
+    if not receipts or receipts[-1].activity != CLOSING:
+        return None
+    last = receipts[-1]
+    said = {name: last.body.get(name) for name in ("status", "spent", "output", "artifact")}
+    return ClosedRun(seq=last.seq, at=last.at, reason=last.body.get("reason") or "", receipt=last.hash, **said)
+
+
+def chain_of(receipts: tuple[Receipt, ...]) -> Chain:
+    return Chain(receipts=len(receipts), head=receipts[-1].hash if receipts else None, problem=verify_chain(receipts))
+
+
+def _action(receipt: Receipt) -> dict[str, Any]:
+    action = receipt.body.get("action", {})
+    return {name: action[name] for name in ("kind", "target", "effect", "data", "arguments") if name in action}
+
+
+def _decided(receipt: Receipt, clauses: Clauses) -> ActionDecision:
+    body, verdict = receipt.body, receipt.body.get("verdict", {})
+    constitution = verdict.get("constitution")
+    said = clauses.get(constitution, {})
+    return ActionDecision(
+        seq=receipt.seq,
+        at=receipt.at,
+        attempt=receipt.attempt,
+        decision=body["decision"],
+        reason=body.get("reason", ""),
+        # What the store found out (a spent budget, a revoked constitution) comes after what the policy said.
+        sentence=body.get("why") or verdict.get("sentence", ""),
+        clauses=tuple(Cited(id=name, because=said.get(name, "")) for name in verdict.get("clauses", ())),
+        score=verdict.get("score"),
+        threshold=verdict.get("threshold"),
+        constitution=constitution,
+        approval=body.get("approval"),
+        approved_by=tuple(_approvers(body)),
+        receipt=receipt.hash,
+    )
+
+
+def _approvers(body: dict[str, Any]) -> Iterable[str]:
+    for one in body.get("approvers") or ():
+        lent = one.get("on_behalf_of")
+        yield f"{one['by']} for {lent}" if lent else one["by"]
+
+
+def _outcome(receipt: Receipt) -> ActionOutcome:
+    body = receipt.body
+    return ActionOutcome(
+        seq=receipt.seq,
+        at=receipt.at,
+        attempt=receipt.attempt,
+        ok=bool(body.get("ok")),
+        error=body.get("error") or "",
+        usage=Amounts.model_validate(body.get("usage") or {}),
+        estimated=bool(body.get("estimated")),
+        result=body.get("result"),
+        receipt=receipt.hash,
+    )

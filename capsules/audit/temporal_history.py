@@ -1,0 +1,110 @@
+"""A run's Temporal history against its receipts: every governed activity passed the gate, and no passage is unused.
+
+Takes what `temporal workflow show --output json` and the SDK's `to_json` write: history of one workflow execution.
+What never asked the gate (an attempt that died before it) leaves no receipt and did nothing; what completed did ask.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
+
+from capsules.audit.auditor import Unsound
+from capsules.audit.receipt import Receipt
+from capsules.errors import Invalid
+
+SCHEDULED = "EVENT_TYPE_ACTIVITY_TASK_SCHEDULED"
+STARTED = "EVENT_TYPE_ACTIVITY_TASK_STARTED"
+COMPLETED = "EVENT_TYPE_ACTIVITY_TASK_COMPLETED"
+ENDED = (
+    COMPLETED,
+    "EVENT_TYPE_ACTIVITY_TASK_FAILED",
+    "EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT",
+    "EVENT_TYPE_ACTIVITY_TASK_CANCELED",
+)
+BEGUN = "EVENT_TYPE_WORKFLOW_EXECUTION_STARTED"
+
+
+class Performed(NamedTuple):
+    """One activity of a history."""
+
+    id: str
+    type: str
+    attempts: int | None
+    """The number of its last attempt; None while it has not ended, since Temporal writes that down at the end."""
+    completed: bool
+
+
+class Matched(NamedTuple):
+    """What was found to agree."""
+
+    execution: str
+    activities: int
+    """Governed activities of the history."""
+    allows: int
+    """Receipts that let one begin."""
+
+
+def matched(history: dict[str, Any], receipts: Iterable[Receipt], governed: Collection[str]) -> Matched:
+    """Match a history with its run's receipts. `governed`: the activity types that must ask the gate.
+
+    Raises Unsound with the first activity or receipt that has no counterpart, Invalid for what is no history.
+    """
+    execution, performed = _read(history)
+    decisions = [r for r in receipts if r.kind == "decision" and r.body.get("execution") == execution]
+    asked = {receipt.activity for receipt in decisions}
+    activities = [one for one in performed if one.type in governed or one.id in asked]
+    allows = Counter((r.activity, r.attempt) for r in decisions if r.body.get("decision") == "allow")
+    for one in activities:
+        _passed(one, allows)
+    attempts = {one.id: one.attempts for one in performed}
+    for receipt in decisions:
+        last = attempts.get(receipt.activity, 0)
+        if receipt.body.get("decision") == "allow" and last is not None and receipt.attempt > last:
+            raise Unsound(
+                f"Receipt {receipt.seq} let attempt {receipt.attempt} of activity {receipt.activity!r} begin, and the "
+                "history has no such attempt: it was removed, or the receipt is of another history."
+            )
+    return Matched(execution=execution, activities=len(activities), allows=sum(allows.values()))
+
+
+def _passed(one: Performed, allows: Counter[tuple[str, int]]) -> None:
+    name = f"Activity {one.id!r} ({one.type})"
+    for (activity, attempt), times in allows.items():
+        if activity == one.id and times > 1:
+            raise Unsound(f"{name} was let begin {times} times in attempt {attempt}.")
+    if one.completed and not allows[one.id, one.attempts or 0]:
+        raise Unsound(f"{name} completed in attempt {one.attempts}, and no receipt let it begin: it passed no gate.")
+
+
+def _read(history: dict[str, Any]) -> tuple[str, list[Performed]]:
+    """Return the execution's id and its activities in the order they were scheduled."""
+    events = history.get("events")
+    if not isinstance(events, list) or not events:
+        raise Invalid("This is no Temporal history: it has no `events`. Use `temporal workflow show --output json`.")
+    execution = ""
+    scheduled: dict[str, dict[str, Any]] = {}
+    for event in events:
+        kind = event.get("eventType")
+        if kind == BEGUN:
+            execution = _attributes(event).get("originalExecutionRunId", "")
+        elif kind == SCHEDULED:
+            scheduled[event["eventId"]] = {**_attributes(event), "attempts": None, "completed": False}
+        elif kind in {STARTED, *ENDED}:
+            found = scheduled.get(_attributes(event).get("scheduledEventId", ""))
+            if found is None:
+                raise Unsound(f"Event {event['eventId']} of the history is of an activity that was never scheduled.")
+            if kind == STARTED:
+                found["attempts"] = int(_attributes(event).get("attempt", 1))
+            else:
+                found["completed"] = kind == COMPLETED
+                found["attempts"] = found["attempts"] or 0
+    if not execution:
+        raise Invalid("This history has no beginning: export all of it, from its first event.")
+    return execution, [
+        Performed(found["activityId"], found["activityType"]["name"], found["attempts"], found["completed"])
+        for found in scheduled.values()
+    ]
+
+
+def _attributes(event: dict[str, Any]) -> dict[str, Any]:
+    return next((value for key, value in event.items() if key.endswith("EventAttributes")), {})

@@ -1,0 +1,1 @@
+"""Budgets: amounts in whole numbers, accounts and rates, usage reports."""

@@ -1,0 +1,121 @@
+"""Accounts of the budget tree, and the terms of those that people manage: a tenant's and its projects'."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Literal, Protocol, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from capsules.actions.action import Kind
+from capsules.budgets.amounts import Amounts, Count
+from capsules.duration import Duration
+
+
+class Rate(BaseModel):
+    """At most so much in any sixty seconds. What is left out has no bound."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tokens: Count | None = Field(None, gt=0, description="Tokens a minute, by upper bound until they are counted.")
+    calls: Count | None = Field(None, gt=0, description="Model and tool calls a minute.")
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.tokens is None and self.calls is None:
+            raise ValueError("a rate bounds `tokens`, `calls` or both; leave it out for no bound")
+        return self
+
+
+class AccountTerms(BaseModel):
+    """What an account may spend: in each period, or in all where there is no period."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    allowance: Amounts
+    period: Literal["month"] | None = Field(None, description="A calendar month in UTC. Unset: once and for all.")
+    wall_clock: Duration | None = Field(
+        None, description="How long runs may work in all, in seconds or as `10h`. Unset: no bound. Waiting is no work."
+    )
+    rate: Rate | None = None
+
+
+class WallClock(BaseModel):
+    """How long runs worked, and may yet, in seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    limit: int | None = Field(None, description="None: no bound.")
+    spent: int = 0
+    reserved: int = Field(0, description="What runs under way may work at most.")
+
+
+class Account(BaseModel):
+    """One account of the budget tree: what it may spend, has spent and holds for work under way.
+
+    Invariant, kept by the database: spent + reserved <= limit, in every dimension.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    parent: str | None = None
+    project: str | None = Field(None, description="The project that it lies in, at any depth.")
+    limit: Amounts
+    spent: Amounts = Amounts()
+    reserved: Amounts = Amounts()
+    credit: Amounts = Field(Amounts(), description="Part of the limit that is spent once, after the allowance.")
+    wall_clock: WallClock = WallClock()
+    terms: AccountTerms | None = Field(None, description="Of the tenant and its projects.")
+    period_start: dt.date | None = Field(None, description="First day of the month that it is in.")
+    closed: bool = False
+
+    @property
+    def left(self) -> Amounts:
+        return self.limit.minus(self.spent + self.reserved)
+
+
+CALLS: frozenset[Kind] = frozenset({"slm.chat", "slm.embed", "tool.invoke"})
+"""The kinds of action that count as a call."""
+assert frozenset(get_args(Kind)) >= CALLS
+
+
+def rate_in_words(tokens: int | None, calls: int | None) -> str:
+    """Return `2,000 tokens and 1 call a minute`."""
+    bounds = ((tokens, "token"), (calls, "call"))
+    return " and ".join(f"{value:,} {name}{'' if value == 1 else 's'}" for value, name in bounds if value) + " a minute"
+
+
+class RateBound(BaseModel):
+    """The rate of one account above a run: of its tenant or its project."""
+
+    model_config = ConfigDict(frozen=True)
+
+    account: str
+    tokens: int | None = None
+    calls: int | None = None
+
+    def told(self) -> str:
+        """Return the bound in words."""
+        return f"The {rate_in_words(self.tokens, self.calls)} of {self.account}"
+
+
+class RateRefusal(BaseModel):
+    """An action comes too early: when it may come again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    account: str
+    seconds: float | None = Field(description="Until it may; none: never, as it is.")
+    sentence: str
+
+
+class RateWindows(Protocol):
+    """How much was begun under an account in the last sixty seconds."""
+
+    async def take(self, tenant: str, bounds: Sequence[RateBound], *, effect: str, tokens: int) -> RateRefusal | None:
+        """Count an effect under every bound, or under none and say how long to wait. Again is the same effect."""
+        ...
+
+    async def correct(self, tenant: str, bounds: Sequence[RateBound], *, effect: str, tokens: int | None) -> None:
+        """Count what an effect really used; None: it did not take place."""
+        ...

@@ -1,0 +1,1 @@
+"""Constitutions as they are changed: proposals, proofs, differences and reviews."""

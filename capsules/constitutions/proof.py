@@ -1,0 +1,194 @@
+"""What a proof, a comparison or a backtest of constitutions found; each claim carries an action that shows it."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.actions.action import Action, Facts
+from capsules.actions.verdict import Decision, Verdict
+from capsules.digest import Digest
+
+FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+Outcome = Literal["proved", "refuted", "not proved"]
+
+
+class Witness(BaseModel):
+    """A concrete action that shows a claim, judged by the evaluator that judges real ones."""
+
+    model_config = FROZEN
+
+    action: Action
+    facts: Facts
+    verdict: Verdict
+
+
+class Proof(BaseModel):
+    """What became of one property of a constitution."""
+
+    model_config = FROZEN
+
+    guarantee: str = Field(description="Id of the guarantee, or of a property that every constitution must have.")
+    outcome: Outcome
+    sentence: str = Field(description="What was shown, or why it was not, for a person.")
+    witnesses: tuple[Witness, ...] = Field((), description="refuted: the counterexample; two for a flip.")
+    seconds: float = 0.0
+
+
+class ProofReport(BaseModel):
+    """Every proof of one constitution. It may be activated when `holds`."""
+
+    model_config = FROZEN
+
+    constitution: Digest
+    proofs: tuple[Proof, ...]
+    seconds: float
+
+    @property
+    def holds(self) -> bool:
+        return all(proof.outcome == "proved" for proof in self.proofs)
+
+
+class DecisionChange(BaseModel):
+    """Actions that one version decides one way and the other another way."""
+
+    model_config = FROZEN
+
+    before: Decision
+    after: Decision
+    outcome: Literal["none", "found", "not decided"]
+    sentence: str
+    action: Action | None = None
+    facts: Facts | None = None
+    old: Verdict | None = None
+    new: Verdict | None = None
+
+
+class Difference(BaseModel):
+    """What a change of the constitution changes: all six ways in which a decision can differ."""
+
+    model_config = FROZEN
+
+    old: Digest
+    new: Digest
+    changes: tuple[DecisionChange, ...]
+    seconds: float
+
+    @property
+    def same(self) -> bool:
+        return all(change.outcome == "none" for change in self.changes)
+
+
+class RecordedAction(BaseModel):
+    """One decision of a real run, as its receipt holds it."""
+
+    model_config = FROZEN
+
+    run: str
+    seq: int
+    at: datetime
+    action: Action
+    facts: Facts
+    decision: Decision = Field(description="What the constitution said then, before any approval.")
+    constitution: Digest
+
+
+class Flip(BaseModel):
+    """The first action of a run that a candidate would have decided otherwise."""
+
+    model_config = FROZEN
+
+    run: str
+    seq: int
+    at: datetime
+    action: Action
+    before: Decision
+    after: Decision
+    sentence: str = Field(description="Why, by the candidate.")
+
+
+class Backtest(BaseModel):
+    """A candidate against what real runs did. After its first flip a run might have gone another way."""
+
+    model_config = FROZEN
+
+    candidate: Digest
+    runs: int
+    actions: int
+    flips: tuple[Flip, ...] = Field(description="The first of each run, newest run first.")
+    skipped: int = Field(0, description="Recorded actions without the facts that are needed to judge them again.")
+
+
+class Citation(BaseModel):
+    """A clause that forces the decision, and the attributes that make it hold."""
+
+    model_config = FROZEN
+
+    clause: str = Field(description="Id of an article or approval rule; `threshold`, `ask_from` or `kinds`.")
+    attributes: dict[str, str] = Field(
+        description="What the clause rests on: change none of these, and it still holds."
+    )
+
+
+class Advice(BaseModel):
+    """One change of the action after which it would be allowed."""
+
+    model_config = FROZEN
+
+    attribute: str
+    now: str
+    to: str
+
+
+class Explanation(BaseModel):
+    """Why an action is asked or denied, and what would help."""
+
+    model_config = FROZEN
+
+    verdict: Verdict
+    cited: tuple[Citation, ...] = Field((), description="Every clause that forces the decision on its own.")
+    advice: tuple[Advice, ...] = Field((), description="The smallest change that a caller can make; empty if none.")
+    advised: Witness | None = Field(None, description="The action after the advice, judged.")
+    approvers: tuple[str, ...] = Field(
+        (), description="Capabilities of which an approver needs one; empty: nobody can."
+    )
+    sentence: str
+
+
+class CheckedConstitution(BaseModel):
+    """A document without a fault. Nothing is proved of it yet."""
+
+    model_config = FROZEN
+
+    kind: str = Field(description="`Constitution` or `Overlay`.")
+    name: str
+    version: str
+    digest: Digest = Field(description="Of the document; for an overlay, of what it makes of its base.")
+    articles: int
+    approvals: int
+    guarantees: int
+    reads: tuple[str, ...] = Field(description="Attributes that a decision looks at.")
+
+
+class Review(BaseModel):
+    """Everything that was proved of a constitution. It may be activated when `holds`."""
+
+    model_config = FROZEN
+
+    report: ProofReport
+    narrower: Proof | None = Field(None, description="With overlays: that they only narrow what they are laid over.")
+    holds: bool
+
+
+class RecordedDecision(BaseModel):
+    """A decision of a real run, whole: what was judged, on what, and how."""
+
+    model_config = FROZEN
+
+    run: str
+    seq: int
+    at: datetime
+    action: Action
+    facts: Facts
+    verdict: Verdict

@@ -1,0 +1,1 @@
+"""Forecasts of what a run will use, with an interval."""

@@ -1,0 +1,100 @@
+"""An application that is not ours under our gate: its name, its terms, and how its workflows map to runs.
+
+A run is one execution of a workflow with everything it continues as: workflow ids are used again, chains of receipts
+and accounts are not.
+"""
+
+import re
+from datetime import timedelta
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.actions.action import Autonomy
+from capsules.budgets.amounts import Amounts
+from capsules.digest import Digest, sha256
+from capsules.names import Name, RunId, TenantId, Version
+
+FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+# What one part of a run's id may hold, so that URLs can name the run.
+_PLAIN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,79}$")
+
+
+class Application(BaseModel):
+    """Whose it is and what it is called. The one place where its ids become ours."""
+
+    model_config = FROZEN
+
+    tenant: TenantId
+    name: Name
+    version: Version = "1.0.0"
+
+    @property
+    def ref(self) -> str:
+        """What stands in receipts where a run of ours names its capsule."""
+        return f"{self.name}@{self.version}"
+
+    def runs_of(self, workflow_id: str) -> str:
+        """Return what every run of this workflow id begins with."""
+        return f"{self.tenant}/{self.name}/{segment(workflow_id)}/"
+
+    def run(self, workflow_id: str, first_run_id: str) -> RunId:
+        """Return the run of the execution that began as `first_run_id`."""
+        return f"{self.runs_of(workflow_id)}{first_run_id}"
+
+    def target(self, activity_type: str) -> str:
+        """Return what an activity acts on, unless its marker says otherwise."""
+        return f"{self.name}/{activity_type}"
+
+
+class Terms(BaseModel):
+    """Under what an application runs."""
+
+    model_config = FROZEN
+
+    application: Application
+    actor: str = Field(min_length=1, description="On whose behalf workflows run, unless `acting` says another.")
+    budget: Amounts = Field(description="What one workflow may spend, its children included.")
+    account: str | None = Field(None, description="What each budget is carved from; unset, the tenant's account.")
+    limit: Amounts | None = Field(
+        None, description="What all workflows together may hold at once: an account of the application's own."
+    )
+    autonomy: Autonomy = "supervised"
+    platform: frozenset[str] = Field(frozenset(), description="Activity types that pass ungoverned.")
+    wait_for_approval: bool = Field(
+        True, description="Retry an activity until its approval is decided; unset, it fails and the workflow is told."
+    )
+    look_every: timedelta = Field(timedelta(seconds=10), gt=timedelta(0), description="How often a waiting one looks.")
+    lasts: timedelta = Field(timedelta(days=30), gt=timedelta(0), description="How long a start's authority lasts.")
+
+    @property
+    def pays(self) -> str:
+        """Return the account that budgets are carved from."""
+        if self.account is not None:
+            return self.account
+        application = self.application
+        return f"application:{application.name}" if self.limit is not None else f"tenant:{application.tenant}"
+
+
+class Enrolment(BaseModel):
+    """What is pinned at a run's first action, for as long as the run lasts."""
+
+    model_config = FROZEN
+
+    run: RunId
+    root: RunId = Field(description="The run that was started from outside; its own id unless it is a child's.")
+    application: str = Field(description="`name@version` at that moment.")
+    actor: str
+    namespace: str = Field(description="Of Temporal.")
+    workflow_id: str
+    workflow_type: str
+    first_run_id: str
+    account: str = Field(description="The root's: a child spends its root's budget.")
+    constitution: Digest
+
+
+def segment(workflow_id: str) -> str:
+    """Return a workflow id as one part of a run's id: itself when it is plain and short, else its digest."""
+    if _PLAIN.match(workflow_id) and not workflow_id.startswith("sha256:"):
+        return workflow_id
+    return sha256(workflow_id.encode())

@@ -1,0 +1,1 @@
+"""Identity: the authority under which a run acts."""

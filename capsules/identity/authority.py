@@ -1,0 +1,127 @@
+"""Who a run acts for and what it may do: signed claims, never wider than the authority they came from.
+
+Two kinds. A `start` authority is minted by the API (or for a schedule) and can do one thing: start its capsule. At
+admission it, or a parent run's authority, is exchanged for a `run` authority, which names the tools, children,
+constitution and account of exactly one workflow.
+"""
+
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.actions.action import Autonomy
+from capsules.digest import Digest
+from capsules.errors import AuthorityRefused
+from capsules.names import RunId, TenantId
+
+AUTONOMY_ORDER: tuple[Autonomy, ...] = ("manual", "supervised", "autonomous")
+
+
+class Authority(BaseModel):
+    """The claims of an authority token, as verified."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["start", "run"]
+    tenant: TenantId
+    actor: str = Field(description="The principal on whose behalf everything happens.")
+    run: RunId = Field(
+        description="`run`: the workflow id. `start`: the workflow id, or its prefix when `prefix` is set."
+    )
+    capsule: str = Field("", description="`name@version` that the run runs; a start names it in `capsules`.")
+    prefix: bool = Field(False, description="A schedule's authority covers every run whose id begins with `run`.")
+    account: str = Field(description="Account that pays; for `start`, the one the run's budget is carved from.")
+    capsules: dict[str, Digest] = Field(
+        default_factory=dict, description="Capsules it may start: `name@version` to digest."
+    )
+    kinds: frozenset[str] = Field(frozenset({"capsule.start"}), description="Kinds of action it covers.")
+    targets: frozenset[str] = Field(frozenset(), description="Tool actions it covers: `python@1.0.0/run`.")
+    constitution: Digest | None = Field(None, description="The pinned constitution; a start has none yet.")
+    autonomy: Autonomy = "autonomous"
+    expires_at: int = Field(description="Unix seconds.")
+
+    def covers_run(self, run: str) -> bool:
+        """Say whether a workflow may present this: itself, one of its children, or one of the schedule's runs."""
+        if self.prefix:
+            return run.startswith(self.run)
+        return run == self.run or (self.kind == "run" and run.startswith(self.run + "/"))
+
+    def check(self, *, run: str, kind: str, target: str, now: int) -> None:
+        """Raise AuthorityRefused unless this covers an action of `kind` on `target` in `run` at `now`."""
+        if now >= self.expires_at:
+            raise AuthorityRefused(
+                f"The authority of run {self.run!r} expired at {self.expires_at}; start the run again."
+            )
+        if not self.covers_run(run):
+            raise AuthorityRefused(f"The authority is for run {self.run!r}, not for {run!r}.")
+        if kind == "capsule.start":
+            if target not in self.capsules:
+                known = ", ".join(sorted(self.capsules)) or "none"
+                raise AuthorityRefused(f"The authority does not cover starting {target!r}. Covered: {known}.")
+            return
+        if run != self.run or self.kind != "run":
+            raise AuthorityRefused(
+                f"Run {run!r} was not admitted: it presents the authority of {self.run!r} for {kind}."
+            )
+        if kind not in self.kinds:
+            raise AuthorityRefused(f"The capsule does not declare {kind}. Covered: {', '.join(sorted(self.kinds))}.")
+        if kind == "tool.invoke" and target not in self.targets:
+            known = ", ".join(sorted(self.targets)) or "none"
+            raise AuthorityRefused(f"The capsule does not declare the tool action {target!r}. Covered: {known}.")
+
+
+def least_autonomy(one: Autonomy, other: Autonomy) -> Autonomy:
+    return min(one, other, key=AUTONOMY_ORDER.index)
+
+
+def narrow(  # noqa: PLR0913 - one argument for each thing that can only shrink
+    parent: Authority,
+    *,
+    run: str,
+    capsule: str,
+    account: str,
+    kinds: frozenset[str],
+    targets: frozenset[str],
+    capsules: dict[str, Digest],
+    constitution: Digest,
+    autonomy: Autonomy,
+) -> Authority:
+    """Return the run authority that `parent` grants: the intersection, when the parent is itself a run.
+
+    A `start` authority only names capsules: what the capsule's lock declares, and the constitution allows, is the rest.
+    """
+    if parent.kind == "run":
+        if parent.constitution != constitution:
+            raise AuthorityRefused("A child runs under its parent's constitution; the lock names another.")
+        missing = targets - parent.targets
+        if missing:
+            raise AuthorityRefused(
+                f"The child wants {', '.join(sorted(missing))}, which its parent does not declare. "
+                "Add it to the parent's tools."
+            )
+        strangers = {ref for ref, content in capsules.items() if parent.capsules.get(ref) != content}
+        if strangers:
+            raise AuthorityRefused(
+                f"The child wants to start {', '.join(sorted(strangers))}, which its parent's lock does not hold."
+            )
+        kinds &= parent.kinds
+    return Authority(
+        kind="run",
+        tenant=parent.tenant,
+        actor=parent.actor,
+        run=run,
+        capsule=capsule,
+        account=account,
+        capsules=capsules,
+        kinds=kinds,
+        targets=targets,
+        constitution=constitution,
+        autonomy=least_autonomy(autonomy, parent.autonomy),
+        expires_at=parent.expires_at,
+    )
+
+
+class AuthorityVerifier(Protocol):
+    def verify(self, token: str) -> Authority:
+        """Return the claims. Raises AuthorityRefused when the token is forged or malformed."""
+        ...

@@ -1,0 +1,1 @@
+"""Memory: items that runs leave for later runs, and the ports for memories and embeddings."""

@@ -1,0 +1,89 @@
+"""Memory: what runs leave for later runs, by tenant and space, with where it came from."""
+
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.digest import Digest
+
+STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+class EmbedRequest(BaseModel):
+    """Input of the activity `slm.embed`."""
+
+    model_config = STRICT
+
+    texts: tuple[str, ...] = Field(min_length=1, max_length=64)
+
+
+class Embeddings(BaseModel):
+    model_config = STRICT
+
+    model: str
+    vectors: tuple[tuple[float, ...], ...] = Field(description="One unit vector a text.")
+
+
+class Remember(BaseModel):
+    """Input of the activity `memory.remember`."""
+
+    model_config = STRICT
+
+    space: str
+    text: str = Field(min_length=1, max_length=16_384)
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class Remembered(BaseModel):
+    model_config = STRICT
+
+    id: str
+    digest: Digest
+
+
+class RecallQuery(BaseModel):
+    """Input of the activity `memory.recall`."""
+
+    model_config = STRICT
+
+    space: str
+    query: str = Field(min_length=1, max_length=16_384)
+    limit: int = Field(5, ge=1, le=50)
+
+
+class MemoryItem(BaseModel):
+    model_config = STRICT
+
+    id: str
+    text: str
+    labels: dict[str, str] = Field(default_factory=dict)
+    run: str = Field(description="Run that left it.")
+    score: float = Field(description="Cosine similarity to the query, -1 to 1.")
+
+
+class Recalled(BaseModel):
+    model_config = STRICT
+
+    items: tuple[MemoryItem, ...]
+
+
+class Embedder(Protocol):
+    """Texts to unit vectors of `dimensions` numbers."""
+
+    dimensions: int
+
+    async def embed(self, texts: tuple[str, ...]) -> Embeddings: ...
+
+
+class Memories(Protocol):
+    """What runs leave for later runs."""
+
+    async def remember(  # noqa: PLR0913
+        self, tenant: str, *, run: str, key: str, space: str, text: str, labels: dict[str, str]
+    ) -> str:
+        """Store a text and return its id. The same `key` twice is one item."""
+        ...
+
+    async def recall(self, tenant: str, *, space: str, query: str, limit: int) -> tuple[MemoryItem, ...]:
+        """Return the most similar items, best first."""
+        ...

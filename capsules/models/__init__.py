@@ -1,0 +1,1 @@
+"""Model calls: messages, requests, replies, transcripts, and the ports for models."""

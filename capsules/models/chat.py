@@ -1,0 +1,128 @@
+"""A conversation with a model: messages, the request and the reply.
+
+Transcripts grow; histories must not. So a request names the head of a transcript in the content store and carries only
+what is new, and a reply returns the new head.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.digest import Digest
+
+STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+class Message(BaseModel):
+    model_config = STRICT
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+class TranscriptHead(BaseModel):
+    """The last segment of a transcript and how long the whole is."""
+
+    model_config = STRICT
+
+    digest: Digest
+    opening: Digest = Field(description="The first segment: who the persona is and what is asked.")
+    tokens: int = Field(ge=0, description="Tokens of the whole transcript, as the provider counted the last call.")
+
+
+class TranscriptSegment(BaseModel):
+    """What one call added, linked to what was before: the content store's unit of a conversation."""
+
+    model_config = STRICT
+
+    previous: Digest | None
+    messages: tuple[Message, ...]
+
+
+class Price(BaseModel):
+    """What a model costs, in micro-dollars per million tokens."""
+
+    model_config = STRICT
+
+    input: int = Field(0, ge=0)
+    output: int = Field(0, ge=0)
+
+    def cost(self, *, input_tokens: int, output_tokens: int) -> int:
+        """Return whole micro-dollars, rounded up: a budget is never undercharged."""
+        return -(-(input_tokens * self.input + output_tokens * self.output) // 1_000_000)
+
+
+class ChatRequest(BaseModel):
+    """Input of the activity `slm.chat`."""
+
+    model_config = STRICT
+
+    role: str = Field(description="Model role, resolved by model profiles.")
+    transcript: TranscriptHead | None = None
+    messages: tuple[Message, ...] = Field(description="What is new since `transcript`.")
+    answer: dict[str, Any] | None = Field(None, description="JSON Schema that the reply must follow; unset: free text.")
+    max_output_tokens: int = Field(256, ge=1)
+    temperature: float = 0.0
+    price: Price = Field(Price(), description="The model's, as the run's lock has it.")
+    step: int = Field(0, description="Step of the run, for the live stream of tokens.")
+
+    def input_bound(self) -> int:
+        """Return an upper bound of the input tokens: a token is at least a byte; 16 cover a message's frame."""
+        new = sum(len(m.text.encode()) + 16 for m in self.messages)
+        return new + 16 + (self.transcript.tokens if self.transcript else 0)
+
+
+class ModelUsage(BaseModel):
+    model_config = STRICT
+
+    input_tokens: int
+    output_tokens: int
+    estimated: bool = False
+
+
+class ChatReply(BaseModel):
+    """What the model said."""
+
+    model_config = STRICT
+
+    text: str = Field(description="The reply, at most 16,384 characters; the whole is in the transcript.")
+    value: Any = Field(None, description="The reply as JSON, when it follows the asked schema.")
+    problems: tuple[str, ...] = Field((), description="Why the reply does not follow the schema; empty when it does.")
+    transcript: TranscriptHead
+    model: str
+    finish_reason: str = ""
+
+
+class Completion(BaseModel):
+    """What a model client returns for one call, before schema and transcript."""
+
+    model_config = STRICT
+
+    text: str
+    usage: ModelUsage
+    model: str
+    finish_reason: str = ""
+
+
+class ModelClient(Protocol):
+    """A model that answers. `on_delta` gets each piece of text as it is written."""
+
+    async def complete(  # noqa: PLR0913
+        self,
+        messages: tuple[Message, ...],
+        *,
+        role: str,
+        answer: dict[str, Any] | None,
+        max_output_tokens: int,
+        temperature: float,
+        on_delta: Callable[[str], Awaitable[None]] | None = None,
+    ) -> Completion:
+        """Answer. Raises EffectFailed for a request the provider rejects, RateLimited or Unavailable for the rest."""
+        ...
+
+
+class TokenStream(Protocol):
+    """Live pieces of a model's reply, for people who watch. May be lost; never raises."""
+
+    async def publish(self, tenant: str, run: str, *, step: int, attempt: int, text: str) -> None: ...

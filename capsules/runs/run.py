@@ -1,0 +1,257 @@
+"""A run: how it starts, what state it keeps, what it tells, how it ends. These models are the workflows' payloads."""
+
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.approvals.approval import ApprovalRequest
+from capsules.budgets.account import Account
+from capsules.budgets.amounts import Amounts
+from capsules.digest import Digest
+from capsules.identity.authority import Authority
+from capsules.models.chat import Message, TranscriptHead
+from capsules.runs.lock import Lock
+from capsules.tools.tool import ToolCall
+
+FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+RunStatus = Literal[
+    "starting",
+    "running",
+    "paused",
+    "awaiting_approval",
+    "awaiting_budget",
+    "completed",
+    "failed",
+    "cancelled",
+]
+TERMINAL: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
+
+
+class RunStart(BaseModel):
+    """Input of both workflows. The run's id is the workflow id."""
+
+    model_config = FROZEN
+
+    tenant: str
+    capsule: str = Field(description="`name@version`.")
+    digest: Digest
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    authority: str = Field(description="Authority token: a start's, or the parent run's.")
+    budget: Amounts | None = Field(None, description="Unset: the capsule's own.")
+    parent: str | None = None
+    carried: "RunState | None" = Field(None, description="State carried over by continue-as-new.")
+
+
+class Admission(BaseModel):
+    """Result of the activity `capsule.start`: the run may go on, as this."""
+
+    model_config = FROZEN
+
+    lock: Lock
+    authority: str
+    account: str
+    limit: Amounts
+
+
+class StartCapsule(BaseModel):
+    """Input of the activity `capsule.start`."""
+
+    model_config = FROZEN
+
+    capsule: str
+    digest: Digest
+    inputs: Digest = Field(description="Of the run's inputs: the receipt covers them without repeating them.")
+    input_length: int = Field(0, ge=0, description="Characters of the inputs as canonical JSON, for the forecast.")
+    budget: Amounts | None = None
+    parent: str | None = None
+
+
+class InboxMessage(BaseModel):
+    """Payload of the Update and Signal `message`: a person's words to a running persona."""
+
+    model_config = FROZEN
+
+    id: str = Field(min_length=1, max_length=100, description="The same id twice is one message.")
+    text: str = Field(min_length=1, max_length=8000)
+    sender: str = ""
+
+
+class Control(BaseModel):
+    """Payload of `pause`, `resume` and `cancel`."""
+
+    model_config = FROZEN
+
+    reason: str = Field("", max_length=500)
+
+
+class StepRecord(BaseModel):
+    """What a step did, small enough to keep."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    did: str
+    preview: str = ""
+    score: int | None = None
+
+
+class RunState(BaseModel):
+    """All state of a run; continue-as-new passes it on whole."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: RunStatus = "starting"
+    reason: str = ""
+    admission: Admission | None = None
+    step: int = 0
+    outputs: dict[str, Any] = Field(default_factory=dict, description="Step or task id to what expressions see of it.")
+    transcript: TranscriptHead | None = None
+    pending: list[Message] = Field(default_factory=list, description="What the persona is told next.")
+    recent: list[StepRecord] = Field(default_factory=list, description="The last twenty steps, for people.")
+    seen_actions: list[Digest] = Field(
+        default_factory=list, description="The last actions chosen, to notice no progress."
+    )
+    revisions: int = 0
+    inbox: list[InboxMessage] = Field(default_factory=list)
+    message_ids: list[str] = Field(default_factory=list, description="The last 500 message ids, for deduplication.")
+    approvals: dict[str, ApprovalRequest] = Field(default_factory=dict, description="Pending ones, by id.")
+    decided: dict[str, str] = Field(default_factory=dict, description="Approval id to approved, denied or edited.")
+    asked: dict[str, ToolCall] = Field(default_factory=dict, description="Approval id to the call that waits for it.")
+    edited: dict[str, ToolCall] = Field(default_factory=dict, description="Approval id to the call as edited.")
+    paused: bool = False
+    cancel_requested: bool = False
+    raises: int = Field(0, description="How many budget raises have arrived.")
+    spent: Amounts = Amounts()
+    left: Amounts | None = None
+    pressure: int = Field(0, description="The greatest threshold that is spent of a limit: 0, 50, 80 or 100 per cent.")
+    pressed: bool = Field(False, description="Paused by its budget: a raise lets it go on.")
+    cheaper: str | None = Field(None, description="The role that is asked in place of the capsule's, under pressure.")
+    halvings: int = Field(0, description="How often the cap of a reply was halved, under pressure.")
+    started_at: float | None = None
+    waited: float = Field(0.0, description="Seconds spent waiting for people: not on the wall clock's account.")
+
+
+class RunReport(BaseModel):
+    """Result of both workflows."""
+
+    model_config = FROZEN
+
+    run: str
+    status: RunStatus
+    reason: str = ""
+    output: Any = None
+    artifact: Digest | None = None
+    spent: Amounts = Amounts()
+    steps: int = 0
+    receipts: int = Field(0, description="Length of the run's receipt chain.")
+    head: Digest | None = Field(None, description="Hash of the last receipt.")
+
+
+class RunView(BaseModel):
+    """Answer of the query `state`: what a person wants to know, without payloads."""
+
+    model_config = FROZEN
+
+    status: RunStatus
+    reason: str
+    step: int
+    max_steps: int
+    spent: Amounts
+    left: Amounts | None
+    pressure: int = Field(0, description="The greatest threshold that is spent of a limit: 0, 50, 80 or 100 per cent.")
+    messages: int = Field(0, description="Messages received, each id once.")
+    approvals: tuple[ApprovalRequest, ...]
+    recent: tuple[StepRecord, ...]
+
+
+class ArtifactDraft(BaseModel):
+    """Input of the activity `artifact.publish`."""
+
+    model_config = FROZEN
+
+    name: str = Field(max_length=200)
+    media_type: str = "application/json"
+    content: Any = Field(description="JSON value, or text for a text media type.")
+
+
+class Artifact(BaseModel):
+    model_config = FROZEN
+
+    name: str
+    media_type: str
+    digest: Digest
+    size: int
+
+
+class Verify(BaseModel):
+    """Input of the platform activity `deliverable.verify`."""
+
+    model_config = FROZEN
+
+    shape: dict[str, Any]
+    accept: tuple[str, ...]
+    output: Any
+    inputs: dict[str, Any]
+
+
+class Verification(BaseModel):
+    model_config = FROZEN
+
+    problems: tuple[str, ...] = ()
+
+
+class RunUpdate(BaseModel):
+    """Input of the platform activity `run.record`: the projection's row follows the workflow's state."""
+
+    model_config = FROZEN
+
+    run: str
+    tenant: str
+    status: RunStatus
+    reason: str = ""
+    step: int = 0
+    note: str = ""
+
+
+class CloseRun(BaseModel):
+    """Input of the platform activity `run.close`: settle the account, give the rest back, write the last receipt."""
+
+    model_config = FROZEN
+
+    run: str
+    tenant: str
+    status: RunStatus
+    reason: str = ""
+    step: int = 0
+    output: Any = None
+    artifact: Digest | None = None
+    seconds: int | None = Field(None, ge=0, description="How long it worked; unset where nobody can say.")
+
+
+class Closed(BaseModel):
+    model_config = FROZEN
+
+    spent: Amounts
+    receipts: int
+    head: Digest
+
+
+class Admissions(Protocol):
+    """Admits a run: lock, account, authority. Idempotent by run."""
+
+    async def admit(self, request: StartCapsule, *, run: str, authority: Authority) -> Admission: ...
+
+
+class Runs(Protocol):
+    """The projection of runs, and their closing."""
+
+    async def record(self, update: RunUpdate) -> None: ...
+
+    async def close(self, closing: CloseRun) -> Closed:
+        """End the run: account settled and returned to its parent, row and event written. Idempotent."""
+        ...
+
+    async def account(self, run: str, tenant: str) -> Account:
+        """Return the run's account. Raises NotFound before the run was admitted."""
+        ...

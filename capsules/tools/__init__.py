@@ -1,0 +1,1 @@
+"""Tools: definitions, calls, results, and the ports that run them."""

@@ -1,0 +1,154 @@
+"""A tool: a signed definition of an integration and its actions, and what one invocation is."""
+
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.actions.action import DataClass, Effect, Egress
+from capsules.actions.ledger_messages import AttemptKey
+from capsules.budgets.amounts import Amounts
+from capsules.digest import Digest
+from capsules.names import Identifier, Name, Version
+
+STRICT = ConfigDict(frozen=True, extra="forbid")
+
+TOOL_KINDS = frozenset({"container"})
+"""Kinds of tools that a worker has an executor for. A tool file of another kind is refused when it is read."""
+
+
+class ToolAction(BaseModel):
+    """One thing a tool can do, and what it can touch."""
+
+    model_config = STRICT
+
+    summary: str
+    inputs: dict[str, Any] = Field(description="JSON Schema of the arguments.")
+    effect: Effect = "read"
+    reversible: bool = True
+    egress: Egress = "none"
+    data: DataClass = "internal"
+    idempotent: bool = False
+    interpreter: tuple[str, ...] = Field((), description="container: command that is given the code, e.g. `python3 -`.")
+
+
+class ContainerLimits(BaseModel):
+    """What a sandboxed process may use; the engine and the kernel enforce each."""
+
+    model_config = STRICT
+
+    cpus: float = Field(1.0, gt=0, le=16)
+    memory_bytes: int = Field(256 * 2**20, ge=16 * 2**20)
+    pids: int = Field(64, ge=4, le=4096)
+    seconds: int = Field(30, ge=1, le=3600)
+    output_bytes: int = Field(256 * 1024, ge=1024, le=8 * 2**20)
+    tmpfs_bytes: int = Field(64 * 2**20, ge=2**20)
+
+
+class Tool(BaseModel):
+    model_config = STRICT
+
+    name: Name
+    version: Version
+    summary: str
+    kind: Identifier = Field("container", description="Which executor runs it.")
+    actions: dict[Identifier, ToolAction]
+    limits: ContainerLimits = ContainerLimits()
+
+    def target(self, action: str) -> str:
+        """Return how actions and authorities name it: `python@1.0.0/run`."""
+        return f"{self.name}@{self.version}/{action}"
+
+
+class ToolCall(BaseModel):
+    """Input of the activity `tool.invoke`."""
+
+    model_config = STRICT
+
+    tool: Tool
+    action: Identifier
+    arguments: dict[str, Any]
+
+
+class ToolAnswer(BaseModel):
+    """What an executor returns: the whole text, which may be long. The activity makes a `ToolResult` of it."""
+
+    model_config = STRICT
+
+    ok: bool
+    exit_code: int = 0
+    text: str = Field("", description="At most `limits.output_bytes` of it.")
+    error: str = Field("", description="Why it failed, or which limit was hit.")
+    duration_ms: int = 0
+    usage: Amounts = Amounts(tool_calls=1)
+
+
+class ToolResult(BaseModel):
+    """What the tool answered: `output` when its text was JSON, always the text (cut to a preview)."""
+
+    model_config = STRICT
+
+    ok: bool
+    exit_code: int
+    output: Any = None
+    text: str = Field("", description="Standard output, at most 4,096 characters.")
+    error: str = Field("", description="Standard error or the limit that was hit, at most 2,048 characters.")
+    content: Digest | None = Field(None, description="Whole standard output in the content store, when `text` is cut.")
+    duration_ms: int = 0
+
+
+class ContainerSpec(BaseModel):
+    model_config = STRICT
+
+    image: str
+    command: tuple[str, ...] = Field(min_length=1)
+    files: dict[str, str | bytes] = Field(
+        default_factory=dict, description="Relative paths below the working directory."
+    )
+    stdin: str = ""
+    limits: ContainerLimits = ContainerLimits()
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class ContainerResult(BaseModel):
+    model_config = STRICT
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    truncated: bool = False
+    timed_out: bool = False
+    out_of_memory: bool = False
+    duration_ms: int = 0
+
+
+class Sandbox(Protocol):
+    """Runs a container once for a key, inside hard limits."""
+
+    async def run(self, spec: ContainerSpec, *, key: str) -> ContainerResult:
+        """Run, or pick up the run that an earlier caller with the same key began. Cancelling stops the container."""
+        ...
+
+    async def discard(self, key: str) -> None:
+        """Remove what is kept for `key`; called when the result is safe."""
+        ...
+
+
+class ToolExecutor(Protocol):
+    """Runs the actions of the tools of one kind. `tests/support/executor_contract.py` holds each one to this.
+
+    It stays within `seconds` and `output_bytes` of the tool's limits. Hitting one is an answer that is not ok, or is
+    cut, and says so in `error`.
+    """
+
+    async def execute(self, call: ToolCall, *, key: AttemptKey) -> ToolAnswer:
+        """Run the action, or pick up what an earlier call with the same `key.effect` began. Cancelling stops it.
+
+        The tool is the one that the run has locked, and the arguments fit the action's schema. An action that fails
+        is an answer that is not ok. Raises Conflict when the key was used for another call, Unavailable when what the
+        tool needs cannot be reached.
+        """
+        ...
+
+    async def discard(self, key: AttemptKey) -> None:
+        """Forget what is kept for the key. Called when the answer is safe; nothing kept is fine."""
+        ...

@@ -1,0 +1,115 @@
+"""Sealing of 100,000 real receipts, and checking them."""
+
+import asyncio
+import time
+import uuid
+
+from bench import Bench, Turns, median
+from results import Goal, Result, result
+
+from capsules.audit.audit_blocks import Block
+from capsules.audit.auditor import Auditor, Record, by_block
+from capsules.digest import Digest, digest
+from capsules.read_models import NewRun
+from somagent.db.database import Store, open_store
+from somagent.db.repositories.audit_blocks import BlockWriter
+from somagent.identity.keys import KeyRing, holds
+from somagent.local_stack.bootstrap import TENANT
+from somagent.settings import Settings
+from workers.sealer.process import MOST
+
+RUNS, EACH = 100, 1000
+PAGE = 5000
+APPEND = (
+    "SELECT count(receipt_append($1, 'decision', 'a' || number, 1, "
+    """jsonb_build_object('decision', '"allow"', 'reason', '"policy"', 'activity', to_json('a' || number)::text, """
+    "'action', $2::text))) FROM generate_series(1, $3::integer) AS number"
+)
+"""Receipts as the gate appends them, with an action of usual size."""
+ACTION = (
+    '{"arguments":"sha256:070beff8392b0096ceeca97608f564882a300886f3fd6ab204b3bd23caf62bd8","cost":{"micro_usd":0,'
+    '"tokens":512,"tool_calls":1},"data":"internal","effect":"read","egress":"none","idempotent":true,'
+    '"kind":"tool.invoke","least":null,"reversible":true,"target":"python@1.0.0/run"}'
+)
+
+
+async def measure(turns: Turns) -> list[Result]:
+    settings = turns.settings
+    async with open_store(settings.database("app")) as store, open_store(settings.database("sealer")) as sealers:
+        await _written(store)
+        turns.tell(0.5)
+        sealing = await _sealed(BlockWriter(sealers.pool), settings)
+        turns.tell(0.6)
+        checking = await _checked(store, settings)
+        turns.tell(1.0)
+    count = RUNS * EACH
+    return [
+        result("seal-100k", "s", ours=sealing, anchor=None),
+        result("audit-verify", "receipts/s", ours=count / checking, anchor=None, goal=Goal("ours", ">=", 50_000)),
+    ]
+
+
+async def _written(store: Store) -> None:
+    async def one() -> None:
+        run = f"{TENANT}/benchmark/{uuid.uuid4().hex}"
+        async with store.transaction(TENANT) as tx:
+            await tx.runs.accept(
+                NewRun(id=run, capsule="benchmark@1.0.0", digest=digest({}), actor="operator", request=digest(run))
+            )
+        async with store.pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT set_config('somagent.tenant', $1, true)", TENANT)
+            await connection.fetchval(APPEND, run, ACTION, EACH)
+
+    for _ in range(RUNS // 4):
+        await asyncio.gather(*(one() for _ in range(4)))
+
+
+async def _sealed(blocks: BlockWriter, settings: Settings) -> float:
+    keyring = KeyRing.load(settings.sealer_keys_dir)
+
+    def sign(value: Digest) -> tuple[str, str]:
+        signed = keyring.sign("sealer", value.encode())
+        return signed.key_id, signed.value
+
+    began = time.perf_counter()
+    while await blocks.seal(TENANT, sign, most=MOST):
+        pass
+    return time.perf_counter() - began
+
+
+async def _checked(store: Store, settings: Settings) -> float:
+    """Return the median seconds of checking everything, read before: what an auditor's machine computes."""
+    keyring = KeyRing.load(settings.keys_dir)
+
+    def checks(key_id: str, text: str, signature: str) -> bool:
+        return holds(keyring.verifier("sealer", key_id), text.encode(), signature)
+
+    blocks: list[Block] = []
+    records: list[Record] = []
+    async with store.transaction(TENANT) as tx:
+        while part := await tx.audit.blocks(blocks[-1].height if blocks else 0):
+            blocks += part
+        while read := await tx.audit.records(records[-1].leaf.seq if records else 0, PAGE):
+            records += read
+    taken = []
+    for _ in range(3):
+        auditor = Auditor(TENANT, checks)
+        began = time.perf_counter()
+        for block, own in by_block(blocks, records):
+            auditor.block(block, own)
+        taken.append(time.perf_counter() - began)
+        assert auditor.leaves == len(records) >= RUNS * EACH
+    return median(taken)
+
+
+BENCH = Bench(
+    name="sealing",
+    needs=("bootstrap",),
+    measure=measure,
+    explained={
+        "seal-100k": "The sealer's work over 100,000 waiting receipts of 100 runs: number, hash, Merkle roots, sign, "
+        "add two blocks, commit. Nothing else does the like here, so there is no anchor.",
+        "audit-verify": "`Auditor` over those 100,000 receipts, read before: every body hashed, every run's chain, "
+        "every leaf and root, every signature.",
+    },
+)

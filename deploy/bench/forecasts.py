@@ -1,0 +1,84 @@
+"""Forecasts: one run, a composite of eight parts, and learning anew from the last 600 runs. Seeded loads, real code."""
+
+import random
+import time
+from collections.abc import Callable
+
+from bench import Bench, Turns, median
+from results import Goal, Result, result
+
+from capsules.budgets.amounts import Amounts
+from capsules.forecasts.forecast import Past, Shape, static
+from capsules.models.chat import Price
+from policy.forecasts.forecaster import learn
+
+SEED = 20_261_126
+RUNS = 600
+CAPSULES = 8
+BLOCK = 200
+BOUND = Amounts(tokens=20_000, micro_usd=50_000, tool_calls=10)
+PRICE = Price(input=150_000, output=600_000)
+
+
+def shape(number: int, length: int) -> Shape:
+    return Shape(
+        capsule=f"capsule-{number}",
+        model="local",
+        persona=f"persona-{number % 3}",
+        input_length=length,
+        calls={"python/run": 1 + number % 2},
+    )
+
+
+def past(chance: random.Random) -> list[Past]:
+    """Return runs of eight capsules, whose tokens grow with their inputs, and vary."""
+    found = []
+    for number in range(RUNS):
+        of = shape(number % CAPSULES, chance.randrange(100, 4000))
+        tokens = 300 * (1 + number % CAPSULES) + of.input_length // 4 + chance.randrange(100)
+        found.append(Past(run=f"r{number}", shape=of, forecast=static(of, BOUND, ""), tokens=tokens))
+    return found
+
+
+async def measure(turns: Turns) -> list[Result]:
+    chance = random.Random(SEED)  # noqa: S311 - a load's, and reproducible on purpose
+    runs = past(chance)
+    forecaster = learn(runs)
+    parts = tuple(shape(number, 1000) for number in range(CAPSULES))
+    composite = Shape(capsule="composite", parts=parts)
+    assert forecaster.forecast(parts[0], bound=BOUND, price=PRICE).basis == "learned"
+    assert static(composite, BOUND, "").basis == "static"
+    taken: dict[str, list[float]] = {"one": [], "composite": [], "learn": []}
+
+    def timed(name: str, work: Callable[[], object], times: int) -> None:
+        began = time.perf_counter()
+        for _ in range(times):
+            work()
+        taken[name].append((time.perf_counter() - began) / times)
+
+    async def turn() -> None:
+        timed("one", lambda: forecaster.forecast(parts[3], bound=BOUND, price=PRICE), BLOCK)
+        timed("composite", lambda: forecaster.forecast(composite, bound=BOUND, price=PRICE), BLOCK // 10)
+        timed("learn", lambda: learn(runs), 1)
+
+    await turns.take(turn)
+    return [
+        result("forecast", "ms", ours=median(taken["one"]) * 1e3, anchor=None, goal=Goal("ours", "<", 1)),
+        result(
+            "forecast-composite", "ms", ours=median(taken["composite"]) * 1e3, anchor=None, goal=Goal("ours", "<", 1)
+        ),
+        result("forecast-learn", "ms", ours=median(taken["learn"]) * 1e3, anchor=None),
+    ]
+
+
+BENCH = Bench(
+    name="foretelling",
+    needs=(),
+    measure=measure,
+    explained={
+        "forecast": "The forecast of one run, tokens and money with their interval, by what was learned from 600 runs. "
+        "Nothing else does the like here, so there is no anchor.",
+        "forecast-composite": "The same of a composite that never ran, added up from eight parts.",
+        "forecast-learn": "Learning anew from 600 runs of eight capsules, beside the work, at most every ten seconds.",
+    },
+)

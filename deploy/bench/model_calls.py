@@ -1,0 +1,125 @@
+"""Tokens per second through the governed activity `slm.chat` against llama.cpp's own endpoint."""
+
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import httpx
+from bench import Bench, Turns, median
+from results import Goal, Result, result
+from rig import Rig, rig
+from temporalio import workflow
+
+from capsules.actions.verdict import Outcome
+from capsules.budgets.amounts import Amounts
+from capsules.models.chat import ChatReply, ChatRequest, Message
+
+QUEUE = "bench-chat"
+TOKENS = 160
+PROMPT = (
+    "Story number {number}. Tell this story in many long sentences, with every detail of the place, the weather, the "
+    "people and what they say: two sailors and a cook repair an old lighthouse before the first storm of the autumn."
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    authority: str
+    request: ChatRequest
+
+
+@dataclass(frozen=True)
+class Answered:
+    seconds: float
+    finish_reason: str
+
+
+@workflow.defn(name="Chats", sandboxed=False)
+class Chats:
+    """Asks the model once and tells how long it took. Not sandboxed: it reads a clock, and is not ours."""
+
+    @workflow.init
+    def __init__(self, job: Job) -> None:
+        self.authority = job.authority
+
+    @workflow.run
+    async def run(self, job: Job) -> Answered:
+        began = time.perf_counter()
+        outcome: Outcome[ChatReply] = await workflow.execute_activity(
+            "slm.chat",
+            job.request,
+            result_type=Outcome[ChatReply],
+            start_to_close_timeout=timedelta(minutes=2),
+            heartbeat_timeout=timedelta(seconds=15),
+        )
+        return Answered(time.perf_counter() - began, outcome.value.finish_reason)
+
+
+async def measure(turns: Turns) -> list[Result]:
+    async with rig(turns.settings) as found, httpx.AsyncClient(timeout=120) as http:
+        await found.work(QUEUE, activities=[found.assembly.thinking.chat], workflow=Chats, governed=True)
+        ours: list[float] = []
+        theirs: list[float] = []
+
+        async def our_turn() -> None:
+            ours.append(TOKENS / await _through_slm_chat(found, _prompt()))
+
+        async def their_turn() -> None:
+            theirs.append(TOKENS / await _direct(http, turns, _prompt()))
+
+        await our_turn()
+        await their_turn()
+        ours.clear()
+        theirs.clear()
+        await turns.take(our_turn, their_turn)
+    goal = Goal("ratio", ">=", 0.9)
+    return [result("chat-tokens", "tokens/s", ours=median(ours), anchor=median(theirs), goal=goal)]
+
+
+def _prompt() -> str:
+    """Return a prompt that no call had before, so that neither side finds more of it in the server's cache."""
+    return PROMPT.format(number=uuid.uuid4().int % 10**9)
+
+
+async def _through_slm_chat(found: Rig, prompt: str) -> float:
+    (run,) = await found.new_runs(1, Amounts(tokens=10_000))
+    request = ChatRequest(
+        role="dialogue", messages=(Message(role="user", text=prompt),), max_output_tokens=TOKENS, temperature=0
+    )
+    answered = await found.assembly.client.execute_workflow(
+        Chats.run, Job(run.authority, request), id=run.id, task_queue=QUEUE
+    )
+    assert answered.finish_reason == "length", f"the model stopped by itself: {answered.finish_reason}"
+    return answered.seconds
+
+
+async def _direct(http: httpx.AsyncClient, turns: Turns, prompt: str) -> float:
+    began = time.perf_counter()
+    answer = await http.post(
+        f"{turns.settings.slm_base()}/chat/completions",
+        json={
+            "model": turns.settings.slm_model,
+            "messages": [{"role": "user", "content": prompt}],
+            "max_tokens": TOKENS,
+            "temperature": 0,
+        },
+    )
+    seconds = time.perf_counter() - began
+    body: Any = answer.raise_for_status().json()
+    assert body["usage"]["completion_tokens"] == TOKENS, body["usage"]
+    return seconds
+
+
+BENCH = Bench(
+    name="thinking",
+    needs=("bootstrap", "temporal", "valkey", "slm"),
+    measure=measure,
+    explained={
+        "chat-tokens": f"{TOKENS} tokens of reply at temperature 0: the governed activity `slm.chat`, timed inside a "
+        "workflow from asking to result (Temporal, gate, ledger, every piece streamed to Valkey, transcript written), "
+        "against one plain, unstreamed POST to llama.cpp's `/v1/chat/completions`. Tokens over the whole time, reading "
+        "the prompt included; every call has a prompt of its own, so the prompt cache helps neither."
+    },
+)

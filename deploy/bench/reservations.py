@@ -1,0 +1,130 @@
+"""Reservations: on one run's account, on a thousand of one tenant, and in a tenant with few accounts beside it."""
+
+import asyncio
+import itertools
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench import Bench, Turns, median
+from results import Goal, Result, result
+from rig import Rig, rig
+
+from capsules.actions.action import Action, Facts
+from capsules.actions.ledger_messages import AttemptKey, BeginEffect
+from capsules.actions.verdict import Verdict
+from capsules.budgets.amounts import Amounts
+from capsules.digest import digest
+from capsules.read_models import NewRun
+from somagent.db.database import open_store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.settings import Settings
+
+AT_ONCE = 16
+TURN = 400
+"""Reservations of a turn."""
+MANY = 1000
+SMALL = "bench-small"
+LIMIT = Amounts(micro_usd=90_000)
+COST = Amounts(micro_usd=1)
+ACTION = Action(kind="tool.invoke", target="python@1.0.0/run", cost=COST, idempotent=True, arguments=digest({}))
+
+
+@dataclass(frozen=True)
+class Reserving:
+    """Passages of the gate's transaction: run's row, effect, reservation, receipt, event; each committed."""
+
+    found: Rig
+    ledger: PostgresLedger
+
+    async def rate(self, runs: Sequence[str]) -> float:
+        """Return reservations a second, dealt to the runs in turn."""
+        work = iter(list(itertools.islice(itertools.cycle(runs), TURN)))
+        began = time.perf_counter()
+        await asyncio.gather(*(self._worker(work) for _ in range(AT_ONCE)))
+        return TURN / (time.perf_counter() - began)
+
+    async def _worker(self, work: Iterator[str]) -> None:
+        for run in work:
+            passage = await self.ledger.begin(self._entry(run))
+            assert passage.status == "go", passage
+
+    def _entry(self, run: str) -> BeginEffect:
+        verdict = Verdict(
+            decision="allow", score=1_000_000, threshold=550_000, sentence="-", constitution=self.found.constitution
+        )
+        return BeginEffect(
+            key=AttemptKey(
+                tenant=run.partition("/")[0], run=run, execution="bench", activity=uuid.uuid4().hex, attempt=1
+            ),
+            capsule="benchmark@1.0.0",
+            actor="operator",
+            account=f"run:{run}",
+            action=ACTION,
+            action_digest=digest(ACTION),
+            facts=Facts(),
+            verdict=verdict,
+        )
+
+
+async def measure(turns: Turns) -> list[Result]:
+    async with rig(turns.settings) as found:
+        reserving = Reserving(found, PostgresLedger(found.assembly.store))
+        small = await _small_tenant(turns.settings, found)
+        many: list[str] = []
+        while len(many) < MANY:
+            many += [run.id for run in await found.new_runs(min(50, MANY - len(many)), LIMIT)]
+        rates: dict[str, list[float]] = {"one": [], "many": [], "small": [], "large": []}
+
+        async def take(name: str, runs: Sequence[str]) -> None:
+            rates[name].append(await reserving.rate(runs))
+
+        await turns.take(
+            lambda: take("one", many[:1]),
+            lambda: take("many", many),
+            lambda: take("small", small),
+            lambda: take("large", many[-len(small) :]),
+        )
+    return [
+        result("reserve-one", "reservations/s", ours=median(rates["one"]), anchor=None),
+        result(
+            "reserve-1000", "reservations/s", ours=median(rates["many"]), anchor=None, goal=Goal("ours", ">=", 1000)
+        ),
+        result(
+            "reserve-tenant-size",
+            "reservations/s",
+            ours=median(rates["large"]),
+            anchor=median(rates["small"]),
+            goal=Goal("ratio", ">=", 0.9),
+        ),
+    ]
+
+
+async def _small_tenant(settings: Settings, found: Rig) -> list[str]:
+    """Return ten runs of a tenant that has no others."""
+    async with open_store(settings.database("owner"), connections=1) as owner:
+        await owner.tenants.add(SMALL)
+    runs = [f"{SMALL}/benchmark/{uuid.uuid4().hex}" for _ in range(10)]
+    async with found.assembly.store.transaction(SMALL) as tx:
+        for run in runs:
+            await tx.runs.accept(
+                NewRun(id=run, capsule="benchmark@1.0.0", digest=digest({}), actor="operator", request=digest(run))
+            )
+            await tx.accounts.ensure(f"run:{run}", None, LIMIT)
+    return runs
+
+
+BENCH = Bench(
+    name="reserving",
+    needs=("bootstrap", "temporal", "valkey"),
+    measure=measure,
+    explained={
+        "reserve-one": "`PostgresLedger.begin` by 16 callers, all on one run's account: the run's row, the effect, the "
+        "reservation, the receipt and the event, in one transaction each. They wait for each other's commit, as the "
+        "receipts of a run are one chain.",
+        "reserve-1000": "The same, across the accounts of 1,000 runs of one tenant.",
+        "reserve-tenant-size": "The same on 10 runs of a tenant with 1,000 accounts, against 10 runs of a tenant that "
+        "has no others: no action locks the tenant's row.",
+    },
+)

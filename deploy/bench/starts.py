@@ -1,0 +1,85 @@
+"""Starting a run by the API against `client.start_workflow` of the same workflow."""
+
+import json
+import time
+import uuid
+
+import httpx
+from bench import Bench, Turns, median
+from results import Result, result
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+
+from capsules.names import parse_reference
+from capsules.runs.run import RunStart
+from somagent.capsule_files.library import Library
+from somagent.identity.keys import KeyRing
+from somagent.local_stack.bootstrap import TENANT
+from somagent.temporal.client import connect
+
+CAPSULE = "word-count"
+BLOCK = 5
+"""Starts in a turn."""
+
+
+async def measure(turns: Turns) -> list[Result]:
+    settings = turns.settings
+    client = await connect(settings, KeyRing.load(settings.keys_dir))
+    token = json.loads(settings.credentials_file.read_text())["operator"]["token"]
+    capsule = Library.load().capsule(parse_reference(CAPSULE))
+    start = RunStart(
+        tenant=TENANT, capsule=capsule.ref, digest=capsule.digest(), inputs=capsule.spec.example or {}, authority=token
+    )
+    ours: list[float] = []
+    theirs: list[float] = []
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=settings.api_base(), headers=headers, timeout=60) as http:
+
+        async def our_turn() -> None:
+            ours.extend([await _by_api(http, start) for _ in range(BLOCK)])
+
+        async def their_turn() -> None:
+            theirs.extend([await _by_client(client, start) for _ in range(BLOCK)])
+
+        await our_turn()
+        await their_turn()
+        ours.clear()
+        theirs.clear()
+        await turns.take(our_turn, their_turn)
+    return [result("start-run", "ms p50", ours=median(ours) * 1000, anchor=median(theirs) * 1000)]
+
+
+async def _by_api(http: httpx.AsyncClient, start: RunStart) -> float:
+    began = time.perf_counter()
+    answer = await http.post(
+        f"/v1/capsules/{CAPSULE}/runs", json={"inputs": start.inputs}, headers={"Idempotency-Key": uuid.uuid4().hex}
+    )
+    seconds = time.perf_counter() - began
+    assert answer.status_code == 202, answer.text
+    return seconds
+
+
+async def _by_client(client: Client, start: RunStart) -> float:
+    began = time.perf_counter()
+    await client.start_workflow(
+        "RunCapsule",
+        start,
+        id=f"{TENANT}/{CAPSULE}/{uuid.uuid4().hex}",
+        task_queue="capsules",
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        static_summary="Count words.",
+    )
+    return time.perf_counter() - began
+
+
+BENCH = Bench(
+    name="starting",
+    needs=("api",),
+    measure=measure,
+    explained={
+        "start-run": "`POST /v1/capsules/word-count/runs` (token, capsule and its signature, inputs, run row, "
+        "authority, workflow) against `client.start_workflow` of the same workflow with the same argument, options, "
+        "converter and codec. No worker runs meanwhile, so that the started runs take no part of the machine."
+    },
+)

@@ -1,0 +1,1 @@
+"""Decisions: verdicts about actions, by articles, approval rules and the score."""

@@ -1,0 +1,43 @@
+"""One constitution at work: verdicts for exact and for uncertain actions, each ask and deny with its explanation."""
+
+import asyncio
+from collections.abc import Mapping
+from functools import cached_property
+
+from capsules.actions.action import Action, Facts
+from capsules.actions.verdict import Verdict
+from policy.decide.engine import Policy
+from policy.prove.explanations import explain
+from policy.prove.intervals import Intervals, Range
+from policy.prove.solver import Solver
+
+
+class Decider:
+    """What the gate asks. Z3 works in a thread, so that the worker's other activities go on."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._intervals = Intervals(policy)
+
+    @cached_property
+    def question(self) -> Solver:
+        """The constitution held ready in Z3; made when it is first needed."""
+        return self._intervals.question
+
+    async def judge(self, action: Action, facts: Facts, ranges: Mapping[str, Range]) -> Verdict:
+        """Return the verdict for the whole of the ranges. What is asked or denied says why, and what would help."""
+        verdict = await self.verdict(action, facts, ranges)
+        if verdict.decision == "allow":
+            return verdict
+        explanation = await asyncio.to_thread(explain, self.question, action, facts)
+        if explanation.verdict.decision != verdict.decision:
+            return verdict  # stricter for some value of an interval than for this one: it has its own sentence
+        return verdict.model_copy(update={"sentence": explanation.sentence})
+
+    async def verdict(self, action: Action, facts: Facts, ranges: Mapping[str, Range]) -> Verdict:
+        """Return the verdict for the whole of the ranges, without an explanation."""
+        if not self._intervals.matters(ranges):
+            return self.policy.judge(action, facts)
+        if self._intervals.decided_by_ends(ranges):
+            return self._intervals.judge(action, facts, ranges)
+        return await asyncio.to_thread(self._intervals.judge, action, facts, ranges)

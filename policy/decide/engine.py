@@ -1,0 +1,190 @@
+"""Judges actions: articles first, then approval rules, then the score. One decision takes a few microseconds.
+
+An expression is a pure function of the attributes it looks at, so its value is remembered for all actions that it
+cannot tell apart, and only what is new is given to the evaluator. Scores are whole parts per million, summed by NumPy
+in 64-bit integers, so the same action has the same score on every machine.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from capsules.actions.action import Action, Facts
+from capsules.actions.verdict import PPM, Contribution, Decision, Demand, Escalation, Verdict
+from capsules.digest import Digest
+from capsules.errors import ConstitutionRefused
+from policy.decide.evaluation import Evaluated, ExpressionFailed, Values, Watch, evaluated, share, truth
+from policy.decide.fast_models import fast_model
+from policy.decide.score import Scorer
+from policy.language.clauses import Clauses, Typed, typed
+from policy.language.constitution import ApprovalRule, Article, Constitution, in_ppm
+
+_NOBODY_YET = (Demand(),)
+_FIELDS = set(Verdict.model_fields)
+Condition = Evaluated[bool]
+REMEMBERED = 4096
+"""Rulings kept."""
+
+
+class Policy:
+    """A compiled constitution."""
+
+    def __init__(self, constitution: Constitution, digest: Digest) -> None:
+        self.constitution = constitution
+        self.digest = digest
+        self.clauses: Clauses = typed(constitution)
+        self.reads: frozenset[str] = self.clauses.reads()
+        """Paths of every attribute that a decision depends on."""
+        deciding = (*self.clauses.features, *self.clauses.articles, *self.clauses.approvals)
+        moving = (move for _, moves in self.clauses.transitions for move in moves)
+        self._watch = Watch(self.clauses.schema, sorted(self.reads), (typed.tree for typed in (*deciding, *moving)))
+        self._kinds = frozenset(constitution.kinds)
+        self._kind_at = self._watch.position("action.kind")
+        self._threshold = in_ppm(constitution.score.threshold)
+        self._ask_from = in_ppm(constitution.score.ask_from)
+        features = (evaluated(t.clause.name, t.text, t.tree, self._watch, checked=share) for t in self.clauses.features)
+        self._scoring = Scorer(tuple(features), self.clauses.weights, self._watch)
+        self._articles = self._conditions(self.clauses.articles, lambda article: article.id)
+        self._approvals = self._conditions(self.clauses.approvals, lambda rule: rule.id)
+        self._moves = tuple(
+            (sequence, self._conditions(moves, lambda move, s=sequence: f"{s.id}/{move.to}"))  # type: ignore[misc]
+            for sequence, moves in self.clauses.transitions
+        )
+        rules = [condition for _, condition in (*self._articles, *self._approvals)]
+        self._ruled_by = self._watch.taker(frozenset().union(*(rule.reads for rule in rules)))
+        self._alike = not any(rule.computes for rule in rules)
+        self._rulings: dict[Any, tuple[Article | None, tuple[ApprovalRule, ...]]] = {}
+        self._show_that_it_evaluates()
+
+    def judge(self, action: Action, facts: Facts) -> Verdict:
+        """Say allow, ask or deny. An expression that cannot be evaluated denies, and the sentence names it."""
+        values = self._watch.values(action, facts)
+        classes = self._watch.classes(values)
+        score = 0
+        contributions: tuple[Contribution, ...] = ()
+        try:
+            score, contributions = self._scoring.score(values, classes)
+            kind = values[self._kind_at]
+            if kind not in self._kinds:
+                sentence = f"The constitution knows no action of kind {kind}, and what it does not know is denied."
+                return self._verdict("deny", score, contributions, ("kinds",), sentence)
+            return self._decide(values, classes, score, contributions)
+        except ExpressionFailed as failed:
+            return self._verdict("deny", score, contributions, (str(failed.args[0]),), str(failed))
+
+    def _conditions[C](
+        self, clauses: tuple[Typed[C], ...], name: Callable[[C], str]
+    ) -> tuple[tuple[C, Condition], ...]:
+        return tuple((t.clause, evaluated(name(t.clause), t.text, t.tree, self._watch, checked=truth)) for t in clauses)
+
+    def _decide(self, values: Values, classes: Values, score: int, contributions: tuple[Contribution, ...]) -> Verdict:
+        article, asked = self._ruling(values, classes)
+        if article is not None:
+            return self._verdict("deny", score, contributions, (article.id,), f"{article.because} ({article.id})")
+        if score < self._ask_from:
+            sentence = f"The score {score / PPM:.2f} is below {self._ask_from / PPM:.2f}: {_weakest(contributions)}."
+            return self._verdict("deny", score, contributions, (), sentence)
+        after = self._after(values, classes) if self._moves else {}
+        if asked:
+            return self._ask(score, contributions, asked, after)
+        if score < self._threshold:
+            sentence = (
+                f"The score {score / PPM:.2f} is below the threshold {self._threshold / PPM:.2f}, "
+                f"so a person must decide: {_weakest(contributions)}."
+            )
+            return self._verdict("ask", score, contributions, (), sentence, sequences=after)
+        sentence = f"The score {score / PPM:.2f} reaches {self._threshold / PPM:.2f}."
+        return self._verdict("allow", score, contributions, (), sentence, sequences=after)
+
+    def _ruling(self, values: Values, classes: Values) -> tuple[Article | None, tuple[ApprovalRule, ...]]:
+        """Return the first article that holds, else the approval rules that do; remembered for all actions alike."""
+        key = self._ruled_by(classes)
+        found = self._rulings.get(key) if self._alike else None
+        if found is None:
+            article = next(_holding(self._articles, values, classes), None)
+            found = (article, () if article else tuple(_holding(self._approvals, values, classes)))
+            if len(self._rulings) >= REMEMBERED:
+                self._rulings.clear()
+            self._rulings[key] = found
+        return found
+
+    def _after(self, values: Values, classes: Values) -> dict[str, str]:
+        """Return the state of each sequence once this action has taken place."""
+        states = {}
+        for sequence, moves in self._moves:
+            state = values[self._watch.position(f"sequences.{sequence.id}")]
+            moved = next((m for m in _holding(moves, values, classes) if m.start == state), None)
+            states[sequence.id] = moved.to if moved is not None else state
+        return states
+
+    def _ask(
+        self,
+        score: int,
+        contributions: tuple[Contribution, ...],
+        rules: tuple[ApprovalRule, ...],
+        after: dict[str, str],
+    ) -> Verdict:
+        later = sorted((step for rule in rules for step in rule.escalate), key=lambda step: step.after)
+        return self._verdict(
+            "ask",
+            score,
+            contributions,
+            tuple(rule.id for rule in rules),
+            " ".join(f"{rule.because} ({rule.id})" for rule in rules),
+            sequences=after,
+            demands=tuple(Demand(capability=rule.capability, quorum=rule.quorum) for rule in rules),
+            escalation=tuple(Escalation(after_seconds=s.after, capability=s.capability) for s in later),
+            expires_seconds=min(rule.expires for rule in rules),
+        )
+
+    def _verdict(  # noqa: PLR0913 - the parts of a verdict
+        self,
+        decision: Decision,
+        score: int,
+        contributions: tuple[Contribution, ...],
+        clauses: tuple[str, ...],
+        sentence: str,
+        *,
+        sequences: dict[str, str] | None = None,
+        demands: tuple[Demand, ...] = _NOBODY_YET,
+        escalation: tuple[Escalation, ...] = (),
+        expires_seconds: int = 86_400,
+    ) -> Verdict:
+        return fast_model(
+            Verdict,
+            _FIELDS,
+            {
+                "decision": decision,
+                "score": score,
+                "threshold": self._threshold,
+                "contributions": contributions,
+                "clauses": clauses,
+                "sentence": sentence,
+                "demands": demands,
+                "escalation": escalation,
+                "expires_seconds": expires_seconds,
+                "sequences": sequences or {},
+                "constitution": self.digest,
+            },
+        )
+
+    def _show_that_it_evaluates(self) -> None:
+        """Judge an ordinary action: the evaluator must understand every expression that we typed."""
+        values = self._watch.ordinary()
+        classes = self._watch.classes(values)
+        try:
+            self._scoring.score(values, classes)
+            for group in (self._articles, self._approvals, *(moves for _, moves in self._moves)):
+                list(_holding(group, values, classes))
+        except ExpressionFailed as failed:
+            raise ConstitutionRefused(f"The constitution does not evaluate: {failed}") from failed
+
+
+def _holding[C](clauses: tuple[tuple[C, Condition], ...], values: Values, classes: Values) -> Iterator[C]:
+    """Yield the clauses whose condition holds, in order; what comes after the last one asked for is not evaluated."""
+    return (clause for clause, condition in clauses if condition.value(values, classes))
+
+
+def _weakest(contributions: tuple[Contribution, ...]) -> str:
+    """Name the features that cost most points."""
+    lost = sorted(contributions, key=lambda c: c.points - c.weight)[:2]
+    return ", ".join(f"{c.feature} is {c.value / PPM:.2f}" for c in lost if c.points < c.weight) or "no feature is full"

@@ -1,0 +1,93 @@
+"""Which values of an attribute are alike: no expression that only compares it with constants can tell them apart.
+
+A number is alike another between the same two constants; a text is alike another that equals the same constants and
+begins with the same prefixes. So a decision about tokens 812 serves for tokens 4,731, if no clause has a constant in
+between. An expression that computes with an attribute sees its value itself.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from policy.language.schema import Choice, Flag, Text
+from policy.language.typed_tree import Compare, Literal, Node, Read, StartsWith, Within, children, walk
+from policy.language.vocabulary import Words, vocabulary
+
+REMEMBERED = 4096
+TRACE = 5e-7
+"""Less than half of the smallest step of a number with a point, and more than its round-off."""
+Classifier = Callable[[Any], Any]
+
+
+def computed(tree: Node) -> frozenset[str]:
+    """Return the paths of the attributes whose very value this expression needs."""
+    return frozenset(_computed(tree))
+
+
+def classifiers(trees: Iterable[Node]) -> Mapping[str, Classifier]:
+    """Return, for each attribute that needs one, the function from a value to its class, the same for every tree."""
+    every = tuple(trees)
+    found: dict[str, Classifier] = {}
+    constants: dict[str, set[float]] = {}
+    for node in (part for tree in every for part in walk(tree)):
+        if isinstance(node, Read) and not isinstance(node.type, Flag | Choice | Text):
+            constants.setdefault(node.attribute.path, set())
+        for path, value in _told_apart(node):
+            constants.setdefault(path, set()).add(value)
+    for path, values in constants.items():
+        found[path] = _between(sorted(values))
+    texts = {n.attribute.path for t in every for n in walk(t) if isinstance(n, Read) and isinstance(n.type, Text)}
+    words = vocabulary(every)
+    return found | {path: _worded(words[path]) for path in texts}
+
+
+def _computed(node: Node) -> Iterable[str]:
+    match node:
+        case Compare(left=Read(), right=Literal()) | Compare(left=Literal(), right=Read()) | Within(operand=Read()):
+            return
+        case StartsWith(operand=Read()):
+            return
+        case Read() if not isinstance(node.type, Flag | Choice):
+            yield node.attribute.path
+        case _:
+            for child in children(node):
+                yield from _computed(child)
+
+
+def _told_apart(node: Node) -> Iterable[tuple[str, float]]:
+    """Yield the constants that numbers are compared with."""
+    match node:
+        case (
+            Compare(left=Read(attribute=attribute), right=Literal(value=value))
+            | Compare(left=Literal(value=value), right=Read(attribute=attribute))
+        ) if not isinstance(value, str | bool):
+            yield attribute.path, _number(value)
+        case Within(operand=Read(attribute=attribute), values=values):
+            yield from ((attribute.path, _number(v.value)) for v in values if not isinstance(v.value, str | bool))
+        case _:
+            return
+
+
+def _number(value: Any) -> float:  # noqa: ANN401 - a whole number or a fraction
+    return value if isinstance(value, int) else float(value)
+
+
+def _between(constants: list[float]) -> Classifier:
+    # Even: between two constants. Odd: on one, which ends a little above itself: numbers have six decimals at most.
+    ends = [end for constant in constants for end in (constant, constant + TRACE)]
+    return partial(bisect_right, ends)
+
+
+def _worded(words: Words) -> Classifier:
+    known: dict[str | None, int | None] = {None: None}
+
+    def classify(text: str | None) -> int | None:
+        if text not in known:
+            if len(known) > REMEMBERED:
+                known.clear()
+                known[None] = None
+            known[text] = words.index(text)  # type: ignore[arg-type]
+        return known[text]
+
+    return classify

@@ -1,0 +1,63 @@
+"""The rate of what runs under an account: counted before an effect begins, corrected when it has ended.
+
+An action under no bound asks nobody. One under a bound that nobody counts does not run.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from capsules.actions.action import Action
+from capsules.actions.ledger_messages import AttemptKey, FinishEffect
+from capsules.actions.verdict import Verdict
+from capsules.budgets.account import CALLS, RateBound, RateRefusal, RateWindows
+from capsules.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+
+class RateLimit:
+    """Before and after one effect, at its windows."""
+
+    def __init__(self, windows: RateWindows | None, key: AttemptKey, bounds: Sequence[RateBound]) -> None:
+        self._windows = windows
+        self._key = key
+        self._bounds = tuple(bounds)
+        self._taken = False
+
+    async def begin(self, action: Action, verdict: Verdict) -> RateRefusal | None:
+        """Count the action where it may begin; say why it may not yet, or never. Raises Unavailable."""
+        if action.kind not in CALLS or verdict.decision == "deny" or not self._bounds:
+            return None
+        if self._windows is None:
+            raise Unavailable("The account has a rate, and this process has nothing to count it with.", part="valkey")
+        for bound in self._bounds:
+            if bound.tokens is not None and action.cost.tokens > bound.tokens:
+                return RateRefusal(
+                    account=bound.account,
+                    seconds=None,
+                    sentence=f"It may take {action.cost.tokens:,} tokens, and {bound.account} may take "
+                    f"{bound.tokens:,} a minute: it can never begin. Cap its reply, or raise the rate.",
+                )
+        slow = await self._windows.take(
+            self._key.tenant, self._bounds, effect=self._key.effect, tokens=action.cost.tokens
+        )
+        self._taken = slow is None
+        return slow
+
+    async def undo(self) -> None:
+        """Take back what was counted: the effect does not begin."""
+        if self._taken:
+            await self._correct(None)
+
+    async def end(self, exit_: FinishEffect) -> None:
+        """Count what was really used."""
+        if self._taken:
+            await self._correct(exit_.usage.tokens)
+
+    async def _correct(self, tokens: int | None) -> None:
+        assert self._windows is not None
+        try:
+            await self._windows.correct(self._key.tenant, self._bounds, effect=self._key.effect, tokens=tokens)
+        except Unavailable as error:
+            # The upper bound stays counted for a minute: too much, never too little.
+            log.warning("a rate window was not corrected: %s", error)

@@ -1,0 +1,58 @@
+"""S(a) = Σ wᵢ·φᵢ(x(a)) in fixed point: weights and features in whole parts per million, summed by NumPy in 64 bits."""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from capsules.actions.verdict import PPM, Contribution
+from policy.decide.evaluation import REMEMBERED, Evaluated, Values, Watch
+from policy.decide.fast_models import fast_model
+
+Feature = Evaluated[int]
+_FIELDS = set(Contribution.model_fields)
+
+
+class Scorer:
+    """The weighted features. Those that only compare are summed once for all actions alike."""
+
+    def __init__(self, features: tuple[Feature, ...], weights: list[int], watch: Watch) -> None:
+        self._features = features
+        self._weights = np.array(weights, dtype=np.int64)
+        self._named = tuple((feature.name, weight) for feature, weight in zip(features, weights, strict=True))
+        comparing = [number for number, feature in enumerate(features) if not feature.computes]
+        self._comparing = np.array(comparing, dtype=np.intp)
+        self._computing = tuple((n, f, weights[n]) for n, f in enumerate(features) if f.computes)
+        self._alike = watch.taker(frozenset().union(*(features[number].reads for number in comparing)))
+        self._remembered: dict[Any, tuple[int, list[Contribution]]] = {}
+        self._contribution = lru_cache(maxsize=REMEMBERED)(self._new_contribution)
+
+    def score(self, values: Values, classes: Values) -> tuple[int, tuple[Contribution, ...]]:
+        """Return S in parts per million and each feature's part. Raises ExpressionFailed."""
+        key = self._alike(classes)
+        known = self._remembered.get(key)
+        if known is None:
+            known = self._sum(values, classes)
+            if len(self._remembered) >= REMEMBERED:
+                self._remembered.clear()
+            self._remembered[key] = known
+        total, parts = known
+        if self._computing:
+            parts = parts.copy()
+            for number, feature, weight in self._computing:
+                value = feature.value(values, classes)
+                total += weight * value
+                parts[number] = self._new_contribution(number, value)
+        return total // PPM, tuple(parts)
+
+    def _sum(self, values: Values, classes: Values) -> tuple[int, list[Contribution]]:
+        shares = np.zeros(len(self._features), dtype=np.int64)
+        for number in self._comparing:
+            shares[number] = self._features[number].value(values, classes)
+        parts = [self._contribution(number, int(value)) for number, value in enumerate(shares)]
+        return int(self._weights @ shares), parts
+
+    def _new_contribution(self, feature: int, value: int) -> Contribution:
+        name, weight = self._named[feature]
+        points = weight * value // PPM
+        return fast_model(Contribution, _FIELDS, {"feature": name, "weight": weight, "value": value, "points": points})

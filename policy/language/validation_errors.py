@@ -1,0 +1,54 @@
+"""What is wrong with a document, fault by fault: where it stands, in which clause, and what would be right."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from capsules.errors import ConstitutionRefused
+
+Path = tuple[str | int, ...]
+
+
+def validation_errors_of(error: ValidationError, document: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - what was to be read
+    """Return a fault for each of pydantic's errors."""
+    return [
+        validation_error(tuple(one["loc"]), _words(one), clause=_clause(document, one["loc"])) for one in error.errors()
+    ]
+
+
+def validation_error(path: Path, message: str, *, clause: str = "") -> dict[str, Any]:
+    """Return one fault. `path` is written as people do: `articles[0].forbid`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return {"path": text, **({"clause": clause} if clause else {}), "message": message}
+
+
+def refused(what: str, faults: Sequence[dict[str, Any]]) -> ConstitutionRefused:
+    """Return the error that says all of them, each with its clause."""
+    return ConstitutionRefused(f"{what}: {' '.join(map(_sentence, faults))}", problems=list(faults))
+
+
+def _sentence(one: dict[str, Any]) -> str:
+    place = one["path"].rpartition(".")[2]
+    where = f"clause {one['clause']!r}, {place}" if "clause" in one else one["path"] or "the document"
+    return f"{where}: {one['message'].rstrip('.')}."
+
+
+def _words(error: Any) -> str:  # noqa: ANN401 - pydantic's own shape
+    own = error.get("ctx", {}).get("error")
+    return str(own if own is not None else error["msg"])
+
+
+def _clause(document: Any, path: Sequence[str | int]) -> str:  # noqa: ANN401
+    """Return the id of the innermost clause around a place."""
+    found, here = "", document
+    for part in path:
+        try:
+            here = here[part]
+        except (KeyError, IndexError, TypeError):
+            break
+        if isinstance(part, int) and isinstance(here, dict):
+            found = str(here.get("id") or here.get("name") or found)
+    return found

@@ -1,0 +1,62 @@
+"""What a change of the constitution changes: for each way in which a decision can differ, an action, or none.
+
+Two versions are compared by what they decide, not by their text.
+"""
+
+import time
+from itertools import permutations
+from typing import Any
+
+import z3
+
+from capsules.actions.verdict import PPM, Decision
+from capsules.constitutions.proof import DecisionChange, Difference
+from policy.decide.engine import Policy
+from policy.language.schema import ACTION_SCHEMA, Attribute, Fixed, format_value
+from policy.prove.encoder import DECISIONS, encode, space_of
+from policy.prove.witnesses import action_of, facts_of, search, values_of
+
+_SAYS: dict[Decision, str] = {"allow": "allowed", "ask": "asked", "deny": "denied"}
+
+
+def compare(old: Policy, new: Policy, *, seconds: float = 10.0) -> Difference:
+    """Compare two constitutions. seconds: limit of each of the six questions."""
+    began = time.monotonic()
+    changes = tuple(_change(old, new, before, after, seconds) for before, after in permutations(DECISIONS, 2))
+    return Difference(old=old.digest, new=new.digest, changes=changes, seconds=round(time.monotonic() - began, 3))
+
+
+def _change(old: Policy, new: Policy, before: Decision, after: Decision, seconds: float) -> DecisionChange:
+    space = space_of([old.clauses, new.clauses], context=z3.Context())
+    claim = [encode(old.clauses, space).is_(before), encode(new.clauses, space).is_(after)]
+    found = search(claim, (space,), milliseconds=int(seconds * 1000))
+    turned = f"from {_SAYS[before]} to {_SAYS[after]}"
+    if not found.decided:
+        sentence = f"Whether an action goes {turned} is not decided within {seconds:g} s."
+        return DecisionChange(before=before, after=after, outcome="not decided", sentence=sentence)
+    if found.model is None:
+        return DecisionChange(before=before, after=after, outcome="none", sentence=f"No action goes {turned}.")
+    values = values_of(space, found.model)
+    action, facts = action_of(values), facts_of(values)
+    was, becomes = old.judge(action, facts), new.judge(action, facts)
+    if (was.decision, becomes.decision) != (before, after):
+        sentence = f"Whether an action goes {turned} is not decided: the engine does not confirm the one that Z3 found."
+        return DecisionChange(before=before, after=after, outcome="not decided", sentence=sentence)
+    sentence = f"Newly {_SAYS[after]}, was {_SAYS[before]}: {described(values)}."
+    return DecisionChange(
+        before=before, after=after, outcome="found", sentence=sentence, action=action, facts=facts, old=was, new=becomes
+    )
+
+
+def described(values: dict[str, object]) -> str:
+    """Say an action in a few words: kind and target, and what is not ordinary about it."""
+    unusual = [
+        f"{path} = {format_value(_shown(attribute, values[path]))}"
+        for path, attribute in ACTION_SCHEMA.attributes.items()
+        if path in values and values[path] != attribute.ordinary and path not in {"action.kind", "action.target"}
+    ]
+    return ", ".join([f"{values['action.kind']} on {values['action.target']}", *unusual])
+
+
+def _shown(attribute: Attribute, value: Any) -> object:  # noqa: ANN401 - any attribute
+    return value / PPM if isinstance(attribute.type, Fixed) else value

@@ -1,0 +1,157 @@
+"""Why an action is asked or denied, and the smallest change after which it would not be.
+
+Which clause, and which attributes make it hold, comes from an unsat core; the change from Z3's optimisation over the
+attributes that a caller can change. The advised action is judged by the engine before it is shown.
+"""
+
+from typing import Any
+
+import z3
+
+from capsules.actions.action import Action, Facts
+from capsules.actions.verdict import PPM
+from capsules.constitutions.proof import Advice, Citation, Explanation, Witness
+from policy.language.schema import ACTION_SCHEMA, Fixed, NotMeasured, Whole, format_value
+from policy.language.z3_terms import Term
+from policy.prove.solver import FixedAttributes, Solver, Unanswerable
+from policy.prove.witnesses import action_of, facts_of, values_of
+
+MILLISECONDS = 500
+"""How long one explanation may look for a clause, and again for a change."""
+
+COSTLY = {"action.data": 3, "run.autonomy": 2, "action.effect": 2}
+"""What is harder for a caller to change than other attributes."""
+
+
+def explain(question: Solver, action: Action, facts: Facts, *, milliseconds: int = MILLISECONDS) -> Explanation:
+    """Explain the decision about an action. What cannot be found in time is left out, never guessed."""
+    verdict = question.policy.judge(action, facts)
+    approvers = tuple(dict.fromkeys(d.capability for d in verdict.demands)) if verdict.decision == "ask" else ()
+    if verdict.decision == "allow":
+        return Explanation(verdict=verdict, sentence=verdict.sentence)
+    with question.lock:
+        try:
+            fixing = question.fixing(action, facts)
+        except Unanswerable:
+            return Explanation(verdict=verdict, approvers=approvers, sentence=verdict.sentence)
+        cited = _cited(question, fixing, deny=verdict.decision == "deny", milliseconds=milliseconds)
+        advised = _advised(question, fixing, action, facts, milliseconds=milliseconds)
+    advice = _advice(action, facts, advised, question)
+    sentence = " ".join(filter(None, (verdict.sentence, _because(cited), _would(advice, advised, approvers))))
+    return Explanation(
+        verdict=verdict, cited=cited, advice=advice, advised=advised, approvers=approvers, sentence=sentence
+    )
+
+
+def _cited(question: Solver, fixing: FixedAttributes, *, deny: bool, milliseconds: int) -> tuple[Citation, ...]:
+    conditions = question.encoded.not_denied() if deny else question.encoded.not_asked()
+    found = []
+    for clause, condition in conditions.items():
+        forced = question.forces(condition, fixing, milliseconds=milliseconds)
+        if forced is not None:
+            rests_on = {path: _text(fixing[path], path, question) for path in forced}
+            found.append(Citation(clause=clause, attributes=rests_on))
+    return tuple(found)
+
+
+def _advised(
+    question: Solver, fixing: FixedAttributes, action: Action, facts: Facts, *, milliseconds: int
+) -> Witness | None:
+    """Return the nearest action that is allowed, else the nearest that is not denied."""
+    encoded = question.encoded
+    for goal in (encoded.allow, z3.Not(encoded.deny)):
+        model = _nearest(question, fixing, goal, milliseconds=milliseconds)
+        if model is None:
+            continue
+        # A text stands for its class: what was not changed keeps its own.
+        values = values_of(question.space, model)
+        changed = {path: values[path] for path in _changed(question, fixing, model)}
+        near, known = _with(action, facts, changed)
+        verdict = question.policy.judge(near, known)
+        if verdict.decision != "deny":
+            return Witness(action=near, facts=known, verdict=verdict)
+    return None
+
+
+def _nearest(question: Solver, fixing: FixedAttributes, goal: Term, *, milliseconds: int) -> Any:  # noqa: ANN401 - Z3's model
+    optimize = z3.Optimize(ctx=question.space.context)
+    optimize.set("timeout", milliseconds)
+    optimize.add(*question.space.constraints, goal)
+    distances = []
+    for path, term in fixing.items():
+        attribute = question.space.schema.attributes.get(path)
+        if attribute is None or not attribute.changeable:
+            optimize.add(term)
+            continue
+        optimize.add_soft(term, COSTLY.get(path, 1))
+        if isinstance(attribute.type, Whole | Fixed):
+            variable, now = question.space.variables[path], term.arg(1)
+            distances.append(z3.If(variable >= now, variable - now, now - variable))
+    if distances:
+        optimize.minimize(z3.Sum(distances))
+    return optimize.model() if optimize.check() == z3.sat else None
+
+
+def _changed(question: Solver, fixing: FixedAttributes, model: Any) -> list[str]:  # noqa: ANN401 - Z3's model
+    return [
+        path
+        for path, term in fixing.items()
+        if path in question.space.variables and not z3.is_true(model.eval(term, model_completion=True))
+    ]
+
+
+def _with(action: Action, facts: Facts, changed: dict[str, Any]) -> tuple[Action, Facts]:
+    values: dict[str, Any] = {}
+    for path, attribute in ACTION_SCHEMA.attributes.items():
+        try:
+            value = attribute.value(action, facts)
+        except NotMeasured:
+            continue
+        if value is not None:
+            values[path] = round(value * PPM) if isinstance(attribute.type, Fixed) else value
+    values |= {f"sequences.{name}": state for name, state in facts.sequences.items()}
+    values |= changed
+    return action_of(values).model_copy(update={"arguments": action.arguments}), facts_of(values)
+
+
+def _advice(action: Action, facts: Facts, advised: Witness | None, question: Solver) -> tuple[Advice, ...]:
+    if advised is None:
+        return ()
+    found = []
+    for path in sorted(question.policy.reads):
+        attribute = question.space.schema.attributes[path]
+        if not attribute.changeable:
+            continue
+        now, to = attribute.value(action, facts), attribute.value(advised.action, advised.facts)
+        if now != to:
+            found.append(Advice(attribute=path, now=format_value(now), to=format_value(to)))
+    return tuple(found)
+
+
+def _because(cited: tuple[Citation, ...]) -> str:
+    first = next((c for c in cited if c.attributes), None)
+    if first is None:
+        return ""
+    return f"It rests on {', '.join(f'{path} = {value}' for path, value in first.attributes.items())}."
+
+
+def _would(advice: tuple[Advice, ...], advised: Witness | None, approvers: tuple[str, ...]) -> str:
+    parts = []
+    if advised is not None and advice:
+        then = {"allow": "would be allowed", "ask": "would be asked, not denied"}[advised.verdict.decision]
+        parts.append(f"It {then} with {', '.join(f'{a.attribute} = {a.to}' for a in advice)}.")
+    if approvers:
+        parts.append(f"Who has {' and '.join(approvers)} can approve it.")
+    return " ".join(parts)
+
+
+def _text(term: Term, path: str, question: Solver) -> str:
+    attribute = question.space.schema.attributes.get(path)
+    if attribute is None:
+        return str(term)
+    value = term.arg(1)
+    if path in question.space.words:
+        return repr(question.space.words[path].texts[value.as_long()])
+    if isinstance(attribute.type, Fixed):
+        return format_value(value.as_long() / PPM)
+    return "true" if z3.is_true(value) else "false" if z3.is_false(value) else str(value)

@@ -1,0 +1,57 @@
+"""What proofs and comparisons found, as a person reads it: an action in a few words, and what was decided about it."""
+
+from typing import Any
+
+from capsules.actions.action import Action, Facts
+from capsules.actions.verdict import PPM, Decision, Verdict
+from capsules.constitutions.proof import DecisionChange, Proof, Witness
+from policy.language.schema import ACTION_SCHEMA, Fixed, NotMeasured, format_value
+from policy.prove.difference import described
+
+DECIDED: dict[Decision, str] = {"allow": "allowed", "ask": "asked", "deny": "denied"}
+
+
+def format_action(action: Action, facts: Facts) -> str:
+    """Return kind and target of an action, and what is not ordinary about it."""
+    values: dict[str, Any] = {}
+    for path, attribute in ACTION_SCHEMA.attributes.items():
+        try:
+            value = attribute.value(action, facts)
+        except NotMeasured:
+            continue
+        if value is not None:
+            values[path] = round(value * PPM) if isinstance(attribute.type, Fixed) else value
+    states = [f"sequences.{name} = {format_value(state)}" for name, state in facts.sequences.items()]
+    return ", ".join([described(values), *states])
+
+
+def format_decision(verdict: Verdict) -> str:
+    """Return the decision with its score and its reason."""
+    return f"{DECIDED[verdict.decision]} with score {verdict.score / PPM:.6f}: {verdict.sentence}"
+
+
+def format_counterexample(proof: Proof) -> tuple[str, ...]:
+    """Return what contradicts a property, a line for each action; nothing for one that is proved."""
+    if proof.outcome == "proved":
+        return ()
+    begins = ("Take", "and") if len(proof.witnesses) > 1 else ("Take",)
+    return tuple(
+        line
+        for begin, witness in zip(begins, proof.witnesses, strict=False)
+        for line in (f"{begin} {_of(witness)}.", f"  It is {format_decision(witness.verdict)}")
+    )
+
+
+def format_change(change: DecisionChange) -> tuple[str, ...]:
+    """Return how a class of actions is decided before and after, with the one that shows it."""
+    if change.action is None or change.facts is None or change.old is None or change.new is None:
+        return (change.sentence,)
+    return (
+        f"Take {format_action(change.action, change.facts)}.",
+        f"  Before: {format_decision(change.old)}",
+        f"  After:  {format_decision(change.new)}",
+    )
+
+
+def _of(witness: Witness) -> str:
+    return format_action(witness.action, witness.facts)

@@ -1,0 +1,171 @@
+"""Decisions about an action of which some attributes are known as an interval only: a cost before the effect.
+
+The decision holds for the whole interval: the strictest one that any value in it would get. Where a proof shows that
+the decision only ever grows stricter towards one end, that end decides. Elsewhere Z3 looks at the whole range, within a
+time limit; what it cannot decide in time is denied, never allowed.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import z3
+
+from capsules.actions.action import Action, Facts, Foreseen
+from capsules.actions.verdict import PPM, Demand, Verdict
+from policy.decide.engine import Policy
+from policy.language.typed_tree import reads
+from policy.prove.encoder import encode, space_of
+from policy.prove.solver import FixedAttributes, Solver, Unanswerable
+from policy.prove.witnesses import search, values_of
+
+MILLISECONDS = 50
+REMEMBERED = 4096
+Range = tuple[int, int]
+"""Lowest and highest, both possible; parts per million where the attribute has a point."""
+
+_LENIENT_TO_STRICT = (("allow", "ask"), ("allow", "deny"), ("ask", "deny"))
+
+
+class Intervals:
+    """One constitution, asked about intervals."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._remembered: OrderedDict[Any, Verdict] = OrderedDict()
+
+    @cached_property
+    def question(self) -> Solver:
+        return Solver(self.policy)
+
+    @cached_property
+    def strict_ends(self) -> Mapping[str, int]:
+        """Path to the end of its interval that decides: 0 the low one, 1 the high one; none where neither does."""
+        found = {}
+        for path in self.policy.reads:
+            if self.policy.clauses.schema.attributes[path].forecast:
+                end = next((end for end in (1, 0) if self._grows_stricter(path, end)), None)
+                if end is not None:
+                    found[path] = end
+        return found
+
+    def decided_by_ends(self, ranges: Mapping[str, Range]) -> bool:
+        """Say whether the strict ends are known already and decide: no proof is needed then."""
+        known = self.__dict__.get("strict_ends")
+        open_ranges = self.matters(ranges)
+        return known is not None and known.keys() >= open_ranges.keys() and not self._asks_by(open_ranges)
+
+    def matters(self, ranges: Mapping[str, Range]) -> dict[str, Range]:
+        """Return the ranges that hold more than one value and that some clause looks at."""
+        return {path: r for path, r in ranges.items() if r[0] < r[1] and path in self.policy.reads}
+
+    def judge(
+        self, action: Action, facts: Facts, ranges: Mapping[str, Range], *, milliseconds: int = MILLISECONDS
+    ) -> Verdict:
+        """Return the strictest verdict that any value of the ranges gets.
+
+        action, facts: as at any point of the ranges. Takes microseconds where the strict ends are known to decide.
+        """
+        open_ranges = self.matters(ranges)
+        asked_otherwise = self._asks_by(open_ranges)
+        ends = {path: r[self.strict_ends[path]] for path, r in open_ranges.items() if path in self.strict_ends}
+        if len(ends) == len(open_ranges) and not asked_otherwise:
+            return self.policy.judge(*at(action, facts, ends))
+        key = (action, facts.model_dump_json(), tuple(sorted(open_ranges.items())))
+        known = self._remembered.get(key)
+        if known is None:
+            known = self._everywhere(action, facts, open_ranges, milliseconds)
+            self._remembered[key] = known
+            if len(self._remembered) > REMEMBERED:
+                self._remembered.popitem(last=False)
+        return known
+
+    def _everywhere(self, action: Action, facts: Facts, ranges: Mapping[str, Range], milliseconds: int) -> Verdict:
+        question = self.question
+        with question.lock:
+            try:
+                fixing = question.fixing(action, facts, but=ranges)
+            except Unanswerable as unknown:
+                verdict = self.policy.judge(action, facts)
+                return self._unknown(verdict, f"{unknown} is nothing that a proof knows")
+            for path, (low, high) in ranges.items():
+                variable = question.space.variables[path]
+                fixing[f"from {path}"] = variable >= low
+                fixing[f"to {path}"] = variable <= high
+            return self._strictest(question, action, facts, fixing, ranges, milliseconds)
+
+    def _strictest(  # noqa: PLR0913, PLR0917 - what is asked, of whom, within what
+        self,
+        question: Solver,
+        action: Action,
+        facts: Facts,
+        fixing: FixedAttributes,
+        ranges: Mapping[str, Range],
+        milliseconds: int,
+    ) -> Verdict:
+        where = ", ".join(f"{path} from {low} to {high}" for path, (low, high) in ranges.items())
+        for decision in ("deny", "ask"):
+            found = question.possible(
+                *fixing.values(),
+                question.encoded.is_(decision),
+                milliseconds=milliseconds,
+            )
+            if found is None:
+                verdict = self.policy.judge(action, facts)
+                return self._unknown(verdict, f"whether it is {decision} for {where} was not decided in time")
+            if found:
+                values = values_of(question.space, question.model())
+                verdict = self.policy.judge(*at(action, facts, {path: values[path] for path in ranges}))
+                sentence = f"{verdict.sentence} (possible for {where})"
+                demands = self._demands(question, fixing, milliseconds) if decision == "ask" else verdict.demands
+                return verdict.model_copy(update={"sentence": sentence, "demands": demands})
+        return self.policy.judge(action, facts)
+
+    def _demands(self, question: Solver, fixing: FixedAttributes, milliseconds: int) -> tuple[Demand, ...]:
+        """Return what every rule demands that may ask somewhere in the ranges; one not decided counts as asking."""
+        demanded = []
+        for typed in self.policy.clauses.approvals:
+            term = question.encoded.approvals[typed.clause.id]
+            if question.possible(*fixing.values(), term, milliseconds=milliseconds) is not False:
+                demanded.append(Demand(capability=typed.clause.capability, quorum=typed.clause.quorum))
+        return tuple(demanded) or (Demand(),)
+
+    def _unknown(self, verdict: Verdict, why: str) -> Verdict:
+        return verdict.model_copy(
+            update={"decision": "deny", "sentence": f"Not proved, so not allowed: {why}.", "sequences": {}}
+        )
+
+    def _asks_by(self, ranges: Mapping[str, Range]) -> bool:
+        """Say whether different values may be asked of different people."""
+        return any(not reads(typed.tree).isdisjoint(ranges) for typed in self.policy.clauses.approvals)
+
+    def _grows_stricter(self, path: str, end: int) -> bool:
+        """Prove that going towards an end never makes a decision more lenient."""
+        clauses = self.policy.clauses
+        low = space_of([clauses], context=z3.Context())
+        high = space_of([clauses], context=low.context, mark="raised ")
+        first, second = encode(clauses, low), encode(clauses, high)
+        same = [low.variables[p] == high.variables[p] for p in low.variables if p != path]
+        same += [low.present[p] == high.present[p] for p in low.present]
+        raised = low.variables[path] < high.variables[path]
+        for lenient, strict in _LENIENT_TO_STRICT:
+            before, after = (strict, lenient) if end == 1 else (lenient, strict)
+            claim = [*same, raised, first.is_(before), second.is_(after)]  # type: ignore[arg-type]
+            found = search(claim, (low, high), milliseconds=2000)
+            if not found.decided or found.model is not None:
+                return False
+        return True
+
+
+def at(action: Action, facts: Facts, values: Mapping[str, int]) -> tuple[Action, Facts]:
+    """Return the action and facts with other values of what is known as an interval."""
+    costs = {path.removeprefix("action."): v for path, v in values.items() if path.startswith("action.")}
+    if costs:
+        action = action.model_copy(update={"cost": action.cost.model_copy(update=costs)})
+    if "budget.headroom" in values:
+        facts = facts.model_copy(update={"headroom": values["budget.headroom"] / PPM})
+    ends = {path.removeprefix("forecast."): v for path, v in values.items() if path.startswith("forecast.")}
+    if ends:
+        facts = facts.model_copy(update={"forecast": (facts.forecast or Foreseen()).model_copy(update=ends)})
+    return action, facts

@@ -1,0 +1,232 @@
+"""Proofs of a constitution: its guarantees, and what every constitution must be.
+
+A claim is proved by finding that no action contradicts it. A contradiction that Z3 finds is judged by the engine before
+it is shown: a counterexample is a fact about the code that decides, not about its model.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import z3
+
+from capsules.actions.action import action_variables
+from capsules.actions.verdict import PPM
+from capsules.constitutions.proof import Outcome, Proof, ProofReport, Witness
+from capsules.digest import Digest
+from capsules.expressions import compile_expression
+from policy.decide.engine import Policy
+from policy.language.clauses import Clauses, Typed
+from policy.language.constitution import Constitution, Guarantee
+from policy.language.schema import Flag
+from policy.language.z3_terms import Space, Term
+from policy.prove.encoder import Encoded, encode, say, space_of
+from policy.prove.witnesses import Found, search, witness
+
+Shown = Callable[[tuple[Witness, ...]], bool]
+"""Says whether the engine confirms what the witnesses are to show."""
+
+SECONDS = 10.0
+"""How long one property may take before it is not proved."""
+
+
+def prove(constitution: Constitution, digest: Digest, *, seconds: float = SECONDS) -> ProofReport:
+    """Prove everything that activation needs. Raises ConstitutionRefused when an expression is wrong.
+
+    seconds: limit of each property.
+    """
+    began = time.monotonic()
+    policy = Policy(constitution, digest)
+    proofs = tuple(each_proof(policy, seconds=seconds))
+    return ProofReport(constitution=digest, proofs=proofs, seconds=round(time.monotonic() - began, 3))
+
+
+def each_proof(policy: Policy, *, seconds: float = SECONDS) -> Iterator[Proof]:
+    """Yield what becomes of each property, as soon as it is known."""
+    yield from _Prover(policy, seconds).every()
+
+
+@dataclass
+class _Prover:
+    policy: Policy
+    seconds: float
+
+    def every(self) -> Iterator[Proof]:
+        yield from self._ranges()
+        yield self._something_is_allowed()
+        yield from self._clauses_live()
+        yield from self._sequences()
+        for guarantee in self.clauses.constitution.guarantees:
+            tree = next((t for t in self.clauses.guarantees if t.clause.id == guarantee.id), None)
+            yield self._never(tree) if tree is not None else self._monotone(guarantee)
+
+    @property
+    def clauses(self) -> Clauses:
+        return self.policy.clauses
+
+    def _fresh(self, mark: str = "") -> tuple[Space, Encoded]:
+        space = space_of([self.clauses], context=z3.Context(), mark=mark)
+        return space, encode(self.clauses, space)
+
+    def _ranges(self) -> Iterator[Proof]:
+        """Every feature stays between 0 and 1: outside, the engine denies, and nobody meant that."""
+        for number, feature in enumerate(self.clauses.features):
+            space, encoded = self._fresh()
+            value = encoded.features[number]
+            yield self._nothing(
+                f"{feature.clause.name}-in-range",
+                [z3.Or(value < 0, value > PPM)],
+                space,
+                proved=f"{feature.clause.name} is between 0 and 1 for every action.",
+                refuted=f"{feature.clause.name} leaves the range from 0 to 1, which denies",
+            )
+
+    def _something_is_allowed(self) -> Proof:
+        space, encoded = self._fresh()
+        return self._something(
+            "something-is-allowed",
+            [encoded.allow],
+            space,
+            proved="Some action is allowed.",
+            refuted="No action at all is allowed: the clauses or the threshold swallow everything.",
+        )
+
+    def _clauses_live(self) -> Iterator[Proof]:
+        """No clause that can never hold, and no article that always does."""
+        names = [("article", name) for name in (t.clause.id for t in self.clauses.articles)]
+        names += [("approval rule", name) for name in (t.clause.id for t in self.clauses.approvals)]
+        for kind, name in names:
+            space, encoded = self._fresh()
+            term = {**encoded.articles, **encoded.approvals}[name]
+            yield self._something(
+                f"{name}-can-hold",
+                [term],
+                space,
+                proved=f"Some action meets the {kind} {name!r}.",
+                refuted=f"The {kind} {name!r} is dead: no action ever meets it.",
+            )
+            if kind == "article":
+                space, encoded = self._fresh()
+                yield self._something(
+                    f"{name}-spares-some",
+                    [z3.Not(encoded.articles[name])],
+                    space,
+                    proved=f"The article {name!r} does not forbid everything.",
+                    refuted=f"The article {name!r} forbids every action.",
+                )
+
+    def _sequences(self) -> Iterator[Proof]:
+        """Show that the next state of an automaton is never a matter of order; that it ends needs no proof."""
+        from policy.prove.sequence_proofs import prove_sequences  # noqa: PLC0415 - it needs `nothing` and `something` of this class
+
+        yield from prove_sequences(self.clauses, self._nothing, self._something)
+
+    def _never(self, guarantee: Typed[Guarantee]) -> Proof:
+        space, encoded = self._fresh()
+        contradicted = say(encoded, guarantee.tree)
+
+        def shown(witnesses: tuple[Witness, ...]) -> bool:
+            return said(guarantee.text, witnesses[0])
+
+        return self._nothing(
+            guarantee.clause.id,
+            [contradicted],
+            space,
+            proved=f"For no action holds: {guarantee.text}.",
+            refuted=f"For an action holds what never should: {guarantee.text}",
+            shown=shown,
+        )
+
+    def _monotone(self, guarantee: Guarantee) -> Proof:
+        path, flip = str(guarantee.raising), str(guarantee.never_flips)
+        before, after = flip.split("_to_")
+        milder, first = self._fresh()
+        worse = space_of([self.clauses], context=milder.context, mark="raised ")
+        second = encode(self.clauses, worse)
+        attribute = milder.schema.attributes[path]
+        if path not in milder.variables:
+            return Proof(
+                guarantee=guarantee.id,
+                outcome="proved",
+                sentence=f"No clause looks at {path}, so raising it changes nothing.",
+            )
+        same = [_same(milder.variables[p], worse.variables[p]) for p in milder.variables if p != path]
+        same += [_same(milder.present[p], worse.present[p]) for p in milder.present]
+        claim = [*same, _raised(attribute.type, milder.variables[path], worse.variables[path])]
+        found, spent = self._search([*claim, first.is_(before), second.is_(after)], milder, worse)  # type: ignore[arg-type]
+        texts = (
+            f"Raising {path} never turns {before} into {after}.",
+            f"Raising {path} turns {before} into {after}: the two actions differ in nothing else.",
+        )
+
+        def shown(witnesses: tuple[Witness, ...]) -> bool:
+            return [witness.verdict.decision for witness in witnesses] == [before, after]
+
+        return self._proof(guarantee.id, found, spent, (milder, worse), refutes=True, texts=texts, shown=shown)
+
+    def _nothing(  # noqa: PLR0913
+        self, name: str, claim: list[Term], space: Space, *, proved: str, refuted: str, shown: Shown | None = None
+    ) -> Proof:
+        found, spent = self._search(claim, space)
+        return self._proof(name, found, spent, (space,), refutes=True, texts=(proved, f"{refuted}."), shown=shown)
+
+    def _something(self, name: str, claim: list[Term], space: Space, *, proved: str, refuted: str) -> Proof:
+        found, spent = self._search(claim, space)
+        return self._proof(name, found, spent, (space,), refutes=False, texts=(proved, refuted))
+
+    def _search(self, claim: list[Term], *spaces: Space) -> tuple[Found, float]:
+        began = time.monotonic()
+        found = search(claim, spaces, milliseconds=int(self.seconds * 1000))
+        return found, round(time.monotonic() - began, 3)
+
+    def _proof(  # noqa: PLR0913
+        self,
+        name: str,
+        found: Found,
+        spent: float,
+        spaces: tuple[Space, ...],
+        *,
+        refutes: bool,
+        texts: tuple[str, str],
+        shown: Shown | None = None,
+    ) -> Proof:
+        proved, refuted = texts
+        if not found.decided:
+            why = f"Not decided within {self.seconds:g} s; simplify the clauses, or allow more time."
+            return Proof(guarantee=name, outcome="not proved", sentence=why, seconds=spent)
+        holds = (found.model is None) == refutes
+        witnesses = () if found.model is None else tuple(witness(self.policy, space, found) for space in spaces)
+        if witnesses and shown is not None and not shown(witnesses):
+            why = "Z3 found a contradiction that the engine does not confirm: a feature no proof can look into."
+            return Proof(guarantee=name, outcome="not proved", sentence=why, witnesses=witnesses, seconds=spent)
+        outcome: Outcome = "proved" if holds else "refuted"
+        return Proof(
+            guarantee=name,
+            outcome=outcome,
+            sentence=proved if holds else refuted,
+            witnesses=witnesses if outcome == "refuted" or not refutes else (),
+            seconds=spent,
+        )
+
+
+def said(text: str, witness: Witness) -> bool:
+    """Say whether the evaluator agrees that a guarantee's condition holds for a judged action."""
+    verdict = witness.verdict
+    decision = {"allowed": "allow", "asked": "ask", "denied": "deny"}
+    words = {word: verdict.decision == meant for word, meant in decision.items()} | {"score": verdict.score / PPM}
+    return (
+        compile_expression(text).execute(
+            {"action": action_variables(witness.action), **witness.facts.variables(), **words}
+        )
+        is True
+    )
+
+
+def _same(one: Term, other: Term) -> Term:
+    return one == other
+
+
+def _raised(kind: object, low: Term, high: Term) -> Term:
+    if isinstance(kind, Flag):
+        return z3.And(z3.Not(low), high)
+    return low < high

@@ -1,0 +1,139 @@
+"""From a Z3 model to a concrete action, as ordinary as the claim allows, judged by the engine that judges real ones."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import z3
+
+from capsules.actions.action import Action, Facts, Foreseen
+from capsules.actions.verdict import PPM
+from capsules.budgets.amounts import Amounts
+from capsules.constitutions.proof import Witness
+from capsules.digest import GENESIS
+from policy.decide.engine import Policy
+from policy.language.schema import STANDING, Attribute, Choice, Flag, Text
+from policy.language.z3_terms import Space, Term
+
+COSTS = ("tokens", "micro_usd", "tool_calls")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search for an action came to: None for none, and `decided` false when time ran out."""
+
+    decided: bool
+    model: Any = None
+
+
+def search(claim: list[Term], spaces: tuple[Space, ...], *, milliseconds: int) -> Found:
+    """Look for values of the spaces' attributes that meet every claim."""
+    solver = z3.Solver(ctx=spaces[0].context)
+    solver.set("timeout", max(1, milliseconds))
+    for space in spaces:
+        solver.add(*space.constraints)
+    solver.add(*claim)
+    answer = solver.check()
+    if answer == z3.unsat:
+        return Found(decided=True)
+    if answer != z3.sat:
+        return Found(decided=False)
+    return Found(decided=True, model=_ordinary(solver, spaces))
+
+
+def _ordinary(solver: z3.Solver, spaces: tuple[Space, ...]) -> Any:  # noqa: ANN401 - Z3's model
+    """Return a model in which every attribute that may is what nobody would look at twice."""
+    model = solver.model()
+    solver.set("timeout", 100)
+    for space in spaces:
+        for path, variable in space.variables.items():
+            attribute = space.schema.attributes.get(path)
+            wish = None if attribute is None else ordinary_term(space, attribute, variable)
+            if wish is None:
+                continue
+            if solver.check(wish) == z3.sat:
+                model = solver.model()
+                solver.add(wish)
+        for variable in space.present.values():
+            if solver.check(z3.Not(variable)) == z3.sat:
+                model = solver.model()
+                solver.add(z3.Not(variable))
+    return model
+
+
+def ordinary_term(space: Space, attribute: Attribute, variable: Term) -> Term | None:
+    match attribute.type:
+        case Flag():
+            return variable == z3.BoolVal(attribute.ordinary, space.context)
+        case Choice() | Text():
+            texts = space.words[attribute.path].texts
+            return variable == texts.index(attribute.ordinary) if attribute.ordinary in texts else None
+        case _:
+            return variable == attribute.ordinary
+
+
+def values_of(space: Space, model: Any) -> dict[str, Any]:  # noqa: ANN401 - Z3's model
+    """Return every attribute's value: a bool, a whole number (parts per million where it has a point) or a text."""
+    found: dict[str, Any] = {}
+    for path, attribute in space.schema.attributes.items():
+        if attribute.optional and path in space.present and not _true(model, space.present[path]):
+            continue
+        variable = space.variables.get(path)
+        if variable is None and attribute.optional and path in space.present:
+            found[path] = "ordinary"
+        elif variable is None:
+            # A measurement that no clause looks at is not made.
+            if not attribute.optional and path != STANDING and not path.startswith("signals."):
+                found[path] = attribute.ordinary
+        elif isinstance(attribute.type, Flag):
+            found[path] = _true(model, variable)
+        else:
+            number = model.eval(variable, model_completion=True).as_long()
+            words = space.words.get(path)
+            found[path] = words.texts[number] if words is not None else number
+    return found
+
+
+def action_of(values: dict[str, Any]) -> Action:
+    """Return the action that has these attributes."""
+    return Action(
+        kind=values["action.kind"],
+        target=values["action.target"],
+        effect=values["action.effect"],
+        reversible=values["action.reversible"],
+        egress=values["action.egress"],
+        data=values["action.data"],
+        idempotent=values["action.idempotent"],
+        cost=Amounts(**{cost: values[f"action.{cost}"] for cost in COSTS}),
+        arguments=GENESIS,
+    )
+
+
+def facts_of(values: dict[str, Any]) -> Facts:
+    """Return the facts that have these attributes."""
+    group = {path.partition(".")[2]: v / PPM for path, v in values.items() if path.startswith("signals.")}
+    states = {path.partition(".")[2]: v for path, v in values.items() if path.startswith("sequences.")}
+    return Facts(
+        autonomy=values["run.autonomy"],
+        headroom=values["budget.headroom"] / PPM,
+        forecast=Foreseen(tokens=values["forecast.tokens"], micro_usd=values["forecast.micro_usd"])
+        if values.get("forecast.tokens") or values.get("forecast.micro_usd")
+        else None,
+        denials=values["run.denials"],
+        parent=values.get("run.parent"),
+        actor=values["actor.subject"],
+        tenant=values["actor.tenant"],
+        standing=values[STANDING] / PPM if STANDING in values else None,
+        signals=group,
+        sequences=states,
+    )
+
+
+def _true(model: Any, variable: Term) -> bool:  # noqa: ANN401 - Z3's model
+    return bool(z3.is_true(model.eval(variable, model_completion=True)))
+
+
+def witness(policy: Policy, space: Space, found: Found) -> Witness:
+    """Return the action of a model with the engine's verdict on it."""
+    values = values_of(space, found.model)
+    action, facts = action_of(values), facts_of(values)
+    return Witness(action=action, facts=facts, verdict=policy.judge(action, facts))

@@ -1,0 +1,68 @@
+"""The walls of a sandbox: the one place that says what the engine is asked for when a container is made."""
+
+from pathlib import Path
+from typing import Any
+
+from capsules.tools.tool import ContainerSpec
+from sandbox.image_recipe import USER
+
+GRACE_SECONDS = 10
+LOG_OVERHEAD = 2  # base64 and entry headers take less than the output again
+
+
+def creation(spec: ContainerSpec, *, runtime: str | None, labels: dict[str, str]) -> dict[str, Any]:
+    """Return the body of the engine's create call."""
+    limits = spec.limits
+    supervisor = Path(__file__).with_name("supervisor.py").read_text()
+    report_bytes = max(1 << 20, 2 * limits.output_bytes * LOG_OVERHEAD)
+    space = f"rw,noexec,nosuid,nodev,size={limits.tmpfs_bytes},nr_inodes=65536,mode=0700,uid={USER},gid={USER}"
+    host: dict[str, Any] = {
+        "NetworkMode": "none",
+        "ReadonlyRootfs": True,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],  # and no seccomp option: the engine's default profile stays
+        "Privileged": False,
+        "IpcMode": "private",
+        "PidMode": "",
+        "PidsLimit": limits.pids,
+        "Memory": limits.memory_bytes,
+        "MemorySwap": limits.memory_bytes,  # the sum of both: no swap
+        "NanoCpus": int(limits.cpus * 1e9),
+        "ShmSize": min(limits.tmpfs_bytes, 16 * 2**20),
+        "Tmpfs": {"/work": space, "/tmp": space},  # noqa: S108 - the sandbox's own
+        "Ulimits": [
+            {"Name": "core", "Soft": 0, "Hard": 0},
+            {"Name": "nofile", "Soft": 1024, "Hard": 1024},
+            {"Name": "fsize", "Soft": limits.tmpfs_bytes, "Hard": limits.tmpfs_bytes},
+        ],
+        # The supervisor cuts output long before this; the log is the second wall.
+        "LogConfig": {"Type": "local", "Config": {"max-size": str(report_bytes), "max-file": "2", "compress": "false"}},
+        "RestartPolicy": {"Name": "no"},
+        "AutoRemove": False,
+        "Init": False,  # the supervisor is PID 1: it reaps, and it cannot be killed from inside
+    }
+    if runtime is not None:
+        host["Runtime"] = runtime
+    return {
+        "Image": spec.image,
+        "Entrypoint": ["python3", "-I", "-S", "-c", supervisor],
+        "Cmd": [str(limits.seconds), str(limits.output_bytes)],
+        "User": f"{USER}:{USER}",
+        "WorkingDir": "/work",
+        "Hostname": "sandbox",
+        "Env": [],
+        "Labels": labels,
+        # Files and code come through standard input, in one go, since nothing can be copied into a tmpfs before the
+        # start and a bind mount would show the host. StdinOnce: when the sender dies the supervisor sees the end of its
+        # input too early and ends without having begun the command, so that a retry may begin it.
+        "OpenStdin": True,
+        "StdinOnce": True,
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Tty": False,
+        "Healthcheck": {"Test": ["NONE"]},
+        "StopSignal": "SIGKILL",
+        "NetworkDisabled": True,
+        "HostConfig": host,
+    }

@@ -1,0 +1,99 @@
+"""Rate windows on Valkey: implements `RateWindows` of `capsules.budgets.account`. Without Valkey, nothing runs."""
+
+from collections.abc import Awaitable, Sequence
+from types import TracebackType
+from typing import Any, Self, cast
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from capsules.budgets.account import RateBound, RateRefusal
+from capsules.errors import Unavailable
+from somagent.budgets.rate_scripts import CORRECT, FILL, TAKE
+from somagent.db.database import Store
+from somagent.db.gate.effects import recent_effects
+
+WINDOW_MS = 60_000
+SETTLING_MS = 1000
+"""After a loss: by then what was let through before it is in the ledger, from which the window is filled."""
+PATIENCE_SECONDS = 2.0
+CONNECTIONS = 8
+WAIT_SECONDS = 5.0
+"""For one of them to be free."""
+
+
+class ValkeyWindows:
+    """One for each worker process."""
+
+    def __init__(self, redis_url: str, store: Store) -> None:
+        self._store = store
+        self._redis = Redis.from_pool(
+            BlockingConnectionPool.from_url(
+                redis_url,
+                max_connections=CONNECTIONS,
+                timeout=WAIT_SECONDS,
+                socket_timeout=PATIENCE_SECONDS,
+                socket_connect_timeout=PATIENCE_SECONDS,
+                retry=Retry(NoBackoff(), 0),
+            )
+        )
+        self._take, self._correct, self._fill = (self._redis.register_script(text) for text in (TAKE, CORRECT, FILL))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._redis.aclose()
+
+    async def take(self, tenant: str, bounds: Sequence[RateBound], *, effect: str, tokens: int) -> RateRefusal | None:
+        """Count an effect in every account's window, or in none and say how long to wait. Raises Unavailable."""
+        bases = [_base(tenant, bound.account) for bound in bounds]
+        most = [value for bound in bounds for value in (_most(bound.tokens), _most(bound.calls))]
+        arguments = [WINDOW_MS, effect, tokens, *most]
+        said, *told = await self._ask(self._take, bases, arguments)
+        while said == 1:
+            lost, since = bounds[told[0] - 1], told[1]
+            if since < SETTLING_MS:
+                return RateRefusal(
+                    account=lost.account,
+                    seconds=SETTLING_MS / 1000,
+                    sentence=f"The rate window of {lost.account} is new or was lost; it is filled from the ledger now.",
+                )
+            await self._rebuild(tenant, lost.account)
+            said, *told = await self._ask(self._take, bases, arguments)
+        if said == 0:
+            return None
+        slow = bounds[told[0] - 1]
+        return RateRefusal(account=slow.account, seconds=told[1] / 1000, sentence=f"{slow.told()} are in use.")
+
+    async def correct(self, tenant: str, bounds: Sequence[RateBound], *, effect: str, tokens: int | None) -> None:
+        """Count what an effect really used; None: it did not take place. Raises Unavailable."""
+        bases = [_base(tenant, bound.account) for bound in bounds]
+        await self._ask(self._correct, bases, [effect, -1 if tokens is None else tokens])
+
+    async def _rebuild(self, tenant: str, account: str) -> None:
+        entries = await recent_effects(self._store, tenant, account, seconds=WINDOW_MS / 1000)
+        flat = [part for entry in entries for part in (entry.effect, entry.tokens, entry.age_ms)]
+        await self._ask(self._fill, [_base(tenant, account)], [WINDOW_MS, *flat])
+
+    @staticmethod
+    async def _ask(script: Any, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401 - the client's own types
+        try:
+            return await cast("Awaitable[Any]", script(keys=keys, args=arguments))
+        except (RedisError, OSError, TimeoutError) as error:
+            raise Unavailable(
+                f"Valkey cannot be reached ({type(error).__name__}), so the rate cannot be kept; nothing runs.",
+                part="valkey",
+            ) from error
+
+
+def _base(tenant: str, account: str) -> str:
+    return f"somagent:pace:{{{tenant}}}:{account}"
+
+
+def _most(bound: int | None) -> int:
+    return -1 if bound is None else bound

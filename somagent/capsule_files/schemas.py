@@ -1,0 +1,158 @@
+"""The JSON Schemas inside a capsule, and the values and mappings that must fit them."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+from capsules.expressions import expressions_in
+from somagent.capsule_files.expression_scope import ExpressionScope
+from somagent.capsule_files.problems import Path, ProblemCollector, suggestion
+from somagent.capsule_files.references import check_template, plain_path
+from somagent.capsule_files.syntax import type_name
+
+TYPES = "array, boolean, integer, null, number, object, string"
+
+
+def check_schema(problems: ProblemCollector, path: Path, schema: Mapping[str, Any], *, of_object: bool = False) -> bool:
+    """Check a schema. Returns whether it is valid, so that values can be checked against it."""
+    before = len(problems.found)
+    for error in Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema):
+        where = (*path, *error.absolute_path)
+        problems.add(where, f"This is not JSON Schema: {_reason(error)}.", expected=_expected(error))
+    for where, key, text in _texts(schema, path):
+        if key in {"$ref", "$dynamicRef"} and not text.startswith("#"):
+            problems.add(where, f"{text!r} is outside of this file.", expected="`#/…`, a place in the same schema")
+        if key == "pattern":
+            _check_pattern(problems, where, text)
+    if of_object and schema.get("type") != "object":
+        problems.add((*path, "type"), "This schema is not one of a mapping.", expected="`type: object`")
+    return len(problems.found) == before
+
+
+def check_value(problems: ProblemCollector, path: Path, value: object, schema: Mapping[str, Any], *, of: str) -> None:
+    """Check a literal value against a valid schema."""
+    for error in Draft202012Validator(schema).iter_errors(value):
+        problems.add((*path, *error.absolute_path), f"This does not fit {of}: {error.message[:300]}.")
+
+
+def check_mapping(  # noqa: PLR0913 - each says one thing about the mapping
+    problems: ProblemCollector,
+    path: Path,
+    given: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    scope: ExpressionScope,
+    *,
+    of: str,
+    complete: bool,
+) -> None:
+    """Check a `with` mapping. `complete`: nothing else fills in missing members."""
+    check_template(problems, path, dict(given), scope)
+    properties: Mapping[str, Any] = schema.get("properties", {})
+    if complete:
+        for name in schema.get("required", ()):
+            if name not in given:
+                problems.add(path, f"{of} needs `{name}`, which is not given.", expected=_wanted(properties.get(name)))
+    for name, value in given.items():
+        where = (*path, name)
+        if name in properties:
+            _check_value(problems, where, value, properties[name], scope, of=of)
+        elif not _open(schema):
+            message = f"{of} takes no `{name}`.{suggestion(name, properties)}"
+            problems.add(where, message, expected=f"one of {', '.join(properties)}", key=True)
+
+
+def _check_value(  # noqa: PLR0913 - see above
+    problems: ProblemCollector, path: Path, value: object, schema: object, scope: ExpressionScope, *, of: str
+) -> None:
+    if not isinstance(schema, Mapping):
+        return
+    if not expressions_in(value):
+        check_value(problems, path, value, schema, of=of)
+        return
+    found = _types_of(value, scope)
+    if not _agree(found, _types(schema)):
+        message = f"{of} wants {_wanted(schema)} as `{path[-1]}`; this gives {' or '.join(sorted(found))}."
+        problems.add(path, message, expected=_wanted(schema))
+
+
+def _types_of(value: object, scope: ExpressionScope) -> frozenset[str]:
+    """Return the types that a value with templates can have, where they are known."""
+    if isinstance(value, Mapping):
+        return frozenset({"object"})
+    if isinstance(value, list | tuple):
+        return frozenset({"array"})
+    text = str(value).strip()
+    expressions = expressions_in(text)
+    whole = len(expressions) == 1 and text.startswith("${{") and text.endswith("}}")
+    if not whole:
+        return frozenset({"string"})
+    path = plain_path(expressions[0])
+    return _types(scope.schema_of(path)) if path else frozenset()
+
+
+def _open(schema: Mapping[str, Any]) -> bool:
+    """Tell whether a schema takes names that it does not list. One with `properties` alone does not."""
+    if "patternProperties" in schema or not schema.get("properties"):
+        return schema.get("additionalProperties") is not False
+    return schema.get("additionalProperties", False) is not False
+
+
+def _wanted(schema: object) -> str:
+    named = sorted(_types(schema)) if isinstance(schema, Mapping) else []
+    return " or ".join(named) or "a value"
+
+
+def _types(schema: Mapping[str, Any] | None) -> frozenset[str]:
+    """Return the types that a schema allows; empty where it does not say."""
+    if not schema:
+        return frozenset()
+    if "type" in schema:
+        named = schema["type"]
+        return frozenset([named] if isinstance(named, str) else named)
+    choices = [_types(choice) for choice in schema.get("anyOf", ())]
+    return frozenset().union(*choices) if all(choices) else frozenset()
+
+
+def _agree(given: frozenset[str], wanted: frozenset[str]) -> bool:
+    """Tell whether a value of one of the given types can have one of the wanted types; unknown types agree with all."""
+    if not given or not wanted or given & wanted:
+        return True
+    return "integer" in given and "number" in wanted
+
+
+def _check_pattern(problems: ProblemCollector, path: Path, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        problems.add(path, f"{pattern!r} is not a regular expression: {error}.", expected="a regular expression")
+
+
+def _texts(node: object, path: Path) -> Iterator[tuple[Path, str, str]]:
+    """Yield every text below a node, with its path and key."""
+    match node:
+        case Mapping():
+            for key, item in node.items():
+                if isinstance(item, str):
+                    yield (*path, key), key, item
+                else:
+                    yield from _texts(item, (*path, key))
+        case list() | tuple():
+            for index, item in enumerate(node):
+                yield from _texts(item, (*path, index))
+        case _:
+            pass
+
+
+def _reason(error: SchemaError | Any) -> str:  # noqa: ANN401 - jsonschema's two error types share these
+    value = error.instance
+    return f"{value!r} stands here" if isinstance(value, str | int | float) else f"{type_name(value)} stands here"
+
+
+def _expected(error: Any) -> str:  # noqa: ANN401 - see above
+    if error.absolute_path and error.absolute_path[-1] == "type":
+        return f"one of {TYPES}"
+    wanted = error.schema.get("type") if isinstance(error.schema, Mapping) else None
+    return f"{wanted}" if wanted else str(error.message)[:200]

@@ -1,0 +1,131 @@
+"""What `somagent audit verify` fetches and recomputes: the API hands over records, and is believed in nothing."""
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
+
+from capsules.actions.action import Kind
+from capsules.audit.audit_blocks import Block, Inclusion, Leaf
+from capsules.audit.auditor import Auditor, Checks, Record, Unsound, by_block, check_run
+from capsules.audit.evidence import verify
+from capsules.audit.receipt import Receipt
+from capsules.audit.temporal_history import matched
+from capsules.errors import Invalid
+from somagent.anchors.file import read as read_anchors
+from somagent.cli import output
+from somagent.cli.connection import Api, run_path
+from somagent.cli.exit_codes import Code
+from somagent.identity.keys import Purpose, holds, verifier_of, verifiers
+from somagent.settings import Settings
+
+AT_ONCE = 5000
+LARGEST = 2 * 2**30
+
+Found = list[tuple[str, Any]]
+"""What was checked, by name, in the order to show it."""
+
+
+def keys_of(purpose: Purpose, given: Path | None, api: Api | None) -> tuple[Checks, str]:
+    """Return the check of a purpose's signatures, and where its keys are from. The API's own are the last resort."""
+    home = Settings().keys_dir
+    directory = given or (home if home.is_dir() else None)
+    keys = verifiers(directory, purpose) if directory else {}
+    origin = str(directory)
+    if not keys and given is None and api is not None:
+        shown = api.get("/v1/audit/keys")["keys"]
+        keys = {name: verifier_of(pem) for name, pem in shown.items() if name.startswith(f"{purpose}-")}
+        origin = "the API itself: compare them with those that you were given"
+    if not keys:
+        output.fail(
+            f"There is no public key of the {purpose} (`{purpose}-1.pub`) in {str(directory)!r}: name the directory of "
+            "those that you were given with --keys.",
+            code=Code.INVALID,
+        )
+
+    def checks(key_id: str, text: str, signature: str) -> bool:
+        return holds(keys.get(key_id), text.encode(), signature)
+
+    return checks, origin
+
+
+def audit_bundle(file: Path, keys: Path | None) -> tuple[Found, str]:
+    """Check evidence offline. Raises Unsound with the first bad item, Invalid for what is no evidence."""
+    sealer, origin = keys_of("sealer", keys, None)
+    publisher, _ = keys_of("publisher", keys, None)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            large = sum(entry.file_size for entry in archive.infolist())
+            if large > LARGEST:
+                raise Invalid(f"{str(file)!r} unpacks to {large:,} bytes, more than the {LARGEST:,} of any evidence.")
+            files = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    except (zipfile.BadZipFile, OSError) as error:
+        raise Invalid(f"{str(file)!r} is no ZIP archive: {error}") from error
+    try:
+        return verify(files, sealer=sealer, publisher=publisher), origin
+    except (ValueError, KeyError, TypeError) as error:
+        raise Unsound(f"A file of the archive is not what its name says: {error}") from error
+
+
+def audit_tenant(api: Api, checks: Checks, anchors: Path | None, *, quiet: bool) -> Found:
+    """Check everything that is sealed for the caller's tenant. Raises Unsound with the first bad item."""
+    anchored = read_anchors(anchors or Settings().anchors)  # first: what is sealed meanwhile is not missing
+    status = api.get("/v1/audit/status")
+    blocks = [Block.model_validate(item) for item in _all(api, "/v1/audit/blocks", most=status["height"], size=500)]
+    tenant = blocks[0].tenant if blocks else ""
+    auditor = Auditor(tenant, checks)
+    with _progress(quiet=quiet) as progress:
+        task = progress.add_task("records", total=status["leaves"])
+        for block, records in by_block(blocks, _records(api, status["leaves"])):
+            auditor.block(block, records)
+            progress.advance(task, len(records))
+    if auditor.leaves != status["leaves"]:
+        raise Unsound(f"The record ends at sequence number {auditor.leaves} of {status['leaves']}.")
+    if status["strays"]:
+        raise Unsound(f"In no block, and waiting for none: {', '.join(status['strays'])}. Somebody added it.")
+    digests = {block.height: block.digest for block in blocks}
+    held = auditor.anchored(anchored, digests.get)
+    return [
+        ("blocks", auditor.blocks),
+        ("records", auditor.leaves),
+        ("runs", auditor.runs),
+        ("waiting_for_the_seal", status["waiting"]),
+        ("anchored_blocks", held),
+        ("head", auditor.head),
+    ]
+
+
+def audit_run(api: Api, run: str, checks: Checks, history: dict[str, Any] | None) -> Found:
+    """Check one run, and against its history where there is one. Raises Unsound with the first bad item."""
+    receipts = [Receipt.model_validate(item) for item in _all(api, run_path(run, "receipts"), most=None, size=500)]
+    sealed = api.get(f"/v1/audit/runs/{run.replace('/', '~')}/inclusions")
+    proofs = [Inclusion.model_validate(item) for item in sealed["proofs"]]
+    blocks = [Block.model_validate(item) for item in sealed["blocks"]]
+    found: Found = list(check_run(run, receipts, proofs, blocks, checks)._asdict().items())
+    if history is not None:
+        agreed = matched(history, receipts, get_args(Kind))
+        found += [("history_of_execution", agreed.execution), ("governed_activities", agreed.activities)]
+        found += [("allowed_attempts", agreed.allows)]
+    return found
+
+
+def _records(api: Api, most: int) -> Iterator[Record]:
+    for leaf, body, previous in _all(api, "/v1/audit/records", most=most, size=AT_ONCE):
+        yield Record(Leaf(*leaf), body, previous)
+
+
+def _all(api: Api, path: str, *, most: int | None, size: int) -> Iterator[Any]:
+    """Yield the items of a list that goes on after a number, up to that number."""
+    after: int | None = 0
+    while after is not None and (most is None or after < most):
+        limit = size if most is None else min(size, most - after)
+        part = api.get(path, after=after, limit=limit)
+        yield from part["items"]
+        after = part["next"]
+
+
+def _progress(*, quiet: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn())
+    return Progress(*columns, console=output.errors(), transient=True, disable=quiet)

@@ -1,0 +1,82 @@
+"""Opening the store: one engine for repositories and one pool of plain connections for the gate's two calls."""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from somagent.db.constitution_encryption import ConstitutionEncryption
+from somagent.db.errors import begun, translated
+from somagent.db.repositories.constitutions import Constitutions
+from somagent.db.repositories.tenants import Tenants
+from somagent.db.transaction import Transaction
+
+CONNECT_SECONDS = 5
+COMMAND_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Store:
+    """The database as one role sees it. Opened by `open_store`."""
+
+    engine: AsyncEngine
+    pool: "asyncpg.Pool"
+    sealing: ConstitutionEncryption
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, tenant: str) -> AsyncIterator[Transaction]:
+        """Yield the repositories of one tenant; commit once at the end, roll back on any error."""
+        async with begun(self.engine) as connection:
+            await connection.execute(text("SELECT set_config('somagent.tenant', :tenant, true)"), {"tenant": tenant})
+            yield Transaction(connection, tenant)
+
+    @property
+    def constitutions(self) -> Constitutions:
+        return Constitutions(self.engine, self.sealing)
+
+    @property
+    def tenants(self) -> Tenants:
+        return Tenants(self.engine)
+
+    async def check(self) -> None:
+        """Raise Unavailable unless the database answers now."""
+        async with translated(), self.pool.acquire() as connection:
+            await connection.fetchval("SELECT 1")
+
+
+@contextlib.asynccontextmanager
+async def open_store(
+    url: str, *, connections: int = 10, codec: Mapping[str, bytes] | None = None
+) -> AsyncIterator[Store]:
+    """Connect with a `postgresql+asyncpg://` URL and close at the end.
+
+    codec: the key ring's codec keys, without which constitutions can be neither kept nor read.
+    """
+    engine = create_async_engine(
+        url,
+        pool_size=connections,
+        max_overflow=connections,
+        pool_pre_ping=True,  # a restarted server must not cost the first caller an error
+        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS},
+    )
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    try:
+        async with asyncpg.create_pool(
+            plain,
+            min_size=0,
+            max_size=connections,
+            timeout=CONNECT_SECONDS,
+            command_timeout=COMMAND_SECONDS,
+            reset=_leave_as_is,
+        ) as pool:
+            yield Store(engine, pool, ConstitutionEncryption(codec or {}))
+    finally:
+        await engine.dispose()
+
+
+async def _leave_as_is(_: "asyncpg.Connection") -> None:
+    """Spare the round trip that resets a connection: each call is one statement and leaves nothing set."""

@@ -1,0 +1,49 @@
+"""Effects as the ledger knows them: those under way, whose budget is neither spent nor free, and the latest ones."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select, text
+
+from capsules.actions.ledger_messages import AttemptKey
+from capsules.budgets.account import CALLS
+from somagent.db.database import Store
+from somagent.db.schema.tables import effects
+
+# What an effect counts: what it used so far, and while it is under way what is reserved for it.
+QUERY = text("""
+SELECT effect.key AS effect,
+       effect.used_tokens + CASE effect.state WHEN 'started' THEN effect.reserved_tokens ELSE 0 END AS tokens,
+       (extract(epoch FROM clock_timestamp() - effect.started_at) * 1000)::bigint AS age_ms
+FROM effects AS effect
+JOIN budget_accounts AS account ON account.tenant_id = effect.tenant_id AND account.id = effect.account
+WHERE effect.started_at > clock_timestamp() - make_interval(secs => :seconds) AND effect.kind = ANY(:kinds)
+  AND (CAST(:project AS text) IS NULL OR account.project = :project)
+""")
+
+
+@dataclass(frozen=True)
+class Recent:
+    effect: str
+    tokens: int
+    age_ms: int
+
+
+async def recent_effects(store: Store, tenant: str, account: str, *, seconds: float) -> list[Recent]:
+    """Return the model and tool calls under a tenant's or a project's account that began in the last seconds."""
+    project = account.removeprefix("project:") if account.startswith("project:") else None
+    asked = {"seconds": seconds, "kinds": sorted(CALLS), "project": project}
+    async with store.transaction(tenant) as tx:
+        rows = (await tx.connection.execute(QUERY, asked)).all()
+    return [Recent(row.effect, row.tokens, max(0, row.age_ms)) for row in rows]
+
+
+async def open_effects(store: Store, tenant: str, run: str) -> list[AttemptKey]:
+    """Return the last attempt at each effect of a run that is under way, as far as the ledger knows."""
+    query = select(effects.c.key, effects.c.attempt).where((effects.c.run == run) & (effects.c.state == "started"))
+    async with store.transaction(tenant) as tx:
+        rows = (await tx.connection.execute(query.order_by(effects.c.key))).all()
+    found = []
+    for row in rows:
+        execution, _, activity = row.key.removeprefix(f"{run}/").partition("/")
+        found.append(AttemptKey(tenant=tenant, run=run, execution=execution, activity=activity, attempt=row.attempt))
+    return found

@@ -1,0 +1,1 @@
+"""Repositories: one for each kind of row, all used inside one transaction."""

@@ -1,0 +1,243 @@
+"""Accounts of the budget tree, thin over `sql/accounts.sql`, where every change posts its ledger entry."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import TIMESTAMP, Row, bindparam, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.budgets.account import Account, AccountTerms, Rate, WallClock
+from capsules.budgets.amounts import DIMENSIONS, Amounts, Dimension
+from capsules.errors import NotFound
+from somagent.db import pages
+from somagent.db.schema.tables import budget_accounts, ledger_entries
+
+EntryKind = Literal[
+    "open",
+    "reserve",
+    "settle",
+    "charge",
+    "carve",
+    "return",
+    "close",
+    "raise",
+    "allow",
+    "credit",
+    "period",
+    "clock",
+    "clocked",
+]
+
+
+class Delta(BaseModel):
+    """A change in every dimension; unlike Amounts it may be negative."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tokens: int
+    micro_usd: int
+    tool_calls: int
+
+
+class LedgerEntry(BaseModel):
+    """One change of one account. The sums of an account's entries are its balances."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    account: str
+    kind: EntryKind
+    key: str
+    by: str
+    limit: Delta
+    spent: Delta
+    reserved: Delta
+    spent_seconds: int = 0
+    reserved_seconds: int = 0
+    at: datetime
+
+
+class Breach(BaseModel):
+    """A law of the ledger that does not hold for an account."""
+
+    model_config = ConfigDict(frozen=True)
+
+    account: str
+    dimension: Dimension | Literal["seconds"]
+    law: str
+    expected: int
+    found: int
+
+
+@dataclass(frozen=True)
+class Accounts:
+    connection: AsyncConnection
+
+    async def get(self, account: str) -> Account:
+        query = select(budget_accounts).where(budget_accounts.c.id == account)
+        row = (await self.connection.execute(query)).first()
+        if row is None:
+            raise NotFound(f"There is no account {account!r}.", account=account)
+        return _account(row)
+
+    async def ensure(self, account: str, parent: str | None, limit: Amounts) -> Account:
+        """Return the account, opened with `limit` unless it exists. With a parent it is carved from it."""
+        if parent is not None:
+            return await self.carve(parent, account, limit)
+        await self._call("account_open(:id, CAST(:amounts AS jsonb))", id=account, amounts=_json(limit))
+        return await self.get(account)
+
+    async def carve(self, parent: str, account: str, limit: Amounts) -> Account:
+        """Open an account with a part of its parent's. Idempotent by id. Raises BudgetExhausted."""
+        await self._call(
+            "account_carve(:parent, :id, CAST(:amounts AS jsonb))", parent=parent, id=account, amounts=_json(limit)
+        )
+        return await self.get(account)
+
+    async def carve_run(self, parent: str, account: str, limit: Amounts, *, seconds: int) -> Account:
+        """Carve a run's account, and hold its wall clock where that is bounded. Idempotent. Raises BudgetExhausted."""
+        await self.connection.execute(
+            text("SELECT run_carve(:parent, :id, CAST(:amounts AS jsonb), :seconds)"),
+            {"parent": parent, "id": account, "amounts": _json(limit), "seconds": seconds},
+        )
+        return await self.get(account)
+
+    async def close(self, account: str) -> Amounts:
+        """Close an account, give the rest to its parent and return what was spent. Idempotent.
+
+        A reservation that was never settled counts as spent: its effect may have happened.
+        """
+        await self._call("account_close(:id)", id=account)
+        return (await self.get(account)).spent
+
+    async def raise_limit(self, account: str, amounts: Amounts, *, key: str, by: str) -> Account:
+        """Raise a limit, carving the extra from the parent. Idempotent by key. Raises BudgetExhausted or Conflict."""
+        await self._call(
+            "account_raise(:id, CAST(:amounts AS jsonb), :key, :by)",
+            id=account,
+            amounts=_json(amounts),
+            key=key,
+            by=by,
+        )
+        return await self.get(account)
+
+    async def allow(self, account: str, parent: str | None, terms: AccountTerms, *, by: str) -> Account:
+        """Say what an account may spend, opened under `parent` unless it exists. Raises BudgetExhausted or Conflict."""
+        await self._call(
+            "account_allow(:id, :parent, CAST(:terms AS jsonb), :by)",
+            id=account,
+            parent=parent,
+            terms=terms.model_dump_json(),
+            by=by,
+        )
+        return await self.get(account)
+
+    async def give_credit(self, account: str, amounts: Amounts, *, key: str, by: str) -> Account:
+        """Give credit that is spent once, after the allowance. Idempotent by key."""
+        await self._call(
+            "account_give_credit(:id, CAST(:amounts AS jsonb), :key, :by)",
+            id=account,
+            amounts=_json(amounts),
+            key=key,
+            by=by,
+        )
+        return await self.get(account)
+
+    async def open_period(self, account: str, moment: datetime) -> None:
+        """Open the month of `moment` in the account's tree, where it is later than the one that is open."""
+        await self.connection.execute(
+            text("SELECT period_open(:id, :moment)").bindparams(bindparam("moment", type_=TIMESTAMP(timezone=True))),
+            {"id": account, "moment": moment},
+        )
+
+    async def retire(self, account: str) -> None:
+        """Close an account under which nothing is under way. Raises NotFound or Conflict."""
+        await self._call("account_retire(:id)", id=account)
+
+    async def projects(self) -> tuple[Account, ...]:
+        """Return the tenant's open projects by name."""
+        query = (
+            select(budget_accounts)
+            .where(
+                budget_accounts.c.parent == text("'tenant:' || current_setting('somagent.tenant')"),
+                budget_accounts.c.id.startswith("project:"),
+                budget_accounts.c.closed_at.is_(None),
+            )
+            .order_by(budget_accounts.c.id)
+        )
+        return tuple(_account(row) for row in (await self.connection.execute(query)).all())
+
+    async def breaches(self) -> tuple[Breach, ...]:
+        """Return what does not add up in the tenant's ledger: nothing, unless there is a fault."""
+        rows = (await self.connection.execute(text("SELECT * FROM account_conservation()"))).mappings()
+        return tuple(Breach.model_validate(dict(row)) for row in rows)
+
+    async def ledger(self, account: str, limit: int = 500) -> list[LedgerEntry]:
+        """Return an account's last entries, oldest first."""
+        query = (
+            select(ledger_entries)
+            .where(ledger_entries.c.account == account)
+            .order_by(ledger_entries.c.id.desc())
+            .limit(pages.bounded(limit))
+        )
+        return [_entry(row) for row in reversed((await self.connection.execute(query)).all())]
+
+    async def _call(self, call: str, **arguments: str | None) -> None:
+        await self.connection.execute(text(f"SELECT {call}"), arguments)
+
+
+def _json(amounts: Amounts) -> str:
+    return json.dumps(amounts.model_dump())
+
+
+def _amounts(row: Row[Any], prefix: str) -> dict[str, int]:
+    return {dimension: getattr(row, f"{prefix}_{dimension}") for dimension in DIMENSIONS}
+
+
+def _account(row: Row[Any]) -> Account:
+    limit, spent, reserved, credit, allowance = (
+        Amounts(**_amounts(row, prefix)) for prefix in ("limit", "spent", "reserved", "credit", "allowance")
+    )
+    return Account(
+        id=row.id,
+        parent=row.parent,
+        project=row.project,
+        limit=limit,
+        spent=spent,
+        reserved=reserved,
+        credit=credit,
+        wall_clock=WallClock(limit=row.limit_seconds, spent=row.spent_seconds, reserved=row.reserved_seconds),
+        terms=None if row.id.startswith("run:") else _terms(row, allowance),
+        period_start=row.period_start,
+        closed=row.closed_at is not None,
+    )
+
+
+def _terms(row: Row[Any], allowance: Amounts) -> AccountTerms:
+    return AccountTerms(allowance=allowance, period=row.period, wall_clock=row.limit_seconds or None, rate=_rate(row))
+
+
+def _rate(row: Row[Any]) -> Rate | None:
+    if row.rate_tokens is None and row.rate_calls is None:
+        return None
+    return Rate(tokens=row.rate_tokens, calls=row.rate_calls)
+
+
+def _entry(row: Row[Any]) -> LedgerEntry:
+    deltas = {prefix: _amounts(row, prefix) for prefix in ("limit", "spent", "reserved")}
+    return LedgerEntry.model_validate(
+        {
+            "id": row.id,
+            "account": row.account,
+            "kind": row.kind,
+            "key": row.key,
+            "by": row.by,
+            "at": row.at,
+            "spent_seconds": row.spent_seconds,
+            "reserved_seconds": row.reserved_seconds,
+            **deltas,
+        }
+    )

@@ -1,0 +1,96 @@
+"""Runs of applications that are not ours: entered at their first action, with what is pinned then.
+
+What is pinned stands in the run's `lock`, under `application`; a run of ours never has that.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.digest import Digest
+from capsules.errors import Conflict
+from capsules.governance.application import Enrolment
+from somagent.db import pages
+from somagent.db.repositories.outbox import Events
+from somagent.db.schema.tables import approvals, runs
+
+PINNED = "application"
+
+
+@dataclass(frozen=True)
+class Applications:
+    connection: AsyncConnection
+    tenant: str
+
+    async def find(self, run: str) -> Enrolment | None:
+        """Return what was pinned for a run; None for one that was not entered yet, or is ours."""
+        lock = await self.connection.scalar(select(runs.c.lock).where(runs.c.id == run))
+        return _enrolment(lock)
+
+    async def enter(self, wanted: Enrolment) -> Enrolment:
+        """Enter a run, once; return what was pinned, by whoever came first. Raises Conflict for a run of ours."""
+        created = await self.connection.execute(
+            insert(runs)
+            .values(
+                tenant_id=self.tenant,
+                id=wanted.run,
+                capsule=wanted.application,
+                actor=wanted.actor,
+                parent=wanted.root if wanted.root != wanted.run else None,
+                status="running",
+                inputs={"workflow_id": wanted.workflow_id, "workflow_type": wanted.workflow_type},
+                account=wanted.account,
+                lock={PINNED: wanted.model_dump(mode="json")},
+            )
+            .on_conflict_do_nothing()
+        )
+        if created.rowcount:
+            data = {"capsule": wanted.application, "actor": wanted.actor}
+            await Events(self.connection, self.tenant).add("agent.events", "run.started", wanted.run, data)
+            return wanted
+        known = await self.find(wanted.run)
+        if known is None:
+            raise Conflict(f"Run {wanted.run!r} is a capsule's; name the application otherwise.", run=wanted.run)
+        return known
+
+    async def list_open(self, application: str, after: str = "", limit: int = 100) -> tuple[Enrolment, ...]:
+        """Return open runs of an application, in the order of their ids."""
+        query = (
+            select(runs.c.lock)
+            .where(runs.c.closed_at.is_(None) & foreign() & (runs.c.id > after))
+            .where(func.split_part(runs.c.capsule, "@", 1) == application)
+            .order_by(runs.c.id)
+            .limit(pages.bounded(limit))
+        )
+        found = (_enrolment(row.lock) for row in await self.connection.execute(query))
+        return tuple(each for each in found if each is not None)
+
+    async def has_open_children(self, run: str) -> bool:
+        """Say whether something that this run started still spends its budget."""
+        query = select(exists().where((runs.c.parent == run) & runs.c.closed_at.is_(None)))
+        return bool(await self.connection.scalar(query))
+
+    async def last_approval(self, run: str, action: Digest, since: datetime) -> str | None:
+        """Return the newest approval of an action that was asked for since then."""
+        query = (
+            select(approvals.c.id)
+            .where((approvals.c.run == run) & (approvals.c.action == action) & (approvals.c.requested_at >= since))
+            .order_by(approvals.c.requested_at.desc())
+            .limit(1)
+        )
+        found: str | None = await self.connection.scalar(query)
+        return found
+
+
+def foreign() -> ColumnElement[bool]:
+    """Return the condition that a run is an application's and not ours."""
+    pinned: ColumnElement[bool] = runs.c.lock[PINNED].as_string().is_not(None)
+    return pinned
+
+
+def _enrolment(lock: Any) -> Enrolment | None:  # noqa: ANN401 - a JSON column
+    return Enrolment.model_validate(lock[PINNED]) if lock and PINNED in lock else None

@@ -1,0 +1,205 @@
+"""Approvals: the gate asks for one, people decide it, and the gate uses it once.
+
+An approval that ran out of time reads as expired from that moment on, whether or not the row says so.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NewType
+
+from sqlalchemy import Row, case, func, select, text, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.approvals.approval import Answer, Approval, Said, State, missing
+from capsules.approvals.approval_rules import Approver, admit
+from capsules.digest import Digest
+from capsules.errors import Conflict, NotFound
+from capsules.read_models import Page
+from somagent.db import pages
+from somagent.db.repositories.outbox import Events
+from somagent.db.schema.tables import approvals, from_row, runs
+
+Locked = NewType("Locked", Approval)
+"""An approval that nobody else can change until this transaction ends. Only `Approvals.lock` makes one."""
+
+_STATE = case(
+    (approvals.c.state.in_(["pending", "approved"]) & (approvals.c.expires_at <= func.now()), "expired"),
+    else_=approvals.c.state,
+).label("standing")
+
+
+@dataclass(frozen=True)
+class Approvals:
+    connection: AsyncConnection
+    tenant: str
+
+    async def get(self, approval: str) -> Approval:
+        """Return one. Raises NotFound."""
+        row = (await self.connection.execute(select(approvals, _STATE).where(approvals.c.id == approval))).first()
+        if row is None:
+            raise NotFound(f"There is no approval {approval!r}.", approval=approval)
+        return _approval(row)
+
+    async def named(self, *names: str) -> dict[str, Approval]:
+        """Return those of these ids that there are, by id."""
+        query = select(approvals, _STATE).where(approvals.c.id.in_(names))
+        return {row.id: _approval(row) for row in await self.connection.execute(query)}
+
+    async def list(
+        self,
+        state: State | None = None,
+        run: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Approval]:
+        """Return a page, newest first. Raises Invalid for a cursor that is none."""
+        query = (
+            select(approvals, _STATE)
+            .order_by(approvals.c.requested_at.desc(), approvals.c.id.desc())
+            .limit(pages.bounded(limit) + 1)
+        )
+        if cursor:
+            at, key = pages.decode(cursor, parts=2)
+            query = query.where(tuple_(approvals.c.requested_at, approvals.c.id) < tuple_(pages.moment(at), key))
+        if state:
+            query = query.where(_STATE.element == state)
+        if run:
+            query = query.where(approvals.c.run == run)
+        rows = (await self.connection.execute(query)).all()
+        return pages.page(rows, limit=limit, item=_approval, key=lambda row: (row.requested_at.isoformat(), row.id))
+
+    async def lock(self, approval: str, *, run: str | None = None) -> Locked:
+        """Lock the run, then the approval: the order of the gate, so that the two never wait for each other.
+
+        run: whose approval it must be; None looks it up. Raises NotFound where that run has no such approval.
+        """
+        its = run or select(approvals.c.run).where(approvals.c.id == approval).scalar_subquery()
+        await self.connection.execute(select(runs.c.id).where(runs.c.id == its).with_for_update(key_share=True))
+        wanted = (approvals.c.id == approval) & (approvals.c.run == its)
+        row = (await self.connection.execute(select(approvals, _STATE).where(wanted).with_for_update())).first()
+        if row is None:
+            where = f" in run {run!r}" if run else ""
+            raise NotFound(f"There is no approval {approval!r}{where}.", approval=approval)
+        return Locked(_approval(row))
+
+    async def decide(
+        self, asked: Locked, approver: Approver, *, approve: bool, comment: str, now: datetime
+    ) -> Approval:
+        """Write a person's yes or no and return the approval as it is then.
+
+        One no denies. A yes is one of those that the demands ask for.
+
+        Raises Conflict unless it is pending and in time, and Denied as `admit` does.
+        """
+        admit(asked, approver, "yes" if approve else "no", now)
+        said = _answer(asked, approver, "yes" if approve else "no", comment, now)
+        answers = [*asked.answers, said]
+        lacking = missing(asked.demands, answers)
+        state: State = "denied" if not approve else "pending" if lacking else "approved"
+        values: dict[str, Any] = {"state": state, "comment": comment}
+        decided = await self._write(asked, answers, values | _decided(state, approver, now))
+        data = {
+            "approval": asked.id,
+            "state": state,
+            "approve": approve,
+            "comment": comment,
+            "by": approver.subject,
+            "on_behalf_of": approver.on_behalf_of,
+            "missing": [demand.model_dump() for demand in lacking] if approve else [],
+        }
+        await Events(self.connection, self.tenant).add("approval.events", "approval.decided", asked.run, data)
+        return decided
+
+    async def edit(  # noqa: PLR0913 - who, into what, why, when
+        self, asked: Locked, approver: Approver, *, to: Digest, receipt: dict[str, str], comment: str, now: datetime
+    ) -> Approval:
+        """Close it because a person wants another action instead; the gate judges that one anew.
+
+        `receipt` is what the run's chain shall say of it, as canonical members. Raises as `decide` does.
+        """
+        admit(asked, approver, "edit", now)
+        if to == asked.action:
+            raise Conflict(f"The edit changes nothing: approval {asked.id!r} asks for this action.", approval=asked.id)
+        answers = [*asked.answers, _answer(asked, approver, "edit", comment, now)]
+        values = {"state": "edited", "edited_to": to, "comment": comment}
+        edited = await self._write(asked, answers, values | _decided("edited", approver, now))
+        written = "SELECT receipt_append(:run, 'outcome', 'approval.edit', 1, CAST(:parts AS jsonb))"
+        await self.connection.execute(text(written), {"run": asked.run, "parts": json.dumps(receipt)})
+        data = {"approval": asked.id, "action": to, "by": approver.subject, "on_behalf_of": approver.on_behalf_of}
+        data["comment"] = comment
+        await Events(self.connection, self.tenant).add("approval.events", "approval.edited", asked.run, data)
+        return edited
+
+    async def escalate(self, approval: str, *, groups: int) -> Approval:
+        """Tell of each of the first `groups` later groups that it may decide from now on. Once for each.
+
+        Raises NotFound.
+        """
+        asked = await self.lock(approval)
+        row = await self.connection.execute(select(approvals.c.escalated).where(approvals.c.id == approval))
+        told = row.scalar_one()
+        if asked.state != "pending" or groups <= told:
+            return asked
+        for group in asked.escalation[told:groups]:
+            data = {
+                "approval": approval,
+                "capability": group.capability,
+                "at": group.at.isoformat(),
+                **asked.model_dump(mode="json", include={"kind", "target", "sentence", "expires_at"}),
+            }
+            await Events(self.connection, self.tenant).add("approval.events", "approval.escalated", asked.run, data)
+        await self.connection.execute(
+            update(approvals).where(approvals.c.id == approval).values(escalated=min(groups, len(asked.escalation)))
+        )
+        return asked
+
+    async def expire(self, approval: str) -> Approval:
+        """Close one whose run waits no longer, and tell of it; what was decided meanwhile stays. Raises NotFound."""
+        asked = await self.lock(approval)
+        closed = await self.connection.execute(
+            update(approvals)
+            .where((approvals.c.id == approval) & (approvals.c.state == "pending"))
+            .values(state="expired")
+            .returning(approvals, _STATE)
+        )
+        row = closed.first()
+        if row is None:
+            return asked
+        data = {"approval": approval, "asked": asked.asked()}
+        data |= asked.model_dump(mode="json", include={"kind", "target", "sentence"})
+        await Events(self.connection, self.tenant).add("approval.events", "approval.expired", asked.run, data)
+        return _approval(row)
+
+    async def _write(self, asked: Locked, answers: Sequence[Answer], values: dict[str, Any]) -> Approval:
+        written = [answer.model_dump(mode="json") for answer in answers]
+        changed = await self.connection.execute(
+            update(approvals)
+            .where(approvals.c.id == asked.id)
+            .values(answers=written, **values)
+            .returning(approvals, _STATE)
+        )
+        return _approval(changed.one())
+
+
+def _answer(asked: Approval, approver: Approver, said: Said, comment: str, now: datetime) -> Answer:
+    return Answer(
+        by=approver.subject,
+        said=said,
+        on_behalf_of=approver.on_behalf_of,
+        capabilities=tuple(sorted(approver.capabilities)),
+        escalated=asked.escalated_to(approver.capabilities, now),
+        comment=comment,
+        at=now,
+    )
+
+
+def _decided(state: State, approver: Approver, now: datetime) -> dict[str, Any]:
+    return {} if state == "pending" else {"decided_by": approver.subject, "decided_at": now}
+
+
+def _approval(row: Row[Any]) -> Approval:
+    approval = from_row(Approval, row, state=row.standing, capability=row.demands[0]["capability"])
+    lacking = missing(approval.demands, approval.answers) if approval.state == "pending" else ()
+    return approval.model_copy(update={"missing": lacking})

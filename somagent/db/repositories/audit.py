@@ -1,0 +1,155 @@
+"""The audit of a tenant: entries of changes, and what was sealed, as an auditor reads it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Row, Text, cast, insert, literal, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.audit import merkle
+from capsules.audit.audit_blocks import Block, Inclusion, Leaf
+from capsules.audit.auditor import AuditEntry, Record, entry_digest
+from capsules.digest import Digest, canonical
+from capsules.read_models import Page
+from somagent.db import pages
+from somagent.db.schema.tables import audit_entries, from_row, seal_blocks, seal_leaves
+
+# Each leaf with what it seals; the outer joins leave a hole where a record is gone.
+RECORDS = text("""
+SELECT leaf.seq, leaf.kind, leaf.subject, leaf.number, leaf.hash,
+       coalesce(receipt.body, entry.body)::text AS body, receipt.previous
+FROM seal_leaves AS leaf
+LEFT JOIN receipts AS receipt
+    ON leaf.kind = 'receipt' AND receipt.tenant_id = leaf.tenant_id AND receipt.run = leaf.subject
+    AND receipt.seq = leaf.number
+LEFT JOIN audit_entries AS entry
+    ON leaf.kind = 'audit' AND entry.tenant_id = leaf.tenant_id AND entry.id = leaf.number
+WHERE leaf.seq > :after ORDER BY leaf.seq LIMIT :most
+""")
+
+# In one statement, so that all of it is of one moment. A stray was added without passing the queue.
+STATUS = text("""
+SELECT (SELECT count(*) FROM seal_pending) AS waiting,
+       (SELECT coalesce(max(height), 0) FROM seal_blocks) AS height,
+       (SELECT coalesce(max(last), 0) FROM seal_blocks) AS leaves,
+       ARRAY(SELECT receipt.run || ' ' || receipt.seq FROM receipts AS receipt
+             WHERE NOT EXISTS (SELECT FROM seal_leaves AS leaf WHERE leaf.kind = 'receipt'
+                               AND leaf.subject = receipt.run AND leaf.number = receipt.seq)
+               AND NOT EXISTS (SELECT FROM seal_pending AS queued WHERE queued.kind = 'receipt'
+                               AND queued.subject = receipt.run AND queued.number = receipt.seq)
+             ORDER BY receipt.run, receipt.seq LIMIT 10)
+       || ARRAY(SELECT 'audit entry ' || entry.id FROM audit_entries AS entry
+                WHERE NOT EXISTS (SELECT FROM seal_leaves AS leaf WHERE leaf.kind = 'audit' AND leaf.number = entry.id)
+                  AND NOT EXISTS (SELECT FROM seal_pending AS queued
+                                  WHERE queued.kind = 'audit' AND queued.number = entry.id)
+                ORDER BY entry.id LIMIT 10) AS strays
+""")
+
+
+async def acts(connection: AsyncConnection, actor: str) -> None:
+    await connection.execute(text("SELECT set_config('somagent.actor', :actor, true)"), {"actor": actor})
+
+
+@dataclass(frozen=True)
+class Audit:
+    connection: AsyncConnection
+    tenant: str
+
+    async def acts(self, actor: str) -> None:
+        """Say who makes the changes of this transaction, for the entries that tables write of rows without a name."""
+        await acts(self.connection, actor)
+
+    async def add(self, actor: str, action: str, subject: str, details: dict[str, Any]) -> None:
+        """Write an entry, in the transaction of the change. Details hold no secret: only names, numbers and digests."""
+        now = datetime.now(UTC)
+        body = canonical(
+            {
+                "actor": actor,
+                "action": action,
+                "subject": subject,
+                "details": details,
+                "at": f"{now:%Y-%m-%dT%H:%M:%S.%fZ}",
+            }
+        ).decode()
+        values = {"tenant_id": self.tenant, "at": now, "actor": actor, "action": action, "subject": subject}
+        await self.connection.execute(
+            # As text, byte for byte: the hash is over it.
+            insert(audit_entries).values(**values, body=cast(literal(body, Text), JSON), hash=entry_digest(body))
+        )
+
+    async def list(
+        self, action: str | None = None, subject: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[AuditEntry]:
+        """Return a page of entries, newest first."""
+        query = select(audit_entries).order_by(audit_entries.c.id.desc()).limit(pages.bounded(limit) + 1)
+        if cursor:
+            query = query.where(audit_entries.c.id < pages.number(pages.decode(cursor, parts=1)[0]))
+        if action:
+            query = query.where(audit_entries.c.action == action)
+        if subject:
+            query = query.where(audit_entries.c.subject == subject)
+        rows = (await self.connection.execute(query)).all()
+        return pages.page(rows, limit=limit, item=_entry, key=lambda row: (str(row.id),))
+
+    async def status(self) -> Row[Any]:
+        """Return `waiting`, `height`, `leaves` and `strays`: records in no block and not waiting for one."""
+        return (await self.connection.execute(STATUS)).one()
+
+    async def blocks(self, after: int = 0, limit: int = 500) -> tuple[Block, ...]:
+        """Return blocks above a height, in order."""
+        query = (
+            select(seal_blocks)
+            .where(seal_blocks.c.height > after)
+            .order_by(seal_blocks.c.height)
+            .limit(pages.bounded(limit))
+        )
+        return tuple(_block(row) for row in (await self.connection.execute(query)).all())
+
+    async def records(self, after: int = 0, limit: int = 500) -> tuple[Record, ...]:
+        """Return sealed records after a sequence number, in order."""
+        rows = await self.connection.execute(RECORDS, {"after": after, "most": limit})
+        return tuple(Record(Leaf(*row[:5]), row.body, row.previous) for row in rows)
+
+    async def inclusions(self, run: str) -> tuple[Inclusion, ...]:
+        """Return a proof for each sealed receipt of a run, in order."""
+        own = (seal_leaves.c.kind == "receipt") & (seal_leaves.c.subject == run)
+        heights = (await self.connection.execute(select(seal_leaves.c.height).where(own).distinct())).scalars().all()
+        found: tuple[Inclusion, ...] = ()
+        for height in sorted(heights):
+            query = select(seal_leaves).where(seal_leaves.c.height == height).order_by(seal_leaves.c.seq)
+            leaves = [_leaf(row) for row in (await self.connection.execute(query)).all()]
+            found += tuple(_proved(leaves, height, run))
+        return found
+
+    async def sealing(self, heights: set[int]) -> tuple[Block, ...]:
+        """Return the blocks of these heights, in order."""
+        query = select(seal_blocks).where(seal_blocks.c.height.in_(heights)).order_by(seal_blocks.c.height)
+        return tuple(_block(row) for row in (await self.connection.execute(query)).all())
+
+
+def _proved(leaves: list[Leaf], height: int, run: str) -> list[Inclusion]:
+    hashes = [leaf.hashed() for leaf in leaves]
+    return [
+        Inclusion(
+            leaf=leaf,
+            height=height,
+            index=index,
+            size=len(leaves),
+            proof=tuple(sibling.hex() for sibling in merkle.inclusion_proof(hashes, index)),
+        )
+        for index, leaf in enumerate(leaves)
+        if leaf.kind == "receipt" and leaf.subject == run
+    ]
+
+
+def _leaf(row: Row[Any]) -> Leaf:
+    return Leaf(row.seq, row.kind, row.subject, row.number, Digest(row.hash))
+
+
+def _block(row: Row[Any]) -> Block:
+    return from_row(Block, row, tenant=row.tenant_id)
+
+
+def _entry(row: Row[Any]) -> AuditEntry:
+    return from_row(AuditEntry, row)

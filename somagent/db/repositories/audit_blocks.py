@@ -1,0 +1,93 @@
+"""Sealing in the database, by the sealer's role: number what waits, hash it, add the signed block, all or nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import asyncpg
+
+from capsules.audit import merkle
+from capsules.audit.audit_blocks import Block, Leaf, header_digest
+from capsules.digest import GENESIS, Digest
+from somagent.db.errors import translated
+
+Signs = Callable[[Digest], tuple[str, str]]
+"""Returns the id of the key and the Base64 signature over a digest's text."""
+
+SEALING = 7_405_113_804  # any number that is ours
+
+
+@dataclass(frozen=True)
+class BlockWriter:
+    """What the sealer does with the records of every tenant; it sees their hashes alone."""
+
+    pool: "asyncpg.Pool"
+
+    async def waiting(self) -> list[str]:
+        """Return the tenants that have something to seal."""
+        async with translated(), self.pool.acquire() as connection:
+            return [row[0] for row in await connection.fetch("SELECT seal_waiting()")]
+
+    async def seal(self, tenant: str, sign: Signs, *, most: int) -> Block | None:
+        """Seal up to `most` waiting records of a tenant, and return the block; None when nothing waits.
+
+        Two sealers cannot make the same block: one waits for the other, and a height is taken once.
+        """
+        async with translated(), self.pool.acquire() as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", SEALING % 2**31, tenant)
+            newest = await connection.fetchrow(
+                "SELECT height, last, digest FROM seal_blocks WHERE tenant_id = $1 ORDER BY height DESC LIMIT 1", tenant
+            )
+            height, last, previous = (newest[0], newest[1], newest[2]) if newest else (0, 0, GENESIS)
+            rows = await connection.fetch(
+                "SELECT seq, kind, subject, number, hash FROM seal_take($1, $2, $3, $4)",
+                *(tenant, height + 1, last + 1, most),
+            )
+            if not rows:
+                return None
+            block = _signed(tenant, height + 1, [Leaf(*row) for row in rows], Digest(previous), sign)
+            await connection.execute(
+                "INSERT INTO seal_blocks (tenant_id, height, first, last, root, previous, sealed_at, digest, key_id,"
+                " signature) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                *(block.tenant, block.height, block.first, block.last, block.root, block.previous, block.sealed_at),
+                *(block.digest, block.key_id, block.signature),
+            )
+        return block
+
+    async def since(self, tenant: str, height: int) -> list[Block]:
+        """Return a tenant's blocks above a height, in order: what an anchor that was lost has missed."""
+        async with translated(), self.pool.acquire() as connection:
+            rows = await connection.fetch(
+                "SELECT tenant_id AS tenant, height, first, last, root, previous, sealed_at, digest, key_id, signature"
+                " FROM seal_blocks WHERE tenant_id = $1 AND height > $2 ORDER BY height",
+                *(tenant, height),
+            )
+        return [Block.model_validate(dict(row)) for row in rows]
+
+    async def heads(self) -> dict[str, int]:
+        """Return the height of every tenant's newest block."""
+        async with translated(), self.pool.acquire() as connection:
+            rows = await connection.fetch("SELECT tenant_id, max(height) FROM seal_blocks GROUP BY tenant_id")
+        return {row[0]: row[1] for row in rows}
+
+
+def _signed(tenant: str, height: int, leaves: list[Leaf], previous: Digest, sign: Signs) -> Block:
+    first, last = leaves[0].seq, leaves[-1].seq
+    root = merkle.root([leaf.hashed() for leaf in leaves]).hex()
+    now = datetime.now(UTC)
+    digest = header_digest(
+        tenant=tenant, height=height, first=first, last=last, root=root, previous=previous, sealed_at=now
+    )
+    key_id, signature = sign(digest)
+    return Block(
+        tenant=tenant,
+        height=height,
+        first=first,
+        last=last,
+        root=root,
+        previous=previous,
+        sealed_at=now,
+        digest=digest,
+        key_id=key_id,
+        signature=signature,
+    )

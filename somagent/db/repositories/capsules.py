@@ -1,0 +1,92 @@
+"""Published capsules: one immutable row a version; the database refuses to change or drop one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.capsule import Capsule
+from capsules.digest import Digest
+from capsules.errors import Conflict, NotFound
+from capsules.names import Reference, version_key
+from capsules.read_models import Page, PublishedCapsule
+from somagent.db import pages
+from somagent.db.repositories.outbox import Events
+from somagent.db.schema.tables import capsules
+
+
+@dataclass(frozen=True)
+class Capsules:
+    connection: AsyncConnection
+    tenant: str
+
+    async def publish(
+        self, capsule: Capsule, *, digest: Digest, signature: str, key_id: str, by: str
+    ) -> PublishedCapsule:
+        """Publish a version. The same content again returns what is there; other content is a Conflict."""
+        name, version = capsule.metadata.name, capsule.metadata.version
+        created = await self.connection.execute(
+            insert(capsules)
+            .values(
+                tenant_id=self.tenant,
+                name=name,
+                version=version,
+                digest=digest,
+                document=capsule.model_dump(mode="json", by_alias=True),
+                signature=signature,
+                key_id=key_id,
+                published_by=by,
+            )
+            .on_conflict_do_nothing()
+        )
+        published = await self._version(name, version)
+        if published.digest != digest:
+            raise Conflict(
+                f"{capsule.ref} is published with other content ({published.digest}). Publish this as a new version.",
+                published=published.digest,
+                offered=digest,
+            )
+        if created.rowcount:
+            data = {"capsule": capsule.ref, "digest": digest, "by": by}
+            await Events(self.connection, self.tenant).add("capsule.events", "capsule.published", None, data)
+        return published
+
+    async def get(self, reference: Reference) -> PublishedCapsule:
+        """Return the highest version that fits. Raises NotFound, naming the versions that there are."""
+        query = select(capsules.c.version).where(capsules.c.name == reference.name)
+        versions = sorted((await self.connection.scalars(query)).all(), key=version_key)
+        best = reference.best(list(versions))
+        if best is None:
+            known = ", ".join(versions) or "none"
+            raise NotFound(
+                f"No published capsule is {str(reference)!r}. Versions of {reference.name!r}: {known}.",
+                reference=str(reference),
+                versions=list(versions),
+            )
+        return await self._version(reference.name, best)
+
+    async def list(self, cursor: str | None = None, limit: int = 50) -> Page[PublishedCapsule]:
+        """Return a page by name and version."""
+        key = tuple_(capsules.c.name, capsules.c.version)
+        query = select(capsules).order_by(capsules.c.name, capsules.c.version).limit(pages.bounded(limit) + 1)
+        if cursor:
+            query = query.where(key > tuple_(*pages.decode(cursor, parts=2)))
+        rows = (await self.connection.execute(query)).all()
+        return pages.page(rows, limit=limit, item=_published, key=lambda row: (row.name, row.version))
+
+    async def _version(self, name: str, version: str) -> PublishedCapsule:
+        query = select(capsules).where((capsules.c.name == name) & (capsules.c.version == version))
+        return _published((await self.connection.execute(query)).one())
+
+
+def _published(row: Row[Any]) -> PublishedCapsule:
+    return PublishedCapsule(
+        capsule=Capsule.model_validate(row.document),
+        digest=row.digest,
+        signature=row.signature,
+        key_id=row.key_id,
+        published_at=row.published_at,
+        published_by=row.published_by,
+    )

@@ -1,0 +1,169 @@
+"""Constitutions as installed: read by all, encrypted at rest, and which one counts for a tenant.
+
+Documents are decrypted and compared with their digests here; whether enough keys signed is asked where one is used.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from capsules.constitutions.proposal import EVERYBODY, ActiveConstitution, Stage
+from capsules.digest import Digest, canonical, digest, sha3_512
+from capsules.errors import ConstitutionRefused, NotFound
+from capsules.read_models import ConstitutionRecord, ConstitutionSignature, ConstitutionSummary
+from somagent.db.constitution_encryption import ConstitutionEncryption
+from somagent.db.errors import translated
+from somagent.db.schema.tables import constitution_activations as activations
+from somagent.db.schema.tables import constitution_signatures as signatures
+from somagent.db.schema.tables import constitutions, from_row
+
+INSTALL = text("SELECT constitution_install(CAST(:entry AS json), :sealed)")
+REVOKE = text("SELECT constitution_revoke(:digest, :by, :reason)")
+TENANT = text("SELECT set_config('somagent.tenant', :tenant, true)")
+
+MOST = 1000
+"""How many a list shows: constitutions are few."""
+_SUMMARY = tuple(column for column in constitutions.c if column.name not in {"sealed", "sealed_by"})
+
+
+@dataclass(frozen=True)
+class Constitutions:
+    engine: AsyncEngine
+    sealing: ConstitutionEncryption
+
+    async def active_digest(self, tenant: str = EVERYBODY, stage: Stage = "active") -> Digest | None:
+        """Return which one counts for a tenant. Everything that asks this asks it here or in `constitution_of`."""
+        async with translated(), self.engine.connect() as connection:
+            found: str | None = await connection.scalar(select(func.constitution_of(tenant, stage)))
+        return Digest(found) if found else None
+
+    async def active(self, tenant: str = EVERYBODY) -> ConstitutionRecord:
+        """Return the active one of a tenant. Raises ConstitutionRefused when there is none, or it was revoked."""
+        found = await self.active_digest(tenant)
+        if found is None:
+            raise ConstitutionRefused("No constitution is active, so nothing may run. `somagent up` installs one.")
+        return in_force(await self.get(found))
+
+    async def get(self, digest_: Digest) -> ConstitutionRecord:
+        """Return one, its document checked against its digests. Raises NotFound, ConstitutionRefused."""
+        query = select(constitutions).where(constitutions.c.digest == digest_)
+        signed = select(signatures.c.key_id, signatures.c.signature).where(signatures.c.digest == digest_)
+        async with translated(), self.engine.connect() as connection:
+            row = (await connection.execute(query)).first()
+            keys = (await connection.execute(signed.order_by(signatures.c.added_at, signatures.c.key_id))).all()
+        if row is None:
+            raise NotFound(f"No constitution {digest_!r} was ever installed.", digest=digest_)
+        return self._record(row, keys)
+
+    async def revoked(self, digest_: Digest) -> bool:
+        """Say whether one was revoked. Raises NotFound."""
+        query = select(constitutions.c.state).where(constitutions.c.digest == digest_)
+        async with translated(), self.engine.connect() as connection:
+            state = await connection.scalar(query)
+        if state is None:
+            raise NotFound(f"No constitution {digest_!r} was ever installed.", digest=digest_)
+        return bool(state == "revoked")
+
+    async def list(self, digests: frozenset[Digest] | None = None) -> tuple[ConstitutionSummary, ...]:
+        """Return all, or the given ones, newest first and without their documents."""
+        query = select(*_SUMMARY, func.array_remove(func.array_agg(signatures.c.key_id.distinct()), None).label("keys"))
+        query = query.select_from(constitutions.outerjoin(signatures)).group_by(constitutions.c.digest)
+        if digests is not None:
+            query = query.where(constitutions.c.digest.in_(digests))
+        async with translated(), self.engine.connect() as connection:
+            found = await connection.execute(query.order_by(constitutions.c.installed_at.desc()).limit(MOST))
+        return tuple(from_row(ConstitutionSummary, row) for row in found)
+
+    async def install(self, record: ConstitutionRecord) -> None:
+        """Keep a document and add its signatures to those it has. It is not active by that."""
+        key_id, sealed = self.sealing.seal(canonical(record.document), bound_to=record.digest)
+        entry = record.model_dump(include={"digest", "name", "version", "proposed_by", "signatures"}) | {
+            "sha3_512": sha3_512(record.document),
+            "sealed_by": key_id,
+        }
+        async with translated(), self.engine.begin() as connection:
+            await connection.execute(INSTALL, {"entry": json.dumps(entry), "sealed": sealed})
+
+    async def activate(
+        self, digest_: Digest | None, *, scope: str = EVERYBODY, stage: Stage = "active", by: str, reason: str
+    ) -> None:
+        """Write an activation without a proposal. Needs the owner's connection: the first start of an installation."""
+        values = {"digest": digest_, "scope": scope, "stage": stage, "by": by, "reason": reason}
+        async with translated(), self.engine.begin() as connection:
+            await connection.execute(insert(activations).values(values))
+
+    async def revoke(self, digest_: Digest, *, tenant: str, by: str, reason: str) -> None:
+        """Revoke for ever. `tenant` is whose event it is."""
+        async with translated(), self.engine.begin() as connection:
+            await connection.execute(TENANT, {"tenant": tenant})
+            await connection.execute(REVOKE, {"digest": digest_, "by": by, "reason": reason})
+
+    async def history(
+        self, *scopes: str, stage: Stage | None = None, of: Digest | None = None
+    ) -> tuple[ActiveConstitution, ...]:
+        """Return what was active in these scopes, newest first; without scopes, in all. `of`: only this one."""
+        query = select(activations).order_by(activations.c.id.desc()).limit(MOST)
+        if scopes:
+            query = query.where(activations.c.scope.in_(scopes))
+        if of:
+            query = query.where(activations.c.digest == of)
+        if stage:
+            query = query.where(activations.c.stage == stage)
+        async with translated(), self.engine.connect() as connection:
+            return tuple(_line(row) for row in (await connection.execute(query)).all())
+
+    async def newest(self) -> int:
+        """Return the number of the newest activation."""
+        async with translated(), self.engine.connect() as connection:
+            return await connection.scalar(select(func.coalesce(func.max(activations.c.id), 0))) or 0
+
+    async def own(self) -> dict[str, ActiveConstitution]:
+        """Return the active one of each tenant that has its own."""
+        newest = (
+            select(activations)
+            .where((activations.c.stage == "active") & (activations.c.scope != EVERYBODY))
+            .distinct(activations.c.scope)
+            .order_by(activations.c.scope, activations.c.id.desc())
+        )
+        async with translated(), self.engine.connect() as connection:
+            lines = [_line(row) for row in (await connection.execute(newest)).all()]
+        return {line.scope: line for line in lines if line.constitution is not None}
+
+    def _record(self, row: Row[Any], signed: Any) -> ConstitutionRecord:  # noqa: ANN401 - rows
+        found = Digest(row.digest)
+        plain = self.sealing.open(row.sealed, key_id=row.sealed_by, bound_to=found)
+        document = json.loads(plain)
+        if digest(document) != found or sha3_512(document) != row.sha3_512:
+            raise ConstitutionRefused(
+                f"The constitution {row.name}@{row.version} was altered: its document does not give {found}.",
+                digest=found,
+            )
+        return ConstitutionRecord(
+            digest=found,
+            sha3_512=row.sha3_512,
+            name=row.name,
+            version=row.version,
+            document=document,
+            signatures=tuple(ConstitutionSignature(key_id=s.key_id, signature=s.signature) for s in signed),
+            state=row.state,
+            proposed_by=row.proposed_by,
+            installed_at=row.installed_at,
+        )
+
+
+def in_force(record: ConstitutionRecord) -> ConstitutionRecord:
+    """Return it. Raises ConstitutionRefused when it was revoked: nothing runs until another one is active."""
+    if record.state == "revoked":
+        raise ConstitutionRefused(
+            f"The active constitution {record.name}@{record.version} was revoked; activate another or roll back.",
+            digest=record.digest,
+        )
+    return record
+
+
+def _line(row: Row[Any]) -> ActiveConstitution:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    return ActiveConstitution(constitution=values.pop("digest"), **values)

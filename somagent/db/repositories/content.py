@@ -1,0 +1,61 @@
+"""Content blobs, bytes under their digest that never change, and artifacts: what runs hand over, by name."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.digest import Digest, sha256
+from capsules.errors import NotFound, TamperedContent
+from capsules.read_models import ArtifactRecord
+from somagent.db.schema.tables import artifacts, content_blobs, from_row
+
+
+@dataclass(frozen=True)
+class Contents:
+    connection: AsyncConnection
+    tenant: str
+
+    async def put(self, data: bytes, media_type: str) -> Digest:
+        digest = sha256(data)
+        values = {"tenant_id": self.tenant, "digest": digest, "media_type": media_type, "data": data}
+        # When it was last put tells retention which runs may need it.
+        again = {"last_put_at": func.now()}
+        statement = insert(content_blobs).values(**values)
+        await self.connection.execute(
+            statement.on_conflict_do_update(index_elements=["tenant_id", "digest"], set_=again)
+        )
+        return digest
+
+    async def get(self, digest: Digest) -> bytes:
+        """Return the bytes. Raises NotFound, or TamperedContent when they do not match the digest."""
+        data = await self.connection.scalar(select(content_blobs.c.data).where(content_blobs.c.digest == digest))
+        if data is None:
+            raise NotFound(f"There is no content {digest!r}.", digest=digest)
+        found = sha256(data)
+        if found != digest:
+            raise TamperedContent(
+                f"The bytes stored as {digest!r} have the digest {found!r}: restore them from a backup.",
+                digest=digest,
+                found=found,
+            )
+        return bytes(data)
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    connection: AsyncConnection
+    tenant: str
+
+    async def add(self, run: str, *, name: str, media_type: str, digest: Digest, size: int) -> None:
+        """Enter an artifact; the same content under the same name again changes nothing."""
+        values = {"run": run, "name": name, "media_type": media_type, "digest": digest, "size": size}
+        await self.connection.execute(
+            insert(artifacts).values(tenant_id=self.tenant, **values).on_conflict_do_nothing()
+        )
+
+    async def list(self, run: str) -> tuple[ArtifactRecord, ...]:
+        query = select(artifacts).where(artifacts.c.run == run).order_by(artifacts.c.created_at, artifacts.c.name)
+        rows = (await self.connection.execute(query)).all()
+        return tuple(from_row(ArtifactRecord, row) for row in rows)

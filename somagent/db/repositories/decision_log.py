@@ -1,0 +1,129 @@
+"""The decision log: decisions of real runs, read from their receipts, and what shadow constitutions would have decided.
+
+A decision has its action, facts and verdict. Many are streamed by a server-side cursor, for a backtest reads more than
+should be in memory.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import ColumnElement, Row, Select, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.constitutions.proof import RecordedAction, RecordedDecision
+from capsules.constitutions.proposal import ShadowCount, ShadowReport
+from capsules.digest import Digest
+from capsules.errors import NotFound
+from somagent.db.schema.tables import from_row, receipts, runs
+
+BATCH = 500
+_BODY = receipts.c.body
+_SELECTED = (receipts.c.run, receipts.c.seq, receipts.c.at, *(_BODY[name].label(name) for name in ("action", "facts")))
+
+# The constitution's own decision is compared, not the gate's: a replay or an empty account is no difference.
+COUNTS = text("""
+    WITH judged AS (
+        SELECT run, seq, at, body->'action' AS action,
+               body->'verdict'->>'decision' AS before, body->'shadow'->>'decision' AS after
+        FROM receipts
+        WHERE (body -> 'shadow') IS NOT NULL AND kind = 'decision' AND body->'shadow'->>'constitution' = :shadow
+    ), counted AS (
+        SELECT judged.*, count(*) OVER kind AS count, row_number() OVER (kind ORDER BY at, run, seq) AS place
+        FROM judged WINDOW kind AS (PARTITION BY before, after)
+    )
+    SELECT before, after, count, run, seq, at, action FROM counted WHERE place = 1
+    ORDER BY before = after, count DESC, before, after
+""")
+
+
+@dataclass(frozen=True)
+class DecisionLog:
+    connection: AsyncConnection
+
+    async def batches(
+        self, *, newest: int, since: datetime | None = None
+    ) -> AsyncIterator[list[RecordedAction | None]]:
+        """Yield every decision of the newest runs, newest run first; None for one that cannot be judged again."""
+        chosen = select(runs.c.id, runs.c.created_at).order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(newest)
+        if since is not None:
+            chosen = chosen.where(runs.c.created_at >= since)
+        among = chosen.subquery()
+        query = (
+            select(*_SELECTED, *(_text("verdict", name).label(name) for name in ("decision", "constitution")))
+            .join(among, among.c.id == receipts.c.run)
+            .where(receipts.c.kind == "decision")
+            .order_by(among.c.created_at.desc(), receipts.c.run, receipts.c.seq)
+        )
+        found = await self.connection.stream(query)
+        async for rows in found.partitions(BATCH):
+            yield [_action(row) for row in rows]
+
+    async def decision(self, run: str, seq: int) -> RecordedDecision:
+        """Return the decision of one receipt. Raises NotFound."""
+        found = await self._first(_whole().where((receipts.c.run == run) & (receipts.c.seq == seq)))
+        if found is None:
+            raise NotFound(
+                f"Receipt {seq} of run {run!r} is no decision, or an older one that does not say on what facts.",
+                run=run,
+                seq=seq,
+            )
+        return found
+
+    async def asked(self, run: str, approval: str) -> RecordedDecision | None:
+        """Return the newest decision of a run that asked for an approval, or that used it."""
+        query = _whole().where((receipts.c.run == run) & (_BODY["approval"].as_string() == approval))
+        return await self._first(query.order_by(receipts.c.seq.desc()))
+
+    async def last(self, run: str) -> RecordedDecision | None:
+        """Return the newest decision in a run."""
+        return await self._first(_whole().where(receipts.c.run == run).order_by(receipts.c.seq.desc()))
+
+    async def _first(self, query: Select[Any]) -> RecordedDecision | None:
+        row = (await self.connection.execute(query.limit(1))).first()
+        if row is None:
+            return None
+        try:
+            return from_row(RecordedDecision, row)
+        except ValidationError:
+            return None
+
+
+@dataclass(frozen=True)
+class Shadows:
+    connection: AsyncConnection
+
+    async def report(self, shadow: Digest, *, scope: str) -> ShadowReport:
+        """Return how often a shadow agreed and differed in this tenant, each kind with its first example."""
+        rows = (await self.connection.execute(COUNTS, {"shadow": shadow})).all()
+        counts = tuple(from_row(ShadowCount, row) for row in rows)
+        failed = sum(one.count for one in counts if one.after == "failed")
+        same = sum(one.count for one in counts if one.before == one.after)
+        judged = sum(one.count for one in counts)
+        return ShadowReport(
+            constitution=shadow,
+            scope=scope,
+            judged=judged,
+            same=same,
+            differing=judged - same - failed,
+            failed=failed,
+            counts=counts,
+        )
+
+
+def _whole() -> Select[Any]:
+    return select(*_SELECTED, _BODY["verdict"].label("verdict")).where(receipts.c.kind == "decision")
+
+
+def _text(*path: str) -> ColumnElement[str]:
+    found: ColumnElement[str] = _BODY[path].as_string()
+    return found
+
+
+def _action(row: Row[Any]) -> RecordedAction | None:
+    try:
+        return from_row(RecordedAction, row)
+    except ValidationError:
+        return None

@@ -1,0 +1,133 @@
+"""Delegations: lent, listed, taken back; and what somebody may decide by one, read when it is used."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, case, func, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.approvals.delegation import Delegation, DelegationRequest
+from capsules.errors import Denied, Invalid, NotFound
+from capsules.read_models import Page
+from somagent.db import pages
+from somagent.db.repositories.outbox import Events
+from somagent.db.schema.tables import delegations, from_row, principals
+
+_STATE = case(
+    (delegations.c.revoked_at.is_not(None), "revoked"),
+    (delegations.c.ends_at <= func.now(), "ended"),
+    (delegations.c.starts_at > func.now(), "coming"),
+    else_="open",
+).label("state")
+
+
+@dataclass(frozen=True)
+class Delegations:
+    connection: AsyncConnection
+    tenant: str
+
+    async def give(self, request: DelegationRequest, *, by: str, now: datetime) -> Delegation:
+        """Lend a capability that `by` holds as a principal, to another principal.
+
+        Raises Invalid when it goes to oneself or would be over before it begins, NotFound when one of the two is no
+        principal, Denied when `by` does not hold it.
+        """
+        starts = request.starts_at or now
+        if starts.tzinfo is None:
+            raise Invalid(f"starts_at {starts.isoformat()} says no time zone: add Z or an offset.")
+        if starts + timedelta(seconds=request.seconds) <= now:
+            raise Invalid("The delegation would be over before it begins. Begin later, or let it last longer.")
+        if request.to == by:
+            raise Invalid(f"{by!r} cannot delegate to themselves.")
+        held = await self._held_by(by)
+        await self._held_by(request.to)
+        if request.capability not in held:
+            raise Denied(f"{by!r} does not hold {request.capability!r} and cannot delegate it.")
+        values = {"capability": request.capability, "delegator": by, "delegate": request.to, "reason": request.reason}
+        made = await self.connection.execute(
+            insert(delegations)
+            .values(
+                tenant_id=self.tenant,
+                id=uuid.uuid4().hex,
+                starts_at=starts,
+                ends_at=starts + timedelta(seconds=request.seconds),
+                created_at=now,
+                **values,
+            )
+            .returning(delegations.c.id)
+        )
+        given = await self.get(made.scalar_one())
+        data = {"delegation": given.id, **values, "ends_at": given.ends_at.isoformat()}
+        await Events(self.connection, self.tenant).add("approval.events", "delegation.given", None, data)
+        return given
+
+    async def get(self, delegation: str) -> Delegation:
+        row = (await self.connection.execute(select(delegations, _STATE).where(delegations.c.id == delegation))).first()
+        if row is None:
+            raise NotFound(f"There is no delegation {delegation!r}.", delegation=delegation)
+        return _delegation(row)
+
+    async def list(self, of: str | None = None, cursor: str | None = None, limit: int = 50) -> Page[Delegation]:
+        """Return a page, newest first; `of` somebody who gave or got it."""
+        query = (
+            select(delegations, _STATE)
+            .order_by(delegations.c.created_at.desc(), delegations.c.id.desc())
+            .limit(pages.bounded(limit) + 1)
+        )
+        if cursor:
+            at, key = pages.decode(cursor, parts=2)
+            query = query.where(tuple_(delegations.c.created_at, delegations.c.id) < tuple_(pages.moment(at), key))
+        if of:
+            query = query.where(or_(delegations.c.delegator == of, delegations.c.delegate == of))
+        rows = (await self.connection.execute(query)).all()
+        return pages.page(rows, limit=limit, item=_delegation, key=lambda row: (row.created_at.isoformat(), row.id))
+
+    async def revoke(self, delegation: str, *, by: str, now: datetime) -> Delegation:
+        """Take a delegation back. What was decided by it stays decided. Idempotent."""
+        taken = await self.connection.execute(
+            update(delegations)
+            .where((delegations.c.id == delegation) & delegations.c.revoked_at.is_(None))
+            .values(revoked_at=now, revoked_by=by)
+        )
+        known = await self.get(delegation)
+        if not taken.rowcount:
+            return known
+        data = {"delegation": delegation, "by": by, "delegator": known.delegator, "delegate": known.delegate}
+        await Events(self.connection, self.tenant).add("approval.events", "delegation.revoked", None, data)
+        return known
+
+    async def lent(self, to: str, now: datetime, *, owner: str | None = None) -> dict[str, frozenset[str]]:
+        """Return what `to` may use of others now: owner to capabilities, each lent now and held by its owner now.
+
+        Never what the owner was lent: only a principal's own capabilities count. The rows are locked, so that nothing
+        is taken back between this reading and the decision that rests on it.
+        """
+        is_open = delegations.c.revoked_at.is_(None) & (delegations.c.starts_at <= now) & (delegations.c.ends_at > now)
+        holds = delegations.c.capability == principals.c.capabilities.any_()
+        query = (
+            select(delegations.c.delegator, delegations.c.capability)
+            .join(principals, principals.c.subject == delegations.c.delegator)
+            .where(is_open & holds & (delegations.c.delegate == to))
+            .order_by(delegations.c.delegator, delegations.c.capability)
+            .with_for_update(read=True)
+        )
+        if owner is not None:
+            query = query.where(delegations.c.delegator == owner)
+        found: dict[str, set[str]] = {}
+        for row in (await self.connection.execute(query)).all():
+            found.setdefault(row.delegator, set()).add(row.capability)
+        return {name: frozenset(capabilities) for name, capabilities in found.items()}
+
+    async def _held_by(self, subject: str) -> frozenset[str]:
+        query = select(principals.c.capabilities).where(principals.c.subject == subject)
+        row = (await self.connection.execute(query)).first()
+        if row is None:
+            raise NotFound(f"There is no principal {subject!r} in this tenant.", subject=subject)
+        return frozenset(row.capabilities)
+
+
+def _delegation(row: Row[Any]) -> Delegation:
+    return from_row(Delegation, row)

@@ -1,0 +1,65 @@
+"""Forecasts and what became of them: written when a run is admitted, compared with its account when it completed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.forecasts.forecast import Forecast, Past, Shape
+from somagent.db.schema.tables import budget_accounts, forecasts, runs
+
+LEARNED_FROM = 600
+"""How many of a tenant's last completed runs are learned from."""
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    connection: AsyncConnection
+    tenant: str
+
+    async def keep(self, run: str, shape: Shape, forecast: Forecast) -> None:
+        """Keep what was forecast for a run. The first one counts: a retried admission changes nothing."""
+        await self.connection.execute(
+            insert(forecasts)
+            .values(
+                tenant_id=self.tenant,
+                run=run,
+                capsule=shape.capsule,
+                model=shape.model,
+                shape=shape.model_dump(mode="json"),
+                forecast=forecast.model_dump(mode="json"),
+            )
+            .on_conflict_do_nothing()
+        )
+
+    async def of(self, run: str) -> Forecast | None:
+        """Return what was forecast for a run."""
+        query = select(forecasts.c.forecast).where(forecasts.c.run == run)
+        found = (await self.connection.execute(query)).scalar_one_or_none()
+        return None if found is None else Forecast.model_validate(found)
+
+    async def past(self, capsule: str | None = None, limit: int = LEARNED_FROM) -> list[Past]:
+        """Return the last completed runs that had a forecast, oldest first. A failed run took what it took, no more."""
+        account = (budget_accounts.c.tenant_id == runs.c.tenant_id) & (budget_accounts.c.id == runs.c.account)
+        query = (
+            select(forecasts.c.run, forecasts.c.shape, forecasts.c.forecast, budget_accounts.c.spent_tokens)
+            .join(runs, tuple_(runs.c.tenant_id, runs.c.id) == tuple_(forecasts.c.tenant_id, forecasts.c.run))
+            .join(budget_accounts, account)
+            .where((runs.c.status == "completed") & runs.c.closed_at.is_not(None))
+            .order_by(runs.c.closed_at.desc(), runs.c.id.desc())
+            .limit(limit)
+        )
+        if capsule:
+            query = query.where(forecasts.c.capsule == capsule)
+        return [_past(row) for row in reversed((await self.connection.execute(query)).all())]
+
+
+def _past(row: Row[Any]) -> Past:
+    return Past(
+        run=row.run,
+        shape=Shape.model_validate(row.shape),
+        forecast=Forecast.model_validate(row.forecast),
+        tokens=row.spent_tokens,
+    )

@@ -1,0 +1,55 @@
+"""Principals of a tenant and the hashes of their API keys; a key itself is never stored."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.errors import Invalid
+from capsules.read_models import Principal
+from somagent.db.schema.tables import api_keys, principals
+
+
+@dataclass(frozen=True)
+class Principals:
+    connection: AsyncConnection
+    tenant: str
+
+    async def add(self, principal: Principal, key_hash: str | None = None) -> None:
+        """Add a principal, or give a known one these capabilities; `key_hash` is one more key of it."""
+        if principal.tenant != self.tenant:
+            raise Invalid(f"Principal {principal.subject!r} is of tenant {principal.tenant!r}, not {self.tenant!r}.")
+        values = {"tenant_id": self.tenant, "subject": principal.subject}
+        capabilities = sorted(principal.capabilities)
+        await self.connection.execute(
+            insert(principals)
+            .values(**values, capabilities=capabilities)
+            .on_conflict_do_update(
+                index_elements=[principals.c.tenant_id, principals.c.subject], set_={"capabilities": capabilities}
+            )
+        )
+        if key_hash is not None:
+            await self.connection.execute(insert(api_keys).values(**values, hash=key_hash).on_conflict_do_nothing())
+
+    async def by_key_hash(self, key_hash: str) -> Principal | None:
+        """Return whose key it is, or None for an unknown or revoked one."""
+        key = (api_keys.c.tenant_id == principals.c.tenant_id) & (api_keys.c.subject == principals.c.subject)
+        query = select(principals).join(api_keys, key)
+        query = query.where((api_keys.c.hash == key_hash) & api_keys.c.revoked_at.is_(None))
+        row = (await self.connection.execute(query)).first()
+        return None if row is None else _principal(row)
+
+    async def revoke_keys(self, subject: str) -> int:
+        """Revoke every key of a principal and return how many there were."""
+        live = (api_keys.c.subject == subject) & api_keys.c.revoked_at.is_(None)
+        return (await self.connection.execute(update(api_keys).where(live).values(revoked_at=func.now()))).rowcount
+
+    async def list(self) -> tuple[Principal, ...]:
+        rows = (await self.connection.execute(select(principals).order_by(principals.c.subject))).all()
+        return tuple(_principal(row) for row in rows)
+
+
+def _principal(row: Row[Any]) -> Principal:
+    return Principal(tenant=row.tenant_id, subject=row.subject, capabilities=frozenset(row.capabilities))

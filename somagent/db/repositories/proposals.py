@@ -1,0 +1,136 @@
+"""Proposals of constitutions: each step writes what it found, so that the record outlives the workflow."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.constitutions.proposal import SETTLED, ActivationRecord, Change
+from capsules.digest import Digest
+from capsules.errors import Conflict, Denied, NotFound
+from capsules.read_models import Page
+from somagent.db import pages
+from somagent.db.repositories.outbox import Events
+from somagent.db.schema.tables import constitution_proposals as proposals
+
+
+@dataclass(frozen=True)
+class Proposals:
+    connection: AsyncConnection
+    tenant: str
+
+    async def enter(  # noqa: PLR0913 - what a proposal says
+        self, id_: str, change: Change, *, request: Digest, by: str, quorum: int, expires_at: datetime
+    ) -> tuple[ActivationRecord, bool]:
+        """Enter a proposal, once. The same request again returns it; another under the same id is a Conflict."""
+        values = {
+            "digest": change.constitution,
+            **change.model_dump(include={"scope", "stage", "reason", "narrows", "clears"}),
+            "change": change.digest(),
+            "request": request,
+            "proposed_by": by,
+            "quorum": quorum,
+            "expires_at": expires_at,
+        }
+        created = await self.connection.execute(
+            insert(proposals).values(tenant_id=self.tenant, id=id_, **values).on_conflict_do_nothing()
+        )
+        known = await self.connection.scalar(select(proposals.c.request).where(proposals.c.id == id_))
+        if known != request:
+            raise Conflict(f"Activation {id_!r} was proposed with another request. Use another idempotency key.")
+        return await self.get(id_), bool(created.rowcount)
+
+    async def get(self, id_: str) -> ActivationRecord:
+        row = (await self.connection.execute(select(proposals).where(proposals.c.id == id_))).first()
+        if row is None:
+            raise NotFound(f"There is no activation {id_!r}.", activation=id_)
+        return _record(row)
+
+    async def list(
+        self, cursor: str | None = None, limit: int = 50, of: Digest | None = None
+    ) -> Page[ActivationRecord]:
+        """Return a page, newest first; `of`: only those of one constitution."""
+        query = (
+            select(proposals)
+            .order_by(proposals.c.proposed_at.desc(), proposals.c.id.desc())
+            .limit(pages.bounded(limit) + 1)
+        )
+        if of:
+            query = query.where(proposals.c.digest == of)
+        if cursor:
+            at, key = pages.decode(cursor, parts=2)
+            query = query.where(tuple_(proposals.c.proposed_at, proposals.c.id) < tuple_(pages.moment(at), key))
+        rows = (await self.connection.execute(query)).all()
+        return pages.page(rows, limit=limit, item=_record, key=lambda row: (row.proposed_at.isoformat(), row.id))
+
+    async def digests(self) -> frozenset[Digest]:
+        """Return every constitution that this tenant proposed."""
+        query = select(proposals.c.digest).where(proposals.c.digest.is_not(None)).distinct()
+        return frozenset(Digest(str(one)) for one in (await self.connection.scalars(query)).all())
+
+    async def note(self, id_: str, **found: Any) -> None:  # noqa: ANN401 - columns
+        """Write what a step found. What is settled stays as it is, but for what SomaBrain said of it."""
+        query = update(proposals).where(proposals.c.id == id_)
+        if found.keys() != {"somabrain"}:
+            query = query.where(proposals.c.state.not_in(SETTLED))
+        await self.connection.execute(query.values(updated_at=func.clock_timestamp(), **found))
+
+    async def ask(self, id_: str) -> None:
+        """Let it wait for people, and tell them."""
+        if (await self.get(id_)).state == "awaiting_approval":
+            return
+        await self.note(id_, state="awaiting_approval")
+        asked = await self.get(id_)
+        data = asked.model_dump(
+            mode="json", include={"constitution", "scope", "stage", "reason", "against", "proposed_by", "missing"}
+        )
+        told = Events(self.connection, self.tenant)
+        await told.add("approval.events", "constitution.proposed", None, data | {"activation": id_})
+
+    async def speak(self, id_: str, *, approve: bool, by: str, comment: str) -> ActivationRecord:
+        """Record a yes or a no. Raises Conflict unless it waits for one, Denied to the proposer's own yes."""
+        row = (await self.connection.execute(select(proposals).where(proposals.c.id == id_).with_for_update())).first()
+        if row is None:
+            raise NotFound(f"There is no activation {id_!r}.", activation=id_)
+        known = _record(row)
+        if known.state != "awaiting_approval":
+            if by in known.approved_by and approve:
+                return known  # the same word again: a retry of ours
+            raise Conflict(f"Activation {id_!r} is {known.state}; it does not wait for approval.", state=known.state)
+        if approve and by == known.proposed_by:
+            raise Denied(f"Separation of duties: {by!r} proposed this and cannot approve it.", activation=id_)
+        if not approve:
+            why = comment or f"{by} said no."
+            await self.note(id_, state="rejected", rejected_by=by, why=why, comments=_said(known, by, comment))
+            return await self.get(id_)
+        agreed = [*known.approved_by, *([] if by in known.approved_by else [by])]
+        values: dict[str, Any] = {"approved_by": agreed, "comments": _said(known, by, comment)}
+        if len(agreed) >= known.quorum:
+            values["state"] = "approved"
+        await self.note(id_, **values)
+        return await self.get(id_)
+
+    async def activate(self, id_: str) -> int:
+        """Make it so, if nothing has changed meanwhile. Returns the number of the activation."""
+        number: int = (
+            await self.connection.execute(text("SELECT constitution_activate(:id)"), {"id": id_})
+        ).scalar_one()
+        return number
+
+    async def unshadow(self, scope: str, *, by: str) -> None:
+        await self.connection.execute(text("SELECT constitution_unshadow(:scope, :by)"), {"scope": scope, "by": by})
+
+
+def _said(known: ActivationRecord, by: str, comment: str) -> dict[str, str]:
+    return known.comments | ({by: comment} if comment else {})
+
+
+def _record(row: Row[Any]) -> ActivationRecord:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    missing = 0 if row.state in {*SETTLED, "approved"} else max(0, row.quorum - len(row.approved_by))
+    return ActivationRecord(
+        tenant=values.pop("tenant_id"), constitution=values.pop("digest"), missing=missing, **values
+    )

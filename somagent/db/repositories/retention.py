@@ -1,0 +1,72 @@
+"""A tenant's retention, its legal holds, and the deletion of what is due: `sql/retention.sql`, for the relay alone."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from capsules.errors import Conflict, NotFound
+from capsules.retention import Due, Hold, NewHold, Retention
+from somagent.db.errors import translated
+from somagent.db.schema.tables import from_row, legal_holds, retention
+
+
+@dataclass(frozen=True)
+class Retentions:
+    connection: AsyncConnection
+    tenant: str
+
+    async def terms(self) -> Retention:
+        """Return what is set; nothing is set at first, and everything is kept."""
+        row = (await self.connection.execute(select(retention))).first()
+        return Retention(content_days=row.content_days, memory_days=row.memory_days) if row else Retention()
+
+    async def set(self, terms: Retention, *, by: str) -> None:
+        values = {**terms.model_dump(), "set_by": by}
+        statement = insert(retention).values(tenant_id=self.tenant, **values)
+        await self.connection.execute(
+            statement.on_conflict_do_update(index_elements=["tenant_id"], set_={**values, "set_at": func.now()})
+        )
+
+    async def due(self) -> Due:
+        """Return what would be deleted now."""
+        return Due.model_validate(await self.connection.scalar(text("SELECT retention_due()")))
+
+    async def place(self, hold: NewHold, *, by: str) -> Hold:
+        values = {"tenant_id": self.tenant, "id": uuid.uuid4().hex[:12], "placed_by": by, **hold.model_dump()}
+        row = (await self.connection.execute(insert(legal_holds).values(**values).returning(legal_holds))).one()
+        return _hold(row)
+
+    async def lift(self, hold: str, *, by: str) -> Hold:
+        """Lift a hold. Raises NotFound, or Conflict for one that was lifted before."""
+        query = (
+            update(legal_holds)
+            .where(legal_holds.c.id == hold, legal_holds.c.lifted_at.is_(None))
+            .values(lifted_by=by, lifted_at=func.now())
+            .returning(legal_holds)
+        )
+        row = (await self.connection.execute(query)).first()
+        if row is not None:
+            return _hold(row)
+        if await self.connection.scalar(select(legal_holds.c.id).where(legal_holds.c.id == hold)) is None:
+            raise NotFound(f"There is no legal hold {hold!r}.", hold=hold)
+        raise Conflict(f"The legal hold {hold!r} was lifted before.", hold=hold)
+
+    async def holds(self) -> tuple[Hold, ...]:
+        """Return every hold, those that stand first, the newest first."""
+        query = select(legal_holds).order_by(legal_holds.c.lifted_at.is_not(None), legal_holds.c.placed_at.desc())
+        return tuple(_hold(row) for row in (await self.connection.execute(query)).all())
+
+
+async def prune(engine: AsyncEngine, tenant: str, most: int) -> Due:
+    """Delete what is due of a tenant, at most so much of each. Needs the relay's connection."""
+    async with translated(), engine.begin() as connection:
+        told = await connection.scalar(text("SELECT retention_prune(:tenant, :most)"), {"tenant": tenant, "most": most})
+    return Due.model_validate(told)
+
+
+def _hold(row: Row[Any]) -> Hold:
+    return from_row(Hold, row)

@@ -1,0 +1,118 @@
+"""The projection of runs: what lists and pages show. The workflow owns the truth; this row follows it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, Select, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.budgets.amounts import DIMENSIONS, Amounts
+from capsules.digest import Digest
+from capsules.errors import Conflict, NotFound
+from capsules.read_models import NewRun, Page, RunRecord
+from capsules.runs.run import RunStatus, RunUpdate
+from somagent.db import pages
+from somagent.db.repositories.outbox import Events
+from somagent.db.schema.tables import budget_accounts, from_row, runs
+
+_SPENT = {dimension: budget_accounts.c[f"spent_{dimension}"] for dimension in DIMENSIONS}
+
+
+@dataclass(frozen=True)
+class RunRows:
+    connection: AsyncConnection
+    tenant: str
+
+    async def accept(self, run: NewRun) -> tuple[RunRecord, bool]:
+        """Enter a run, once. The same request again returns the run; another under the same id is a Conflict."""
+        values = run.model_dump()
+        created = await self.connection.execute(
+            insert(runs).values(tenant_id=self.tenant, status="starting", **values).on_conflict_do_nothing()
+        )
+        if created.rowcount:
+            data = {"capsule": run.capsule, "actor": run.actor, "parent": run.parent}
+            await self._events.add("agent.events", "run.started", run.id, data)
+            return await self.get(run.id), True
+        known = await self.connection.scalar(select(runs.c.request).where(runs.c.id == run.id).with_for_update())
+        if known is None:  # the gate saw the run before we did
+            values = {"request": run.request, "inputs": run.inputs, "digest": run.digest}
+            await self.connection.execute(update(runs).where(runs.c.id == run.id).values(**values))
+        elif known != run.request:
+            raise Conflict(f"Run {run.id!r} was started with another request. Use another idempotency key.", run=run.id)
+        return await self.get(run.id), False
+
+    async def get(self, run: str) -> RunRecord:
+        row = (await self.connection.execute(_query().where(runs.c.id == run))).first()
+        if row is None:
+            raise NotFound(f"There is no run {run!r}.", run=run)
+        return _record(row)
+
+    async def list(
+        self,
+        cursor: str | None = None,
+        limit: int = 50,
+        status: RunStatus | None = None,
+        capsule: str | None = None,
+    ) -> Page[RunRecord]:
+        """Return a page, newest first. `capsule` is a name, with or without a version."""
+        query = _query().order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(pages.bounded(limit) + 1)
+        if cursor:
+            at, run = pages.decode(cursor, parts=2)
+            query = query.where(tuple_(runs.c.created_at, runs.c.id) < tuple_(pages.moment(at), run))
+        if status:
+            query = query.where(runs.c.status == status)
+        if capsule:
+            shown = runs.c.capsule if "@" in capsule else func.split_part(runs.c.capsule, "@", 1)
+            query = query.where(shown == capsule)
+        rows = (await self.connection.execute(query)).all()
+        return pages.page(rows, limit=limit, item=_record, key=lambda row: (row.created_at.isoformat(), row.id))
+
+    async def children(self, run: str) -> tuple[str, ...]:
+        """Return the ids of the runs that a run started, oldest first."""
+        query = select(runs.c.id).where(runs.c.parent == run).order_by(runs.c.created_at, runs.c.id)
+        return tuple((await self.connection.execute(query)).scalars())
+
+    async def lock(self, run: str) -> dict[str, Any]:
+        """Return what the run depends on, by digest; empty for a run that was not admitted as a capsule."""
+        found = (await self.connection.execute(select(runs.c.lock).where(runs.c.id == run))).scalar_one_or_none()
+        return found or {}
+
+    async def admit(self, run: str, *, digest: Digest, parent: str | None, account: str, lock: dict[str, Any]) -> None:
+        """Keep what the run depends on and which account pays. Raises NotFound when the gate never saw the run."""
+        values = {"digest": digest, "parent": parent, "account": account, "lock": lock}
+        admitted = await self.connection.execute(update(runs).where(runs.c.id == run).values(**values))
+        if not admitted.rowcount:
+            raise NotFound(f"There is no run {run!r} to admit.", run=run)
+
+    async def record(self, change: RunUpdate) -> None:
+        """Follow a workflow's state. A run that has ended stays as it is."""
+        changed = await self.connection.execute(
+            update(runs)
+            .where((runs.c.id == change.run) & runs.c.closed_at.is_(None))
+            .values(status=change.status, reason=change.reason, step=change.step, updated_at=func.now())
+        )
+        if changed.rowcount:
+            data = change.model_dump(exclude={"run", "tenant"})
+            await self._events.add("agent.events", "run.changed", change.run, data)
+            if change.status == "awaiting_budget":
+                await self._events.add("budget.events", "budget.requested", change.run, {"reason": change.reason})
+
+    async def open_runs(self, limit: int = 100) -> tuple[RunRecord, ...]:
+        """Return runs that have not ended, oldest first."""
+        query = _query().where(runs.c.closed_at.is_(None)).order_by(runs.c.created_at).limit(pages.bounded(limit))
+        return tuple(_record(row) for row in (await self.connection.execute(query)).all())
+
+    @property
+    def _events(self) -> Events:
+        return Events(self.connection, self.tenant)
+
+
+def _query() -> Select[Any]:
+    account = (budget_accounts.c.tenant_id == runs.c.tenant_id) & (budget_accounts.c.id == runs.c.account)
+    return select(runs, *_SPENT.values()).select_from(runs.outerjoin(budget_accounts, account))
+
+
+def _record(row: Row[Any]) -> RunRecord:
+    spent = Amounts(**{d: getattr(row, f"spent_{d}") or 0 for d in DIMENSIONS})
+    return from_row(RunRecord, row, tenant=row.tenant_id, spent=spent)

@@ -1,0 +1,127 @@
+"""Standing grants: given and taken back here; used by the gate, in the database, in `sql/standing.sql`."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, case, func, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.approvals.standing_grant import MOST_OPEN, GrantRequest, StandingGrant, State
+from capsules.digest import Digest
+from capsules.errors import Conflict, NotFound
+from capsules.read_models import Page
+from somagent.db import pages
+from somagent.db.repositories.audit import acts
+from somagent.db.repositories.outbox import Events
+from somagent.db.schema.tables import from_row
+from somagent.db.schema.tables import standing_grants as grants
+
+_STATE = case(
+    (grants.c.revoked_at.is_not(None), "revoked"),
+    (grants.c.uses_left == 0, "used up"),
+    (grants.c.expires_at <= func.now(), "expired"),
+    else_="open",
+).label("state")
+
+
+@dataclass(frozen=True)
+class StandingGrants:
+    connection: AsyncConnection
+    tenant: str
+
+    async def give(self, request: GrantRequest, *, constitution: Digest, by: str, now: datetime) -> StandingGrant:
+        """Write a grant whose scope was proved under `constitution`. Raises Conflict when too many are open."""
+        await self._room(constitution)
+        values = request.model_dump(exclude={"expires_seconds"})
+        made = await self.connection.execute(
+            insert(grants)
+            .values(
+                tenant_id=self.tenant,
+                id=uuid.uuid4().hex,
+                constitution=constitution,
+                granted_by=by,
+                granted_at=now,
+                expires_at=now + timedelta(seconds=request.expires_seconds),
+                uses_left=request.uses,
+                **values,
+            )
+            .returning(grants.c.id)
+        )
+        grant = await self.get(made.scalar_one())
+        await self._events.add("approval.events", "grant.given", None, _told(grant, by))
+        return grant
+
+    async def get(self, grant: str) -> StandingGrant:
+        row = (await self.connection.execute(select(grants, _STATE).where(grants.c.id == grant))).first()
+        if row is None:
+            raise NotFound(f"There is no standing grant {grant!r}.", grant=grant)
+        return _grant(row)
+
+    async def list(self, state: State | None = None, cursor: str | None = None, limit: int = 50) -> Page[StandingGrant]:
+        """Return a page, newest first."""
+        query = (
+            select(grants, _STATE)
+            .order_by(grants.c.granted_at.desc(), grants.c.id.desc())
+            .limit(pages.bounded(limit) + 1)
+        )
+        if cursor:
+            at, key = pages.decode(cursor, parts=2)
+            query = query.where(tuple_(grants.c.granted_at, grants.c.id) < tuple_(pages.moment(at), key))
+        if state:
+            query = query.where(_STATE.element == state)
+        rows = (await self.connection.execute(query)).all()
+        return pages.page(rows, limit=limit, item=_grant, key=lambda row: (row.granted_at.isoformat(), row.id))
+
+    async def revoke(self, grant: str, *, by: str, now: datetime) -> StandingGrant:
+        """Take a grant back; what began under it goes on, a retry of it does not. Idempotent."""
+        known = await self.get(grant)
+        taken = await self.connection.execute(
+            update(grants)
+            .where((grants.c.id == grant) & grants.c.revoked_at.is_(None))
+            .values(revoked_at=now, revoked_by=by)
+        )
+        if not taken.rowcount:
+            return known
+        await self._events.add("approval.events", "grant.revoked", None, _told(known, by))
+        return await self.get(grant)
+
+    async def rebind(self, grant: str, *, constitution: Digest, by: str) -> StandingGrant:
+        """Bind an open grant to the constitution under which its scope was proved anew."""
+        known = await self.get(grant)
+        if known.state != "open":
+            raise Conflict(f"The standing grant {grant!r} is {known.state}; give a new one.", grant=grant)
+        if known.constitution != constitution:
+            await self._room(constitution)
+            await acts(self.connection, by)
+            await self.connection.execute(update(grants).where(grants.c.id == grant).values(constitution=constitution))
+            bound = known.model_copy(update={"constitution": constitution})
+            await self._events.add("approval.events", "grant.proved", None, _told(bound, by))
+        return await self.get(grant)
+
+    async def _room(self, constitution: Digest) -> None:
+        # Two who give at once must not both be the last.
+        await self.connection.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended('standing_grants/' || :tenant, 0))"),
+            {"tenant": self.tenant},
+        )
+        is_open = (grants.c.constitution == constitution) & (_STATE.element == "open")
+        number = await self.connection.scalar(select(func.count()).select_from(grants).where(is_open))
+        if (number or 0) >= MOST_OPEN:
+            raise Conflict(f"{number} standing grants are open, and {MOST_OPEN} may be. Take one back first.")
+
+    @property
+    def _events(self) -> Events:
+        return Events(self.connection, self.tenant)
+
+
+def _told(grant: StandingGrant, by: str) -> dict[str, Any]:
+    """Return what an event says of a grant."""
+    said = {"scope", "capability", "reason", "uses_left", "expires_at", "constitution"}
+    return {"grant": grant.id, "by": by, **grant.model_dump(mode="json", include=said)}
+
+
+def _grant(row: Row[Any]) -> StandingGrant:
+    return from_row(StandingGrant, row)

@@ -1,0 +1,65 @@
+"""What a tenant's runs spent, grouped as a report asks. A parent's account holds its children's: they are taken out."""
+
+import datetime as dt
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from capsules.budgets.amounts import Amounts
+from capsules.budgets.usage_report import DIMENSIONS, Dimension, Usage
+
+# What a group has in common. Ours alone, never a caller's text.
+GROUPS: dict[Dimension, str] = {
+    "project": "coalesce(run.project, '')",
+    "capsule": "split_part(run.capsule, '@', 1)",
+    "persona": "coalesce(run.lock->'persona'->'metadata'->>'name', '')",
+    "model": "coalesce(run.lock->>'model', '')",
+    "day": "(run.created_at AT TIME ZONE 'UTC')::date",
+}
+QUERY = """
+WITH own AS (
+    SELECT run.*, account.project, account.spent_tokens - coalesce(sum(part.spent_tokens), 0) AS tokens,
+           account.spent_micro_usd - coalesce(sum(part.spent_micro_usd), 0) AS micro_usd,
+           account.spent_tool_calls - coalesce(sum(part.spent_tool_calls), 0) AS tool_calls,
+           CASE WHEN run.parent IS NULL THEN account.spent_seconds ELSE 0 END AS seconds
+    FROM runs AS run
+    JOIN budget_accounts AS account ON account.tenant_id = run.tenant_id AND account.id = run.account
+    LEFT JOIN budget_accounts AS part
+        ON part.tenant_id = run.tenant_id AND part.parent = account.id AND part.closed_at IS NOT NULL
+    WHERE run.created_at >= :since AND run.created_at < :until
+    GROUP BY run.tenant_id, run.id, account.tenant_id, account.id
+)
+SELECT {columns} count(*) AS runs, count(*) FILTER (WHERE run.status IN ('failed', 'cancelled')) AS failed,
+       sum(run.tokens)::bigint AS tokens, sum(run.micro_usd)::bigint AS micro_usd,
+       sum(run.tool_calls)::bigint AS tool_calls, sum(run.seconds)::bigint AS seconds
+FROM own AS run {grouping}
+"""
+
+
+@dataclass(frozen=True)
+class UsageRows:
+    connection: AsyncConnection
+    tenant: str
+
+    async def report(self, by: Collection[Dimension], *, since: dt.datetime, until: dt.datetime) -> tuple[Usage, ...]:
+        """Return what runs that began in [since, until) spent, a row for each group that there is."""
+        chosen = [name for name in DIMENSIONS if name in by]
+        columns = "".join(f'{GROUPS[name]} AS "{name}", ' for name in chosen)
+        ordinals = ", ".join(str(number + 1) for number in range(len(chosen)))
+        grouping = f"GROUP BY {ordinals} ORDER BY {ordinals}" if chosen else ""
+        query = text(QUERY.format(columns=columns, grouping=grouping))
+        rows = (await self.connection.execute(query, {"since": since, "until": until})).mappings()
+        return tuple(
+            Usage(
+                tenant=self.tenant,
+                **{name: row[name] for name in chosen},
+                runs=row["runs"],
+                failed=row["failed"],
+                seconds=row["seconds"],
+                spent=Amounts(tokens=row["tokens"], micro_usd=row["micro_usd"], tool_calls=row["tool_calls"]),
+            )
+            for row in rows
+            if row["runs"]
+        )

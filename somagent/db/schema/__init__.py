@@ -1,0 +1,1 @@
+"""The schema: tables as queries see them, SQL functions, migrations."""

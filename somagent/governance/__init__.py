@@ -1,0 +1,1 @@
+"""The governance plugin: the gate in front of the activities of another Temporal application."""

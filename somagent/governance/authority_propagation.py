@@ -1,0 +1,78 @@
+"""Carries an authority through workflows that know nothing of it: to activities, children and continued runs.
+
+The header of the start travels on as it is, sealed; the workflow's class needs no attribute of ours. What would pass by
+the gate is refused: local activities, unless they are on the platform's list, and Nexus operations.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NoReturn
+
+from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import PayloadConverter
+from temporalio.worker import (
+    ContinueAsNewInput,
+    StartActivityInput,
+    StartChildWorkflowInput,
+    StartLocalActivityInput,
+    StartNexusOperationInput,
+    WorkflowInboundInterceptor,
+    WorkflowOutboundInterceptor,
+)
+
+from capsules.actions.headers import AUTHORITY, WAITED, waited
+from capsules.errors import UngovernedActivity
+from policy.temporal_errors import to_failure
+
+Headers = Mapping[str, Payload]
+
+
+def propagating_interceptor(platform: frozenset[str]) -> type[WorkflowInboundInterceptor]:
+    """Return the interceptor of an application's workflows. `platform`: activity types that pass ungoverned."""
+    return type("Carrying", (_Inbound,), {"platform": platform})
+
+
+class _Inbound(WorkflowInboundInterceptor):
+    platform: ClassVar[frozenset[str]]
+
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(_Outbound(outbound, self.platform))
+
+
+class _Outbound(WorkflowOutboundInterceptor):
+    def __init__(self, next: WorkflowOutboundInterceptor, platform: frozenset[str]) -> None:  # noqa: A002
+        super().__init__(next)
+        self._platform = platform
+
+    def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
+        input.headers = _carried(input.headers)
+        approval = waited()
+        if approval is not None:
+            input.headers = {**input.headers, WAITED: PayloadConverter.default.to_payload(approval)}
+        return super().start_activity(input)
+
+    def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
+        if input.activity not in self._platform:
+            _refuse(f"local activity {input.activity!r}: it would pass by the gate; call it as a regular activity")
+        return super().start_local_activity(input)
+
+    async def start_child_workflow(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:  # noqa: A002
+        input.headers = _carried(input.headers)
+        return await super().start_child_workflow(input)
+
+    async def start_nexus_operation(self, input: StartNexusOperationInput[Any, Any]) -> Any:  # noqa: A002, ANN401
+        _refuse(f"Nexus operation {input.operation_name!r}: it would leave the gate's reach")
+
+    def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:  # noqa: A002
+        input.headers = _carried(input.headers)
+        super().continue_as_new(input)
+
+
+def _carried(headers: Headers) -> Headers:
+    """Return the headers with the authority that this workflow was started with, if it was started with one."""
+    authority = workflow.info().headers.get(AUTHORITY)
+    return {**headers, AUTHORITY: authority} if authority is not None else headers
+
+
+def _refuse(what: str) -> NoReturn:
+    raise to_failure(UngovernedActivity(f"A governed workflow may not ask for this: {what}."))

@@ -1,0 +1,190 @@
+"""The gate before the activities of an application that is not ours: enrol, judge, run, keep the result.
+
+A foreign activity returns its own type. What is kept for a retry is the payload that the application's own converter
+makes of it, and a replay gives back what that converter reads from it.
+"""
+
+import contextlib
+import json
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from inspect import unwrap
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+from temporalio import activity
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client
+from temporalio.converter import PayloadConverter
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
+
+from capsules.actions.action import Action
+from capsules.actions.activity_context import Meter, metered
+from capsules.actions.headers import AUTHORITY, WAITED
+from capsules.actions.ledger_messages import AttemptKey
+from capsules.actions.verdict import Outcome
+from capsules.approvals.approval import Approval, ApprovalRequest
+from capsules.budgets.amounts import Amounts
+from capsules.digest import digest
+from capsules.errors import ApprovalRequired, EffectFailed, PolicyDenied, SomaError, UngovernedActivity
+from capsules.governance.governed import Governed, marker_of
+from policy.gate import Gate
+from policy.interceptor import GatedInbound
+from policy.temporal_errors import to_failure
+from somagent.governance.client_interceptor import StartTokens
+from somagent.governance.enrolment import Enrolments
+
+CLOCKS = timedelta(seconds=5)
+"""How far the clocks of Temporal and PostgreSQL may be apart."""
+
+CARRIED = set(ApprovalRequest.model_fields)
+
+
+class GovernedActivityInterceptor(GatedInbound):
+    """One activity of the application; the SDK makes one for each attempt."""
+
+    def __init__(
+        self,
+        next: ActivityInboundInterceptor,  # noqa: A002 - the SDK's name
+        gate: Gate,
+        *,
+        seal: StartTokens,
+        enrolments: Enrolments,
+        clients: Mapping[str, Client],
+    ) -> None:
+        super().__init__(next, gate)
+        self._seal = seal
+        self._enrolments = enrolments
+        self._clients = clients
+        self._terms = enrolments.terms
+        self._meter = Meter()
+        self._bound = Amounts()
+        self._returned: tuple[Any] | None = None
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
+        kind = activity.info().activity_type
+        if kind in self._terms.platform:
+            return await self.next.execute_activity(input)
+        marker = marker_of(input.fn)
+        if marker is None or activity.info().is_local:
+            what = "is a local activity" if marker else "is neither marked @governed nor on the platform's list"
+            raise to_failure(UngovernedActivity(f"Activity {kind!r} {what}; it does not run."))
+        workflow_waits = input.headers.get(WAITED)
+        try:
+            return await self._admit(input, marker, workflow_waits)
+        except ApprovalRequired as error:
+            if workflow_waits is not None or not self._terms.wait_for_approval or _over(error):
+                raise to_failure(error) from None
+            # The next attempt finds the decision in the store.
+            raise to_failure(error, retry_in=self._terms.look_every) from None
+        except SomaError as error:
+            raise to_failure(error) from None
+
+    async def _admit(self, input: ExecuteActivityInput, marker: Governed, waited: Payload | None) -> Any:  # noqa: A002, ANN401
+        info = activity.info()
+        if info.workflow_id is None or info.workflow_run_id is None:
+            raise PolicyDenied("A governed activity belongs to a workflow; this one was started by itself.")
+        action = marker.to_action(
+            input.args,
+            target=self._terms.application.target(info.activity_type),
+            arguments=digest(_payloads(input.args)),
+        )
+        self._bound = action.cost
+        token = await self._seal.token(input.headers.get(AUTHORITY))
+        client = self._clients[info.workflow_namespace or info.namespace]
+        enrolment, start = await self._enrolments.of(client, info.workflow_id, info.workflow_run_id, token)
+        approval = PayloadConverter.default.from_payload(waited, str) if waited is not None else ""
+        if approval or (info.attempt > 1 and waited is None):
+            await self._look(enrolment.run, action, approval, since=info.scheduled_time - CLOCKS)
+        outcome = await self.govern(
+            input,
+            action,
+            key=AttemptKey(
+                tenant=start.tenant,
+                run=enrolment.run,
+                execution=info.workflow_run_id,
+                activity=info.activity_id,
+                attempt=info.attempt,
+            ),
+            token=self._enrolments.exchange(enrolment, start, action),
+        )
+        return self._returned[0] if self._returned else _restored(outcome.value, input.fn)
+
+    async def body(self, input: ExecuteActivityInput) -> Outcome[Any]:  # noqa: A002
+        """Have the effect; keep what it returned as its own converter writes it."""
+        with metered() as self._meter:
+            value = await self.next.execute_activity(input)
+        self._returned = (value,)
+        used = self._meter.used
+        try:
+            kept = _payloads([value])
+        except Exception as error:
+            # Not tried again: the effect took place.
+            raise EffectFailed(
+                f"{activity.info().activity_type} took effect, but what it returned cannot be kept: {error}"
+            ) from error
+        return Outcome(value=kept, usage=used or self._bound, estimated=used is None)
+
+    def arguments(self, input: ExecuteActivityInput) -> Sequence[Any]:  # noqa: A002
+        """Return the input as its converter writes it: an object of any class is read, not only its name."""
+        return [_plain(payload) for payload in activity.payload_converter().to_payloads(input.args)]
+
+    def used(self, error: Exception) -> Amounts | None:
+        """Return what was reported before it failed; what took effect all the same counts in full."""
+        return self._meter.used or (self._bound if self._returned else super().used(error))
+
+    def alive(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Heartbeats stay the activity's own: ours would hide that it hangs, and overwrite what it keeps in them."""
+        return contextlib.nullcontext()
+
+    async def _look(self, run: str, action: Action, approval: str, *, since: datetime) -> None:
+        """Go on unless this action was asked for already and is not approved: then wait, or end with the decision."""
+        found = await self._asked(run, action, approval, since)
+        if found is None or found.state in {"approved", "used"}:
+            return
+        if found.state == "denied":
+            comment = f": {found.comment}" if found.comment else ""
+            raise PolicyDenied(
+                f"{action.kind} on {action.target} was not approved: {found.decided_by} said no{comment}.",
+                action=action.kind,
+                target=action.target,
+                approval=found.id,
+            )
+        if found.state != "pending":
+            sentence = f"Nobody decided in time ({found.expires_at.isoformat()}): {found.sentence}"
+            raise ApprovalRequired(sentence, approval=_request(found), state=found.state)
+        raise ApprovalRequired(found.sentence, approval=_request(found))
+
+    async def _asked(self, run: str, action: Action, approval: str, since: datetime) -> Approval | None:
+        wanted = action.digest()
+        async with self._enrolments.store.transaction(self._terms.application.tenant) as tx:
+            known = approval or await tx.applications.last_approval(run, wanted, since)
+            found = await tx.approvals.get(known) if known else None
+        return found if found and found.run == run and found.action == wanted else None
+
+
+def _over(error: ApprovalRequired) -> bool:
+    return "state" in error.fields
+
+
+def _request(approval: Approval) -> dict[str, Any]:
+    return approval.model_dump(mode="json", include=CARRIED)
+
+
+def _payloads(values: Sequence[Any]) -> list[dict[str, Any]]:
+    return [MessageToDict(payload) for payload in activity.payload_converter().to_payloads(values)]
+
+
+def _plain(payload: Payload) -> Any:  # noqa: ANN401 - any JSON value, or bytes
+    return json.loads(payload.data) if payload.metadata.get("encoding", b"").startswith(b"json/") else payload.data
+
+
+def _restored(kept: list[dict[str, Any]], function: Callable[..., Any]) -> Any:  # noqa: ANN401 - its declared type
+    try:
+        declared = typing.get_type_hints(unwrap(function)).get("return")
+    except NameError:  # a name that only type checkers know
+        declared = None
+    payloads = [ParseDict(each, Payload()) for each in kept]
+    [value] = activity.payload_converter().from_payloads(payloads, [declared] if declared else None)
+    return value

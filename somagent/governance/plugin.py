@@ -1,0 +1,161 @@
+"""Governance of a Temporal application that is not ours, as one plugin for its client, its workers and its replayer.
+
+    async with governance(settings, terms) as plugin:
+        client = await Client.connect("…", plugins=[plugin])
+        async with Worker(client, task_queue="…", workflows=[…], activities=[…]): …
+
+The composition root of such a process: opens the store and reads the keys, and closes at the end.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import structlog
+from temporalio import activity
+from temporalio.client import Client, OutboundInterceptor
+from temporalio.client import Interceptor as ClientInterceptor
+from temporalio.converter import DataConverter
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    Worker,
+    WorkerConfig,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowRunner,
+)
+from temporalio.worker import Interceptor as WorkerInterceptor
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from capsules.governance.application import Terms
+from capsules.governance.governed import marker_of
+from policy.decide.constitution_cache import Policies
+from policy.gate import Gate
+from somagent.budgets.rate_windows import ValkeyWindows
+from somagent.db.database import Store, open_store
+from somagent.db.gate.ledger import PostgresLedger
+from somagent.governance.authority_propagation import propagating_interceptor
+from somagent.governance.client_interceptor import StartInterceptor, StartTokens
+from somagent.governance.enrolment import Enrolments
+from somagent.governance.governed_interceptor import GovernedActivityInterceptor
+from somagent.governance.run_reconciler import ApplicationRunReconciler
+from somagent.identity.keys import KeyRing
+from somagent.identity.tokens import Tokens
+from somagent.identity.trust import ConstitutionTrust
+from somagent.settings import Settings
+from somagent.temporal.codec import EncryptionCodec
+from somagent.temporal.plugin import PURE_LIBRARIES, data_converter
+
+log = structlog.get_logger(__name__)
+
+# Shared with the workflow sandbox, so that what `approved` says there reaches the interceptor.
+SHARED = ("capsules", "somagent.governance.wait_for_approval")
+
+
+class GovernanceInterceptor(ClientInterceptor, WorkerInterceptor):
+    """One object for client and worker, so that Temporal never puts two gates before one activity.
+
+    1. The client stamps each start with a sealed authority.
+    2. The workflow carries it to activities, children and continued runs.
+    3. The gate before each activity opens it, enrols the run and judges the action.
+    """
+
+    def __init__(self, gate: Gate, seal: StartTokens, enrolments: Enrolments) -> None:
+        self._gate = gate
+        self._seal = seal
+        self._enrolments = enrolments
+        self.clients: dict[str, Client] = {}
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 - the SDK's name
+        return StartInterceptor(super().intercept_client(next), self._seal)
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        return GovernedActivityInterceptor(
+            next, self._gate, seal=self._seal, enrolments=self._enrolments, clients=self.clients
+        )
+
+    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:  # noqa: A002, ARG002
+        return propagating_interceptor(self._enrolments.terms.platform)
+
+
+class GovernancePlugin(SimplePlugin):
+    """What `governance` yields. Given to a client, its workers have it too; given to both, it still acts once."""
+
+    def __init__(
+        self, governing: GovernanceInterceptor, terms: Terms, store: Store, *, converter: DataConverter | None
+    ) -> None:
+        super().__init__(
+            "somagent-governance",
+            interceptors=[governing],
+            data_converter=converter,
+            workflow_runner=_sharing,
+        )
+        self._governing = governing
+        self._terms = terms
+        self._store = store
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        """Put the gate before the worker's activities, once, and say which of them it will refuse."""
+        client = config["client"]
+        self._governing.clients[client.namespace] = client
+        if self._governing in (config.get("interceptors") or ()):
+            return config  # it came with the client and is named for the worker again
+        unmarked = [
+            name
+            for each in config.get("activities") or ()
+            if marker_of(each) is None and (name := _name(each)) not in self._terms.platform
+        ]
+        if unmarked:
+            log.warning("activities_not_governed", application=self._terms.application.ref, refused=sorted(unmarked))
+        return super().configure_worker(config)
+
+    async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:  # noqa: A002
+        """Run the worker and close, meanwhile, the runs whose workflows have ended."""
+        watching = asyncio.create_task(
+            ApplicationRunReconciler(self._terms.application, self._store, worker.client).watch()
+        )
+        try:
+            await super().run_worker(worker, next)
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+
+
+@contextlib.asynccontextmanager
+async def governance(settings: Settings, terms: Terms, *, encrypt: bool = False) -> AsyncIterator[GovernancePlugin]:
+    """Yield the plugin for one application.
+
+    settings: where the keys and the database are; no connection is made before the first action.
+    encrypt: also use our pydantic converter and encrypt every payload, in place of the application's own converter.
+    """
+    keyring = KeyRing.load(settings.keys_dir)
+    tokens = Tokens(keyring)
+    async with (
+        open_store(settings.database("app"), codec=keyring.codec) as store,
+        ValkeyWindows(settings.redis_target(), store) as windows,
+    ):
+        ledger = PostgresLedger(store)
+        trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
+        gate = Gate(tokens, Policies(store.constitutions.get, trust), ledger, clock=time.time, windows=windows)
+        seal = StartTokens(terms, tokens, EncryptionCodec(keyring.codec))
+        governing = GovernanceInterceptor(gate, seal, Enrolments(terms, store, ledger, tokens))
+        yield GovernancePlugin(governing, terms, store, converter=data_converter(keyring) if encrypt else None)
+
+
+def _sharing(runner: WorkflowRunner | None) -> WorkflowRunner:
+    """Return the application's runner; a sandboxed one lets our pure modules through."""
+    if runner is None:
+        runner = SandboxedWorkflowRunner()
+    if not isinstance(runner, SandboxedWorkflowRunner):
+        return runner
+    return replace(runner, restrictions=runner.restrictions.with_passthrough_modules(*SHARED, *PURE_LIBRARIES))
+
+
+def _name(function: Callable[..., Any]) -> str:
+    definition = activity._Definition.from_callable(function)  # noqa: SLF001 - the SDK tells the name nowhere else
+    return str(definition.name if definition and definition.name else function)

@@ -1,0 +1,103 @@
+"""The end of a foreign run: its workflow cannot close it, so each worker looks and does, once for all of them.
+
+A run whose workflow has ended in Temporal gets its last receipt, and its account goes back to what it was carved from.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from capsules.errors import SomaError, Unavailable
+from capsules.governance.application import Application, Enrolment
+from capsules.runs.run import CloseRun, RunStatus
+from somagent.db.database import Store
+from somagent.db.gate.run_projection import PostgresRuns
+
+PAGE = 100
+EVERY_SECONDS = 15.0
+log = structlog.get_logger(__name__)
+
+ENDINGS: dict[WorkflowExecutionStatus, tuple[RunStatus, str]] = {
+    WorkflowExecutionStatus.COMPLETED: ("completed", ""),
+    WorkflowExecutionStatus.FAILED: ("failed", "The workflow failed."),
+    WorkflowExecutionStatus.CANCELED: ("cancelled", "The workflow was cancelled."),
+    WorkflowExecutionStatus.TERMINATED: ("failed", "The workflow was terminated."),
+    WorkflowExecutionStatus.TIMED_OUT: ("failed", "The workflow timed out."),
+}
+REPLACED: tuple[RunStatus, str] = ("completed", "It ended; another execution has its workflow id, so how is not known.")
+UNKNOWN: tuple[RunStatus, str] = ("failed", "Temporal knows no such workflow any more.")
+
+
+@dataclass(frozen=True)
+class ApplicationRunReconciler:
+    """Closes the runs of one application whose workflows have ended."""
+
+    application: Application
+    store: Store
+    client: Client
+
+    async def watch(self) -> None:
+        """Look at a page of open runs now and then, for ever. A server that is away for a while stops nothing."""
+        after = ""
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            try:
+                _, after = await self.look(after)
+            except SomaError as error:
+                log.warning("ending.interrupted", application=self.application.ref, code=error.code, why=error.message)
+
+    async def sweep(self) -> list[CloseRun]:
+        """Look at every open run once; return what was closed."""
+        closed, after = await self.look("")
+        while after:
+            more, after = await self.look(after)
+            closed += more
+        return closed
+
+    async def look(self, after: str) -> tuple[list[CloseRun], str]:
+        """Look at the page of open runs after this one; return what was closed, and where the next page begins."""
+        closed: list[CloseRun] = []
+        async with self.store.transaction(self.application.tenant) as tx:
+            page = await tx.applications.list_open(self.application.name, after, PAGE)
+        for run in page:
+            closing = await self._closing(run)
+            if closing and await self._close(closing):
+                closed.append(closing)
+        return closed, page[-1].run if len(page) == PAGE else ""
+
+    async def _close(self, closing: CloseRun) -> bool:
+        """Close a run. One that the database refuses to close is told of and must not hold up the others."""
+        try:
+            await PostgresRuns(self.store).close(closing)
+        except Unavailable:
+            raise
+        except SomaError as error:
+            log.exception("ending.refused", run=closing.run, code=error.code, why=error.message)
+            return False
+        return True
+
+    async def _closing(self, run: Enrolment) -> CloseRun | None:
+        # Another worker of the application may serve another namespace; this client knows its own alone.
+        ending = await self._ending(run) if run.namespace == self.client.namespace else None
+        if ending is None:
+            return None
+        async with self.store.transaction(self.application.tenant) as tx:
+            # A child that goes on without its parent still spends from its account.
+            if await tx.applications.has_open_children(run.run):
+                return None
+        status, reason = ending
+        return CloseRun(run=run.run, tenant=self.application.tenant, status=status, reason=reason)
+
+    async def _ending(self, run: Enrolment) -> tuple[RunStatus, str] | None:
+        try:
+            description = await self.client.get_workflow_handle(run.workflow_id).describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return UNKNOWN
+            raise Unavailable(f"Temporal cannot describe workflow {run.workflow_id!r}: {error.message}") from error
+        if description.raw_description.workflow_execution_info.first_run_id not in {"", run.first_run_id}:
+            return REPLACED
+        return ENDINGS.get(description.status) if description.status else None

@@ -1,0 +1,126 @@
+"""First start of an installation: keys, schema, tenant, principals, signed constitution, shipped capsules.
+
+Every step may run again: it makes what is missing and leaves what is there.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from capsules.budgets.account import AccountTerms
+from capsules.budgets.amounts import Amounts
+from capsules.constitutions.proof import ProofReport
+from capsules.digest import Digest, digest
+from capsules.errors import ConstitutionRefused, NotFound
+from capsules.read_models import ConstitutionRecord, ConstitutionSignature, Principal
+from somagent.capsule_files.library import Library
+from somagent.db.database import Store, open_store
+from somagent.db.schema.migrate import upgrade
+from somagent.db.transaction import Transaction
+from somagent.identity.capabilities import local_people, local_principals
+from somagent.identity.keys import KeyRing
+from somagent.identity.signatures import sign_digest, verify_constitution
+from somagent.identity.tokens import Tokens
+from somagent.local_stack.installation_audit import audit_installation
+from somagent.settings import Settings
+
+TENANT = "local"
+TENANT_TERMS = AccountTerms(
+    allowance=Amounts(tokens=50_000_000, micro_usd=100_000_000, tool_calls=1_000_000), period="month"
+)
+TOKEN_LIFE = timedelta(days=90)
+
+
+Prove = Callable[[dict[str, Any], Digest], ProofReport]
+"""Proves a document. Given from outside: this package knows no prover."""
+
+
+async def bootstrap(settings: Settings, prove: Prove) -> None:
+    """Bring an installation to the state in which workers and API can start.
+
+    Raises ConstitutionRefused with the counterexample when the shipped constitution does not hold.
+    """
+    people = local_people(TENANT, settings.people)
+    KeyRing.create_missing(settings.keys_dir)
+    KeyRing.create_apart(settings.sealer_keys_dir, "sealer", settings.keys_dir)
+    keyring = KeyRing.load(settings.keys_dir)
+    library = Library.load()
+    await upgrade(settings.database("owner"))
+    async with open_store(settings.database("owner"), connections=2, codec=keyring.codec) as owner:
+        await owner.tenants.add(TENANT)
+        record = shipped(keyring, library.constitution)
+        if await owner.constitutions.active_digest() is None:
+            verify_constitution(keyring, record, settings.constitution_signatures)
+            await activate_first(owner, record, prove(record.document, record.digest))
+    async with open_store(settings.database("app"), connections=2) as store:
+        await _enter(store, keyring, library, people)
+        async with store.transaction(TENANT) as tx:
+            await audit_installation(tx, settings, keyring)
+    _write_credentials(settings.credentials_file, Tokens(keyring), people)
+
+
+async def activate_first(owner: Store, record: ConstitutionRecord, report: ProofReport) -> None:
+    """Activate the shipped constitution, which nobody has to approve, if everything in it is proved."""
+    if not report.holds:
+        bad = next(proof for proof in report.proofs if proof.outcome != "proved")
+        shown = "".join(f" Counterexample: {one.model_dump_json()}" for one in bad.witnesses[:1])
+        raise ConstitutionRefused(
+            f"The shipped constitution {record.name}@{record.version} is not activated: {bad.guarantee} is "
+            f"{bad.outcome}. {bad.sentence}{shown}"
+        )
+    await owner.constitutions.install(record)
+    await owner.constitutions.activate(record.digest, by=record.proposed_by, reason="first start")
+
+
+def shipped(keyring: KeyRing, document: dict[str, Any]) -> ConstitutionRecord:
+    """Return a document as we sign it."""
+    signed = sign_digest(keyring, "constitution", digest(document))
+    return ConstitutionRecord(
+        digest=digest(document),
+        name=document["metadata"]["name"],
+        version=document["metadata"]["version"],
+        document=document,
+        signatures=(ConstitutionSignature(key_id=signed.key_id, signature=signed.value),),
+        proposed_by="somagent",
+        installed_at=datetime.now(UTC),
+    )
+
+
+async def _enter(store: Store, keyring: KeyRing, library: Library, people: tuple[Principal, ...]) -> None:
+    """Enter the principals, the tenant's account and the shipped capsules."""
+    async with store.transaction(TENANT) as tx:
+        await _open_budget(tx)
+        known = {p.subject for p in await tx.principals.list()}
+        always = {p.subject for p in local_principals(TENANT)}
+        for principal in people:
+            # What the settings say of further people may change from start to start.
+            if principal.subject not in known & always:
+                await tx.principals.add(principal)
+        for capsule in library.capsules:
+            signature = sign_digest(keyring, "publisher", capsule.digest())
+            await tx.capsules.publish(
+                capsule, digest=capsule.digest(), signature=signature.value, key_id=signature.key_id, by="somagent"
+            )
+
+
+async def _open_budget(tx: Transaction) -> None:
+    """Give the tenant its allowance at the first start; later ones leave what people made of it."""
+    try:
+        await tx.accounts.get(f"tenant:{TENANT}")
+    except NotFound:
+        await tx.accounts.allow(f"tenant:{TENANT}", None, TENANT_TERMS, by="somagent")
+
+
+def _write_credentials(path: Path, tokens: Tokens, people: tuple[Principal, ...]) -> None:
+    """Write a fresh token for each local principal, readable by the owner alone."""
+    seconds = int(TOKEN_LIFE.total_seconds())
+    written = {
+        principal.subject: {"tenant": TENANT, "token": tokens.mint_access(principal, seconds)} for principal in people
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(written, file, indent=1)

@@ -1,0 +1,129 @@
+"""Health seen from outside: each check talks to the part the way its users do, and raises NotYet with what it saw."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import asyncpg
+import httpx
+import redis.asyncio as redis
+from redis.exceptions import RedisError
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from somagent.local_stack.errors import NotYet
+from somagent.local_stack.part import Health, Launched
+from somagent.settings import Settings
+
+PATIENCE_SECONDS = 2.0
+CLOCK_SLACK = timedelta(milliseconds=50)  # Temporal stamps polls with its own reading of the clock
+
+
+def answers_http(url: str) -> Health:
+    """Healthy when the address answers 200."""
+
+    async def check(_: Launched) -> None:
+        try:
+            async with httpx.AsyncClient(timeout=PATIENCE_SECONDS, trust_env=False) as client:
+                answer = await client.get(url)
+        except httpx.HTTPError as error:
+            raise NotYet(f"{url} does not answer: {type(error).__name__}") from error
+        if answer.status_code != httpx.codes.OK:
+            raise NotYet(f"{url} answers {answer.status_code}")
+
+    return check
+
+
+def answers_ping(url: str) -> Health:
+    """Healthy when Valkey or Redis answers PING."""
+
+    async def check(_: Launched) -> None:
+        client = redis.from_url(url, socket_timeout=PATIENCE_SECONDS, socket_connect_timeout=PATIENCE_SECONDS)
+        try:
+            await client.ping()
+        except (RedisError, OSError) as error:
+            raise NotYet(f"no answer to PING: {error}") from error
+        finally:
+            await client.aclose()
+
+    return check
+
+
+def serves_namespace(target: str, namespace: str) -> Health:
+    """Healthy when Temporal's frontend serves and knows the namespace."""
+
+    async def check(_: Launched) -> None:
+        client = await _connect(target, namespace)
+        try:
+            await client.count_workflows()
+        except RPCError as error:
+            raise NotYet(f"namespace {namespace!r} at {target} is not ready: {error.message}") from error
+
+    return check
+
+
+def polls(target: str, namespace: str, queues: Sequence[str]) -> Health:
+    """Healthy when this process has polled each queue since it started.
+
+    Another process's polls, those of the one that died before it among them, say nothing about this one.
+    """
+
+    async def check(launched: Launched) -> None:
+        client = await _connect(target, namespace)
+        missing = [queue for queue in queues if not await _polled(client, queue, launched)]
+        if missing:
+            raise NotYet(f"no poll yet on queue {', '.join(missing)}")
+
+    return check
+
+
+async def _polled(client: Client, queue: str, launched: Launched) -> bool:
+    for kind in (TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW):
+        request = DescribeTaskQueueRequest(
+            namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
+        )
+        try:
+            answer = await client.workflow_service.describe_task_queue(request)
+        except RPCError as error:
+            raise NotYet(f"queue {queue!r} cannot be described: {error.message}") from error
+        for poller in answer.pollers:
+            fresh = poller.last_access_time.ToDatetime(launched.since.tzinfo) >= launched.since - CLOCK_SLACK
+            if fresh and poller.identity.startswith(f"{launched.pid}@"):
+                return True
+    return False
+
+
+async def _connect(target: str, namespace: str) -> Client:
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await Client.connect(target, namespace=namespace)
+    except (RuntimeError, TimeoutError) as error:
+        raise NotYet(f"Temporal at {target} does not answer") from error
+
+
+# Sessions of our own role are visible to us; the one that asks is left out, and so are those of an earlier process.
+SESSIONS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE usename = current_user AND pid <> pg_backend_pid() AND backend_start >= $1
+"""
+
+
+def has_session(settings: Settings, role: str) -> Health:
+    """Healthy when the process's own role holds a session that is younger than the process."""
+
+    async def check(launched: Launched) -> None:
+        url = settings.database(role).replace("postgresql+asyncpg://", "postgresql://", 1)
+        try:
+            connection = await asyncpg.connect(url, timeout=2)
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+            raise NotYet(f"PostgreSQL does not answer the {role}'s role: {error}") from error
+        try:
+            if not await connection.fetchval(SESSIONS, launched.since):
+                raise NotYet(f"the {role} has no session on PostgreSQL yet")
+        finally:
+            await connection.close()
+
+    return check

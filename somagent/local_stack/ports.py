@@ -1,0 +1,61 @@
+"""Ports of the stack: free before a start, or an error that names who, which setting and the way out."""
+
+import errno
+import socket
+from collections.abc import Iterable
+
+import psutil
+
+from somagent.local_stack.errors import PortTaken
+from somagent.local_stack.part import Listening, Part
+
+
+def require_free(parts: Iterable[Part], host: str) -> None:
+    """Raise PortTaken with every port that is taken, not only the first."""
+    taken = [
+        describe(part.name, listening, host)
+        for part in parts
+        for listening in part.listens
+        if not free(host, listening.port)
+    ]
+    if taken:
+        raise PortTaken("\n".join(taken))
+
+
+def free(host: str, port: int) -> bool:
+    """Tell whether a server could listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # Connections of a server that just stopped linger in TIME_WAIT; servers set this too, so they do not matter.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            if error.errno in {errno.EADDRINUSE, errno.EACCES}:
+                return False
+            raise
+    return True
+
+
+def describe(part: str, listening: Listening, host: str) -> str:
+    """Return the sentence for a taken port."""
+    return (
+        f"Port {listening.port} of {part} on {host} is taken{_by(listening.port)}. "
+        f"Stop that process, or move the part: {listening.setting}={listening.port + 1} somagent up"
+    )
+
+
+def _by(port: int) -> str:
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.AccessDenied:
+        return ""
+    for connection in connections:
+        listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+        if listens and connection.pid:
+            try:
+                return f" by {psutil.Process(connection.pid).name()!r} (process {connection.pid})"
+            except psutil.Error:
+                return f" by process {connection.pid}"
+    return ""

@@ -1,0 +1,103 @@
+"""What the supervisor tells the world: one JSON file, replaced whole, and a lock that only one supervisor can hold."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from somagent.local_stack.errors import StackBusy
+
+PartPhase = Literal["waiting", "starting", "ready", "restarting", "done", "failed", "stopped"]
+StackPhase = Literal["starting", "ready", "stopping", "failed"]
+
+
+class ProcessId(BaseModel):
+    """A process, told from a later one with the same number by when it started."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    started: float
+
+    @classmethod
+    def of(cls, pid: int) -> "ProcessId | None":
+        """Return the identity of a running process."""
+        try:
+            return cls(pid=pid, started=psutil.Process(pid).create_time())
+        except psutil.NoSuchProcess:
+            return None
+
+    def running(self) -> psutil.Process | None:
+        """Return the process if it is still this one and still runs."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started) < 1
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+class PartState(BaseModel):
+    """What is known of one part."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    phase: PartPhase = "waiting"
+    process: ProcessId | None = None
+    since: datetime | None = None
+    restarts: int = 0
+    address: str = ""
+    log: Path
+    message: str = ""
+
+
+class StackState(BaseModel):
+    """What is known of the stack."""
+
+    model_config = ConfigDict(frozen=True)
+
+    phase: StackPhase
+    supervisor: ProcessId
+    parts: tuple[PartState, ...]
+    message: str = ""
+
+
+def state_file(home: Path) -> Path:
+    return home / "stack.json"
+
+
+def read_state(home: Path) -> StackState | None:
+    """Return the last state written in this home, or None if there is none that can be read."""
+    try:
+        return StackState.model_validate_json(state_file(home).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def write_state(home: Path, state: StackState) -> None:
+    """Replace the state file as a whole, so that a reader never sees half of it."""
+    unfinished = home / "stack.json.unfinished"
+    unfinished.write_text(state.model_dump_json(indent=2) + "\n")
+    unfinished.rename(state_file(home))
+
+
+@contextmanager
+def sole_supervisor(home: Path) -> Iterator[None]:
+    """Hold the lock of this home. The kernel lets go of it when the holder dies, however it dies."""
+    home.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(home / "stack.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StackBusy(f"A supervisor already runs for {str(home)!r}: see `somagent status`.") from error
+        yield
+    finally:
+        os.close(descriptor)

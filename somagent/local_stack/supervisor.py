@@ -1,0 +1,92 @@
+"""Starts parts in the order of what they need, side by side where they need nothing of each other, keeps them up."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from somagent.local_stack.logs import log_file, rotate
+from somagent.local_stack.part import Part
+from somagent.local_stack.part_runner import Runner
+from somagent.local_stack.state import PartState
+
+
+class Supervisor:
+    """Runs parts of one home in this process; `async with` starts them and stops them."""
+
+    def __init__(
+        self, parts: Sequence[Part], *, home: Path, changed: Callable[[tuple[PartState, ...]], None] = lambda _: None
+    ) -> None:
+        self._home = home.absolute()
+        self._changed = changed
+        self.runners = {
+            part.name: Runner(part, home=self._home, log=log_file(home, part.name), changed=self._tell)
+            for part in parts
+        }
+        self._ready = {name: asyncio.Event() for name in self.runners}
+        self._gone = {name: asyncio.Event() for name in self.runners}
+        self._keepers: list[asyncio.Task[None]] = []
+
+    @property
+    def states(self) -> tuple[PartState, ...]:
+        """Return what is known of each part, in the order of the parts."""
+        return tuple(runner.state for runner in self.runners.values())
+
+    async def start(self) -> None:
+        """Return once every part is ready. If one will not start, stop the others and raise its PartFailed."""
+        for name in self.runners:
+            rotate(log_file(self._home, name))
+        started = False
+        try:
+            async with asyncio.TaskGroup() as starting:
+                for runner in self.runners.values():
+                    starting.create_task(self._start(runner))
+            started = True
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        finally:
+            if not started:
+                await self.stop()
+        self._keepers = [asyncio.create_task(runner.keep()) for runner in self.runners.values()]
+
+    async def stop(self) -> None:
+        """Return once every part is gone: first what needs others, then what is needed."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        self._keepers = []
+        async with asyncio.TaskGroup() as stopping:
+            for runner in self.runners.values():
+                stopping.create_task(self._stop(runner))
+
+    async def watch(self) -> None:
+        """Wait for ever; raise what a keeper could not handle."""
+        await asyncio.gather(*self._keepers)
+        await asyncio.Event().wait()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _start(self, runner: Runner) -> None:
+        for name in runner.part.depends_on:
+            if name in self._ready:  # one that is not among ours is somebody else's, already running
+                await self._ready[name].wait()
+        await runner.start()
+        self._ready[runner.part.name].set()
+
+    async def _stop(self, runner: Runner) -> None:
+        for other in self.runners.values():
+            if runner.part.name in other.part.depends_on:
+                await self._gone[other.part.name].wait()
+        await runner.stop()
+        self._gone[runner.part.name].set()
+
+    def _tell(self) -> None:
+        self._changed(self.states)

@@ -1,0 +1,126 @@
+"""The supervisor's process: it takes the lock, clears what a killed one left, and runs the stack until told to stop."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from somagent.local_stack.errors import StackError
+from somagent.local_stack.leftovers import end_leftovers
+from somagent.local_stack.part import Part
+from somagent.local_stack.ports import require_free
+from somagent.local_stack.stack import parts
+from somagent.local_stack.state import (
+    PartState,
+    ProcessId,
+    StackPhase,
+    StackState,
+    sole_supervisor,
+    state_file,
+    write_state,
+)
+from somagent.local_stack.supervisor import Supervisor
+from somagent.settings import Settings
+
+
+async def supervise(
+    settings: Settings, chosen: Sequence[Part], *, changed: Callable[[StackState], None] = lambda _: None
+) -> None:
+    """Run the parts until SIGTERM or SIGINT, telling the state file and `changed` of every change."""
+    home = settings.home.absolute()
+    with sole_supervisor(home):
+        await asyncio.to_thread(end_leftovers, home)
+        told = PublishedState(settings, changed)
+        supervisor = Supervisor(chosen, home=home, changed=told.parts)
+        told.parts(supervisor.states)
+        try:
+            require_free(chosen, settings.host)
+            await _until_told_to_stop(supervisor, told)
+        except StackError as error:
+            told.phase("failed", str(error))
+            raise
+        state_file(home).unlink(missing_ok=True)
+
+
+class PublishedState:
+    """What the world was told last; every change is written at once."""
+
+    def __init__(self, settings: Settings, changed: Callable[[StackState], None]) -> None:
+        me = ProcessId.of(os.getpid())
+        assert me is not None, "a process can see itself"
+        self._home = settings.home.absolute()
+        self._state = StackState(phase="starting", supervisor=me, parts=())
+        self._changed = changed
+
+    def parts(self, states: tuple[PartState, ...]) -> None:
+        """Tell of the parts."""
+        self._tell(self._state.model_copy(update={"parts": states}))
+
+    def phase(self, phase: StackPhase, message: str = "") -> None:
+        """Tell of the whole."""
+        self._tell(self._state.model_copy(update={"phase": phase, "message": message}))
+
+    def _tell(self, state: StackState) -> None:
+        self._state = state
+        write_state(self._home, state)
+        self._changed(state)
+
+
+class Journal:
+    """Writes what changed to the supervisor's own log."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, PartState] = {}
+
+    def write(self, state: StackState) -> None:
+        """Write one line for each part that changed."""
+        for part in state.parts:
+            if self._last.get(part.name) != part and part.since:
+                sys.stderr.write(f"{part.since:%Y-%m-%dT%H:%M:%S.%fZ} {part.name} {part.phase} {part.message}\n")
+            self._last[part.name] = part
+
+
+async def _until_told_to_stop(supervisor: Supervisor, told: PublishedState) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        work = asyncio.create_task(_run(supervisor, told))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if stop.is_set():
+            told.phase("stopping")
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        await supervisor.stop()
+        if not work.cancelled() and (error := work.exception()):
+            raise error
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def _run(supervisor: Supervisor, told: PublishedState) -> None:
+    await supervisor.start()
+    told.phase("ready")
+    await supervisor.watch()
+
+
+def main() -> None:
+    """Run as `python -m somagent.local_stack.supervisor_process [--only a,b]`."""
+    parser = argparse.ArgumentParser(prog="somagent.local_stack.supervisor_process", description=__doc__)
+    parser.add_argument("--only", default="")
+    only = tuple(name for name in parser.parse_args().only.split(",") if name)
+    settings = Settings()
+    try:
+        asyncio.run(supervise(settings, parts(settings, only=only), changed=Journal().write))
+    except StackError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

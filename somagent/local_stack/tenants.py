@@ -1,0 +1,96 @@
+"""Tenants of an installation, made by whoever owns the database: with a test drive and two people to begin with."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from capsules.budgets.account import Account, AccountTerms
+from capsules.budgets.amounts import Amounts
+from capsules.budgets.usage_report import Days, Dimension, Usage
+from capsules.errors import Invalid, NotFound
+from somagent.capsule_files.library import Library
+from somagent.db.database import Store, open_store
+from somagent.identity.capabilities import local_principals
+from somagent.identity.keys import KeyRing
+from somagent.identity.signatures import sign_digest
+from somagent.identity.tokens import Tokens
+from somagent.settings import Settings
+
+TEST_DRIVE = Amounts(tokens=200_000, micro_usd=1_000_000, tool_calls=500)
+"""What a new tenant may try things with, once, before anybody gives it an allowance."""
+
+
+@dataclass(frozen=True)
+class NewTenant:
+    account: Account
+    tokens: dict[str, str]
+    """By subject; shown once and kept nowhere."""
+
+
+async def add_tenant(
+    settings: Settings, tenant: str, *, terms: AccountTerms, credit: Amounts, token_seconds: int
+) -> NewTenant:
+    """Add a tenant with its account, an operator, an approver and the shipped capsules.
+
+    Adding it again changes neither its terms nor its credit: it mints tokens anew. Raises Invalid for no tenant's name.
+    """
+    keyring = KeyRing.load(settings.keys_dir)
+    people = local_principals(tenant)
+    async with open_store(settings.database("owner"), connections=2) as owner:
+        await owner.tenants.add(tenant)
+    async with open_store(settings.database("app"), connections=2) as store, store.transaction(tenant) as tx:
+        try:
+            account = await tx.accounts.get(f"tenant:{tenant}")
+        except NotFound:
+            await tx.accounts.allow(f"tenant:{tenant}", None, terms, by="owner")
+            account = await tx.accounts.give_credit(f"tenant:{tenant}", credit, key="test-drive", by="owner")
+        known = {one.subject for one in await tx.principals.list()}
+        for person in people:
+            if person.subject not in known:
+                await tx.principals.add(person)
+        for capsule in Library.load().capsules:
+            signature = sign_digest(keyring, "publisher", capsule.digest())
+            await tx.capsules.publish(
+                capsule, digest=capsule.digest(), signature=signature.value, key_id=signature.key_id, by="somagent"
+            )
+    tokens = Tokens(keyring)
+    return NewTenant(account, {one.subject: tokens.mint_access(one, token_seconds) for one in people})
+
+
+async def allow_tenant(settings: Settings, tenant: str, terms: AccountTerms) -> Account:
+    """Say what a tenant may spend from now on. Raises NotFound."""
+    async with open_store(settings.database("app"), connections=2) as store:
+        await _known(store, tenant)
+        async with store.transaction(tenant) as tx:
+            return await tx.accounts.allow(f"tenant:{tenant}", None, terms, by="owner")
+
+
+async def credit_tenant(settings: Settings, tenant: str, amounts: Amounts, key: str) -> Account:
+    """Give a tenant credit, once for each key. Raises NotFound, or Invalid for nothing."""
+    if amounts == Amounts():
+        raise Invalid("Credit of nothing changes nothing.")
+    async with open_store(settings.database("app"), connections=2) as store:
+        await _known(store, tenant)
+        async with store.transaction(tenant) as tx:
+            return await tx.accounts.give_credit(f"tenant:{tenant}", amounts, key=key, by="owner")
+
+
+async def tenants_of(settings: Settings) -> tuple[str, ...]:
+    """Return every tenant's name."""
+    async with open_store(settings.database("app"), connections=1) as store:
+        return await store.tenants.list()
+
+
+async def usage_of(settings: Settings, by: Collection[Dimension], days: Days) -> tuple[Usage, ...]:
+    """Return what every tenant's runs spent, one tenant after another."""
+    begins, ends = days.moments()
+    found: list[Usage] = []
+    async with open_store(settings.database("app"), connections=1) as store:
+        for tenant in await store.tenants.list():
+            async with store.transaction(tenant) as tx:
+                found += await tx.usage.report(by, since=begins, until=ends)
+    return tuple(found)
+
+
+async def _known(store: Store, tenant: str) -> None:
+    if not await store.tenants.exists(tenant):
+        raise NotFound(f"There is no tenant {tenant!r}.", tenant=tenant)

@@ -1,0 +1,165 @@
+"""The model client: pydantic-ai's models, always streaming, never retrying, with our bounds and our errors."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+
+import httpx2
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_ai.exceptions import AgentRunError
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    ModelResponseStreamEvent,
+    PartDeltaEvent,
+    PartStartEvent,
+    SystemPromptPart,
+    TextPart,
+    TextPartDelta,
+    UserPromptPart,
+)
+from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
+from pydantic_ai.output import OutputObjectDefinition
+from pydantic_ai.settings import ModelSettings
+
+from capsules.errors import EffectFailed
+from capsules.models.chat import Completion, Message, ModelUsage
+from somagent.models.profiles import Profile, Profiles
+from somagent.models.provider_errors import failure
+from somagent.models.providers import PROVIDERS
+
+OnDelta = Callable[[str], Awaitable[None]]
+BYTES_PER_TOKEN = 3  # English text has about four; a budget is better charged a little too much
+FRAME = 8  # tokens of role and delimiters that a message's template adds
+
+
+class Timeouts(BaseModel):
+    """Seconds. `read` bounds the silence between two pieces: a long prompt is silent while it is read."""
+
+    model_config = ConfigDict(frozen=True)
+
+    connect: float = Field(5, gt=0)
+    read: float = Field(120, gt=0)
+    write: float = Field(15, gt=0)
+    pool: float = Field(30, gt=0)
+
+
+class PydanticAiModel:
+    """Implements `capsules.models.chat.ModelClient`. An async context: its connections close at the end."""
+
+    def __init__(self, profiles: Profiles, *, timeouts: Timeouts | None = None) -> None:
+        self._profiles = profiles
+        self._http = httpx2.AsyncClient(timeout=httpx2.Timeout(**(timeouts or Timeouts()).model_dump()))
+        self._models: dict[Profile, Model] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def complete(  # noqa: PLR0913 - the port's
+        self,
+        messages: tuple[Message, ...],
+        *,
+        role: str,
+        answer: dict[str, Any] | None,
+        max_output_tokens: int,
+        temperature: float,
+        on_delta: OnDelta | None = None,
+    ) -> Completion:
+        """Answer. Raises EffectFailed for a request the provider rejects, RateLimited or Unavailable for the rest."""
+        profile = self._profiles.of(role)
+        if not any(message.role != "system" for message in messages):
+            raise EffectFailed("A model is asked with at least one message of a user.", role=role)
+        reply = _Reply(on_delta)
+        try:
+            async with self._model(profile).request_stream(
+                _conversation(messages),
+                ModelSettings(max_tokens=max_output_tokens, temperature=temperature),
+                _parameters(answer, profile),
+            ) as stream:
+                await reply.read(stream)
+        except AgentRunError as error:
+            raise failure(error, profile) from error
+        return Completion(
+            text=reply.text,
+            usage=_usage(stream) or estimated(messages, reply.text, pieces=len(reply.pieces)),
+            model=stream.model_name,
+            finish_reason=stream.finish_reason or "",
+        )
+
+    def _model(self, profile: Profile) -> Model:
+        if profile not in self._models:
+            self._models[profile] = PROVIDERS[profile.provider].model(profile, self._http)
+        return self._models[profile]
+
+
+class _Reply:
+    """Text as it is written. Every piece is handed on, in order, before the next one is taken."""
+
+    def __init__(self, on_delta: OnDelta | None) -> None:
+        self._on_delta = on_delta
+        self.pieces: list[str] = []
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    async def read(self, stream: StreamedResponse) -> None:
+        async for event in stream:
+            if piece := _text_of(event):
+                self.pieces.append(piece)
+                if self._on_delta:
+                    await self._on_delta(piece)
+
+
+def _text_of(event: ModelResponseStreamEvent) -> str:
+    match event:
+        case PartStartEvent(part=TextPart(content=text)) | PartDeltaEvent(delta=TextPartDelta(content_delta=text)):
+            return text
+        case _:
+            return ""  # a model's private thinking is no part of its answer
+
+
+def _conversation(messages: tuple[Message, ...]) -> list[ModelMessage]:
+    return [_message(message) for message in messages]
+
+
+def _message(message: Message) -> ModelMessage:
+    match message.role:
+        case "system":
+            return ModelRequest(parts=[SystemPromptPart(content=message.text)])
+        case "user":
+            return ModelRequest(parts=[UserPromptPart(content=message.text)])
+        case "assistant":
+            return ModelResponse(parts=[TextPart(content=message.text)])
+
+
+def _parameters(answer: dict[str, Any] | None, profile: Profile) -> ModelRequestParameters:
+    if answer is None:
+        return ModelRequestParameters()
+    schema = PROVIDERS[profile.provider].answer_schema(profile, answer)
+    return ModelRequestParameters(
+        output_mode="native",
+        output_object=OutputObjectDefinition(json_schema=schema, name="answer", strict=True),
+        allow_text_output=False,
+    )
+
+
+def _usage(stream: StreamedResponse) -> ModelUsage | None:
+    """Return what the provider counted, or None when it said nothing."""
+    usage = stream.usage
+    if not usage.input_tokens and not usage.output_tokens:
+        return None
+    return ModelUsage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
+
+
+def estimated(messages: tuple[Message, ...], reply: str, *, pieces: int) -> ModelUsage:
+    """Estimate from bytes; the reply has at least as many tokens as it came in pieces."""
+    read = sum(_tokens(message.text) + FRAME for message in messages) + FRAME
+    return ModelUsage(input_tokens=read, output_tokens=max(pieces, _tokens(reply)), estimated=True)
+
+
+def _tokens(text: str) -> int:
+    return -(-len(text.encode()) // BYTES_PER_TOKEN)

@@ -1,0 +1,168 @@
+"""A notice: what a person reads of an event, with the command that answers it, and what a channel is that sends it.
+
+It holds no arguments and no content of a run.
+"""
+
+import re
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from capsules.approvals.approval import Approval
+from capsules.events import TYPES, Event
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+LONGEST_TITLE = 200
+
+
+class Notice(BaseModel):
+    """What is sent, by every channel; the body of a webhook is its JSON."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = Field(description="Of the event: the same id again is the same notice.")
+    type: str
+    tenant: str
+    run: str | None
+    at: datetime
+    title: str
+    text: str
+    commands: tuple[str, ...] = Field((), description="With which to look and to answer.")
+    url: str | None = Field(None, description="Of what waits, in the API.")
+    approval: Approval | None = Field(None, description="As it stands when this is sent.")
+    data: dict[str, Any] = Field(default_factory=dict, description="What the event carries.")
+
+
+def compose(event: Event, approval: Approval | None, *, api: str) -> Notice:
+    """Write the notice of an event; `approval` is the one that it speaks of, `api` the API's base URL."""
+    title, lines, commands, url = _told(event, approval)
+    if commands:
+        lines = [*lines, "", *(f"    {command}" for command in commands)]
+    return Notice(
+        id=str(event.id),
+        type=event.type,
+        tenant=event.tenant,
+        run=event.run,
+        at=event.at,
+        title=line(title)[:LONGEST_TITLE],
+        text="\n".join(line(one) if one.strip() else "" for one in lines) + "\n",
+        commands=commands,
+        url=f"{api}{url}" if url else None,
+        approval=approval,
+        data=event.data,
+    )
+
+
+def trial(tenant: str, *, id_: str, at: datetime, by: str) -> Notice:
+    """Write the notice that only shows that notices arrive."""
+    text = f"{by} asked for this with `somagent notify test`. Nothing waits for you.\n"
+    return Notice(id=id_, type="test", tenant=tenant, run=None, at=at, title="A test of notifications", text=text)
+
+
+def line(text: str) -> str:
+    """Return a text as one line that a terminal, a header and a reader take for what it is."""
+    indent = len(text) - len(text.lstrip(" "))
+    return " " * indent + _UNPRINTABLE.sub(" ", text).strip()
+
+
+Told = tuple[str, list[str], tuple[str, ...], str | None]
+
+
+def _told(event: Event, approval: Approval | None) -> Told:
+    if event.type in {"approval.requested", "approval.escalated"} and approval is not None:
+        return _asked(event, approval)
+    if approval is not None:
+        return _happened(event, approval)
+    if event.type == "budget.requested":
+        return _budget(event)
+    if event.type == "constitution.proposed":
+        return _proposed(event)
+    return _plain(event)
+
+
+def _asked(event: Event, asked: Approval) -> Told:
+    what = f"{asked.kind} {asked.target}"
+    if asked.state != "pending":
+        return f"{what} waited, and is {asked.state} already", _facts(asked), _look(asked), _url(asked)
+    answers = (*_look(asked), f"somagent approve {asked.id}", f"somagent deny {asked.id}")
+    if event.type == "approval.requested":
+        return f"{what} waits for your yes or no", _facts(asked), answers, _url(asked)
+    lines = [f"Nobody decided so far: whoever has {event.data.get('capability')} may decide too.", *_facts(asked)]
+    return f"{what} still waits, now for you too", lines, answers, _url(asked)
+
+
+def _happened(event: Event, about: Approval) -> Told:
+    what = TYPES.get(event.type, event.type)
+    lines = [what, *_details(event, without={"approval", "action"}), "", *_facts(about)]
+    return f"{about.kind} {about.target}: {about.state}", lines, _look(about), _url(about)
+
+
+def _budget(event: Event) -> Told:
+    run = event.run or ""
+    lines = [f"Run {run} waits for a raise of its budget.", f"Why: {event.data.get('reason', '')}"]
+    commands = (f"somagent budget show {run}", f"somagent budget raise {run} --tokens 1000")
+    return f"{run} waits for budget", lines, commands, f"/v1/budgets/runs/{run.replace('/', '~')}"
+
+
+def _proposed(event: Event) -> Told:
+    activation, by = event.data.get("activation"), event.data.get("proposed_by")
+    whom = "everybody" if event.data.get("scope") == "*" else f"tenant {event.data.get('scope')}"
+    commands = (f"somagent policy approve {activation}", f"somagent policy reject {activation}")
+    title = f"A constitution for {whom} waits for your yes or no"
+    return (
+        title,
+        [f"{by} proposed it; it is proved.", *_details(event)],
+        commands,
+        (f"/v1/constitutions/activations/{activation}"),
+    )
+
+
+def _plain(event: Event) -> Told:
+    where = f" in {event.run}" if event.run else ""
+    return f"{event.type}{where}", [TYPES.get(event.type, event.type), *_details(event)], (), None
+
+
+def _facts(asked: Approval) -> list[str]:
+    return [
+        f"What: {asked.kind} {asked.target} in run {asked.run}",
+        f"Why a person is asked: {asked.sentence}",
+        f"Asked by {asked.requested_by}, of somebody else: {asked.asked()}",
+        f"Until: {asked.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+    ]
+
+
+def _details(event: Event, without: AbstractSet[str] = frozenset()) -> list[str]:
+    plain = (str, int, float, bool)
+    return [
+        f"{name}: {value}" for name, value in event.data.items() if name not in without and isinstance(value, plain)
+    ]
+
+
+def _look(asked: Approval) -> tuple[str, ...]:
+    return (f"somagent approvals show {asked.id}",)
+
+
+def _url(asked: Approval) -> str:
+    return f"/v1/approvals/{asked.id}"
+
+
+class NotSent(Exception):
+    """A notice did not arrive. `final`: the other side will never take it, so it is not tried again."""
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+class Channel(Protocol):
+    @property
+    def name(self) -> str:
+        """`webhook` or `mail`: a delivery is remembered under it."""
+        ...
+
+    async def send(self, notice: Notice) -> str:
+        """Send, and return what the other side said. Raises NotSent, or Invalid for what is set wrongly."""
+        ...

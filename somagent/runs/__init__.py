@@ -1,0 +1,1 @@
+"""Runs: admission, and the settling of runs that ended outside their workflow."""

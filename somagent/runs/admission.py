@@ -1,0 +1,166 @@
+"""Admission: a start becomes a run. Lock what it depends on, carve its budget, exchange its authority. Once a run."""
+
+from dataclasses import dataclass, field
+
+from capsules.capsule import Capsule
+from capsules.digest import Digest
+from capsules.errors import ConstitutionRefused, Invalid
+from capsules.identity.authority import Authority, narrow
+from capsules.models.chat import Price
+from capsules.names import parse_reference
+from capsules.runs.lock import Lock
+from capsules.runs.run import Admission, StartCapsule
+from capsules.tools.tool import Tool
+from somagent.capsule_files.library import Library
+from somagent.db.database import Store
+from somagent.db.transaction import Transaction
+from somagent.forecasts.forecaster_cache import ForecasterCache
+from somagent.forecasts.learned import MAX_DEPTH, shape_in, today
+from somagent.identity.keys import KeyRing
+from somagent.identity.signatures import verify_capsule
+from somagent.identity.tokens import Tokens
+from somagent.models.profiles import Profiles
+
+
+@dataclass
+class Needs:
+    """What a capsule, with all its descendants, may do and start."""
+
+    kinds: set[str] = field(default_factory=lambda: {"capsule.start", "artifact.publish"})
+    targets: set[str] = field(default_factory=set)
+    children: dict[str, Capsule] = field(default_factory=dict)
+    """By the reference that a task names: found, and its signature checked, once."""
+
+    @property
+    def capsules(self) -> dict[str, Digest]:
+        return {child.ref: child.digest() for child in self.children.values()}
+
+    @property
+    def composites(self) -> frozenset[str]:
+        return frozenset(child.ref for child in self.children.values() if child.spec.type == "composite")
+
+
+class CapsuleAdmissions:
+    """Implements `capsules.runs.run.Admissions`."""
+
+    def __init__(  # noqa: PLR0913 - what admission consults
+        self,
+        store: Store,
+        keyring: KeyRing,
+        library: Library,
+        *,
+        profiles: Profiles,
+        image: str,
+        forecasting: ForecasterCache,
+    ) -> None:
+        self._store = store
+        self._forecasting = forecasting
+        self._keyring = keyring
+        self._tokens = Tokens(keyring)
+        self._library = library
+        self._profiles = profiles
+        self._image = image
+
+    async def admit(self, request: StartCapsule, *, run: str, authority: Authority) -> Admission:
+        """Admit `run`. The same run again gets the same account; its lock is computed from the same digests.
+
+        Raises Invalid when the authority covers another content, or composites nest too deep, ConstitutionRefused when
+        none is active or it was revoked, NotFound for a capsule or tool that is not there, TamperedContent when a
+        capsule was altered, and BudgetExhausted when the parent account cannot cover the budget.
+        """
+        if authority.capsules.get(request.capsule) != request.digest:
+            raise Invalid(f"The authority covers another content of {request.capsule!r} than {request.digest}.")
+        constitution = authority.constitution or await self._store.constitutions.active_digest(authority.tenant)
+        if constitution is None:
+            raise ConstitutionRefused("No constitution is active, so nothing may run. `somagent up` installs one.")
+        if await self._store.constitutions.revoked(constitution):
+            raise ConstitutionRefused(f"The constitution {constitution} was revoked; start the run again.")
+        forecaster = await self._forecasting.of(authority.tenant)
+        async with self._store.transaction(authority.tenant) as tx:
+            capsule = await self._verified(tx, request.capsule, request.digest)
+            needs = Needs()
+            await self._gather(tx, capsule, needs, depth=0)
+            lock = self._lock(capsule, request.digest, needs, constitution)
+            limit = request.budget or capsule.spec.budget.amounts()
+            account = await tx.accounts.carve_run(
+                authority.account, f"run:{run}", limit, seconds=capsule.spec.budget.wall_clock
+            )
+            granted = narrow(
+                authority,
+                run=run,
+                capsule=request.capsule,
+                account=account.id,
+                kinds=frozenset(needs.kinds),
+                targets=frozenset(needs.targets),
+                capsules=needs.capsules,
+                constitution=constitution,
+                autonomy=capsule.spec.guardrails.autonomy,
+            )
+            await tx.runs.admit(
+                run, digest=request.digest, parent=request.parent, account=account.id, lock=lock.model_dump(mode="json")
+            )
+            shape = shape_in(capsule, needs.children, self._profiles, input_length=request.input_length)
+            await tx.forecasts.keep(run, shape, forecaster.forecast(shape, bound=account.limit, price=lock.price))
+        return Admission(
+            lock=lock, authority=self._tokens.mint_authority(granted), account=account.id, limit=account.limit
+        )
+
+    async def _verified(self, tx: Transaction, ref: str, digest: Digest | None) -> Capsule:
+        published = await tx.capsules.get(parse_reference(ref))
+        if digest is not None and published.digest != digest:
+            raise Invalid(f"Capsule {ref!r} has the digest {published.digest}, not {digest}.")
+        return verify_capsule(self._keyring, published)
+
+    async def _gather(self, tx: Transaction, capsule: Capsule, needs: Needs, *, depth: int) -> None:
+        """Add what this capsule and everything below it may do."""
+        if depth > MAX_DEPTH:
+            raise Invalid(f"Composite capsules nest more than {MAX_DEPTH} deep, at {capsule.ref!r}.")
+        spec = capsule.spec
+        if spec.model is not None:
+            needs.kinds |= {"slm.chat", "slm.embed"}
+        if spec.memory.recall is not None:
+            needs.kinds.add("memory.recall")
+        if spec.memory.remember != "nothing":
+            needs.kinds.add("memory.remember")
+        if spec.tools:
+            needs.kinds.add("tool.invoke")
+        if depth == 0:
+            # A composite declares its children's tools itself: who signs the parent gives the authority.
+            tools = self._tools(capsule)
+            needs.targets |= {tools[_name(use.use)].target(action) for use in spec.tools for action in use.actions}
+        for task in spec.tasks:
+            if task.capsule not in needs.children:
+                needs.children[task.capsule] = await self._verified(tx, task.capsule, None)
+            await self._gather(tx, needs.children[task.capsule], needs, depth=depth + 1)
+
+    def _lock(self, capsule: Capsule, digest: Digest, needs: Needs, constitution: Digest) -> Lock:
+        tasks = {task.id: needs.children[task.capsule].ref for task in capsule.spec.tasks}
+        persona, model = capsule.spec.persona, capsule.spec.model
+        profile = self._profiles.of(model.role) if model else None
+        digests = needs.capsules
+        return Lock(
+            capsule=capsule,
+            capsule_digest=digest,
+            persona=self._library.persona(parse_reference(persona)) if persona else None,
+            tools=self._tools(capsule),
+            children={ref: digests[ref] for ref in tasks.values()},
+            task_capsules=tasks,
+            composites=needs.composites,
+            model=profile.model if profile else "",
+            price=self._profiles.price(model.role, today()) if model else Price(),
+            cheaper={
+                rule.role: self._profiles.price(rule.role, today())
+                for rule in capsule.spec.budget.on_pressure
+                if rule.role
+            },
+            price_book=self._profiles.prices.digest() if model and self._profiles.prices else None,
+            image=self._image if capsule.spec.tools else "",
+            constitution=constitution,
+        )
+
+    def _tools(self, capsule: Capsule) -> dict[str, Tool]:
+        return {_name(use.use): self._library.tool(parse_reference(use.use)) for use in capsule.spec.tools}
+
+
+def _name(reference: str) -> str:
+    return parse_reference(reference).name

@@ -1,5 +1,0 @@
-"""Migrations: each revision is a Python file of a few lines and, beside it, its SQL.
-
-The SQL of a released revision is never edited. `somagent/store/sql` shows what all of them together make of an empty
-database, by subject; `tests/store/test_migrations.py` holds both together.
-"""

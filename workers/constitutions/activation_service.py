@@ -1,0 +1,254 @@
+"""The activation service: the steps of a change of constitution, on store, keys, prover and SomaBrain.
+
+Implements `ConstitutionSteps` of `capsules.constitutions.proposal`. A step that finds a reason against the change
+records it and never changes the active constitution. Only `activate` does, for a proposal that enough people approved.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from capsules.constitutions.proof import Proof, ProofReport
+from capsules.constitutions.proposal import (
+    EVERYBODY,
+    ActivationRecord,
+    ActivationStep,
+    CastVote,
+    Conclusion,
+    Examination,
+    Findings,
+    Mirrored,
+    Proposal,
+    VoteResult,
+)
+from capsules.digest import Digest
+from capsules.errors import Conflict, Denied, NotFound, SomaError
+from policy.decide.constitution_cache import verified
+from policy.decide.engine import Policy
+from policy.language.constitution import parse
+from policy.prove.difference import compare
+from policy.prove.overlay import prove_narrower
+from policy.prove.proofs import prove
+from somagent.constitutions.somabrain import SomaBrain
+from somagent.db.database import Store
+from somagent.identity.tokens import Attestation, Purpose, Tokens
+from somagent.identity.trust import ConstitutionTrust
+from somagent.settings import Settings
+from workers.constitutions.version_guard import refuse_older_version
+
+ALIVE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationService:
+    """prover: one thread, because Z3 is not to be shared by several.
+
+    platform_tenant: whose principals may change everybody's constitution.
+    brain: None when there is no SomaBrain.
+    proved: hears of each proof, to count it.
+    """
+
+    store: Store
+    tokens: Tokens
+    trust: ConstitutionTrust
+    prover: Executor
+    platform_tenant: str
+    seconds: float
+    brain: SomaBrain | None = None
+    proved: Callable[[Proof], None] = lambda _: None
+
+    async def examine(self, run: str, proposal: Proposal) -> Examination:
+        change = proposal.change
+        said = self.tokens.verify_attestation(proposal.token)
+        _fits(said, tenant=proposal.tenant, run=run, change=change.digest(), purpose="propose_constitution")
+        if said.subject != proposal.proposed_by:
+            raise Denied(f"The token is {said.subject!r}'s, not {proposal.proposed_by!r}'s.")
+        _holds(said, "constitution:propose")
+        if said.tenant != self.platform_tenant and (change.scope != said.tenant or not change.narrows or change.clears):
+            raise Denied(
+                f"Tenant {said.tenant!r} may only narrow its own constitution. Changing {change.scope!r} is for "
+                f"principals of the tenant {self.platform_tenant!r}."
+            )
+        if change.scope != EVERYBODY and change.scope not in await self.store.tenants.list():
+            raise NotFound(f"There is no tenant {change.scope!r}.")
+        since = await self.store.constitutions.newest()
+        against = await self.store.constitutions.active_digest(change.scope)
+        keys: tuple[str, ...] = ()
+        if change.constitution is not None:
+            record = await self.store.constitutions.get(change.constitution)
+            keys = self.trust.keys_of(record)
+            verified(record, record.digest, self.trust)
+            await refuse_older_version(self.store, change, record, against)
+        await self._note(proposal, against=against, since=since, keys=list(keys), state="proving")
+        return Examination(against=against, keys=keys)
+
+    async def prove(self, step: ActivationStep, *, alive: Callable[[], None]) -> Findings:
+        record = await self._get(step)
+        if record.constitution is None:
+            return Findings()
+        candidate = await self._policy(record.constitution)
+        document = parse((await self.store.constitutions.get(record.constitution)).document)
+        report: ProofReport = await self._at_length(
+            alive, lambda: prove(document, candidate.digest, seconds=self.seconds)
+        )
+        for proof in report.proofs:
+            self.proved(proof)
+        await self._note(step, report=report.model_dump(mode="json"))
+        problem = _unproved(report.proofs)
+        if problem is None and record.stage == "active":
+            problem = await self._within(step, record, candidate, alive)
+        if problem is None:
+            await self._note(step, state="comparing")
+        return Findings(problem=problem)
+
+    async def compare(self, step: ActivationStep, *, alive: Callable[[], None]) -> Findings:
+        record = await self._get(step)
+        after = record.constitution or await self.store.constitutions.active_digest()
+        if record.against is not None and after is not None and after != record.against:
+            # The old one only says what was decided until now; revoked, it may still be compared with.
+            old, new = await self._policy(record.against, revoked=True), await self._policy(after)
+            found = await self._at_length(alive, lambda: compare(old, new, seconds=self.seconds))
+            await self._note(step, difference=found.model_dump(mode="json"))
+        async with self.store.transaction(step.tenant) as tx:
+            if record.quorum:
+                await tx.proposals.ask(step.id)
+            else:
+                await tx.proposals.note(step.id, state="approved")
+        return Findings()
+
+    async def record_vote(self, run: str, voice: CastVote) -> VoteResult:
+        purpose: Purpose = "approve_constitution" if voice.approve else "reject_constitution"
+        try:
+            said = self.tokens.verify_attestation(voice.consent.token)
+            _fits(said, tenant=voice.step.tenant, run=run, change=voice.consent.change, purpose=purpose)
+            async with self.store.transaction(voice.step.tenant) as tx:
+                known = await tx.proposals.get(voice.step.id)
+                if known.change != voice.consent.change:
+                    raise Conflict("The consent is for another change than this one.")
+                if voice.approve or said.subject != known.proposed_by:
+                    _holds(said, "constitution:approve")
+                known = await tx.proposals.speak(
+                    voice.step.id, approve=voice.approve, by=said.subject, comment=voice.consent.comment
+                )
+        except SomaError as error:
+            if error.retryable:
+                raise
+            return VoteResult(state="awaiting_approval", problem=error.message)
+        return VoteResult(state=known.state, approved_by=known.approved_by, missing=known.missing)
+
+    async def activate(self, step: ActivationStep) -> None:
+        async with self.store.transaction(step.tenant) as tx:
+            await tx.proposals.activate(step.id)
+
+    async def mirror(self, step: ActivationStep, *, alive: Callable[[], None]) -> Mirrored:
+        record = await self._get(step)
+        if self.brain is None or (record.scope, record.stage) != (EVERYBODY, "active") or record.constitution is None:
+            mirrored = Mirrored(status="off")
+        else:
+            document = (await self.store.constitutions.get(record.constitution)).document
+            mirrored = await _while_alive(alive, asyncio.ensure_future(self.brain.mirror(document)))
+        await self._note(step, somabrain=mirrored.model_dump(mode="json"))
+        return mirrored
+
+    async def conclude(self, conclusion: Conclusion) -> None:
+        await self._note(conclusion.step, state=conclusion.state, why=conclusion.why)
+
+    async def _within(
+        self, step: ActivationStep, record: ActivationRecord, candidate: Policy, alive: Callable[[], None]
+    ) -> str | None:
+        """Say what is not within everybody's constitution: this one, or what tenants have under a new one for all."""
+        if record.scope == EVERYBODY:
+            return await self._tenants_within(candidate, alive, but=record.clears)
+        base = await self.store.constitutions.active_digest()
+        if not record.narrows or base is None:
+            return None
+        proof = await self._narrower(await self._policy(base), candidate, alive)
+        await self._note(step, narrower=proof.model_dump(mode="json"))
+        return _unproved((proof,))
+
+    async def _tenants_within(self, candidate: Policy, alive: Callable[[], None], *, but: str | None) -> str | None:
+        """Say whose own constitution would not be within everybody's. Only a canary of the platform may differ."""
+        for tenant, line in (await self.store.constitutions.own()).items():
+            if tenant == but or line.reason == "canary" or line.constitution in {None, candidate.digest}:
+                continue
+            theirs = await self.store.constitutions.get(Digest(str(line.constitution)))
+            if theirs.state == "revoked":
+                continue
+            proof = await self._narrower(candidate, await self._policy(theirs.digest), alive)
+            if proof.outcome != "proved":
+                return (
+                    f"Tenant {tenant!r} has {theirs.name}@{theirs.version} of its own, which would not be within this "
+                    f"one: {proof.sentence} Change or revoke it first."
+                )
+        return None
+
+    async def _narrower(self, base: Policy, candidate: Policy, alive: Callable[[], None]) -> Proof:
+        return await self._at_length(alive, lambda: prove_narrower(base, candidate, seconds=self.seconds))
+
+    async def _policy(self, digest: Digest, *, revoked: bool = False) -> Policy:
+        record = await self.store.constitutions.get(digest)
+        if revoked:
+            return Policy(parse(record.document), digest)
+        return verified(record, digest, self.trust)
+
+    async def _get(self, step: ActivationStep) -> ActivationRecord:
+        async with self.store.transaction(step.tenant) as tx:
+            return await tx.proposals.get(step.id)
+
+    async def _note(self, step: ActivationStep | Proposal, **found: Any) -> None:  # noqa: ANN401 - columns
+        async with self.store.transaction(step.tenant) as tx:
+            await tx.proposals.note(step.id, **found)
+
+    async def _at_length[R](self, alive: Callable[[], None], work: Callable[[], R]) -> R:
+        """Return what `work` gives, in the prover's thread."""
+        return await _while_alive(alive, asyncio.get_running_loop().run_in_executor(self.prover, work))
+
+
+async def _while_alive[R](alive: Callable[[], None], working: asyncio.Future[R]) -> R:
+    """Return what is being worked on, saying every other second that we are alive."""
+    while not (await asyncio.wait({working}, timeout=ALIVE_SECONDS))[0]:
+        alive()
+    return await working
+
+
+@asynccontextmanager
+async def activation_service(
+    settings: Settings, store: Store, tokens: Tokens, trust: ConstitutionTrust, *, proved: Callable[[Proof], None]
+) -> AsyncIterator[ActivationService]:
+    """Open a prover's thread and, where one is set, the connection to SomaBrain."""
+    with ThreadPoolExecutor(1, thread_name_prefix="prover") as prover:
+        brain = SomaBrain.at(settings.somabrain_url) if settings.somabrain_url else None
+        try:
+            yield ActivationService(
+                store=store,
+                tokens=tokens,
+                trust=trust,
+                prover=prover,
+                platform_tenant=settings.platform_tenant,
+                seconds=settings.constitution_proof_seconds,
+                brain=brain,
+                proved=proved,
+            )
+        finally:
+            if brain is not None:
+                await brain.close()
+
+
+def _unproved(proofs: tuple[Proof, ...]) -> str | None:
+    bad = [proof for proof in proofs if proof.outcome != "proved"]
+    return " ".join(f"{proof.guarantee} is {proof.outcome}: {proof.sentence}" for proof in bad)[:4000] or None
+
+
+def _fits(said: Attestation, *, tenant: str, run: str, change: Digest, purpose: Purpose) -> None:
+    wanted = {"tenant": tenant, "run": run, "action": change, "purpose": purpose}
+    for name, value in wanted.items():
+        if getattr(said, name) != value:
+            raise Denied(f"The token is for the {name} {getattr(said, name)!r}, not for {value!r}. Ask for a new one.")
+
+
+def _holds(said: Attestation, capability: str) -> None:
+    if capability not in said.capabilities:
+        raise Denied(f"{said.subject!r} lacks the capability {capability!r}.")

@@ -1,0 +1,49 @@
+"""What was once active does not come back as if it were new: an older version is refused unless it is a rollback."""
+
+from capsules.constitutions.proposal import Change
+from capsules.digest import Digest
+from capsules.errors import ConstitutionRefused, NotFound
+from capsules.names import version_key
+from capsules.read_models import ConstitutionRecord
+from somagent.db.database import Store
+
+
+async def refuse_older_version(
+    store: Store, change: Change, record: ConstitutionRecord, against: Digest | None
+) -> None:
+    """Raise ConstitutionRefused when a change would bring back what this scope had, or an older version of it."""
+    if change.stage == "shadow":
+        return
+    ref = f"{record.name}@{record.version}"
+    history = await store.constitutions.history(change.scope, stage="active")
+    own = history[0].constitution if history else None
+    once = await store.constitutions.history(change.scope, stage="active", of=record.digest)
+    if own == record.digest:
+        raise ConstitutionRefused(f"The constitution {ref} is active for {change.scope!r} already.")
+    if change.reason == "rollback":
+        if not once:
+            raise ConstitutionRefused(f"The constitution {ref} was never active for {change.scope!r}; propose it.")
+        return
+    if once:
+        raise ConstitutionRefused(
+            f"The constitution {ref} was active for {change.scope!r} before. To have it back, roll back to it."
+        )
+    if against is not None:
+        _refuse_older(change, record, await _known(store, against))
+
+
+def _refuse_older(change: Change, record: ConstitutionRecord, active: ConstitutionRecord | None) -> None:
+    if active is None or active.name != record.name or active.digest == record.digest:
+        return
+    ref, known = f"{record.name}@{record.version}", f"{active.name}@{active.version}"
+    if version_key(record.version) < version_key(active.version):
+        raise ConstitutionRefused(f"The constitution {ref} is older than {known}, which is active: it is not replayed.")
+    if record.version == active.version and not change.overlaid:
+        raise ConstitutionRefused(f"{known} is active with another content. Give the new one a new version.")
+
+
+async def _known(store: Store, digest: Digest) -> ConstitutionRecord | None:
+    try:
+        return await store.constitutions.get(digest)
+    except NotFound:
+        return None

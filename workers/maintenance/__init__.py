@@ -1,0 +1,1 @@
+"""Periodic maintenance in the relay process."""

@@ -1,0 +1,1 @@
+"""The relay process: outbox, notifications, reconciliation of runs."""

@@ -1,0 +1,101 @@
+"""Tells people of what waits for them: one loop for each channel, in the relay's process, beside it.
+
+At least once: a delivery is taken for a while, sent, and marked. A crash between sending and marking sends it again
+after that while, under the same event id. A channel that is down keeps its notices; the other does not wait for it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from capsules.approvals.approval import Approval
+from capsules.errors import NotFound, SomaError, Unavailable
+from capsules.events import Event
+from somagent.db.database import Store
+from somagent.db.repositories.deliveries import DueDelivery, Outgoing
+from somagent.notifications.notification import Channel, Notice, NotSent, compose
+
+POLL_SECONDS = 1.0
+LEASE = timedelta(seconds=90)
+"""Longer than any attempt takes, so that nobody sends what somebody else is sending."""
+ATTEMPTS = 24
+LONGEST_WAIT = timedelta(hours=1)
+FIRST_WAIT = timedelta(seconds=2)
+"""Doubled after each attempt: 24 attempts are about 13 hours."""
+LONGEST_SAID = 500
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Notifier:
+    """One channel's loop."""
+
+    channel: Channel
+    outbox: Store
+    """Opened as the relay's role, which sees every tenant's events."""
+    store: Store
+    """Opened as the application: what waits is read as its tenant sees it."""
+    types: Sequence[str]
+    api: str
+    first_wait: timedelta = FIRST_WAIT
+    attempts: int = ATTEMPTS
+    lease: timedelta = LEASE
+
+    async def run(self) -> None:
+        """Tell, for ever. Raises Unavailable when the database goes."""
+        while True:
+            await self.sweep()
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def sweep(self) -> int:
+        """Tell everything that is due, oldest event first; return how many notices were tried."""
+        outgoing = Outgoing(self.outbox.engine, self.channel.name)
+        # What fails meanwhile and is due again waits for the next sweep, or events that are new would not be seen.
+        began = await outgoing.enter(self.types)
+        tried = 0
+        while (due := await outgoing.take(began, lease=self.lease)) is not None:
+            await self._tell(outgoing, due)
+            tried += 1
+        return tried
+
+    async def _tell(self, outgoing: Outgoing, due: DueDelivery) -> None:
+        told = log.bind(channel=self.channel.name, event=due.event.id, type=due.event.type, attempt=due.attempt)
+        try:
+            said = (await self.channel.send(await self._notice(due.event)))[:LONGEST_SAID]
+        except Unavailable:
+            raise  # the database is gone, which is no fault of the receiver: the lease runs out, and it is tried again
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this notice's and must not stop the relay
+            said = (str(error) or type(error).__name__)[:LONGEST_SAID]
+            if not isinstance(error, NotSent | SomaError):
+                told.exception("notice.failed")
+            if due.attempt >= self.attempts or getattr(error, "final", False):
+                told.error("notice.dead", problem=said)
+                await outgoing.end(due, "dead", said)
+            else:
+                wait = self._wait(due.attempt)
+                told.warning("notice.postponed", problem=said, again_in_seconds=wait.total_seconds())
+                await outgoing.postpone(due, said, wait=wait)
+            return
+        told.info("notice.sent", said=said)
+        await outgoing.end(due, "sent", said)
+
+    async def _notice(self, event: Event) -> Notice:
+        return compose(event, await self._approval(event), api=self.api)
+
+    async def _approval(self, event: Event) -> Approval | None:
+        approval = event.data.get("approval")
+        if not isinstance(approval, str):
+            return None
+        try:
+            async with self.store.transaction(event.tenant) as tx:
+                return await tx.approvals.get(approval)
+        except NotFound:
+            return None
+
+    def _wait(self, attempt: int) -> timedelta:
+        doubled: timedelta = self.first_wait * 2 ** min(attempt - 1, 20)
+        return min(doubled, LONGEST_WAIT)

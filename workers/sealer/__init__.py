@@ -1,0 +1,1 @@
+"""The sealer process: signed audit blocks and their anchors."""

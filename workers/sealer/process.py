@@ -1,0 +1,111 @@
+"""The sealer process: `python -m workers.sealer`. Closes what was recorded into signed blocks, and anchors them.
+
+It alone has the sealer's key and role: who writes records cannot seal them, and it sees of them nothing but hashes.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Sequence
+
+import httpx
+import structlog
+
+from capsules.digest import Digest
+from capsules.errors import SomaError
+from somagent.anchors.anchor import Anchor
+from somagent.anchors.file import FileAnchor
+from somagent.anchors.web import WebAnchor
+from somagent.db.database import open_store
+from somagent.db.repositories.audit_blocks import BlockWriter
+from somagent.identity.keys import KeyRing
+from somagent.settings import Settings
+
+MOST = 50_000
+"""Leaves of one block: what a second's sealing takes, and a proof of 16 siblings."""
+LONGEST_WAIT = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class Sealer:
+    """Seals every tenant's records and brings each anchor up to date."""
+
+    def __init__(self, blocks: BlockWriter, keyring: KeyRing, anchors: Sequence[Anchor]) -> None:
+        self._blocks = blocks
+        self._keyring = keyring
+        self._anchors = anchors
+
+    async def sweep(self) -> int:
+        """Seal everything that waits and return how many blocks that made. Raises Unavailable."""
+        made = 0
+        for tenant in await self._blocks.waiting():
+            while block := await self._blocks.seal(tenant, self._sign, most=MOST):
+                made += 1
+                log.debug("sealer.sealed", tenant=tenant, height=block.height, first=block.first, last=block.last)
+        return made
+
+    async def anchor(self) -> None:
+        """Bring every anchor up to the newest block. One that fails says so and holds no other up."""
+        heads = await self._blocks.heads()
+        for anchor in self._anchors:
+            try:
+                for tenant, height in heads.items():
+                    known = await anchor.height(tenant)
+                    if known < height:
+                        await anchor.keep(await self._blocks.since(tenant, known))
+            except SomaError as error:
+                log.warning("sealer.not_anchored", anchor=anchor.name, code=error.code, problem=error.message)
+
+    def _sign(self, digest: Digest) -> tuple[str, str]:
+        signed = self._keyring.sign("sealer", digest.encode("ascii"))
+        return signed.key_id, signed.value
+
+
+@contextlib.asynccontextmanager
+async def sealer(settings: Settings) -> AsyncIterator[Sealer]:
+    """Open the sealer with its own key and role. Raises KeyMissing where this machine has no sealer's key."""
+    keyring = KeyRing.load(settings.sealer_keys_dir)
+    keyring.signer("sealer")
+    async with open_store(settings.database("sealer"), connections=2) as store, httpx.AsyncClient() as client:
+        anchors: list[Anchor] = [FileAnchor(settings.anchors)]
+        if settings.anchor_url:
+            anchors.append(WebAnchor(settings.anchor_url, client))
+        yield Sealer(BlockWriter(store.pool), keyring, anchors)
+
+
+async def work(settings: Settings) -> None:
+    """Seal on every tick until cancelled. The database may come and go; this waits for it."""
+    every, wait = settings.seal_every_seconds, settings.seal_every_seconds
+    async with sealer(settings) as found:
+        stale = True
+        while True:
+            try:
+                if await found.sweep() or stale:
+                    await found.anchor()
+                    stale = False
+                wait = every
+            except SomaError as error:
+                wait, stale = min(wait * 2, LONGEST_WAIT), True
+                log.warning("sealer.interrupted", code=error.code, problem=error.message, again_in_seconds=wait)
+            await asyncio.sleep(wait)
+
+
+async def _until_told(settings: Settings) -> None:
+    working = asyncio.create_task(work(settings))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, working.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+
+
+def main() -> None:
+    try:
+        asyncio.run(_until_told(Settings()))
+    except SomaError as error:
+        log.exception("sealer_refused_to_start", code=error.code, why=error.message)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

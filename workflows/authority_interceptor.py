@@ -1,0 +1,98 @@
+"""Stamps the run's authority on what a workflow asks for, and refuses the ways around the gate.
+
+Local activities run without the gate's round trip, Nexus calls leave the platform, a signal may only go to a run of the
+same tenant, and a child may only be one of our two workflows. A workflow of the platform itself acts for no run: it has
+no authority, no children and no signals, and asks for nothing but its own listed steps.
+"""
+
+from typing import Any, NoReturn, Protocol
+
+from temporalio import workflow
+from temporalio.converter import PayloadConverter
+from temporalio.worker import (
+    ContinueAsNewInput,
+    Interceptor,
+    SignalExternalWorkflowInput,
+    StartActivityInput,
+    StartChildWorkflowInput,
+    StartLocalActivityInput,
+    StartNexusOperationInput,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
+)
+
+from activities.constitution_activation import STEPS
+from capsules.actions.headers import AUTHORITY
+from capsules.errors import AuthorityRefused
+from policy.temporal_errors import to_failure
+
+CHILDREN = frozenset({"RunCapsule", "RunProject"})
+WITHOUT_AUTHORITY = {"ActivateConstitution": STEPS}
+"""Workflows of the platform itself, and all that each may ask for."""
+
+
+class CarriesAuthority(Protocol):
+    """A workflow that says under which authority it acts."""
+
+    @property
+    def authority(self) -> str: ...
+
+
+class AuthorityInterceptor(Interceptor):
+    """Worker interceptor for workflows."""
+
+    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:  # noqa: A002, ARG002
+        return _Inbound
+
+
+class _Inbound(WorkflowInboundInterceptor):
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(_Outbound(outbound))
+
+
+class _Outbound(WorkflowOutboundInterceptor):
+    def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
+        listed = _listed()
+        if listed is not None:
+            if input.activity not in listed:
+                _refuse(f"activity {input.activity!r}: it is no step of {workflow.info().workflow_type}")
+            return super().start_activity(input)
+        bearer: CarriesAuthority = workflow.instance()
+        input.headers = {**input.headers, AUTHORITY: PayloadConverter.default.to_payload(bearer.authority)}
+        return super().start_activity(input)
+
+    def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
+        _refuse(f"local activity {input.activity!r}: it would pass by the gate")
+
+    async def start_child_workflow(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:  # noqa: A002
+        if input.workflow not in CHILDREN or _listed() is not None:
+            _refuse(f"child workflow {input.workflow!r}: only {', '.join(sorted(CHILDREN))} may be started")
+        if not input.id.startswith(f"{workflow.info().workflow_id}/"):
+            _refuse(f"child id {input.id!r}: it must begin with the parent's")
+        return await super().start_child_workflow(input)
+
+    async def start_nexus_operation(self, input: StartNexusOperationInput[Any, Any]) -> Any:  # noqa: A002, ANN401
+        _refuse(f"Nexus operation {input.operation_name!r}: it would leave the platform")
+
+    async def signal_external_workflow(self, input: SignalExternalWorkflowInput) -> None:  # noqa: A002
+        tenant = workflow.info().workflow_id.partition("/")[0]
+        if not input.workflow_id.startswith(f"{tenant}/"):
+            _refuse(f"signal to {input.workflow_id!r}: it is another tenant's")
+        if _listed() is not None:
+            _refuse(f"signal to {input.workflow_id!r}: {workflow.info().workflow_type} tells nobody")
+        await super().signal_external_workflow(input)
+
+    def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:  # noqa: A002
+        if input.workflow is not None and (input.workflow not in CHILDREN or _listed() is not None):
+            _refuse(f"continue as {input.workflow!r}")
+        super().continue_as_new(input)
+
+
+def _listed() -> frozenset[str] | None:
+    """Return what a workflow of the platform may ask for; None for a run."""
+    return WITHOUT_AUTHORITY.get(workflow.info().workflow_type)
+
+
+def _refuse(what: str) -> NoReturn:
+    raise to_failure(AuthorityRefused(f"A run may not ask for this: {what}."))

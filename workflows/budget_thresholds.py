@@ -1,0 +1,27 @@
+"""Budget pressure: how much of a run's limits is spent, and what its capsule wants done about it."""
+
+from collections.abc import Iterator
+
+from capsules.budgets.amounts import DIMENSIONS, Amounts
+from capsules.capsule import PRESSURES, Budget, Pressure
+
+
+def reached_threshold(spent: Amounts, left: Amounts | None) -> int:
+    """Return the greatest threshold (50, 80, 100 per cent) that any dimension has reached; 0 below the least.
+
+    What is held for work under way counts as neither spent nor left.
+    """
+    share = 0
+    for dimension in DIMENSIONS:
+        used = getattr(spent, dimension)
+        limit = used + (getattr(left, dimension) if left else 0)
+        if left is not None and limit and used:
+            share = max(share, 100 * used // limit)
+    return max((threshold for threshold in PRESSURES if share >= threshold), default=0)
+
+
+def due_rules(budget: Budget, before: int, now: int) -> Iterator[Pressure]:
+    """Yield what is to be done when the spending went from one threshold to another, in the order of the thresholds."""
+    for rule in sorted(budget.on_pressure, key=lambda rule: rule.at):
+        if before < rule.at <= now:
+            yield rule

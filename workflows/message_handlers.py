@@ -1,0 +1,266 @@
+"""What people and programs say to a run while it runs: Updates that answer, and Signals that feed the same reducers."""
+
+import asyncio
+
+from temporalio import workflow
+
+from activities.run_state import RunStateActivities
+from capsules.approvals.approval import ApprovalDecision, ApprovalRequest, BudgetRaised, DecisionMade, RaiseBudget
+from capsules.approvals.approval_edit import ApprovalEdit, EditMade, EditRequest, WaitingCall, WaitingCalls
+from capsules.digest import digest
+from capsules.errors import Conflict, Invalid, NotFound, SomaError
+from capsules.runs.run import TERMINAL, Control, InboxMessage, RunStart, RunState, RunView
+from workflows.budget_thresholds import reached_threshold
+from workflows.options import BOOKKEEPING, REMEMBERED_MESSAGES
+
+
+class MessageHandlers:
+    """State of a run, and every handler that may change it from outside."""
+
+    def __init__(self, start: RunStart) -> None:
+        self.start = start
+        self.state = start.carried or RunState()
+        self.clock: asyncio.Timeout | None = None
+        self._working: asyncio.Task[object] | None = None
+
+    @property
+    def authority(self) -> str:
+        """What the outbound interceptor stamps on activities and children."""
+        return self.state.admission.authority if self.state.admission else self.start.authority
+
+    @workflow.query(name="state", description="Status, step, budget and waiting approvals.")
+    def view(self) -> RunView:
+        state = self.state
+        return RunView(
+            status=state.status,
+            reason=state.reason,
+            step=state.step,
+            max_steps=state.admission.lock.capsule.spec.guardrails.max_steps if state.admission else 0,
+            spent=state.spent,
+            left=state.left,
+            pressure=state.pressure,
+            messages=len(state.message_ids),
+            approvals=tuple(state.approvals.values()),
+            recent=tuple(state.recent),
+        )
+
+    @workflow.query(name="waiting", description="Tool calls that wait for a person, with their arguments.")
+    def waiting(self) -> WaitingCalls:
+        return WaitingCalls(
+            calls={
+                approval: WaitingCall(target=call.tool.target(call.action), arguments=call.arguments)
+                for approval, call in self.state.asked.items()
+            }
+        )
+
+    # Approvals: who decides is in the token, which only an activity can check.
+
+    @workflow.update(name="approve", description="Approve one waiting action.")
+    async def approve(self, decision: ApprovalDecision) -> DecisionMade:
+        return await self._decide(decision, approve=True)
+
+    @approve.validator
+    def _may_approve(self, decision: ApprovalDecision) -> None:
+        self._must_wait_for(decision)
+
+    @workflow.update(name="deny", description="Deny one waiting action.")
+    async def deny(self, decision: ApprovalDecision) -> DecisionMade:
+        return await self._decide(decision, approve=False)
+
+    @deny.validator
+    def _may_deny(self, decision: ApprovalDecision) -> None:
+        self._must_wait_for(decision)
+
+    @workflow.signal(name="approve", description="Approve one waiting action.")
+    async def approve_by_signal(self, decision: ApprovalDecision) -> None:
+        await self._decide_quietly(decision, approve=True)
+
+    @workflow.signal(name="deny", description="Deny one waiting action.")
+    async def deny_by_signal(self, decision: ApprovalDecision) -> None:
+        await self._decide_quietly(decision, approve=False)
+
+    @workflow.update(name="edit", description="Change the arguments of one waiting tool call; it is judged anew.")
+    async def edit(self, edit: ApprovalEdit) -> EditMade:
+        return await self._edit(edit)
+
+    @edit.validator
+    def _may_edit(self, edit: ApprovalEdit) -> None:
+        waiting = self._must_wait_for(edit)
+        call = self.state.asked.get(edit.approval)
+        if call is None:
+            raise Conflict(f"{waiting.kind} on {waiting.target} is no tool call, so it has no arguments to edit.")
+        if digest(edit.arguments) == digest(call.arguments):
+            raise Conflict("The arguments are the same as before; change one, or approve.")
+
+    # Budget
+
+    @workflow.update(name="raise_budget", description="Add to the run's limit.")
+    async def raise_budget(self, request: RaiseBudget) -> BudgetRaised:
+        return await self._raise(request)
+
+    @raise_budget.validator
+    def _may_raise(self, request: RaiseBudget) -> None:
+        self._must_be_open()
+        if self.state.admission is None:
+            raise Conflict("The run is not admitted yet, so it has no budget to raise.")
+        if not any(request.amounts.model_dump().values()):
+            raise Invalid("Every amount is zero; say what to add.")
+
+    @workflow.signal(name="raise_budget", description="Add to the run's limit.")
+    async def raise_budget_by_signal(self, request: RaiseBudget) -> None:
+        if self.state.admission is not None:
+            await self._raise(request)
+
+    # Control
+
+    @workflow.update(name="pause", description="Stop before the next action.")
+    def pause(self, control: Control) -> RunView:
+        return self._pause(control)
+
+    @pause.validator
+    def _may_pause(self, control: Control) -> None:
+        self._must_be_open()
+
+    @workflow.signal(name="pause", description="Stop before the next action.")
+    def pause_by_signal(self, control: Control) -> None:
+        self._pause(control)
+
+    @workflow.update(name="resume", description="Go on after a pause.")
+    def resume(self, control: Control) -> RunView:
+        return self._resume(control)
+
+    @resume.validator
+    def _may_resume(self, control: Control) -> None:
+        self._must_be_open()
+        if not self.state.paused:
+            raise Conflict("The run is not paused.")
+
+    @workflow.signal(name="resume", description="Go on after a pause.")
+    def resume_by_signal(self, control: Control) -> None:
+        self._resume(control)
+
+    @workflow.update(name="cancel", description="End the run; its containers stop.")
+    def cancel(self, control: Control) -> RunView:
+        return self._cancel(control)
+
+    @cancel.validator
+    def _may_cancel(self, control: Control) -> None:
+        self._must_be_open()
+
+    @workflow.signal(name="cancel", description="End the run; its containers stop.")
+    def cancel_by_signal(self, control: Control) -> None:
+        self._cancel(control)
+
+    @workflow.update(name="message", description="Tell the persona something.")
+    def message(self, message: InboxMessage) -> RunView:
+        return self._receive(message)
+
+    @message.validator
+    def _may_message(self, message: InboxMessage) -> None:
+        self._must_be_open()
+
+    @workflow.signal(name="message", description="Tell the persona something.")
+    def message_by_signal(self, message: InboxMessage) -> None:
+        self._receive(message)
+
+    # Reducers
+
+    async def _decide(self, decision: ApprovalDecision, *, approve: bool) -> DecisionMade:
+        made = await workflow.execute_activity_method(
+            RunStateActivities.approve if approve else RunStateActivities.deny,
+            decision,
+            task_queue=BOOKKEEPING.queue,
+            start_to_close_timeout=BOOKKEEPING.start_to_close,
+            retry_policy=BOOKKEEPING.retry,
+            summary=f"{'approve' if approve else 'deny'} {decision.approval}",
+        )
+        # A yes that is not the last one needed changes nothing here.
+        if made.problem is None and made.state != "pending":
+            self.state.approvals.pop(decision.approval, None)
+            self.state.decided[decision.approval] = "approved" if approve else "denied"
+        return made
+
+    async def _edit(self, edit: ApprovalEdit) -> EditMade:
+        call = self.state.asked[edit.approval].model_copy(update={"arguments": edit.arguments})
+        made = await workflow.execute_activity_method(
+            RunStateActivities.edit,
+            EditRequest(edit=edit, call=call),
+            task_queue=BOOKKEEPING.queue,
+            start_to_close_timeout=BOOKKEEPING.start_to_close,
+            retry_policy=BOOKKEEPING.retry,
+            summary=f"edit {edit.approval}",
+        )
+        if made.problem is None:
+            self.state.approvals.pop(edit.approval, None)
+            self.state.edited[edit.approval] = call
+            self.state.decided[edit.approval] = "edited"
+        return made
+
+    async def _decide_quietly(self, decision: ApprovalDecision, *, approve: bool) -> None:
+        try:
+            self._must_wait_for(decision)
+        except SomaError as error:
+            workflow.logger.warning("decision by signal refused: %s", error.message)
+            return
+        made = await self._decide(decision, approve=approve)
+        if made.problem:
+            workflow.logger.warning("decision by signal refused: %s", made.problem)
+
+    async def _raise(self, request: RaiseBudget) -> BudgetRaised:
+        raised = await workflow.execute_activity_method(
+            RunStateActivities.raise_budget,
+            request,
+            task_queue=BOOKKEEPING.queue,
+            start_to_close_timeout=BOOKKEEPING.start_to_close,
+            retry_policy=BOOKKEEPING.retry,
+            summary="raise budget",
+        )
+        if raised.problem is None:
+            self.state.left = raised.left
+            self.state.raises += 1
+            # Of the new limit less is spent: its thresholds can be crossed anew. What tasks hold is not spent.
+            unspent = raised.limit.minus(self.state.spent) if raised.limit else raised.left
+            self.state.pressure = reached_threshold(self.state.spent, unspent)
+            if self.state.pressed:
+                self.state.paused = self.state.pressed = False
+        return raised
+
+    def _pause(self, control: Control) -> RunView:
+        self.state.paused = True
+        self.state.reason = control.reason
+        return self.view()
+
+    def _resume(self, control: Control) -> RunView:
+        self.state.paused = self.state.pressed = False
+        self.state.reason = control.reason
+        return self.view()
+
+    def _cancel(self, control: Control) -> RunView:
+        # A durable flag beside the cancellation: a CancelledError that arrives with other events can be lost.
+        self.state.cancel_requested = True
+        self.state.reason = control.reason or "cancelled on request"
+        if self._working is not None:
+            self._working.cancel()
+        return self.view()
+
+    def _receive(self, message: InboxMessage) -> RunView:
+        if message.id not in self.state.message_ids:
+            self.state.message_ids = [*self.state.message_ids, message.id][-REMEMBERED_MESSAGES:]
+            self.state.inbox.append(message)
+        return self.view()
+
+    # What validators check
+
+    def _must_be_open(self) -> None:
+        if self.state.status in TERMINAL or self.state.cancel_requested:
+            raise Conflict(f"The run is {self.state.status}; nothing more can be said to it.")
+
+    def _must_wait_for(self, decision: ApprovalDecision | ApprovalEdit) -> ApprovalRequest:
+        self._must_be_open()
+        waiting = self.state.approvals.get(decision.approval)
+        if waiting is None:
+            known = ", ".join(self.state.approvals) or "none"
+            raise NotFound(f"No approval {decision.approval!r} is waiting. Waiting: {known}.")
+        if waiting.action != decision.action:
+            raise Conflict(f"Approval {decision.approval!r} is for action {waiting.action}, not for {decision.action}.")
+        return waiting
