@@ -51,7 +51,7 @@ class BodyLimit:
                 return bytes(body)
 
 
-class RateLimit:
+class RequestRateLimit:
     """Finds out who calls, once, and counts the request: for the principal, or for the address of a stranger."""
 
     def __init__(self, app: ASGIApp, *, state: State) -> None:

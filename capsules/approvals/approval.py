@@ -95,7 +95,7 @@ class Approval(ApprovalRequest):
         return next((a for a in self.answers if a.said == "yes" and name in {a.by, a.on_behalf_of}), None)
 
 
-class Decider(BaseModel):
+class EligibleApprover(BaseModel):
     """Somebody of the tenant who could decide an approval now."""
 
     model_config = STRICT
@@ -108,7 +108,7 @@ class Decider(BaseModel):
 class ShownApproval(Approval):
     """An approval with who could decide it now, of the principals known by name."""
 
-    deciders: tuple[Decider, ...] = ()
+    deciders: tuple[EligibleApprover, ...] = ()
 
 
 def missing(demands: Iterable[Demand], answers: Collection[Answer]) -> tuple[Demand, ...]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from capsules.approvals.approval import Approval, Decider
+from capsules.approvals.approval import Approval, EligibleApprover
 from capsules.approvals.approval_rules import Approver, could_approve
 from somagent.db.schema.tables import delegations, principals
 
@@ -15,7 +15,7 @@ from somagent.db.schema.tables import delegations, principals
 class EligibleApprovers:
     connection: AsyncConnection
 
-    async def of(self, asked: Approval, now: datetime) -> tuple[Decider, ...]:
+    async def of(self, asked: Approval, now: datetime) -> tuple[EligibleApprover, ...]:
         """Return everybody known by name who could say yes or no now; nobody, when it is decided."""
         if asked.state != "pending":
             return ()
@@ -29,7 +29,7 @@ class EligibleApprovers:
         approvers = [Approver(subject, capabilities) for subject, capabilities in held.items()]
         approvers += [Approver(to, frozenset(what), owner) for (to, owner), what in sorted(lent.items())]
         return tuple(
-            Decider(
+            EligibleApprover(
                 subject=approver.subject,
                 on_behalf_of=approver.on_behalf_of,
                 escalated=not asked.asks_for(approver.capabilities),
