@@ -1,11 +1,11 @@
 # SomaGent. No mocks, no bypasses, no invented values: every target works on real servers and real data.
 .DEFAULT_GOAL := help
-.PHONY: help setup image demo up down test check docs bench
+.PHONY: help setup image demo up down test test-unit test-long check docs bench
 
 BIN := .venv/bin
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  \033[36m%-8s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Create the environment and see to Docker
 	@deploy/setup
@@ -24,7 +24,14 @@ down: ## Stop the local stack: no process and no container stays
 	@if [ -x $(BIN)/somagent ]; then $(BIN)/somagent down; else echo "Nothing is installed, so nothing runs."; fi
 
 test: image ## Run the whole suite (PYTEST_ARGS for a part of it)
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest --durations=20 $(PYTEST_ARGS)
+
+test-unit: ## Run the tests that need no server and no Docker
+	@deploy/setup python
+	@$(BIN)/pytest -m "not server and not docker" --durations=10 $(PYTEST_ARGS)
+
+test-long: image ## Run soak, load and chaos tests, and property tests at random
+	@$(BIN)/pytest --long -m "long or property" --hypothesis-profile=random --durations=20 $(PYTEST_ARGS)
 
 check: ## Format, lint, types and import contracts
 	@deploy/setup python

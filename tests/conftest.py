@@ -3,18 +3,64 @@
 No mocks: PostgreSQL, Valkey, Temporal and llama.cpp as the product starts them, on free ports in a temporary home.
 """
 
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from constitutions import codec
 from databases import own_database
+from hypothesis import settings as property_settings
+from lanes import forbid_servers, mark
+from outages import link_engine
 from platforms import Platform, platform_in
+from pydantic import SecretStr
+from receivers import WEBHOOK_SECRET, Hook, Mailbox, new_hook, new_mailbox, receiving, serving
 from servers import running, settings_in, temporary_home
 
 from somagent.db.database import Store, open_store
 from somagent.db.schema.migrate import upgrade
+from somagent.local_stack.leftovers import remove_containers
 from somagent.settings import Settings
+
+property_settings.register_profile("gate", derandomize=True, print_blob=True)
+property_settings.register_profile("random", print_blob=True, max_examples=500)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run the tests that are marked `long`")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the profile of property tests, and for random ones a seed that the header shows."""
+    options = config.option
+    options.hypothesis_profile = options.hypothesis_profile or "gate"
+    if options.hypothesis_profile == "random" and options.hypothesis_seed is None:
+        options.hypothesis_seed = str(secrets.randbelow(2**32))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    profile, seed = config.option.hypothesis_profile, config.option.hypothesis_seed
+    fixed = "the digest of each test, the same in every run"
+    return f"property tests: profile {profile}, seed {seed or fixed} (--hypothesis-profile, --hypothesis-seed)"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if isinstance(item, pytest.Function):
+        mark(item)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.option.long:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.items and not any(item.get_closest_marker("server") for item in session.items):
+        forbid_servers()
 
 
 @pytest.fixture(scope="session")
@@ -88,8 +134,55 @@ async def slm_base(settings: Settings) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="session")
-async def platform() -> AsyncIterator[Platform]:
-    """The whole stack, started once, in a home of its own."""
+def hook() -> Iterator[Hook]:
+    """The webhook that the platform notifies."""
+    with serving(new_hook()) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def mailbox() -> Iterator[Mailbox]:
+    """The mail server that the platform notifies by."""
+    with receiving(new_mailbox()) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+async def platform(hook: Hook, mailbox: Mailbox) -> AsyncIterator[Platform]:
+    """The whole stack, with traces and both channels of notices, for tests that leave it as it was."""
     with temporary_home() as directory:
-        async with platform_in(settings_in(directory)) as started:
+        secret = directory / "secret"
+        secret.write_text(WEBHOOK_SECRET)
+        extras = {
+            "trace_dir": directory / "traces",
+            "notify_webhook_url": SecretStr(hook.url),
+            "notify_webhook_secret": f"file:{secret}",
+            "notify_reach": "loopback",
+            "notify_mail_to": ("ops@acme.example",),
+            "notify_mail_from": "soma@acme.example",
+            "notify_smtp_port": mailbox.port,
+            "notify_smtp_tls": "none",
+        }
+        async with platform_in(settings_in(directory, **extras)) as started:
             yield started
+
+
+@pytest.fixture(scope="session")
+async def fault_stack() -> AsyncIterator[Platform]:
+    """The whole stack for tests that kill, take away or break parts of it, and put everything back.
+
+    Docker is reached by a link that can be taken away. There is no model server until a test starts one. Workflows
+    continue as new early, so that faults also meet them there.
+    """
+    with temporary_home() as home:
+        settings = settings_in(
+            home,
+            docker_host=f"unix://{home}/engine.sock",
+            temporal_dynamic_config=("limit.historyCount.suggestContinueAsNew=60",),
+        )
+        settings = settings.model_copy(update={"slm_url": f"http://{settings.host}:{settings.slm_port}/v1"})
+        link_engine(settings)
+        async with platform_in(settings) as started:
+            yield started
+        # A worker that is killed after it recorded an outcome leaves its container to the reaper, a day later.
+        remove_containers(settings.container_scope, host=settings.docker_host)

@@ -12,7 +12,7 @@ Row = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Ridge:
-    """A fitted regression over named columns; a column that it never saw counts as its mean."""
+    """A fitted regression over named columns. A column unknown or constant up to rounding moves no prediction."""
 
     columns: Mapping[str, int]
     coefficients: NDArray[np.float64]
@@ -38,8 +38,11 @@ def fit(rows: Sequence[Row], targets: Sequence[float], penalty: float = PENALTY)
             x[n, names[name]] = value
     y = np.asarray(targets, dtype=np.float64)
     centre, scale = x.mean(axis=0), x.std(axis=0)
-    scale[scale == 0] = 1.0  # a constant column says nothing beyond the mean
-    standard = (x - centre) / scale
-    gram = standard.T @ standard + penalty * np.eye(len(names))
-    coefficients = np.linalg.solve(gram, standard.T @ (y - y.mean()))
+    # A constant column says nothing beyond the mean. Its computed deviation is the rounding error of n additions.
+    constant = scale <= np.finfo(np.float64).eps * len(rows) * np.abs(x).max(axis=0)
+    scale[constant] = 1.0
+    standard = np.where(constant, 0.0, (x - centre) / scale)
+    # As least squares of the columns over √λ·I: XᵀX would square their condition where columns depend on each other.
+    q, r = np.linalg.qr(np.vstack([standard, np.sqrt(penalty) * np.eye(len(names))]))
+    coefficients = np.linalg.solve(r, q[: len(rows)].T @ (y - y.mean()))
     return Ridge(names, coefficients, centre, scale, float(y.mean()))

@@ -1,16 +1,14 @@
 """The API on a real socket, over real PostgreSQL, Valkey and Temporal; every test has a tenant of its own."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from itertools import count
 
 import httpx
 import pytest
-import uvicorn
 from api_callers import Callers
 from constitutions import activate_document, codec
-from servers import free_ports
+from servers import free_ports, serving_app
 
 from api.app import create_app
 from api.deps import State, open_state
@@ -46,23 +44,8 @@ async def state(api_settings: Settings, api_owner: Store) -> AsyncIterator[State
 @pytest.fixture(scope="session")
 async def base(state: State) -> AsyncIterator[str]:
     """Address of the API, served by uvicorn."""
-    settings = state.settings
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(state),
-            host=settings.host,
-            port=settings.api_port,
-            log_level="warning",
-            timeout_graceful_shutdown=1,
-            proxy_headers=False,
-        )
-    )
-    task = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait on
-        await asyncio.sleep(0.01)
-    yield f"http://{settings.host}:{settings.api_port}"
-    server.should_exit = True
-    await task
+    async with serving_app(create_app(state), state.settings.api_port) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

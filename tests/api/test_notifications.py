@@ -1,6 +1,5 @@
 """Whether people would be told: a test by every channel that is set, and the list of what was told."""
 
-import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncIterator
@@ -9,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from api_callers import Callers, assert_problem
 from pydantic import SecretStr
 from receivers import new_hook, new_mailbox, receiving, serving
-from servers import free_ports
+from servers import serving_app
 
 from api.app import create_app
 from api.deps import State
@@ -22,16 +20,9 @@ from api.deps import State
 @asynccontextmanager
 async def api_with(state: State, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     """Serve the API with these settings on a port of its own."""
-    port = free_ports(1)[0]
     changed = dataclasses.replace(state, settings=state.settings.model_copy(update=settings))
-    server = uvicorn.Server(uvicorn.Config(create_app(changed), port=port, log_level="warning"))
-    task = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait on
-        await asyncio.sleep(0.01)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+    async with serving_app(create_app(changed)) as base, httpx.AsyncClient(base_url=base, timeout=30) as client:
         yield client
-    server.should_exit = True
-    await task
 
 
 async def test_a_test_goes_out_by_every_channel_and_says_what_came_of_each(

@@ -53,7 +53,6 @@ async def test_a_raise_of_nothing_or_below_nothing_is_refused(http: httpx.AsyncC
         assert_problem(await http.post(budget, json=body, headers=callers.all()), 422, "Invalid", named)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(60)
 async def test_without_a_worker_the_caller_is_told_so(http: httpx.AsyncClient, callers: Callers) -> None:
     run = await started(http, callers)

@@ -17,8 +17,7 @@ SILENT_SECONDS = 17  # heartbeats are missed after 15
 NAP = "import time; time.sleep(24); print('{}')"
 
 
-@pytest.mark.slow
-@pytest.mark.docker
+@pytest.mark.long  # in every run: the killed worker of test_kill.py, and the killed client of test_sandbox_once.py
 async def test_a_command_that_outlives_its_attempt_is_picked_up_and_not_begun_again(stack: Platform) -> None:
     ref = await stack.publish(utility("naps", NAP))
     with containers(stack.settings) as seen:

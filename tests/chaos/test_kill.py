@@ -1,4 +1,4 @@
-"""`kill -9` of every part in turn while twenty runs are under way: nothing is lost, and nothing happens twice.
+"""`kill -9` of every part in turn while many runs are under way: nothing is lost, and nothing happens twice.
 
 No mocks: the parts are real servers, killed by the kernel, and the supervisor starts them again.
 """
@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from chaos import Containers, all_ended, back, containers, kill, rows, unbalanced
 from files import thinker, utility
+from outages import with_model
 from platforms import Platform
 from servers import eventually
 
 from capsules.audit.receipt import Receipt, verify_chain
 from capsules.budgets.amounts import Amounts
 
-VICTIMS = ("worker", "tools", "api", "valkey", "postgres", "temporal")
-UTILITIES, THINKERS = 15, 4
+IN_PAIRS = (("tools", "api"), ("worker", "valkey"), ("postgres", "temporal"))
+ONE_BY_ONE = tuple((victim,) for pair in IN_PAIRS for victim in pair)
 
 SLOW = """
 import json, secrets, time
@@ -46,43 +47,50 @@ spec:
 """
 
 
-@pytest.mark.slow
-@pytest.mark.docker
-async def test_whatever_is_killed_every_run_completes_and_every_effect_happens_once(stack: Platform) -> None:
+@pytest.mark.parametrize(
+    ("utilities", "thinkers", "rounds"),
+    [(10, 2, IN_PAIRS), pytest.param(30, 8, (*ONE_BY_ONE, *IN_PAIRS), marks=pytest.mark.long)],
+)
+async def test_whatever_is_killed_every_run_completes_and_every_effect_happens_once(
+    stack: Platform, utilities: int, thinkers: int, rounds: tuple[tuple[str, ...], ...]
+) -> None:
     draws = await stack.publish(utility("draws", SLOW, budget="{tool_calls: 3, wall_clock: 10m}"))
     thinks = await stack.publish(thinker("one-word", wall_clock="10m"))
     pair = await stack.publish(COMPOSITE)
     before = await stack.account()
-    with containers(stack.settings) as seen:
-        starts = [
-            *((draws, {"number": n}, f"chaos-{n}") for n in range(UTILITIES)),
-            *((thinks, {}, f"chaos-{n}") for n in range(THINKERS)),
-            (pair, {}, "chaos"),
-        ]
-        runs = list(await asyncio.gather(*(stack.start(ref, inputs, key=key) for ref, inputs, key in starts)))
-        assert len(set(runs)) == 20
-        for victim in VICTIMS:
-            await _kill_in_the_middle(stack, victim, seen)
-        ended = await all_ended(stack, runs, seconds=180)
-        assert {id_: (run["status"], run["reason"]) for id_, run in ended.items()} == dict.fromkeys(
-            runs, ("completed", "")
-        )
+    async with with_model(stack.settings):
+        with containers(stack.settings) as seen:
+            many = f"chaos-{utilities}"
+            starts = [
+                *((draws, {"number": n}, f"{many}-{n}") for n in range(utilities)),
+                *((thinks, {}, f"{many}-{n}") for n in range(thinkers)),
+                (pair, {}, many),
+            ]
+            runs = list(await asyncio.gather(*(stack.start(ref, inputs, key=key) for ref, inputs, key in starts)))
+            assert len(set(runs)) == utilities + thinkers + 1
+            for victims in rounds:
+                await _kill_in_the_middle(stack, victims, seen)
+            ended = await all_ended(stack, runs, seconds=180)
+            assert {id_: (run["status"], run["reason"]) for id_, run in ended.items()} == dict.fromkeys(
+                runs, ("completed", "")
+            )
 
-        every = await _with_children(stack, runs)
-        await _each_effect_happened_once(stack, every, seen.begun)
-        await _budgets_balance(stack, before, ended)
-        for run in every:
-            await _is_on_record(stack, run)
+            every = await _with_children(stack, runs)
+            await _each_effect_happened_once(stack, every, seen.begun, tools=utilities + 3, thoughts=thinkers)
+            await _budgets_balance(stack, before, ended)
+            for run in every:
+                await _is_on_record(stack, run)
 
 
-async def _kill_in_the_middle(stack: Platform, victim: str, seen: Containers) -> None:
-    """Kill a part while tools are at work, and wait until it is back."""
+async def _kill_in_the_middle(stack: Platform, victims: tuple[str, ...], seen: Containers) -> None:
+    """Kill parts at once while tools are at work, and wait until they are back."""
 
     async def tools_at_work() -> None:
-        assert await asyncio.to_thread(seen.running), f"nothing was left to disturb by killing {victim}"
+        assert await asyncio.to_thread(seen.running), f"nothing was left to disturb by killing {victims}"
 
     await eventually(tools_at_work, seconds=30)
-    await back(stack.supervisor, victim, kill(stack.supervisor, victim))
+    restarts = {victim: kill(stack.supervisor, victim) for victim in victims}
+    await asyncio.gather(*(back(stack.supervisor, victim, count) for victim, count in restarts.items()))
 
 
 async def _with_children(stack: Platform, runs: list[str]) -> list[str]:
@@ -91,15 +99,17 @@ async def _with_children(stack: Platform, runs: list[str]) -> list[str]:
     return [row["id"] for row in found]
 
 
-async def _each_effect_happened_once(stack: Platform, runs: list[str], begun: dict[str, int]) -> None:
+async def _each_effect_happened_once(
+    stack: Platform, runs: list[str], begun: dict[str, int], *, tools: int, thoughts: int
+) -> None:
     effects = await rows(stack.settings, "SELECT kind, state, attempt FROM effects WHERE run = ANY($1)", runs)
     assert {effect["state"] for effect in effects} == {"done"}
-    tools = [effect["attempt"] for effect in effects if effect["kind"] == "tool.invoke"]
-    assert len(tools) == UTILITIES + 3
-    assert max(tools) > 1, "no tool was at work in the worker that was killed: this test disturbed nothing"
-    assert sum(effect["kind"] == "slm.chat" for effect in effects) == THINKERS
+    attempts = [effect["attempt"] for effect in effects if effect["kind"] == "tool.invoke"]
+    assert len(attempts) == tools
+    assert max(attempts) > 1, "no tool was at work in the worker that was killed: this test disturbed nothing"
+    assert sum(effect["kind"] == "slm.chat" for effect in effects) == thoughts
     # A container's name is its effect's key, hashed: as many names as effects, and no command began twice.
-    assert sorted(begun.values()) == [1] * (UTILITIES + 3)
+    assert sorted(begun.values()) == [1] * tools
 
 
 async def _budgets_balance(stack: Platform, before: dict[str, Any], ended: dict[str, dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from client_cli import Ended, somagent
+from client_cli import somagent
 from platforms import Platform
 from servers import eventually
 
@@ -29,15 +29,11 @@ spec:
 """
 
 
-async def cli(platform: Platform, *arguments: str, stdin: str = "") -> Ended:
-    return await asyncio.to_thread(somagent, *arguments, settings=platform.settings, stdin=stdin)
-
-
 @pytest.fixture(scope="module")
 async def asks(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("cli") / "asks.yaml"
     file.write_text(ASKS)
-    assert (await cli(platform, "capsule", "publish", str(file))).code == Code.OK
+    assert (await platform.cli("capsule", "publish", str(file))).code == Code.OK
     return "cli-asks@1"
 
 
@@ -45,19 +41,19 @@ async def asks(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> 
 async def waiting(platform: Platform, asks: str) -> str:
     """Id of a run that waits for a person."""
     key = uuid.uuid4().hex
-    ended = await cli(platform, "run", asks, "--key", key, "--no-wait")
+    ended = await platform.cli("run", asks, "--key", key, "--no-wait")
     assert ended.code == Code.WAITING, ended
     assert "waits for a person: somagent approve" in ended.out
     return f"local/cli-asks/{key}"
 
 
 async def approval_of(platform: Platform, run: str) -> str:
-    found = (await cli(platform, "approvals", "list", "--run", run, "--json")).json
+    found = (await platform.cli("approvals", "list", "--run", run, "--json")).json
     return str(found[0]["id"])
 
 
 async def test_a_run_shows_each_action_with_score_and_budget_and_then_the_deliverable(platform: Platform) -> None:
-    ended = await cli(platform, "run", "word-count", "-f", "text=One two two.")
+    ended = await platform.cli("run", "word-count", "-f", "text=One two two.")
     assert ended.code == Code.OK, ended.err
     assert "allow  tool.invoke python@1.0.0/run" in ended.out
     assert "score 0.800" in ended.out
@@ -66,13 +62,13 @@ async def test_a_run_shows_each_action_with_score_and_budget_and_then_the_delive
 
 
 async def test_with_json_a_run_is_one_document(platform: Platform) -> None:
-    ended = await cli(platform, "run", "word-count", "-i", "-", "--json", stdin='{"text": "One."}')
+    ended = await platform.cli("run", "word-count", "-i", "-", "--json", stdin='{"text": "One."}')
     assert ended.json["status"] == "completed"
     assert ended.json["output"]["words"] == 1
 
 
 async def test_a_real_log_goes_in_as_a_file(platform: Platform) -> None:
-    ended = await cli(platform, "run", "log-triage", "--input-file", f"log={example('postgresql.log')}", "--json")
+    ended = await platform.cli("run", "log-triage", "--input-file", f"log={example('postgresql.log')}", "--json")
     assert ended.code == Code.OK, ended.err
     output = ended.json["output"]
     text = example("postgresql.log").read_text("utf-8")
@@ -86,7 +82,7 @@ async def test_a_real_log_goes_in_as_a_file(platform: Platform) -> None:
 
 
 async def test_the_children_of_a_composite_are_shown_by_task(platform: Platform) -> None:
-    ended = await cli(platform, "run", "weekly-report", "--example")
+    ended = await platform.cli("run", "weekly-report", "--example")
     assert ended.code == Code.OK, ended.err
     for task in ("triage", "meeting", "words", "report"):
         assert f"\n{task:<9} " in ended.out
@@ -95,13 +91,13 @@ async def test_the_children_of_a_composite_are_shown_by_task(platform: Platform)
 
 async def test_the_same_key_is_the_same_run(platform: Platform) -> None:
     command = ("run", "word-count", "-f", "text=Twice.", "--key", uuid.uuid4().hex, "--detach")
-    first, again = await cli(platform, *command), await cli(platform, *command)
+    first, again = await platform.cli(*command), await platform.cli(*command)
     assert first.out == again.out
-    assert (await cli(platform, "runs", "watch", first.out.strip())).code == Code.OK
+    assert (await platform.cli("runs", "watch", first.out.strip())).code == Code.OK
 
 
 async def test_inputs_that_break_the_schema_end_with_5_and_name_the_field(platform: Platform) -> None:
-    ended = await cli(platform, "run", "word-count", "-f", "txt=x")
+    ended = await platform.cli("run", "word-count", "-f", "txt=x")
     assert ended.code == Code.INVALID
     assert "inputs.text" in ended.err
 
@@ -119,78 +115,76 @@ async def test_inputs_that_break_the_schema_end_with_5_and_name_the_field(platfo
     ids=" ".join,
 )
 async def test_what_is_not_there_ends_with_4(platform: Platform, command: tuple[str, ...]) -> None:
-    ended = await cli(platform, *command)
+    ended = await platform.cli(*command)
     assert ended.code == Code.NOT_FOUND, ended
     assert ended.err.strip()
 
 
 async def test_who_asked_cannot_approve_and_somebody_else_can(platform: Platform, waiting: str) -> None:
     approval = await approval_of(platform, waiting)
-    assert (await cli(platform, "approve", approval)).code == Code.DENIED
-    ended = await cli(platform, "approve", approval, "--as", "approver", "--comment", "looked at it")
+    assert (await platform.cli("approve", approval)).code == Code.DENIED
+    ended = await platform.cli("approve", approval, "--as", "approver", "--comment", "looked at it")
     assert ended.code == Code.OK, ended.err
     assert "decided by approver" in ended.out
-    watched = await cli(platform, "runs", "watch", waiting)
+    watched = await platform.cli("runs", "watch", waiting)
     assert watched.code == Code.OK
     assert "looked at it" in watched.out
-    assert (await cli(platform, "approve", approval, "--as", "approver")).code == Code.CONFLICT
+    assert (await platform.cli("approve", approval, "--as", "approver")).code == Code.CONFLICT
 
 
 async def test_a_denied_run_ends_with_1_and_its_reason(platform: Platform, waiting: str) -> None:
-    assert (await cli(platform, "deny", await approval_of(platform, waiting), "--as", "approver")).code == Code.OK
-    ended = await cli(platform, "runs", "watch", waiting)
+    assert (await platform.cli("deny", await approval_of(platform, waiting), "--as", "approver")).code == Code.OK
+    ended = await platform.cli("runs", "watch", waiting)
     assert ended.code == Code.RUN_FAILED
     assert "a person denied it" in ended.out
 
 
 async def test_a_run_is_paused_resumed_told_and_cancelled(platform: Platform, waiting: str) -> None:
     for command in (("pause", waiting), ("resume", waiting), ("message", waiting, "Hurry up.")):
-        assert (await cli(platform, "runs", *command)).code == Code.OK
-    assert (await cli(platform, "runs", "cancel", waiting, "--reason", "not needed")).code == Code.OK
-    ended = await cli(platform, "runs", "watch", waiting)
+        assert (await platform.cli("runs", *command)).code == Code.OK
+    assert (await platform.cli("runs", "cancel", waiting, "--reason", "not needed")).code == Code.OK
+    ended = await platform.cli("runs", "watch", waiting)
     assert ended.code == Code.RUN_FAILED
     assert "cancelled" in ended.out
-    assert (await cli(platform, "runs", "cancel", waiting)).code == Code.CONFLICT
+    assert (await platform.cli("runs", "cancel", waiting)).code == Code.CONFLICT
 
 
 async def test_a_budget_is_shown_and_raised_by_who_may(platform: Platform, waiting: str) -> None:
-    assert "1 tool call" in (await cli(platform, "budget", "show", waiting)).out
-    assert (await cli(platform, "budget", "raise", waiting, "--tool-calls", "2")).code == Code.DENIED
-    ended = await cli(platform, "budget", "raise", waiting, "--tool-calls", "2", "--as", "approver")
+    assert "1 tool call" in (await platform.cli("budget", "show", waiting)).out
+    assert (await platform.cli("budget", "raise", waiting, "--tool-calls", "2")).code == Code.DENIED
+    ended = await platform.cli("budget", "raise", waiting, "--tool-calls", "2", "--as", "approver")
     assert (ended.code, ended.out) == (Code.OK, "limit 3 tool calls, left 3 tool calls\n")
-    ended = await cli(platform, "budget", "raise", waiting, "--tokens", "9000000000", "--as", "approver")
+    ended = await platform.cli("budget", "raise", waiting, "--tokens", "9000000000", "--as", "approver")
     assert ended.code == Code.BUDGET
-    await cli(platform, "runs", "cancel", waiting)
+    await platform.cli("runs", "cancel", waiting)
 
 
 async def test_a_chain_of_receipts_is_checked_here(platform: Platform) -> None:
-    run = (await cli(platform, "run", "word-count", "-f", "text=x", "--json")).json["id"]
-    ended = await cli(platform, "receipts", run, "--verify", "--json")
+    run = (await platform.cli("run", "word-count", "-f", "text=x", "--json")).json["id"]
+    ended = await platform.cli("receipts", run, "--verify", "--json")
     assert ended.json["verified"] is True
     assert [item["seq"] for item in ended.json["items"]] == list(range(1, len(ended.json["items"]) + 1))
-    assert "The chain is whole" in (await cli(platform, "receipts", run, "--verify")).out
+    assert "The chain is whole" in (await platform.cli("receipts", run, "--verify")).out
 
 
 async def test_events_are_lines_of_json(platform: Platform) -> None:
-    run = (await cli(platform, "run", "word-count", "-f", "text=x", "--json")).json["id"]
-    lines = [json.loads(line) for line in (await cli(platform, "runs", "events", run, "--json")).out.splitlines()]
+    run = (await platform.cli("run", "word-count", "-f", "text=x", "--json")).json["id"]
+    lines = [json.loads(line) for line in (await platform.cli("runs", "events", run, "--json")).out.splitlines()]
     assert lines[0]["type"] == "run.started"
     assert lines[-1]["type"] == "run.closed"
 
 
 async def test_a_schedule_lives_its_life(platform: Platform) -> None:
-    created = await cli(
-        platform, "schedule", "create", "cli-daily", "word-count", "--cron", "0 7 * * *", "-f", "text=x"
-    )
+    created = await platform.cli("schedule", "create", "cli-daily", "word-count", "--cron", "0 7 * * *", "-f", "text=x")
     assert created.code == Code.OK, created.err
     for command in ("pause", "trigger", "unpause", "show"):
-        assert (await cli(platform, "schedule", command, "cli-daily")).code == Code.OK
-    assert (await cli(platform, "schedule", "delete", "cli-daily")).code == Code.OK
-    assert (await cli(platform, "schedule", "show", "cli-daily")).code == Code.NOT_FOUND
+        assert (await platform.cli("schedule", command, "cli-daily")).code == Code.OK
+    assert (await platform.cli("schedule", "delete", "cli-daily")).code == Code.OK
+    assert (await platform.cli("schedule", "show", "cli-daily")).code == Code.NOT_FOUND
 
 
 async def test_a_minted_token_can_do_less(platform: Platform) -> None:
-    made = (await cli(platform, "token", "mint", "-c", "run:read", "--seconds", "60", "--json")).json
+    made = (await platform.cli("token", "mint", "-c", "run:read", "--seconds", "60", "--json")).json
     narrow = {"SOMAGENT_TOKEN": made["token"]}
     listed = await asyncio.to_thread(somagent, "runs", "list", settings=platform.settings, **narrow)
     refused = await asyncio.to_thread(somagent, "capsule", "list", settings=platform.settings, **narrow)
@@ -198,17 +192,17 @@ async def test_a_minted_token_can_do_less(platform: Platform) -> None:
 
 
 async def test_a_published_capsule_is_shown_as_a_file_that_is_the_same(platform: Platform, tmp_path: Path) -> None:
-    shown = await cli(platform, "capsule", "show", "word-count")
+    shown = await platform.cli("capsule", "show", "word-count")
     file = tmp_path / "again.yaml"
     file.write_text(shown.out)
-    again = (await cli(platform, "capsule", "validate", str(file), "--json")).json[0]
-    assert again["digest"] == (await cli(platform, "capsule", "show", "word-count", "--json")).json["digest"]
+    again = (await platform.cli("capsule", "validate", str(file), "--json")).json[0]
+    assert again["digest"] == (await platform.cli("capsule", "show", "word-count", "--json")).json["digest"]
 
 
 async def test_a_file_with_wrong_names_is_refused_with_places(platform: Platform, tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(ASKS.replace("python@1", "pyton@1"))
-    ended = await cli(platform, "capsule", "publish", str(file))
+    ended = await platform.cli("capsule", "publish", str(file))
     assert ended.code == Code.INVALID
     assert "spec.tools[0].use: There is no tool 'pyton@1'" in ended.err
 
@@ -216,11 +210,11 @@ async def test_a_file_with_wrong_names_is_refused_with_places(platform: Platform
 async def test_the_same_version_with_other_content_is_a_conflict(platform: Platform, asks: str, tmp_path: Path) -> None:
     file = tmp_path / "other.yaml"
     file.write_text(ASKS.replace("Print one.", "Print another."))
-    assert (await cli(platform, "capsule", "publish", str(file))).code == Code.CONFLICT
+    assert (await platform.cli("capsule", "publish", str(file))).code == Code.CONFLICT
 
 
 async def test_watching_survives_the_api_being_killed_and_tells_nothing_twice(platform: Platform, waiting: str) -> None:
-    watching = asyncio.create_task(cli(platform, "runs", "events", waiting, "--follow", "--json"))
+    watching = asyncio.create_task(platform.cli("runs", "events", waiting, "--follow", "--json"))
     await asyncio.sleep(3)  # the watcher has connected and seen what there was
     api = next(part for part in platform.supervisor.states if part.name == "api")
     assert api.process is not None
@@ -238,5 +232,5 @@ async def test_watching_survives_the_api_being_killed_and_tells_nothing_twice(pl
 async def decided(platform: Platform, run: str) -> None:
     """Approve what the run waits for; fails while the API is away."""
     approval = await approval_of(platform, run)
-    ended = await cli(platform, "approve", approval, "--as", "approver")
+    ended = await platform.cli("approve", approval, "--as", "approver")
     assert ended.code in {Code.OK, Code.CONFLICT}, ended.err

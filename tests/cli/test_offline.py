@@ -70,10 +70,11 @@ def test_every_code_has_one_meaning_and_no_two_share_a_number() -> None:
     assert set(BY_STATUS.values()) <= set(Code)
 
 
-def test_help_runs_as_a_program(nowhere: Settings) -> None:
-    ended = somagent("--help", settings=nowhere)
-    assert ended.code == Code.OK
-    assert "Exit codes:" in ended.out
+def test_help_runs_as_a_program(tmp_path: Path) -> None:
+    """In an interpreter of its own, from any directory: the other tests fork a process that has imported the CLI."""
+    command = [sys.executable, "-P", "-m", "somagent.cli", "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "Exit codes:" in ended.stdout
 
 
 CLIENT_COMMANDS = [

@@ -1,8 +1,6 @@
 """Standing grants from the command line: a run that would wait passes without a person, as often as was granted."""
 
-import asyncio
-
-from client_cli import Ended, somagent
+from client_cli import Ended
 from files import utility
 from platforms import Platform
 
@@ -12,13 +10,9 @@ PRINTS = "print('{\"done\": true}')"
 SCOPE = "action.kind == 'tool.invoke' && action.target == 'python@1.0.0/run' && action.egress == 'none'"
 
 
-async def cli(platform: Platform, *arguments: str) -> Ended:
-    return await asyncio.to_thread(somagent, *arguments, settings=platform.settings)
-
-
 async def give(platform: Platform, scope: str = SCOPE, *more: str) -> Ended:
     words = ("--reason", "The nightly report was looked through.", "--as", "approver")
-    return await cli(platform, "approvals", "grant", scope, *words, *more)
+    return await platform.cli("approvals", "grant", scope, *words, *more)
 
 
 async def test_as_many_runs_as_granted_pass_without_a_person(platform: Platform) -> None:
@@ -42,7 +36,7 @@ async def test_as_many_runs_as_granted_pass_without_a_person(platform: Platform)
     await platform.tell(third, "cancel")
     [listed] = [
         g
-        for g in (await cli(platform, "approvals", "grants", "--state", "all", "--json")).json
+        for g in (await platform.cli("approvals", "grants", "--state", "all", "--json")).json
         if g["id"] == grant["id"]
     ]
     assert (listed["state"], listed["uses_left"]) == ("used up", 0)
@@ -50,8 +44,8 @@ async def test_as_many_runs_as_granted_pass_without_a_person(platform: Platform)
 
 async def test_a_grant_that_was_taken_back_lets_nothing_pass(platform: Platform) -> None:
     grant = (await give(platform, SCOPE, "--json")).json["id"]
-    assert grant in (await cli(platform, "approvals", "grants")).out
-    taken = await cli(platform, "approvals", "ungrant", grant, "--as", "approver")
+    assert grant in (await platform.cli("approvals", "grants")).out
+    taken = await platform.cli("approvals", "ungrant", grant, "--as", "approver")
     assert (taken.code, "revoked" in taken.out) == (Code.OK, True), taken
     run = await platform.start(await platform.publish(utility("grant-is-gone", PRINTS, autonomy="manual")), {})
     assert (await platform.until(run, "awaiting_approval"))["status"] == "awaiting_approval"
@@ -59,14 +53,14 @@ async def test_a_grant_that_was_taken_back_lets_nothing_pass(platform: Platform)
 
 
 async def test_who_runs_cannot_grant_and_a_scope_too_wide_is_refused_with_the_reason(platform: Platform) -> None:
-    runs = await cli(platform, "approvals", "grant", SCOPE, "--reason", "mine")
+    runs = await platform.cli("approvals", "grant", SCOPE, "--reason", "mine")
     assert (runs.code, "approval:standing" in runs.err) == (Code.DENIED, True), runs
     wide = await give(platform, "true")
     assert (wide.code, "refuted" in wide.err) == (Code.INVALID, True), wide
 
 
-async def test_without_a_channel_the_test_of_notifications_says_what_to_set(platform: Platform) -> None:
-    ended = await cli(platform, "notify", "test")
+async def test_without_a_channel_the_test_of_notifications_says_what_to_set(fault_stack: Platform) -> None:
+    ended = await fault_stack.cli("notify", "test")
     assert ended.code == Code.CONFLICT, ended
     assert "SOMAGENT_NOTIFY_WEBHOOK_URL" in ended.err
-    assert "Nobody was told" in (await cli(platform, "notify", "list")).out
+    assert "Nobody was told" in (await fault_stack.cli("notify", "list")).out

@@ -11,8 +11,6 @@ from docker.models.containers import Container
 from servers import settings_in, temporary_home
 from stack_cli import Cli
 
-pytestmark = pytest.mark.docker
-
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[docker.DockerClient]:

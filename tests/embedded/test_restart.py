@@ -1,7 +1,6 @@
 """A part that is killed comes back, healthy and with its data."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import asyncpg
 import psutil
 import pytest
 import redis.asyncio as redis
+from chaos import back, kill
 from servers import running, settings_in, temporary_home
 from temporalio.client import Client
 
@@ -31,15 +31,9 @@ async def stack(own_settings: Settings) -> AsyncIterator[Supervisor]:
 
 
 async def kill_and_await_return(supervisor: Supervisor, name: str) -> None:
-    before = supervisor.runners[name].state
-    psutil.Process(before.process.pid).send_signal(signal.SIGKILL)
-    async with asyncio.timeout(45):
-        while True:
-            state = supervisor.runners[name].state
-            if state.restarts > before.restarts and state.phase == "ready":
-                assert state.process.pid != before.process.pid
-                return
-            await asyncio.sleep(0.02)
+    before = supervisor.runners[name].state.process.pid
+    await back(supervisor, name, kill(supervisor, name), seconds=45)
+    assert supervisor.runners[name].state.process.pid != before
 
 
 async def test_postgres_comes_back_with_what_was_committed(stack: Supervisor, own_settings: Settings):

@@ -1,11 +1,7 @@
-"""The stack of the fault tests, apart from the session's: what they take away, others would miss."""
-
-from collections.abc import AsyncIterator
+"""The fault tests run on the stack that may be broken."""
 
 import pytest
-from outages import link_engine
-from platforms import Platform, platform_in
-from servers import settings_in, temporary_home
+from platforms import Platform
 from temporalio.client import Client
 
 from somagent.identity.keys import KeyRing
@@ -13,14 +9,8 @@ from somagent.temporal.client import connect
 
 
 @pytest.fixture(scope="session")
-async def stack() -> AsyncIterator[Platform]:
-    """Docker is there; the model server is not, until a test starts one."""
-    with temporary_home() as home:
-        settings = settings_in(home, docker_host=f"unix://{home}/engine.sock")
-        settings = settings.model_copy(update={"slm_url": f"http://{settings.host}:{settings.slm_port}/v1"})
-        link_engine(settings)
-        async with platform_in(settings) as started:
-            yield started
+def stack(fault_stack: Platform) -> Platform:
+    return fault_stack
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from sandboxes import containers
 from servers import eventually
 from temporalio.client import Client
 
-SLEEPS = "import time; time.sleep(8); print('{}')"
+SLEEPS = "import time; time.sleep(3); print('{}')"
 
 
 async def test_a_run_terminated_between_effect_and_settle_counts_it_once(stack: Platform, temporal: Client) -> None:
@@ -23,7 +23,12 @@ async def test_a_run_terminated_between_effect_and_settle_counts_it_once(stack: 
     ended = await stack.until(run, seconds=60)
     assert (ended["status"], ended["reason"]) == ("failed", "The workflow was terminated in Temporal.")
     assert ended["spent"]["tool_calls"] == 1, "it may have happened, so it counts"
-    await asyncio.sleep(10)  # the program ends meanwhile, and its activity has nobody to report to
+
+    async def has_ended() -> None:
+        assert not containers(run)
+
+    await eventually(has_ended, seconds=60)
+    await asyncio.sleep(1)  # its activity has nobody to report to
     account, after = await stack.account(run), await stack.account()
     assert (account["spent"]["tool_calls"], account["reserved"]["tool_calls"]) == (1, 0)
     assert after["spent"]["tool_calls"] - before["spent"]["tool_calls"] == 1

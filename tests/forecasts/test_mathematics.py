@@ -111,6 +111,18 @@ def test_the_regression_does_not_depend_on_the_order_and_recovers_a_plane(chance
     assert np.isfinite(fit(rows, targets).predict({"unknown": 5.0}))
 
 
+@pytest.mark.parametrize("constant", [0.1, 2.675, 3.3, 1e-9, 123_456.7])
+@pytest.mark.parametrize("count", [3, 6, 40])
+def test_a_column_that_is_constant_up_to_rounding_moves_no_forecast(constant: float, count: int) -> None:
+    """The computed deviation of equal numbers is rounding noise, not always 0; no coefficient may stand on it."""
+    rows = [{"x": constant, "y": float(n % 4)} for n in range(count)]
+    targets = [3 + 2 * row["x"] - row["y"] for row in rows]
+    fitted = fit(rows, targets, penalty=1e-9)
+    assert fitted.coefficients[fitted.columns["x"]] == 0
+    seen, unseen = (fitted.predict({"x": x, "y": 2.0}) for x in (constant, constant + 100))
+    assert seen == unseen == pytest.approx(3 + 2 * constant - 2, abs=1e-6)
+
+
 def test_without_data_it_says_so_and_gives_the_bound() -> None:
     shape = Shape(capsule="a", model="m", input_length=10)
     for count in (0, 1, 17):

@@ -97,11 +97,11 @@ async def test_an_attestation_for_another_action_approves_nothing(platform: Plat
 
 
 async def test_waiting_for_a_person_is_not_on_the_wall_clock(platform: Platform) -> None:
-    short = utility("patient", PRINTS, budget="{tool_calls: 2, wall_clock: 5s}", autonomy="manual")
+    short = utility("patient", PRINTS, budget="{tool_calls: 2, wall_clock: 3s}", autonomy="manual")
     run = await platform.start(await platform.publish(short), {})
     await platform.until(run, "awaiting_approval")
     [approval] = await platform.approvals(run)
-    await asyncio.sleep(7)
+    await asyncio.sleep(4)
     assert (await platform.approver.post(f"/v1/approvals/{approval['id']}/approve", json={})).status_code == 200
     shown = await platform.until(run)
     assert shown["status"] == "completed", shown["reason"]

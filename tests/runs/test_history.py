@@ -3,14 +3,14 @@
 import asyncio
 import json
 
-from platforms import Platform, platform_in
-from servers import settings_in, temporary_home
+import pytest
+from platforms import Platform
 
 from somagent.identity.keys import KeyRing
 from somagent.temporal.client import connect
 
-MEGABYTES = 2**20
-STEPS = 200
+MOST_OF_A_STEP = 5 * 2**20 // 200
+"""Bytes of history: two hundred steps fit into 5 MiB."""
 
 
 def long_capsule(name: str, steps: list[dict[str, object]], *, wall_clock: str = "15m") -> str:
@@ -40,43 +40,36 @@ def tool(number: int) -> dict[str, object]:
     return {"id": f"tool_{number}", "use": "python/run", "with": {"code": f"print({number})"}}
 
 
-async def test_a_run_of_two_hundred_steps_has_a_small_history_that_grows_evenly(platform: Platform) -> None:
-    steps = [tool(n) if n % 4 else thinking(n) for n in range(STEPS)]
-    run = await platform.run(await platform.publish(long_capsule("two-hundred", steps)), {}, seconds=280)
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.long)])
+async def test_a_run_of_many_steps_has_a_small_history_that_grows_evenly(platform: Platform, count: int) -> None:
+    steps = [tool(n) if n % 4 else thinking(n) for n in range(count)]
+    run = await platform.run(await platform.publish(long_capsule(f"steps-{count}", steps)), {}, seconds=280)
     assert run["status"] == "completed", run["reason"]
     client = await connect(platform.settings, KeyRing.load(platform.settings.keys_dir))
     history = await client.get_workflow_handle(run["id"]).fetch_history()
     sizes = [event.ByteSize() for event in history.events]
-    assert sum(sizes) < 5 * MEGABYTES
+    assert sum(sizes) < count * MOST_OF_A_STEP
     quarter = len(sizes) // 4
     early, late = sum(sizes[quarter : 2 * quarter]), sum(sizes[3 * quarter :])
     assert late < early * 1.15, f"the last quarter has {late} bytes, the second {early}"
 
 
-async def test_messages_survive_continuing_as_new() -> None:
-    suggest_early = ("limit.historyCount.suggestContinueAsNew=60",)
-    with temporary_home() as home:
-        settings = settings_in(home, temporal_dynamic_config=suggest_early)
-        async with platform_in(settings) as platform:
-            await hammer(platform)
-
-
-async def hammer(platform: Platform) -> None:
+async def test_messages_survive_continuing_as_new(fault_stack: Platform) -> None:
     """Send messages for as long as a run that continues as new again and again takes them."""
-    ref = await platform.publish(long_capsule("continues", [tool(n) for n in range(40)]))
-    run = await platform.start(ref, {})
+    ref = await fault_stack.publish(long_capsule("continues", [tool(n) for n in range(40)]))
+    run = await fault_stack.start(ref, {})
     sent = 0
-    while (await platform.show(run))["status"] in {"starting", "running"}:
+    while (await fault_stack.show(run))["status"] in {"starting", "running"}:
         answers = await asyncio.gather(
-            *(platform.tell(run, "messages", {"id": f"m{sent + n}", "text": "Go on."}) for n in range(5))
+            *(fault_stack.tell(run, "messages", {"id": f"m{sent + n}", "text": "Go on."}) for n in range(5))
         )
         # The last ones can meet a run that has just ended; everything that was accepted counts.
         sent += sum(answer.status_code == 202 for answer in answers)
-    shown = await platform.show(run)
+    shown = await fault_stack.show(run)
     assert (shown["status"], shown["output"]) == ("completed", 39), shown["reason"]
-    client = await connect(platform.settings, KeyRing.load(platform.settings.keys_dir))
+    client = await connect(fault_stack.settings, KeyRing.load(fault_stack.settings.keys_dir))
     description = await client.get_workflow_handle(run).describe()
     assert description.run_id != description.raw_description.workflow_execution_info.first_run_id
-    state = await platform.operator.get(f"/v1/runs/{run.replace('/', '~')}/state")
+    state = await fault_stack.operator.get(f"/v1/runs/{run.replace('/', '~')}/state")
     assert state.json()["messages"] == min(sent, 500)
     assert sent >= 20

@@ -41,9 +41,9 @@ async def test_a_schedule_starts_by_itself_and_stops_when_paused(platform: Platf
     run = await scheduled_run(platform, "by-clock")
     assert run["status"] == "completed", run["reason"]
     assert (await platform.operator.post("/v1/schedules/by-clock/pause")).status_code == 200
-    await asyncio.sleep(3)
+    await asyncio.sleep(1)
     before = len((await platform.operator.get("/v1/runs", params={"capsule": "by-clock"})).json()["items"])
-    await asyncio.sleep(4)
+    await asyncio.sleep(3)  # longer than its interval
     after = len((await platform.operator.get("/v1/runs", params={"capsule": "by-clock"})).json()["items"])
     assert after == before
     await platform.operator.delete("/v1/schedules/by-clock")

@@ -1,9 +1,5 @@
 """What goes in and what comes out: commands, files, input, output, on a real container."""
 
-import pytest
-
-pytestmark = pytest.mark.docker
-
 
 async def test_a_command_gives_its_output_and_exit_code(python):
     result = await python("import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)")

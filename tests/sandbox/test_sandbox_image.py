@@ -11,8 +11,6 @@ from capsules.errors import Unavailable
 from sandbox import debian_packages, image_recipe
 from sandbox.image import Builder
 
-pytestmark = pytest.mark.docker
-
 
 def build(*arguments):
     command = [sys.executable, "-m", "sandbox.image", *arguments]
@@ -64,7 +62,6 @@ def test_a_missing_engine_is_named():
     assert "no-such.sock" in done.stderr.replace("\n", "")
 
 
-@pytest.mark.slow
 def test_the_files_come_together_without_being_root(tmp_path):
     """In a process of an ordinary user: neither engine nor root is needed to make the file system."""
     home = tmp_path / "cache"

@@ -12,8 +12,6 @@ from capsules.errors import Conflict, Unavailable
 from sandbox import isolation, wire
 from sandbox.container import DEADLINE, SCOPE, DockerSandbox
 
-pytestmark = pytest.mark.docker
-
 NUMBER = ("python3", "-c", "import random; print(random.getrandbits(64))")
 CLIENT = """
 import asyncio, sys

@@ -6,8 +6,6 @@ import pytest
 
 from capsules.errors import Invalid, TooLarge
 
-pytestmark = pytest.mark.docker
-
 
 async def status(python, field):
     result = await python(f"print([l.split()[1] for l in open('/proc/self/status') if l.startswith('{field}:')][0])")

@@ -4,15 +4,13 @@ llama.cpp itself, asked without `stream_options`, gives none. What stands before
 request and changes nothing else; every word is the model's.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
-from servers import free_ports
+from servers import serving_app
 
 from capsules.models.chat import Message
 from somagent.models.client import PydanticAiModel
@@ -48,14 +46,8 @@ def unasked_for_usage(base: str) -> FastAPI:
 
 @pytest.fixture
 async def sparing(slm_base: str) -> AsyncIterator[str]:
-    [port] = free_ports(1)
-    server = uvicorn.Server(uvicorn.Config(unasked_for_usage(slm_base), port=port, log_level="warning"))
-    serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait on
-        await asyncio.sleep(0.01)
-    yield f"http://127.0.0.1:{port}/v1"
-    server.should_exit = True
-    await serving
+    async with serving_app(unasked_for_usage(slm_base)) as base:
+        yield f"{base}/v1"
 
 
 async def test_a_provider_without_usage_is_counted_here(

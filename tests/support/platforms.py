@@ -28,9 +28,9 @@ class Platform:
     operator: httpx.AsyncClient
     approver: httpx.AsyncClient
 
-    async def cli(self, *arguments: object) -> Ended:
+    async def cli(self, *arguments: object, stdin: str = "") -> Ended:
         """Run one command of `somagent` against this stack."""
-        return await asyncio.to_thread(somagent, *map(str, arguments), settings=self.settings)
+        return await asyncio.to_thread(somagent, *map(str, arguments), settings=self.settings, stdin=stdin)
 
     async def publish(self, capsule: str) -> str:
         """Publish a capsule file and return its reference."""

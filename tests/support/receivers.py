@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from servers import free_ports
 
+WEBHOOK_SECRET = "a secret of many characters"  # the tests' own
+
 
 @dataclass(frozen=True)
 class Posted:

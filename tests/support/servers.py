@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+
+import uvicorn
 
 from somagent.local_stack.ports import free
 from somagent.local_stack.stack import parts
@@ -59,8 +62,25 @@ async def running(settings: Settings, *only: str) -> AsyncIterator[Supervisor]:
         yield supervisor
 
 
-async def eventually(check: Callable[[], Awaitable[None]], *, seconds: float = 10) -> None:
-    """Return once the check passes; after that many seconds raise what it raised last."""
+@asynccontextmanager
+async def serving_app(app: Any, port: int | None = None) -> AsyncIterator[str]:
+    """Serve an ASGI application on 127.0.0.1 in this process, and yield its address."""
+    port = port or free_ports(1)[0]
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=1, proxy_headers=False)
+    )
+    task = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait on
+        await asyncio.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def eventually[T](check: Callable[[], Awaitable[T]], *, seconds: float = 10) -> T:
+    """Return what the check returns once it passes; after that many seconds raise what it raised last."""
     deadline = time.monotonic() + seconds
     while True:
         try:
