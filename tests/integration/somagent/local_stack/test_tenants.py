@@ -1,0 +1,96 @@
+"""Tenants by the owner's tool: a test drive once, an allowance, tokens that the tenant's own people can use."""
+
+import asyncio
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from entries import number
+from sources import ROOT
+
+from capsules.budgets.amounts import Amounts
+from capsules.digest import digest
+from capsules.read_models import NewRun
+from somagent.db.database import open_store
+from somagent.identity.keys import KeyRing
+from somagent.identity.tokens import Tokens
+from somagent.settings import Settings
+
+
+def tool(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the tool as its owner would."""
+    environment = {
+        **os.environ,
+        "SOMAGENT_HOME": str(settings.home),
+        "SOMAGENT_POSTGRES_PORT": str(settings.postgres_port),
+    }
+    command = [sys.executable, "-m", "workers.tenants", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def installed(postgres_settings: Settings, owner: object) -> Settings:
+    KeyRing.create_missing(postgres_settings.keys_dir)
+    return postgres_settings
+
+
+def test_a_new_tenant_has_a_test_drive_and_people(installed: Settings) -> None:
+    name = f"acme-{number()}"
+    made = tool(installed, "add", name, "--credit-tokens", "700")
+    assert made.returncode == 0, made.stderr
+    told = json.loads(made.stdout)
+    assert (told["account"]["limit"]["tokens"], told["account"]["credit"]["tokens"]) == (700, 700)
+    people = {
+        subject: Tokens(KeyRing.load(installed.keys_dir)).verify_access(token)
+        for subject, token in told["tokens"].items()
+    }
+    assert {(one.tenant, one.subject) for one in people.values()} == {(name, "operator"), (name, "approver")}
+
+    again = json.loads(tool(installed, "add", name, "--credit-tokens", "900").stdout)
+    assert again["account"]["credit"]["tokens"] == 700
+    allowed = json.loads(tool(installed, "allow", name, "--tokens", "1000", "--calls-per-minute", "9").stdout)
+    assert (allowed["limit"]["tokens"], allowed["terms"]["rate"]["calls"]) == (1700, 9)
+    for _ in range(2):
+        credited = json.loads(tool(installed, "credit", name, "outage", "--tokens", "50").stdout)
+        assert credited["limit"]["tokens"] == 1750
+    assert name in tool(installed, "list").stdout.split()
+
+
+def test_usage_is_told_of_every_tenant(installed: Settings, tmp_path: Path) -> None:
+    names = [f"usage-{number()}" for _ in range(2)]
+    for name in names:
+        assert tool(installed, "add", name).returncode == 0
+        asyncio.run(ran(installed, name))
+    told = json.loads(tool(installed, "usage", "--by", "capsule").stdout)
+    mine = [(one["tenant"], one["capsule"], one["runs"]) for one in told if one["tenant"] in names]
+    assert mine == [(name, "hello", 1) for name in sorted(names)]
+    done = tool(installed, "usage", "--csv", str(tmp_path / "all.csv"))
+    assert done.returncode == 0, done.stderr
+    rows = csv.DictReader(io.StringIO((tmp_path / "all.csv").read_text()))
+    assert set(names) <= {row["tenant"] for row in rows}
+    assert json.loads(tool(installed, "usage", "--since", "2020-01-01", "--until", "2020-01-02").stdout) == []
+    backwards = tool(installed, "usage", "--since", "2026-02-01", "--until", "2026-01-01")
+    assert (backwards.returncode, "has no days" in backwards.stderr) == (1, True)
+    assert "--by takes" in tool(installed, "usage", "--by", "colour").stderr
+
+
+async def ran(settings: Settings, tenant: str) -> None:
+    run = f"{tenant}/hello/1"
+    async with open_store(settings.database("app"), connections=1) as store, store.transaction(tenant) as tx:
+        await tx.runs.accept(
+            NewRun(id=run, capsule="hello@1.0.0", digest=digest({}), actor="operator", request=digest(run))
+        )
+        await tx.accounts.carve(f"tenant:{tenant}", f"run:{run}", Amounts(tokens=5))
+        await tx.runs.admit(run, digest=digest({}), parent=None, account=f"run:{run}", lock={})
+
+
+def test_what_is_wrong_is_said(installed: Settings) -> None:
+    assert tool(installed, "add", "Not A Name").returncode == 2
+    unknown = tool(installed, "allow", "nobody", "--tokens", "5")
+    assert (unknown.returncode, "There is no tenant 'nobody'" in unknown.stderr) == (1, True)
+    assert "changes nothing" in tool(installed, "credit", "nobody", "key").stderr
