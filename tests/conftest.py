@@ -21,6 +21,7 @@ from servers import running, settings_in, temporary_home
 from somagent.db.database import Store, open_store
 from somagent.db.schema.migrate import upgrade
 from somagent.local_stack.leftovers import remove_containers
+from somagent.memory.embedder import MiniLmEmbedder
 from somagent.settings import Settings
 
 property_settings.register_profile("gate", derandomize=True, print_blob=True)
@@ -131,6 +132,12 @@ async def slm_base(settings: Settings) -> AsyncIterator[str]:
     """Base URL, ending in /v1, of a running llama.cpp."""
     async with running(settings, "slm"):
         yield settings.slm_base()
+
+
+@pytest.fixture(scope="session")
+def embedder() -> MiniLmEmbedder:
+    """The real embedding model, in this process."""
+    return MiniLmEmbedder()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import textwrap
 
 import pytest
 from sources import ROOT
@@ -28,7 +29,7 @@ def test_a_recipe_touches_few_files(letter):
 
 @pytest.mark.parametrize("letter", RECIPES)
 def test_a_recipe_has_an_example_that_is_python(letter):
-    examples = re.findall(r"^```python\n(.*?)^```", RECIPES[letter], re.MULTILINE | re.DOTALL)
+    examples = re.findall(r"^ *```python\n(.*?)^ *```", RECIPES[letter], re.MULTILINE | re.DOTALL)
     assert examples
     for example in examples:
-        compile(example, f"({letter})", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        compile(textwrap.dedent(example), f"({letter})", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

@@ -101,7 +101,7 @@ def test_governed_activities_are_asked_for_in_one_place_only():
     elsewhere = {
         where: dotted(call.args[0])
         for where, call in calls(*ACTIVITY_CALLS, *ACTIVITY_STARTS)
-        if not dotted(call.args[0]).startswith("Bookkeeping.")
+        if not dotted(call.args[0]).startswith("RunStateActivities.")
         and not isinstance(call.args[0], ast.IfExp)
         # It has no authority, and its outbound interceptor refuses all but its listed steps.
         and not where.startswith("workflows/constitution.py")

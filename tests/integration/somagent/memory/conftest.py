@@ -11,11 +11,6 @@ from somagent.memory.pgvector import PostgresMemories
 numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def embedder() -> MiniLmEmbedder:
-    return MiniLmEmbedder()
-
-
 @pytest.fixture
 def memories(store: Store, embedder: MiniLmEmbedder) -> PostgresMemories:
     return PostgresMemories(store, embedder)
