@@ -12,7 +12,7 @@ from typing import get_args
 
 import pytest
 import yaml
-from sources import ROOT, markdown, python_files
+from sources import PACKAGES, ROOT, markdown, python_files
 from typer.main import get_command
 
 from capsules.capsule import Capsule
@@ -160,6 +160,26 @@ def test_commands_in_documents_exist():
             known = {option for parameter in command.params for option in parameter.opts}
             strangers = [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
             wrong += [f"{name}: somagent {line}: {word}" for word in strangers]
+    assert wrong == []
+
+
+def test_the_picture_of_the_architecture_names_what_is_there():
+    named = re.findall(r'data-path="([^"]+)"', (ROOT / "docs" / "architecture.svg").read_text("utf-8"))
+    assert len(named) > 40
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_path_in_a_document_exists():
+    path = re.compile(rf"`((?:{'|'.join(PACKAGES)}|deploy|docs|tests)/[\w./-]*(?:\.\w+|/))`")
+    texts = {name: (ROOT / name).read_text("utf-8") for name in DOCUMENTS}
+    # The map of decision 0015 translates names that are gone.
+    wrong = [
+        f"{name}: {found}"
+        for name, text in texts.items()
+        if "/0015-" not in name
+        for found in path.findall(text)
+        if not (ROOT / found).exists() and "NNNN" not in found
+    ]
     assert wrong == []
 
 
