@@ -33,3 +33,10 @@ async def own_database(settings: Settings, name: str, *, template: str | None = 
     yield url
     async with superuser(settings) as connection:
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def name_of(settings: Settings) -> str:
+    """Return the name of the database that the settings lead to."""
+    name = make_url(settings.database("app")).database
+    assert name is not None
+    return name

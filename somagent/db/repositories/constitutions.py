@@ -70,7 +70,8 @@ class Constitutions:
     async def list(self, digests: frozenset[Digest] | None = None) -> tuple[ConstitutionSummary, ...]:
         """Return all, or the given ones, newest first and without their documents."""
         query = select(*_SUMMARY, func.array_remove(func.array_agg(signatures.c.key_id.distinct()), None).label("keys"))
-        query = query.select_from(constitutions.outerjoin(signatures)).group_by(constitutions.c.digest)
+        signed = constitutions.outerjoin(signatures, signatures.c.digest == constitutions.c.digest)
+        query = query.select_from(signed).group_by(constitutions.c.digest)
         if digests is not None:
             query = query.where(constitutions.c.digest.in_(digests))
         async with translated(), self.engine.connect() as connection:

@@ -1,16 +1,37 @@
-"""A migrated PostgreSQL, opened as each role; every test has a tenant of its own."""
+"""A migrated database of this folder's own, opened as each role; every test has a tenant of its own.
+
+These tests write rows that no run would leave. In the database that the other folders share they would stop a sweep.
+"""
 
 import datetime as dt
 from collections.abc import AsyncIterator
 
 import pytest
 from constitutions import codec, make_active
+from databases import own_database
 from entries import constitution, number
+from pydantic import SecretStr
 
 from somagent.db.database import Store, open_store
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.repositories.audit_blocks import BlockWriter
+from somagent.db.schema.migrate import upgrade
 from somagent.settings import Settings
+
+
+@pytest.fixture(scope="session")
+async def postgres_settings(postgres_settings: Settings) -> AsyncIterator[Settings]:
+    async with own_database(postgres_settings, "store_tests") as url:
+        await upgrade(url("owner"))
+        urls = {"owner": "database_owner_url", "app": "database_url"}
+        urls |= {role: f"database_{role}_url" for role in ("relay", "sealer")}
+        yield postgres_settings.model_copy(update={name: SecretStr(url(role)) for role, name in urls.items()})
+
+
+@pytest.fixture(scope="session")
+async def owner(postgres_settings: Settings) -> AsyncIterator[Store]:
+    async with open_store(postgres_settings.database("owner"), codec=codec(postgres_settings)) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from databases import name_of
 from entries import entry, exit_, key, run_id
 from sealings import Sealing
 
@@ -166,7 +167,7 @@ async def test_the_first_bad_item_is_named_whatever_a_superuser_did(  # noqa: PL
         pass
     assert (await audited(store, tenant, sealing)).leaves == 6
     statement, named = ATTACKS[attack]
-    async with superuser(postgres_settings, database="somagent") as connection:
+    async with superuser(postgres_settings, database=name_of(postgres_settings)) as connection:
         await connection.execute("SET session_replication_role = replica")  # no trigger, no foreign key
         status = await connection.execute(statement.replace("{{}}", "{}"), run)
         assert status.endswith(" 1"), "the attack took place"
@@ -186,7 +187,7 @@ async def test_a_block_signed_by_another_key_is_named(  # noqa: PLR0917 - fixtur
     await acted(ledger, tenant, run_id(tenant))
     block = await blocks.seal(tenant, sealing.sign, most=100)
     assert block is not None
-    async with superuser(postgres_settings, database="somagent") as connection:
+    async with superuser(postgres_settings, database=name_of(postgres_settings)) as connection:
         await connection.execute("SET session_replication_role = replica")
         await connection.execute(
             "UPDATE seal_blocks SET signature = $1 WHERE tenant_id = $2",
@@ -209,7 +210,7 @@ async def test_what_was_cut_off_is_told_by_the_anchor(  # noqa: PLR0917 - fixtur
     while await blocks.seal(tenant, sealing.sign, most=3):
         pass
     anchored = [block.model_dump(mode="json") for block in await blocks.since(tenant, 0)]
-    async with superuser(postgres_settings, database="somagent") as connection:
+    async with superuser(postgres_settings, database=name_of(postgres_settings)) as connection:
         await connection.execute("SET session_replication_role = replica")
         for table in ("seal_leaves", "seal_blocks"):
             await connection.execute(f"DELETE FROM {table} WHERE tenant_id = $1 AND height = 2", tenant)

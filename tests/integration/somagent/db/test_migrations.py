@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from databases import Url, own_database
+from databases import Url, name_of, own_database
 from entries import number
 from schemas import dumped_schema
 from sqlalchemy import Connection, TableClause
@@ -177,7 +177,7 @@ async def test_an_empty_database_is_brought_up_and_doing_it_again_changes_nothin
 async def test_every_table_and_column_that_queries_name_is_in_the_database_with_that_type(
     postgres_settings: Settings, migrated: Settings
 ):
-    async with superuser(postgres_settings, database="somagent") as connection:
+    async with superuser(postgres_settings, database=name_of(postgres_settings)) as connection:
         rows = await connection.fetch(
             "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type "
             "FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid "

@@ -1,6 +1,7 @@
 """What the repositories keep: capsules for good, runs by their request, content under its digest."""
 
 import pytest
+from databases import name_of
 from entries import entry, key, number, run_id
 from sqlalchemy import text
 
@@ -157,7 +158,7 @@ async def test_content_is_read_back_and_a_tampered_blob_is_noticed(store, tenant
     stored = await content.put(tenant, data, "application/octet-stream")
     assert stored == await content.put(tenant, data, "application/octet-stream") == sha256(data)
     assert await content.get(tenant, stored) == data
-    async with superuser(postgres_settings, database="somagent") as connection:
+    async with superuser(postgres_settings, database=name_of(postgres_settings)) as connection:
         await connection.execute("UPDATE content_blobs SET data = '\\x00' WHERE tenant_id = $1", tenant)
     with pytest.raises(TamperedContent, match=stored):
         await content.get(tenant, stored)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
+from databases import name_of
 from entries import CONSTITUTION, entry, exit_, key, number, run_id
 from sealings import Sealing
 from sqlalchemy import insert
@@ -124,7 +125,7 @@ async def _as(store: Store, tenant: str | None) -> AsyncIterator["asyncpg.Connec
 async def test_every_table_with_a_tenant_has_forced_security_and_an_owner_other_than_the_application(
     postgres_settings: Settings, owner
 ):
-    async with superuser(postgres_settings, database="somagent") as connection:
+    async with superuser(postgres_settings, database=name_of(postgres_settings)) as connection:
         rows = await connection.fetch(
             "SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, pg_get_userbyid(c.relowner) AS owner, "
             "EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id') AS tenant "
@@ -143,7 +144,7 @@ async def test_every_table_with_a_tenant_has_forced_security_and_an_owner_other_
 
 
 async def test_no_role_of_ours_gets_past_row_security(postgres_settings: Settings, owner):
-    async with superuser(postgres_settings, database="somagent") as connection:
+    async with superuser(postgres_settings, database=name_of(postgres_settings)) as connection:
         strong = await connection.fetch(
             "SELECT rolname FROM pg_roles WHERE rolname LIKE 'somagent%' "
             "AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication)"
@@ -218,7 +219,7 @@ async def test_what_is_immutable_cannot_be_changed_deleted_or_emptied_even_by_th
 
 
 async def test_the_application_only_adds_to_the_record(postgres_settings: Settings, owner):
-    async with superuser(postgres_settings, database="somagent") as connection:
+    async with superuser(postgres_settings, database=name_of(postgres_settings)) as connection:
         rows = await connection.fetch(
             "SELECT table_name, array_agg(privilege_type::text ORDER BY privilege_type) AS granted "
             "FROM information_schema.role_table_grants WHERE grantee = 'somagent_app' GROUP BY table_name"

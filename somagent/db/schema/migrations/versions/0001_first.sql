@@ -1605,7 +1605,7 @@ BEGIN
             'action', entry->>'action_digest', 'kind', entry->>'kind', 'target', entry->>'target'));
     END IF;
 END $$;
--- Approvals as the gate opens them. People's answers are written by `somagent/db/repositories/approvals.py`; whether they suffice
+-- Approvals as the gate opens them. People's answers are written by `somagent/store/approvals.py`; whether they suffice
 -- is a constraint of the table.
 
 -- Open an approval of the action of `entry`. With answers from before it may be approved at once.
