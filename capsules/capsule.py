@@ -2,21 +2,19 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from capsules.actions.action import Autonomy
+from capsules.base_model import StrictModel
 from capsules.budgets.amounts import Amounts, Count
 from capsules.digest import Digest, digest
 from capsules.duration import Duration
 from capsules.names import Identifier, Name, ReferenceText, Version
 
 JsonSchema = dict[str, Any]
-STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-class Metadata(BaseModel):
-    model_config = STRICT
-
+class Metadata(StrictModel):
     name: Name = Field(description="Lower-case words joined by hyphens: `log-triage`.")
     version: Version = Field(description="Semantic version. A published one never changes.")
     owner: str = Field("", max_length=100, description="Who answers for it.")
@@ -24,10 +22,10 @@ class Metadata(BaseModel):
     labels: dict[str, str] = Field(default_factory=dict, description="Free texts by name, for people and programs.")
 
 
-class Deliverable(BaseModel):
+class Deliverable(StrictModel):
     """What a run must hand over, and what makes it acceptable."""
 
-    model_config = STRICT
+    model_config = ConfigDict(populate_by_name=True)
 
     shape: JsonSchema = Field(
         default_factory=lambda: {"type": "object"},
@@ -40,31 +38,23 @@ class Deliverable(BaseModel):
     accept: tuple[str, ...] = Field((), description="Expressions over `output` and `inputs`; all must hold.")
 
 
-class ToolUse(BaseModel):
-    model_config = STRICT
-
+class ToolUse(StrictModel):
     use: ReferenceText = Field(description="Tool reference: `python@1`.")
     actions: tuple[Identifier, ...] = Field(min_length=1, description="Those of its actions that the run may use.")
 
 
-class ModelUse(BaseModel):
-    model_config = STRICT
-
+class ModelUse(StrictModel):
     role: Name = Field("dialogue", description="A role, resolved by model profiles; never a provider's name.")
     temperature: float = Field(0.0, ge=0, le=2, description="0: the most likely words; higher: more varied.")
     max_output_tokens: int = Field(256, ge=1, le=32_768, description="Cap of one reply.")
 
 
-class Recall(BaseModel):
-    model_config = STRICT
-
+class Recall(StrictModel):
     limit: int = Field(5, ge=1, le=50, description="Most memories to show.")
     query: str = Field("", description="Template with `${{ }}`; unset: the intent.")
 
 
-class MemoryUse(BaseModel):
-    model_config = STRICT
-
+class MemoryUse(StrictModel):
     recall: Recall | None = Field(None, description="What the persona is shown of earlier runs; unset: nothing.")
     remember: Literal["nothing", "summary", "deliverable"] = Field(
         "nothing", description="What later runs may recall: nothing, the output's `summary`, or all of the output."
@@ -72,9 +62,7 @@ class MemoryUse(BaseModel):
     space: Name = Field("default", description="Space of the tenant's memory that is read and written.")
 
 
-class Guardrails(BaseModel):
-    model_config = STRICT
-
+class Guardrails(StrictModel):
     max_steps: int = Field(ge=1, le=1000, description="Required: a run that reaches it ends and says so.")
     autonomy: Autonomy = Field(
         "supervised", description="What the constitution reads as `run.autonomy`: how closely people watch."
@@ -89,10 +77,8 @@ PRESSURES = (50, 80, 100)
 """Thresholds of what is spent of a limit, in per cent."""
 
 
-class Pressure(BaseModel):
+class Pressure(StrictModel):
     """What to do when so much of a limit is spent."""
-
-    model_config = STRICT
 
     at: Literal[50, 80, 100] = Field(description="Per cent of any one limit.")
     do: Literal["cheaper_model", "shorter_outputs", "ask", "pause", "stop"] = Field(
@@ -107,10 +93,8 @@ class Pressure(BaseModel):
         return self
 
 
-class TaskBudget(BaseModel):
+class TaskBudget(StrictModel):
     """What a task may spend of its project's budget. How it reacts to pressure is its own capsule's matter."""
-
-    model_config = STRICT
 
     tokens: Count = Field(0, description="Tokens read and written by models.")
     usd: float = Field(0.0, ge=0, le=1_000_000, description="Dollars, kept as micro-dollars.")
@@ -130,10 +114,10 @@ class Budget(TaskBudget):
     )
 
 
-class Step(BaseModel):
+class Step(StrictModel):
     """One fixed step: a tool action (`use`) or a thought of the persona (`think`)."""
 
-    model_config = STRICT
+    model_config = ConfigDict(populate_by_name=True)
 
     id: Identifier = Field(description="Names the step's result in expressions: `steps.parse.output`.")
     use: str | None = Field(
@@ -157,10 +141,10 @@ class Step(BaseModel):
         return self
 
 
-class Task(BaseModel):
+class Task(StrictModel):
     """One child run of a composite capsule."""
 
-    model_config = STRICT
+    model_config = ConfigDict(populate_by_name=True)
 
     id: Identifier = Field(description="Names the task's result in expressions: `tasks.triage.output`.")
     capsule: ReferenceText = Field(description="A published capsule: `log-triage@^1`.")
@@ -175,9 +159,7 @@ class Task(BaseModel):
     )
 
 
-class Trigger(BaseModel):
-    model_config = STRICT
-
+class Trigger(StrictModel):
     schedule: str | None = Field(None, description="Five cron fields, UTC.")
     event: str | None = Field(None, max_length=200, description="Name of an event.")
     when: str | None = Field(None, description="Expression over `event`; false ignores it.")
@@ -189,9 +171,7 @@ class Trigger(BaseModel):
         return self
 
 
-class Spec(BaseModel):
-    model_config = STRICT
-
+class Spec(StrictModel):
     type: Literal["atomic", "composite", "utility"] = Field(
         description="A persona or fixed steps; tasks that are capsules; one tool action."
     )
@@ -212,10 +192,10 @@ class Spec(BaseModel):
     example: dict[str, Any] | None = Field(None, description="Inputs that run.")
 
 
-class Capsule(BaseModel):
+class Capsule(StrictModel):
     """A whole capsule file."""
 
-    model_config = STRICT
+    model_config = ConfigDict(populate_by_name=True)
 
     api_version: Literal["somagent/v1"] = Field(alias="apiVersion", description="Version of this format.")
     kind: Literal["Capsule"] = Field(description="What the file describes.")

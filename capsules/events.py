@@ -6,7 +6,9 @@ An event is written to the outbox in the transaction that makes it true, and lea
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from capsules.base_model import FrozenModel
 
 Topic = Literal[
     "agent.events",
@@ -21,10 +23,8 @@ Topic = Literal[
 ]
 
 
-class Event(BaseModel):
+class Event(FrozenModel):
     """One event of a run, in the order of `id`."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: int = Field(description="Position in the outbox; grows within a run.")
     topic: Topic
@@ -67,10 +67,8 @@ TYPES: dict[str, str] = {
 State = Literal["waiting", "sent", "dead"]
 
 
-class Delivery(BaseModel):
+class Delivery(FrozenModel):
     """One event by one channel."""
-
-    model_config = ConfigDict(frozen=True)
 
     event: int
     channel: str

@@ -3,7 +3,9 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
+
+from capsules.base_model import FrozenModel
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=63)]
 """Lower-case words joined by hyphens: `log-triage`."""
@@ -22,10 +24,8 @@ RunId = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 _REFERENCE = re.compile(r"^(?P<name>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)(?:@(?P<range>\^?[0-9][0-9A-Za-z.-]*|latest))?$")
 
 
-class Reference(BaseModel):
+class Reference(FrozenModel):
     """A name and the versions of it that will do: `name`, `name@1`, `name@^1.2`, `name@1.2.0`."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     range: str = Field("latest", description="`latest`, an exact version, or a prefix such as `1` or `^1.2`.")

@@ -1,13 +1,12 @@
 """A persona: how an agent thinks and speaks while it works on a run, and nothing that outlives the run."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from capsules.base_model import StrictModel
 from capsules.names import Name, Version
 
 
-class Persona(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class Persona(StrictModel):
     name: Name
     version: Version
     summary: str

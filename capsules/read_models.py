@@ -3,20 +3,17 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from capsules.base_model import FrozenModel, StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.capsule import Capsule
 from capsules.digest import Digest
 from capsules.runs.run import RunStatus
 
-FROZEN = ConfigDict(frozen=True)
 
-
-class PublishedCapsule(BaseModel):
+class PublishedCapsule(FrozenModel):
     """One immutable version, with the platform's signature over its digest."""
-
-    model_config = FROZEN
 
     capsule: Capsule
     digest: Digest
@@ -26,10 +23,8 @@ class PublishedCapsule(BaseModel):
     published_by: str
 
 
-class NewRun(BaseModel):
+class NewRun(FrozenModel):
     """A run that the API accepts; a schedule's runs are entered by the ledger when they reach the gate."""
-
-    model_config = FROZEN
 
     id: str
     capsule: str
@@ -40,10 +35,8 @@ class NewRun(BaseModel):
     parent: str | None = None
 
 
-class RunRecord(BaseModel):
+class RunRecord(FrozenModel):
     """A run as lists and pages show it."""
-
-    model_config = FROZEN
 
     id: str
     tenant: str
@@ -65,9 +58,7 @@ class RunRecord(BaseModel):
     pruned_at: datetime | None = Field(None, description="When its inputs, output and artifacts were deleted.")
 
 
-class ArtifactRecord(BaseModel):
-    model_config = FROZEN
-
+class ArtifactRecord(FrozenModel):
     run: str
     name: str
     media_type: str
@@ -76,29 +67,23 @@ class ArtifactRecord(BaseModel):
     created_at: datetime
 
 
-class Principal(BaseModel):
+class Principal(FrozenModel):
     """Who calls: a person or a program of one tenant, and what it may do."""
-
-    model_config = FROZEN
 
     tenant: str
     subject: str
     capabilities: frozenset[str]
 
 
-class ConstitutionSignature(BaseModel):
+class ConstitutionSignature(StrictModel):
     """One key's word for a constitution: Base64 Ed25519 over the digest's ASCII text."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key_id: str = Field(max_length=100)
     signature: str = Field(max_length=200)
 
 
-class ConstitutionRecord(BaseModel):
+class ConstitutionRecord(FrozenModel):
     """A constitution as installed: the document, its digests and the signatures over the digest."""
-
-    model_config = FROZEN
 
     digest: Digest
     sha3_512: str = Field("", description="SHA3-512 of the canonical document, for those who compare by that.")
@@ -111,10 +96,8 @@ class ConstitutionRecord(BaseModel):
     installed_at: datetime
 
 
-class ConstitutionSummary(BaseModel):
+class ConstitutionSummary(FrozenModel):
     """A constitution as lists show it: everything but its document."""
-
-    model_config = FROZEN
 
     digest: Digest
     sha3_512: str
@@ -126,10 +109,8 @@ class ConstitutionSummary(BaseModel):
     installed_at: datetime
 
 
-class Page[T](BaseModel):
+class Page[T](FrozenModel):
     """A slice of a list; `next` is the cursor of the following one."""
-
-    model_config = FROZEN
 
     items: tuple[T, ...]
     next: str | None = None

@@ -4,7 +4,9 @@ import datetime as dt
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
+
+from capsules.base_model import FrozenModel, StrictModel
 
 _SCOPE = re.compile(r"tenant|capsule:[a-z][a-z0-9]*(-[a-z0-9]+)*|run:.{1,255}")
 
@@ -19,19 +21,15 @@ Scope = Annotated[str, Field(max_length=260), AfterValidator(_scope)]
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
-class Retention(BaseModel):
+class Retention(StrictModel):
     """Days after which content is deleted; unset: it is kept for ever."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     content_days: Days | None = Field(None, description="Inputs, outputs, artifacts, transcripts: after a run's end.")
     memory_days: Days | None = Field(None, description="What runs remembered: after it was stored.")
 
 
-class Due(BaseModel):
+class Due(FrozenModel):
     """How much of each would be, or was, deleted."""
-
-    model_config = ConfigDict(frozen=True)
 
     runs: int = Field(description="Runs whose inputs, output and results of actions go.")
     blobs: int = Field(description="Stored bytes that no kept run can need.")
@@ -42,13 +40,11 @@ class Due(BaseModel):
         return self.runs == self.blobs == self.memories == 0
 
 
-class NewHold(BaseModel):
+class NewHold(StrictModel):
     """A legal hold that is to be placed."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        json_schema_extra={"examples": [{"scope": "run:acme/word-count/1", "reason": "Case 2026-114"}]},
+        json_schema_extra={"examples": [{"scope": "run:acme/word-count/1", "reason": "Case 2026-114"}]}
     )
 
     scope: Scope = Field(description="`tenant`, `capsule:<name>`, or `run:<id>` with the runs below it.")

@@ -7,8 +7,9 @@ facts; never from what a model claims about itself.
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from capsules.base_model import FrozenModel, StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest, digest
 
@@ -36,10 +37,8 @@ Share = Annotated[float, Field(ge=0, le=1), AfterValidator(in_fixed_point)]
 """From 0 to 1, in whole parts per million."""
 
 
-class Action(BaseModel):
+class Action(StrictModel):
     """What is to be done, to what, and at most at what cost."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind
     target: str = Field(description="What is acted on: `python@1.0.0/run`, a model role, a memory space, a capsule.")
@@ -57,10 +56,8 @@ class Action(BaseModel):
         return digest(self)
 
 
-class Foreseen(BaseModel):
+class Foreseen(StrictModel):
     """What a run that is to be started will take, before anybody knows: the ends of its forecast's interval."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tokens: int = Field(0, ge=0, le=2**53 - 1, description="Upper end: by this a decision holds for the interval.")
     micro_usd: int = Field(0, ge=0, le=2**53 - 1)
@@ -68,10 +65,8 @@ class Foreseen(BaseModel):
     least_micro_usd: int = Field(0, ge=0, le=2**53 - 1)
 
 
-class Facts(BaseModel):
+class Facts(FrozenModel):
     """What the platform knows when an action is judged. Read from the store in the same moment, by the gate."""
-
-    model_config = ConfigDict(frozen=True)
 
     autonomy: Autonomy = "supervised"
     headroom: Share = Field(1.0, description="Least share of the run's limit left after this action, any dimension.")

@@ -2,22 +2,19 @@
 
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from capsules.actions.action import Action, Facts, Kind
 from capsules.actions.verdict import ReceiptRef, ShadowVerdict, Verdict
 from capsules.approvals.approval import ApprovalRequest
+from capsules.base_model import FrozenModel
 from capsules.budgets.account import Account, RateBound, RateRefusal
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 
-FROZEN = ConfigDict(frozen=True)
 
-
-class AttemptKey(BaseModel):
+class AttemptKey(FrozenModel):
     """Which attempt of which activity: the idempotency key of an effect is all but the attempt."""
-
-    model_config = FROZEN
 
     tenant: str
     run: str = Field(description="Workflow id.")
@@ -30,38 +27,30 @@ class AttemptKey(BaseModel):
         return f"{self.run}/{self.execution}/{self.activity}"
 
 
-class Tally(BaseModel):
+class Tally(FrozenModel):
     """So many of a kind, and how many of them were bad."""
-
-    model_config = FROZEN
 
     of: int = 0
     bad: int = 0
 
 
-class HistoryAsked(BaseModel):
+class HistoryAsked(FrozenModel):
     """Whose past the gate wants to know; a part that no constitution reads is not looked up."""
-
-    model_config = FROZEN
 
     actor: str | None = None
     target: str | None = None
     kind: Kind | None = None
 
 
-class History(BaseModel):
+class History(FrozenModel):
     """What the store remembers of actor and target."""
-
-    model_config = FROZEN
 
     decisions: Tally = Field(Tally(), description="In the actor's last runs; denials are bad.")
     uses: Tally = Field(Tally(), description="Of the target; those that did not succeed are bad.")
 
 
-class StandingOffer(BaseModel):
+class StandingOffer(FrozenModel):
     """A yes given in advance that is open now: for actions that its scope, an expression over `action`, matches."""
-
-    model_config = FROZEN
 
     id: str
     scope: str
@@ -69,10 +58,8 @@ class StandingOffer(BaseModel):
     granted_by: str
 
 
-class LedgerFacts(BaseModel):
+class LedgerFacts(FrozenModel):
     """What the store knows when an action is judged."""
-
-    model_config = FROZEN
 
     account: Account | None = Field(None, description="None before admission.")
     rates: tuple[RateBound, ...] = Field((), description="Of the tenant and the project that the account lies in.")
@@ -87,10 +74,8 @@ class LedgerFacts(BaseModel):
     )
 
 
-class BeginEffect(BaseModel):
+class BeginEffect(FrozenModel):
     """Asks the ledger to let an effect begin: receipt, grant and reservation in one transaction."""
-
-    model_config = FROZEN
 
     key: AttemptKey
     capsule: str = Field(description="`name@version`, for the run's row when a schedule started it.")
@@ -105,10 +90,8 @@ class BeginEffect(BaseModel):
     standing: tuple[str, ...] = Field((), description="Ids of the standing grants that fit, in the order to try.")
 
 
-class EffectBegun(BaseModel):
+class EffectBegun(FrozenModel):
     """The ledger's answer."""
-
-    model_config = FROZEN
 
     status: Literal["go", "replay", "denied", "ask", "exhausted", "slow", "revoked", "stale"] = Field(
         description="stale: another action of the run came in between; read the facts and judge again."
@@ -120,10 +103,8 @@ class EffectBegun(BaseModel):
     sentence: str = ""
 
 
-class FinishEffect(BaseModel):
+class FinishEffect(FrozenModel):
     """Tells the ledger how an effect ended: settle, record, keep the result for a retry."""
-
-    model_config = FROZEN
 
     key: AttemptKey
     ok: bool
@@ -133,9 +114,7 @@ class FinishEffect(BaseModel):
     error: str = Field("", description="Code and message of a failure.")
 
 
-class Settled(BaseModel):
-    model_config = FROZEN
-
+class Settled(FrozenModel):
     receipt: ReceiptRef
     left: Amounts | None = None
 

@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import Field, computed_field
 
+from capsules.base_model import FrozenModel
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 
@@ -13,10 +14,8 @@ PPM = 1_000_000
 Decision = Literal["allow", "ask", "deny"]
 
 
-class Contribution(BaseModel):
+class Contribution(FrozenModel):
     """One feature's part of the score: weight times value."""
-
-    model_config = ConfigDict(frozen=True)
 
     feature: str
     weight: int = Field(description="In parts per million.")
@@ -24,28 +23,22 @@ class Contribution(BaseModel):
     points: int = Field(description="weight × value, in parts per million of the score.")
 
 
-class Demand(BaseModel):
+class Demand(FrozenModel):
     """So many different people with this capability must approve."""
-
-    model_config = ConfigDict(frozen=True)
 
     capability: str = "approval:decide"
     quorum: int = Field(1, ge=1, le=20)
 
 
-class Escalation(BaseModel):
+class Escalation(FrozenModel):
     """From `after_seconds` on, people with this capability may approve in place of those asked first."""
-
-    model_config = ConfigDict(frozen=True)
 
     after_seconds: int = Field(gt=0)
     capability: str
 
 
-class Verdict(BaseModel):
+class Verdict(FrozenModel):
     """Allow, ask or deny, always with score, contributions, clauses and a sentence."""
-
-    model_config = ConfigDict(frozen=True)
 
     decision: Decision
     score: int = Field(description="S(a) in parts per million.")
@@ -68,10 +61,8 @@ class Verdict(BaseModel):
         return self.score - self.threshold
 
 
-class ShadowVerdict(BaseModel):
+class ShadowVerdict(FrozenModel):
     """What a shadow constitution would have decided. It decides nothing."""
-
-    model_config = ConfigDict(frozen=True)
 
     constitution: Digest
     decision: Decision | Literal["failed"]
@@ -79,19 +70,15 @@ class ShadowVerdict(BaseModel):
     sentence: str = ""
 
 
-class ReceiptRef(BaseModel):
+class ReceiptRef(FrozenModel):
     """Where a decision or outcome stands in its run's chain."""
-
-    model_config = ConfigDict(frozen=True)
 
     seq: int
     hash: Digest
 
 
-class Outcome[T](BaseModel):
+class Outcome[T](FrozenModel):
     """What a governed activity returns. The body fills `value` and `usage`; the gate fills the rest."""
-
-    model_config = ConfigDict(frozen=True)
 
     value: T
     usage: Amounts = Amounts()

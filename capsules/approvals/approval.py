@@ -8,31 +8,26 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from capsules.actions.verdict import Demand
+from capsules.base_model import StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
-
-STRICT = ConfigDict(frozen=True, extra="forbid")
 
 State = Literal["pending", "approved", "denied", "expired", "used", "edited"]
 Said = Literal["yes", "no", "edit"]
 
 
-class NextGroup(BaseModel):
+class NextGroup(StrictModel):
     """From `at` on, people with this capability may decide in place of those asked first."""
-
-    model_config = STRICT
 
     capability: str
     at: datetime
 
 
-class Answer(BaseModel):
+class Answer(StrictModel):
     """What one person said, and by what right."""
-
-    model_config = STRICT
 
     by: str
     said: Said
@@ -43,10 +38,8 @@ class Answer(BaseModel):
     at: datetime
 
 
-class ApprovalRequest(BaseModel):
+class ApprovalRequest(StrictModel):
     """What the gate asks for; travels in the failure `ApprovalRequired`."""
-
-    model_config = STRICT
 
     id: str
     run: str
@@ -95,10 +88,8 @@ class Approval(ApprovalRequest):
         return next((a for a in self.answers if a.said == "yes" and name in {a.by, a.on_behalf_of}), None)
 
 
-class EligibleApprover(BaseModel):
+class EligibleApprover(StrictModel):
     """Somebody of the tenant who could decide an approval now."""
-
-    model_config = STRICT
 
     subject: str
     on_behalf_of: str | None = None
@@ -129,14 +120,12 @@ def merged(demands: Iterable[Demand]) -> tuple[Demand, ...]:
     return tuple(Demand(capability=capability, quorum=quorum) for capability, quorum in largest.items())
 
 
-class ApprovalDecision(BaseModel):
+class ApprovalDecision(StrictModel):
     """Payload of the Update and Signal `approve` and `deny`.
 
     `token` is an attestation signed by our issuer: who decides, in which tenant, what, bound to approval and digest.
     The body itself names nobody.
     """
-
-    model_config = STRICT
 
     approval: str
     action: Digest
@@ -144,10 +133,8 @@ class ApprovalDecision(BaseModel):
     token: str
 
 
-class DecisionMade(BaseModel):
+class DecisionMade(StrictModel):
     """Result of recording a decision."""
-
-    model_config = STRICT
 
     approval: str
     state: State
@@ -156,35 +143,27 @@ class DecisionMade(BaseModel):
     missing: tuple[Demand, ...] = Field((), description="pending: how many more people each demand needs.")
 
 
-class Escalate(BaseModel):
+class Escalate(StrictModel):
     """Input of the platform activity `approval.escalate`: the first `groups` groups may decide from now on."""
-
-    model_config = STRICT
 
     approval: str
     groups: int = Field(ge=1)
 
 
-class Expire(BaseModel):
+class Expire(StrictModel):
     """Input of the platform activity `approval.expire`: its run waits no longer."""
-
-    model_config = STRICT
 
     approval: str
 
 
-class RaiseBudget(BaseModel):
+class RaiseBudget(StrictModel):
     """Payload of the Update and Signal `raise_budget`: amounts added to the run's limit."""
-
-    model_config = STRICT
 
     amounts: Amounts
     token: str
 
 
-class BudgetRaised(BaseModel):
-    model_config = STRICT
-
+class BudgetRaised(StrictModel):
     limit: Amounts | None = None
     left: Amounts | None = None
     problem: str | None = None

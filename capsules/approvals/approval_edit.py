@@ -2,18 +2,15 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from capsules.base_model import StrictModel
 from capsules.digest import Digest
 from capsules.tools.tool import ToolCall
 
-STRICT = ConfigDict(frozen=True, extra="forbid")
 
-
-class ApprovalEdit(BaseModel):
+class ApprovalEdit(StrictModel):
     """Payload of the Update `edit`. Who edits is in the attestation, which is bound to the new arguments."""
-
-    model_config = STRICT
 
     approval: str
     action: Digest
@@ -22,28 +19,22 @@ class ApprovalEdit(BaseModel):
     token: str
 
 
-class EditRequest(BaseModel):
+class EditRequest(StrictModel):
     """Input of the platform activity `approval.edit`: the edit, and the whole call as it would be."""
-
-    model_config = STRICT
 
     edit: ApprovalEdit
     call: ToolCall
 
 
-class EditProblem(BaseModel):
+class EditProblem(StrictModel):
     """Where an argument does not follow the action's schema."""
-
-    model_config = STRICT
 
     path: str = Field(description="`arguments.code`")
     message: str
 
 
-class EditMade(BaseModel):
+class EditMade(StrictModel):
     """Result of recording an edit."""
-
-    model_config = STRICT
 
     approval: str
     action: Digest | None = Field(None, description="Digest of the edited action, which the gate judges next.")
@@ -52,18 +43,14 @@ class EditMade(BaseModel):
     problems: tuple[EditProblem, ...] = Field((), description="What does not follow the action's schema.")
 
 
-class WaitingCall(BaseModel):
+class WaitingCall(StrictModel):
     """A tool call that waits for a person, as that person must see it."""
-
-    model_config = STRICT
 
     target: str
     arguments: dict[str, Any]
 
 
-class WaitingCalls(BaseModel):
+class WaitingCalls(StrictModel):
     """Answer of the query `waiting`: approval id to the call it is about."""
-
-    model_config = STRICT
 
     calls: dict[str, WaitingCall] = Field(default_factory=dict)

@@ -6,8 +6,9 @@ What is lent is used for approvals only, is never lent on, and counts only while
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from capsules.base_model import FrozenModel, StrictModel
 from capsules.duration import Duration
 
 LONGEST_SECONDS = 90 * 86_400
@@ -16,15 +17,13 @@ CapabilityName = Annotated[str, Field(pattern=r"^[a-z]+:[a-z][a-z0-9-]{0,40}$")]
 State = Literal["coming", "open", "ended", "revoked"]
 
 
-class DelegationRequest(BaseModel):
+class DelegationRequest(StrictModel):
     """What the caller lends, to whom, and for how long."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
         json_schema_extra={
             "examples": [{"capability": "approval:decide", "to": "ben", "seconds": "3d", "reason": "I am on leave."}]
-        },
+        }
     )
 
     capability: CapabilityName
@@ -34,10 +33,8 @@ class DelegationRequest(BaseModel):
     reason: str = Field("", max_length=2000)
 
 
-class Delegation(BaseModel):
+class Delegation(FrozenModel):
     """A delegation as it stands in the store. It is never changed, only revoked."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     state: State

@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from capsules.base_model import FrozenModel, StrictModel
 from capsules.digest import Digest
 from capsules.duration import Duration
 from capsules.expressions import MAX_LENGTH
@@ -16,12 +17,10 @@ MOST_OPEN = 50
 """Open grants of a tenant under one constitution: the gate looks at all of them when it would ask."""
 
 
-class GrantRequest(BaseModel):
+class GrantRequest(StrictModel):
     """What somebody is ready to approve before it is asked."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
         json_schema_extra={
             "examples": [
                 {
@@ -31,7 +30,7 @@ class GrantRequest(BaseModel):
                     "reason": "The nightly report needs it and was looked through.",
                 }
             ]
-        },
+        }
     )
 
     scope: str = Field(min_length=1, max_length=MAX_LENGTH, description="Which actions: CEL over `action`.")
@@ -43,10 +42,8 @@ class GrantRequest(BaseModel):
     reason: str = Field(min_length=1, max_length=2000, description="Why, for the record.")
 
 
-class StandingGrant(BaseModel):
+class StandingGrant(FrozenModel):
     """A standing grant as it stands in the store."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     state: State

@@ -8,9 +8,10 @@ digest's text with Ed25519. No mocks, no invented values: what is checked is rec
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from capsules.audit import merkle
+from capsules.base_model import FrozenModel
 from capsules.digest import Digest, canonical, sha256
 
 Sealable = Literal["receipt", "audit"]
@@ -33,10 +34,8 @@ class Leaf(NamedTuple):
         return merkle.leaf_hash(f"{self.seq}\n{self.kind}\n{self.subject}\n{self.number}\n{self.hash}".encode())
 
 
-class Block(BaseModel):
+class Block(FrozenModel):
     """Some consecutive leaves of one tenant, sealed."""
-
-    model_config = ConfigDict(frozen=True)
 
     tenant: str
     height: int = Field(ge=1, description="From 1, without gaps.")
@@ -80,10 +79,8 @@ def header_digest(  # noqa: PLR0913 - a block's header
     )
 
 
-class Inclusion(BaseModel):
+class Inclusion(FrozenModel):
     """That one leaf is in one block: enough, with the block, to check it without the others."""
-
-    model_config = ConfigDict(frozen=True)
 
     leaf: Leaf
     height: int

@@ -9,21 +9,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from capsules.audit import merkle
 from capsules.audit.audit_blocks import Block, Inclusion, Leaf
 from capsules.audit.receipt import Receipt, link, verify_chain
+from capsules.base_model import FrozenModel
 from capsules.digest import GENESIS, Digest, sha256
 
 Checks = Callable[[str, str, str], bool]
 """Says whether a key's Base64 signature over a text holds: key id, text, signature."""
 
 
-class AuditEntry(BaseModel):
+class AuditEntry(FrozenModel):
     """One change of what decides over runs: who changed what, when."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: int
     at: datetime

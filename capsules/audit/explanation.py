@@ -7,31 +7,26 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from capsules.approvals.approval import Approval
 from capsules.audit.receipt import Receipt, verify_chain
+from capsules.base_model import FrozenModel
 from capsules.budgets.account import Account
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 from capsules.read_models import ArtifactRecord, RunRecord
 
-FROZEN = ConfigDict(frozen=True)
 
-
-class Cited(BaseModel):
+class Cited(FrozenModel):
     """A clause that decided, in the words of the constitution that the decision was made under."""
-
-    model_config = FROZEN
 
     id: str
     because: str = Field("", description="Empty where the constitution can no longer be read.")
 
 
-class ActionDecision(BaseModel):
+class ActionDecision(FrozenModel):
     """One decision of the gate about an action."""
-
-    model_config = FROZEN
 
     seq: int
     at: datetime
@@ -48,10 +43,8 @@ class ActionDecision(BaseModel):
     receipt: Digest
 
 
-class ActionOutcome(BaseModel):
+class ActionOutcome(FrozenModel):
     """What became of one attempt."""
-
-    model_config = FROZEN
 
     seq: int
     at: datetime
@@ -64,10 +57,8 @@ class ActionOutcome(BaseModel):
     receipt: Digest
 
 
-class ExplainedAction(BaseModel):
+class ExplainedAction(FrozenModel):
     """One activity of the run, from the first decision to the last outcome."""
-
-    model_config = FROZEN
 
     activity: str
     kind: str
@@ -90,10 +81,8 @@ class ExplainedAction(BaseModel):
         return sum((outcome.usage for outcome in self.outcomes), Amounts())
 
 
-class ClosedRun(BaseModel):
+class ClosedRun(FrozenModel):
     """The run's last receipt: how it ended, and digests of what came out."""
-
-    model_config = FROZEN
 
     seq: int
     at: datetime
@@ -105,20 +94,16 @@ class ClosedRun(BaseModel):
     receipt: Digest
 
 
-class Chain(BaseModel):
+class Chain(FrozenModel):
     """The state of the run's receipt chain, recomputed from the bodies."""
-
-    model_config = FROZEN
 
     receipts: int
     head: Digest | None = None
     problem: str | None = Field(None, description="The first bad receipt; empty for a whole chain.")
 
 
-class RunExplanation(BaseModel):
+class RunExplanation(FrozenModel):
     """Everything about one run that a person who answers for it asks."""
-
-    model_config = FROZEN
 
     run: RunRecord
     intent: str = Field("", description="The capsule's; empty where the capsule is not published here.")

@@ -8,14 +8,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from capsules.base_model import FrozenModel
 from capsules.digest import GENESIS, Digest, digest, sha256
 
 
-class Receipt(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
+class Receipt(FrozenModel):
     run: str
     seq: int
     at: datetime

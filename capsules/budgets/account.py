@@ -4,17 +4,16 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Literal, Protocol, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from capsules.actions.action import Kind
+from capsules.base_model import FrozenModel, StrictModel
 from capsules.budgets.amounts import Amounts, Count
 from capsules.duration import Duration
 
 
-class Rate(BaseModel):
+class Rate(StrictModel):
     """At most so much in any sixty seconds. What is left out has no bound."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tokens: Count | None = Field(None, gt=0, description="Tokens a minute, by upper bound until they are counted.")
     calls: Count | None = Field(None, gt=0, description="Model and tool calls a minute.")
@@ -26,10 +25,8 @@ class Rate(BaseModel):
         return self
 
 
-class AccountTerms(BaseModel):
+class AccountTerms(StrictModel):
     """What an account may spend: in each period, or in all where there is no period."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     allowance: Amounts
     period: Literal["month"] | None = Field(None, description="A calendar month in UTC. Unset: once and for all.")
@@ -39,23 +36,19 @@ class AccountTerms(BaseModel):
     rate: Rate | None = None
 
 
-class WallClock(BaseModel):
+class WallClock(FrozenModel):
     """How long runs worked, and may yet, in seconds."""
-
-    model_config = ConfigDict(frozen=True)
 
     limit: int | None = Field(None, description="None: no bound.")
     spent: int = 0
     reserved: int = Field(0, description="What runs under way may work at most.")
 
 
-class Account(BaseModel):
+class Account(FrozenModel):
     """One account of the budget tree: what it may spend, has spent and holds for work under way.
 
     Invariant, kept by the database: spent + reserved <= limit, in every dimension.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     parent: str | None = None
@@ -85,10 +78,8 @@ def rate_in_words(tokens: int | None, calls: int | None) -> str:
     return " and ".join(f"{value:,} {name}{'' if value == 1 else 's'}" for value, name in bounds if value) + " a minute"
 
 
-class RateBound(BaseModel):
+class RateBound(FrozenModel):
     """The rate of one account above a run: of its tenant or its project."""
-
-    model_config = ConfigDict(frozen=True)
 
     account: str
     tokens: int | None = None
@@ -99,10 +90,8 @@ class RateBound(BaseModel):
         return f"The {rate_in_words(self.tokens, self.calls)} of {self.account}"
 
 
-class RateRefusal(BaseModel):
+class RateRefusal(FrozenModel):
     """An action comes too early: when it may come again."""
-
-    model_config = ConfigDict(frozen=True)
 
     account: str
     seconds: float | None = Field(description="Until it may; none: never, as it is.")

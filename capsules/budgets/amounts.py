@@ -2,17 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from capsules.base_model import StrictModel
 
 Count = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)]
 Dimension = Literal["tokens", "micro_usd", "tool_calls"]
 DIMENSIONS: tuple[Dimension, ...] = ("tokens", "micro_usd", "tool_calls")
 
 
-class Amounts(BaseModel):
+class Amounts(StrictModel):
     """A cost in every dimension; also a limit, when every dimension is limited."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tokens: Count = 0
     micro_usd: Count = 0

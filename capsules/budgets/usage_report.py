@@ -6,8 +6,9 @@ import io
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from capsules.base_model import FrozenModel
 from capsules.budgets.amounts import Amounts
 from capsules.errors import Invalid
 
@@ -15,10 +16,8 @@ Dimension = Literal["project", "capsule", "persona", "model", "day"]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 
-class Usage(BaseModel):
+class Usage(FrozenModel):
     """What runs of one group spent themselves: what a child spent is the child's."""
-
-    model_config = ConfigDict(frozen=True)
 
     tenant: str
     project: str | None = Field(None, description="Empty for runs that spend the tenant's own budget.")

@@ -3,31 +3,26 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from capsules.actions.action import Action, Facts
 from capsules.actions.verdict import Decision, Verdict
+from capsules.base_model import StrictModel
 from capsules.digest import Digest
-
-FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 Outcome = Literal["proved", "refuted", "not proved"]
 
 
-class Witness(BaseModel):
+class Witness(StrictModel):
     """A concrete action that shows a claim, judged by the evaluator that judges real ones."""
-
-    model_config = FROZEN
 
     action: Action
     facts: Facts
     verdict: Verdict
 
 
-class Proof(BaseModel):
+class Proof(StrictModel):
     """What became of one property of a constitution."""
-
-    model_config = FROZEN
 
     guarantee: str = Field(description="Id of the guarantee, or of a property that every constitution must have.")
     outcome: Outcome
@@ -36,10 +31,8 @@ class Proof(BaseModel):
     seconds: float = 0.0
 
 
-class ProofReport(BaseModel):
+class ProofReport(StrictModel):
     """Every proof of one constitution. It may be activated when `holds`."""
-
-    model_config = FROZEN
 
     constitution: Digest
     proofs: tuple[Proof, ...]
@@ -50,10 +43,8 @@ class ProofReport(BaseModel):
         return all(proof.outcome == "proved" for proof in self.proofs)
 
 
-class DecisionChange(BaseModel):
+class DecisionChange(StrictModel):
     """Actions that one version decides one way and the other another way."""
-
-    model_config = FROZEN
 
     before: Decision
     after: Decision
@@ -65,10 +56,8 @@ class DecisionChange(BaseModel):
     new: Verdict | None = None
 
 
-class Difference(BaseModel):
+class Difference(StrictModel):
     """What a change of the constitution changes: all six ways in which a decision can differ."""
-
-    model_config = FROZEN
 
     old: Digest
     new: Digest
@@ -80,10 +69,8 @@ class Difference(BaseModel):
         return all(change.outcome == "none" for change in self.changes)
 
 
-class RecordedAction(BaseModel):
+class RecordedAction(StrictModel):
     """One decision of a real run, as its receipt holds it."""
-
-    model_config = FROZEN
 
     run: str
     seq: int
@@ -94,10 +81,8 @@ class RecordedAction(BaseModel):
     constitution: Digest
 
 
-class Flip(BaseModel):
+class Flip(StrictModel):
     """The first action of a run that a candidate would have decided otherwise."""
-
-    model_config = FROZEN
 
     run: str
     seq: int
@@ -108,10 +93,8 @@ class Flip(BaseModel):
     sentence: str = Field(description="Why, by the candidate.")
 
 
-class Backtest(BaseModel):
+class Backtest(StrictModel):
     """A candidate against what real runs did. After its first flip a run might have gone another way."""
-
-    model_config = FROZEN
 
     candidate: Digest
     runs: int
@@ -120,10 +103,8 @@ class Backtest(BaseModel):
     skipped: int = Field(0, description="Recorded actions without the facts that are needed to judge them again.")
 
 
-class Citation(BaseModel):
+class Citation(StrictModel):
     """A clause that forces the decision, and the attributes that make it hold."""
-
-    model_config = FROZEN
 
     clause: str = Field(description="Id of an article or approval rule; `threshold`, `ask_from` or `kinds`.")
     attributes: dict[str, str] = Field(
@@ -131,20 +112,16 @@ class Citation(BaseModel):
     )
 
 
-class Advice(BaseModel):
+class Advice(StrictModel):
     """One change of the action after which it would be allowed."""
-
-    model_config = FROZEN
 
     attribute: str
     now: str
     to: str
 
 
-class Explanation(BaseModel):
+class Explanation(StrictModel):
     """Why an action is asked or denied, and what would help."""
-
-    model_config = FROZEN
 
     verdict: Verdict
     cited: tuple[Citation, ...] = Field((), description="Every clause that forces the decision on its own.")
@@ -156,10 +133,8 @@ class Explanation(BaseModel):
     sentence: str
 
 
-class CheckedConstitution(BaseModel):
+class CheckedConstitution(StrictModel):
     """A document without a fault. Nothing is proved of it yet."""
-
-    model_config = FROZEN
 
     kind: str = Field(description="`Constitution` or `Overlay`.")
     name: str
@@ -171,20 +146,16 @@ class CheckedConstitution(BaseModel):
     reads: tuple[str, ...] = Field(description="Attributes that a decision looks at.")
 
 
-class Review(BaseModel):
+class Review(StrictModel):
     """Everything that was proved of a constitution. It may be activated when `holds`."""
-
-    model_config = FROZEN
 
     report: ProofReport
     narrower: Proof | None = Field(None, description="With overlays: that they only narrow what they are laid over.")
     holds: bool
 
 
-class RecordedDecision(BaseModel):
+class RecordedDecision(StrictModel):
     """A decision of a real run, whole: what was judged, on what, and how."""
-
-    model_config = FROZEN
 
     run: str
     seq: int

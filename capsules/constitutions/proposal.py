@@ -4,12 +4,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from capsules.base_model import FrozenModel, StrictModel
 from capsules.constitutions.proof import Difference, Proof, ProofReport
 from capsules.digest import Digest, digest
-
-FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 EVERYBODY = "*"
 """The scope of every tenant that has no constitution of its own."""
@@ -22,10 +21,8 @@ ProposalState = Literal[
 SETTLED: frozenset[str] = frozenset({"activated", "refused", "rejected", "expired"})
 
 
-class Change(BaseModel):
+class Change(StrictModel):
     """What is to become active, where, and why. Tokens of those who propose and decide are bound to its digest."""
-
-    model_config = FROZEN
 
     constitution: Digest | None = Field(None, description="None: the scope follows everybody's again.")
     scope: str = Field(description="`*` or a tenant.")
@@ -39,10 +36,8 @@ class Change(BaseModel):
         return digest(self)
 
 
-class Proposal(BaseModel):
+class Proposal(StrictModel):
     """Input of the workflow `ActivateConstitution`; the token says who proposes it."""
-
-    model_config = FROZEN
 
     tenant: str = Field(description="Of the proposer.")
     id: str
@@ -53,56 +48,44 @@ class Proposal(BaseModel):
     token: str
 
 
-class ActivationStep(BaseModel):
+class ActivationStep(StrictModel):
     """Input of each step: which proposal. Everything else is in the store."""
-
-    model_config = FROZEN
 
     tenant: str
     id: str
 
 
-class Examination(BaseModel):
+class Examination(StrictModel):
     """The document is what was signed, by enough keys, and newer than what it replaces."""
-
-    model_config = FROZEN
 
     against: Digest | None = Field(description="What is active in that scope now.")
     keys: tuple[str, ...] = ()
 
 
-class Findings(BaseModel):
+class Findings(StrictModel):
     """What proofs and comparison showed; `problem` is why the change may not go on."""
-
-    model_config = FROZEN
 
     problem: str | None = None
 
 
-class Vote(BaseModel):
+class Vote(StrictModel):
     """Payload of the Updates `approve` and `reject`. Who speaks is in the token; the body names nobody."""
-
-    model_config = FROZEN
 
     change: Digest
     comment: str = Field("", max_length=2000)
     token: str
 
 
-class CastVote(BaseModel):
+class CastVote(StrictModel):
     """Input of the activity that records a consent or a rejection."""
-
-    model_config = FROZEN
 
     step: ActivationStep
     consent: Vote
     approve: bool
 
 
-class VoteResult(BaseModel):
+class VoteResult(StrictModel):
     """How a proposal stands after somebody spoke. With a `problem` nothing was recorded."""
-
-    model_config = FROZEN
 
     state: ProposalState
     approved_by: tuple[str, ...] = ()
@@ -110,29 +93,23 @@ class VoteResult(BaseModel):
     problem: str | None = None
 
 
-class Conclusion(BaseModel):
+class Conclusion(StrictModel):
     """Input of the activity that ends a proposal without activating it."""
-
-    model_config = FROZEN
 
     step: ActivationStep
     state: Literal["refused", "expired"]
     why: str
 
 
-class Mirrored(BaseModel):
+class Mirrored(StrictModel):
     """What SomaBrain made of the change."""
-
-    model_config = FROZEN
 
     status: Literal["off", "in step", "unsupported", "failed"]
     detail: str = ""
 
 
-class ProposalView(BaseModel):
+class ProposalView(StrictModel):
     """The workflow's answer to the query `state`, and its result."""
-
-    model_config = FROZEN
 
     id: str
     state: ProposalState
@@ -142,10 +119,8 @@ class ProposalView(BaseModel):
     missing: int = 0
 
 
-class ActivationRecord(BaseModel):
+class ActivationRecord(FrozenModel):
     """A proposal as the store has it: state, proofs, difference, who agreed and who is missing."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     tenant: str
@@ -175,10 +150,8 @@ class ActivationRecord(BaseModel):
     somabrain: Mirrored | None = None
 
 
-class ActiveConstitution(BaseModel):
+class ActiveConstitution(FrozenModel):
     """A line of the history of what was active."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: int
     scope: str
@@ -190,10 +163,8 @@ class ActiveConstitution(BaseModel):
     proposal: str | None = None
 
 
-class ShadowCount(BaseModel):
+class ShadowCount(FrozenModel):
     """Decisions that the active constitution made one way and the shadow would have made another, or the same."""
-
-    model_config = ConfigDict(frozen=True)
 
     before: str
     after: str = Field(description="`failed`: the shadow could not be asked.")
@@ -204,10 +175,8 @@ class ShadowCount(BaseModel):
     action: dict[str, Any]
 
 
-class ShadowReport(BaseModel):
+class ShadowReport(FrozenModel):
     """What a shadow constitution would have decided, beside what was decided."""
-
-    model_config = ConfigDict(frozen=True)
 
     constitution: Digest | None = Field(description="None: there is no shadow for this tenant.")
     scope: str | None = None

@@ -2,22 +2,20 @@
 
 from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from capsules.base_model import StrictModel
 from capsules.budgets.amounts import Amounts, Count
 from capsules.capsule import Capsule
 from capsules.models.chat import Price
 from capsules.runs.run import StartCapsule
 
-FROZEN = ConfigDict(frozen=True, extra="forbid")
 COVERAGE = 900_000
 """Stated coverage of intervals, in parts per million."""
 
 
-class Shape(BaseModel):
+class Shape(StrictModel):
     """What is known of a run before it starts."""
-
-    model_config = FROZEN
 
     capsule: str = Field(description="Name without version: versions of a capsule learn from each other.")
     model: str = Field("", description="Empty for a capsule that asks no model.")
@@ -27,20 +25,16 @@ class Shape(BaseModel):
     parts: tuple["Shape", ...] = Field((), description="composite: its tasks.")
 
 
-class Interval(BaseModel):
+class Interval(StrictModel):
     """Between which whole numbers, and the likeliest."""
-
-    model_config = FROZEN
 
     low: Count
     likely: Count
     high: Count
 
 
-class Forecast(BaseModel):
+class Forecast(StrictModel):
     """What a run will take. `static`: no data; the interval is everything up to the bound, and nothing is claimed."""
-
-    model_config = FROZEN
 
     capsule: str
     model: str
@@ -53,10 +47,8 @@ class Forecast(BaseModel):
     why: str
 
 
-class Accuracy(BaseModel):
+class Accuracy(StrictModel):
     """How forecasts of one capsule on one model came out."""
-
-    model_config = FROZEN
 
     capsule: str
     model: str
@@ -66,10 +58,8 @@ class Accuracy(BaseModel):
     mape_of_mean: float | None = Field(None, description="The same of the mean of all runs before, as a baseline.")
 
 
-class Past(BaseModel):
+class Past(StrictModel):
     """One completed run: its shape, what was forecast for it, and the tokens that it took."""
-
-    model_config = FROZEN
 
     run: str
     shape: Shape

@@ -7,23 +7,20 @@ and accounts are not.
 import re
 from datetime import timedelta
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from capsules.actions.action import Autonomy
+from capsules.base_model import StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest, sha256
 from capsules.names import Name, RunId, TenantId, Version
-
-FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 # What one part of a run's id may hold, so that URLs can name the run.
 _PLAIN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,79}$")
 
 
-class Application(BaseModel):
+class Application(StrictModel):
     """Whose it is and what it is called. The one place where its ids become ours."""
-
-    model_config = FROZEN
 
     tenant: TenantId
     name: Name
@@ -47,10 +44,8 @@ class Application(BaseModel):
         return f"{self.name}/{activity_type}"
 
 
-class Terms(BaseModel):
+class Terms(StrictModel):
     """Under what an application runs."""
-
-    model_config = FROZEN
 
     application: Application
     actor: str = Field(min_length=1, description="On whose behalf workflows run, unless `acting` says another.")
@@ -76,10 +71,8 @@ class Terms(BaseModel):
         return f"application:{application.name}" if self.limit is not None else f"tenant:{application.tenant}"
 
 
-class Enrolment(BaseModel):
+class Enrolment(StrictModel):
     """What is pinned at a run's first action, for as long as the run lasts."""
-
-    model_config = FROZEN
 
     run: RunId
     root: RunId = Field(description="The run that was started from outside; its own id unless it is a child's.")

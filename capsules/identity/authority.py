@@ -7,9 +7,10 @@ constitution and account of exactly one workflow.
 
 from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from capsules.actions.action import Autonomy
+from capsules.base_model import StrictModel
 from capsules.digest import Digest
 from capsules.errors import AuthorityRefused
 from capsules.names import RunId, TenantId
@@ -17,10 +18,8 @@ from capsules.names import RunId, TenantId
 AUTONOMY_ORDER: tuple[Autonomy, ...] = ("manual", "supervised", "autonomous")
 
 
-class Authority(BaseModel):
+class Authority(StrictModel):
     """The claims of an authority token, as verified."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["start", "run"]
     tenant: TenantId

@@ -2,58 +2,45 @@
 
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from capsules.base_model import StrictModel
 from capsules.digest import Digest
 
-STRICT = ConfigDict(frozen=True, extra="forbid")
 
-
-class EmbedRequest(BaseModel):
+class EmbedRequest(StrictModel):
     """Input of the activity `slm.embed`."""
-
-    model_config = STRICT
 
     texts: tuple[str, ...] = Field(min_length=1, max_length=64)
 
 
-class Embeddings(BaseModel):
-    model_config = STRICT
-
+class Embeddings(StrictModel):
     model: str
     vectors: tuple[tuple[float, ...], ...] = Field(description="One unit vector a text.")
 
 
-class Remember(BaseModel):
+class Remember(StrictModel):
     """Input of the activity `memory.remember`."""
-
-    model_config = STRICT
 
     space: str
     text: str = Field(min_length=1, max_length=16_384)
     labels: dict[str, str] = Field(default_factory=dict)
 
 
-class Remembered(BaseModel):
-    model_config = STRICT
-
+class Remembered(StrictModel):
     id: str
     digest: Digest
 
 
-class RecallQuery(BaseModel):
+class RecallQuery(StrictModel):
     """Input of the activity `memory.recall`."""
-
-    model_config = STRICT
 
     space: str
     query: str = Field(min_length=1, max_length=16_384)
     limit: int = Field(5, ge=1, le=50)
 
 
-class MemoryItem(BaseModel):
-    model_config = STRICT
-
+class MemoryItem(StrictModel):
     id: str
     text: str
     labels: dict[str, str] = Field(default_factory=dict)
@@ -61,9 +48,7 @@ class MemoryItem(BaseModel):
     score: float = Field(description="Cosine similarity to the query, -1 to 1.")
 
 
-class Recalled(BaseModel):
-    model_config = STRICT
-
+class Recalled(StrictModel):
     items: tuple[MemoryItem, ...]
 
 

@@ -7,43 +7,34 @@ what is new, and a reply returns the new head.
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from capsules.base_model import StrictModel
 from capsules.digest import Digest
 
-STRICT = ConfigDict(frozen=True, extra="forbid")
 
-
-class Message(BaseModel):
-    model_config = STRICT
-
+class Message(StrictModel):
     role: Literal["system", "user", "assistant"]
     text: str
 
 
-class TranscriptHead(BaseModel):
+class TranscriptHead(StrictModel):
     """The last segment of a transcript and how long the whole is."""
-
-    model_config = STRICT
 
     digest: Digest
     opening: Digest = Field(description="The first segment: who the persona is and what is asked.")
     tokens: int = Field(ge=0, description="Tokens of the whole transcript, as the provider counted the last call.")
 
 
-class TranscriptSegment(BaseModel):
+class TranscriptSegment(StrictModel):
     """What one call added, linked to what was before: the content store's unit of a conversation."""
-
-    model_config = STRICT
 
     previous: Digest | None
     messages: tuple[Message, ...]
 
 
-class Price(BaseModel):
+class Price(StrictModel):
     """What a model costs, in micro-dollars per million tokens."""
-
-    model_config = STRICT
 
     input: int = Field(0, ge=0)
     output: int = Field(0, ge=0)
@@ -53,10 +44,8 @@ class Price(BaseModel):
         return -(-(input_tokens * self.input + output_tokens * self.output) // 1_000_000)
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(StrictModel):
     """Input of the activity `slm.chat`."""
-
-    model_config = STRICT
 
     role: str = Field(description="Model role, resolved by model profiles.")
     transcript: TranscriptHead | None = None
@@ -73,18 +62,14 @@ class ChatRequest(BaseModel):
         return new + 16 + (self.transcript.tokens if self.transcript else 0)
 
 
-class ModelUsage(BaseModel):
-    model_config = STRICT
-
+class ModelUsage(StrictModel):
     input_tokens: int
     output_tokens: int
     estimated: bool = False
 
 
-class ChatReply(BaseModel):
+class ChatReply(StrictModel):
     """What the model said."""
-
-    model_config = STRICT
 
     text: str = Field(description="The reply, at most 16,384 characters; the whole is in the transcript.")
     value: Any = Field(None, description="The reply as JSON, when it follows the asked schema.")
@@ -94,10 +79,8 @@ class ChatReply(BaseModel):
     finish_reason: str = ""
 
 
-class Completion(BaseModel):
+class Completion(StrictModel):
     """What a model client returns for one call, before schema and transcript."""
-
-    model_config = STRICT
 
     text: str
     usage: ModelUsage

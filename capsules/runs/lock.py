@@ -1,7 +1,8 @@
 """capsule.lock: everything that a run depends on, resolved to exact versions and digests at admission."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from capsules.base_model import StrictModel
 from capsules.capsule import Capsule
 from capsules.digest import Digest, digest
 from capsules.models.chat import Price
@@ -9,9 +10,7 @@ from capsules.persona import Persona
 from capsules.tools.tool import Tool
 
 
-class Lock(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class Lock(StrictModel):
     capsule: Capsule
     capsule_digest: Digest
     persona: Persona | None = None

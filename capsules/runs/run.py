@@ -5,6 +5,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from capsules.approvals.approval import ApprovalRequest
+from capsules.base_model import StrictModel
 from capsules.budgets.account import Account
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
@@ -12,8 +13,6 @@ from capsules.identity.authority import Authority
 from capsules.models.chat import Message, TranscriptHead
 from capsules.runs.lock import Lock
 from capsules.tools.tool import ToolCall
-
-FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 RunStatus = Literal[
     "starting",
@@ -28,10 +27,8 @@ RunStatus = Literal[
 TERMINAL: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
 
 
-class RunStart(BaseModel):
+class RunStart(StrictModel):
     """Input of both workflows. The run's id is the workflow id."""
-
-    model_config = FROZEN
 
     tenant: str
     capsule: str = Field(description="`name@version`.")
@@ -43,10 +40,8 @@ class RunStart(BaseModel):
     carried: "RunState | None" = Field(None, description="State carried over by continue-as-new.")
 
 
-class Admission(BaseModel):
+class Admission(StrictModel):
     """Result of the activity `capsule.start`: the run may go on, as this."""
-
-    model_config = FROZEN
 
     lock: Lock
     authority: str
@@ -54,10 +49,8 @@ class Admission(BaseModel):
     limit: Amounts
 
 
-class StartCapsule(BaseModel):
+class StartCapsule(StrictModel):
     """Input of the activity `capsule.start`."""
-
-    model_config = FROZEN
 
     capsule: str
     digest: Digest
@@ -67,20 +60,16 @@ class StartCapsule(BaseModel):
     parent: str | None = None
 
 
-class InboxMessage(BaseModel):
+class InboxMessage(StrictModel):
     """Payload of the Update and Signal `message`: a person's words to a running persona."""
-
-    model_config = FROZEN
 
     id: str = Field(min_length=1, max_length=100, description="The same id twice is one message.")
     text: str = Field(min_length=1, max_length=8000)
     sender: str = ""
 
 
-class Control(BaseModel):
+class Control(StrictModel):
     """Payload of `pause`, `resume` and `cancel`."""
-
-    model_config = FROZEN
 
     reason: str = Field("", max_length=500)
 
@@ -132,10 +121,8 @@ class RunState(BaseModel):
     waited: float = Field(0.0, description="Seconds spent waiting for people: not on the wall clock's account.")
 
 
-class RunReport(BaseModel):
+class RunReport(StrictModel):
     """Result of both workflows."""
-
-    model_config = FROZEN
 
     run: str
     status: RunStatus
@@ -148,10 +135,8 @@ class RunReport(BaseModel):
     head: Digest | None = Field(None, description="Hash of the last receipt.")
 
 
-class RunView(BaseModel):
+class RunView(StrictModel):
     """Answer of the query `state`: what a person wants to know, without payloads."""
-
-    model_config = FROZEN
 
     status: RunStatus
     reason: str
@@ -165,29 +150,23 @@ class RunView(BaseModel):
     recent: tuple[StepRecord, ...]
 
 
-class ArtifactDraft(BaseModel):
+class ArtifactDraft(StrictModel):
     """Input of the activity `artifact.publish`."""
-
-    model_config = FROZEN
 
     name: str = Field(max_length=200)
     media_type: str = "application/json"
     content: Any = Field(description="JSON value, or text for a text media type.")
 
 
-class Artifact(BaseModel):
-    model_config = FROZEN
-
+class Artifact(StrictModel):
     name: str
     media_type: str
     digest: Digest
     size: int
 
 
-class Verify(BaseModel):
+class Verify(StrictModel):
     """Input of the platform activity `deliverable.verify`."""
-
-    model_config = FROZEN
 
     shape: dict[str, Any]
     accept: tuple[str, ...]
@@ -195,16 +174,12 @@ class Verify(BaseModel):
     inputs: dict[str, Any]
 
 
-class Verification(BaseModel):
-    model_config = FROZEN
-
+class Verification(StrictModel):
     problems: tuple[str, ...] = ()
 
 
-class RunUpdate(BaseModel):
+class RunUpdate(StrictModel):
     """Input of the platform activity `run.record`: the projection's row follows the workflow's state."""
-
-    model_config = FROZEN
 
     run: str
     tenant: str
@@ -214,10 +189,8 @@ class RunUpdate(BaseModel):
     note: str = ""
 
 
-class CloseRun(BaseModel):
+class CloseRun(StrictModel):
     """Input of the platform activity `run.close`: settle the account, give the rest back, write the last receipt."""
-
-    model_config = FROZEN
 
     run: str
     tenant: str
@@ -229,9 +202,7 @@ class CloseRun(BaseModel):
     seconds: int | None = Field(None, ge=0, description="How long it worked; unset where nobody can say.")
 
 
-class Closed(BaseModel):
-    model_config = FROZEN
-
+class Closed(StrictModel):
     spent: Amounts
     receipts: int
     head: Digest

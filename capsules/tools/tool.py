@@ -2,24 +2,21 @@
 
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from capsules.actions.action import DataClass, Effect, Egress
 from capsules.actions.ledger_messages import AttemptKey
+from capsules.base_model import StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 from capsules.names import Identifier, Name, Version
-
-STRICT = ConfigDict(frozen=True, extra="forbid")
 
 TOOL_KINDS = frozenset({"container"})
 """Kinds of tools that a worker has an executor for. A tool file of another kind is refused when it is read."""
 
 
-class ToolAction(BaseModel):
+class ToolAction(StrictModel):
     """One thing a tool can do, and what it can touch."""
-
-    model_config = STRICT
 
     summary: str
     inputs: dict[str, Any] = Field(description="JSON Schema of the arguments.")
@@ -31,10 +28,8 @@ class ToolAction(BaseModel):
     interpreter: tuple[str, ...] = Field((), description="container: command that is given the code, e.g. `python3 -`.")
 
 
-class ContainerLimits(BaseModel):
+class ContainerLimits(StrictModel):
     """What a sandboxed process may use; the engine and the kernel enforce each."""
-
-    model_config = STRICT
 
     cpus: float = Field(1.0, gt=0, le=16)
     memory_bytes: int = Field(256 * 2**20, ge=16 * 2**20)
@@ -44,9 +39,7 @@ class ContainerLimits(BaseModel):
     tmpfs_bytes: int = Field(64 * 2**20, ge=2**20)
 
 
-class Tool(BaseModel):
-    model_config = STRICT
-
+class Tool(StrictModel):
     name: Name
     version: Version
     summary: str
@@ -59,20 +52,16 @@ class Tool(BaseModel):
         return f"{self.name}@{self.version}/{action}"
 
 
-class ToolCall(BaseModel):
+class ToolCall(StrictModel):
     """Input of the activity `tool.invoke`."""
-
-    model_config = STRICT
 
     tool: Tool
     action: Identifier
     arguments: dict[str, Any]
 
 
-class ToolAnswer(BaseModel):
+class ToolAnswer(StrictModel):
     """What an executor returns: the whole text, which may be long. The activity makes a `ToolResult` of it."""
-
-    model_config = STRICT
 
     ok: bool
     exit_code: int = 0
@@ -82,10 +71,8 @@ class ToolAnswer(BaseModel):
     usage: Amounts = Amounts(tool_calls=1)
 
 
-class ToolResult(BaseModel):
+class ToolResult(StrictModel):
     """What the tool answered: `output` when its text was JSON, always the text (cut to a preview)."""
-
-    model_config = STRICT
 
     ok: bool
     exit_code: int
@@ -96,9 +83,7 @@ class ToolResult(BaseModel):
     duration_ms: int = 0
 
 
-class ContainerSpec(BaseModel):
-    model_config = STRICT
-
+class ContainerSpec(StrictModel):
     image: str
     command: tuple[str, ...] = Field(min_length=1)
     files: dict[str, str | bytes] = Field(
@@ -109,9 +94,7 @@ class ContainerSpec(BaseModel):
     labels: dict[str, str] = Field(default_factory=dict)
 
 
-class ContainerResult(BaseModel):
-    model_config = STRICT
-
+class ContainerResult(StrictModel):
     exit_code: int
     stdout: str
     stderr: str

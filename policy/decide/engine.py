@@ -10,10 +10,10 @@ from typing import Any
 
 from capsules.actions.action import Action, Facts
 from capsules.actions.verdict import PPM, Contribution, Decision, Demand, Escalation, Verdict
+from capsules.base_model import fast_model
 from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused
 from policy.decide.evaluation import Evaluated, ExpressionFailed, Values, Watch, evaluated, share, truth
-from policy.decide.fast_models import fast_model
 from policy.decide.score import Scorer
 from policy.language.clauses import Clauses, Typed, typed
 from policy.language.constitution import ApprovalRule, Article, Constitution, in_ppm

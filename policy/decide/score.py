@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from capsules.actions.verdict import PPM, Contribution
+from capsules.base_model import fast_model
 from policy.decide.evaluation import REMEMBERED, Evaluated, Values, Watch
-from policy.decide.fast_models import fast_model
 
 Feature = Evaluated[int]
 _FIELDS = set(Contribution.model_fields)

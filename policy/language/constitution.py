@@ -2,35 +2,31 @@
 
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from capsules.actions.action import Kind
 from capsules.actions.verdict import PPM
+from capsules.base_model import StrictModel
 from capsules.digest import Digest, digest
 from capsules.duration import Duration
 from capsules.names import Name, Version
 from policy.language.validation_errors import refused, validation_errors_of
 
-STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 STATE = r"^[a-z][a-z0-9_]{0,39}$"
 Clause = Name
 Share = float
 
 
-class Feature(BaseModel):
+class Feature(StrictModel):
     """φ: an expression that gives a number from 0 to 1, and its weight w."""
-
-    model_config = STRICT
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     weight: Share = Field(gt=0, le=1)
     value: str = Field(min_length=1)
 
 
-class Score(BaseModel):
+class Score(StrictModel):
     """S(a) = Σ wᵢ·φᵢ(x(a)): allowed from `threshold` on, asked from `ask_from` on, denied below."""
-
-    model_config = STRICT
 
     threshold: Share = Field(ge=0, le=1)
     ask_from: Share = Field(ge=0, le=1)
@@ -49,29 +45,23 @@ class Score(BaseModel):
         return self
 
 
-class Article(BaseModel):
+class Article(StrictModel):
     """A hard rule: where `forbid` holds, nothing else counts."""
-
-    model_config = STRICT
 
     id: Clause
     forbid: str = Field(min_length=1)
     because: str = Field(min_length=1)
 
 
-class Later(BaseModel):
+class Later(StrictModel):
     """After this long, people with this capability may decide too."""
-
-    model_config = STRICT
 
     after: Duration
     capability: str
 
 
-class ApprovalRule(BaseModel):
+class ApprovalRule(StrictModel):
     """Where `ask_when` holds, a person with `capability` must approve."""
-
-    model_config = STRICT
 
     id: Clause
     ask_when: str = Field(min_length=1)
@@ -82,14 +72,12 @@ class ApprovalRule(BaseModel):
     because: str = Field(min_length=1)
 
 
-class Guarantee(BaseModel):
+class Guarantee(StrictModel):
     """A property of the whole constitution, to be proved before it is activated.
 
     Either `never` (a condition that no action meets; it may also say allowed, asked, denied, score), or `raising` with
     `never_flips`: an action that differs from another only in a more dangerous value is not decided more leniently.
     """
-
-    model_config = STRICT
 
     id: Clause
     never: str | None = None
@@ -103,20 +91,18 @@ class Guarantee(BaseModel):
         return self
 
 
-class Transition(BaseModel):
+class Transition(StrictModel):
     """Moves a sequence on when an action for which `when` holds takes place."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     start: str = Field(alias="from", pattern=STATE)
     when: str = Field(min_length=1)
     to: str = Field(pattern=STATE)
 
 
-class Sequence(BaseModel):
+class Sequence(StrictModel):
     """A small automaton over the actions of a run; clauses read its state as `sequences.<id>`."""
-
-    model_config = STRICT
 
     id: str = Field(pattern=STATE)
     start: str = Field(pattern=STATE)
@@ -130,16 +116,14 @@ class Sequence(BaseModel):
         return tuple(dict.fromkeys(named))
 
 
-class ConstitutionMetadata(BaseModel):
-    model_config = STRICT
-
+class ConstitutionMetadata(StrictModel):
     name: Name
     version: Version
     overlays: tuple[str, ...] = Field((), description="What was laid over the base, in order.")
 
 
-class Constitution(BaseModel):
-    model_config = STRICT
+class Constitution(StrictModel):
+    model_config = ConfigDict(populate_by_name=True)
 
     api_version: Literal["somagent/v1"] = Field(alias="apiVersion")
     kind: Literal["Constitution"]

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import z3
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from capsules.actions.verdict import Verdict
+from capsules.base_model import StrictModel
 from capsules.constitutions.proof import Proof, Witness
 from capsules.errors import ConstitutionRefused
 from policy.decide.engine import Policy
 from policy.language.clauses import Typed
-from policy.language.constitution import STRICT, ApprovalRule, Article, ConstitutionMetadata, Guarantee, Share
+from policy.language.constitution import ApprovalRule, Article, ConstitutionMetadata, Guarantee, Share
 from policy.language.constitution import Sequence as Automaton
 from policy.language.validation_errors import refused, validation_errors_of
 from policy.language.z3_terms import Term, holds
@@ -27,19 +28,17 @@ from policy.prove.witnesses import search, witness
 _LENIENCE = {"deny": 0, "ask": 1, "allow": 2}
 
 
-class Raised(BaseModel):
+class Raised(StrictModel):
     """Thresholds that replace those of the base."""
-
-    model_config = STRICT
 
     threshold: Share | None = Field(None, ge=0, le=1)
     ask_from: Share | None = Field(None, ge=0, le=1)
 
 
-class Overlay(BaseModel):
+class Overlay(StrictModel):
     """What is added to a constitution."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     api_version: Literal["somagent/v1"] = Field(alias="apiVersion")
     kind: Literal["Overlay"]
