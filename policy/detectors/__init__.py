@@ -1,1 +1,1 @@
-"""Detectors: scores between 0.0 and 1.0 of what is found in the text of an action's arguments."""
+"""Detectors: scores from 0.0 to 1.0 for secrets, personal data and prompt injection in an action's arguments."""

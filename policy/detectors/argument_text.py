@@ -1,6 +1,6 @@
-"""The text of an action's arguments: every name, string and number inside the activity's input, one a line.
+"""Argument text: every name, string and number in an activity's input, one a line.
 
-Bounded: after `LIMIT` characters reading ends. What was not read is taken to be the worst: each text signal is 1 then.
+At most `LIMIT` characters are read. A text that was not read as a whole gets the worst score of every text detector.
 """
 
 import base64

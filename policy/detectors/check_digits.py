@@ -1,4 +1,4 @@
-"""Check digits: the arithmetic by which an issuer's numbers are told from others of the same shape."""
+"""Check digits: validation of card, bank and identity numbers."""
 
 from itertools import cycle
 

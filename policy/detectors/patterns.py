@@ -1,6 +1,6 @@
-"""Patterns that are matched in linear time: RE2 knows no backtracking, so no text can make it slow.
+"""Patterns matched in linear time by RE2, which never backtracks, so no text can make it slow.
 
-Patterns see UTF-8 bytes. One automaton says in one pass which kinds occur at all; only those are looked at again.
+Patterns see UTF-8 bytes. One automaton finds in one pass which patterns occur; only those are searched again.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,8 +13,8 @@ MEMORY = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of finding, and how much a genuine one says by itself."""
+class Pattern:
+    """One kind of finding, and the score of a genuine one by itself."""
 
     name: str
     pattern: str
@@ -24,9 +24,9 @@ class Kind:
 
 
 class Finder:
-    """Finds kinds in a text."""
+    """Searches a text for patterns."""
 
-    def __init__(self, kinds: Iterable[Kind]) -> None:
+    def __init__(self, kinds: Iterable[Pattern]) -> None:
         self._kinds = tuple(kinds)
         options = re2.Options()
         options.max_mem = MEMORY
@@ -36,8 +36,8 @@ class Finder:
         self._set.Compile()
         self._single = tuple(re2.compile(kind.pattern, options) for kind in self._kinds)
 
-    def found(self, text: bytes) -> list[Kind]:
-        """Return the kinds of which the text has at least one genuine finding, in their declared order."""
+    def find(self, text: bytes) -> list[Pattern]:
+        """Return the patterns of which the text has at least one genuine finding, in their declared order."""
         return [self._kinds[index] for index in sorted(self._set.Match(text) or ()) if self._genuine(index, text)]
 
     def _genuine(self, index: int, text: bytes) -> bool:
@@ -49,8 +49,8 @@ class Finder:
         return any(genuine(match[group].decode("utf-8", "replace")) for match in pattern.finditer(text))
 
 
-def together(strengths: Iterable[float]) -> float:
-    """Return what several findings say together: 1 - Π(1 - s). One certain finding gives 1, two halves give 0.75."""
+def combine(strengths: Iterable[float]) -> float:
+    """Return what several findings say combine: 1 - Π(1 - s). One certain finding gives 1, two halves give 0.75."""
     doubt = 1.0
     for strength in strengths:
         doubt *= 1.0 - strength

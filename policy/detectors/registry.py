@@ -1,7 +1,7 @@
-"""`actor.standing` and `signals.trust`: shares over what the store remembers, tempered where it remembers little.
+"""Registry of detectors, and the two scores from the store: `actor.standing` and `signals.trust`.
 
-The share is Laplace's: (good + 1) / (all + 2). An actor or target without history stands at one half, neither trusted
-nor distrusted; one bad action of one gives a third and not nothing; with a hundred the prior hardly counts.
+The share of the store scores is Laplace's: (good + 1) / (all + 2). An actor or target without history has one half. One
+bad action of one gives a third; with a hundred actions the prior hardly counts.
 """
 
 import asyncio
@@ -23,52 +23,52 @@ def share(tally: Tally) -> float:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What signals are measured on."""
+class DetectorInput:
+    """Input of a detector: the text of the arguments and the past of actor and target."""
 
     reading: Reading
     history: History
 
 
 @dataclass(frozen=True)
-class Signal:
-    """One registered feature. Deterministic: no clock, no network, no chance."""
+class Detector:
+    """A detector and the range of its scores. Deterministic: no clock, network or randomness."""
 
     path: str
-    """As expressions name it."""
-    measures: str
+    """Its attribute in expressions."""
+    summary: str
     source: Literal["text", "store"]
-    measure: Callable[[Evidence], float]
+    score: Callable[[DetectorInput], float]
     low: float = 0.0
     high: float = 1.0
 
 
-SIGNALS: tuple[Signal, ...] = (
-    Signal(
+DETECTORS: tuple[Detector, ...] = (
+    Detector(
         "signals.secrets",
         "Credentials in the arguments: keys and tokens by their issuers' formats, named passwords, random strings.",
         "text",
         lambda evidence: secrets(evidence.reading),
     ),
-    Signal(
+    Detector(
         "signals.pii",
         "Personal data in the arguments: e-mail, telephone, card, bank and identity numbers.",
         "text",
         lambda evidence: pii(evidence.reading),
     ),
-    Signal(
+    Detector(
         "signals.injection",
         "Marks of an attempt to steer the model in the arguments: overrides, role marks, hidden or encoded text.",
         "text",
         lambda evidence: injection(evidence.reading),
     ),
-    Signal(
+    Detector(
         "signals.trust",
         "Share of the tenant's last 200 ended uses of this target that did not fail; one half without history.",
         "store",
         lambda evidence: share(evidence.history.uses),
     ),
-    Signal(
+    Detector(
         "actor.standing",
         "Share of decisions in the actor's last 100 runs that were not denials; one half without history.",
         "store",
@@ -79,16 +79,16 @@ SIGNALS: tuple[Signal, ...] = (
 STANDING, TRUST = "actor.standing", "signals.trust"
 NOTHING = Reading("")
 LONG = 8192
-"""Characters from which a text is measured beside the event loop: that takes milliseconds."""
+"""Characters from which detectors run in a thread, because they take milliseconds."""
 
 
-def wanted(reads: frozenset[str]) -> tuple[Signal, ...]:
-    """Return the signals among the attributes that a constitution reads."""
-    return tuple(signal for signal in SIGNALS if signal.path in reads)
+def detectors_for(reads: frozenset[str]) -> tuple[Detector, ...]:
+    """Return the detectors whose scores a constitution reads."""
+    return tuple(detector for detector in DETECTORS if detector.path in reads)
 
 
 def history_asked(reads: frozenset[str], actor: str, action: Action) -> HistoryAsked:
-    """Return what of the past a constitution reads: nothing else is looked up."""
+    """Return which parts of the past a constitution reads. Nothing else is looked up."""
     return HistoryAsked(
         actor=actor if STANDING in reads else None,
         kind=action.kind if TRUST in reads else None,
@@ -96,15 +96,17 @@ def history_asked(reads: frozenset[str], actor: str, action: Action) -> HistoryA
     )
 
 
-async def measured(signals: tuple[Signal, ...], text: Callable[[], Reading], history: History) -> dict[str, float]:
-    """Measure, by path. The text is read once, and only when one of them needs it."""
-    needs_text = any(signal.source == "text" for signal in signals)
-    evidence = Evidence(text() if needs_text else NOTHING, history)
+async def run_detectors(
+    detectors: tuple[Detector, ...], text: Callable[[], Reading], history: History
+) -> dict[str, float]:
+    """Return the detector scores by path. The text is read once, and only if a detector needs it."""
+    needs_text = any(detector.source == "text" for detector in detectors)
+    evidence = DetectorInput(text() if needs_text else NOTHING, history)
     if len(evidence.reading.text) < LONG:
-        return values(signals, evidence)
-    return await asyncio.to_thread(values, signals, evidence)
+        return scores(detectors, evidence)
+    return await asyncio.to_thread(scores, detectors, evidence)
 
 
-def values(signals: tuple[Signal, ...], evidence: Evidence) -> dict[str, float]:
-    """Return each signal's value, within its range."""
-    return {signal.path: min(signal.high, max(signal.low, signal.measure(evidence))) for signal in signals}
+def scores(detectors: tuple[Detector, ...], evidence: DetectorInput) -> dict[str, float]:
+    """Return the score of each detector by path, within its range."""
+    return {detector.path: min(detector.high, max(detector.low, detector.score(evidence))) for detector in detectors}

@@ -1,11 +1,71 @@
-"""`signals.secrets`: credentials in the text, by the formats that issuers publish, by the words beside them, by chance.
+"""Detector `signals.secrets`: credentials in the text.
 
-No call goes out to try one. A placeholder (`<password>`, `AKIA…EXAMPLE`, `${TOKEN}`) is none.
+It knows the formats that issuers publish, the words that stand beside a credential, and random strings. It makes no
+call to try a credential. A placeholder (`<password>`, `AKIA…EXAMPLE`, `${TOKEN}`) is not a credential.
 """
 
+import math
+from collections import Counter
+from itertools import pairwise
+
+import re2
+
 from policy.detectors.argument_text import Reading
-from policy.detectors.credential_shapes import is_bearer, is_password, is_random, is_real
-from policy.detectors.patterns import Finder, Kind, together
+from policy.detectors.patterns import Finder, Pattern, combine
+
+PLACEHOLDERS = (
+    "example", "sample", "placeholder", "redacted", "changeme", "change_me", "change-me", "your", "xxxx", "****",
+    "....", "dummy", "insert", "replace", "${", "{{", "}}", "$(", "%(", "abcdefgh", "todo", "secretref",
+    "vault:", "arn:",
+)  # fmt: skip
+ELSEWHERE = ("/", "./", "~/", "http", "sha256:", "file:")
+"""How a path, an address or a digest begins: where a credential is, not what it is."""
+
+REFERENCE = re2.compile(r"\$?[A-Za-z_][A-Za-z0-9_.]*[\[(]|(?:self|os|settings|config|process|args|env|request)\.")
+"""How a program names a value that it gets elsewhere."""
+
+JOINTS = str.maketrans("", "", "_.-")
+CLASSES = (str.islower, str.isupper, str.isdigit, lambda c: not c.isalnum())
+SELF_EXPLAINING = frozenset({"password", "passwd", "passwort", "secret", "pass", "token"})
+
+
+def entropy(text: str) -> float:
+    """Return Shannon's bits per character."""
+    return -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values()) if text else 0.0
+
+
+def is_real(value: str) -> bool:
+    """Tell a value that could be a credential from a placeholder."""
+    lower = value.lower()
+    if lower in SELF_EXPLAINING or value[0] in "<[$%{":
+        return False
+    return len(set(value)) >= 5 and not any(word in lower for word in PLACEHOLDERS)
+
+
+def is_password(value: str) -> bool:
+    """Tell a password from a word or a reference: two kinds of character, and not words with joints."""
+    bare = value.strip("\"'`).,;")
+    if len(bare) < 6 or bare.startswith(ELSEWHERE) or REFERENCE.match(bare) or not is_real(bare):
+        return False
+    jointless = bare.translate(JOINTS)
+    if jointless.isalpha() or jointless.isdigit():
+        return False
+    return sum(any(map(of_class, bare)) for of_class in CLASSES) >= 2
+
+
+def is_bearer(value: str) -> bool:
+    return is_password(value) and entropy(value) >= 3.0
+
+
+def is_random(value: str) -> bool:
+    """Tell a token drawn by chance from names, paths, digests and public keys: it changes class all the time."""
+    bare = value.rstrip("=")
+    if not 32 <= len(bare) <= 128 or bare.lower().startswith(("sha", "aaaa")) or not is_real(bare):
+        return False
+    classes = ["u" if c.isupper() else "l" if c.islower() else "d" for c in bare if c.isalnum()]
+    changes = sum(before != after for before, after in pairwise(classes))
+    return len(set(classes)) == 3 and changes >= 0.4 * len(bare) and entropy(bare) >= 4.0
+
 
 NAMES = (
     "password|passwd|pwd|passphrase|pass_?word|secret|secret[_ -]?key|api[_ -]?(?:key|token)|access[_ -]?(?:key|token)"
@@ -16,14 +76,14 @@ GIVEN = r"[\"'`]?(?:[ \t]{0,3}(?:=>|:=|=|:|：|→)|[ \t]{1,3}(?:is|ist|es|est|�
 """Between a name and its value."""
 
 
-def _token(name: str, pattern: str, strength: float = 1.0) -> Kind:
-    return Kind(name, rf"\b({pattern})", strength, is_real)
+def _token(name: str, pattern: str, strength: float = 1.0) -> Pattern:
+    return Pattern(name, rf"\b({pattern})", strength, is_real)
 
 
 SECRETS = Finder(
     (
-        Kind("private key", r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----", 1.0),
-        Kind("PuTTY key", r"PuTTY-User-Key-File-[23]:", 1.0),
+        Pattern("private key", r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----", 1.0),
+        Pattern("PuTTY key", r"PuTTY-User-Key-File-[23]:", 1.0),
         _token("age key", r"AGE-SECRET-KEY-1[0-9A-Z]{50,60}"),
         _token("AWS key id", r"(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b"),
         _token("GitHub", r"gh[pousr]_[A-Za-z0-9]{36,255}"),
@@ -49,31 +109,31 @@ SECRETS = Finder(
         _token("Databricks", r"dapi[a-f0-9]{32}"),
         _token("web token", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{16,}", 0.9),
         _token("Azure storage", r"AccountKey=[A-Za-z0-9+/]{60,90}={0,2}"),
-        Kind("address with password", r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,64}:([^\s/@]{3,128})@", 0.9, is_real),
-        Kind(
+        Pattern("address with password", r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@]{0,64}:([^\s/@]{3,128})@", 0.9, is_real),
+        Pattern(
             "authorization header",
             r"(?i)\b(?:bearer|basic|token)[ \t]{1,3}([A-Za-z0-9._~+/-]{16,}={0,2})",
             0.8,
             is_bearer,
         ),
-        Kind("named", rf"(?i)(?:{NAMES}){GIVEN}([^\s\"'`,<>]{{6,256}})", 0.8, is_password),
-        Kind(
+        Pattern("named", rf"(?i)(?:{NAMES}){GIVEN}([^\s\"'`,<>]{{6,256}})", 0.8, is_password),
+        Pattern(
             "option",
             r"(?i)--?(?:password|passwd|pass|token|api-?key|secret)[ =][\"']?([^\s\"'<>-][^\s\"'<>]{5,200})",
             0.8,
             is_password,
         ),
-        Kind("curl user", r"(?:-u|--user)[ =][\"']?[A-Za-z0-9._@-]{1,64}:([^\s\"'<>]{4,200})", 0.8, is_password),
-        Kind("by chance", r"([A-Za-z0-9+/_-]{32,}={0,2})", 0.3, is_random),
+        Pattern("curl user", r"(?:-u|--user)[ =][\"']?[A-Za-z0-9._@-]{1,64}:([^\s\"'<>]{4,200})", 0.8, is_password),
+        Pattern("by chance", r"([A-Za-z0-9+/_-]{32,}={0,2})", 0.3, is_random),
     )
 )
 
 
 def secrets(reading: Reading) -> float:
-    """Measure; what is Base64 or hexadecimal is looked into as well."""
+    """Return the detector score from 0.0 to 1.0. Base64 and hexadecimal runs are decoded and searched too."""
     if not reading.whole:
         return 1.0
-    kinds = {kind.name: kind for kind in SECRETS.found(reading.bytes)}
+    kinds = {kind.name: kind for kind in SECRETS.find(reading.bytes)}
     if reading.decoded:
-        kinds |= {k.name: k for k in SECRETS.found(reading.decoded.encode("utf-8", "replace")) if k.name != "by chance"}
-    return together(kind.strength for kind in kinds.values())
+        kinds |= {k.name: k for k in SECRETS.find(reading.decoded.encode("utf-8", "replace")) if k.name != "by chance"}
+    return combine(kind.strength for kind in kinds.values())
