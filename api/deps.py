@@ -13,7 +13,7 @@ from api.middleware.metrics import Metrics
 from api.middleware.rate_limit import Rates
 from api.proof_pool import ExplanationPool, ProofPool
 from capsules.digest import ContentStore
-from policy.decide.constitution_cache import Policies
+from policy.decide.constitution_cache import ConstitutionCache
 from policy.forecasts.forecaster import learn
 from policy.gate import Gate
 from somagent.capsule_files.library import Library
@@ -44,7 +44,7 @@ class State:
     tokens: Tokens
     library: Library
     trust: ConstitutionTrust
-    policies: Policies
+    policies: ConstitutionCache
     rates: Rates
     gate: Gate
     """Only asked what it would say; what it lets through, it lets through in the worker."""
@@ -65,7 +65,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             contextlib.aclosing(Rates(settings.redis_target(), per_minute=settings.rate_limit_per_minute))
         )
         metrics = Metrics()
-        policies, tokens = Policies(store.constitutions.get, trust), Tokens(keyring)
+        policies, tokens = ConstitutionCache(store.constitutions.get, trust), Tokens(keyring)
         profiles = Profiles.from_settings(settings)
         foresight = LearnedForesight(store, ForecasterCache(store, learn), profiles)
         yield State(
@@ -79,7 +79,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             library=Library.load(),
             trust=trust,
             policies=policies,
-            gate=Gate(tokens, policies, PostgresLedger(store), clock=time.time, foresight=foresight),
+            gate=Gate(tokens, policies, PostgresLedger(store), clock=time.time, forecaster=foresight),
             rates=rates,
             foresight=foresight,
             explanations=ExplanationPool(ProofPool("explanations", at_once=1, patience=5.0, metrics=metrics)),

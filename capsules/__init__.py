@@ -1,6 +1,5 @@
-"""What things are: capsules, actions, verdicts, budgets, receipts, events, errors and ports.
+"""Data model: capsules, actions, verdicts, approvals, budgets, receipts, events, errors, and the ports beside them.
 
-Pure domain: stdlib, pydantic and, in `expressions` and `digest` alone, one deterministic library each. No clock, no
-network, no randomness, no file: time, ids and bytes arrive as arguments. Every other package may import this one and
-this one imports none of ours.
+Pure code: standard library, Pydantic and, in `expressions` and `digest` only, one deterministic library each. No clock,
+network, randomness or file: times, ids and bytes are arguments. Every package may import it; it imports none of ours.
 """

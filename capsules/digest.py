@@ -1,4 +1,4 @@
-"""Canonical JSON (RFC 8785) and the content digests over it: the same value has one digest everywhere."""
+"""Canonical JSON (RFC 8785), content digests over it, and the port of the content store."""
 
 import hashlib
 import json

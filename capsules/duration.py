@@ -1,4 +1,4 @@
-"""Lengths of time in files and requests: seconds, or `90s`, `10m`, `2h`, `1d`; kept as whole seconds."""
+"""Durations in files and requests: seconds, or `90s`, `10m`, `2h`, `1d`; kept as whole seconds."""
 
 import re
 from typing import Annotated, Any

@@ -1,6 +1,6 @@
-"""Events: what others may want to know, in the past tense, by the master plan's topic names.
+"""Events: the topics and types of the outbox, and their deliveries to channels.
 
-An event is written to the outbox in the transaction that makes it true, and leaves by the relay to the bus.
+An event is written to the outbox in the transaction that makes it true. The relay publishes it to the bus.
 """
 
 from datetime import datetime

@@ -1,7 +1,7 @@
-"""Expressions in CEL, the one expression language of capsules, policies and triggers.
+"""CEL expressions: the one expression language of capsules, policies and triggers.
 
-The one place in this package with a library beside pydantic: workflows evaluate conditions and mappings too, and the
-evaluator is pure and deterministic (no clock, no input, no state), which is why the workflow sandbox lets it through.
+Workflows evaluate conditions and mappings too. The evaluator is pure and deterministic (no clock, no input, no state),
+so the workflow sandbox lets it pass.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Names, references and version ranges: how capsules, personas and tools point at each other."""
+"""Names, references and version ranges of capsules, personas and tools."""
 
 import re
 from typing import Annotated

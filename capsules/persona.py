@@ -1,4 +1,4 @@
-"""A persona: how an agent thinks and speaks while it works on a run, and nothing that outlives the run."""
+"""Persona: the instructions that say how an agent thinks and writes during a run."""
 
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""What the store remembers, as others see it: rows never leave `somagent.db`."""
+"""Read models: the records of the database as other packages see them. Rows never leave `somagent.db`."""
 
 from datetime import datetime
 from typing import Any, Literal

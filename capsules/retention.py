@@ -1,4 +1,4 @@
-"""How long content is kept, and legal holds: what is kept whatever that says."""
+"""Retention: how many days content is kept, and legal holds that keep it longer."""
 
 import datetime as dt
 import re

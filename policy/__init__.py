@@ -1,4 +1,4 @@
-"""What is allowed: constitution, score, verdicts, and the interceptor that stands before every effect.
+"""Policy: constitutions, scores, verdicts, proofs, detectors, and the interceptor before every effect.
 
-May not import adapters, workflows or activities; what it needs of the outside (ledger, tokens) it is given as ports.
+It imports no adapters, workflows or activities. The ledger, tokens and other outside parts are given as ports.
 """

@@ -1,15 +1,15 @@
-"""The gate: checks an action's authority, judges it by the constitution, and lets the ledger decide with the facts.
+"""Gate: checks an action's authority, evaluates it under the constitution, and lets the ledger begin the effect.
 
-`Gate.enter` runs the steps in order: authority, constitution, facts, verdict, ledger. Each step fails closed. A refusal
-becomes one of our errors here, in `_go_on`, and keeps that type on its way to the workflow (`policy.temporal_errors`).
+`Gate.enter` runs the steps in order: authority, constitution, facts, verdict, ledger. Each step fails closed.
+`_raise_refusal` makes one of our errors of a refusal; `policy.temporal_errors` carries it to the workflow.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from capsules.actions.action import Action, Facts, Foreseen, in_fixed_point
+from capsules.actions.action import Action, Facts, ForecastRange
 from capsules.actions.activity_context import GatePass
 from capsules.actions.ledger_messages import (
     AttemptKey,
@@ -21,8 +21,8 @@ from capsules.actions.ledger_messages import (
     LedgerFacts,
     Settled,
 )
-from capsules.actions.verdict import PPM, ShadowVerdict, Verdict
-from capsules.budgets.account import Account, RateWindows
+from capsules.actions.verdict import ShadowVerdict, Verdict
+from capsules.budgets.account import RateWindows
 from capsules.budgets.amounts import DIMENSIONS, Amounts
 from capsules.digest import Digest
 from capsules.errors import (
@@ -34,55 +34,72 @@ from capsules.errors import (
     RateLimited,
     Unavailable,
 )
-from capsules.forecasts.forecast import Foresight
+from capsules.forecasts.forecast import RunForecaster
 from capsules.identity.authority import Authority, AuthorityVerifier
 from capsules.runs.run import StartCapsule
-from policy.decide.constitution_cache import Policies
+from policy.decide.constitution_cache import ConstitutionCache
 from policy.decide.decider import Decider
 from policy.decide.engine import Policy
-from policy.decide.metrics_hook import MetricsHook, measure, no_metrics
+from policy.decide.facts import cost_ranges, decision_facts
 from policy.decide.rate_limit import RateLimit
 from policy.decide.standing_grants import matching_grants
 from policy.detectors.argument_text import Reading
-from policy.detectors.registry import STANDING, history_asked, measured, wanted
-from policy.language.schema import FORESEEN
-from policy.prove.intervals import Range
+from policy.detectors.registry import detectors_for, history_asked, run_detectors
+from policy.language.schema import FORECAST_PATHS
 
 RACES = 8
 """How often an action is judged again because another one of its run moved a sequence in between."""
 
 
 @dataclass(frozen=True)
-class Entered:
-    """An attempt that may go on: with its pass, its verdict and, for a replay, the result it already had."""
+class GateMeasurement:
+    """One attempt at the gate, for metrics: its verdict, the ledger's answer, and durations in seconds."""
 
-    granted: GatePass
+    action: Action
     verdict: Verdict
-    passage: EffectBegun
-    pace: RateLimit
+    shadow: ShadowVerdict | None
+    status: str
+    """The ledger's answer, as in `EffectBegun.status`."""
+    judging: float
+    """Seconds for the verdict, with the explanation of an ask or a deny."""
+    passing: float
+    """Seconds from the request to the durable decision."""
+
+
+MetricsHook = Callable[[GateMeasurement], None]
+
+
+@dataclass(frozen=True)
+class Entered:
+    """An admitted attempt: its pass, verdict and ledger answer; for a replay, the answer has the recorded result."""
+
+    gate_pass: GatePass
+    verdict: Verdict
+    begun: EffectBegun
+    rate_limit: RateLimit
 
 
 class Gate:
-    """Judges and admits attempts. One for each worker process."""
+    """Evaluates and admits attempts of activities. One for each worker process."""
 
-    def __init__(  # noqa: PLR0913 - what a passage consults
+    def __init__(  # noqa: PLR0913 - the ports of the gate
         self,
         verifier: AuthorityVerifier,
-        policies: Policies,
+        policies: ConstitutionCache,
         ledger: Ledger,
         *,
         clock: Callable[[], float],
-        watch: MetricsHook = no_metrics,
+        metrics: MetricsHook = lambda _: None,
         windows: RateWindows | None = None,
-        foresight: Foresight | None = None,
+        forecaster: RunForecaster | None = None,
     ) -> None:
         self._verifier = verifier
         self._policies = policies
         self._clock = clock
-        self._watch = watch
+        self._metrics = metrics
         self._windows = windows
-        self._foresight = foresight
-        self._judges: dict[Digest, Decider] = {}
+        self._forecaster = forecaster
+        self._deciders: dict[Digest, Decider] = {}
         self.ledger = ledger
 
     async def enter(
@@ -101,8 +118,8 @@ class Gate:
         when the account cannot cover the upper bound, RateLimited when it is too early, Conflict when the run has
         ended, and Unavailable when a part does not answer.
 
-        text: reads the action's arguments; called only when a constitution looks at what signals measure in them.
-        start: what is asked for, where the action starts a run: forecast only when a constitution looks at that.
+        text: reads the action's arguments; called only when a constitution reads a detector score of them.
+        start: the request of an action that starts a run; forecast only when a constitution reads forecasts.
         """
         began = perf_counter()
         authority = self._authority(token, action, key)
@@ -111,13 +128,15 @@ class Gate:
         # A start pays nothing itself; the account that a run pays from exists only after its admission.
         account = authority.account if authority.kind == "run" and action.kind != "capsule.start" else None
         for _ in range(RACES):
-            facts, reads = await self._stored(authority, action, key, account, policy)
-            signals = await measured(wanted(reads), text, facts.history)
-            known = _facts(authority, facts, action, signals, await self._foreseen(authority, start, reads))
+            facts, reads = await self._read_facts(authority, action, key, account, policy)
+            signals = await run_detectors(detectors_for(reads), text, facts.history)
+            known = decision_facts(authority, facts, action, signals, await self._forecast(authority, start, reads))
             asked = perf_counter()
-            verdict = await self._judge(policy).judge(action, known, _ranges(facts.account, action, known.forecast))
+            verdict = await self._decider(policy).judge(
+                action, known, cost_ranges(facts.account, action, known.forecast)
+            )
             judging = perf_counter() - asked
-            pace = RateLimit(self._windows, key, facts.rates)
+            rate_limit = RateLimit(self._windows, key, facts.rates)
             entry = BeginEffect(
                 key=key,
                 capsule=action.target if action.kind == "capsule.start" else authority.capsule,
@@ -126,19 +145,21 @@ class Gate:
                 action_digest=action.digest(),
                 facts=known,
                 verdict=verdict,
-                shadow=await self._shadow(facts, constitution, action, known),
+                shadow=await self._shadow_verdict(facts, constitution, action, known),
                 account=account,
-                slow=await pace.begin(action, verdict),
+                slow=await rate_limit.begin(action, verdict),
                 standing=matching_grants(facts.standing, action, verdict, authority.actor),
             )
-            passage = await self.ledger.begin(entry)
-            if passage.status != "go":
-                await pace.undo()
-            if passage.status != "stale":
-                self._watch(measure(entry, passage.status, judging=judging, passing=perf_counter() - began))
-                _go_on(passage, entry, constitution)
-                granted = GatePass(authority=authority, key=key)
-                return Entered(granted=granted, verdict=verdict, passage=passage, pace=pace)
+            begun = await self.ledger.begin(entry)
+            if begun.status != "go":
+                await rate_limit.undo()
+            if begun.status != "stale":
+                self._metrics(
+                    GateMeasurement(action, verdict, entry.shadow, begun.status, judging, perf_counter() - began)
+                )
+                _raise_refusal(begun, entry, constitution)
+                gate_pass = GatePass(authority=authority, key=key)
+                return Entered(gate_pass=gate_pass, verdict=verdict, begun=begun, rate_limit=rate_limit)
         raise Unavailable(
             f"Run {key.run!r} did {RACES} other things while {action.kind} was judged; it is tried again."
         )
@@ -146,10 +167,10 @@ class Gate:
     async def leave(self, entered: Entered, exit_: FinishEffect) -> Settled:
         """Settle and record how an effect ended. Raises Unavailable, and Conflict as `Ledger.finish` does."""
         settled = await self.ledger.finish(exit_)
-        await entered.pace.end(exit_)
+        await entered.rate_limit.end(exit_)
         return settled
 
-    async def foresee(
+    async def dry_run(
         self, authority: Authority, action: Action, run: str, text: Callable[[], Reading], start: StartCapsule
     ) -> tuple[Policy, Facts, Verdict]:
         """Return the policy, the facts and the verdict of an action that `enter` would judge now. Writes nothing.
@@ -160,43 +181,45 @@ class Gate:
             authority.constitution or await self.ledger.active_constitution(authority.tenant)
         )
         key = AttemptKey(tenant=authority.tenant, run=run, execution="", activity="", attempt=0)
-        stored, reads = await self._stored(authority, action, key, None, policy)
-        signals = await measured(wanted(reads), text, stored.history)
-        known = _facts(authority, stored, action, signals, await self._foreseen(authority, start, reads))
+        stored, reads = await self._read_facts(authority, action, key, None, policy)
+        signals = await run_detectors(detectors_for(reads), text, stored.history)
+        known = decision_facts(authority, stored, action, signals, await self._forecast(authority, start, reads))
         return policy, known, policy.judge(action, known)
 
-    async def _foreseen(
+    async def _forecast(
         self, authority: Authority, start: StartCapsule | None, reads: frozenset[str]
-    ) -> Foreseen | None:
+    ) -> ForecastRange | None:
         """Return what a start will take, where a constitution looks at it. Raises Unavailable where nobody can say."""
-        if start is None or FORESEEN.isdisjoint(reads):
+        if start is None or FORECAST_PATHS.isdisjoint(reads):
             return None
-        if self._foresight is None:
+        if self._forecaster is None:
             raise Unavailable("The constitution looks at forecasts, and this process makes none.", part="forecasts")
-        told = await self._foresight.of(authority.tenant, start)
-        return Foreseen(
-            tokens=told.tokens.high,
-            micro_usd=told.micro_usd.high,
-            least_tokens=told.tokens.low,
-            least_micro_usd=told.micro_usd.low,
+        forecast = await self._forecaster.of(authority.tenant, start)
+        return ForecastRange(
+            tokens=forecast.tokens.high,
+            micro_usd=forecast.micro_usd.high,
+            least_tokens=forecast.tokens.low,
+            least_micro_usd=forecast.micro_usd.low,
         )
 
-    async def _shadow(self, facts: LedgerFacts, active: Digest, action: Action, known: Facts) -> ShadowVerdict | None:
+    async def _shadow_verdict(
+        self, facts: LedgerFacts, active: Digest, action: Action, known: Facts
+    ) -> ShadowVerdict | None:
         """Return what the shadow would decide of the same action, on the same facts and ranges."""
 
         async def judge(candidate: Policy) -> Verdict:
-            ranges = _ranges(facts.account, action, known.forecast)
-            return await self._judge(candidate).verdict(action, known, ranges)
+            ranges = cost_ranges(facts.account, action, known.forecast)
+            return await self._decider(candidate).verdict(action, known, ranges)
 
-        return await self._policies.shadowed(facts.shadow, active, judge)
+        return await self._policies.judge_shadow(facts.shadow, active, judge)
 
-    def _judge(self, policy: Policy) -> Decider:
-        known = self._judges.get(policy.digest)
+    def _decider(self, policy: Policy) -> Decider:
+        known = self._deciders.get(policy.digest)
         if known is None or known.policy is not policy:
-            known = self._judges[policy.digest] = Decider(policy)
+            known = self._deciders[policy.digest] = Decider(policy)
         return known
 
-    async def _stored(
+    async def _read_facts(
         self, authority: Authority, action: Action, key: AttemptKey, account: str | None, policy: Policy
     ) -> tuple[LedgerFacts, frozenset[str]]:
         """Return what the store knows, as far as this constitution or its shadow reads it, and all that they read."""
@@ -222,56 +245,8 @@ class Gate:
         return authority
 
 
-def _facts(
-    authority: Authority,
-    facts: LedgerFacts,
-    action: Action,
-    signals: Mapping[str, float],
-    foreseen: Foreseen | None,
-) -> Facts:
-    account = facts.account
-    return Facts(
-        autonomy=authority.autonomy,
-        headroom=_headroom(account.limit, account.left, action.cost) if account else 1.0,
-        denials=facts.denials,
-        actor=authority.actor,
-        tenant=authority.tenant,
-        parent=facts.parent,
-        standing=signals.get(STANDING),
-        sequences=facts.sequences,
-        forecast=foreseen,
-        signals={path.removeprefix("signals."): value for path, value in signals.items() if path != STANDING},
-    )
-
-
-def _ranges(account: Account | None, action: Action, foreseen: Foreseen | None = None) -> dict[str, Range]:
-    """Return what is known of a cost before the effect: from its lower to its upper bound, and what that leaves."""
-    ranges: dict[str, Range] = {}
-    if foreseen is not None:
-        ranges["forecast.tokens"] = (foreseen.least_tokens, foreseen.tokens)
-        ranges["forecast.micro_usd"] = (foreseen.least_micro_usd, foreseen.micro_usd)
-    if action.least is None:
-        return ranges
-    ranges |= {f"action.{d}": (getattr(action.least, d), getattr(action.cost, d)) for d in ("tokens", "micro_usd")}
-    if account:
-        ends = (_headroom(account.limit, account.left, cost) for cost in (action.cost, action.least))
-        low, high = (int(in_fixed_point(end) * PPM + 0.5) for end in ends)
-        ranges["budget.headroom"] = (low, max(low, high))
-    return ranges
-
-
-def _headroom(limit: Amounts, left: Amounts, cost: Amounts) -> float:
-    """Return the least share of the limit that would be left, over the dimensions the action draws on."""
-    shares = [
-        max(0, getattr(left, d) - getattr(cost, d)) / getattr(limit, d)
-        for d in DIMENSIONS
-        if getattr(cost, d) and getattr(limit, d)
-    ]
-    return min(shares, default=1.0)
-
-
-def _go_on(passage: EffectBegun, entry: BeginEffect, constitution: Digest) -> None:
-    if passage.status in {"go", "replay"}:
+def _raise_refusal(begun: EffectBegun, entry: BeginEffect, constitution: Digest) -> None:
+    if begun.status in {"go", "replay"}:
         return
     action, verdict = entry.action, entry.verdict
     fields: dict[str, Any] = {
@@ -283,18 +258,16 @@ def _go_on(passage: EffectBegun, entry: BeginEffect, constitution: Digest) -> No
         "contributions": [c.model_dump(mode="json") for c in verdict.contributions],
         "constitution": constitution,
     }
-    if passage.status == "denied":
+    if begun.status == "denied":
         raise PolicyDenied(f"{action.kind} on {action.target} is denied: {verdict.sentence}", **fields)
-    if passage.status == "revoked":
-        raise ConstitutionRefused(
-            passage.sentence or f"The constitution {constitution} is unknown or revoked.", **fields
-        )
-    if passage.status == "ask" and passage.approval is not None:
-        raise ApprovalRequired(passage.approval.sentence, approval=passage.approval.model_dump(mode="json"))
-    if passage.status == "exhausted":
-        left = passage.left or Amounts()
+    if begun.status == "revoked":
+        raise ConstitutionRefused(begun.sentence or f"The constitution {constitution} is unknown or revoked.", **fields)
+    if begun.status == "ask" and begun.approval is not None:
+        raise ApprovalRequired(begun.approval.sentence, approval=begun.approval.model_dump(mode="json"))
+    if begun.status == "exhausted":
+        left = begun.left or Amounts()
         raise BudgetExhausted(_shortage(action.cost, left), needed=action.cost.model_dump(), left=left.model_dump())
-    if passage.status == "slow" and entry.slow is not None:
+    if begun.status == "slow" and entry.slow is not None:
         if entry.slow.seconds is None:
             raise PolicyDenied(f"{action.kind} on {action.target}: {entry.slow.sentence}", **fields)
         raise RateLimited(
@@ -302,7 +275,7 @@ def _go_on(passage: EffectBegun, entry: BeginEffect, constitution: Digest) -> No
             account=entry.slow.account,
             retry_after=entry.slow.seconds,
         )
-    raise PolicyDenied(f"The ledger answered {passage.status!r}, which lets nothing through.", **fields)
+    raise PolicyDenied(f"The ledger answered {begun.status!r}, which lets nothing through.", **fields)
 
 
 def _shortage(cost: Amounts, left: Amounts) -> str:

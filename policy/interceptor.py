@@ -1,11 +1,11 @@
-"""The gate before every activity of every worker: nothing has an effect without passing here (design §5).
+"""Policy interceptor: the gate before every activity of every worker.
 
-1. A platform activity (our own bookkeeping, one explicit list) goes through.
-2. A governed activity declares a pure function from its input to an `Action`; the gate judges that action, and the
-   ledger makes verdict, grant and reservation durable before the effect.
-3. Anything else is refused.
+1. A platform activity (an explicit list, such as bookkeeping in our own database) passes.
+2. A governed activity declares a pure function from its input to an `Action`. The gate evaluates that action, and the
+   ledger stores verdict, grant and reservation before the effect.
+3. Any other activity is refused.
 
-After the effect the outcome is settled and recorded before Temporal hears of it, so a retry finds it.
+The outcome is settled and recorded before Temporal hears of it, so a retry finds it and does not repeat the effect.
 """
 
 import asyncio
@@ -83,8 +83,8 @@ class GatedInbound(ActivityInboundInterceptor):
         trace.get_current_span().set_attributes(
             {"somagent.decision": entered.verdict.decision, "somagent.score": entered.verdict.score}
         )
-        if entered.passage.status == "replay":
-            return _outcome(Outcome(value=entered.passage.result), entered, None)
+        if entered.begun.status == "replay":
+            return _outcome(Outcome(value=entered.begun.result), entered, None)
         # Until the outcome is recorded: an attempt that fell silent before would be given to another worker.
         async with self.alive():
             return await self._perform(input, entered)
@@ -95,7 +95,7 @@ class GatedInbound(ActivityInboundInterceptor):
         return outcome
 
     def arguments(self, input: ExecuteActivityInput) -> Sequence[Any]:  # noqa: A002
-        """Return what signals read."""
+        """Return the arguments that detectors read."""
         return input.args
 
     def used(self, error: Exception) -> Amounts | None:
@@ -108,9 +108,9 @@ class GatedInbound(ActivityInboundInterceptor):
         return _heartbeats()
 
     async def _perform(self, input: ExecuteActivityInput, entered: Entered) -> Outcome[Any]:  # noqa: A002
-        key = entered.granted.key
+        key = entered.gate_pass.key
         try:
-            with gate_passed(entered.granted):
+            with gate_passed(entered.gate_pass):
                 outcome = await self.body(input)
         except asyncio.CancelledError:
             # Stopped for another reason (this worker goes, another attempt took over), the effect stays open: whoever
@@ -129,12 +129,12 @@ class GatedInbound(ActivityInboundInterceptor):
                 entered, FinishEffect(key=key, ok=True, usage=outcome.usage, estimated=outcome.estimated, result=result)
             )
         )
-        for clean_up in entered.granted.after_settling:
+        for clean_up in entered.gate_pass.after_settling:
             await clean_up()
         return _outcome(outcome, entered, settled)
 
     async def _record(self, entered: Entered, exit_: FinishEffect) -> Settled:
-        """Write the outcome, patiently: an effect that happened and is not recorded is the one thing to avoid."""
+        """Record the outcome, with retries: an effect that happened must not stay unrecorded."""
         deadline = time.monotonic() + RECORD_PATIENCE_SECONDS
         while True:
             try:
@@ -188,8 +188,8 @@ def _outcome(outcome: Outcome[Any], entered: Entered, settled: Settled | None) -
         update={
             "score": entered.verdict.score,
             "sentence": entered.verdict.sentence,
-            "receipt": settled.receipt if settled else entered.passage.receipt,
-            "left": settled.left if settled else entered.passage.left,
+            "receipt": settled.receipt if settled else entered.begun.receipt,
+            "left": settled.left if settled else entered.begun.left,
         }
     )
 

@@ -1,7 +1,7 @@
-"""Our errors as Temporal failures, and Temporal failures as our errors: the one place for each direction.
+"""Conversion of our errors to Temporal failures and back.
 
-`to_failure` is the table of what is retried, what ends, and what only looks like an error. `from_failure` reads it
-back: in a workflow that asked for an activity, and in the API that sent an Update.
+`to_failure` decides what is retried and what is final. `from_failure` reads a failure in a workflow that called an
+activity, and in the API after an Update.
 """
 
 from datetime import timedelta

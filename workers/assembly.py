@@ -18,7 +18,7 @@ from activities.run_state import RunStateActivities
 from activities.tools import ToolActivities
 from capsules.errors import ConstitutionRefused
 from capsules.tools.tool import Sandbox, ToolExecutor
-from policy.decide.constitution_cache import Policies, verified
+from policy.decide.constitution_cache import ConstitutionCache, verified
 from policy.forecasts.forecaster import learn
 from policy.gate import Gate
 from policy.interceptor import PolicyInterceptor, governs
@@ -111,7 +111,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             scope=settings.container_scope,
         )
         metrics = GateMetrics()
-        policies = Policies(store.constitutions.get, trust)
+        policies = ConstitutionCache(store.constitutions.get, trust)
         async with (
             Bus(settings.redis_target()) as bus,
             ValkeyWindows(settings.redis_target(), store) as windows,
@@ -124,9 +124,9 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                 policies,
                 PostgresLedger(store),
                 clock=time.time,
-                watch=metrics.passed,
+                metrics=metrics.passed,
                 windows=windows,
-                foresight=LearnedForesight(store, forecasting, profiles),
+                forecaster=LearnedForesight(store, forecasting, profiles),
             )
             yield Assembly(
                 client=await connect(settings, keyring),

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_
 
 from capsules.actions.verdict import PPM
 from capsules.constitutions.proof import Proof
-from policy.decide.metrics_hook import GateMeasurement
+from policy.gate import GateMeasurement
 from somagent.settings import Settings
 
 SHARES = tuple(n / 20 for n in range(1, 21))

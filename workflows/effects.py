@@ -134,7 +134,7 @@ class GovernedEffects(MessageHandlers):
             return argument
         if decided == "edited":
             return self._as_edited(approval, argument)
-        nobody = f"nobody decided in time; asked: {approval.asked()}"
+        nobody = f"nobody decided in time; asked: {approval.describe_approvers()}"
         said = "a person denied it" if decided == "denied" else nobody
         raise PolicyDenied(f"{approval.kind} on {approval.target}: {said}. {approval.sentence}")
 

@@ -1,1 +1,1 @@
-"""Actions: one effect a run wants, the verdict about it, and the messages between gate and ledger."""
+"""Actions: the effects that runs ask for, verdicts about them, and the messages between gate and ledger."""

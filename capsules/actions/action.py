@@ -1,7 +1,7 @@
-"""An action: one effect that a run wants to have, as the gate sees it.
+"""Action: one effect that a run asks for, as the gate sees it.
 
-Every field is derived from the activity's input by the pure function declared beside the activity, and from platform
-facts; never from what a model claims about itself.
+The pure function declared beside the activity derives every field from the activity's input and from platform facts. No
+field comes from what a model says about itself.
 """
 
 import math
@@ -56,8 +56,8 @@ class Action(StrictModel):
         return digest(self)
 
 
-class Foreseen(StrictModel):
-    """What a run that is to be started will take, before anybody knows: the ends of its forecast's interval."""
+class ForecastRange(StrictModel):
+    """The forecast of a run that is to be started, as the ends of its interval."""
 
     tokens: int = Field(0, ge=0, le=2**53 - 1, description="Upper end: by this a decision holds for the interval.")
     micro_usd: int = Field(0, ge=0, le=2**53 - 1)
@@ -66,7 +66,7 @@ class Foreseen(StrictModel):
 
 
 class Facts(FrozenModel):
-    """What the platform knows when an action is judged. Read from the store in the same moment, by the gate."""
+    """What the platform knows when an action is evaluated. The gate reads it from the store at that moment."""
 
     autonomy: Autonomy = "supervised"
     headroom: Share = Field(1.0, description="Least share of the run's limit left after this action, any dimension.")
@@ -77,17 +77,17 @@ class Facts(FrozenModel):
     standing: Share | None = Field(
         None, description="Share of the actor's earlier actions that were not denied; none when no clause looks at it."
     )
-    forecast: Foreseen | None = Field(
+    forecast: ForecastRange | None = Field(
         None, description="Of a start, when a clause looks at it. Of any other action there is none: it counts as 0."
     )
     sequences: dict[str, str] = Field(default_factory=dict, description="State of each sequence of the run so far.")
     signals: dict[str, Share] = Field(
-        default_factory=dict, description="What registered detectors measured: `secrets`, `pii`, `injection`."
+        default_factory=dict, description="Detector scores: `secrets`, `pii`, `injection`."
     )
 
     def variables(self) -> dict[str, dict[str, Any]]:
         """Return the expression variables beside `action`."""
-        foreseen = self.forecast or Foreseen()
+        foreseen = self.forecast or ForecastRange()
         return {
             "run": {"autonomy": self.autonomy, "denials": self.denials}
             | ({} if self.parent is None else {"parent": self.parent}),

@@ -1,7 +1,7 @@
-"""The proof, inside a governed activity, that the gate let this attempt through.
+"""Activity context: what the gate gives to the body of a governed activity, and the meter of its usage.
 
-A governed body asks for its pass first. Where the interceptor is missing there is none, and the body refuses: a worker
-wired wrongly does nothing rather than everything.
+A body asks for its pass first. Without the interceptor there is no pass and the body refuses to run, so a worker that
+is wired wrongly has no effect.
 """
 
 from collections.abc import Awaitable, Callable, Iterator

@@ -1,4 +1,4 @@
-"""Names of the Temporal headers that travel from workflow to gate."""
+"""Temporal headers that workflows send to the gate: the authority, and the approval that a workflow waits for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

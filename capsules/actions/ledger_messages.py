@@ -1,4 +1,4 @@
-"""What the gate and the ledger say to each other: one entry before an effect, one exit after it."""
+"""Messages between gate and ledger: facts, the begin of an effect and its end; and the ledger port."""
 
 from typing import Any, Literal, Protocol
 
@@ -28,14 +28,14 @@ class AttemptKey(FrozenModel):
 
 
 class Tally(FrozenModel):
-    """So many of a kind, and how many of them were bad."""
+    """A count, and how many of it were bad."""
 
     of: int = 0
     bad: int = 0
 
 
 class HistoryAsked(FrozenModel):
-    """Whose past the gate wants to know; a part that no constitution reads is not looked up."""
+    """The parts of the past that a constitution reads. Nothing else is looked up."""
 
     actor: str | None = None
     target: str | None = None
@@ -50,7 +50,7 @@ class History(FrozenModel):
 
 
 class StandingOffer(FrozenModel):
-    """A yes given in advance that is open now: for actions that its scope, an expression over `action`, matches."""
+    """An open standing grant. Its scope is an expression over `action`."""
 
     id: str
     scope: str
@@ -59,7 +59,7 @@ class StandingOffer(FrozenModel):
 
 
 class LedgerFacts(FrozenModel):
-    """What the store knows when an action is judged."""
+    """What the store knows when an action is evaluated."""
 
     account: Account | None = Field(None, description="None before admission.")
     rates: tuple[RateBound, ...] = Field((), description="Of the tenant and the project that the account lies in.")

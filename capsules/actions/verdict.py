@@ -1,4 +1,4 @@
-"""What the constitution says of an action, and why. Scores are whole parts per million."""
+"""Verdict: the decision about an action with its reasons. Scores are whole parts per million."""
 
 from typing import Literal
 

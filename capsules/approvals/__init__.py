@@ -1,1 +1,1 @@
-"""Approvals: a person's yes or no to one action, the rules of who may decide, delegations and standing grants."""
+"""Approvals: people's answers about actions, the rules for approvers, delegations and standing grants."""

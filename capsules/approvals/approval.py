@@ -1,7 +1,7 @@
-"""Approvals: people's single-use, expiring yes or no to one action, bound to its digest.
+"""Approvals: answers of people about one action. An approval is bound to its digest, used once, and expires.
 
-An approval is satisfied when, for each of its demands, so many different people with that capability said yes.
-One person may count for several demands; one no denies.
+An approval is satisfied when, for each of its demands, enough different people with that capability have approved. One
+person may count for several demands. One denial denies.
 """
 
 from collections.abc import Collection, Iterable
@@ -63,7 +63,7 @@ class ApprovalRequest(StrictModel):
     def escalated_to(self, capabilities: Collection[str], now: datetime) -> bool:
         return any(group.capability in capabilities and group.at <= now for group in self.escalation)
 
-    def asked(self) -> str:
+    def describe_approvers(self) -> str:
         """Say in words who is, or was, asked."""
         people = [f"{d.quorum} with {d.capability!r}" for d in self.demands]
         later = [f"from {g.at:%Y-%m-%d %H:%M:%S} UTC on {g.capability!r}" for g in self.escalation]

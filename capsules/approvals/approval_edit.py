@@ -1,4 +1,4 @@
-"""Edit-then-approve: a person changes the arguments of a waiting tool call; the gate judges what becomes of it anew."""
+"""Approval edit: a person changes the arguments of a waiting tool call, and the gate evaluates the edited action."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""Delegation: somebody lends a capability to another for a time, so that approvals do not wait for who is away.
+"""Delegation: a person lends a capability to another principal for a limited time.
 
-What is lent is used for approvals only, is never lent on, and counts only while its owner holds it.
+It counts for approvals only, cannot be lent on, and holds only while the owner has the capability.
 """
 
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Standing grants: a person's yes in advance, for so many actions of a proved scope, until a day."""
+"""Standing grants: approvals in advance, for a number of actions of a proved scope, until they expire."""
 
 from datetime import datetime
 from typing import Literal

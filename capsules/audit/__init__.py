@@ -1,1 +1,1 @@
-"""The audit: receipts, audit blocks, Merkle trees, evidence, and the checks that recompute them."""
+"""Audit: receipts, audit blocks, Merkle trees, evidence, and their verification."""

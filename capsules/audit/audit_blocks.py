@@ -1,8 +1,8 @@
-"""Seals: a tenant's receipts and audit entries in one sequence without gaps, closed block by block and signed.
+"""Audit blocks: a tenant's receipts and audit entries in one sequence without gaps, closed in signed blocks.
 
-A leaf is the ASCII text of its sequence number, kind, subject, number and hash, joined by newlines. A block's root is
-the Merkle root over its leaves; its digest covers its header, the root and the block before; the sealer signs the
-digest's text with Ed25519. No mocks, no invented values: what is checked is recomputed from the bytes.
+A leaf is the ASCII text of sequence number, kind, subject, number and hash, joined by newlines. A block's root is the
+Merkle root over its leaves. Its digest covers its header, the root and the previous block's digest, and the sealer
+signs the digest's text with Ed25519.
 """
 
 from datetime import UTC, datetime

@@ -1,7 +1,7 @@
-"""The audit: entries of changes, and the check of a tenant's whole record, which recomputes everything from the bytes.
+"""Auditor: recomputes a tenant's audit record, or one run's receipts, from the bytes and checks every link.
 
-`Auditor` takes blocks and records in the order of the tenant's sequence, one after the other, and stops at the first
-thing that does not hold. It needs no server and no database; what it cannot see, it does not claim.
+`Auditor` takes blocks with their records in sequence order and stops at the first error. It needs no server and no
+database, and claims nothing about records that it was not given.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ from capsules.audit.receipt import Receipt, link, verify_chain
 from capsules.base_model import FrozenModel
 from capsules.digest import GENESIS, Digest, sha256
 
-Checks = Callable[[str, str, str], bool]
+SignatureCheck = Callable[[str, str, str], bool]
 """Says whether a key's Base64 signature over a text holds: key id, text, signature."""
 
 
 class AuditEntry(FrozenModel):
-    """One change of what decides over runs: who changed what, when."""
+    """The record of one change to something that governs runs: who changed what, and when."""
 
     id: int
     at: datetime
@@ -34,7 +34,7 @@ class AuditEntry(FrozenModel):
 
 
 class Record(NamedTuple):
-    """A leaf with the record that it seals: what an auditor is shown."""
+    """A leaf of an audit block with the record it covers."""
 
     leaf: Leaf
     body: str | None
@@ -43,14 +43,14 @@ class Record(NamedTuple):
     """receipt: hash of the receipt before it in its run."""
 
 
-class Unsound(Exception):
-    """The first thing that does not hold, named. Nothing after it was looked at."""
+class VerificationError(Exception):
+    """A record fails its verification; names the first error. Nothing after it was checked."""
 
 
 class Auditor:
     """Checks one tenant's record: signatures, chain of blocks, gaps, roots, every record and every run's own chain."""
 
-    def __init__(self, tenant: str, checks: Checks) -> None:
+    def __init__(self, tenant: str, checks: SignatureCheck) -> None:
         self.tenant = tenant
         self.blocks = 0
         self.leaves = 0
@@ -67,13 +67,13 @@ class Auditor:
         return dict(self._runs)
 
     def block(self, block: Block, records: Iterable[Record]) -> None:
-        """Check the next block and what it seals. Raises Unsound."""
+        """Check the next block and what it seals. Raises VerificationError."""
         self._header(block)
         hashes = []
         for record in records:
             expected = self.leaves + 1
             if record.leaf.seq != expected:
-                raise Unsound(
+                raise VerificationError(
                     f"Sequence number {expected} is missing from block {block.height}: the next one found is "
                     f"{record.leaf.seq}."
                 )
@@ -81,68 +81,70 @@ class Auditor:
             hashes.append(record.leaf.hashed())
             self.leaves = expected
         if self.leaves != block.last:
-            raise Unsound(
+            raise VerificationError(
                 f"Block {block.height} seals up to sequence number {block.last}; {self.leaves + 1} is missing."
             )
         if merkle.root(hashes).hex() != block.root:
-            raise Unsound(
+            raise VerificationError(
                 f"The leaves {block.first} to {block.last} do not give the root of block {block.height}: one changed."
             )
         self.blocks, self.head = block.height, block.digest
 
     def anchored(self, anchors: Iterable[dict[str, Any]], blocks: Callable[[int], Digest | None]) -> int:
-        """Check what was anchored elsewhere against the blocks, and return how many anchors hold. Raises Unsound."""
+        """Compare anchors with the blocks and return how many match. Raises VerificationError."""
         held = 0
         for kept in anchors:
             if kept["tenant"] != self.tenant:
                 continue
             found = blocks(kept["height"])
             if found is None:
-                raise Unsound(f"Block {kept['height']} was anchored and is gone: the record was cut off after it.")
+                raise VerificationError(
+                    f"Block {kept['height']} was anchored and is gone: the record was cut off after it."
+                )
             if found != kept["digest"]:
-                raise Unsound(f"Block {kept['height']} is not the one that was anchored: it was made anew.")
+                raise VerificationError(f"Block {kept['height']} is not the one that was anchored: it was made anew.")
             held += 1
         return held
 
     def _header(self, block: Block) -> None:
         name = f"Block {block.height}"
         if block.height != self.blocks + 1:
-            raise Unsound(f"Block {self.blocks + 1} is missing: the next one found is {block.height}.")
+            raise VerificationError(f"Block {self.blocks + 1} is missing: the next one found is {block.height}.")
         if block.tenant != self.tenant:
-            raise Unsound(f"{name} is of tenant {block.tenant!r}, not {self.tenant!r}.")
+            raise VerificationError(f"{name} is of tenant {block.tenant!r}, not {self.tenant!r}.")
         if block.previous != self.head:
-            raise Unsound(f"{name} does not follow the one before it.")
+            raise VerificationError(f"{name} does not follow the one before it.")
         if block.first != self.leaves + 1:
-            raise Unsound(f"{name} begins at sequence number {block.first}; {self.leaves + 1} comes next.")
+            raise VerificationError(f"{name} begins at sequence number {block.first}; {self.leaves + 1} comes next.")
         signed_block(block, self._checks)
 
     def _record(self, record: Record) -> None:
         leaf = record.leaf
         if record.body is None:
-            raise Unsound(f"{_named(leaf)} is gone; sequence number {leaf.seq} seals it.")
+            raise VerificationError(f"{_named(leaf)} is gone; sequence number {leaf.seq} seals it.")
         body = Digest("sha256:" + hashlib.sha256(record.body.encode()).hexdigest())
         if leaf.kind == "audit":
             if body != leaf.hash:
-                raise Unsound(f"{_named(leaf)} was altered: its body does not give the hash that was sealed.")
+                raise VerificationError(f"{_named(leaf)} was altered: its body does not give the hash that was sealed.")
             return
         number, head = self._runs.get(leaf.subject, (0, GENESIS))
         if leaf.number != number + 1:
-            raise Unsound(
+            raise VerificationError(
                 f"Receipt {number + 1} of run {leaf.subject!r} is missing: {leaf.number} was sealed after it."
             )
         if record.previous != head:
-            raise Unsound(f"{_named(leaf)} does not link to the one before it.")
+            raise VerificationError(f"{_named(leaf)} does not link to the one before it.")
         if link(head, leaf.number, body) != leaf.hash:
-            raise Unsound(f"{_named(leaf)} was altered: its body does not give the hash that was sealed.")
+            raise VerificationError(f"{_named(leaf)} was altered: its body does not give the hash that was sealed.")
         self._runs[leaf.subject] = leaf.number, leaf.hash
 
 
-def signed_block(block: Block, checks: Checks) -> None:
-    """Check that a block says what its digest says, and that the sealer's key signed that. Raises Unsound."""
+def signed_block(block: Block, checks: SignatureCheck) -> None:
+    """Check that a block says what its digest says, and that the sealer's key signed that. Raises VerificationError."""
     if block.header() != block.digest:
-        raise Unsound(f"Block {block.height} was altered: its header does not give its digest.")
+        raise VerificationError(f"Block {block.height} was altered: its header does not give its digest.")
     if not checks(block.key_id, block.digest, block.signature):
-        raise Unsound(
+        raise VerificationError(
             f"The signature of block {block.height} by key {block.key_id!r} does not hold: no sealer's key of this "
             "installation signed it."
         )
@@ -153,7 +155,7 @@ def entry_digest(body: str) -> Digest:
     return sha256(body.encode())
 
 
-def by_block(blocks: Iterable[Block], records: Iterable[Record]) -> Iterator[tuple[Block, list[Record]]]:
+def group_by_block(blocks: Iterable[Block], records: Iterable[Record]) -> Iterator[tuple[Block, list[Record]]]:
     """Deal records, in the order of their sequence, to the blocks that seal them."""
     coming = iter(records)
     waiting = next(coming, None)
@@ -164,15 +166,15 @@ def by_block(blocks: Iterable[Block], records: Iterable[Record]) -> Iterator[tup
             waiting = next(coming, None)
         yield block, own
     if waiting is not None:
-        raise Unsound(f"Sequence number {waiting.leaf.seq} is in no block: it was added without a seal.")
+        raise VerificationError(f"Sequence number {waiting.leaf.seq} is in no block: it was added without a seal.")
 
 
 def _named(leaf: Leaf) -> str:
     return f"Receipt {leaf.number} of run {leaf.subject!r}" if leaf.kind == "receipt" else f"Audit entry {leaf.number}"
 
 
-class RunChecked(NamedTuple):
-    """What holds of a run."""
+class RunCheck(NamedTuple):
+    """Result of `check_run`: counts of receipts, sealed receipts, blocks and receipts that wait for a block."""
 
     receipts: int
     sealed: int
@@ -186,15 +188,15 @@ def check_run(  # noqa: PLR0913, PLR0917 - what a run leaves
     receipts: Sequence[Receipt],
     proofs: Iterable[Inclusion],
     blocks: Iterable[Block],
-    checks: Checks,
+    checks: SignatureCheck,
     withheld: Mapping[int, Digest] | None = None,
-) -> RunChecked:
-    """Check a run's receipts against the blocks that seal them. Raises Unsound with the first bad item.
+) -> RunCheck:
+    """Check a run's receipts against the blocks that seal them. Raises VerificationError with the first bad item.
 
     `withheld`: digests of the bodies that are not shown, by the receipts' numbers.
     """
     if problem := verify_chain(receipts, withheld):
-        raise Unsound(f"{problem} (run {run!r})")
+        raise VerificationError(f"{problem} (run {run!r})")
     sealing = {block.height: block for block in blocks}
     for block in sealing.values():
         signed_block(block, checks)
@@ -203,12 +205,14 @@ def check_run(  # noqa: PLR0913, PLR0917 - what a run leaves
         leaf = proof.leaf
         name = f"Receipt {leaf.number} of run {run!r}"
         if leaf.kind != "receipt" or leaf.subject != run or leaf.number != sealed + 1:
-            raise Unsound(f"Receipt {sealed + 1} of run {run!r} has no proof of inclusion, and later ones have.")
+            raise VerificationError(
+                f"Receipt {sealed + 1} of run {run!r} has no proof of inclusion, and later ones have."
+            )
         if leaf.number > len(receipts):
-            raise Unsound(f"{name} is gone; sequence number {leaf.seq} seals it.")
+            raise VerificationError(f"{name} is gone; sequence number {leaf.seq} seals it.")
         if receipts[leaf.number - 1].hash != leaf.hash:
-            raise Unsound(f"{name} is not the one that was sealed as sequence number {leaf.seq}.")
+            raise VerificationError(f"{name} is not the one that was sealed as sequence number {leaf.seq}.")
         if proof.height not in sealing or not proof.holds(sealing[proof.height]):
-            raise Unsound(f"{name} is not in block {proof.height}: its proof does not lead to the root.")
+            raise VerificationError(f"{name} is not in block {proof.height}: its proof does not lead to the root.")
         sealed = leaf.number
-    return RunChecked(len(receipts), sealed, len(sealing), len(receipts) - sealed)
+    return RunCheck(len(receipts), sealed, len(sealing), len(receipts) - sealed)

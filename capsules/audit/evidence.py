@@ -1,7 +1,7 @@
-"""Evidence: one signed archive of a run, and the check of it, which needs nothing but the archive and two public keys.
+"""Evidence: one signed archive of a run, and its verification with nothing but the archive and two public keys.
 
-The manifest names every file with its digest; the publisher's key signs it. What is redacted is named, and what hangs
-on it is not claimed: a receipt whose body is withheld keeps its place in the chain by the digest of the body.
+The manifest names every file with its digest and is signed with the publisher's key. Redacted parts are named, and
+nothing is claimed about them: a receipt with a withheld body keeps its place in the chain by the body's digest.
 """
 
 import json
@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 from capsules.actions.action import Kind
 from capsules.audit.audit_blocks import Block, Inclusion
-from capsules.audit.auditor import Checks, Unsound, check_run
+from capsules.audit.auditor import SignatureCheck, VerificationError, check_run
 from capsules.audit.receipt import Receipt
-from capsules.audit.temporal_history import matched
+from capsules.audit.temporal_history import match_history
 from capsules.digest import Digest, canonical, digest, sha256
 from capsules.errors import Invalid
 
@@ -24,7 +24,7 @@ REDACTIONS: tuple[Redaction, ...] = get_args(Redaction)
 """What can be left out: what was asked, what came out, what approvers wrote, who they are, the Temporal history."""
 REDACTED = "[redacted]"
 
-NAMES = frozenset(
+NAME_FIELDS = frozenset(
     {
         "actor", "by", "on_behalf_of", "approved_by", "requested_by", "decided_by", "used_by", "published_by",
         "proposed_by", "rejected_by", "delegator", "delegate",
@@ -45,23 +45,26 @@ def manifest_of(files: Files, about: dict[str, Any]) -> bytes:
     return canonical({**about, "format": FORMAT, "files": {name: sha256(data) for name, data in files.items()}})
 
 
-def without_names(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def redact_names(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """Return the value with everybody's name redacted."""
     if isinstance(value, dict):
-        return {key: _unnamed(item) if key in NAMES else without_names(item) for key, item in value.items()}
-    return [without_names(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _redact(item) if key in NAME_FIELDS else redact_names(item) for key, item in value.items()}
+    return [redact_names(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _unnamed(value: Any) -> Any:  # noqa: ANN401 - a name, several, or what holds some
+def _redact(value: Any) -> Any:  # noqa: ANN401 - a name, several, or what holds some
     if isinstance(value, str):
         return REDACTED if value else value
     if isinstance(value, list | tuple):
-        return [_unnamed(item) for item in value]
-    return without_names(value)
+        return [_redact(item) for item in value]
+    return redact_names(value)
 
 
-def verify(files: Files, *, sealer: Checks, publisher: Checks) -> Found:
-    """Check an archive. Raises Unsound with the first thing that does not hold, Invalid for what is no evidence."""
+def verify(files: Files, *, sealer: SignatureCheck, publisher: SignatureCheck) -> Found:
+    """Verify an archive and return what was checked.
+
+    Raises VerificationError with the first error, Invalid for a file that is no evidence.
+    """
     about = _manifest(files, publisher)
     run = about["run"]
     receipts, withheld = _receipts(files)
@@ -79,7 +82,7 @@ def verify(files: Files, *, sealer: Checks, publisher: Checks) -> Found:
     else:
         _output(files, receipts, about["redacted"])
     if "history.json" in files and not withheld:
-        agreed = matched(_json(files, "history.json"), receipts, get_args(Kind))
+        agreed = match_history(_json(files, "history.json"), receipts, get_args(Kind))
         found += [("governed_activities", agreed.activities), ("allowed_attempts", agreed.allows)]
     return [*found, ("child_runs", children)]
 
@@ -89,7 +92,7 @@ def folder_of(run: str, child: str) -> str:
     return f"children/{quote(child.removeprefix(f'{run}/'), safe='')}/"
 
 
-def _children(files: Files, about: dict[str, Any], sealer: Checks, publisher: Checks) -> int | str:
+def _children(files: Files, about: dict[str, Any], sealer: SignatureCheck, publisher: SignatureCheck) -> int | str:
     """Check the evidence of each child run, whole as it would be by itself."""
     children: list[str] = _json(files, "explanation.json")["children"]
     if children and not about.get("children"):
@@ -99,14 +102,14 @@ def _children(files: Files, about: dict[str, Any], sealer: Checks, publisher: Ch
         part = {name.removeprefix(folder): data for name, data in files.items() if name.startswith(folder)}
         try:
             found = dict(verify(part, sealer=sealer, publisher=publisher))
-        except (Unsound, Invalid) as problem:
-            raise Unsound(f"Child run {child!r}: {problem}") from problem
+        except (VerificationError, Invalid) as problem:
+            raise VerificationError(f"Child run {child!r}: {problem}") from problem
         if found["run"] != child:
-            raise Unsound(f"Child run {child!r}: its folder holds the evidence of {found['run']!r}.")
+            raise VerificationError(f"Child run {child!r}: its folder holds the evidence of {found['run']!r}.")
     return len(children)
 
 
-def _manifest(files: Files, publisher: Checks) -> dict[str, Any]:
+def _manifest(files: Files, publisher: SignatureCheck) -> dict[str, Any]:
     if MANIFEST not in files or SIGNATURE not in files:
         raise Invalid(f"This is no evidence of a run: it has no {MANIFEST} with its signature.")
     about: dict[str, Any] = _json(files, MANIFEST)
@@ -114,15 +117,17 @@ def _manifest(files: Files, publisher: Checks) -> dict[str, Any]:
         raise Invalid(f"This evidence is in the format {about.get('format')!r}; this version reads {FORMAT!r}.")
     signed = _json(files, SIGNATURE)
     if not publisher(signed["key_id"], signed_text(files[MANIFEST]), signed["signature"]):
-        raise Unsound(f"The signature of {MANIFEST} by key {signed['key_id']!r} does not hold: it was not made here.")
+        raise VerificationError(
+            f"The signature of {MANIFEST} by key {signed['key_id']!r} does not hold: it was not made here."
+        )
     named = about["files"]
     for name in sorted(named.keys() | files.keys() - {MANIFEST, SIGNATURE}):
         if name not in files:
-            raise Unsound(f"The file {name!r} is missing from the archive.")
+            raise VerificationError(f"The file {name!r} is missing from the archive.")
         if name not in named:
-            raise Unsound(f"The file {name!r} was added to the archive.")
+            raise VerificationError(f"The file {name!r} was added to the archive.")
         if sha256(files[name]) != named[name]:
-            raise Unsound(f"The file {name!r} was altered.")
+            raise VerificationError(f"The file {name!r} was altered.")
     return about
 
 
@@ -138,14 +143,14 @@ def _receipts(files: Files) -> tuple[list[Receipt], dict[int, Digest]]:
     return receipts, withheld
 
 
-def _capsule(files: Files, publisher: Checks) -> str:
+def _capsule(files: Files, publisher: SignatureCheck) -> str:
     if "capsule.json" not in files:
         return "none: not a published capsule"
     published = _json(files, "capsule.json")
     if digest(published["capsule"]) != published["digest"]:
-        raise Unsound("The capsule was altered: it does not give its digest.")
+        raise VerificationError("The capsule was altered: it does not give its digest.")
     if not publisher(published["key_id"], published["digest"], published["signature"]):
-        raise Unsound(f"The capsule's signature by key {published['key_id']!r} does not hold.")
+        raise VerificationError(f"The capsule's signature by key {published['key_id']!r} does not hold.")
     return str(published["digest"])
 
 
@@ -153,12 +158,14 @@ def _constitutions(files: Files, receipts: list[Receipt]) -> int:
     known = set()
     for record in _json(files, "constitutions.json"):
         if digest(record["document"]) != record["digest"]:
-            raise Unsound(f"The constitution {record['name']!r} was altered: it does not give its digest.")
+            raise VerificationError(f"The constitution {record['name']!r} was altered: it does not give its digest.")
         known.add(record["digest"])
     for receipt in receipts:
         cited = receipt.body.get("verdict", {}).get("constitution") if receipt.kind == "decision" else None
         if cited and cited not in known:
-            raise Unsound(f"Receipt {receipt.seq} was decided by constitution {cited}, which is not in the archive.")
+            raise VerificationError(
+                f"Receipt {receipt.seq} was decided by constitution {cited}, which is not in the archive."
+            )
     return len(known)
 
 
@@ -169,9 +176,9 @@ def _approvals(files: Files, receipts: list[Receipt]) -> int:
         if not named:
             continue
         if named not in known:
-            raise Unsound(f"Receipt {receipt.seq} names approval {named!r}, which is not in the archive.")
+            raise VerificationError(f"Receipt {receipt.seq} names approval {named!r}, which is not in the archive.")
         if known[named]["action"] != receipt.body.get("action_digest"):
-            raise Unsound(f"Receipt {receipt.seq} used approval {named!r}, which is of another action.")
+            raise VerificationError(f"Receipt {receipt.seq} used approval {named!r}, which is of another action.")
     return len(known)
 
 
@@ -180,20 +187,20 @@ def _output(files: Files, receipts: list[Receipt], redacted: list[str]) -> None:
     said = receipts[-1].body.get("output") if receipts else None
     shown = _json(files, "explanation.json")["run"]["output"]
     if said and "output" not in redacted and digest(shown) != said:
-        raise Unsound("What came out is not what the run's last receipt says.")
+        raise VerificationError("What came out is not what the run's last receipt says.")
 
 
 def _json(files: Files, name: str) -> Any:  # noqa: ANN401 - any JSON value
     if name not in files:
-        raise Unsound(f"The file {name!r} is missing from the archive.")
+        raise VerificationError(f"The file {name!r} is missing from the archive.")
     return json.loads(files[name])
 
 
-Signs = Callable[[str], tuple[str, str]]
+Signer = Callable[[str], tuple[str, str]]
 """Returns a key's id and its Base64 signature over a text."""
 
 
-def sealed_archive(files: Files, about: dict[str, Any], sign: Signs) -> dict[str, bytes]:
+def sign_archive(files: Files, about: dict[str, Any], sign: Signer) -> dict[str, bytes]:
     """Return the files with the signed manifest over them."""
     manifest = manifest_of(files, about)
     key_id, signature = sign(signed_text(manifest))

@@ -1,6 +1,6 @@
-"""The explanation of a run: what was asked, decided, by which clause, by whom approved, what it cost, what came out.
+"""Run explanation: actions, decisions with their clauses, approvals, costs and results of one run.
 
-It is told from the run's own records alone. No mocks, no invented values: what no record says is left empty.
+It is built from the run's own records only. What no record says stays empty.
 """
 
 from collections.abc import Iterable, Mapping
@@ -124,7 +124,7 @@ Clauses = Mapping[Digest, Mapping[str, str]]
 """What each clause of each constitution says."""
 
 
-def explained(receipts: Iterable[Receipt], clauses: Clauses) -> tuple[ExplainedAction, ...]:
+def explain_actions(receipts: Iterable[Receipt], clauses: Clauses) -> tuple[ExplainedAction, ...]:
     """Return the actions that a run's receipts tell of, in the order of their first decisions.
 
     What a person was asked for and what then went on is one action, though the workflow tries it as another activity.
@@ -154,7 +154,7 @@ def explained(receipts: Iterable[Receipt], clauses: Clauses) -> tuple[ExplainedA
     return tuple(ExplainedAction.model_validate(action) for action in actions)
 
 
-def closed_by(receipts: tuple[Receipt, ...]) -> ClosedRun | None:
+def closed_run(receipts: tuple[Receipt, ...]) -> ClosedRun | None:
     """Return what the receipt that ends a run says, or None while there is none."""
     if not receipts or receipts[-1].activity != CLOSING:
         return None

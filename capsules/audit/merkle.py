@@ -1,7 +1,7 @@
 """Merkle trees as in RFC 9162 §2.1: leaves and nodes are hashed under different prefixes and cannot be confused.
 
-All hashes are SHA-256, 32 raw bytes. The tree of n leaves splits at the greatest power of two below n, which is what
-joining neighbours level by level gives, an odd one out going up as it is.
+All hashes are SHA-256, 32 raw bytes. The tree of n leaves splits at the greatest power of two below n. Joining
+neighbours level by level gives the same tree when an odd last node goes up unchanged.
 """
 
 import hashlib

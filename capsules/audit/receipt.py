@@ -1,7 +1,6 @@
-"""Receipts: the chained record of every decision and every outcome of a run.
+"""Receipts: the hash chain of all decisions and outcomes of a run.
 
-hash = SHA-256 of previous hash, sequence number and digest of the body, as ASCII text joined by newlines: anybody can
-check a chain with ten lines of code, and `verify_chain` is those lines.
+hash = SHA-256 of the previous hash, the sequence number and the digest of the body, as ASCII text joined by newlines.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,14 +1,14 @@
-"""A run's Temporal history against its receipts: every governed activity passed the gate, and no passage is unused.
+"""Comparison of a run's Temporal history with its receipts: every governed activity was allowed, every allow was used.
 
-Takes what `temporal workflow show --output json` and the SDK's `to_json` write: history of one workflow execution.
-What never asked the gate (an attempt that died before it) leaves no receipt and did nothing; what completed did ask.
+The history is what `temporal workflow show --output json` and the SDK's `to_json` write, for one workflow execution. An
+attempt that died before it asked the gate had no effect and has no receipt; a completed one must have a receipt.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from capsules.audit.auditor import Unsound
+from capsules.audit.auditor import VerificationError
 from capsules.audit.receipt import Receipt
 from capsules.errors import Invalid
 
@@ -24,7 +24,7 @@ ENDED = (
 BEGUN = "EVENT_TYPE_WORKFLOW_EXECUTION_STARTED"
 
 
-class Performed(NamedTuple):
+class HistoryActivity(NamedTuple):
     """One activity of a history."""
 
     id: str
@@ -34,7 +34,7 @@ class Performed(NamedTuple):
     completed: bool
 
 
-class Matched(NamedTuple):
+class HistoryMatch(NamedTuple):
     """What was found to agree."""
 
     execution: str
@@ -44,10 +44,10 @@ class Matched(NamedTuple):
     """Receipts that let one begin."""
 
 
-def matched(history: dict[str, Any], receipts: Iterable[Receipt], governed: Collection[str]) -> Matched:
+def match_history(history: dict[str, Any], receipts: Iterable[Receipt], governed: Collection[str]) -> HistoryMatch:
     """Match a history with its run's receipts. `governed`: the activity types that must ask the gate.
 
-    Raises Unsound with the first activity or receipt that has no counterpart, Invalid for what is no history.
+    Raises VerificationError with the first activity or receipt that has no counterpart, Invalid for what is no history.
     """
     execution, performed = _read(history)
     decisions = [r for r in receipts if r.kind == "decision" and r.body.get("execution") == execution]
@@ -55,28 +55,30 @@ def matched(history: dict[str, Any], receipts: Iterable[Receipt], governed: Coll
     activities = [one for one in performed if one.type in governed or one.id in asked]
     allows = Counter((r.activity, r.attempt) for r in decisions if r.body.get("decision") == "allow")
     for one in activities:
-        _passed(one, allows)
+        _check_activity(one, allows)
     attempts = {one.id: one.attempts for one in performed}
     for receipt in decisions:
         last = attempts.get(receipt.activity, 0)
         if receipt.body.get("decision") == "allow" and last is not None and receipt.attempt > last:
-            raise Unsound(
+            raise VerificationError(
                 f"Receipt {receipt.seq} let attempt {receipt.attempt} of activity {receipt.activity!r} begin, and the "
                 "history has no such attempt: it was removed, or the receipt is of another history."
             )
-    return Matched(execution=execution, activities=len(activities), allows=sum(allows.values()))
+    return HistoryMatch(execution=execution, activities=len(activities), allows=sum(allows.values()))
 
 
-def _passed(one: Performed, allows: Counter[tuple[str, int]]) -> None:
+def _check_activity(one: HistoryActivity, allows: Counter[tuple[str, int]]) -> None:
     name = f"Activity {one.id!r} ({one.type})"
     for (activity, attempt), times in allows.items():
         if activity == one.id and times > 1:
-            raise Unsound(f"{name} was let begin {times} times in attempt {attempt}.")
+            raise VerificationError(f"{name} was let begin {times} times in attempt {attempt}.")
     if one.completed and not allows[one.id, one.attempts or 0]:
-        raise Unsound(f"{name} completed in attempt {one.attempts}, and no receipt let it begin: it passed no gate.")
+        raise VerificationError(
+            f"{name} completed in attempt {one.attempts}, and no receipt let it begin: it passed no gate."
+        )
 
 
-def _read(history: dict[str, Any]) -> tuple[str, list[Performed]]:
+def _read(history: dict[str, Any]) -> tuple[str, list[HistoryActivity]]:
     """Return the execution's id and its activities in the order they were scheduled."""
     events = history.get("events")
     if not isinstance(events, list) or not events:
@@ -92,7 +94,9 @@ def _read(history: dict[str, Any]) -> tuple[str, list[Performed]]:
         elif kind in {STARTED, *ENDED}:
             found = scheduled.get(_attributes(event).get("scheduledEventId", ""))
             if found is None:
-                raise Unsound(f"Event {event['eventId']} of the history is of an activity that was never scheduled.")
+                raise VerificationError(
+                    f"Event {event['eventId']} of the history is of an activity that was never scheduled."
+                )
             if kind == STARTED:
                 found["attempts"] = int(_attributes(event).get("attempt", 1))
             else:
@@ -101,7 +105,7 @@ def _read(history: dict[str, Any]) -> tuple[str, list[Performed]]:
     if not execution:
         raise Invalid("This history has no beginning: export all of it, from its first event.")
     return execution, [
-        Performed(found["activityId"], found["activityType"]["name"], found["attempts"], found["completed"])
+        HistoryActivity(found["activityId"], found["activityType"]["name"], found["attempts"], found["completed"])
         for found in scheduled.values()
     ]
 

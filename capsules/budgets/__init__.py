@@ -1,1 +1,1 @@
-"""Budgets: amounts in whole numbers, accounts and rates, usage reports."""
+"""Budgets: amounts as whole numbers, accounts, rate limits and usage reports."""

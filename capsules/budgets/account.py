@@ -1,4 +1,4 @@
-"""Accounts of the budget tree, and the terms of those that people manage: a tenant's and its projects'."""
+"""Accounts of the budget tree, the terms of a tenant's and its projects' accounts, and rate limits."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ CALLS: frozenset[Kind] = frozenset({"slm.chat", "slm.embed", "tool.invoke"})
 assert frozenset(get_args(Kind)) >= CALLS
 
 
-def rate_in_words(tokens: int | None, calls: int | None) -> str:
+def format_rate(tokens: int | None, calls: int | None) -> str:
     """Return `2,000 tokens and 1 call a minute`."""
     bounds = ((tokens, "token"), (calls, "call"))
     return " and ".join(f"{value:,} {name}{'' if value == 1 else 's'}" for value, name in bounds if value) + " a minute"
@@ -85,9 +85,9 @@ class RateBound(FrozenModel):
     tokens: int | None = None
     calls: int | None = None
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Return the bound in words."""
-        return f"The {rate_in_words(self.tokens, self.calls)} of {self.account}"
+        return f"The {format_rate(self.tokens, self.calls)} of {self.account}"
 
 
 class RateRefusal(FrozenModel):

@@ -1,4 +1,4 @@
-"""What actions cost, in whole numbers: tokens, micro-dollars and tool calls. Nothing is ever a float."""
+"""Amounts: cost in tokens, micro-dollars and tool calls, always whole numbers."""
 
 from typing import Annotated, Literal
 
@@ -33,7 +33,7 @@ class Amounts(StrictModel):
             tool_calls=max(0, self.tool_calls - other.tool_calls),
         )
 
-    def in_words(self, between: str = ", ") -> str:
+    def format(self, between: str = ", ") -> str:
         """Return `1,200 tokens, $0.0004, 2 tool calls`; what is none is left out."""
         calls = self.tool_calls
         parts = (

@@ -1,4 +1,4 @@
-"""Usage reports: what was spent, by project, capsule, persona, model and day. Whole numbers, each run counted once."""
+"""Usage report: spending by project, capsule, persona, model and day, as rows and as CSV."""
 
 import csv
 import datetime as dt

@@ -1,1 +1,1 @@
-"""Constitutions as they are changed: proposals, proofs, differences and reviews."""
+"""Constitutions: proposals and activation, proofs, differences and reviews."""

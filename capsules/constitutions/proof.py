@@ -1,4 +1,4 @@
-"""What a proof, a comparison or a backtest of constitutions found; each claim carries an action that shows it."""
+"""Results of proofs, comparisons, backtests and explanations of constitutions, with the actions that show them."""
 
 from datetime import datetime
 from typing import Literal

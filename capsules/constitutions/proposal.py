@@ -1,4 +1,4 @@
-"""How a constitution becomes the active one: the proposal, what each step finds, and who agreed."""
+"""Proposals: the messages of the workflow that activates a constitution, its records, and the port of its steps."""
 
 from collections.abc import Callable
 from datetime import datetime

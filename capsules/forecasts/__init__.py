@@ -1,1 +1,1 @@
-"""Forecasts of what a run will use, with an interval."""
+"""Forecasts: a run's expected usage, with an interval."""

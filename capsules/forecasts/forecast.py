@@ -1,4 +1,4 @@
-"""Forecasts: what a run will take, with an interval of stated coverage; where too little is known, its bound alone."""
+"""Forecasts: a run's expected usage with an interval of stated coverage; `static` where data is missing."""
 
 from typing import Literal, Protocol
 
@@ -109,7 +109,7 @@ def money(tokens: Interval, price: Price, bound: Amounts) -> Interval:
     return Interval(low=cost(tokens.low, low), likely=min(top, cost(tokens.likely, (low + high) // 2)), high=top)
 
 
-class Foresight(Protocol):
+class RunForecaster(Protocol):
     """What a start would take."""
 
     async def of(self, tenant: str, request: StartCapsule) -> Forecast:

@@ -1,1 +1,1 @@
-"""Governance of other Temporal applications: the marker on activities and the application's terms."""
+"""Governance of Temporal applications: the activity marker `@governed` and the terms of an application."""

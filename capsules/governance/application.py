@@ -1,7 +1,7 @@
-"""An application that is not ours under our gate: its name, its terms, and how its workflows map to runs.
+"""Governed application: its name, its terms, and the mapping of its workflows to runs.
 
-A run is one execution of a workflow with everything it continues as: workflow ids are used again, chains of receipts
-and accounts are not.
+A run is one execution of a workflow, continue-as-new included. Workflow ids may be used again; receipt chains and
+accounts may not, so the first run id is part of the run's id.
 """
 
 import re

@@ -1,7 +1,7 @@
-"""The marker `@governed`: what the author of an activity says it does, beside the activity and nowhere else.
+"""Activity marker `@governed`: declares the action of an activity of a governed application.
 
-For activities that are not ours. A marked function refuses to run where no gate let it through, so a worker that lacks
-the plugin does nothing rather than everything. What is not said counts as the worst.
+A marked function refuses to run without a pass of the gate, so a worker without the plugin has no effect. An attribute
+that is not given has its most dangerous value.
 """
 
 import functools

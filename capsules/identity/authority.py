@@ -1,8 +1,8 @@
-"""Who a run acts for and what it may do: signed claims, never wider than the authority they came from.
+"""Authority: the signed claims that say who runs what, for which tenant, account and constitution.
 
-Two kinds. A `start` authority is minted by the API (or for a schedule) and can do one thing: start its capsule. At
-admission it, or a parent run's authority, is exchanged for a `run` authority, which names the tools, children,
-constitution and account of exactly one workflow.
+A *start authority* comes from the API or a schedule and allows one thing: to start its capsule. Admission exchanges it,
+or a parent run's authority, for a *run authority*, which names the tools, children, constitution and account of one
+workflow. An authority is never wider than the one it was made from.
 """
 
 from typing import Literal, Protocol

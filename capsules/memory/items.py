@@ -1,4 +1,4 @@
-"""Memory: what runs leave for later runs, by tenant and space, with where it came from."""
+"""Memory: texts that runs leave for later runs, by tenant and space, and the ports of embedder and store."""
 
 from typing import Protocol
 

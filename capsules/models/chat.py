@@ -1,7 +1,7 @@
-"""A conversation with a model: messages, the request and the reply.
+"""Model calls: messages, request, reply, price, and the ports of models and token streams.
 
-Transcripts grow; histories must not. So a request names the head of a transcript in the content store and carries only
-what is new, and a reply returns the new head.
+Transcripts grow, and workflow histories must stay small. So a request names the head of a transcript in the content
+store and carries only the new messages; a reply returns the new head.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Transcripts in the content store: linked segments, loaded by their head, cut to what a model can read."""
+"""Transcripts in the content store: linked segments, loaded from their head and cut to a size limit."""
 
 from pydantic import ValidationError
 

@@ -1,1 +1,1 @@
-"""Runs: how one starts, its state, its report, and the lock of everything it depends on."""
+"""Runs: a run's start, state, report and lock."""

@@ -1,4 +1,4 @@
-"""capsule.lock: everything that a run depends on, resolved to exact versions and digests at admission."""
+"""Lock (`capsule.lock`): exact versions and digests of everything a run depends on, resolved at admission."""
 
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""A run: how it starts, what state it keeps, what it tells, how it ends. These models are the workflows' payloads."""
+"""Runs: the payloads of the run workflows (start, state, messages, report) and the ports of admission and closing."""
 
 from typing import Any, Literal, Protocol
 

@@ -1,4 +1,4 @@
-"""A tool: a signed definition of an integration and its actions, and what one invocation is."""
+"""Tools: the signed definition of an integration and its actions, its calls and results, and the executor ports."""
 
 from typing import Any, Protocol
 

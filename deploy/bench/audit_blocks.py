@@ -8,7 +8,7 @@ from bench import Bench, Turns, median
 from results import Goal, Result, result
 
 from capsules.audit.audit_blocks import Block
-from capsules.audit.auditor import Auditor, Record, by_block
+from capsules.audit.auditor import Auditor, Record, group_by_block
 from capsules.digest import Digest, digest
 from capsules.read_models import NewRun
 from somagent.db.database import Store, open_store
@@ -95,7 +95,7 @@ async def _checked(store: Store, settings: Settings) -> float:
     for _ in range(3):
         auditor = Auditor(TENANT, checks)
         began = time.perf_counter()
-        for block, own in by_block(blocks, records):
+        for block, own in group_by_block(blocks, records):
             auditor.block(block, own)
         taken.append(time.perf_counter() - began)
         assert auditor.leaves == len(records) >= RUNS * EACH

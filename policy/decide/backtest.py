@@ -1,4 +1,4 @@
-"""What a candidate would have decided about the recorded actions of real runs."""
+"""Backtest: evaluates the recorded actions of real runs under a candidate constitution."""
 
 from collections.abc import Iterable
 from datetime import datetime

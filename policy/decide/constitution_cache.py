@@ -1,4 +1,4 @@
-"""Constitutions that may be used: fetched, checked against digest and signature, compiled, and looked at again."""
+"""Constitution cache: fetches constitutions, checks digest and signatures, compiles them, and checks them again."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -23,7 +23,7 @@ class _Checked:
     at: float
 
 
-class Policies:
+class ConstitutionCache:
     """The compiled constitutions of this process, by digest.
 
     fetch: returns a record by digest, or raises NotFound.
@@ -65,10 +65,10 @@ class Policies:
             return frozenset()
         try:
             return (await self.get(shadow)).reads
-        except Exception:  # noqa: BLE001 - `shadowed` says what is wrong; no run may be hurt by it
+        except Exception:  # noqa: BLE001 - `judge_shadow` says what is wrong; no run may be hurt by it
             return frozenset()
 
-    async def shadowed(
+    async def judge_shadow(
         self, shadow: Digest | None, active: Digest, judge: Callable[[Policy], Awaitable[Verdict]]
     ) -> ShadowVerdict | None:
         """Return what a shadow would decide, if there is one beside the active constitution. Never raises."""

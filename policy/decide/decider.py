@@ -1,4 +1,4 @@
-"""One constitution at work: verdicts for exact and for uncertain actions, each ask and deny with its explanation."""
+"""Decider: verdicts of one constitution, for exact costs and for ranges, with an explanation of each ask and deny."""
 
 import asyncio
 from collections.abc import Mapping
@@ -20,23 +20,23 @@ class Decider:
         self._intervals = Intervals(policy)
 
     @cached_property
-    def question(self) -> Solver:
+    def solver(self) -> Solver:
         """The constitution held ready in Z3; made when it is first needed."""
-        return self._intervals.question
+        return self._intervals.solver
 
     async def judge(self, action: Action, facts: Facts, ranges: Mapping[str, Range]) -> Verdict:
         """Return the verdict for the whole of the ranges. What is asked or denied says why, and what would help."""
         verdict = await self.verdict(action, facts, ranges)
         if verdict.decision == "allow":
             return verdict
-        explanation = await asyncio.to_thread(explain, self.question, action, facts)
+        explanation = await asyncio.to_thread(explain, self.solver, action, facts)
         if explanation.verdict.decision != verdict.decision:
             return verdict  # stricter for some value of an interval than for this one: it has its own sentence
         return verdict.model_copy(update={"sentence": explanation.sentence})
 
     async def verdict(self, action: Action, facts: Facts, ranges: Mapping[str, Range]) -> Verdict:
         """Return the verdict for the whole of the ranges, without an explanation."""
-        if not self._intervals.matters(ranges):
+        if not self._intervals.open_ranges(ranges):
             return self.policy.judge(action, facts)
         if self._intervals.decided_by_ends(ranges):
             return self._intervals.judge(action, facts, ranges)

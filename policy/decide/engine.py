@@ -1,8 +1,8 @@
-"""Judges actions: articles first, then approval rules, then the score. One decision takes a few microseconds.
+"""Decision engine: articles first, then approval rules, then the score. A decision takes a few microseconds.
 
-An expression is a pure function of the attributes it looks at, so its value is remembered for all actions that it
-cannot tell apart, and only what is new is given to the evaluator. Scores are whole parts per million, summed by NumPy
-in 64-bit integers, so the same action has the same score on every machine.
+An expression is a pure function of the attributes it reads, so its value is cached by their equivalence classes and
+only new classes are evaluated. Scores are whole parts per million, summed by NumPy in 64-bit integers: the same action
+has the same score on every machine.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from capsules.actions.verdict import PPM, Contribution, Decision, Demand, Escala
 from capsules.base_model import fast_model
 from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused
-from policy.decide.evaluation import Evaluated, ExpressionFailed, Values, Watch, evaluated, share, truth
+from policy.decide.evaluation import AttributeReader, Evaluated, ExpressionFailed, Values, evaluated, share, truth
 from policy.decide.score import Scorer
 from policy.language.clauses import Clauses, Typed, typed
 from policy.language.constitution import ApprovalRule, Article, Constitution, in_ppm
@@ -36,13 +36,17 @@ class Policy:
         """Paths of every attribute that a decision depends on."""
         deciding = (*self.clauses.features, *self.clauses.articles, *self.clauses.approvals)
         moving = (move for _, moves in self.clauses.transitions for move in moves)
-        self._watch = Watch(self.clauses.schema, sorted(self.reads), (typed.tree for typed in (*deciding, *moving)))
+        self._reader = AttributeReader(
+            self.clauses.schema, sorted(self.reads), (typed.tree for typed in (*deciding, *moving))
+        )
         self._kinds = frozenset(constitution.kinds)
-        self._kind_at = self._watch.position("action.kind")
+        self._kind_at = self._reader.position("action.kind")
         self._threshold = in_ppm(constitution.score.threshold)
         self._ask_from = in_ppm(constitution.score.ask_from)
-        features = (evaluated(t.clause.name, t.text, t.tree, self._watch, checked=share) for t in self.clauses.features)
-        self._scoring = Scorer(tuple(features), self.clauses.weights, self._watch)
+        features = (
+            evaluated(t.clause.name, t.text, t.tree, self._reader, checked=share) for t in self.clauses.features
+        )
+        self._scoring = Scorer(tuple(features), self.clauses.weights, self._reader)
         self._articles = self._conditions(self.clauses.articles, lambda article: article.id)
         self._approvals = self._conditions(self.clauses.approvals, lambda rule: rule.id)
         self._moves = tuple(
@@ -50,15 +54,15 @@ class Policy:
             for sequence, moves in self.clauses.transitions
         )
         rules = [condition for _, condition in (*self._articles, *self._approvals)]
-        self._ruled_by = self._watch.taker(frozenset().union(*(rule.reads for rule in rules)))
+        self._ruled_by = self._reader.taker(frozenset().union(*(rule.reads for rule in rules)))
         self._alike = not any(rule.computes for rule in rules)
         self._rulings: dict[Any, tuple[Article | None, tuple[ApprovalRule, ...]]] = {}
-        self._show_that_it_evaluates()
+        self._check_that_it_evaluates()
 
     def judge(self, action: Action, facts: Facts) -> Verdict:
         """Say allow, ask or deny. An expression that cannot be evaluated denies, and the sentence names it."""
-        values = self._watch.values(action, facts)
-        classes = self._watch.classes(values)
+        values = self._reader.values(action, facts)
+        classes = self._reader.classes(values)
         score = 0
         contributions: tuple[Contribution, ...] = ()
         try:
@@ -74,7 +78,9 @@ class Policy:
     def _conditions[C](
         self, clauses: tuple[Typed[C], ...], name: Callable[[C], str]
     ) -> tuple[tuple[C, Condition], ...]:
-        return tuple((t.clause, evaluated(name(t.clause), t.text, t.tree, self._watch, checked=truth)) for t in clauses)
+        return tuple(
+            (t.clause, evaluated(name(t.clause), t.text, t.tree, self._reader, checked=truth)) for t in clauses
+        )
 
     def _decide(self, values: Values, classes: Values, score: int, contributions: tuple[Contribution, ...]) -> Verdict:
         article, asked = self._ruling(values, classes)
@@ -100,8 +106,8 @@ class Policy:
         key = self._ruled_by(classes)
         found = self._rulings.get(key) if self._alike else None
         if found is None:
-            article = next(_holding(self._articles, values, classes), None)
-            found = (article, () if article else tuple(_holding(self._approvals, values, classes)))
+            article = next(_matching(self._articles, values, classes), None)
+            found = (article, () if article else tuple(_matching(self._approvals, values, classes)))
             if len(self._rulings) >= REMEMBERED:
                 self._rulings.clear()
             self._rulings[key] = found
@@ -111,8 +117,8 @@ class Policy:
         """Return the state of each sequence once this action has taken place."""
         states = {}
         for sequence, moves in self._moves:
-            state = values[self._watch.position(f"sequences.{sequence.id}")]
-            moved = next((m for m in _holding(moves, values, classes) if m.start == state), None)
+            state = values[self._reader.position(f"sequences.{sequence.id}")]
+            moved = next((m for m in _matching(moves, values, classes) if m.start == state), None)
             states[sequence.id] = moved.to if moved is not None else state
         return states
 
@@ -167,19 +173,19 @@ class Policy:
             },
         )
 
-    def _show_that_it_evaluates(self) -> None:
+    def _check_that_it_evaluates(self) -> None:
         """Judge an ordinary action: the evaluator must understand every expression that we typed."""
-        values = self._watch.ordinary()
-        classes = self._watch.classes(values)
+        values = self._reader.ordinary()
+        classes = self._reader.classes(values)
         try:
             self._scoring.score(values, classes)
             for group in (self._articles, self._approvals, *(moves for _, moves in self._moves)):
-                list(_holding(group, values, classes))
+                list(_matching(group, values, classes))
         except ExpressionFailed as failed:
             raise ConstitutionRefused(f"The constitution does not evaluate: {failed}") from failed
 
 
-def _holding[C](clauses: tuple[tuple[C, Condition], ...], values: Values, classes: Values) -> Iterator[C]:
+def _matching[C](clauses: tuple[tuple[C, Condition], ...], values: Values, classes: Values) -> Iterator[C]:
     """Yield the clauses whose condition holds, in order; what comes after the last one asked for is not evaluated."""
     return (clause for clause, condition in clauses if condition.value(values, classes))
 

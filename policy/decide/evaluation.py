@@ -1,4 +1,4 @@
-"""An expression evaluated by the library, and remembered by the classes of the attributes that it looks at."""
+"""Evaluation of expressions by the CEL library, cached by the equivalence classes of the attributes they read."""
 
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter, itemgetter
@@ -17,7 +17,7 @@ from policy.language.type_checker import part_of
 from policy.language.typed_tree import If, Node, reads
 
 Values = tuple[Any, ...]
-"""One entry for each watched attribute, in the order of the watch: its value, None where it is absent, or Missing."""
+"""One entry for each attribute of a reader, in its order: the value, None where it is absent, or MissingAttribute."""
 
 REMEMBERED = 4096
 
@@ -38,8 +38,8 @@ class MissingAttribute(str):
     __slots__ = ()
 
 
-class Watch:
-    """Takes from an action and its facts what a constitution looks at."""
+class AttributeReader:
+    """Reads the attributes that a constitution uses from an action and its facts."""
 
     def __init__(self, schema: Schema, paths: Iterable[str], trees: Iterable[Node]) -> None:
         self.schema = schema
@@ -89,7 +89,9 @@ class Expression[R]:
     checked: takes the clause's name and what the evaluator gave, and returns what it means, or raises ExpressionFailed.
     """
 
-    def __init__(self, name: str, text: str, tree: Node, watch: Watch, *, checked: Callable[[str, object], R]) -> None:
+    def __init__(
+        self, name: str, text: str, tree: Node, reader: AttributeReader, *, checked: Callable[[str, object], R]
+    ) -> None:
         self.name = name
         self._checked = checked
         self._program = _compiled(name, text)
@@ -98,9 +100,9 @@ class Expression[R]:
         self.reads = reads(tree)
         self.computes = computed(tree)
         """Attributes whose very value counts, and not only what they are compared with."""
-        self._take = watch.taker(self._paths)
-        self._classes = watch.taker(self.reads - self.computes)
-        self._very_values = watch.taker(self.computes)
+        self._take = reader.taker(self._paths)
+        self._classes = reader.taker(self.reads - self.computes)
+        self._very_values = reader.taker(self.computes)
         self._remembered: dict[Any, R] = {}
 
     def value(self, values: Values, classes: Values) -> R:
@@ -130,7 +132,7 @@ class Expression[R]:
             raise ExpressionFailed(self.name, f"cannot be evaluated: {error}") from error
 
 
-class Choosing[R]:
+class Conditional[R]:
     """`condition ? then : otherwise`, each evaluated on its own: where one branch computes, the other is remembered."""
 
     def __init__(self, condition: "Evaluated[bool]", then: "Evaluated[R]", otherwise: "Evaluated[R]") -> None:
@@ -145,24 +147,24 @@ class Choosing[R]:
         return chosen.value(values, classes)
 
 
-type Evaluated[R] = Expression[R] | Choosing[R]
+type Evaluated[R] = Expression[R] | Conditional[R]
 
 
 def evaluated[R](
-    name: str, text: str, tree: Node, watch: Watch, *, checked: Callable[[str, object], R]
+    name: str, text: str, tree: Node, reader: AttributeReader, *, checked: Callable[[str, object], R]
 ) -> Evaluated[R]:
     """Return what evaluates an expression, in parts where it chooses between values of which some are computed."""
     if isinstance(tree, If) and computed(tree):
         condition, then, otherwise = (
-            part_of(text, part, watch.schema) for part in (tree.condition, tree.then, tree.otherwise)
+            part_of(text, part, reader.schema) for part in (tree.condition, tree.then, tree.otherwise)
         )
         if condition is not None and then is not None and otherwise is not None:
-            return Choosing(
-                Expression(name, condition, tree.condition, watch, checked=truth),
-                Expression(name, then, tree.then, watch, checked=checked),
-                Expression(name, otherwise, tree.otherwise, watch, checked=checked),
+            return Conditional(
+                Expression(name, condition, tree.condition, reader, checked=truth),
+                Expression(name, then, tree.then, reader, checked=checked),
+                Expression(name, otherwise, tree.otherwise, reader, checked=checked),
             )
-    return Expression(name, text, tree, watch, checked=checked)
+    return Expression(name, text, tree, reader, checked=checked)
 
 
 def truth(clause: str, value: object) -> bool:

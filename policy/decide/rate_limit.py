@@ -1,6 +1,6 @@
-"""The rate of what runs under an account: counted before an effect begins, corrected when it has ended.
+"""Rate limit of one effect: counted before the effect begins, corrected when it has ended.
 
-An action under no bound asks nobody. One under a bound that nobody counts does not run.
+An action without a limit is not counted. An action with a limit does not run when nothing can count it.
 """
 
 import logging

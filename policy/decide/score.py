@@ -1,4 +1,4 @@
-"""S(a) = Σ wᵢ·φᵢ(x(a)) in fixed point: weights and features in whole parts per million, summed by NumPy in 64 bits."""
+"""Score S(a) = Σ wᵢ·φᵢ(x(a)) in fixed point: whole parts per million, summed by NumPy in 64-bit integers."""
 
 from functools import lru_cache
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from capsules.actions.verdict import PPM, Contribution
 from capsules.base_model import fast_model
-from policy.decide.evaluation import REMEMBERED, Evaluated, Values, Watch
+from policy.decide.evaluation import REMEMBERED, AttributeReader, Evaluated, Values
 
 Feature = Evaluated[int]
 _FIELDS = set(Contribution.model_fields)
@@ -16,14 +16,14 @@ _FIELDS = set(Contribution.model_fields)
 class Scorer:
     """The weighted features. Those that only compare are summed once for all actions alike."""
 
-    def __init__(self, features: tuple[Feature, ...], weights: list[int], watch: Watch) -> None:
+    def __init__(self, features: tuple[Feature, ...], weights: list[int], reader: AttributeReader) -> None:
         self._features = features
         self._weights = np.array(weights, dtype=np.int64)
         self._named = tuple((feature.name, weight) for feature, weight in zip(features, weights, strict=True))
         comparing = [number for number, feature in enumerate(features) if not feature.computes]
         self._comparing = np.array(comparing, dtype=np.intp)
         self._computing = tuple((n, f, weights[n]) for n, f in enumerate(features) if f.computes)
-        self._alike = watch.taker(frozenset().union(*(features[number].reads for number in comparing)))
+        self._alike = reader.taker(frozenset().union(*(features[number].reads for number in comparing)))
         self._remembered: dict[Any, tuple[int, list[Contribution]]] = {}
         self._contribution = lru_cache(maxsize=REMEMBERED)(self._new_contribution)
 

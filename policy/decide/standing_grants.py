@@ -1,7 +1,7 @@
-"""Which standing grants let an action that is asked about pass: judged here, counted and locked by the ledger.
+"""Standing grants that match an action which would be asked. The ledger counts and locks them.
 
-A grant stands for one person with one capability. So it meets only demands for one person with that capability, never
-a quorum, and never for an action that its granter asked for.
+A grant stands for one person with one capability. It meets only demands for one person with that capability, never a
+quorum, and never an action that its granter asked for.
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,8 @@
-"""Split conformal prediction: an interval that holds so often as it says, whatever the errors' distribution.
+"""Split conformal prediction: intervals with a stated coverage, for any distribution of the errors.
 
 Of n calibration errors the ⌈(n + 1)(1 − α)⌉-th smallest bounds the next one with probability at least 1 − α, when runs
-are exchangeable (Vovk et al. 2005; Lei et al. 2018). When they drift, α itself is steered by the misses: adaptive
-conformal inference (Gibbs and Candès 2021).
+are exchangeable (Vovk et al. 2005; Lei et al. 2018). When they drift, past misses adjust α: adaptive conformal
+inference (Gibbs and Candès 2021).
 """
 
 import math

@@ -1,10 +1,10 @@
-"""The forecaster of one tenant: learned from its completed runs, asked before each start.
+"""Forecaster of one tenant, fitted on its completed runs.
 
 tokens = baseline(capsule, model) + slope(capsule, model)·input length
          + Σ tool coefficient·expected calls + persona factor
 
-Of the runs of each (capsule, model), in the order they ended, every other one is learned from and the rest calibrates:
-errors on runs that were not learned from are what an interval may be built on.
+The runs of each (capsule, model) are taken in the order they ended. Every other one fits the regression, the rest
+calibrates the interval, since only errors on runs that were not fitted are valid for it.
 """
 
 from collections import defaultdict

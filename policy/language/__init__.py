@@ -1,5 +1,5 @@
-"""The expression language of constitutions: CEL text, typed against the action schema, with two readings.
+"""Language of constitutions: CEL typed against the action schema, and its translation to Z3.
 
-The evaluator (a library, `capsules.expressions`) decides; `logic` translates the same tree to Z3. A differential test
-compares both, so that a proof is about the code that decides.
+The CEL library (`capsules.expressions`) decides; `z3_terms` translates the same tree. A differential test compares
+them, so that a proof is about the code that decides.
 """

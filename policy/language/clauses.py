@@ -1,4 +1,4 @@
-"""A constitution whose every expression is typed: what the engine evaluates and the proofs reason about."""
+"""Typed clauses of a constitution: the engine evaluates them and the proofs reason about them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""CEL text to a parse tree, by a library; what would explode is refused before it is parsed."""
+"""CEL parser: text to a parse tree, with limits on length, nesting and size."""
 
 from functools import lru_cache
 

@@ -1,7 +1,7 @@
-"""The attributes that an expression of a constitution may look at: their types, ranges and order.
+"""Action schema: the attributes that a constitution can read, with types, ranges and order.
 
-Numbers with a point are fixed point: whole parts per million. An enumeration and every number is ordered, the more
-dangerous later, so that a guarantee can say `raising: action.egress`.
+Numbers with a point are fixed point: whole parts per million. Enumerations and numbers are ordered, the more dangerous
+later, so that a guarantee can say `raising: action.egress`.
 """
 
 from collections.abc import Callable, Mapping
@@ -131,7 +131,7 @@ def _standing(facts: Facts) -> float:
 
 
 STANDING = "actor.standing"
-FORESEEN = frozenset({"forecast.tokens", "forecast.micro_usd"})
+FORECAST_PATHS = frozenset({"forecast.tokens", "forecast.micro_usd"})
 SIGNALS = ("secrets", "pii", "injection", "trust")
 
 _ATTRIBUTES = (

@@ -1,6 +1,6 @@
-"""From CEL text to a typed tree: names are attributes, types fit, and nothing is left to chance at run time.
+"""Type checker: CEL text to a typed tree, with attributes, types and ranges checked before run time.
 
-An optional attribute may be read only where `has()` has said that it is there.
+An optional attribute may be read only after `has()` has tested it.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The rules of types: which operands an operator takes, and what no proof can look into."""
+"""Type rules: the operands of each operator, and the expressions that no proof can look into."""
 
 from fractions import Fraction
 

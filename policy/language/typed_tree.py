@@ -1,4 +1,4 @@
-"""A typed expression: what remains of CEL text once it is understood. Every node knows where it stands in the text."""
+"""Typed tree of an expression. Every node has its type and its position in the text."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields

@@ -1,4 +1,4 @@
-"""What is wrong with a document, fault by fault: where it stands, in which clause, and what would be right."""
+"""Validation errors of a document: path, clause and message of each."""
 
 from collections.abc import Sequence
 from typing import Any

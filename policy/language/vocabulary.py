@@ -1,7 +1,7 @@
-"""Few texts that stand for all: expressions tell texts apart by constants and prefixes only, so each class needs one.
+"""Vocabulary: a finite set of texts that represents all texts in proofs.
 
-Two texts that equal the same constants and begin with the same prefixes are the same to every expression. The prefixes
-that a text has form a chain, so the longest one tells them all, and a class is either a constant or a longest prefix.
+Expressions tell texts apart only by constants and prefixes. The prefixes of a text form a chain, so the longest one
+determines the others. Each class is a constant or a longest prefix, and one representative is enough for it.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,8 +1,8 @@
-"""The typed tree as Z3 terms over whole numbers: exact, so that what is proved is what the evaluator computes.
+"""Translation of the typed tree to Z3 terms over whole numbers.
 
-A number with a point is a whole numerator over a constant denominator; comparisons multiply out. A text is the index of
-its representative. Nothing here is approximated but the last rounding of a feature to parts per million, which is
-bracketed where the fraction does not say it.
+It is exact, so that a proof is about what the evaluator computes. A number with a point is a whole numerator over a
+constant denominator, and comparisons multiply out. A text is the index of its representative. The only approximation is
+the last rounding of a feature to parts per million, which is bracketed where the fraction does not determine it.
 """
 
 from collections.abc import Callable, Mapping

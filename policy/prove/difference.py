@@ -1,6 +1,6 @@
-"""What a change of the constitution changes: for each way in which a decision can differ, an action, or none.
+"""Difference of two constitutions: for each way in which a decision can change, an action that shows it, or none.
 
-Two versions are compared by what they decide, not by their text.
+Constitutions are compared by their decisions, not by their text.
 """
 
 import time
@@ -16,7 +16,7 @@ from policy.language.schema import ACTION_SCHEMA, Attribute, Fixed, format_value
 from policy.prove.encoder import DECISIONS, encode, space_of
 from policy.prove.witnesses import action_of, facts_of, search, values_of
 
-_SAYS: dict[Decision, str] = {"allow": "allowed", "ask": "asked", "deny": "denied"}
+DECIDED: dict[Decision, str] = {"allow": "allowed", "ask": "asked", "deny": "denied"}
 
 
 def compare(old: Policy, new: Policy, *, seconds: float = 10.0) -> Difference:
@@ -30,7 +30,7 @@ def _change(old: Policy, new: Policy, before: Decision, after: Decision, seconds
     space = space_of([old.clauses, new.clauses], context=z3.Context())
     claim = [encode(old.clauses, space).is_(before), encode(new.clauses, space).is_(after)]
     found = search(claim, (space,), milliseconds=int(seconds * 1000))
-    turned = f"from {_SAYS[before]} to {_SAYS[after]}"
+    turned = f"from {DECIDED[before]} to {DECIDED[after]}"
     if not found.decided:
         sentence = f"Whether an action goes {turned} is not decided within {seconds:g} s."
         return DecisionChange(before=before, after=after, outcome="not decided", sentence=sentence)
@@ -42,7 +42,7 @@ def _change(old: Policy, new: Policy, before: Decision, after: Decision, seconds
     if (was.decision, becomes.decision) != (before, after):
         sentence = f"Whether an action goes {turned} is not decided: the engine does not confirm the one that Z3 found."
         return DecisionChange(before=before, after=after, outcome="not decided", sentence=sentence)
-    sentence = f"Newly {_SAYS[after]}, was {_SAYS[before]}: {described(values)}."
+    sentence = f"Newly {DECIDED[after]}, was {DECIDED[before]}: {described(values)}."
     return DecisionChange(
         before=before, after=after, outcome="found", sentence=sentence, action=action, facts=facts, old=was, new=becomes
     )

@@ -1,6 +1,6 @@
-"""A constitution's decision about any action, as Z3 terms: the same order of steps as the engine's.
+"""Encoder: a constitution's decision about any action as Z3 terms, with the same order of steps as the engine.
 
-Everything that proves, explains, compares or decides under uncertainty starts from this one encoding.
+Proofs, explanations, comparisons and decisions about ranges all use this encoding.
 """
 
 from collections.abc import Iterable
@@ -94,7 +94,7 @@ def encode(clauses: Clauses, space: Space) -> Encoded:
     )  # fmt: skip
 
 
-def say(encoded: Encoded, node: Node) -> Term:
+def encode_guarantee(encoded: Encoded, node: Node) -> Term:
     """Return a guarantee's condition: its own words mean this constitution's decision."""
     space = encoded.space
     score = space.hidden(0, PPM)

@@ -1,7 +1,7 @@
-"""Why an action is asked or denied, and the smallest change after which it would not be.
+"""Explanations of asks and denials: the clauses that force the decision, and the smallest change that would help.
 
-Which clause, and which attributes make it hold, comes from an unsat core; the change from Z3's optimisation over the
-attributes that a caller can change. The advised action is judged by the engine before it is shown.
+An unsat core gives the clauses and the attributes they rest on. Z3's optimisation over the attributes that a caller can
+change gives the advice. The engine evaluates the advised action before it is reported.
 """
 
 from typing import Any
@@ -11,10 +11,10 @@ import z3
 from capsules.actions.action import Action, Facts
 from capsules.actions.verdict import PPM
 from capsules.constitutions.proof import Advice, Citation, Explanation, Witness
-from policy.language.schema import ACTION_SCHEMA, Fixed, NotMeasured, Whole, format_value
+from policy.language.schema import Fixed, Whole, format_value
 from policy.language.z3_terms import Term
-from policy.prove.solver import FixedAttributes, Solver, Unanswerable
-from policy.prove.witnesses import action_of, facts_of, values_of
+from policy.prove.solver import FixedAttributes, Solver, UnknownValue
+from policy.prove.witnesses import action_of, facts_of, values_from, values_of
 
 MILLISECONDS = 500
 """How long one explanation may look for a clause, and again for a change."""
@@ -23,103 +23,94 @@ COSTLY = {"action.data": 3, "run.autonomy": 2, "action.effect": 2}
 """What is harder for a caller to change than other attributes."""
 
 
-def explain(question: Solver, action: Action, facts: Facts, *, milliseconds: int = MILLISECONDS) -> Explanation:
+def explain(solver: Solver, action: Action, facts: Facts, *, milliseconds: int = MILLISECONDS) -> Explanation:
     """Explain the decision about an action. What cannot be found in time is left out, never guessed."""
-    verdict = question.policy.judge(action, facts)
+    verdict = solver.policy.judge(action, facts)
     approvers = tuple(dict.fromkeys(d.capability for d in verdict.demands)) if verdict.decision == "ask" else ()
     if verdict.decision == "allow":
         return Explanation(verdict=verdict, sentence=verdict.sentence)
-    with question.lock:
+    with solver.lock:
         try:
-            fixing = question.fixing(action, facts)
-        except Unanswerable:
+            fixing = solver.fix(action, facts)
+        except UnknownValue:
             return Explanation(verdict=verdict, approvers=approvers, sentence=verdict.sentence)
-        cited = _cited(question, fixing, deny=verdict.decision == "deny", milliseconds=milliseconds)
-        advised = _advised(question, fixing, action, facts, milliseconds=milliseconds)
-    advice = _advice(action, facts, advised, question)
+        cited = _cited(solver, fixing, deny=verdict.decision == "deny", milliseconds=milliseconds)
+        advised = _advised(solver, fixing, action, facts, milliseconds=milliseconds)
+    advice = _advice(action, facts, advised, solver)
     sentence = " ".join(filter(None, (verdict.sentence, _because(cited), _would(advice, advised, approvers))))
     return Explanation(
         verdict=verdict, cited=cited, advice=advice, advised=advised, approvers=approvers, sentence=sentence
     )
 
 
-def _cited(question: Solver, fixing: FixedAttributes, *, deny: bool, milliseconds: int) -> tuple[Citation, ...]:
-    conditions = question.encoded.not_denied() if deny else question.encoded.not_asked()
+def _cited(solver: Solver, fixing: FixedAttributes, *, deny: bool, milliseconds: int) -> tuple[Citation, ...]:
+    conditions = solver.encoded.not_denied() if deny else solver.encoded.not_asked()
     found = []
     for clause, condition in conditions.items():
-        forced = question.forces(condition, fixing, milliseconds=milliseconds)
+        forced = solver.unsat_core(condition, fixing, milliseconds=milliseconds)
         if forced is not None:
-            rests_on = {path: _text(fixing[path], path, question) for path in forced}
+            rests_on = {path: _text(fixing[path], path, solver) for path in forced}
             found.append(Citation(clause=clause, attributes=rests_on))
     return tuple(found)
 
 
 def _advised(
-    question: Solver, fixing: FixedAttributes, action: Action, facts: Facts, *, milliseconds: int
+    solver: Solver, fixing: FixedAttributes, action: Action, facts: Facts, *, milliseconds: int
 ) -> Witness | None:
     """Return the nearest action that is allowed, else the nearest that is not denied."""
-    encoded = question.encoded
+    encoded = solver.encoded
     for goal in (encoded.allow, z3.Not(encoded.deny)):
-        model = _nearest(question, fixing, goal, milliseconds=milliseconds)
+        model = _nearest(solver, fixing, goal, milliseconds=milliseconds)
         if model is None:
             continue
         # A text stands for its class: what was not changed keeps its own.
-        values = values_of(question.space, model)
-        changed = {path: values[path] for path in _changed(question, fixing, model)}
+        values = values_of(solver.space, model)
+        changed = {path: values[path] for path in _changed(solver, fixing, model)}
         near, known = _with(action, facts, changed)
-        verdict = question.policy.judge(near, known)
+        verdict = solver.policy.judge(near, known)
         if verdict.decision != "deny":
             return Witness(action=near, facts=known, verdict=verdict)
     return None
 
 
-def _nearest(question: Solver, fixing: FixedAttributes, goal: Term, *, milliseconds: int) -> Any:  # noqa: ANN401 - Z3's model
-    optimize = z3.Optimize(ctx=question.space.context)
+def _nearest(solver: Solver, fixing: FixedAttributes, goal: Term, *, milliseconds: int) -> Any:  # noqa: ANN401 - Z3's model
+    optimize = z3.Optimize(ctx=solver.space.context)
     optimize.set("timeout", milliseconds)
-    optimize.add(*question.space.constraints, goal)
+    optimize.add(*solver.space.constraints, goal)
     distances = []
     for path, term in fixing.items():
-        attribute = question.space.schema.attributes.get(path)
+        attribute = solver.space.schema.attributes.get(path)
         if attribute is None or not attribute.changeable:
             optimize.add(term)
             continue
         optimize.add_soft(term, COSTLY.get(path, 1))
         if isinstance(attribute.type, Whole | Fixed):
-            variable, now = question.space.variables[path], term.arg(1)
+            variable, now = solver.space.variables[path], term.arg(1)
             distances.append(z3.If(variable >= now, variable - now, now - variable))
     if distances:
         optimize.minimize(z3.Sum(distances))
     return optimize.model() if optimize.check() == z3.sat else None
 
 
-def _changed(question: Solver, fixing: FixedAttributes, model: Any) -> list[str]:  # noqa: ANN401 - Z3's model
+def _changed(solver: Solver, fixing: FixedAttributes, model: Any) -> list[str]:  # noqa: ANN401 - Z3's model
     return [
         path
         for path, term in fixing.items()
-        if path in question.space.variables and not z3.is_true(model.eval(term, model_completion=True))
+        if path in solver.space.variables and not z3.is_true(model.eval(term, model_completion=True))
     ]
 
 
 def _with(action: Action, facts: Facts, changed: dict[str, Any]) -> tuple[Action, Facts]:
-    values: dict[str, Any] = {}
-    for path, attribute in ACTION_SCHEMA.attributes.items():
-        try:
-            value = attribute.value(action, facts)
-        except NotMeasured:
-            continue
-        if value is not None:
-            values[path] = round(value * PPM) if isinstance(attribute.type, Fixed) else value
-    values |= {f"sequences.{name}": state for name, state in facts.sequences.items()}
-    values |= changed
+    values = values_from(action, facts) | changed
     return action_of(values).model_copy(update={"arguments": action.arguments}), facts_of(values)
 
 
-def _advice(action: Action, facts: Facts, advised: Witness | None, question: Solver) -> tuple[Advice, ...]:
+def _advice(action: Action, facts: Facts, advised: Witness | None, solver: Solver) -> tuple[Advice, ...]:
     if advised is None:
         return ()
     found = []
-    for path in sorted(question.policy.reads):
-        attribute = question.space.schema.attributes[path]
+    for path in sorted(solver.policy.reads):
+        attribute = solver.space.schema.attributes[path]
         if not attribute.changeable:
             continue
         now, to = attribute.value(action, facts), attribute.value(advised.action, advised.facts)
@@ -145,13 +136,13 @@ def _would(advice: tuple[Advice, ...], advised: Witness | None, approvers: tuple
     return " ".join(parts)
 
 
-def _text(term: Term, path: str, question: Solver) -> str:
-    attribute = question.space.schema.attributes.get(path)
+def _text(term: Term, path: str, solver: Solver) -> str:
+    attribute = solver.space.schema.attributes.get(path)
     if attribute is None:
         return str(term)
     value = term.arg(1)
-    if path in question.space.words:
-        return repr(question.space.words[path].texts[value.as_long()])
+    if path in solver.space.words:
+        return repr(solver.space.words[path].texts[value.as_long()])
     if isinstance(attribute.type, Fixed):
         return format_value(value.as_long() / PPM)
     return "true" if z3.is_true(value) else "false" if z3.is_false(value) else str(value)

@@ -1,28 +1,17 @@
-"""What proofs and comparisons found, as a person reads it: an action in a few words, and what was decided about it."""
-
-from typing import Any
+"""Formatting of actions, verdicts, counterexamples and changes for people."""
 
 from capsules.actions.action import Action, Facts
-from capsules.actions.verdict import PPM, Decision, Verdict
+from capsules.actions.verdict import PPM, Verdict
 from capsules.constitutions.proof import DecisionChange, Proof, Witness
-from policy.language.schema import ACTION_SCHEMA, Fixed, NotMeasured, format_value
-from policy.prove.difference import described
-
-DECIDED: dict[Decision, str] = {"allow": "allowed", "ask": "asked", "deny": "denied"}
+from policy.language.schema import format_value
+from policy.prove.difference import DECIDED, described
+from policy.prove.witnesses import values_from
 
 
 def format_action(action: Action, facts: Facts) -> str:
     """Return kind and target of an action, and what is not ordinary about it."""
-    values: dict[str, Any] = {}
-    for path, attribute in ACTION_SCHEMA.attributes.items():
-        try:
-            value = attribute.value(action, facts)
-        except NotMeasured:
-            continue
-        if value is not None:
-            values[path] = round(value * PPM) if isinstance(attribute.type, Fixed) else value
     states = [f"sequences.{name} = {format_value(state)}" for name, state in facts.sequences.items()]
-    return ", ".join([described(values), *states])
+    return ", ".join([described(values_from(action, facts)), *states])
 
 
 def format_decision(verdict: Verdict) -> str:

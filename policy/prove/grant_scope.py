@@ -1,4 +1,4 @@
-"""A standing grant's scope, proved to lie within the constitution before anybody relies on it."""
+"""Proof that a standing grant's scope lies within the constitution."""
 
 import time
 from typing import Literal
@@ -53,9 +53,9 @@ def prove_scope(policy: Policy, scope: str, *, capability: str, seconds: float =
                 guarantee=NAME, outcome="not proved", sentence=f"Not decided within {seconds:g} s.", seconds=spent
             )
         if (found.model is not None) == refutes:
-            shown = (witness(policy, space, found),) if found.model is not None else ()
+            witnesses = (witness(policy, space, found),) if found.model is not None else ()
             outcome: Literal["refuted"] = "refuted"
-            return Proof(guarantee=NAME, outcome=outcome, sentence=what, witnesses=shown, seconds=spent)
+            return Proof(guarantee=NAME, outcome=outcome, sentence=what, witnesses=witnesses, seconds=spent)
     sentence = f"Every action in scope is within the constitution, and asks for {capability!r} alone."
     return Proof(guarantee=NAME, outcome="proved", sentence=sentence, seconds=round(time.monotonic() - began, 3))
 

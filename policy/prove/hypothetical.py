@@ -1,4 +1,4 @@
-"""An action that nobody has taken, from a few attributes as text: everything else is what nobody looks at twice."""
+"""Hypothetical action: an action and its facts from a few attributes as text, with ordinary values for the rest."""
 
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation

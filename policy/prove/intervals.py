@@ -1,8 +1,8 @@
-"""Decisions about an action of which some attributes are known as an interval only: a cost before the effect.
+"""Decisions about ranges: verdicts where an attribute is known only as a range, such as a cost before the effect.
 
-The decision holds for the whole interval: the strictest one that any value in it would get. Where a proof shows that
-the decision only ever grows stricter towards one end, that end decides. Elsewhere Z3 looks at the whole range, within a
-time limit; what it cannot decide in time is denied, never allowed.
+The verdict holds for the whole range: it is the strictest that any value in it would get. Where a proof shows that
+decisions only grow stricter towards one end, that end decides. Elsewhere Z3 searches the whole range within a time
+limit; what it cannot decide in time is denied.
 """
 
 from collections import OrderedDict
@@ -12,12 +12,12 @@ from typing import Any
 
 import z3
 
-from capsules.actions.action import Action, Facts, Foreseen
+from capsules.actions.action import Action, Facts, ForecastRange
 from capsules.actions.verdict import PPM, Demand, Verdict
 from policy.decide.engine import Policy
 from policy.language.typed_tree import reads
 from policy.prove.encoder import encode, space_of
-from policy.prove.solver import FixedAttributes, Solver, Unanswerable
+from policy.prove.solver import FixedAttributes, Solver, UnknownValue
 from policy.prove.witnesses import search, values_of
 
 MILLISECONDS = 50
@@ -36,7 +36,7 @@ class Intervals:
         self._remembered: OrderedDict[Any, Verdict] = OrderedDict()
 
     @cached_property
-    def question(self) -> Solver:
+    def solver(self) -> Solver:
         return Solver(self.policy)
 
     @cached_property
@@ -53,10 +53,10 @@ class Intervals:
     def decided_by_ends(self, ranges: Mapping[str, Range]) -> bool:
         """Say whether the strict ends are known already and decide: no proof is needed then."""
         known = self.__dict__.get("strict_ends")
-        open_ranges = self.matters(ranges)
-        return known is not None and known.keys() >= open_ranges.keys() and not self._asks_by(open_ranges)
+        open_ranges = self.open_ranges(ranges)
+        return known is not None and known.keys() >= open_ranges.keys() and not self._approvals_read(open_ranges)
 
-    def matters(self, ranges: Mapping[str, Range]) -> dict[str, Range]:
+    def open_ranges(self, ranges: Mapping[str, Range]) -> dict[str, Range]:
         """Return the ranges that hold more than one value and that some clause looks at."""
         return {path: r for path, r in ranges.items() if r[0] < r[1] and path in self.policy.reads}
 
@@ -67,37 +67,37 @@ class Intervals:
 
         action, facts: as at any point of the ranges. Takes microseconds where the strict ends are known to decide.
         """
-        open_ranges = self.matters(ranges)
-        asked_otherwise = self._asks_by(open_ranges)
+        open_ranges = self.open_ranges(ranges)
+        asked_otherwise = self._approvals_read(open_ranges)
         ends = {path: r[self.strict_ends[path]] for path, r in open_ranges.items() if path in self.strict_ends}
         if len(ends) == len(open_ranges) and not asked_otherwise:
-            return self.policy.judge(*at(action, facts, ends))
+            return self.policy.judge(*with_values(action, facts, ends))
         key = (action, facts.model_dump_json(), tuple(sorted(open_ranges.items())))
         known = self._remembered.get(key)
         if known is None:
-            known = self._everywhere(action, facts, open_ranges, milliseconds)
+            known = self._judge_by_solver(action, facts, open_ranges, milliseconds)
             self._remembered[key] = known
             if len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
         return known
 
-    def _everywhere(self, action: Action, facts: Facts, ranges: Mapping[str, Range], milliseconds: int) -> Verdict:
-        question = self.question
-        with question.lock:
+    def _judge_by_solver(self, action: Action, facts: Facts, ranges: Mapping[str, Range], milliseconds: int) -> Verdict:
+        solver = self.solver
+        with solver.lock:
             try:
-                fixing = question.fixing(action, facts, but=ranges)
-            except Unanswerable as unknown:
+                fixing = solver.fix(action, facts, but=ranges)
+            except UnknownValue as unknown:
                 verdict = self.policy.judge(action, facts)
                 return self._unknown(verdict, f"{unknown} is nothing that a proof knows")
             for path, (low, high) in ranges.items():
-                variable = question.space.variables[path]
+                variable = solver.space.variables[path]
                 fixing[f"from {path}"] = variable >= low
                 fixing[f"to {path}"] = variable <= high
-            return self._strictest(question, action, facts, fixing, ranges, milliseconds)
+            return self._strictest(solver, action, facts, fixing, ranges, milliseconds)
 
     def _strictest(  # noqa: PLR0913, PLR0917 - what is asked, of whom, within what
         self,
-        question: Solver,
+        solver: Solver,
         action: Action,
         facts: Facts,
         fixing: FixedAttributes,
@@ -106,28 +106,28 @@ class Intervals:
     ) -> Verdict:
         where = ", ".join(f"{path} from {low} to {high}" for path, (low, high) in ranges.items())
         for decision in ("deny", "ask"):
-            found = question.possible(
+            found = solver.check(
                 *fixing.values(),
-                question.encoded.is_(decision),
+                solver.encoded.is_(decision),
                 milliseconds=milliseconds,
             )
             if found is None:
                 verdict = self.policy.judge(action, facts)
                 return self._unknown(verdict, f"whether it is {decision} for {where} was not decided in time")
             if found:
-                values = values_of(question.space, question.model())
-                verdict = self.policy.judge(*at(action, facts, {path: values[path] for path in ranges}))
+                values = values_of(solver.space, solver.model())
+                verdict = self.policy.judge(*with_values(action, facts, {path: values[path] for path in ranges}))
                 sentence = f"{verdict.sentence} (possible for {where})"
-                demands = self._demands(question, fixing, milliseconds) if decision == "ask" else verdict.demands
+                demands = self._demands(solver, fixing, milliseconds) if decision == "ask" else verdict.demands
                 return verdict.model_copy(update={"sentence": sentence, "demands": demands})
         return self.policy.judge(action, facts)
 
-    def _demands(self, question: Solver, fixing: FixedAttributes, milliseconds: int) -> tuple[Demand, ...]:
+    def _demands(self, solver: Solver, fixing: FixedAttributes, milliseconds: int) -> tuple[Demand, ...]:
         """Return what every rule demands that may ask somewhere in the ranges; one not decided counts as asking."""
         demanded = []
         for typed in self.policy.clauses.approvals:
-            term = question.encoded.approvals[typed.clause.id]
-            if question.possible(*fixing.values(), term, milliseconds=milliseconds) is not False:
+            term = solver.encoded.approvals[typed.clause.id]
+            if solver.check(*fixing.values(), term, milliseconds=milliseconds) is not False:
                 demanded.append(Demand(capability=typed.clause.capability, quorum=typed.clause.quorum))
         return tuple(demanded) or (Demand(),)
 
@@ -136,7 +136,7 @@ class Intervals:
             update={"decision": "deny", "sentence": f"Not proved, so not allowed: {why}.", "sequences": {}}
         )
 
-    def _asks_by(self, ranges: Mapping[str, Range]) -> bool:
+    def _approvals_read(self, ranges: Mapping[str, Range]) -> bool:
         """Say whether different values may be asked of different people."""
         return any(not reads(typed.tree).isdisjoint(ranges) for typed in self.policy.clauses.approvals)
 
@@ -158,7 +158,7 @@ class Intervals:
         return True
 
 
-def at(action: Action, facts: Facts, values: Mapping[str, int]) -> tuple[Action, Facts]:
+def with_values(action: Action, facts: Facts, values: Mapping[str, int]) -> tuple[Action, Facts]:
     """Return the action and facts with other values of what is known as an interval."""
     costs = {path.removeprefix("action."): v for path, v in values.items() if path.startswith("action.")}
     if costs:
@@ -167,5 +167,5 @@ def at(action: Action, facts: Facts, values: Mapping[str, int]) -> tuple[Action,
         facts = facts.model_copy(update={"headroom": values["budget.headroom"] / PPM})
     ends = {path.removeprefix("forecast."): v for path, v in values.items() if path.startswith("forecast.")}
     if ends:
-        facts = facts.model_copy(update={"forecast": (facts.forecast or Foreseen()).model_copy(update=ends)})
+        facts = facts.model_copy(update={"forecast": (facts.forecast or ForecastRange()).model_copy(update=ends)})
     return action, facts

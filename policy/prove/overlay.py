@@ -1,7 +1,7 @@
-"""Overlays: what a tenant or an industry adds to a constitution. They may only narrow, and Z3 proves that they do.
+"""Overlays: clauses that a tenant or an industry adds to a constitution. Z3 proves that they only make it stricter.
 
-An overlay is a document of kind `Overlay`. Its clauses are added; one with the id of a clause of the base replaces it,
-and it may raise the thresholds. What comes out is a constitution of its own, with its own digest.
+An overlay is a document of kind `Overlay`. Its clauses are added. A clause with the id of a clause of the base replaces
+it, and the overlay may raise the thresholds. The result is a constitution with its own digest.
 """
 
 import copy
@@ -98,10 +98,10 @@ def prove_narrower(base: Policy, merged: Policy, *, seconds: float = 10.0) -> Pr
             sentence = f"Whether {what} under the overlay is not decided within {seconds:g} s."
             return Proof(guarantee=name, outcome="not proved", sentence=sentence, seconds=spent)
         if found.model is not None:
-            shown = (witness(base, space, found), witness(merged, space, found))
+            witnesses = (witness(base, space, found), witness(merged, space, found))
             sentence = f"The overlay widens: {what}. The first verdict is the base's, the second with the overlay."
-            outcome: Literal["refuted", "not proved"] = "refuted" if _widens(shown) else "not proved"
-            return Proof(guarantee=name, outcome=outcome, sentence=sentence, witnesses=shown, seconds=spent)
+            outcome: Literal["refuted", "not proved"] = "refuted" if _widens(witnesses) else "not proved"
+            return Proof(guarantee=name, outcome=outcome, sentence=sentence, witnesses=witnesses, seconds=spent)
     sentence = "With the overlay, no action is decided more leniently, and nobody is asked less."
     return Proof(guarantee=name, outcome="proved", sentence=sentence, seconds=round(time.monotonic() - began, 3))
 
@@ -122,8 +122,8 @@ def _as_strict(rule: ApprovalRule, than: ApprovalRule) -> bool:
     )
 
 
-def _widens(shown: tuple[Witness, Witness]) -> bool:
-    one, other = shown[0].verdict, shown[1].verdict
+def _widens(witnesses: tuple[Witness, Witness]) -> bool:
+    one, other = witnesses[0].verdict, witnesses[1].verdict
     return _LENIENCE[other.decision] > _LENIENCE[one.decision] or (
         one.decision == other.decision == "ask" and _terms(one) != _terms(other)
     )

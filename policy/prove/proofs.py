@@ -1,7 +1,7 @@
-"""Proofs of a constitution: its guarantees, and what every constitution must be.
+"""Proofs of a constitution: its guarantees, and properties that every constitution must have.
 
-A claim is proved by finding that no action contradicts it. A contradiction that Z3 finds is judged by the engine before
-it is shown: a counterexample is a fact about the code that decides, not about its model.
+A claim is proved when no action contradicts it. The engine evaluates each contradiction that Z3 finds before it is
+reported, so a counterexample is a fact about the code that decides, not only about its model.
 """
 
 import time
@@ -20,10 +20,11 @@ from policy.language.clauses import Clauses, Typed
 from policy.language.constitution import Constitution, Guarantee
 from policy.language.schema import Flag
 from policy.language.z3_terms import Space, Term
-from policy.prove.encoder import Encoded, encode, say, space_of
-from policy.prove.witnesses import Found, search, witness
+from policy.prove.encoder import Encoded, encode, encode_guarantee, space_of
+from policy.prove.sequence_proofs import prove_sequences
+from policy.prove.witnesses import SearchResult, search, witness
 
-Shown = Callable[[tuple[Witness, ...]], bool]
+Confirmation = Callable[[tuple[Witness, ...]], bool]
 """Says whether the engine confirms what the witnesses are to show."""
 
 SECONDS = 10.0
@@ -73,7 +74,7 @@ class _Prover:
         for number, feature in enumerate(self.clauses.features):
             space, encoded = self._fresh()
             value = encoded.features[number]
-            yield self._nothing(
+            yield self._prove_none(
                 f"{feature.clause.name}-in-range",
                 [z3.Or(value < 0, value > PPM)],
                 space,
@@ -83,7 +84,7 @@ class _Prover:
 
     def _something_is_allowed(self) -> Proof:
         space, encoded = self._fresh()
-        return self._something(
+        return self._prove_some(
             "something-is-allowed",
             [encoded.allow],
             space,
@@ -98,7 +99,7 @@ class _Prover:
         for kind, name in names:
             space, encoded = self._fresh()
             term = {**encoded.articles, **encoded.approvals}[name]
-            yield self._something(
+            yield self._prove_some(
                 f"{name}-can-hold",
                 [term],
                 space,
@@ -107,7 +108,7 @@ class _Prover:
             )
             if kind == "article":
                 space, encoded = self._fresh()
-                yield self._something(
+                yield self._prove_some(
                     f"{name}-spares-some",
                     [z3.Not(encoded.articles[name])],
                     space,
@@ -117,24 +118,22 @@ class _Prover:
 
     def _sequences(self) -> Iterator[Proof]:
         """Show that the next state of an automaton is never a matter of order; that it ends needs no proof."""
-        from policy.prove.sequence_proofs import prove_sequences  # noqa: PLC0415 - it needs `nothing` and `something` of this class
-
-        yield from prove_sequences(self.clauses, self._nothing, self._something)
+        yield from prove_sequences(self.clauses, self._prove_none, self._prove_some)
 
     def _never(self, guarantee: Typed[Guarantee]) -> Proof:
         space, encoded = self._fresh()
-        contradicted = say(encoded, guarantee.tree)
+        contradicted = encode_guarantee(encoded, guarantee.tree)
 
-        def shown(witnesses: tuple[Witness, ...]) -> bool:
-            return said(guarantee.text, witnesses[0])
+        def confirms(witnesses: tuple[Witness, ...]) -> bool:
+            return condition_holds(guarantee.text, witnesses[0])
 
-        return self._nothing(
+        return self._prove_none(
             guarantee.clause.id,
             [contradicted],
             space,
             proved=f"For no action holds: {guarantee.text}.",
             refuted=f"For an action holds what never should: {guarantee.text}",
-            shown=shown,
+            confirms=confirms,
         )
 
     def _monotone(self, guarantee: Guarantee) -> Proof:
@@ -159,22 +158,29 @@ class _Prover:
             f"Raising {path} turns {before} into {after}: the two actions differ in nothing else.",
         )
 
-        def shown(witnesses: tuple[Witness, ...]) -> bool:
+        def confirms(witnesses: tuple[Witness, ...]) -> bool:
             return [witness.verdict.decision for witness in witnesses] == [before, after]
 
-        return self._proof(guarantee.id, found, spent, (milder, worse), refutes=True, texts=texts, shown=shown)
+        return self._proof(guarantee.id, found, spent, (milder, worse), refutes=True, texts=texts, confirms=confirms)
 
-    def _nothing(  # noqa: PLR0913
-        self, name: str, claim: list[Term], space: Space, *, proved: str, refuted: str, shown: Shown | None = None
+    def _prove_none(  # noqa: PLR0913
+        self,
+        name: str,
+        claim: list[Term],
+        space: Space,
+        *,
+        proved: str,
+        refuted: str,
+        confirms: Confirmation | None = None,
     ) -> Proof:
         found, spent = self._search(claim, space)
-        return self._proof(name, found, spent, (space,), refutes=True, texts=(proved, f"{refuted}."), shown=shown)
+        return self._proof(name, found, spent, (space,), refutes=True, texts=(proved, f"{refuted}."), confirms=confirms)
 
-    def _something(self, name: str, claim: list[Term], space: Space, *, proved: str, refuted: str) -> Proof:
+    def _prove_some(self, name: str, claim: list[Term], space: Space, *, proved: str, refuted: str) -> Proof:
         found, spent = self._search(claim, space)
         return self._proof(name, found, spent, (space,), refutes=False, texts=(proved, refuted))
 
-    def _search(self, claim: list[Term], *spaces: Space) -> tuple[Found, float]:
+    def _search(self, claim: list[Term], *spaces: Space) -> tuple[SearchResult, float]:
         began = time.monotonic()
         found = search(claim, spaces, milliseconds=int(self.seconds * 1000))
         return found, round(time.monotonic() - began, 3)
@@ -182,13 +188,13 @@ class _Prover:
     def _proof(  # noqa: PLR0913
         self,
         name: str,
-        found: Found,
+        found: SearchResult,
         spent: float,
         spaces: tuple[Space, ...],
         *,
         refutes: bool,
         texts: tuple[str, str],
-        shown: Shown | None = None,
+        confirms: Confirmation | None = None,
     ) -> Proof:
         proved, refuted = texts
         if not found.decided:
@@ -196,7 +202,7 @@ class _Prover:
             return Proof(guarantee=name, outcome="not proved", sentence=why, seconds=spent)
         holds = (found.model is None) == refutes
         witnesses = () if found.model is None else tuple(witness(self.policy, space, found) for space in spaces)
-        if witnesses and shown is not None and not shown(witnesses):
+        if witnesses and confirms is not None and not confirms(witnesses):
             why = "Z3 found a contradiction that the engine does not confirm: a feature no proof can look into."
             return Proof(guarantee=name, outcome="not proved", sentence=why, witnesses=witnesses, seconds=spent)
         outcome: Outcome = "proved" if holds else "refuted"
@@ -209,7 +215,7 @@ class _Prover:
         )
 
 
-def said(text: str, witness: Witness) -> bool:
+def condition_holds(text: str, witness: Witness) -> bool:
     """Say whether the evaluator agrees that a guarantee's condition holds for a judged action."""
     verdict = witness.verdict
     decision = {"allowed": "allow", "asked": "ask", "denied": "deny"}

@@ -1,4 +1,4 @@
-"""A document under review: read with its overlays, then proved property by property, in bounded time."""
+"""Review: reads a constitution with its overlays and proves its properties within a time limit."""
 
 import time
 from collections.abc import Callable, Sequence

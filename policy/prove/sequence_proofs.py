@@ -1,4 +1,4 @@
-"""What is proved of sequences: the next state never depends on the order of transitions, and every state is reached."""
+"""Proofs of sequences: transitions are deterministic and possible, and every state is reached."""
 
 from collections.abc import Callable, Iterator
 from itertools import combinations
@@ -14,23 +14,23 @@ from policy.prove.encoder import space_of
 Claim = Callable[..., Proof]
 
 
-def prove_sequences(clauses: Clauses, nothing: Claim, something: Claim) -> Iterator[Proof]:
+def prove_sequences(clauses: Clauses, prove_none: Claim, prove_some: Claim) -> Iterator[Proof]:
     """Yield the proofs of every sequence. That it ends needs none: it takes one step for one action."""
     for sequence, moves in clauses.transitions:
         for one, other in combinations(moves, 2):
             if one.clause.start == other.clause.start and one.clause.to != other.clause.to:
-                yield _disjoint(clauses, sequence, one, other, nothing)
+                yield _disjoint(clauses, sequence, one, other, prove_none)
         for move in moves:
-            yield _possible(clauses, sequence, move, something)
+            yield _possible(clauses, sequence, move, prove_some)
         yield from _unreachable(sequence)
 
 
 def _disjoint(
-    clauses: Clauses, sequence: Sequence, one: Typed[Transition], other: Typed[Transition], nothing: Claim
+    clauses: Clauses, sequence: Sequence, one: Typed[Transition], other: Typed[Transition], prove_none: Claim
 ) -> Proof:
     space = space_of([clauses], context=z3.Context())
     start, there, elsewhere = one.clause.start, one.clause.to, other.clause.to
-    return nothing(
+    return prove_none(
         f"{sequence.id}-{start}-is-deterministic",
         [holds(one.tree, space), holds(other.tree, space)],
         space,
@@ -39,9 +39,9 @@ def _disjoint(
     )
 
 
-def _possible(clauses: Clauses, sequence: Sequence, move: Typed[Transition], something: Claim) -> Proof:
+def _possible(clauses: Clauses, sequence: Sequence, move: Typed[Transition], prove_some: Claim) -> Proof:
     space = space_of([clauses], context=z3.Context())
-    return something(
+    return prove_some(
         f"{sequence.id}-{move.clause.start}-to-{move.clause.to}-can-happen",
         [holds(move.tree, space)],
         space,

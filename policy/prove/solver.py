@@ -1,4 +1,4 @@
-"""One constitution held ready in Z3, to ask it about one action after the other."""
+"""Solver: one encoded constitution in Z3, for many queries about single actions."""
 
 import threading
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ FixedAttributes = dict[str, Term]
 """Path to the term that fixes its attribute to a value."""
 
 
-class Unanswerable(Exception):
+class UnknownValue(Exception):
     """The action has a value that no proof knows; carries the path."""
 
 
@@ -32,8 +32,8 @@ class Solver:
         self._solver = z3.Solver(ctx=self.space.context)
         self._solver.add(*self.space.constraints)
 
-    def fixing(self, action: Action, facts: Facts, *, but: Iterable[str] = ()) -> FixedAttributes:
-        """Return the terms that fix every attribute but some to this action's. Raises Unanswerable."""
+    def fix(self, action: Action, facts: Facts, *, but: Iterable[str] = ()) -> FixedAttributes:
+        """Return the terms that fix every attribute but some to this action's. Raises UnknownValue."""
         left_out = frozenset(but)
         terms: FixedAttributes = {}
         for path, present in self.space.present.items():
@@ -47,7 +47,7 @@ class Solver:
         return terms
 
     def constant(self, attribute: Attribute, value: Any) -> Any:  # noqa: ANN401 - a bool, number or text; Z3's term
-        """Return a value as the encoding has it. Raises Unanswerable for a text that is none of a choice's."""
+        """Return a value as the encoding has it. Raises UnknownValue for a text that is none of a choice's."""
         if isinstance(attribute.type, Flag):
             return z3.BoolVal(value, self.space.context)
         if isinstance(attribute.type, Fixed):
@@ -55,10 +55,10 @@ class Solver:
         words = self.space.words.get(attribute.path)
         index = value if words is None else words.index(value)
         if index is None:
-            raise Unanswerable(attribute.path)
+            raise UnknownValue(attribute.path)
         return index
 
-    def possible(self, *claims: Term, milliseconds: int) -> bool | None:
+    def check(self, *claims: Term, milliseconds: int) -> bool | None:
         """Say whether the claims can hold together; None when time ran out. `model` has the values then."""
         self._solver.set("timeout", max(1, milliseconds))
         answer = self._solver.check(*claims)
@@ -67,7 +67,7 @@ class Solver:
     def model(self) -> Any:  # noqa: ANN401 - Z3's model
         return self._solver.model()
 
-    def forces(self, condition: Term, fixing: Mapping[str, Term], *, milliseconds: int) -> list[str] | None:
+    def unsat_core(self, condition: Term, fixing: Mapping[str, Term], *, milliseconds: int) -> list[str] | None:
         """Return the fewest fixed attributes that contradict a condition, by an unsat core; None when they do not."""
         names = {z3.Bool(f"fixed {path}", self.space.context): path for path in fixing}
         self._solver.push()
@@ -91,4 +91,4 @@ class Solver:
         try:
             return attribute.value(action, facts)
         except NotMeasured as missing:
-            raise Unanswerable(str(missing)) from missing
+            raise UnknownValue(str(missing)) from missing

@@ -1,31 +1,29 @@
-"""From a Z3 model to a concrete action, as ordinary as the claim allows, judged by the engine that judges real ones."""
+"""Witnesses: actions built from Z3 models, as ordinary as the claim allows, with the verdict of the engine."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import z3
 
-from capsules.actions.action import Action, Facts, Foreseen
+from capsules.actions.action import Action, Facts, ForecastRange
 from capsules.actions.verdict import PPM
-from capsules.budgets.amounts import Amounts
+from capsules.budgets.amounts import DIMENSIONS, Amounts
 from capsules.constitutions.proof import Witness
 from capsules.digest import GENESIS
 from policy.decide.engine import Policy
-from policy.language.schema import STANDING, Attribute, Choice, Flag, Text
+from policy.language.schema import ACTION_SCHEMA, STANDING, Attribute, Choice, Fixed, Flag, NotMeasured, Text
 from policy.language.z3_terms import Space, Term
-
-COSTS = ("tokens", "micro_usd", "tool_calls")
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search for an action came to: None for none, and `decided` false when time ran out."""
 
     decided: bool
     model: Any = None
 
 
-def search(claim: list[Term], spaces: tuple[Space, ...], *, milliseconds: int) -> Found:
+def search(claim: list[Term], spaces: tuple[Space, ...], *, milliseconds: int) -> SearchResult:
     """Look for values of the spaces' attributes that meet every claim."""
     solver = z3.Solver(ctx=spaces[0].context)
     solver.set("timeout", max(1, milliseconds))
@@ -34,10 +32,10 @@ def search(claim: list[Term], spaces: tuple[Space, ...], *, milliseconds: int) -
     solver.add(*claim)
     answer = solver.check()
     if answer == z3.unsat:
-        return Found(decided=True)
+        return SearchResult(decided=True)
     if answer != z3.sat:
-        return Found(decided=False)
-    return Found(decided=True, model=_ordinary(solver, spaces))
+        return SearchResult(decided=False)
+    return SearchResult(decided=True, model=_ordinary(solver, spaces))
 
 
 def _ordinary(solver: z3.Solver, spaces: tuple[Space, ...]) -> Any:  # noqa: ANN401 - Z3's model
@@ -93,6 +91,19 @@ def values_of(space: Space, model: Any) -> dict[str, Any]:  # noqa: ANN401 - Z3'
     return found
 
 
+def values_from(action: Action, facts: Facts) -> dict[str, Any]:
+    """Return the attributes of an action and its facts: the inverse of `action_of` and `facts_of`."""
+    values: dict[str, Any] = {}
+    for path, attribute in ACTION_SCHEMA.attributes.items():
+        try:
+            value = attribute.value(action, facts)
+        except NotMeasured:
+            continue
+        if value is not None:
+            values[path] = round(value * PPM) if isinstance(attribute.type, Fixed) else value
+    return values | {f"sequences.{name}": state for name, state in facts.sequences.items()}
+
+
 def action_of(values: dict[str, Any]) -> Action:
     """Return the action that has these attributes."""
     return Action(
@@ -103,7 +114,7 @@ def action_of(values: dict[str, Any]) -> Action:
         egress=values["action.egress"],
         data=values["action.data"],
         idempotent=values["action.idempotent"],
-        cost=Amounts(**{cost: values[f"action.{cost}"] for cost in COSTS}),
+        cost=Amounts(**{cost: values[f"action.{cost}"] for cost in DIMENSIONS}),
         arguments=GENESIS,
     )
 
@@ -115,7 +126,7 @@ def facts_of(values: dict[str, Any]) -> Facts:
     return Facts(
         autonomy=values["run.autonomy"],
         headroom=values["budget.headroom"] / PPM,
-        forecast=Foreseen(tokens=values["forecast.tokens"], micro_usd=values["forecast.micro_usd"])
+        forecast=ForecastRange(tokens=values["forecast.tokens"], micro_usd=values["forecast.micro_usd"])
         if values.get("forecast.tokens") or values.get("forecast.micro_usd")
         else None,
         denials=values["run.denials"],
@@ -132,7 +143,7 @@ def _true(model: Any, variable: Term) -> bool:  # noqa: ANN401 - Z3's model
     return bool(z3.is_true(model.eval(variable, model_completion=True)))
 
 
-def witness(policy: Policy, space: Space, found: Found) -> Witness:
+def witness(policy: Policy, space: Space, found: SearchResult) -> Witness:
     """Return the action of a model with the engine's verdict on it."""
     values = values_of(space, found.model)
     action, facts = action_of(values), facts_of(values)

@@ -68,7 +68,7 @@ class ValkeyWindows:
         if said == 0:
             return None
         slow = bounds[told[0] - 1]
-        return RateRefusal(account=slow.account, seconds=told[1] / 1000, sentence=f"{slow.told()} are in use.")
+        return RateRefusal(account=slow.account, seconds=told[1] / 1000, sentence=f"{slow.describe()} are in use.")
 
     async def correct(self, tenant: str, bounds: Sequence[RateBound], *, effect: str, tokens: int | None) -> None:
         """Count what an effect really used; None: it did not take place. Raises Unavailable."""

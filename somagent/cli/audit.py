@@ -6,7 +6,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from capsules.audit.auditor import Unsound
+from capsules.audit.auditor import VerificationError
 from capsules.errors import Invalid
 from somagent.cli import output
 from somagent.cli.audit_check import audit_bundle, audit_run, audit_tenant, keys_of
@@ -109,7 +109,7 @@ def verify(  # noqa: PLR0913, PLR0917 - an option for each thing that an auditor
                     if run is None
                     else audit_run(api, run, checks, _read(history))
                 )
-    except Unsound as problem:
+    except VerificationError as problem:
         _unsound(str(problem), json=json)
     except Invalid as error:
         output.fail(error.message, code=Code.INVALID)

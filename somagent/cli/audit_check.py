@@ -9,10 +9,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 
 from capsules.actions.action import Kind
 from capsules.audit.audit_blocks import Block, Inclusion, Leaf
-from capsules.audit.auditor import Auditor, Checks, Record, Unsound, by_block, check_run
+from capsules.audit.auditor import Auditor, Record, SignatureCheck, VerificationError, check_run, group_by_block
 from capsules.audit.evidence import verify
 from capsules.audit.receipt import Receipt
-from capsules.audit.temporal_history import matched
+from capsules.audit.temporal_history import match_history
 from capsules.errors import Invalid
 from somagent.anchors.file import read as read_anchors
 from somagent.cli import output
@@ -28,7 +28,7 @@ Found = list[tuple[str, Any]]
 """What was checked, by name, in the order to show it."""
 
 
-def keys_of(purpose: Purpose, given: Path | None, api: Api | None) -> tuple[Checks, str]:
+def keys_of(purpose: Purpose, given: Path | None, api: Api | None) -> tuple[SignatureCheck, str]:
     """Return the check of a purpose's signatures, and where its keys are from. The API's own are the last resort."""
     home = Settings().keys_dir
     directory = given or (home if home.is_dir() else None)
@@ -52,7 +52,7 @@ def keys_of(purpose: Purpose, given: Path | None, api: Api | None) -> tuple[Chec
 
 
 def audit_bundle(file: Path, keys: Path | None) -> tuple[Found, str]:
-    """Check evidence offline. Raises Unsound with the first bad item, Invalid for what is no evidence."""
+    """Check evidence offline. Raises VerificationError with the first bad item, Invalid for what is no evidence."""
     sealer, origin = keys_of("sealer", keys, None)
     publisher, _ = keys_of("publisher", keys, None)
     try:
@@ -66,11 +66,11 @@ def audit_bundle(file: Path, keys: Path | None) -> tuple[Found, str]:
     try:
         return verify(files, sealer=sealer, publisher=publisher), origin
     except (ValueError, KeyError, TypeError) as error:
-        raise Unsound(f"A file of the archive is not what its name says: {error}") from error
+        raise VerificationError(f"A file of the archive is not what its name says: {error}") from error
 
 
-def audit_tenant(api: Api, checks: Checks, anchors: Path | None, *, quiet: bool) -> Found:
-    """Check everything that is sealed for the caller's tenant. Raises Unsound with the first bad item."""
+def audit_tenant(api: Api, checks: SignatureCheck, anchors: Path | None, *, quiet: bool) -> Found:
+    """Check everything that is sealed for the caller's tenant. Raises VerificationError with the first bad item."""
     anchored = read_anchors(anchors or Settings().anchors)  # first: what is sealed meanwhile is not missing
     status = api.get("/v1/audit/status")
     blocks = [Block.model_validate(item) for item in _all(api, "/v1/audit/blocks", most=status["height"], size=500)]
@@ -78,13 +78,13 @@ def audit_tenant(api: Api, checks: Checks, anchors: Path | None, *, quiet: bool)
     auditor = Auditor(tenant, checks)
     with _progress(quiet=quiet) as progress:
         task = progress.add_task("records", total=status["leaves"])
-        for block, records in by_block(blocks, _records(api, status["leaves"])):
+        for block, records in group_by_block(blocks, _records(api, status["leaves"])):
             auditor.block(block, records)
             progress.advance(task, len(records))
     if auditor.leaves != status["leaves"]:
-        raise Unsound(f"The record ends at sequence number {auditor.leaves} of {status['leaves']}.")
+        raise VerificationError(f"The record ends at sequence number {auditor.leaves} of {status['leaves']}.")
     if status["strays"]:
-        raise Unsound(f"In no block, and waiting for none: {', '.join(status['strays'])}. Somebody added it.")
+        raise VerificationError(f"In no block, and waiting for none: {', '.join(status['strays'])}. Somebody added it.")
     digests = {block.height: block.digest for block in blocks}
     held = auditor.anchored(anchored, digests.get)
     return [
@@ -97,15 +97,15 @@ def audit_tenant(api: Api, checks: Checks, anchors: Path | None, *, quiet: bool)
     ]
 
 
-def audit_run(api: Api, run: str, checks: Checks, history: dict[str, Any] | None) -> Found:
-    """Check one run, and against its history where there is one. Raises Unsound with the first bad item."""
+def audit_run(api: Api, run: str, checks: SignatureCheck, history: dict[str, Any] | None) -> Found:
+    """Check one run, and against its history where there is one. Raises VerificationError with the first bad item."""
     receipts = [Receipt.model_validate(item) for item in _all(api, run_path(run, "receipts"), most=None, size=500)]
     sealed = api.get(f"/v1/audit/runs/{run.replace('/', '~')}/inclusions")
     proofs = [Inclusion.model_validate(item) for item in sealed["proofs"]]
     blocks = [Block.model_validate(item) for item in sealed["blocks"]]
     found: Found = list(check_run(run, receipts, proofs, blocks, checks)._asdict().items())
     if history is not None:
-        agreed = matched(history, receipts, get_args(Kind))
+        agreed = match_history(history, receipts, get_args(Kind))
         found += [("history_of_execution", agreed.execution), ("governed_activities", agreed.activities)]
         found += [("allowed_attempts", agreed.allows)]
     return found

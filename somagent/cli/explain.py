@@ -100,7 +100,8 @@ def _decided(one: ActionDecision) -> Iterator[str]:
 
 
 def _approval(one: Approval) -> Iterator[str]:
-    yield f"  {escape(one.kind)} on {escape(one.target)}: {colored(one.state)}, asked of {escape(one.asked())}"
+    approvers = escape(one.describe_approvers())
+    yield f"  {escape(one.kind)} on {escape(one.target)}: {colored(one.state)}, asked of {approvers}"
     for said in one.answers:
         lent = f" for {said.on_behalf_of}" if said.on_behalf_of else ""
         comment = f": {said.comment}" if said.comment else ""

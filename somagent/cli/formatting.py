@@ -28,7 +28,7 @@ PPM = 1_000_000
 
 def amounts(value: dict[str, Any] | None) -> str:
     """Write `1,200 tokens · $0.0004 · 2 tool calls`; nothing where nothing was."""
-    return Amounts.model_validate(value or {}).in_words(" · ")
+    return Amounts.model_validate(value or {}).format(" · ")
 
 
 def score(ppm: int | None) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from capsules.budgets.account import rate_in_words
+from capsules.budgets.account import format_rate
 from somagent.cli import output
 from somagent.cli.budget import MICRO, show_account
 from somagent.cli.connection import Api
@@ -92,4 +92,4 @@ def terms(account: dict[str, Any]) -> str:
 def rate(account: dict[str, Any]) -> str:
     """Write `20 calls a minute`."""
     bounds = account["terms"]["rate"]
-    return rate_in_words(bounds["tokens"], bounds["calls"]) if bounds else "no rate"
+    return format_rate(bounds["tokens"], bounds["calls"]) if bounds else "no rate"

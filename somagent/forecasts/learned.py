@@ -1,4 +1,4 @@
-"""Forecasts of starts from completed runs: implements `Foresight` of `capsules.forecasts.forecast`."""
+"""Forecasts of starts from completed runs: implements `RunForecaster` of `capsules.forecasts.forecast`."""
 
 import datetime as dt
 from collections.abc import Mapping

@@ -33,7 +33,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from capsules.governance.application import Terms
 from capsules.governance.governed import marker_of
-from policy.decide.constitution_cache import Policies
+from policy.decide.constitution_cache import ConstitutionCache
 from policy.gate import Gate
 from somagent.budgets.rate_windows import ValkeyWindows
 from somagent.db.database import Store, open_store
@@ -141,7 +141,7 @@ async def governance(settings: Settings, terms: Terms, *, encrypt: bool = False)
     ):
         ledger = PostgresLedger(store)
         trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
-        gate = Gate(tokens, Policies(store.constitutions.get, trust), ledger, clock=time.time, windows=windows)
+        gate = Gate(tokens, ConstitutionCache(store.constitutions.get, trust), ledger, clock=time.time, windows=windows)
         seal = StartTokens(terms, tokens, EncryptionCodec(keyring.codec))
         governing = GovernanceInterceptor(gate, seal, Enrolments(terms, store, ledger, tokens))
         yield GovernancePlugin(governing, terms, store, converter=data_converter(keyring) if encrypt else None)

@@ -129,7 +129,7 @@ def _facts(asked: Approval) -> list[str]:
     return [
         f"What: {asked.kind} {asked.target} in run {asked.run}",
         f"Why a person is asked: {asked.sentence}",
-        f"Asked by {asked.requested_by}, of somebody else: {asked.asked()}",
+        f"Asked by {asked.requested_by}, of somebody else: {asked.describe_approvers()}",
         f"Until: {asked.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
     ]
 

@@ -14,8 +14,8 @@ from temporalio.service import RPCError
 
 from api.deps import State
 from api.resources.explanations.service import explain_run, page, receipts_of
-from capsules.audit.auditor import Checks, Unsound
-from capsules.audit.evidence import FORMAT, REDACTED, Redaction, Signs, folder_of, sealed_archive, verify, without_names
+from capsules.audit.auditor import SignatureCheck, VerificationError
+from capsules.audit.evidence import FORMAT, REDACTED, Redaction, Signer, folder_of, redact_names, sign_archive, verify
 from capsules.audit.explanation import RunExplanation
 from capsules.audit.receipt import Receipt
 from capsules.constitutions.proof import Review
@@ -97,8 +97,8 @@ class Gathering:
             "made_by": REDACTED if "people" in redact else self.caller.subject,
             "redacted": sorted(redact),
         }
-        files["verification.json"] = _verified(soma, sealed_archive(files, about, _sign(soma)))
-        return sealed_archive(files, about, _sign(soma))
+        files["verification.json"] = _verified(soma, sign_archive(files, about, _sign(soma)))
+        return sign_archive(files, about, _sign(soma))
 
     def _count(self, explanation: RunExplanation) -> None:
         self.runs += len(explanation.children)
@@ -122,7 +122,7 @@ class Gathering:
         proofs = {one["digest"]: self.proofs[one["digest"]] for one in records}
         values = {"constitutions.json": records, "proofs.json": proofs}
         withheld = "people" in self.redact
-        return {name: _json(without_names(value) if withheld else value) for name, value in values.items()}
+        return {name: _json(redact_names(value) if withheld else value) for name, value in values.items()}
 
 
 async def _sealed(soma: State, tenant: str, explanation: RunExplanation) -> None:
@@ -143,7 +143,7 @@ def redacted(explanation: RunExplanation, redact: Collection[Redaction]) -> RunE
         value["run"]["output"] = REDACTED
     if "comments" in redact:
         value["approvals"] = _without_comments(value["approvals"])
-    return RunExplanation.model_validate(without_names(value) if "people" in redact else value)
+    return RunExplanation.model_validate(redact_names(value) if "people" in redact else value)
 
 
 async def _recorded(tx: Transaction, explanation: RunExplanation, redact: Collection[Redaction]) -> Files:
@@ -171,7 +171,7 @@ async def _recorded(tx: Transaction, explanation: RunExplanation, redact: Collec
         values["capsule.json"] = published.model_dump(mode="json", by_alias=True)
     except NotFound:
         pass  # an application's own workflow is not a capsule
-    values = without_names(values) if "people" in redact else values
+    values = redact_names(values) if "people" in redact else values
     lines = [_line(receipt, withhold="people" in redact) async for receipt in receipts_of(tx, run.id)]
     return {**{name: _json(value) for name, value in values.items()}, "receipts.jsonl": b"".join(lines)}
 
@@ -209,17 +209,17 @@ def _without_comments(approvals: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _verified(soma: State, files: Files) -> bytes:
-    def checks(purpose: Purpose) -> Checks:
+    def checks(purpose: Purpose) -> SignatureCheck:
         return lambda key_id, text, value: holds(soma.keyring.verifier(purpose, key_id), text.encode(), value)
 
     try:
         found = verify(files, sealer=checks("sealer"), publisher=checks("publisher"))
-    except (SomaError, Unsound) as problem:  # told here, and again by whoever checks
+    except (SomaError, VerificationError) as problem:  # told here, and again by whoever checks
         return _json({"holds": False, "problem": str(problem)})
     return _json({"holds": True, **dict(found)})
 
 
-def _sign(soma: State) -> Signs:
+def _sign(soma: State) -> Signer:
     def sign(text: str) -> tuple[str, str]:
         signed = soma.keyring.sign("publisher", text.encode())
         return signed.key_id, signed.value

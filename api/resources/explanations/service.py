@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from api.deps import State
 from capsules.approvals.approval import Approval
-from capsules.audit.explanation import RunExplanation, chain_of, closed_by, explained
+from capsules.audit.explanation import RunExplanation, chain_of, closed_run, explain_actions
 from capsules.audit.receipt import Receipt
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
@@ -30,7 +30,7 @@ _PAGES = Environment(
     lstrip_blocks=True,
 )
 _PAGES.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
-_PAGES.filters["cost"] = Amounts.in_words
+_PAGES.filters["cost"] = Amounts.format
 
 
 async def explain_run(soma: State, tenant: str, run: str) -> RunExplanation:
@@ -42,8 +42,8 @@ async def explain_run(soma: State, tenant: str, run: str) -> RunExplanation:
         return RunExplanation(
             run=record,
             intent=await _intent(tx, record.capsule),
-            actions=explained(receipts, clauses),
-            closed=closed_by(receipts),
+            actions=explain_actions(receipts, clauses),
+            closed=closed_run(receipts),
             approvals=tuple([approval async for approval in approvals_of(tx, run)]),
             artifacts=await tx.artifacts.list(run),
             account=await tx.accounts.get(record.account) if record.account else None,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from capsules.actions.action import Action, Autonomy, Facts, Foreseen, Share
+from capsules.actions.action import Action, Autonomy, Facts, ForecastRange, Share
 from capsules.digest import GENESIS, Digest
 from capsules.read_models import Principal
 from policy.language.schema import SIGNALS
@@ -41,7 +41,7 @@ class SupposedFacts(BaseModel):
     headroom: Share = 1.0
     denials: int = Field(0, ge=0, le=2**53 - 1)
     standing: Share = 1.0
-    forecast: Foreseen | None = Field(None, description="Of a start: what it would be foreseen to take.")
+    forecast: ForecastRange | None = Field(None, description="Of a start: what it would be foreseen to take.")
     signals: SupposedSignals = SupposedSignals()
     sequences: dict[State, State] = Field(default_factory=dict, max_length=16)
 

@@ -55,7 +55,7 @@ async def foresee_start(soma: State, authority: Authority, request: StartCapsule
     """
     action = start_action(request)
     try:
-        policy, facts, verdict = await soma.gate.foresee(
+        policy, facts, verdict = await soma.gate.dry_run(
             authority, action, authority.run, lambda: read(request), request
         )
     except SomaError as error:

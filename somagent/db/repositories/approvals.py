@@ -167,7 +167,7 @@ class Approvals:
         row = closed.first()
         if row is None:
             return asked
-        data = {"approval": approval, "asked": asked.asked()}
+        data = {"approval": approval, "asked": asked.describe_approvers()}
         data |= asked.model_dump(mode="json", include={"kind", "target", "sentence"})
         await Events(self.connection, self.tenant).add("approval.events", "approval.expired", asked.run, data)
         return _approval(row)

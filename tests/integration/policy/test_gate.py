@@ -32,7 +32,7 @@ from capsules.models.chat import ChatRequest, Message
 from capsules.names import parse_reference
 from capsules.runs.run import ArtifactDraft, StartCapsule
 from capsules.tools.tool import ToolCall
-from policy.decide.constitution_cache import Policies
+from policy.decide.constitution_cache import ConstitutionCache
 from policy.forecasts.forecaster import learn
 from policy.gate import Gate
 from policy.interceptor import PolicyInterceptor, governs
@@ -244,7 +244,7 @@ async def rig(migrated: Settings, temporal_address: str, valkey: str) -> AsyncIt
             rig.digests[document["metadata"]["name"]] = (await activate_document(owner, keyring, document)).digest
         gate = Gate(
             rig.tokens,
-            Policies(store.constitutions.get, ConstitutionTrust(settings.keys_dir)),
+            ConstitutionCache(store.constitutions.get, ConstitutionTrust(settings.keys_dir)),
             PostgresLedger(store),
             clock=time.time,
         )

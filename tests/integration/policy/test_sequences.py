@@ -17,7 +17,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 from capsules.errors import ApprovalRequired
 from capsules.identity.authority import Authority
-from policy.decide.constitution_cache import Policies
+from policy.decide.constitution_cache import ConstitutionCache
 from policy.detectors.argument_text import read
 from policy.gate import Entered, Gate
 from somagent.db.database import Store, open_store
@@ -91,7 +91,9 @@ async def rig(migrated: Settings) -> AsyncIterator[Rig]:
             await tx.accounts.ensure(f"tenant:{TENANT}", None, Amounts(tool_calls=10**6))
         digest = (await activate_document(owner, keyring, RULES, scope=TENANT)).digest
         trust = ConstitutionTrust(settings.keys_dir)
-        gate = Gate(Tokens(keyring), Policies(store.constitutions.get, trust), PostgresLedger(store), clock=time.time)
+        gate = Gate(
+            Tokens(keyring), ConstitutionCache(store.constitutions.get, trust), PostgresLedger(store), clock=time.time
+        )
         yield Rig(gate, store, Tokens(keyring), digest)
 
 

@@ -8,7 +8,7 @@ from capsules.actions.action import Action, Facts
 from capsules.actions.verdict import ShadowVerdict
 from capsules.constitutions.proof import Proof
 from capsules.digest import GENESIS
-from policy.decide.metrics_hook import GateMeasurement
+from policy.gate import GateMeasurement
 from policy.prove.review import policy_of
 from somagent.capsule_files.library import Library
 from workers.metrics import GateMetrics, served

@@ -11,7 +11,7 @@ from client_cli import Ended
 from files import composite, utility
 from platforms import Platform
 
-from capsules.audit.evidence import MANIFEST, REDACTIONS, SIGNATURE, sealed_archive
+from capsules.audit.evidence import MANIFEST, REDACTIONS, SIGNATURE, sign_archive
 from somagent.cli.exit_codes import Code
 from somagent.identity.keys import KeyRing
 
@@ -100,7 +100,7 @@ def signed_anew(platform: Platform, file: Path, into: Path, change: Callable[[st
         about = {name: value for name, value in json.loads(source.read(MANIFEST)).items() if name != "files"}
         kept = {change(name): source.read(name) for name in source.namelist() if name not in {MANIFEST, SIGNATURE}}
         files = {name: data for name, data in kept.items() if name is not None}
-        for name, data in sealed_archive(files, about, sign).items():
+        for name, data in sign_archive(files, about, sign).items():
             target.writestr(name, data)
     return into
 

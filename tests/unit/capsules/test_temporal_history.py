@@ -8,9 +8,9 @@ import pytest
 from sources import ROOT
 
 from capsules.actions.action import Kind
-from capsules.audit.auditor import Unsound
+from capsules.audit.auditor import VerificationError
 from capsules.audit.receipt import Receipt
-from capsules.audit.temporal_history import matched
+from capsules.audit.temporal_history import match_history
 from capsules.digest import GENESIS
 from capsules.errors import Invalid
 
@@ -53,7 +53,7 @@ def receipt(seq: int, activity: str, execution: str, *, decision: str = "allow",
 
 
 def check(history: dict[str, Any], receipts: list[Receipt]) -> int:
-    return matched(history, receipts, get_args(Kind)).activities
+    return match_history(history, receipts, get_args(Kind)).activities
 
 
 def test_each_governed_activity_has_its_one_allow(history: dict[str, Any]) -> None:
@@ -62,17 +62,17 @@ def test_each_governed_activity_has_its_one_allow(history: dict[str, Any]) -> No
     elsewhere = receipt(9, "1", "another-execution")
     assert check(history, [*receipts, elsewhere]) == len(receipts), "of another execution of the run"
     for gone in receipts:
-        with pytest.raises(Unsound, match=f"Activity '{gone.activity}'.* no receipt let it begin"):
+        with pytest.raises(VerificationError, match=f"Activity '{gone.activity}'.* no receipt let it begin"):
             check(history, [one for one in receipts if one != gone])
 
 
 def test_an_allow_that_nothing_used_and_one_too_many_are_named(history: dict[str, Any]) -> None:
     receipts = allows(history)
-    with pytest.raises(Unsound, match="Receipt 90 let attempt 1 of activity '777' begin"):
+    with pytest.raises(VerificationError, match="Receipt 90 let attempt 1 of activity '777' begin"):
         check(history, [*receipts, receipt(90, "777", started(history))])
-    with pytest.raises(Unsound, match="Receipt 91 let attempt 2 of"):
+    with pytest.raises(VerificationError, match="Receipt 91 let attempt 2 of"):
         check(history, [*receipts, receipt(91, receipts[0].activity, started(history), attempt=2)])
-    with pytest.raises(Unsound, match="was let begin 2 times in attempt 1"):
+    with pytest.raises(VerificationError, match="was let begin 2 times in attempt 1"):
         check(history, [*receipts, receipts[0]])
     assert check(history, [*receipts, receipt(92, "778", started(history), decision="deny")]) == len(receipts)
 

@@ -12,7 +12,7 @@ from entries import entry, exit_, key, run_id
 from sealings import Sealing
 
 from capsules.audit.audit_blocks import Block
-from capsules.audit.auditor import Auditor, Unsound, by_block
+from capsules.audit.auditor import Auditor, VerificationError, group_by_block
 from somagent.db.database import Store
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.repositories.audit_blocks import BlockWriter
@@ -34,15 +34,15 @@ async def acted(ledger: PostgresLedger, tenant: str, run: str, times: int = 3) -
 
 
 async def audited(store: Store, tenant: str, sealing: Sealing) -> Auditor:
-    """Check all of it, as an auditor does. Raises Unsound."""
+    """Check all of it, as an auditor does. Raises VerificationError."""
     async with store.transaction(tenant) as tx:
         blocks, records = await tx.audit.blocks(), await tx.audit.records(limit=5000)
         status = await tx.audit.status()
     auditor = Auditor(tenant, sealing.checks)
-    for block, own in by_block(blocks, records):
+    for block, own in group_by_block(blocks, records):
         auditor.block(block, own)
     if status.strays:
-        raise Unsound(f"In no block: {status.strays[0]}.")
+        raise VerificationError(f"In no block: {status.strays[0]}.")
     return auditor
 
 
@@ -171,7 +171,7 @@ async def test_the_first_bad_item_is_named_whatever_a_superuser_did(  # noqa: PL
         await connection.execute("SET session_replication_role = replica")  # no trigger, no foreign key
         status = await connection.execute(statement.replace("{{}}", "{}"), run)
         assert status.endswith(" 1"), "the attack took place"
-    with pytest.raises(Unsound) as caught:
+    with pytest.raises(VerificationError) as caught:
         await audited(store, tenant, sealing)
     assert named.format(run=run) in str(caught.value)
 
@@ -194,7 +194,7 @@ async def test_a_block_signed_by_another_key_is_named(  # noqa: PLR0917 - fixtur
             resigned(block, Ed25519PrivateKey.generate()),
             tenant,
         )
-    with pytest.raises(Unsound, match="The signature of block 1 by key 'sealer-1-"):
+    with pytest.raises(VerificationError, match="The signature of block 1 by key 'sealer-1-"):
         await audited(store, tenant, sealing)
 
 
@@ -218,7 +218,7 @@ async def test_what_was_cut_off_is_told_by_the_anchor(  # noqa: PLR0917 - fixtur
     auditor = await audited(store, tenant, sealing)
     assert auditor.leaves == 3, "what is left is sound in itself"
     left = {1: anchored[0]["digest"]}
-    with pytest.raises(Unsound, match="Block 2 was anchored and is gone"):
+    with pytest.raises(VerificationError, match="Block 2 was anchored and is gone"):
         auditor.anchored(anchored, left.get)
-    with pytest.raises(Unsound, match="Block 1 is not the one that was anchored"):
+    with pytest.raises(VerificationError, match="Block 1 is not the one that was anchored"):
         auditor.anchored([{**anchored[0], "digest": "sha256:0"}], left.get)

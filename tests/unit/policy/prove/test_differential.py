@@ -32,10 +32,10 @@ Judged = tuple[Action, Facts]
 def prove_the_same(policy: Policy, question: Solver, many: list[Judged]) -> None:
     """Z3 holds the engine's decision possible for each action, and no other."""
     for action, known in many:
-        fixed = question.fixing(action, known).values()
+        fixed = question.fix(action, known).values()
         same = question.encoded.is_(policy.judge(action, known).decision)
-        assert question.possible(*fixed, same, milliseconds=5000) is True
-        assert question.possible(*fixed, z3.Not(same), milliseconds=5000) is False
+        assert question.check(*fixed, same, milliseconds=5000) is True
+        assert question.check(*fixed, z3.Not(same), milliseconds=5000) is False
 
 
 @given(document=documents(), many=st.lists(judged, min_size=10, max_size=10))

@@ -1,0 +1,60 @@
+"""Facts of a decision: what the platform knows when an action is evaluated, and what it knows as a range only."""
+
+from collections.abc import Mapping
+
+from capsules.actions.action import Action, Facts, ForecastRange, in_fixed_point
+from capsules.actions.ledger_messages import LedgerFacts
+from capsules.actions.verdict import PPM
+from capsules.budgets.account import Account
+from capsules.budgets.amounts import DIMENSIONS, Amounts
+from capsules.identity.authority import Authority
+from policy.language.schema import STANDING
+from policy.prove.intervals import Range
+
+
+def decision_facts(
+    authority: Authority,
+    facts: LedgerFacts,
+    action: Action,
+    signals: Mapping[str, float],
+    foreseen: ForecastRange | None,
+) -> Facts:
+    account = facts.account
+    return Facts(
+        autonomy=authority.autonomy,
+        headroom=_headroom(account.limit, account.left, action.cost) if account else 1.0,
+        denials=facts.denials,
+        actor=authority.actor,
+        tenant=authority.tenant,
+        parent=facts.parent,
+        standing=signals.get(STANDING),
+        sequences=facts.sequences,
+        forecast=foreseen,
+        signals={path.removeprefix("signals."): value for path, value in signals.items() if path != STANDING},
+    )
+
+
+def cost_ranges(account: Account | None, action: Action, foreseen: ForecastRange | None = None) -> dict[str, Range]:
+    """Return what is known of a cost before the effect: from its lower to its upper bound, and what that leaves."""
+    ranges: dict[str, Range] = {}
+    if foreseen is not None:
+        ranges["forecast.tokens"] = (foreseen.least_tokens, foreseen.tokens)
+        ranges["forecast.micro_usd"] = (foreseen.least_micro_usd, foreseen.micro_usd)
+    if action.least is None:
+        return ranges
+    ranges |= {f"action.{d}": (getattr(action.least, d), getattr(action.cost, d)) for d in ("tokens", "micro_usd")}
+    if account:
+        ends = (_headroom(account.limit, account.left, cost) for cost in (action.cost, action.least))
+        low, high = (int(in_fixed_point(end) * PPM + 0.5) for end in ends)
+        ranges["budget.headroom"] = (low, max(low, high))
+    return ranges
+
+
+def _headroom(limit: Amounts, left: Amounts, cost: Amounts) -> float:
+    """Return the least share of the limit that would be left, over the dimensions the action draws on."""
+    shares = [
+        max(0, getattr(left, d) - getattr(cost, d)) / getattr(limit, d)
+        for d in DIMENSIONS
+        if getattr(cost, d) and getattr(limit, d)
+    ]
+    return min(shares, default=1.0)
