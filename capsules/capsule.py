@@ -23,7 +23,7 @@ class Metadata(StrictModel):
 
 
 class Deliverable(StrictModel):
-    """What a run must hand over, and what makes it acceptable."""
+    """Result of a run: its JSON Schema, its value and its acceptance expressions."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -78,7 +78,7 @@ PRESSURES = (50, 80, 100)
 
 
 class Pressure(StrictModel):
-    """What to do when so much of a limit is spent."""
+    """Reaction to a budget threshold."""
 
     at: Literal[50, 80, 100] = Field(description="Per cent of any one limit.")
     do: Literal["cheaper_model", "shorter_outputs", "ask", "pause", "stop"] = Field(
@@ -94,7 +94,7 @@ class Pressure(StrictModel):
 
 
 class TaskBudget(StrictModel):
-    """What a task may spend of its project's budget. How it reacts to pressure is its own capsule's matter."""
+    """Budget of a task. Its own capsule says how it reacts to budget thresholds."""
 
     tokens: Count = Field(0, description="Tokens read and written by models.")
     usd: float = Field(0.0, ge=0, le=1_000_000, description="Dollars, kept as micro-dollars.")
@@ -105,7 +105,7 @@ class TaskBudget(StrictModel):
 
 
 class Budget(TaskBudget):
-    """What a run may spend, how long it may work, and what is done when it has spent much of that."""
+    """Budget of a run: amounts, working time, and reactions to budget thresholds."""
 
     wall_clock: Duration = Field(600, description="Seconds, or `90s`, `10m`, `2h`.")
     on_exhausted: Literal["ask", "fail"] = Field("fail", description="Wait for a raise, or end.")

@@ -19,7 +19,7 @@ POINTED = 1e-4
 _fast = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 GENESIS = Digest("sha256:" + "0" * 64)
-"""What the first receipt of a run links back to."""
+"""The previous hash of a run's first receipt."""
 
 
 def canonical(value: Any) -> bytes:  # noqa: ANN401 - any JSON value

@@ -17,7 +17,7 @@ from capsules.errors import Invalid
 _TEMPLATE = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 MAX_LENGTH = 4096
 EVALUATION_ERRORS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
-"""What the evaluator raises for an expression that these variables do not suit."""
+"""Errors of the evaluator for an expression that does not fit the variables."""
 
 
 @lru_cache(maxsize=4096)

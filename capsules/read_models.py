@@ -68,7 +68,7 @@ class ArtifactRecord(FrozenModel):
 
 
 class Principal(FrozenModel):
-    """Who calls: a person or a program of one tenant, and what it may do."""
+    """A person or program of one tenant that calls the API, with its capabilities."""
 
     tenant: str
     subject: str
@@ -76,7 +76,7 @@ class Principal(FrozenModel):
 
 
 class ConstitutionSignature(StrictModel):
-    """One key's word for a constitution: Base64 Ed25519 over the digest's ASCII text."""
+    """Signature of a constitution by one key: Base64 Ed25519 over the digest's ASCII text."""
 
     key_id: str = Field(max_length=100)
     signature: str = Field(max_length=200)

@@ -38,7 +38,7 @@ Share = Annotated[float, Field(ge=0, le=1), AfterValidator(in_fixed_point)]
 
 
 class Action(StrictModel):
-    """What is to be done, to what, and at most at what cost."""
+    """One effect: its kind, target, properties and highest cost."""
 
     kind: Kind
     target: str = Field(description="What is acted on: `python@1.0.0/run`, a model role, a memory space, a capsule.")
@@ -66,7 +66,7 @@ class ForecastRange(StrictModel):
 
 
 class Facts(FrozenModel):
-    """What the platform knows when an action is evaluated. The gate reads it from the store at that moment."""
+    """Facts of the platform about an action and its run. The gate reads it from the store at that moment."""
 
     autonomy: Autonomy = "supervised"
     headroom: Share = Field(1.0, description="Least share of the run's limit left after this action, any dimension.")

@@ -17,7 +17,7 @@ from capsules.identity.authority import Authority
 
 @dataclass(frozen=True)
 class GatePass:
-    """What a governed body may rely on: who it works for, and the key that makes its effect happen once."""
+    """The verified authority of an attempt, and the key by which its effect happens once."""
 
     authority: Authority
     key: AttemptKey
@@ -52,7 +52,7 @@ def gate_passed(granted: GatePass) -> Iterator[GatePass]:
 
 @dataclass
 class Meter:
-    """What one attempt has reported so far; None while it reported nothing."""
+    """The usage that one attempt has reported so far; None before its first report."""
 
     used: Amounts | None = None
 

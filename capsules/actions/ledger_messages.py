@@ -14,7 +14,7 @@ from capsules.digest import Digest
 
 
 class AttemptKey(FrozenModel):
-    """Which attempt of which activity: the idempotency key of an effect is all but the attempt."""
+    """Identifies one attempt of an activity. `effect`, without the attempt, is the idempotency key."""
 
     tenant: str
     run: str = Field(description="Workflow id.")
@@ -43,7 +43,7 @@ class HistoryAsked(FrozenModel):
 
 
 class History(FrozenModel):
-    """What the store remembers of actor and target."""
+    """The past of actor and target, as counts."""
 
     decisions: Tally = Field(Tally(), description="In the actor's last runs; denials are bad.")
     uses: Tally = Field(Tally(), description="Of the target; those that did not succeed are bad.")
@@ -59,7 +59,7 @@ class StandingOffer(FrozenModel):
 
 
 class LedgerFacts(FrozenModel):
-    """What the store knows when an action is evaluated."""
+    """The facts of the store when an action is evaluated."""
 
     account: Account | None = Field(None, description="None before admission.")
     rates: tuple[RateBound, ...] = Field((), description="Of the tenant and the project that the account lies in.")

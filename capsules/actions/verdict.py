@@ -62,7 +62,7 @@ class Verdict(FrozenModel):
 
 
 class ShadowVerdict(FrozenModel):
-    """What a shadow constitution would have decided. It decides nothing."""
+    """The verdict of a shadow constitution. It decides nothing."""
 
     constitution: Digest
     decision: Decision | Literal["failed"]
@@ -78,7 +78,7 @@ class ReceiptRef(FrozenModel):
 
 
 class Outcome[T](FrozenModel):
-    """What a governed activity returns. The body fills `value` and `usage`; the gate fills the rest."""
+    """Result of a governed activity. The body fills `value` and `usage`; the gate fills the rest."""
 
     value: T
     usage: Amounts = Amounts()

@@ -27,7 +27,7 @@ class NextGroup(StrictModel):
 
 
 class Answer(StrictModel):
-    """What one person said, and by what right."""
+    """Answer of one person, with the capabilities they had."""
 
     by: str
     said: Said
@@ -39,7 +39,7 @@ class Answer(StrictModel):
 
 
 class ApprovalRequest(StrictModel):
-    """What the gate asks for; travels in the failure `ApprovalRequired`."""
+    """Request of the gate for an approval; travels in the failure `ApprovalRequired`."""
 
     id: str
     run: str
@@ -64,7 +64,7 @@ class ApprovalRequest(StrictModel):
         return any(group.capability in capabilities and group.at <= now for group in self.escalation)
 
     def describe_approvers(self) -> str:
-        """Say in words who is, or was, asked."""
+        """Return a text of who is or was asked: quorums, capabilities and escalation times."""
         people = [f"{d.quorum} with {d.capability!r}" for d in self.demands]
         later = [f"from {g.at:%Y-%m-%d %H:%M:%S} UTC on {g.capability!r}" for g in self.escalation]
         return ", ".join([" and ".join(people), *later])

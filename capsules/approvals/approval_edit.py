@@ -10,7 +10,7 @@ from capsules.tools.tool import ToolCall
 
 
 class ApprovalEdit(StrictModel):
-    """Payload of the Update `edit`. Who edits is in the attestation, which is bound to the new arguments."""
+    """Payload of the Update `edit`. The attestation says who edits and is bound to the new arguments."""
 
     approval: str
     action: Digest

@@ -21,7 +21,7 @@ from capsules.errors import Conflict, Denied, SomaError
 
 @dataclass(frozen=True)
 class Approver:
-    """Who answers, and by what right: with what they hold, or with what somebody delegated to them."""
+    """A person who answers, with their own capabilities or a delegated one."""
 
     subject: str
     capabilities: frozenset[str]
@@ -63,7 +63,7 @@ def could_approve(asked: Approval, approver: Approver, now: datetime) -> bool:
 
 
 class Decisions(Protocol):
-    """What people decide, checked against the token of who decides."""
+    """Port that records people's decisions after checking their tokens."""
 
     async def decide(self, run: str, tenant: str, decision: ApprovalDecision, *, approve: bool) -> DecisionMade: ...
 

@@ -18,7 +18,7 @@ State = Literal["coming", "open", "ended", "revoked"]
 
 
 class DelegationRequest(StrictModel):
-    """What the caller lends, to whom, and for how long."""
+    """Request to lend a capability to a principal for a time."""
 
     model_config = ConfigDict(
         json_schema_extra={

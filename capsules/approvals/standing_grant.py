@@ -18,7 +18,7 @@ MOST_OPEN = 50
 
 
 class GrantRequest(StrictModel):
-    """What somebody is ready to approve before it is asked."""
+    """Request for a standing grant."""
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -21,7 +21,7 @@ FORMAT = "somagent-evidence/1"
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig.json"
 Redaction = Literal["inputs", "output", "comments", "people", "history"]
 REDACTIONS: tuple[Redaction, ...] = get_args(Redaction)
-"""What can be left out: what was asked, what came out, what approvers wrote, who they are, the Temporal history."""
+"""Parts that can be redacted: inputs, output, approvers' comments, names of people, the Temporal history."""
 REDACTED = "[redacted]"
 
 NAME_FIELDS = frozenset(
@@ -30,14 +30,14 @@ NAME_FIELDS = frozenset(
         "proposed_by", "rejected_by", "delegator", "delegate",
     }
 )  # fmt: skip
-"""Members that name people, wherever they stand."""
+"""JSON fields that name people, at any depth."""
 
 Files = Mapping[str, bytes]
 Found = list[tuple[str, Any]]
 
 
 def signed_text(manifest: bytes) -> str:
-    """Return what is signed: of evidence and nothing else, since the same key signs capsules."""
+    """Return the text to sign. The format is in it, because the same key signs capsules."""
     return f"{FORMAT}\n{sha256(manifest)}"
 
 

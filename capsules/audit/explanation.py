@@ -44,7 +44,7 @@ class ActionDecision(FrozenModel):
 
 
 class ActionOutcome(FrozenModel):
-    """What became of one attempt."""
+    """Outcome of one attempt."""
 
     seq: int
     at: datetime
@@ -118,16 +118,16 @@ class RunExplanation(FrozenModel):
 
 
 CLOSING = "run.close"
-"""What the receipt that ends a run names as its activity."""
+"""Activity name in the receipt that ends a run."""
 
 Clauses = Mapping[Digest, Mapping[str, str]]
-"""What each clause of each constitution says."""
+"""Constitution digest to clause id to the clause's reason."""
 
 
 def explain_actions(receipts: Iterable[Receipt], clauses: Clauses) -> tuple[ExplainedAction, ...]:
-    """Return the actions that a run's receipts tell of, in the order of their first decisions.
+    """Return the actions in a run's receipts, in the order of their first decisions.
 
-    What a person was asked for and what then went on is one action, though the workflow tries it as another activity.
+    An action that was asked and then approved is one action, although the workflow retries it as another activity.
     """
     actions: list[dict[str, Any]] = []
     of_activity: dict[tuple[str, str], dict[str, Any]] = {}

@@ -35,7 +35,7 @@ class HistoryActivity(NamedTuple):
 
 
 class HistoryMatch(NamedTuple):
-    """What was found to agree."""
+    """Result of `match_history`."""
 
     execution: str
     activities: int

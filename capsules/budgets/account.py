@@ -13,7 +13,7 @@ from capsules.duration import Duration
 
 
 class Rate(StrictModel):
-    """At most so much in any sixty seconds. What is left out has no bound."""
+    """Rate limit: tokens and calls in any sixty seconds. An unset value has no limit."""
 
     tokens: Count | None = Field(None, gt=0, description="Tokens a minute, by upper bound until they are counted.")
     calls: Count | None = Field(None, gt=0, description="Model and tool calls a minute.")
@@ -26,7 +26,7 @@ class Rate(StrictModel):
 
 
 class AccountTerms(StrictModel):
-    """What an account may spend: in each period, or in all where there is no period."""
+    """Terms of an account: its allowance, in each period or once without a period."""
 
     allowance: Amounts
     period: Literal["month"] | None = Field(None, description="A calendar month in UTC. Unset: once and for all.")
@@ -86,7 +86,7 @@ class RateBound(FrozenModel):
     calls: int | None = None
 
     def describe(self) -> str:
-        """Return the bound in words."""
+        """Return the limit as text: `The 2,000 tokens a minute of project:x`."""
         return f"The {format_rate(self.tokens, self.calls)} of {self.account}"
 
 

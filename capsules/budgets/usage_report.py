@@ -17,7 +17,7 @@ DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 
 class Usage(FrozenModel):
-    """What runs of one group spent themselves: what a child spent is the child's."""
+    """Spending of one group of runs, without that of their child runs."""
 
     tenant: str
     project: str | None = Field(None, description="Empty for runs that spend the tenant's own budget.")

@@ -22,7 +22,7 @@ class Witness(StrictModel):
 
 
 class Proof(StrictModel):
-    """What became of one property of a constitution."""
+    """Result of the proof of one property of a constitution."""
 
     guarantee: str = Field(description="Id of the guarantee, or of a property that every constitution must have.")
     outcome: Outcome
@@ -57,7 +57,7 @@ class DecisionChange(StrictModel):
 
 
 class Difference(StrictModel):
-    """What a change of the constitution changes: all six ways in which a decision can differ."""
+    """Difference of two constitutions: all six ways in which a decision can change."""
 
     old: Digest
     new: Digest

@@ -22,7 +22,7 @@ SETTLED: frozenset[str] = frozenset({"activated", "refused", "rejected", "expire
 
 
 class Change(StrictModel):
-    """What is to become active, where, and why. Tokens of those who propose and decide are bound to its digest."""
+    """The proposed change: constitution, scope and reason. Tokens of proposer and approvers are bound to its digest."""
 
     constitution: Digest | None = Field(None, description="None: the scope follows everybody's again.")
     scope: str = Field(description="`*` or a tenant.")
@@ -63,13 +63,13 @@ class Examination(StrictModel):
 
 
 class Findings(StrictModel):
-    """What proofs and comparison showed; `problem` is why the change may not go on."""
+    """Result of proving or comparing; `problem` says why the proposal is refused."""
 
     problem: str | None = None
 
 
 class Vote(StrictModel):
-    """Payload of the Updates `approve` and `reject`. Who speaks is in the token; the body names nobody."""
+    """Payload of the Updates `approve` and `reject`. The token says who votes."""
 
     change: Digest
     comment: str = Field("", max_length=2000)
@@ -102,7 +102,7 @@ class Conclusion(StrictModel):
 
 
 class Mirrored(StrictModel):
-    """What SomaBrain made of the change."""
+    """Result of copying the change to SomaBrain."""
 
     status: Literal["off", "in step", "unsupported", "failed"]
     detail: str = ""
@@ -176,7 +176,7 @@ class ShadowCount(FrozenModel):
 
 
 class ShadowReport(FrozenModel):
-    """What a shadow constitution would have decided, beside what was decided."""
+    """Comparison of a shadow constitution's decisions with the real ones."""
 
     constitution: Digest | None = Field(description="None: there is no shadow for this tenant.")
     scope: str | None = None

@@ -15,7 +15,7 @@ COVERAGE = 900_000
 
 
 class Shape(StrictModel):
-    """What is known of a run before it starts."""
+    """Properties of a run that are known before it starts."""
 
     capsule: str = Field(description="Name without version: versions of a capsule learn from each other.")
     model: str = Field("", description="Empty for a capsule that asks no model.")
@@ -34,7 +34,7 @@ class Interval(StrictModel):
 
 
 class Forecast(StrictModel):
-    """What a run will take. `static`: no data; the interval is everything up to the bound, and nothing is claimed."""
+    """Expected usage of a run. `static`: without data; the interval is 0 to the bound, without stated coverage."""
 
     capsule: str
     model: str
@@ -84,7 +84,7 @@ def shape_of(capsule: Capsule, *, model: str, input_length: int, parts: tuple[Sh
 
 
 def static(shape: Shape, bound: Amounts, why: str) -> Forecast:
-    """Return the forecast of somebody who knows nothing but the budget."""
+    """Return the forecast without data: from 0 to the budget."""
     return Forecast(
         capsule=shape.capsule,
         model=shape.model,
@@ -110,7 +110,7 @@ def money(tokens: Interval, price: Price, bound: Amounts) -> Interval:
 
 
 class RunForecaster(Protocol):
-    """What a start would take."""
+    """Port that forecasts a start."""
 
     async def of(self, tenant: str, request: StartCapsule) -> Forecast:
         """Forecast a run before it is admitted. Raises NotFound for a capsule that is not published."""

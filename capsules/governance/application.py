@@ -28,7 +28,7 @@ class Application(StrictModel):
 
     @property
     def ref(self) -> str:
-        """What stands in receipts where a run of ours names its capsule."""
+        """Return `name@version`, which receipts hold in place of a capsule."""
         return f"{self.name}@{self.version}"
 
     def runs_of(self, workflow_id: str) -> str:
@@ -72,7 +72,7 @@ class Terms(StrictModel):
 
 
 class Enrolment(StrictModel):
-    """What is pinned at a run's first action, for as long as the run lasts."""
+    """The values fixed at a run's first action for the whole run."""
 
     run: RunId
     root: RunId = Field(description="The run that was started from outside; its own id unless it is a child's.")

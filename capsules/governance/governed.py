@@ -21,7 +21,7 @@ ONE_CALL = Amounts(tool_calls=1)
 
 @dataclass(frozen=True)
 class Governed:
-    """What a marked activity declares. `action`, when given, says everything else from the arguments."""
+    """Declaration of a marked activity. `action`, when given, computes the whole action from the arguments."""
 
     kind: Kind
     target: str | None

@@ -61,7 +61,7 @@ class Embedder(Protocol):
 
 
 class Memories(Protocol):
-    """What runs leave for later runs."""
+    """Port of the memory store."""
 
     async def remember(  # noqa: PLR0913
         self, tenant: str, *, run: str, key: str, space: str, text: str, labels: dict[str, str]

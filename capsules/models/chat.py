@@ -27,14 +27,14 @@ class TranscriptHead(StrictModel):
 
 
 class TranscriptSegment(StrictModel):
-    """What one call added, linked to what was before: the content store's unit of a conversation."""
+    """The messages that one call added, linked to the segment before. Stored in the content store."""
 
     previous: Digest | None
     messages: tuple[Message, ...]
 
 
 class Price(StrictModel):
-    """What a model costs, in micro-dollars per million tokens."""
+    """Price of a model, in micro-dollars per million tokens."""
 
     input: int = Field(0, ge=0)
     output: int = Field(0, ge=0)
@@ -69,7 +69,7 @@ class ModelUsage(StrictModel):
 
 
 class ChatReply(StrictModel):
-    """What the model said."""
+    """Reply of a model."""
 
     text: str = Field(description="The reply, at most 16,384 characters; the whole is in the transcript.")
     value: Any = Field(None, description="The reply as JSON, when it follows the asked schema.")
@@ -80,7 +80,7 @@ class ChatReply(StrictModel):
 
 
 class Completion(StrictModel):
-    """What a model client returns for one call, before schema and transcript."""
+    """Result of one call of a model client, before schema check and transcript."""
 
     text: str
     usage: ModelUsage

@@ -75,7 +75,7 @@ class Control(StrictModel):
 
 
 class StepRecord(BaseModel):
-    """What a step did, small enough to keep."""
+    """Summary of one step."""
 
     model_config = ConfigDict(extra="forbid")
 

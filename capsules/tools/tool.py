@@ -29,7 +29,7 @@ class ToolAction(StrictModel):
 
 
 class ContainerLimits(StrictModel):
-    """What a sandboxed process may use; the engine and the kernel enforce each."""
+    """Limits of a sandboxed process, enforced by the container engine and the kernel."""
 
     cpus: float = Field(1.0, gt=0, le=16)
     memory_bytes: int = Field(256 * 2**20, ge=16 * 2**20)
@@ -61,7 +61,7 @@ class ToolCall(StrictModel):
 
 
 class ToolAnswer(StrictModel):
-    """What an executor returns: the whole text, which may be long. The activity makes a `ToolResult` of it."""
+    """Result of an executor with the whole text, which may be long. The activity makes a `ToolResult` of it."""
 
     ok: bool
     exit_code: int = 0
@@ -72,7 +72,7 @@ class ToolAnswer(StrictModel):
 
 
 class ToolResult(StrictModel):
-    """What the tool answered: `output` when its text was JSON, always the text (cut to a preview)."""
+    """Result of a tool call: `output` when its text was JSON, always the text (cut to a preview)."""
 
     ok: bool
     exit_code: int

@@ -13,7 +13,7 @@ from policy.prove.solver import Solver
 
 
 class Decider:
-    """What the gate asks. Z3 works in a thread, so that the worker's other activities go on."""
+    """Evaluates actions for the gate. Z3 runs in a thread, so that other activities continue."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -21,11 +21,11 @@ class Decider:
 
     @cached_property
     def solver(self) -> Solver:
-        """The constitution held ready in Z3; made when it is first needed."""
+        """The encoded constitution in Z3, made at first use."""
         return self._intervals.solver
 
     async def judge(self, action: Action, facts: Facts, ranges: Mapping[str, Range]) -> Verdict:
-        """Return the verdict for the whole of the ranges. What is asked or denied says why, and what would help."""
+        """Return the verdict for the whole ranges. An ask or a deny has an explanation as its sentence."""
         verdict = await self.verdict(action, facts, ranges)
         if verdict.decision == "allow":
             return verdict

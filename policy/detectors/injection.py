@@ -18,7 +18,7 @@ INVISIBLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
     "\uffa0\U000e0100-\U000e01ef"
 )
-"""What is taken out before words are looked for."""
+"""Characters removed before words are searched."""
 
 UNSEEN = re2.compile(f"[{INVISIBLE}]+")
 TAGS = re2.compile("[\U000e0020-\U000e007e]")
@@ -58,7 +58,7 @@ def visible_text(text: str) -> str:
 
 WORDS = Finder(OVERRIDES + STEERING)
 INSIDE_ENCODED = 0.4
-"""What it adds that the mark was found in an encoded run: nobody encodes an instruction by accident."""
+"""Additional score for a mark in an encoded run, because nobody encodes an instruction by accident."""
 
 UNFOLDED = 2 * LIMIT
 """Characters after folding; one character may stand for eighteen. Beyond, the text counts as not read."""

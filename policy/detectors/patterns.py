@@ -50,7 +50,7 @@ class Finder:
 
 
 def combine(strengths: Iterable[float]) -> float:
-    """Return what several findings say combine: 1 - Π(1 - s). One certain finding gives 1, two halves give 0.75."""
+    """Return the combined score of findings: 1 - Π(1 - s). One certain finding gives 1, two halves give 0.75."""
     doubt = 1.0
     for strength in strengths:
         doubt *= 1.0 - strength

@@ -24,7 +24,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What is known of one capsule on one model."""
+    """Calibration of one capsule on one model."""
 
     runs: int
     errors: tuple[float, ...]

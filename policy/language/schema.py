@@ -78,7 +78,7 @@ class Attribute:
     path: str
     type: Type
     ordinary: Any
-    """What a witness has unless the claim needs another value."""
+    """Value in a witness unless the claim needs another one."""
     value: Callable[[Action, Facts], Any]
     field: str = ""
     """Where it stands in action (`action.cost.tokens`) or facts (`facts.denials`), if it is a plain field."""
@@ -176,7 +176,7 @@ GUARANTEE_WORDS = {
     "denied": Attribute("denied", Flag(), False, lambda *_: False),
     "score": Attribute("score", Fixed(), 0, lambda *_: 0.0),
 }
-"""What a guarantee may say beside the attributes: the decision and the score."""
+"""Words of guarantees beside the attributes: the decision and the score."""
 
 
 def for_guarantees(schema: Schema) -> Schema:

@@ -20,11 +20,11 @@ MILLISECONDS = 500
 """How long one explanation may look for a clause, and again for a change."""
 
 COSTLY = {"action.data": 3, "run.autonomy": 2, "action.effect": 2}
-"""What is harder for a caller to change than other attributes."""
+"""Weights of attributes that are harder for a caller to change; others have 1."""
 
 
 def explain(solver: Solver, action: Action, facts: Facts, *, milliseconds: int = MILLISECONDS) -> Explanation:
-    """Explain the decision about an action. What cannot be found in time is left out, never guessed."""
+    """Explain the decision about an action. Parts not found within the time limit (ms) are left out."""
     verdict = solver.policy.judge(action, facts)
     approvers = tuple(dict.fromkeys(d.capability for d in verdict.demands)) if verdict.decision == "ask" else ()
     if verdict.decision == "allow":

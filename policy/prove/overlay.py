@@ -36,7 +36,7 @@ class Raised(StrictModel):
 
 
 class Overlay(StrictModel):
-    """What is added to a constitution."""
+    """An overlay document."""
 
     model_config = ConfigDict(populate_by_name=True)
 

@@ -17,7 +17,7 @@ from policy.language.z3_terms import Space, Term
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search for an action came to: None for none, and `decided` false when time ran out."""
+    """Result of a search for an action. `model`: None if there is none. `decided`: False after a time-out."""
 
     decided: bool
     model: Any = None
