@@ -20,11 +20,10 @@ from somagent.capsule_files.library import Library
 from somagent.content.postgres import PostgresContent
 from somagent.db.database import Store, open_store
 from somagent.db.gate.ledger import PostgresLedger
-from somagent.forecasts.forecaster_cache import ForecasterCache
-from somagent.forecasts.learned import LearnedForesight
+from somagent.forecasts.forecaster import ForecasterCache, LearnedForesight
 from somagent.identity.keys import KeyRing
+from somagent.identity.signatures import ConstitutionTrust
 from somagent.identity.tokens import Tokens
-from somagent.identity.trust import ConstitutionTrust
 from somagent.messaging.streams import Bus
 from somagent.models.profiles import Profiles
 from somagent.settings import Settings

@@ -15,8 +15,7 @@ from capsules.actions.verdict import Outcome
 from capsules.budgets.amounts import Amounts
 from capsules.digest import ContentStore, canonical
 from capsules.runs.run import Artifact, ArtifactDraft
-from somagent.content.artifacts import PostgresArtifacts
-from somagent.content.postgres import PostgresContent
+from somagent.content.postgres import PostgresArtifacts, PostgresContent
 from somagent.local_stack.bootstrap import TENANT
 
 GOVERNED, BARE = "artifact.publish", "bare.publish"

@@ -1,9 +1,21 @@
-"""What an anchor is: a place that keeps the digest of each block, out of reach of who could change the database."""
+"""Anchors: places outside of the database that keep the digest of each audit block.
 
+Who changes the database cannot change an anchor. There are two kinds: a file that is only appended to, and a store that
+answers HTTP, written by PUT `{url}/{tenant}/{height}` and never over what is there (RFC 9110, 13.1.2).
+"""
+
+import asyncio
+import json
+import os
 from collections.abc import Sequence
-from typing import Protocol
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
 
 from capsules.audit.audit_blocks import Block
+from capsules.errors import Unavailable
 
 
 class Anchor(Protocol):
@@ -21,3 +33,125 @@ class Anchor(Protocol):
 def line(block: Block) -> dict[str, object]:
     """Return what is kept of a block."""
     return block.model_dump(mode="json", include={"tenant", "height", "last", "digest", "key_id", "signature"})
+
+
+class FileAnchor:
+    """Implements `Anchor`. One process writes to a file at a time."""
+
+    name = "file"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._heights: dict[str, int] | None = None
+
+    async def height(self, tenant: str) -> int:
+        return (await asyncio.to_thread(self._known)).get(tenant, 0)
+
+    async def keep(self, blocks: Sequence[Block]) -> None:
+        await asyncio.to_thread(self._append, blocks)
+
+    def _known(self) -> dict[str, int]:
+        if self._heights is None:
+            try:
+                self._heights = {}
+                for kept in read(self.path):
+                    self._heights[kept["tenant"]] = kept["height"]
+            except OSError as error:
+                self._heights = None
+                raise Unavailable(f"The anchor file {str(self.path)!r} cannot be read: {error}") from error
+        return self._heights
+
+    def _append(self, blocks: Sequence[Block]) -> None:
+        heights = self._known()
+        text = "".join(json.dumps(line(block)) + "\n" for block in blocks)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            with os.fdopen(descriptor, "ab") as file:
+                # A crash may have left half a line: it stays, on a line of its own.
+                if file.tell() and os.pread(descriptor, 1, file.tell() - 1) != b"\n":
+                    text = "\n" + text
+                file.write(text.encode())
+                file.flush()
+                os.fsync(descriptor)
+        except OSError as error:
+            self._heights = None
+            raise Unavailable(f"The anchor file {str(self.path)!r} cannot be written: {error}") from error
+        for block in blocks:
+            heights[block.tenant] = block.height
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return what a file of anchors keeps, in its order; lines that a crash cut off are left out."""
+    kept = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        try:
+            found = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(found, dict) and {"tenant", "height", "digest"} <= found.keys():
+            kept.append(found)
+    return kept
+
+
+SECONDS = 10.0
+
+
+class WebAnchor:
+    """Implements `Anchor` for object stores and any server that takes conditional PUTs."""
+
+    name = "web"
+
+    def __init__(self, url: str, client: httpx.AsyncClient) -> None:
+        self.url = url.rstrip("/")
+        self._client = client
+        self._heights: dict[str, int] = {}
+
+    async def height(self, tenant: str) -> int:
+        if tenant not in self._heights:
+            self._heights[tenant] = await self._found(tenant)
+        return self._heights[tenant]
+
+    async def keep(self, blocks: Sequence[Block]) -> None:
+        for block in blocks:
+            answer = await self._ask("PUT", block.tenant, block.height, line(block))
+            if answer.status_code == HTTPStatus.PRECONDITION_FAILED:
+                await self._same(block)
+            elif not answer.is_success:
+                raise Unavailable(f"The anchor at {self.url} answered {answer.status_code} to block {block.height}.")
+            self._heights[block.tenant] = block.height
+
+    async def _same(self, block: Block) -> None:
+        """Raise Unavailable unless what is kept already is this very block."""
+        kept = await self._ask("GET", block.tenant, block.height)
+        if not kept.is_success or kept.json().get("digest") != block.digest:
+            raise Unavailable(
+                f"The anchor at {self.url} keeps another block {block.height} of {block.tenant!r}: this database was "
+                "changed, or two installations share the anchor. Run `somagent audit verify`."
+            )
+
+    async def _found(self, tenant: str) -> int:
+        """Return the newest height by halving: blocks are put in order, so none is missing below."""
+        low, high = 0, 1
+        while await self._has(tenant, high):
+            low, high = high, high * 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if await self._has(tenant, middle) else (low, middle)
+        return low
+
+    async def _has(self, tenant: str, height: int) -> bool:
+        answer = await self._ask("HEAD", tenant, height)
+        if answer.status_code not in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
+            raise Unavailable(f"The anchor at {self.url} answered {answer.status_code} to HEAD.")
+        return answer.status_code == HTTPStatus.OK
+
+    async def _ask(
+        self, method: str, tenant: str, height: int, body: dict[str, object] | None = None
+    ) -> httpx.Response:
+        url = f"{self.url}/{tenant}/{height}"
+        headers = {"If-None-Match": "*"} if body else {}
+        try:
+            return await self._client.request(method, url, json=body, headers=headers, timeout=SECONDS)
+        except httpx.TransportError as error:
+            raise Unavailable(f"The anchor at {self.url} cannot be reached: {type(error).__name__}.") from error

@@ -11,8 +11,7 @@ from capsules.capsule import Capsule
 from capsules.errors import TooLarge
 from somagent.capsule_files.file_schema import translate
 from somagent.capsule_files.jsontext import parse_json
-from somagent.capsule_files.problems import FileProblem, Place, Places, refuse
-from somagent.capsule_files.syntax import MAX_BYTES, Parsed, type_name
+from somagent.capsule_files.problems import MAX_BYTES, FileProblem, Parsed, Place, Places, refuse, type_name
 from somagent.capsule_files.yamltext import parse_yaml
 
 

@@ -8,8 +8,7 @@ from pydantic import ValidationError
 
 from capsules.capsule import Capsule
 from capsules.names import Identifier, Name, Version
-from somagent.capsule_files.problems import FileProblem, Path, Places, file_problem, suggestion
-from somagent.capsule_files.syntax import type_name
+from somagent.capsule_files.problems import FileProblem, Path, Places, file_problem, suggestion, type_name
 
 IDENTIFIER = "urn:somagent:capsule:v1"
 type Context = dict[str, Any]

@@ -7,8 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from somagent.capsule_files.problems import FileProblem, Path, Place, Places, file_problem
-from somagent.capsule_files.syntax import MAX_DEPTH, MAX_INTEGER, MAX_VALUES, Parsed, refused
+from somagent.capsule_files.problems import (
+    MAX_DEPTH,
+    MAX_INTEGER,
+    MAX_VALUES,
+    FileProblem,
+    Parsed,
+    Path,
+    Place,
+    Places,
+    file_problem,
+    refused,
+)
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 

@@ -1,8 +1,9 @@
-"""Problems of a file: where each is, what is wrong, what was expected; and the collector that gathers them."""
+"""Problems of a file: where each is, what is wrong, what was expected; and the result and limits of the parsers."""
 
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -100,3 +101,44 @@ def _headline(filename: str, problems: Sequence[FileProblem]) -> str:
     if len(problems) == 1:
         return f"{filename} has a problem{where}: {what}"
     return f"{filename} has {len(problems)} problems; the first{where}: {what}"
+
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 40
+MAX_VALUES = 20_000
+MAX_INTEGER = 2**53 - 1  # beyond it canonical JSON, and so a digest, is not exact
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The value of a text, the places of its parts, and the problems."""
+
+    value: Any
+    places: Places
+    problems: tuple[FileProblem, ...] = ()
+
+
+def refused(message: str, *, place: Place | None = None, expected: str = "") -> Parsed:
+    """Return the result for a text that cannot be parsed."""
+    where = {"line": place.line, "column": place.column} if place else {}
+    return Parsed(
+        value=None,
+        places=Places(),
+        problems=(FileProblem.model_validate({"path": "", "message": message, "expected": expected, **where}),),
+    )
+
+
+_TYPE_NAMES = {
+    type(None): "nothing",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    tuple: "a list",
+}
+
+
+def type_name(value: object) -> str:
+    """Return a JSON value's type in words, such as `a whole number`."""
+    return _TYPE_NAMES.get(type(value), "a mapping")

@@ -9,9 +9,8 @@ from jsonschema.exceptions import SchemaError
 
 from capsules.expressions import expressions_in
 from somagent.capsule_files.expression_scope import ExpressionScope
-from somagent.capsule_files.problems import Path, ProblemCollector, suggestion
+from somagent.capsule_files.problems import Path, ProblemCollector, suggestion, type_name
 from somagent.capsule_files.references import check_template, plain_path
-from somagent.capsule_files.syntax import type_name
 
 TYPES = "array, boolean, integer, null, number, object, string"
 

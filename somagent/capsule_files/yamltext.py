@@ -10,8 +10,18 @@ from typing import Any, Protocol
 
 import yaml
 
-from somagent.capsule_files.problems import FileProblem, Path, Place, Places, file_problem
-from somagent.capsule_files.syntax import MAX_DEPTH, MAX_INTEGER, MAX_VALUES, Parsed, refused
+from somagent.capsule_files.problems import (
+    MAX_DEPTH,
+    MAX_INTEGER,
+    MAX_VALUES,
+    FileProblem,
+    Parsed,
+    Path,
+    Place,
+    Places,
+    file_problem,
+    refused,
+)
 
 _NULL = re.compile(r"^(~|null|Null|NULL|)$")
 _TRUE = re.compile(r"^(true|True|TRUE)$")

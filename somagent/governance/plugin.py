@@ -44,11 +44,11 @@ from somagent.governance.enrolment import Enrolments
 from somagent.governance.governed_interceptor import GovernedActivityInterceptor
 from somagent.governance.run_reconciler import ApplicationRunReconciler
 from somagent.identity.keys import KeyRing
+from somagent.identity.signatures import ConstitutionTrust
 from somagent.identity.tokens import Tokens
-from somagent.identity.trust import ConstitutionTrust
 from somagent.settings import Settings
+from somagent.temporal.client import PURE_LIBRARIES, data_converter
 from somagent.temporal.codec import EncryptionCodec
-from somagent.temporal.plugin import PURE_LIBRARIES, data_converter
 
 log = structlog.get_logger(__name__)
 

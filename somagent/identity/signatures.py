@@ -1,10 +1,12 @@
-"""Signatures over digests: what was published or installed here is what is used, byte for byte.
+"""Signatures over digests: they prove that a capsule or constitution is the one that was published or signed here.
 
-The signed text is the digest's ASCII text. Checking recomputes the digest first: a signature over a digest says nothing
-about a document that has another.
+The signed text is the digest's ASCII text. A check computes the digest anew before it looks at the signature, because a
+signature over a digest proves nothing about a document that has another digest.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NewType
 
 from capsules.capsule import Capsule
@@ -82,3 +84,28 @@ def _whys(keyring: KeyRing, key_ids: Iterable[str]) -> str:
         else:
             whys.append(f"the signature by key {key_id!r} does not hold")
     return f" Not counted: {'; '.join(whys)}." if whys else " It is unsigned."
+
+
+@dataclass
+class ConstitutionTrust:
+    """Reads the keys again when a file has come or gone: a rotation or revocation needs no restart."""
+
+    directory: Path
+    required: int = 1
+    _seen: int = field(default=-1, init=False)
+    _ring: KeyRing | None = field(default=None, init=False, repr=False)
+
+    def __call__(self, record: ConstitutionRecord) -> bool:
+        """Say yes, or raise ConstitutionRefused with which signature does not count, and why."""
+        self.keys_of(record)
+        return True
+
+    def keys_of(self, record: ConstitutionRecord) -> tuple[str, ...]:
+        """Return the ids of the keys whose signatures count."""
+        return verify_constitution(self._current(), record, self.required)
+
+    def _current(self) -> KeyRing:
+        changed = self.directory.stat().st_mtime_ns if self.directory.is_dir() else -1
+        if self._ring is None or changed != self._seen:
+            self._ring, self._seen = KeyRing.load(self.directory), changed
+        return self._ring

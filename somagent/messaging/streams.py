@@ -1,15 +1,17 @@
-"""The bus: one stream a run, with its events and the pieces of its replies, and one stream a topic.
+"""Event bus on Valkey streams: one stream for each run, with its events and pieces of its replies, and one for each topic.
 
-Delivery is at least once: an event carries its id and readers drop what they have seen. Streams are cut to a length and
-expire; the outbox is what lasts.
+Delivery is at least once: an event carries its id, and readers drop what they have seen. Streams are cut to a length
+and expire. The outbox in PostgreSQL is what lasts.
 """
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
+import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
@@ -129,3 +131,33 @@ def _entries(answer: Any, stream: str) -> list[tuple[str, dict[str, str]]]:  # n
     if isinstance(answer, dict):
         return [entry for page in answer[stream] for entry in page]
     return [entry for _, page in answer for entry in page]
+
+
+PAUSE_SECONDS = 2.0
+
+
+class ValkeyTokens:
+    """Implements `capsules.models.chat.TokenStream`. What cannot be sent is dropped, counted and logged, never raised.
+
+    After a failure it sends nothing for two seconds: a reply has hundreds of pieces, and each would wait for a timeout.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._resume_at = 0.0
+        self.dropped = 0
+        """Pieces lost since this was made; a metric."""
+
+    async def publish(self, tenant: str, run: str, *, step: int, attempt: int, text: str) -> None:
+        clock = asyncio.get_running_loop().time
+        if clock() < self._resume_at:
+            self.dropped += 1
+            return
+        try:
+            await self._bus.publish_token(tenant, run, {"step": step, "attempt": attempt, "text": text})
+        except Unavailable as error:
+            self.dropped += 1
+            self._resume_at = clock() + PAUSE_SECONDS
+            structlog.get_logger().warning(
+                "tokens.dropped", run=run, dropped=self.dropped, problem=error.message, pause_seconds=PAUSE_SECONDS
+            )

@@ -14,8 +14,7 @@ from capsules.tools.tool import Tool
 from somagent.capsule_files.library import Library
 from somagent.db.database import Store
 from somagent.db.transaction import Transaction
-from somagent.forecasts.forecaster_cache import ForecasterCache
-from somagent.forecasts.learned import MAX_DEPTH, shape_in, today
+from somagent.forecasts.forecaster import MAX_DEPTH, ForecasterCache, shape_in, today
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import verify_capsule
 from somagent.identity.tokens import Tokens

@@ -34,8 +34,8 @@ from policy.prove.overlay import prove_narrower
 from policy.prove.proofs import prove
 from somagent.constitutions.somabrain import SomaBrain
 from somagent.db.database import Store
+from somagent.identity.signatures import ConstitutionTrust
 from somagent.identity.tokens import Attestation, Purpose, Tokens
-from somagent.identity.trust import ConstitutionTrust
 from somagent.settings import Settings
 from workers.constitutions.version_guard import refuse_older_version
 

@@ -13,9 +13,7 @@ import structlog
 
 from capsules.digest import Digest
 from capsules.errors import SomaError
-from somagent.anchors.anchor import Anchor
-from somagent.anchors.file import FileAnchor
-from somagent.anchors.web import WebAnchor
+from somagent.anchors.anchor import Anchor, FileAnchor, WebAnchor
 from somagent.db.database import open_store
 from somagent.db.repositories.audit_blocks import BlockWriter
 from somagent.identity.keys import KeyRing

@@ -12,8 +12,7 @@ from servers import settings_in
 from api.deps import State
 from api.resources.events.event_stream import Position, follow
 from capsules.events import Event
-from somagent.messaging.streams import Bus
-from somagent.messaging.token_stream import ValkeyTokens
+from somagent.messaging.streams import Bus, ValkeyTokens
 
 
 async def started(http: httpx.AsyncClient, callers: Callers) -> str:

@@ -19,8 +19,7 @@ from somagent.db.database import Store, open_store
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
 from somagent.local_stack.bootstrap import shipped
-from somagent.temporal.client import connect
-from somagent.temporal.plugin import PURE_PACKAGES, somagent_plugin
+from somagent.temporal.client import PURE_PACKAGES, connect, somagent_plugin
 from workflows.authority_interceptor import AuthorityInterceptor
 from workflows.registry import PLATFORM_WORKFLOWS
 

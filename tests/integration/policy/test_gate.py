@@ -38,18 +38,16 @@ from policy.gate import Gate
 from policy.interceptor import PolicyInterceptor, governs
 from sandbox.container import DockerSandbox
 from somagent.capsule_files.library import Library
-from somagent.content.artifacts import PostgresArtifacts
-from somagent.content.postgres import PostgresContent
+from somagent.content.postgres import PostgresArtifacts, PostgresContent
 from somagent.db.database import Store, open_store
 from somagent.db.gate.ledger import PostgresLedger
-from somagent.forecasts.forecaster_cache import ForecasterCache
+from somagent.forecasts.forecaster import ForecasterCache
 from somagent.identity.keys import KeyRing
+from somagent.identity.signatures import ConstitutionTrust
 from somagent.identity.tokens import Tokens
-from somagent.identity.trust import ConstitutionTrust
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.memory.pgvector import PostgresMemories
-from somagent.messaging.streams import Bus
-from somagent.messaging.token_stream import ValkeyTokens
+from somagent.messaging.streams import Bus, ValkeyTokens
 from somagent.models.client import PydanticAiModel
 from somagent.models.profiles import Profiles
 from somagent.runs.admission import CapsuleAdmissions

@@ -23,8 +23,8 @@ from policy.gate import Entered, Gate
 from somagent.db.database import Store, open_store
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.identity.keys import KeyRing
+from somagent.identity.signatures import ConstitutionTrust
 from somagent.identity.tokens import Tokens
-from somagent.identity.trust import ConstitutionTrust
 from somagent.settings import Settings
 
 TENANT = "sequences"

@@ -20,8 +20,7 @@ from somagent.cli.exit_codes import Code
 from somagent.db.database import open_store
 from somagent.db.schema.tables import content_blobs
 from somagent.identity.keys import KeyRing
-from somagent.temporal.client import connect
-from somagent.temporal.plugin import somagent_plugin
+from somagent.temporal.client import connect, somagent_plugin
 from workflows.authority_interceptor import AuthorityInterceptor
 from workflows.registry import WORKFLOWS
 

@@ -10,7 +10,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from somagent.identity.keys import KeyRing
-from somagent.temporal.plugin import PURE_PACKAGES, somagent_plugin
+from somagent.temporal.client import PURE_PACKAGES, somagent_plugin
 from workflows.authority_interceptor import AuthorityInterceptor
 from workflows.registry import WORKFLOWS
 

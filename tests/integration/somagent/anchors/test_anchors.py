@@ -13,9 +13,7 @@ from servers import free_ports
 from capsules.audit.audit_blocks import Block
 from capsules.digest import GENESIS, Digest, digest
 from capsules.errors import Unavailable
-from somagent.anchors.anchor import Anchor
-from somagent.anchors.file import FileAnchor, read
-from somagent.anchors.web import WebAnchor
+from somagent.anchors.anchor import Anchor, FileAnchor, WebAnchor, read
 
 Opens = Callable[[], Anchor]
 

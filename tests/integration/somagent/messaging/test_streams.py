@@ -10,8 +10,7 @@ from servers import free_ports
 
 from capsules.errors import Unavailable
 from capsules.events import Event
-from somagent.messaging.streams import KEPT, KEPT_SECONDS, START, Bus, Entry, run_stream
-from somagent.messaging.token_stream import ValkeyTokens
+from somagent.messaging.streams import KEPT, KEPT_SECONDS, START, Bus, Entry, ValkeyTokens, run_stream
 
 
 def event(id_: int, *, tenant: str = "t1", run: str | None = "t1/word-count/1", **data) -> Event:

@@ -13,10 +13,9 @@ from receivers import certificate, new_hook, serving
 from sources import ROOT
 
 from capsules.errors import Invalid
-from somagent.notifications.addresses import allowed
 from somagent.notifications.notification import Notice, NotSent, trial
 from somagent.notifications.secret import SecretReference
-from somagent.notifications.webhook import Webhook
+from somagent.notifications.webhook import Webhook, allowed
 
 SECRET = "a secret of many characters"
 

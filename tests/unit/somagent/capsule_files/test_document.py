@@ -6,7 +6,7 @@ import pytest
 
 from capsules.errors import Invalid, TooLarge
 from somagent.capsule_files.document import load
-from somagent.capsule_files.syntax import MAX_BYTES, MAX_DEPTH
+from somagent.capsule_files.problems import MAX_BYTES, MAX_DEPTH
 
 GOOD = """apiVersion: somagent/v1
 kind: Capsule

@@ -8,8 +8,7 @@ from constitutions import default
 from capsules.errors import ConstitutionRefused
 from capsules.read_models import ConstitutionRecord, ConstitutionSignature
 from somagent.identity.keys import KeyRing
-from somagent.identity.signatures import sign_digest
-from somagent.identity.trust import ConstitutionTrust
+from somagent.identity.signatures import ConstitutionTrust, sign_digest
 from somagent.local_stack.bootstrap import shipped
 
 
