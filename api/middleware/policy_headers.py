@@ -43,7 +43,7 @@ def headers_of(verdict: Verdict) -> dict[str, str]:
 
 async def tell_asked(tx: Transaction, response: Response, *asked: Approval) -> None:
     """Tell the verdict that approvals were asked for under, of those that can be found."""
-    found = [await tx.recorded.asked(each.run, each.id) for each in asked]
+    found = [await tx.decision_log.asked(each.run, each.id) for each in asked]
     tell(response, *(each.verdict for each in found if each))
 
 
@@ -51,7 +51,7 @@ async def _tell_last(run: RunPath, caller: Caller, soma: Soma, response: Respons
     """Tell the last verdict in a run: of the action that waits, where one does."""
     try:
         async with soma.store.transaction(caller.tenant) as tx:
-            found = await tx.recorded.last(run)
+            found = await tx.decision_log.last(run)
     except SomaError:
         return  # the endpoint says so
     tell(response, *([found.verdict] if found else []))

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from somagent.db.constitution_encryption import ConstitutionEncryption
 from somagent.db.errors import begun, translated
 from somagent.db.repositories.constitutions import Constitutions
-from somagent.db.repositories.tenants import Tenants
+from somagent.db.repositories.principals import Tenants
 from somagent.db.transaction import Transaction
 
 CONNECT_SECONDS = 5

@@ -139,7 +139,7 @@ async def show_approval(approval: ApprovalId, caller: ApprovalReader, soma: Soma
     """Show what is asked, of whom, until when, who could decide it now, and how it was decided."""
     async with soma.store.transaction(caller.tenant) as tx:
         asked = await tx.approvals.get(approval)
-        deciders = await tx.deciders.of(asked, dt.datetime.now(dt.UTC))
+        deciders = await tx.eligible_approvers.of(asked, dt.datetime.now(dt.UTC))
     return ShownApproval(**dict(asked), deciders=deciders)
 
 

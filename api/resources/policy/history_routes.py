@@ -98,7 +98,7 @@ async def backtest(body: ToBacktest, caller: PolicyReader, soma: Soma) -> Backte
     document = await document_of(soma, caller, body.candidate)
     loop, skipped = asyncio.get_running_loop(), 0
     async with soma.store.transaction(caller.tenant) as tx:
-        batches = aiter(tx.recorded.batches(newest=body.runs, since=body.since))
+        batches = aiter(tx.decision_log.batches(newest=body.runs, since=body.since))
 
         async def following() -> list[RecordedAction | None] | None:
             return await anext(batches, None)
@@ -130,9 +130,9 @@ def _may_see_runs(caller: Principal) -> None:
 async def _decision(soma: State, caller: Principal, body: ToExplain) -> RecordedDecision:
     async with soma.store.transaction(caller.tenant) as tx:
         if body.run is not None and body.seq is not None:
-            return await tx.recorded.decision(require_own(body.run, caller), body.seq)
+            return await tx.decision_log.decision(require_own(body.run, caller), body.seq)
         asked = await tx.approvals.get(str(body.approval))
-        found = await tx.recorded.asked(asked.run, asked.id)
+        found = await tx.decision_log.asked(asked.run, asked.id)
     if found is None:
         raise NotFound(f"The receipts of run {asked.run!r} do not say on what facts {asked.id!r} was asked for.")
     return found

@@ -1,13 +1,17 @@
-"""The ledger behind the gate: one call of one database function before an effect, one after it.
+"""Ledger of the gate: one call of one database function before an effect, one after it.
 
 What Python knows of a receipt is canonical JSON before the call; what only the database can answer (which decision,
 when, whose approval) it adds as further members, in canonical form, and hashes the whole. So a chain that the database
 wrote passes `capsules.audit.receipt.verify_chain`.
 """
 
+import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -27,7 +31,24 @@ from capsules.digest import Digest, canonical, sha256
 from capsules.errors import ConstitutionRefused
 from somagent.db.database import Store
 from somagent.db.errors import translated
-from somagent.db.gate.keyed_semaphore import KeyedSemaphore
+
+
+class KeyedSemaphore:
+    """Lets so many callers of this process at once do something about one thing; any number about different ones."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._taken: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    @contextlib.asynccontextmanager
+    async def about(self, key: str) -> AsyncIterator[None]:
+        """Wait for a turn; the first to ask is the first to have it."""
+        turn = self._taken.get(key)
+        if turn is None:
+            turn = self._taken[key] = asyncio.Semaphore(self._at_once)
+        async with turn:
+            yield
+
 
 AT_ONCE = 2
 """Calls of one run on their way at once: each locks the run's row. While one commits, the next is there and waits; more

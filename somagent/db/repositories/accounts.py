@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from capsules.budgets.account import Account, AccountTerms, Rate, WallClock
 from capsules.budgets.amounts import DIMENSIONS, Amounts, Dimension
 from capsules.errors import NotFound
-from somagent.db import pages
+from somagent.db.pages import bounded
 from somagent.db.schema.tables import budget_accounts, ledger_entries
 
 EntryKind = Literal[
@@ -181,7 +181,7 @@ class Accounts:
             select(ledger_entries)
             .where(ledger_entries.c.account == account)
             .order_by(ledger_entries.c.id.desc())
-            .limit(pages.bounded(limit))
+            .limit(bounded(limit))
         )
         return [_entry(row) for row in reversed((await self.connection.execute(query)).all())]
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from capsules.digest import Digest
 from capsules.errors import Conflict
 from capsules.governance.application import Enrolment
-from somagent.db import pages
+from somagent.db.pages import bounded
 from somagent.db.repositories.outbox import Events
 from somagent.db.schema.tables import approvals, runs
 
@@ -64,7 +64,7 @@ class Applications:
             .where(runs.c.closed_at.is_(None) & foreign() & (runs.c.id > after))
             .where(func.split_part(runs.c.capsule, "@", 1) == application)
             .order_by(runs.c.id)
-            .limit(pages.bounded(limit))
+            .limit(bounded(limit))
         )
         found = (_enrolment(row.lock) for row in await self.connection.execute(query))
         return tuple(each for each in found if each is not None)

@@ -1,6 +1,6 @@
-"""Approvals: the gate asks for one, people decide it, and the gate uses it once.
+"""Approvals: the gate asks for one, people decide it, and the gate uses it once; and who could decide one now.
 
-An approval that ran out of time reads as expired from that moment on, whether or not the row says so.
+An approval whose time is over reads as expired from that moment on, whatever state its row has.
 """
 
 import json
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NewType
 
-from sqlalchemy import Row, case, func, select, text, tuple_, update
+from sqlalchemy import Row, case, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from capsules.approvals.approval import Answer, Approval, Said, State, missing
-from capsules.approvals.approval_rules import Approver, admit
+from capsules.approvals.approval import Answer, Approval, EligibleApprover, Said, State, missing
+from capsules.approvals.approval_rules import Approver, admit, could_approve
 from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
 from capsules.read_models import Page
-from somagent.db import pages
+from somagent.db.pages import read_page
 from somagent.db.repositories.outbox import Events
-from somagent.db.schema.tables import approvals, from_row, runs
+from somagent.db.schema.tables import approvals, delegations, from_row, principals, runs
 
 Locked = NewType("Locked", Approval)
 """An approval that nobody else can change until this transaction ends. Only `Approvals.lock` makes one."""
@@ -55,20 +55,13 @@ class Approvals:
         limit: int = 50,
     ) -> Page[Approval]:
         """Return a page, newest first. Raises Invalid for a cursor that is none."""
-        query = (
-            select(approvals, _STATE)
-            .order_by(approvals.c.requested_at.desc(), approvals.c.id.desc())
-            .limit(pages.bounded(limit) + 1)
-        )
-        if cursor:
-            at, key = pages.decode(cursor, parts=2)
-            query = query.where(tuple_(approvals.c.requested_at, approvals.c.id) < tuple_(pages.moment(at), key))
+        query = select(approvals, _STATE)
         if state:
             query = query.where(_STATE.element == state)
         if run:
             query = query.where(approvals.c.run == run)
-        rows = (await self.connection.execute(query)).all()
-        return pages.page(rows, limit=limit, item=_approval, key=lambda row: (row.requested_at.isoformat(), row.id))
+        keys = (approvals.c.requested_at, approvals.c.id)
+        return await read_page(self.connection, query, keys, _approval, cursor=cursor, limit=limit)
 
     async def lock(self, approval: str, *, run: str | None = None) -> Locked:
         """Lock the run, then the approval: the order of the gate, so that the two never wait for each other.
@@ -203,3 +196,31 @@ def _approval(row: Row[Any]) -> Approval:
     approval = from_row(Approval, row, state=row.standing, capability=row.demands[0]["capability"])
     lacking = missing(approval.demands, approval.answers) if approval.state == "pending" else ()
     return approval.model_copy(update={"missing": lacking})
+
+
+@dataclass(frozen=True)
+class EligibleApprovers:
+    connection: AsyncConnection
+
+    async def of(self, asked: Approval, now: datetime) -> tuple[EligibleApprover, ...]:
+        """Return everybody known by name who could say yes or no now; nobody, when it is decided."""
+        if asked.state != "pending":
+            return ()
+        rows = (await self.connection.execute(select(principals).order_by(principals.c.subject))).all()
+        held = {row.subject: frozenset(row.capabilities) for row in rows}
+        is_open = delegations.c.revoked_at.is_(None) & (delegations.c.starts_at <= now) & (delegations.c.ends_at > now)
+        lent: dict[tuple[str, str], set[str]] = {}
+        for row in (await self.connection.execute(select(delegations).where(is_open))).all():
+            if row.capability in held.get(row.delegator, frozenset()):
+                lent.setdefault((row.delegate, row.delegator), set()).add(row.capability)
+        approvers = [Approver(subject, capabilities) for subject, capabilities in held.items()]
+        approvers += [Approver(to, frozenset(what), owner) for (to, owner), what in sorted(lent.items())]
+        return tuple(
+            EligibleApprover(
+                subject=approver.subject,
+                on_behalf_of=approver.on_behalf_of,
+                escalated=not asked.asks_for(approver.capabilities),
+            )
+            for approver in approvers
+            if could_approve(asked, approver, now)
+        )

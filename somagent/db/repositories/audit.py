@@ -12,7 +12,7 @@ from capsules.audit.audit_blocks import Block, Inclusion, Leaf
 from capsules.audit.auditor import AuditEntry, Record, entry_digest
 from capsules.digest import Digest, canonical
 from capsules.read_models import Page
-from somagent.db import pages
+from somagent.db.pages import bounded, read_page
 from somagent.db.schema.tables import audit_entries, from_row, seal_blocks, seal_leaves
 
 # Each leaf with what it seals; the outer joins leave a hole where a record is gone.
@@ -82,15 +82,13 @@ class Audit:
         self, action: str | None = None, subject: str | None = None, cursor: str | None = None, limit: int = 50
     ) -> Page[AuditEntry]:
         """Return a page of entries, newest first."""
-        query = select(audit_entries).order_by(audit_entries.c.id.desc()).limit(pages.bounded(limit) + 1)
-        if cursor:
-            query = query.where(audit_entries.c.id < pages.number(pages.decode(cursor, parts=1)[0]))
+        query = select(audit_entries)
         if action:
             query = query.where(audit_entries.c.action == action)
         if subject:
             query = query.where(audit_entries.c.subject == subject)
-        rows = (await self.connection.execute(query)).all()
-        return pages.page(rows, limit=limit, item=_entry, key=lambda row: (str(row.id),))
+        keys = (audit_entries.c.id,)
+        return await read_page(self.connection, query, keys, _entry, cursor=cursor, limit=limit)
 
     async def status(self) -> Row[Any]:
         """Return `waiting`, `height`, `leaves` and `strays`: records in no block and not waiting for one."""
@@ -99,10 +97,7 @@ class Audit:
     async def blocks(self, after: int = 0, limit: int = 500) -> tuple[Block, ...]:
         """Return blocks above a height, in order."""
         query = (
-            select(seal_blocks)
-            .where(seal_blocks.c.height > after)
-            .order_by(seal_blocks.c.height)
-            .limit(pages.bounded(limit))
+            select(seal_blocks).where(seal_blocks.c.height > after).order_by(seal_blocks.c.height).limit(bounded(limit))
         )
         return tuple(_block(row) for row in (await self.connection.execute(query)).all())
 

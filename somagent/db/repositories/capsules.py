@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, select, tuple_
+from sqlalchemy import Row, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,7 +12,7 @@ from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
 from capsules.names import Reference, version_key
 from capsules.read_models import Page, PublishedCapsule
-from somagent.db import pages
+from somagent.db.pages import read_page
 from somagent.db.repositories.outbox import Events
 from somagent.db.schema.tables import capsules
 
@@ -69,12 +69,10 @@ class Capsules:
 
     async def list(self, cursor: str | None = None, limit: int = 50) -> Page[PublishedCapsule]:
         """Return a page by name and version."""
-        key = tuple_(capsules.c.name, capsules.c.version)
-        query = select(capsules).order_by(capsules.c.name, capsules.c.version).limit(pages.bounded(limit) + 1)
-        if cursor:
-            query = query.where(key > tuple_(*pages.decode(cursor, parts=2)))
-        rows = (await self.connection.execute(query)).all()
-        return pages.page(rows, limit=limit, item=_published, key=lambda row: (row.name, row.version))
+        keys = (capsules.c.name, capsules.c.version)
+        return await read_page(
+            self.connection, select(capsules), keys, _published, cursor=cursor, limit=limit, ascending=True
+        )
 
     async def _version(self, name: str, version: str) -> PublishedCapsule:
         query = select(capsules).where((capsules.c.name == name) & (capsules.c.version == version))

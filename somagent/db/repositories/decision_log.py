@@ -1,7 +1,7 @@
-"""The decision log: decisions of real runs, read from their receipts, and what shadow constitutions would have decided.
+"""Receipts, and the decision log: decisions of real runs with their action, facts and verdict, read from receipts.
 
-A decision has its action, facts and verdict. Many are streamed by a server-side cursor, for a backtest reads more than
-should be in memory.
+`sql/receipts.sql` writes receipts; this side only reads. Decisions are streamed by a server-side cursor, because a
+backtest reads more than fits in memory. `Shadows` counts what shadow constitutions would have decided.
 """
 
 from collections.abc import AsyncIterator
@@ -13,11 +13,30 @@ from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Row, Select, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from capsules.audit.receipt import Receipt
 from capsules.constitutions.proof import RecordedAction, RecordedDecision
 from capsules.constitutions.proposal import ShadowCount, ShadowReport
 from capsules.digest import Digest
 from capsules.errors import NotFound
+from somagent.db.pages import bounded
 from somagent.db.schema.tables import from_row, receipts, runs
+
+
+@dataclass(frozen=True)
+class Receipts:
+    connection: AsyncConnection
+
+    async def list(self, run: str, after: int = 0, limit: int = 500) -> tuple[Receipt, ...]:
+        """Return a run's receipts that come after sequence number `after`, in order."""
+        query = (
+            select(receipts)
+            .where((receipts.c.run == run) & (receipts.c.seq > after))
+            .order_by(receipts.c.seq)
+            .limit(bounded(limit))
+        )
+        rows = (await self.connection.execute(query)).all()
+        return tuple(from_row(Receipt, row) for row in rows)
+
 
 BATCH = 500
 _BODY = receipts.c.body

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, case, func, or_, select, tuple_, update
+from sqlalchemy import Row, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.approvals.delegation import Delegation, DelegationRequest
 from capsules.errors import Denied, Invalid, NotFound
 from capsules.read_models import Page
-from somagent.db import pages
+from somagent.db.pages import read_page
 from somagent.db.repositories.outbox import Events
 from somagent.db.schema.tables import delegations, from_row, principals
 
@@ -72,18 +72,11 @@ class Delegations:
 
     async def list(self, of: str | None = None, cursor: str | None = None, limit: int = 50) -> Page[Delegation]:
         """Return a page, newest first; `of` somebody who gave or got it."""
-        query = (
-            select(delegations, _STATE)
-            .order_by(delegations.c.created_at.desc(), delegations.c.id.desc())
-            .limit(pages.bounded(limit) + 1)
-        )
-        if cursor:
-            at, key = pages.decode(cursor, parts=2)
-            query = query.where(tuple_(delegations.c.created_at, delegations.c.id) < tuple_(pages.moment(at), key))
+        query = select(delegations, _STATE)
         if of:
             query = query.where(or_(delegations.c.delegator == of, delegations.c.delegate == of))
-        rows = (await self.connection.execute(query)).all()
-        return pages.page(rows, limit=limit, item=_delegation, key=lambda row: (row.created_at.isoformat(), row.id))
+        keys = (delegations.c.created_at, delegations.c.id)
+        return await read_page(self.connection, query, keys, _delegation, cursor=cursor, limit=limit)
 
     async def revoke(self, delegation: str, *, by: str, now: datetime) -> Delegation:
         """Take a delegation back. What was decided by it stays decided. Idempotent."""

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from capsules.events import Delivery, Event, State
 from capsules.read_models import Page
-from somagent.db import pages
 from somagent.db.errors import begun
+from somagent.db.pages import read_page
 from somagent.db.repositories.outbox import event
 from somagent.db.schema.tables import deliveries, from_row, outbox
 
@@ -113,20 +113,11 @@ class Deliveries:
 
     async def list(self, state: State | None = None, cursor: str | None = None, limit: int = 50) -> Page[Delivery]:
         """Return a page, newest event first."""
-        query = (
-            select(deliveries)
-            .order_by(deliveries.c.event.desc(), deliveries.c.channel.desc())
-            .limit(pages.bounded(limit) + 1)
-        )
-        if cursor:
-            number, channel = pages.decode(cursor, parts=2)
-            query = query.where(
-                tuple_(deliveries.c.event, deliveries.c.channel) < tuple_(pages.number(number), channel)
-            )
+        query = select(deliveries)
         if state:
             query = query.where(deliveries.c.state == state)
-        rows = (await self.connection.execute(query)).all()
-        return pages.page(rows, limit=limit, item=_delivery, key=lambda row: (str(row.event), row.channel))
+        keys = (deliveries.c.event, deliveries.c.channel)
+        return await read_page(self.connection, query, keys, _delivery, cursor=cursor, limit=limit)
 
 
 def _delivery(row: Row[Any]) -> Delivery:

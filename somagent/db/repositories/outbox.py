@@ -13,8 +13,8 @@ from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from capsules.events import Event, Topic
-from somagent.db import pages
 from somagent.db.errors import begun, translated
+from somagent.db.pages import bounded
 from somagent.db.schema.tables import outbox
 
 
@@ -38,7 +38,7 @@ class Events:
             select(outbox)
             .where((outbox.c.run == run) & (outbox.c.id > id_))
             .order_by(outbox.c.id)
-            .limit(pages.bounded(limit))
+            .limit(bounded(limit))
         )
         return [event(row) for row in (await self.connection.execute(query)).all()]
 

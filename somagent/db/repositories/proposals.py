@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select, text, tuple_, update
+from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,7 +12,7 @@ from capsules.constitutions.proposal import SETTLED, ActivationRecord, Change
 from capsules.digest import Digest
 from capsules.errors import Conflict, Denied, NotFound
 from capsules.read_models import Page
-from somagent.db import pages
+from somagent.db.pages import read_page
 from somagent.db.repositories.outbox import Events
 from somagent.db.schema.tables import constitution_proposals as proposals
 
@@ -53,18 +53,11 @@ class Proposals:
         self, cursor: str | None = None, limit: int = 50, of: Digest | None = None
     ) -> Page[ActivationRecord]:
         """Return a page, newest first; `of`: only those of one constitution."""
-        query = (
-            select(proposals)
-            .order_by(proposals.c.proposed_at.desc(), proposals.c.id.desc())
-            .limit(pages.bounded(limit) + 1)
-        )
+        query = select(proposals)
         if of:
             query = query.where(proposals.c.digest == of)
-        if cursor:
-            at, key = pages.decode(cursor, parts=2)
-            query = query.where(tuple_(proposals.c.proposed_at, proposals.c.id) < tuple_(pages.moment(at), key))
-        rows = (await self.connection.execute(query)).all()
-        return pages.page(rows, limit=limit, item=_record, key=lambda row: (row.proposed_at.isoformat(), row.id))
+        keys = (proposals.c.proposed_at, proposals.c.id)
+        return await read_page(self.connection, query, keys, _record, cursor=cursor, limit=limit)
 
     async def digests(self) -> frozenset[Digest]:
         """Return every constitution that this tenant proposed."""

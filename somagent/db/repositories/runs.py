@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select, tuple_, update
+from sqlalchemy import Row, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,7 +12,7 @@ from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
 from capsules.read_models import NewRun, Page, RunRecord
 from capsules.runs.run import RunStatus, RunUpdate
-from somagent.db import pages
+from somagent.db.pages import read_page
 from somagent.db.repositories.outbox import Events
 from somagent.db.schema.tables import budget_accounts, from_row, runs
 
@@ -56,17 +56,14 @@ class RunRows:
         capsule: str | None = None,
     ) -> Page[RunRecord]:
         """Return a page, newest first. `capsule` is a name, with or without a version."""
-        query = _query().order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(pages.bounded(limit) + 1)
-        if cursor:
-            at, run = pages.decode(cursor, parts=2)
-            query = query.where(tuple_(runs.c.created_at, runs.c.id) < tuple_(pages.moment(at), run))
+        query = _query()
         if status:
             query = query.where(runs.c.status == status)
         if capsule:
             shown = runs.c.capsule if "@" in capsule else func.split_part(runs.c.capsule, "@", 1)
             query = query.where(shown == capsule)
-        rows = (await self.connection.execute(query)).all()
-        return pages.page(rows, limit=limit, item=_record, key=lambda row: (row.created_at.isoformat(), row.id))
+        keys = (runs.c.created_at, runs.c.id)
+        return await read_page(self.connection, query, keys, _record, cursor=cursor, limit=limit)
 
     async def children(self, run: str) -> tuple[str, ...]:
         """Return the ids of the runs that a run started, oldest first."""
@@ -97,11 +94,6 @@ class RunRows:
             await self._events.add("agent.events", "run.changed", change.run, data)
             if change.status == "awaiting_budget":
                 await self._events.add("budget.events", "budget.requested", change.run, {"reason": change.reason})
-
-    async def open_runs(self, limit: int = 100) -> tuple[RunRecord, ...]:
-        """Return runs that have not ended, oldest first."""
-        query = _query().where(runs.c.closed_at.is_(None)).order_by(runs.c.created_at).limit(pages.bounded(limit))
-        return tuple(_record(row) for row in (await self.connection.execute(query)).all())
 
     @property
     def _events(self) -> Events:

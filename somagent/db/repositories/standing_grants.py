@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, case, func, select, text, tuple_, update
+from sqlalchemy import Row, case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,7 +13,7 @@ from capsules.approvals.standing_grant import MOST_OPEN, GrantRequest, StandingG
 from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
 from capsules.read_models import Page
-from somagent.db import pages
+from somagent.db.pages import read_page
 from somagent.db.repositories.audit import acts
 from somagent.db.repositories.outbox import Events
 from somagent.db.schema.tables import from_row
@@ -62,18 +62,11 @@ class StandingGrants:
 
     async def list(self, state: State | None = None, cursor: str | None = None, limit: int = 50) -> Page[StandingGrant]:
         """Return a page, newest first."""
-        query = (
-            select(grants, _STATE)
-            .order_by(grants.c.granted_at.desc(), grants.c.id.desc())
-            .limit(pages.bounded(limit) + 1)
-        )
-        if cursor:
-            at, key = pages.decode(cursor, parts=2)
-            query = query.where(tuple_(grants.c.granted_at, grants.c.id) < tuple_(pages.moment(at), key))
+        query = select(grants, _STATE)
         if state:
             query = query.where(_STATE.element == state)
-        rows = (await self.connection.execute(query)).all()
-        return pages.page(rows, limit=limit, item=_grant, key=lambda row: (row.granted_at.isoformat(), row.id))
+        keys = (grants.c.granted_at, grants.c.id)
+        return await read_page(self.connection, query, keys, _grant, cursor=cursor, limit=limit)
 
     async def revoke(self, grant: str, *, by: str, now: datetime) -> StandingGrant:
         """Take a grant back; what began under it goes on, a retry of it does not. Idempotent."""

@@ -26,7 +26,7 @@ async def decided(owner: Store, store: Store, tenant: str) -> list[str]:
 
 async def read(store: Store, tenant: str, **which):
     async with store.transaction(tenant) as tx:
-        return [one async for batch in tx.recorded.batches(**which) for one in batch]
+        return [one async for batch in tx.decision_log.batches(**which) for one in batch]
 
 
 async def test_the_newest_runs_come_first_and_each_in_its_order(store: Store, tenant: str, decided: list[str]) -> None:
@@ -46,26 +46,26 @@ async def test_a_receipt_without_facts_cannot_be_judged_again(store: Store, tena
     assert [one is None for one in await read(store, tenant, newest=1)] == [False, False, True]
     async with store.transaction(tenant) as tx:
         with pytest.raises(NotFound, match="an older one that does not say on what facts"):
-            await tx.recorded.decision(decided[-1], 3)
+            await tx.decision_log.decision(decided[-1], 3)
 
 
 async def test_one_decision_is_found_by_its_receipt(store: Store, tenant: str, decided: list[str]) -> None:
     async with store.transaction(tenant) as tx:
-        found = await tx.recorded.decision(decided[0], 2)
-        last = await tx.recorded.last(decided[0])
+        found = await tx.decision_log.decision(decided[0], 2)
+        last = await tx.decision_log.last(decided[0])
         assert (found.verdict.decision, found.verdict.score) == ("deny", 612_000)
         assert last == found
         with pytest.raises(NotFound, match="Receipt 9"):
-            await tx.recorded.decision(decided[0], 9)
+            await tx.decision_log.decision(decided[0], 9)
 
 
 async def test_the_decision_that_asked_is_found_by_its_approval(store: Store, tenant: str, decided: list[str]) -> None:
     run = run_id(tenant)
     passage = await PostgresLedger(store).begin(entry(key(tenant, run), decision="ask"))
     async with store.transaction(tenant) as tx:
-        found = await tx.recorded.asked(run, passage.approval.id)
+        found = await tx.decision_log.asked(run, passage.approval.id)
         assert found.verdict.decision == "ask"
-        assert await tx.recorded.asked(decided[0], passage.approval.id) is None
+        assert await tx.decision_log.asked(decided[0], passage.approval.id) is None
 
 
 async def test_another_tenants_decisions_are_not_there(owner: Store, store: Store, decided: list[str]) -> None:

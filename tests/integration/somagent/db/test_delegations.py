@@ -172,7 +172,7 @@ async def test_who_could_decide_is_told_by_name(store, people):
     async with store.transaction(people) as tx:
         await tx.principals.add(Principal(tenant=people, subject="hedy", capabilities=frozenset({"run:read"})))
         now = dt.datetime.now(dt.UTC)
-        deciders = await tx.deciders.of(await tx.approvals.get(asked.id), now)
-        nobody = await tx.deciders.of((await tx.approvals.expire(asked.id)), now)
+        deciders = await tx.eligible_approvers.of(await tx.approvals.get(asked.id), now)
+        nobody = await tx.eligible_approvers.of((await tx.approvals.expire(asked.id)), now)
     assert [(d.subject, d.on_behalf_of) for d in deciders] == [("grace", None), ("ben", "grace")]
     assert nobody == ()

@@ -10,8 +10,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.read_models import NewRun
 from somagent.db.database import Store, open_store
-from somagent.db.gate.keyed_semaphore import KeyedSemaphore
-from somagent.db.gate.ledger import PostgresLedger
+from somagent.db.gate.ledger import KeyedSemaphore, PostgresLedger
 
 
 async def test_so_many_at_once_in_the_order_in_which_they_asked() -> None:
