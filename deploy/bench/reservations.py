@@ -111,7 +111,7 @@ async def _small_tenant(settings: Settings, found: Rig) -> list[str]:
             await tx.runs.accept(
                 NewRun(id=run, capsule="benchmark@1.0.0", digest=digest({}), actor="operator", request=digest(run))
             )
-            await tx.accounts.ensure(f"run:{run}", None, LIMIT)
+            await tx.accounts.ensure(f"run:{run}", LIMIT)
     return runs
 
 

@@ -1,1 +1,1 @@
-"""PostgreSQL: one transaction for one tenant at a time. Rows never leave this package."""
+"""PostgreSQL adapter: schema, repositories, and the gate's transactions. Rows of tables never leave this package."""

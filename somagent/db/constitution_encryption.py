@@ -1,4 +1,4 @@
-"""Constitutions at rest: encrypted with AES-256-GCM by a codec key of the ring, and bound to their digest."""
+"""Constitution encryption: documents at rest under AES-256-GCM with a codec key, bound to their digest."""
 
 import os
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ NONCE_BYTES = 12
 
 @dataclass(frozen=True)
 class ConstitutionEncryption:
-    """keys: codec keys by id; the last one encrypts, every one decrypts."""
+    """Encrypts and decrypts constitution documents. keys: codec keys by id; the last one encrypts, all decrypt."""
 
     keys: Mapping[str, bytes] = field(repr=False)
 
     def seal(self, plain: bytes, *, bound_to: Digest) -> tuple[str, bytes]:
-        """Return the id of the key and the sealed bytes."""
+        """Return the id of the key, and nonce with ciphertext. Raises Unavailable when there is no key."""
         if not self.keys:
             raise Unavailable("This process has no codec key (codec-1.key), so it cannot keep a constitution.")
         key_id, key = list(self.keys.items())[-1]
@@ -28,7 +28,7 @@ class ConstitutionEncryption:
         return key_id, nonce + AESGCM(key).encrypt(nonce, plain, bound_to.encode("ascii"))
 
     def open(self, sealed: bytes, *, key_id: str, bound_to: Digest) -> bytes:
-        """Return what was sealed. Raises ConstitutionRefused when it was altered or its key is not here."""
+        """Return the plain bytes. Raises ConstitutionRefused when they were altered or the key is not here."""
         key = self.keys.get(key_id)
         if key is None:
             raise ConstitutionRefused(

@@ -1,4 +1,4 @@
-"""Opening the store: one engine for repositories and one pool of plain connections for the gate's two calls."""
+"""Database access: one SQLAlchemy engine for the repositories, and one asyncpg pool for the functions of the gate."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from somagent.db.constitution_encryption import ConstitutionEncryption
-from somagent.db.errors import begun, translated
+from somagent.db.errors import begin, translated
 from somagent.db.repositories.constitutions import Constitutions
 from somagent.db.repositories.principals import Tenants
 from somagent.db.transaction import Transaction
@@ -21,7 +21,7 @@ COMMAND_SECONDS = 30
 
 @dataclass(frozen=True)
 class Store:
-    """The database as one role sees it. Opened by `open_store`."""
+    """The database under one role: transactions of one tenant, and data of all tenants. Made by `open_store`."""
 
     engine: AsyncEngine
     pool: "asyncpg.Pool"
@@ -30,7 +30,7 @@ class Store:
     @contextlib.asynccontextmanager
     async def transaction(self, tenant: str) -> AsyncIterator[Transaction]:
         """Yield the repositories of one tenant; commit once at the end, roll back on any error."""
-        async with begun(self.engine) as connection:
+        async with begin(self.engine) as connection:
             await connection.execute(text("SELECT set_config('somagent.tenant', :tenant, true)"), {"tenant": tenant})
             yield Transaction(connection, tenant)
 
@@ -71,12 +71,12 @@ async def open_store(
             max_size=connections,
             timeout=CONNECT_SECONDS,
             command_timeout=COMMAND_SECONDS,
-            reset=_leave_as_is,
+            reset=_skip_reset,
         ) as pool:
             yield Store(engine, pool, ConstitutionEncryption(codec or {}))
     finally:
         await engine.dispose()
 
 
-async def _leave_as_is(_: "asyncpg.Connection") -> None:
-    """Spare the round trip that resets a connection: each call is one statement and leaves nothing set."""
+async def _skip_reset(_: "asyncpg.Connection") -> None:
+    """Save the round trip that resets a connection: each call is one statement and changes no setting."""

@@ -1,4 +1,4 @@
-"""Database errors as our errors: what the driver raises never leaves the store."""
+"""Database errors: translates what the driver raises into the errors of `capsules.errors`, by SQLSTATE."""
 
 import contextlib
 import json
@@ -15,9 +15,9 @@ from capsules.errors import BudgetExhausted, Conflict, Invalid, NotFound, SomaEr
 # Raised by our own functions in `sql/`, with the fields as JSON in DETAIL.
 OURS: dict[str, type[SomaError]] = {"SO402": BudgetExhausted, "SO404": NotFound, "SO409": Conflict, "SO422": Invalid}
 
-# A class of SQLSTATE in which trying later may help: connection lost, rolled back by a deadlock, out of resources,
-# shut down by the operator, system error.
-PASSING = ("08", "40", "53", "57", "58")
+# Classes of SQLSTATE after which a retry may succeed: connection lost, deadlock, out of resources, shut down by the
+# operator, system error.
+TRANSIENT = ("08", "40", "53", "57", "58")
 
 # What the driver raises. InternalClientError: a call on a connection that was lost between being taken and being used.
 DRIVER = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, PoolTimeout)
@@ -36,28 +36,28 @@ async def translated() -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def begun(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def begin(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """Yield a connection in a transaction that commits at the end. Raises as `translated` does.
 
-    The caller's code runs inside, so a network error is only the database's if it took this connection with it.
+    The caller's code runs inside, so an OSError counts as the database's only when this connection is lost too.
     """
-    callers: OSError | None = None
+    foreign: OSError | None = None
     try:
         async with engine.begin() as connection:
             try:
                 yield connection
             except OSError as error:
-                callers = None if await _lost(connection) else error
+                foreign = None if await _is_lost(connection) else error
                 raise
     except DBAPIError as error:
         raise translate(error.orig or error) from error
     except DRIVER as error:
-        if error is callers:
+        if error is foreign:
             raise
         raise translate(error) from error
 
 
-async def _lost(connection: AsyncConnection) -> bool:
+async def _is_lost(connection: AsyncConnection) -> bool:
     try:
         raw = await connection.get_raw_connection()
     except InvalidRequestError:  # invalidated after a disconnect
@@ -74,27 +74,27 @@ def translate(error: BaseException) -> SomaError | BaseException:
         return OURS[state](str(driver), **_fields(driver))
     if state in REFUSALS:
         return REFUSALS[state](driver)
-    if state.startswith(PASSING) or isinstance(driver, LOST):
+    if state.startswith(TRANSIENT) or isinstance(driver, LOST):
         return Unavailable(f"The database cannot be used now: {driver or type(driver).__name__}")
     return error
 
 
-def _nul(_: BaseException) -> SomaError:
+def _nul_character(_: BaseException) -> SomaError:
     return Invalid("A text holds a NUL character, which the database cannot store. Remove it.")
 
 
-def _reference(error: BaseException) -> SomaError:
+def _missing_reference(error: BaseException) -> SomaError:
     if str(getattr(error, "constraint_name", "")).endswith("_tenant_id_fkey"):
         return NotFound("The tenant is not known here. The owner of the database adds it first.")
     return NotFound(f"What the new row refers to is not there: {error}")
 
 
-def _value(error: BaseException) -> SomaError:
+def _refused_value(error: BaseException) -> SomaError:
     return Invalid(f"The database refuses the value: {error}")
 
 
-REFUSALS = {"22021": _nul, "22P05": _nul, "23503": _reference, "23514": _value}
-"""What is wrong with what was sent, by SQLSTATE."""
+REFUSALS = {"22021": _nul_character, "22P05": _nul_character, "23503": _missing_reference, "23514": _refused_value}
+"""Errors of the data that was sent, by SQLSTATE."""
 
 
 def _driver_error(error: BaseException) -> BaseException:

@@ -1,11 +1,10 @@
-"""API keys for programs: `sg_{tenant}_{id}_{secret}`, kept only as a hash of the whole.
+"""API keys for programs: `sg_{tenant}_{id}_{secret}`, stored only as a hash of the whole key.
 
-The tenant stands in the key so that row-level security is set before the key is looked up; a key with another tenant's
-name in it hashes to nothing. The lookup is by the hash of 256 random bits, so its timing tells nothing about a secret.
+The key names its tenant, so that row-level security is set before the lookup. A changed tenant changes the hash. The
+lookup is by the hash of a key with 256 random bits, so its timing reveals nothing about a secret.
 """
 
 import hashlib
-import hmac
 import re
 import secrets
 
@@ -19,7 +18,7 @@ PREFIX = "sg_"
 
 
 class ApiKey(BaseModel):
-    """A key's public parts and its hash; `text` is shown once and never stored."""
+    """An API key. `text` is the whole key; it is shown once and never stored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,7 +28,8 @@ class ApiKey(BaseModel):
 
     @property
     def hash(self) -> str:
-        return key_hash(self.text)
+        """The SHA-256 of the whole key, in hexadecimal: what is stored."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def new_key(tenant: str) -> ApiKey:
@@ -39,17 +39,8 @@ def new_key(tenant: str) -> ApiKey:
 
 
 def parse_key(text: str) -> ApiKey:
-    """Return the parts of a presented key. Raises Unauthenticated when it does not look like one."""
+    """Return a presented key. Raises Unauthenticated when it has another form."""
     match = _KEY.match(text)
     if match is None:
         raise Unauthenticated("The API key is malformed; expected sg_<tenant>_<id>_<secret>.")
     return ApiKey(tenant=match["tenant"], id=match["id"], text=text)
-
-
-def key_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def matches(text: str, stored_hash: str) -> bool:
-    """Say whether a presented key is the stored one, in constant time."""
-    return hmac.compare_digest(key_hash(text), stored_hash)

@@ -1,4 +1,4 @@
-"""What a caller may do, and the two people that every laptop has: one who runs and one who decides."""
+"""Capabilities of callers, and the principals of a local stack: operator, approver, and those of SOMAGENT_PEOPLE."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ ROLE = r"^approval:[a-z][a-z0-9-]{0,40}$"
 Role = Annotated[str, StringConstraints(pattern=ROLE)]
 """A group of approvers that a constitution asks for by name: `approval:security`."""
 
-# Who asks may not decide: the operator lacks exactly what the approver is there for.
+# Separation of duties: the operator lacks what the approver decides.
 OPERATOR: frozenset[str] = frozenset(CAPABILITIES) - {
     "approval:decide",
     "approval:standing",
@@ -69,16 +69,16 @@ def local_principals(tenant: str) -> tuple[Principal, Principal]:
 
 
 def local_people(tenant: str, people: Mapping[str, Sequence[str]]) -> tuple[Principal, ...]:
-    """Return the local stack's principals with those whom its owner names. Raises Invalid for what is no capability."""
+    """Return all principals of a local stack. Raises Invalid for a taken name or an unknown capability."""
     known = local_principals(tenant)
-    twice = sorted({principal.subject for principal in known} & people.keys())
-    if twice:
-        raise Invalid(f"SOMAGENT_PEOPLE names {', '.join(twice)}, whom every local stack has; choose another name.")
+    taken = sorted({principal.subject for principal in known} & people.keys())
+    if taken:
+        raise Invalid(f"SOMAGENT_PEOPLE names {', '.join(taken)}, whom every local stack has; choose another name.")
     for name, held in people.items():
-        strange = [one for one in held if one not in CAPABILITIES and not re.match(ROLE, one)]
-        if strange:
+        unknown = [one for one in held if one not in CAPABILITIES and not re.match(ROLE, one)]
+        if unknown:
             raise Invalid(
-                f"SOMAGENT_PEOPLE gives {name!r} {strange[0]!r}, which is no capability. "
+                f"SOMAGENT_PEOPLE gives {name!r} {unknown[0]!r}, which is no capability. "
                 f"Known: {', '.join(CAPABILITIES)}, and roles such as approval:security."
             )
     more = (Principal(tenant=tenant, subject=name, capabilities=frozenset(held)) for name, held in people.items())

@@ -1,6 +1,6 @@
-"""Files that hold secrets: written once with mode 0600 in a directory of mode 0700, refused when anybody else may read.
+"""Private files: written once with mode 0600 in a directory of mode 0700, and refused when other users can access them.
 
-A key that another user could read is no key, so lax permissions stop the process instead of being repaired silently.
+Wrong permissions stop the process. They are not repaired, because the secret may have been read already.
 """
 
 import os
@@ -17,7 +17,7 @@ class UnsafeKeyFile(Denied):
 
 
 def require_private(path: Path) -> None:
-    """Raise UnsafeKeyFile unless only its owner, who is us or root, may touch `path`."""
+    """Raise UnsafeKeyFile unless `path` belongs to this user or root, and others have no permission."""
     status = path.stat()
     if status.st_uid not in {os.geteuid(), 0}:
         raise UnsafeKeyFile(f"{str(path)!r} belongs to user {status.st_uid}; it must belong to user {os.geteuid()}.")
@@ -29,21 +29,21 @@ def require_private(path: Path) -> None:
 
 
 def private_directory(path: Path) -> None:
-    """Make the directory when it is missing; refuse it when others may enter."""
+    """Make a directory if it is missing. Raises UnsafeKeyFile when others may enter it."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     require_private(path)
 
 
 def read_private(path: Path) -> bytes:
-    """Return the content of a key file that nobody else may touch."""
+    """Return the content of a private file. Raises UnsafeKeyFile."""
     require_private(path)
     return path.read_bytes()
 
 
 def write_once(path: Path, content: bytes) -> bool:
-    """Write a new key file and say whether this call wrote it; an existing one stays as it is.
+    """Write a new private file atomically; return False and change nothing when it exists.
 
-    The content appears under its name whole or not at all, so that a second process never reads half a key.
+    The content appears under its name as a whole, so that no process reads half a key.
     """
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mkstemp gives mode 0600
     try:

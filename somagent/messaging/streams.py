@@ -1,4 +1,4 @@
-"""Event bus on Valkey streams: one stream for each run, with its events and pieces of its replies, and one for each topic.
+"""Event bus on Valkey: one stream for each run, with its events and the pieces of its replies, and one for each topic.
 
 Delivery is at least once: an event carries its id, and readers drop what they have seen. Streams are cut to a length
 and expire. The outbox in PostgreSQL is what lasts.
@@ -27,6 +27,7 @@ CONNECT_SECONDS = 2
 ANSWER_SECONDS = 5
 BLOCK_MS = 1_000  # shorter than ANSWER_SECONDS, or waiting for news would look like a server that is gone
 PAGE = 200
+PAUSE_SECONDS = 2.0
 
 Kind = Literal["event", "token"]
 KINDS: tuple[Kind, ...] = ("event", "token")
@@ -35,15 +36,17 @@ START = "0-0"
 
 
 def run_stream(tenant: str, run: str) -> str:
+    """Return the key of a run's stream."""
     return f"somagent:{tenant}:run:{run}"
 
 
 def topic_stream(topic: str) -> str:
+    """Return the key of a topic's stream."""
     return f"somagent:topic:{topic}"
 
 
 class Bus:
-    """A connection pool to Valkey. Nothing is connected before the first use; every method may raise Unavailable."""
+    """The event bus. It connects at the first use. Every method raises Unavailable when Valkey cannot be used."""
 
     def __init__(self, redis_url: str) -> None:
         parts = urlsplit(redis_url)
@@ -66,6 +69,7 @@ class Bus:
         await self._redis.aclose()
 
     async def publish(self, event: Event) -> None:
+        """Append one event."""
         await self.publish_all((event,))
 
     async def publish_all(self, events: Sequence[Event]) -> None:
@@ -79,6 +83,7 @@ class Bus:
             await pipe.execute()
 
     async def publish_token(self, tenant: str, run: str, piece: dict[str, Any]) -> None:
+        """Append a piece of a model's reply to the run's stream."""
         async with self._errors(), self._redis.pipeline(transaction=False) as pipe:
             _append(pipe, run_stream(tenant, run), "token", json.dumps(piece, ensure_ascii=False))
             await pipe.execute()
@@ -133,11 +138,8 @@ def _entries(answer: Any, stream: str) -> list[tuple[str, dict[str, str]]]:  # n
     return [entry for _, page in answer for entry in page]
 
 
-PAUSE_SECONDS = 2.0
-
-
 class ValkeyTokens:
-    """Implements `capsules.models.chat.TokenStream`. What cannot be sent is dropped, counted and logged, never raised.
+    """Implements `capsules.models.chat.TokenStream`. Pieces that cannot be sent are dropped, counted and logged.
 
     After a failure it sends nothing for two seconds: a reply has hundreds of pieces, and each would wait for a timeout.
     """
@@ -146,7 +148,7 @@ class ValkeyTokens:
         self._bus = bus
         self._resume_at = 0.0
         self.dropped = 0
-        """Pieces lost since this was made; a metric."""
+        """Number of dropped pieces, a metric."""
 
     async def publish(self, tenant: str, run: str, *, step: int, attempt: int, text: str) -> None:
         clock = asyncio.get_running_loop().time

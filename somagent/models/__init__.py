@@ -1,1 +1,1 @@
-"""Language models: profiles by role, one client for any OpenAI-compatible server, and its failures as ours."""
+"""Language models: profiles by role, prices, and one client for all kinds of providers."""

@@ -1,4 +1,4 @@
-"""The model client: pydantic-ai's models, always streaming, never retrying, with our bounds and our errors."""
+"""Model client: calls models through pydantic-ai, always streaming and without retries, and raises our errors."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
@@ -25,12 +25,12 @@ from pydantic_ai.settings import ModelSettings
 from capsules.errors import EffectFailed
 from capsules.models.chat import Completion, Message, ModelUsage
 from somagent.models.profiles import Profile, Profiles
-from somagent.models.provider_errors import failure
+from somagent.models.provider_errors import translate
 from somagent.models.providers import PROVIDERS
 
 OnDelta = Callable[[str], Awaitable[None]]
 BYTES_PER_TOKEN = 3  # English text has about four; a budget is better charged a little too much
-FRAME = 8  # tokens of role and delimiters that a message's template adds
+FRAME = 8  # tokens that the template adds to each message for role and delimiters
 
 
 class Timeouts(BaseModel):
@@ -68,20 +68,20 @@ class PydanticAiModel:
         temperature: float,
         on_delta: OnDelta | None = None,
     ) -> Completion:
-        """Answer. Raises EffectFailed for a request the provider rejects, RateLimited or Unavailable for the rest."""
+        """Return the model's reply. Raises EffectFailed for a request that would fail again, RateLimited, Unavailable."""
         profile = self._profiles.of(role)
         if not any(message.role != "system" for message in messages):
             raise EffectFailed("A model is asked with at least one message of a user.", role=role)
         reply = _Reply(on_delta)
         try:
             async with self._model(profile).request_stream(
-                _conversation(messages),
+                [_message(message) for message in messages],
                 ModelSettings(max_tokens=max_output_tokens, temperature=temperature),
                 _parameters(answer, profile),
             ) as stream:
                 await reply.read(stream)
         except AgentRunError as error:
-            raise failure(error, profile) from error
+            raise translate(error, profile) from error
         return Completion(
             text=reply.text,
             usage=_usage(stream) or estimated(messages, reply.text, pieces=len(reply.pieces)),
@@ -96,7 +96,7 @@ class PydanticAiModel:
 
 
 class _Reply:
-    """Text as it is written. Every piece is handed on, in order, before the next one is taken."""
+    """Collects a streamed text. Each piece goes to `on_delta` before the next one is read."""
 
     def __init__(self, on_delta: OnDelta | None) -> None:
         self._on_delta = on_delta
@@ -119,11 +119,7 @@ def _text_of(event: ModelResponseStreamEvent) -> str:
         case PartStartEvent(part=TextPart(content=text)) | PartDeltaEvent(delta=TextPartDelta(content_delta=text)):
             return text
         case _:
-            return ""  # a model's private thinking is no part of its answer
-
-
-def _conversation(messages: tuple[Message, ...]) -> list[ModelMessage]:
-    return [_message(message) for message in messages]
+            return ""  # reasoning of the model is no part of its answer
 
 
 def _message(message: Message) -> ModelMessage:
@@ -148,7 +144,7 @@ def _parameters(answer: dict[str, Any] | None, profile: Profile) -> ModelRequest
 
 
 def _usage(stream: StreamedResponse) -> ModelUsage | None:
-    """Return what the provider counted, or None when it said nothing."""
+    """Return the tokens that the provider counted, or None when it reports none."""
     usage = stream.usage
     if not usage.input_tokens and not usage.output_tokens:
         return None
@@ -156,7 +152,7 @@ def _usage(stream: StreamedResponse) -> ModelUsage | None:
 
 
 def estimated(messages: tuple[Message, ...], reply: str, *, pieces: int) -> ModelUsage:
-    """Estimate from bytes; the reply has at least as many tokens as it came in pieces."""
+    """Estimate tokens from bytes. A reply has at least as many tokens as pieces."""
     read = sum(_tokens(message.text) + FRAME for message in messages) + FRAME
     return ModelUsage(input_tokens=read, output_tokens=max(pieces, _tokens(reply)), estimated=True)
 

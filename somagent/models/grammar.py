@@ -1,9 +1,10 @@
-"""What a grammar-constrained server may be given for a JSON Schema: bounded, and without what its grammar gets wrong.
+"""Answer schemas for llama.cpp: rewrites a JSON Schema into a bounded one that its grammar supports.
 
-llama.cpp turns a schema into a grammar. It refuses boolean schemas, ignores what it does not know (`not`, `if`,
-`multipleOf`), and on contradictory bounds (`minItems` above `maxItems`) it takes memory until it dies: those end here.
-Small models ramble, so a text, list or free value without a bound gets one. The result may be narrower than the schema
-(every bound) or wider (what a grammar cannot say): the reply is validated against the schema itself afterwards.
+llama.cpp turns a schema into a grammar. It refuses boolean schemas, ignores keywords that it does not know (`not`,
+`if`, `multipleOf`), and uses memory without limit on contradictory bounds (`minItems` above `maxItems`); those are
+refused here. Small models repeat themselves, so texts, lists and free values without a bound get one. The result may be
+narrower than the schema (because of bounds) or wider (where a grammar cannot express it). The reply is validated
+against the original schema afterwards.
 """
 
 import re
@@ -38,7 +39,7 @@ FREE: Schema = {
         {"type": "object", "additionalProperties": SCALAR},
     ]
 }
-"""Any value, at most one level deep: without this a small model nests until its tokens are used up."""
+"""Any value, at most one level deep; otherwise a small model nests until its tokens are used up."""
 
 SIGNS = (
     ("object", ("properties", "required", "additionalProperties", "patternProperties", "minProperties")),
@@ -48,17 +49,17 @@ SIGNS = (
 )
 MOST_REPEATS = 1_000
 CLASSES = {r"\d": "[0-9]", r"\w": "[A-Za-z0-9_]", r"\.": "[.]", r"\-": "-", r"\/": "/"}
-# What would let the grammar write a quote or leave the string: any-character, negated classes, escapes, quotes.
+# Patterns that could leave the JSON string: any character, negated classes, escapes, quotes.
 UNSAFE = re.compile(r"""[\\"]|\(\?|\[\^|\$.|.\^(?!\])""", re.DOTALL)
 
 
 def grammar_schema(schema: Schema) -> Schema:
-    """Return the bounded schema. Raises EffectFailed, naming the place, for one that nothing can satisfy."""
+    """Return the bounded schema. Raises EffectFailed with the place for a schema that no value satisfies."""
     return _Rewriter().document(schema)
 
 
 class _Rewriter:
-    """One rewriting; counts nodes, so that a schema made to exhaust the server ends here."""
+    """Rewrites one schema and counts its nodes, so that a huge schema cannot exhaust the server."""
 
     def __init__(self) -> None:
         self._nodes = 0
@@ -147,7 +148,7 @@ class _Rewriter:
 
 
 def _kind(schema: Schema) -> object:
-    """Return the type as said, or as the keywords give away; None for a schema that says nothing about it."""
+    """Return the type of a schema, from `type` or from its keywords; None when it has neither."""
     if "type" in schema:
         return schema["type"]
     if "anyOf" in schema or "oneOf" in schema:
@@ -170,7 +171,7 @@ def _enumeration(values: object, at: str) -> Schema:
 
 
 def _merged(schema: Schema, at: str) -> Schema:
-    """Join `allOf` and what stands beside it into one schema."""
+    """Merge `allOf` and the keywords beside it into one schema."""
     joined: Schema = {key: value for key, value in schema.items() if key != "allOf"}
     for part in schema["allOf"]:
         if not isinstance(part, dict):
@@ -224,7 +225,7 @@ def _contradiction(at: str, why: str) -> EffectFailed:
 
 
 def grammar_pattern(pattern: object) -> str | None:
-    """Return the pattern as the grammar takes it, or None when it cannot and only validation can hold it."""
+    """Return a pattern that the grammar supports, or None when only validation can check it."""
     if not isinstance(pattern, str) or not (pattern.startswith("^") and pattern.endswith("$")):
         return None
     plain = _translated(pattern)

@@ -1,4 +1,4 @@
-"""The price book: what models cost from which day on, a data file. Whole micro-dollars per million tokens.
+"""Price book: a data file with the price of each model from a day on, in micro-dollars per million tokens.
 
 kind: PriceBook
 currency: USD
@@ -24,7 +24,7 @@ STRICT = ConfigDict(frozen=True, extra="forbid")
 
 
 class PriceEntry(BaseModel):
-    """What a model costs from a day (UTC) on, until a later entry."""
+    """The price of a model from a day (UTC) on, until a later entry."""
 
     model_config = STRICT
 
@@ -51,7 +51,7 @@ class PriceBook(BaseModel):
         return self
 
     def price(self, model: str, day: dt.date) -> Price:
-        """Return what a model costs on a day. Raises Invalid when the book does not say."""
+        """Return the price of a model on a day. Raises Invalid when there is none."""
         known = [entry for entry in self.models.get(model, ()) if entry.since <= day]
         if not known:
             raise Invalid(

@@ -1,6 +1,6 @@
-"""Model profiles: which model answers a role, where, how much it reads at once and what it costs.
+"""Model profiles: the model of each role, with its address, window and prices.
 
-A capsule names a role and never a provider; the operator maps roles to models here, by settings.
+A capsule names a role and never a provider. The operator maps roles to models by settings.
 """
 
 import datetime as dt
@@ -18,7 +18,7 @@ ProviderKind = Literal["openai-compatible"]
 
 
 class Profile(BaseModel):
-    """One model at one address. Unnamed fields of a role's profile are those of the default profile."""
+    """One model at one address. A role's profile takes missing fields from the default profile."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,7 +35,7 @@ class Profile(BaseModel):
 
 
 class Profiles(BaseModel):
-    """Profiles by role; a role that is not named has the default one."""
+    """Profiles by role, with a default for other roles."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,14 +45,14 @@ class Profiles(BaseModel):
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """Read `slm_*` and the price book. Raises pydantic's ValidationError, or Invalid, when they are wrong."""
+        """Read the settings `slm_*` and the price book. Raises pydantic's ValidationError or Invalid."""
         default = Profile(
             model=settings.slm_model,
             base_url=settings.slm_base(),
             api_key=settings.slm_api_key,
             window=settings.slm_window,
         )
-        # A key is for one address: a role elsewhere names its own or has none.
+        # An API key belongs to an address: a role with another address does not inherit it.
         known = default.model_dump(exclude={"api_key"})
         roles = {
             role: Profile.model_validate(
@@ -64,12 +64,13 @@ class Profiles(BaseModel):
         return cls(default=default, roles=roles, prices=prices)
 
     def of(self, role: str) -> Profile:
+        """Return the profile of a role."""
         return self.roles.get(role, self.default)
 
     def price(self, role: str, day: dt.date) -> Price:
-        """Return what a role's model costs on a day: by its profile, else by the price book; else it is free.
+        """Return the price of a role's model on a day: from its profile, else the price book, else zero.
 
-        Raises Invalid when there is a price book that does not know the model, or the profile has half a price.
+        Raises Invalid when the price book has no price for the model, or the profile has only one of two prices.
         """
         profile = self.of(role)
         own = (profile.input_price, profile.output_price)

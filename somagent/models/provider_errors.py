@@ -1,4 +1,4 @@
-"""Every way in which a model server fails, as our errors: the one table.
+"""Provider errors: translates each failure of a model server into one of our errors.
 
 cannot be reached, silent, 5xx, 408, cut stream   Unavailable   retried by the workflow's options
 429                                               RateLimited   with `retry_after` seconds
@@ -27,13 +27,13 @@ from pydantic_ai.exceptions import ModelRequestTimeout as RequestTimeout
 from capsules.errors import EffectFailed, RateLimited, SomaError, Unavailable
 from somagent.models.profiles import Profile
 
-PASSING = (ModelConnectionError, ModelUnavailableError, ModelServerError, RequestTimeout)
-OVERFLOW = "exceed_context_size_error"  # llama.cpp's own word for it
+TRANSIENT = (ModelConnectionError, ModelUnavailableError, ModelServerError, RequestTimeout)
+OVERFLOW = "exceed_context_size_error"  # of llama.cpp
 REQUEST_TIMEOUT = 408
 RETRY_SECONDS = 5.0
 
 
-def failure(error: AgentRunError, profile: Profile) -> SomaError:
+def translate(error: AgentRunError, profile: Profile) -> SomaError:
     """Return our error for what the provider adapter raised."""
     where: dict[str, Any] = {"address": profile.base_url, "model": profile.model}
     body = _body(error)
@@ -41,12 +41,12 @@ def failure(error: AgentRunError, profile: Profile) -> SomaError:
         return _overflow(body, profile, where)
     if isinstance(error, ModelRateLimitError):
         return _rate_limited(error, profile, where)
-    kind = Unavailable if isinstance(error, PASSING) or _status(error) == REQUEST_TIMEOUT else EffectFailed
-    return kind(f"{_meaning(error, profile, passing=kind is Unavailable)}: {_said(error, body)}", **where)
+    kind = Unavailable if isinstance(error, TRANSIENT) or _status(error) == REQUEST_TIMEOUT else EffectFailed
+    return kind(f"{_explain(error, profile, transient=kind is Unavailable)}: {_detail(error, body)}", **where)
 
 
-def _meaning(error: AgentRunError, profile: Profile, *, passing: bool) -> str:
-    if passing:
+def _explain(error: AgentRunError, profile: Profile, *, transient: bool) -> str:
+    if transient:
         return f"The model server at {profile.base_url!r} cannot be used now"
     match error:
         case ModelAuthenticationError():
@@ -94,7 +94,7 @@ def _status(error: AgentRunError) -> int | None:
     return error.status_code if isinstance(error, ModelHTTPError) else None
 
 
-def _said(error: AgentRunError, body: Mapping[str, Any]) -> str:
+def _detail(error: AgentRunError, body: Mapping[str, Any]) -> str:
     status = _status(error)
     words = body.get("message") or error.message or type(error).__name__
     return f"{f'HTTP {status}: ' if status else ''}{words}"[:1000]

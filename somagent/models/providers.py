@@ -1,4 +1,4 @@
-"""Kinds of model providers: how each makes a model of a profile, and which JSON Schema it is given for an answer."""
+"""Model providers: how each kind makes a model from a profile, and the JSON Schema that it gets for an answer."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from somagent.models.grammar import grammar_schema
 from somagent.models.profiles import Profile, ProviderKind
 
 NO_KEY = "none"  # the SDK insists on one; a server that wants none ignores it
-# A grammar-bound server takes the schema as it is; pydantic-ai's own rewriting would drop every length bound.
+# llama.cpp takes a schema as it is. The transformer of pydantic-ai would drop its bounds of length.
 GRAMMAR_BOUND = OpenAIModelProfile(
     supports_json_schema_output=True,
     json_schema_transformer=None,
@@ -27,11 +27,11 @@ STRICT_MODE = OpenAIModelProfile(supports_json_schema_output=True, openai_chat_s
 
 @dataclass(frozen=True)
 class Provider:
-    """One kind of provider. `model` uses the HTTP client it is given and never retries: the workflow's options do."""
+    """One kind of provider. `model` uses the given HTTP client and does not retry, because the workflow's options do."""
 
     model: Callable[[Profile, httpx2.AsyncClient], Model]
     answer_schema: Callable[[Profile, dict[str, Any]], dict[str, Any]]
-    """Return the schema to send. Raises EffectFailed for one that the provider cannot hold an answer to."""
+    """Returns the schema to send. Raises EffectFailed for one that the provider cannot enforce."""
 
 
 def _openai_model(profile: Profile, http: httpx2.AsyncClient) -> Model:

@@ -16,7 +16,7 @@ from capsules.errors import SomaError, Unavailable
 from capsules.runs.run import CloseRun, Runs, RunStatus
 from somagent.db.database import Store
 from somagent.db.errors import translated
-from somagent.db.repositories.applications import foreign
+from somagent.db.repositories.applications import is_application_run
 from somagent.db.schema.tables import runs
 from somagent.runs.ledger_recovery import LedgerRecovery
 
@@ -92,7 +92,7 @@ class RunReconciler:
             select(runs.c.tenant_id, runs.c.id, runs.c.updated_at)
             .where(runs.c.closed_at.is_(None) & (key > tuple_(*self._after)))
             .where(runs.c.created_at < datetime.now(UTC) - self.settling)
-            .where(~foreign())  # an application's workers see to theirs; its Temporal may be another
+            .where(~is_application_run())  # an application's workers see to theirs; its Temporal may be another
             .order_by(runs.c.tenant_id, runs.c.id)
             .limit(PAGE)
         )

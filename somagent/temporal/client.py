@@ -1,4 +1,4 @@
-"""Temporal configuration: the connection, and one plugin with converter, codec and sandbox for client, worker and replayer."""
+"""Temporal configuration: the connection, and one plugin with converter, codec and sandbox, also for the replayer."""
 
 from dataclasses import replace
 

@@ -67,7 +67,7 @@ async def groups_in(
         document["approvals"] += [part for rule in rules for part in _each(rule)]
         await activate_document(owner, keyring, document, scope=tenant)
     async with open_store(settings.database("app"), codec=codec(settings)) as store, store.transaction(tenant) as tx:
-        await tx.accounts.ensure(f"tenant:{tenant}", None, RICH)
+        await tx.accounts.ensure(f"tenant:{tenant}", RICH)
         for name, held in people.items():
             await tx.principals.add(Principal(tenant=tenant, subject=name, capabilities=held))
     issuer = Tokens(keyring)

@@ -130,7 +130,7 @@ class ActivationService:
                     raise Conflict("The consent is for another change than this one.")
                 if voice.approve or said.subject != known.proposed_by:
                     _holds(said, "constitution:approve")
-                known = await tx.proposals.speak(
+                known = await tx.proposals.record_vote(
                     voice.step.id, approve=voice.approve, by=said.subject, comment=voice.consent.comment
                 )
         except SomaError as error:

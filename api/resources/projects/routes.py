@@ -13,7 +13,6 @@ from api.resources.budgets.schemas import BudgetView, budget_of
 from capsules.budgets.account import Account, AccountTerms
 from capsules.names import Name
 from capsules.read_models import Page
-from somagent.db.repositories.audit import acts
 
 router = APIRouter(prefix="/v1/projects", tags=["budgets"], route_class=KeptRoute)
 
@@ -48,5 +47,5 @@ async def set_project(project: Project, body: AccountTerms, caller: BudgetRaiser
 async def close_project(project: Project, caller: BudgetRaiser, soma: Soma) -> None:
     """Close a project under which no run is under way; what it has left returns to the tenant. Its name stays taken."""
     async with soma.store.transaction(caller.tenant) as tx:
-        await acts(tx.connection, caller.subject)
+        await tx.audit.set_actor(caller.subject)
         await tx.accounts.retire(f"project:{project}")

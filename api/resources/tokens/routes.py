@@ -93,7 +93,7 @@ async def add_principal(body: PrincipalRequest, caller: PrincipalManager, soma: 
     principal = Principal(tenant=caller.tenant, subject=body.subject, capabilities=frozenset(body.capabilities))
     key = new_key(caller.tenant)
     async with soma.store.transaction(caller.tenant) as tx:
-        await tx.audit.acts(caller.subject)
+        await tx.audit.set_actor(caller.subject)
         if any(known.subject == body.subject for known in await tx.principals.list()):
             raise Conflict(f"There is a principal {body.subject!r} already.", subject=body.subject)
         await tx.principals.add(principal, key.hash)

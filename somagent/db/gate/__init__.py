@@ -1,1 +1,1 @@
-"""The database side of the gate: ledger, decisions of people, and the projection of runs."""
+"""The gate's side of the database: ledger, decisions of people, open effects, and the projection of runs."""

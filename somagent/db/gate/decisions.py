@@ -1,7 +1,7 @@
-"""People's decisions, taken only from an attestation that our issuer signed: an implementation of `ports.Decisions`.
+"""Decisions of people about approvals and budgets, taken only from a signed attestation: implements `Decisions`.
 
-Anybody who can signal a workflow may send the message that carries a decision, so the message names nobody. The token
-says who decides, in which tenant and about what, and every claim of it must match.
+Anybody who can signal a workflow can send the message that carries a decision, so the message itself names nobody. The
+token says who decides, in which tenant and about what. Every claim in it must match the message.
 """
 
 import datetime as dt
@@ -27,21 +27,23 @@ from somagent.identity.tokens import Attestation, Purpose, Tokens
 
 @dataclass(frozen=True)
 class PostgresDecisions:
+    """Verifies attestations and writes what they decide, each in one transaction."""
+
     store: Store
     tokens: Tokens
 
     async def decide(self, run: str, tenant: str, decision: ApprovalDecision, *, approve: bool) -> DecisionMade:
         """Write a yes or no. A refusal comes back as `problem`, for the person; only Unavailable is raised."""
         try:
-            said = self.tokens.verify_attestation(decision.token)
-            _demand(said, tenant=tenant, run=run, purpose="approve" if approve else "deny")
-            _same(said.approval, decision.approval, "approval")
-            _same(said.action, decision.action, "action")
-            approval = await self._write(said, decision, approve=approve)
+            token = self.tokens.verify_attestation(decision.token)
+            _check_claims(token, tenant=tenant, run=run, purpose="approve" if approve else "deny")
+            _check_equal(token.approval, decision.approval, "approval")
+            _check_equal(token.action, decision.action, "action")
+            approval = await self._write(token, decision, approve=approve)
         except SomaError as error:
             if error.retryable:
                 raise
-            return await self._refused(tenant, decision.approval, error)
+            return await self._describe_refusal(tenant, decision.approval, error)
         return DecisionMade(
             approval=approval.id, state=approval.state, decided_by=approval.decided_by, missing=approval.missing
         )
@@ -52,25 +54,25 @@ class PostgresDecisions:
         A refusal comes back as `problem`; only Unavailable is raised.
         """
         try:
-            said = self.tokens.verify_attestation(edit.token)
-            _demand(said, tenant=tenant, run=run, purpose="edit")
-            _same(said.approval, edit.approval, "approval")
-            _same(said.action, edit.action, "action")
-            _same(said.arguments, digest(edit.arguments), "arguments")
-            await self._edit(said, edit, into)
+            token = self.tokens.verify_attestation(edit.token)
+            _check_claims(token, tenant=tenant, run=run, purpose="edit")
+            _check_equal(token.approval, edit.approval, "approval")
+            _check_equal(token.action, edit.action, "action")
+            _check_equal(token.arguments, digest(edit.arguments), "arguments")
+            await self._edit(token, edit, into)
         except SomaError as error:
             if error.retryable:
                 raise
             return EditMade(approval=edit.approval, problem=error.message)
-        return EditMade(approval=edit.approval, action=into, edited_by=said.subject)
+        return EditMade(approval=edit.approval, action=into, edited_by=token.subject)
 
     async def escalate(self, tenant: str, request: Escalate) -> None:
-        """Tell that the next groups may decide; what was decided meanwhile stays. Raises NotFound, Unavailable."""
+        """Let the next groups decide too, unless it was decided meanwhile. Raises NotFound, Unavailable."""
         async with self.store.transaction(tenant) as tx:
             await tx.approvals.escalate(request.approval, groups=request.groups)
 
     async def expire(self, tenant: str, request: Expire) -> DecisionMade:
-        """Close an approval that nobody decided; return how it stands. Raises NotFound, Unavailable."""
+        """Close an approval that nobody decided and return its state. Raises NotFound, Unavailable."""
         async with self.store.transaction(tenant) as tx:
             approval = await tx.approvals.expire(request.approval)
         return DecisionMade(approval=approval.id, state=approval.state, decided_by=approval.decided_by)
@@ -78,87 +80,89 @@ class PostgresDecisions:
     async def raise_budget(self, run: str, tenant: str, request: RaiseBudget, *, key: str) -> BudgetRaised:
         """Raise the run's limit, once for each key. A refusal comes back as `problem`; only Unavailable is raised."""
         try:
-            said = self.tokens.verify_attestation(request.token)
-            _demand(said, tenant=tenant, run=run, purpose="raise_budget", capability="budget:raise")
-            _same(said.amounts, request.amounts, "amounts")
+            token = self.tokens.verify_attestation(request.token)
+            _check_claims(token, tenant=tenant, run=run, purpose="raise_budget", capability="budget:raise")
+            _check_equal(token.amounts, request.amounts, "amounts")
             async with self.store.transaction(tenant) as tx:
-                account = await tx.accounts.raise_limit(f"run:{run}", request.amounts, key=key, by=said.subject)
+                account = await tx.accounts.raise_limit(f"run:{run}", request.amounts, key=key, by=token.subject)
         except SomaError as error:
             if error.retryable:
                 raise
             return BudgetRaised(problem=error.message)
         return BudgetRaised(limit=account.limit, left=account.left)
 
-    async def _write(self, said: Attestation, decision: ApprovalDecision, *, approve: bool) -> Approval:
-        async with self.store.transaction(said.tenant) as tx:
+    async def _write(self, token: Attestation, decision: ApprovalDecision, *, approve: bool) -> Approval:
+        async with self.store.transaction(token.tenant) as tx:
             now = dt.datetime.now(dt.UTC)
-            approval = await tx.approvals.lock(decision.approval, run=said.run)
-            _same(approval.action, decision.action, "action of the approval")
-            if _said_before(approval, said, approve=approve):
+            approval = await tx.approvals.lock(decision.approval, run=token.run)
+            _check_equal(approval.action, decision.action, "action of the approval")
+            if _is_repeated(approval, token, approve=approve):
                 return approval  # the same decision again: a retry of ours
-            approver = await _approver(tx, said, now)
+            approver = await _approver(tx, token, now)
             return await tx.approvals.decide(approval, approver, approve=approve, comment=decision.comment, now=now)
 
-    async def _edit(self, said: Attestation, edit: ApprovalEdit, into: Digest) -> None:
-        async with self.store.transaction(said.tenant) as tx:
+    async def _edit(self, token: Attestation, edit: ApprovalEdit, into: Digest) -> None:
+        async with self.store.transaction(token.tenant) as tx:
             now = dt.datetime.now(dt.UTC)
-            approval = await tx.approvals.lock(edit.approval, run=said.run)
-            _same(approval.action, edit.action, "action of the approval")
-            if approval.state == "edited" and (approval.edited_to, approval.decided_by) == (into, said.subject):
+            approval = await tx.approvals.lock(edit.approval, run=token.run)
+            _check_equal(approval.action, edit.action, "action of the approval")
+            if approval.state == "edited" and (approval.edited_to, approval.decided_by) == (into, token.subject):
                 return  # the same edit again: a retry of ours
             receipt = {
                 "action_digest": approval.action,
                 "approval": approval.id,
                 "comment": edit.comment,
-                "edited_by": said.subject,
+                "edited_by": token.subject,
                 "edited_to": into,
-                "on_behalf_of": said.on_behalf_of,
+                "on_behalf_of": token.on_behalf_of,
             }
             await tx.approvals.edit(
                 approval,
-                await _approver(tx, said, now),
+                await _approver(tx, token, now),
                 to=into,
                 receipt={name: canonical(value).decode() for name, value in receipt.items()},
                 comment=edit.comment,
                 now=now,
             )
 
-    async def _refused(self, tenant: str, approval: str, error: SomaError) -> DecisionMade:
+    async def _describe_refusal(self, tenant: str, approval: str, error: SomaError) -> DecisionMade:
         try:
             async with self.store.transaction(tenant) as tx:
                 known = await tx.approvals.get(approval)
         except NotFound:
-            # Nothing was decided about it, which is what pending says; the problem says the rest.
             return DecisionMade(approval=approval, state="pending", problem=error.message)
         return DecisionMade(approval=approval, state=known.state, decided_by=known.decided_by, problem=error.message)
 
 
-async def _approver(tx: Transaction, said: Attestation, now: dt.datetime) -> Approver:
-    """Return who answers: with what the token says they hold, or with what was lent to them and holds now."""
-    if said.on_behalf_of is None:
-        return Approver(said.subject, said.capabilities)
-    lent = await tx.delegations.lent(said.subject, now, owner=said.on_behalf_of)
+async def _approver(tx: Transaction, token: Attestation, now: dt.datetime) -> Approver:
+    """Return who decides, with their own capabilities, or with those lent by `on_behalf_of` now. Raises Denied."""
+    if token.on_behalf_of is None:
+        return Approver(token.subject, token.capabilities)
+    lent = await tx.delegations.lent(token.subject, now, owner=token.on_behalf_of)
     if not lent:
-        raise Denied(f"{said.on_behalf_of!r} has lent {said.subject!r} nothing that they hold now.")
-    return Approver(said.subject, lent[said.on_behalf_of], said.on_behalf_of)
+        raise Denied(f"{token.on_behalf_of!r} has lent {token.subject!r} nothing that they hold now.")
+    return Approver(token.subject, lent[token.on_behalf_of], token.on_behalf_of)
 
 
-def _said_before(approval: Approval, said: Attestation, *, approve: bool) -> bool:
-    who = (said.subject, said.on_behalf_of)
+def _is_repeated(approval: Approval, token: Attestation, *, approve: bool) -> bool:
+    """Tell whether this person's same answer is recorded and still counts."""
+    who = (token.subject, token.on_behalf_of)
     wanted = "yes" if approve else "no"
-    # A yes of before is not the answer to a person who says no now, nor to one whose yes was overruled.
-    standing = approval.state in ({"pending", "approved", "used"} if approve else {"denied"})
-    return standing and any((a.by, a.on_behalf_of) == who and a.said == wanted for a in approval.answers)
+    # An earlier yes does not repeat a no, and a yes that was overruled does not count.
+    counts = approval.state in ({"pending", "approved", "used"} if approve else {"denied"})
+    return counts and any((a.by, a.on_behalf_of) == who and a.said == wanted for a in approval.answers)
 
 
-def _demand(said: Attestation, *, tenant: str, run: str, purpose: Purpose, capability: str | None = None) -> None:
-    _same(said.tenant, tenant, "tenant")
-    _same(said.run, run, "run")
-    _same(said.purpose, purpose, "purpose")
-    if capability and capability not in said.capabilities:
-        raise Denied(f"{said.subject!r} lacks the capability {capability!r}.")
+def _check_claims(
+    token: Attestation, *, tenant: str, run: str, purpose: Purpose, capability: str | None = None
+) -> None:
+    _check_equal(token.tenant, tenant, "tenant")
+    _check_equal(token.run, run, "run")
+    _check_equal(token.purpose, purpose, "purpose")
+    if capability and capability not in token.capabilities:
+        raise Denied(f"{token.subject!r} lacks the capability {capability!r}.")
 
 
-def _same(attested: object, wanted: object, what: str) -> None:
+def _check_equal(attested: object, wanted: object, what: str) -> None:
     if attested != wanted:
         raise Denied(f"The token is for the {what} {attested!r}, not for {wanted!r}. Ask for a new one.")

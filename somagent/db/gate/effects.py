@@ -1,4 +1,4 @@
-"""Effects as the ledger knows them: those under way, whose budget is neither spent nor free, and the latest ones."""
+"""Open effects and recent effects of the ledger. An open effect has begun, and its outcome is not recorded."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from capsules.budgets.account import CALLS
 from somagent.db.database import Store
 from somagent.db.schema.tables import effects
 
-# What an effect counts: what it used so far, and while it is under way what is reserved for it.
+# An effect counts with what it used so far, and while it is open also with what is reserved for it.
 QUERY = text("""
 SELECT effect.key AS effect,
        effect.used_tokens + CASE effect.state WHEN 'started' THEN effect.reserved_tokens ELSE 0 END AS tokens,
@@ -22,23 +22,25 @@ WHERE effect.started_at > clock_timestamp() - make_interval(secs => :seconds) AN
 
 
 @dataclass(frozen=True)
-class Recent:
+class RecentEffect:
+    """An effect of the last seconds. age_ms: milliseconds since it began."""
+
     effect: str
     tokens: int
     age_ms: int
 
 
-async def recent_effects(store: Store, tenant: str, account: str, *, seconds: float) -> list[Recent]:
+async def recent_effects(store: Store, tenant: str, account: str, *, seconds: float) -> list[RecentEffect]:
     """Return the model and tool calls under a tenant's or a project's account that began in the last seconds."""
     project = account.removeprefix("project:") if account.startswith("project:") else None
-    asked = {"seconds": seconds, "kinds": sorted(CALLS), "project": project}
+    values = {"seconds": seconds, "kinds": sorted(CALLS), "project": project}
     async with store.transaction(tenant) as tx:
-        rows = (await tx.connection.execute(QUERY, asked)).all()
-    return [Recent(row.effect, row.tokens, max(0, row.age_ms)) for row in rows]
+        rows = (await tx.connection.execute(QUERY, values)).all()
+    return [RecentEffect(row.effect, row.tokens, max(0, row.age_ms)) for row in rows]
 
 
 async def open_effects(store: Store, tenant: str, run: str) -> list[AttemptKey]:
-    """Return the last attempt at each effect of a run that is under way, as far as the ledger knows."""
+    """Return the last attempt at each open effect of a run."""
     query = select(effects.c.key, effects.c.attempt).where((effects.c.run == run) & (effects.c.state == "started"))
     async with store.transaction(tenant) as tx:
         rows = (await tx.connection.execute(query.order_by(effects.c.key))).all()

@@ -1,7 +1,7 @@
 """Ledger of the gate: one call of one database function before an effect, one after it.
 
-What Python knows of a receipt is canonical JSON before the call; what only the database can answer (which decision,
-when, whose approval) it adds as further members, in canonical form, and hashes the whole. So a chain that the database
+A receipt has two sources. Python passes the members that it knows as canonical JSON. The database adds those that only
+it knows (the decision, the time, the approval) in canonical form and hashes the whole. So a chain that the database
 wrote passes `capsules.audit.receipt.verify_chain`.
 """
 
@@ -16,7 +16,6 @@ from weakref import WeakValueDictionary
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from capsules.actions.action import Action
 from capsules.actions.ledger_messages import (
     AttemptKey,
     BeginEffect,
@@ -34,25 +33,25 @@ from somagent.db.errors import translated
 
 
 class KeyedSemaphore:
-    """Lets so many callers of this process at once do something about one thing; any number about different ones."""
+    """Semaphores by key: at most `at_once` tasks of this process work on the same key; different keys do not wait."""
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
-        self._taken: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._semaphores: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @contextlib.asynccontextmanager
     async def about(self, key: str) -> AsyncIterator[None]:
-        """Wait for a turn; the first to ask is the first to have it."""
-        turn = self._taken.get(key)
-        if turn is None:
-            turn = self._taken[key] = asyncio.Semaphore(self._at_once)
-        async with turn:
+        """Hold a place for `key` while the context is open; waiting tasks get it in their order."""
+        semaphore = self._semaphores.get(key)
+        if semaphore is None:
+            semaphore = self._semaphores[key] = asyncio.Semaphore(self._at_once)
+        async with semaphore:
             yield
 
 
 AT_ONCE = 2
-"""Calls of one run on their way at once: each locks the run's row. While one commits, the next is there and waits; more
-would only hold connections, which other runs then lack, and make PostgreSQL pass the lock through a queue."""
+"""Calls of one run in the database at once. Each locks the run's row: while one commits, the next one waits there. More
+would hold connections that other runs need, and PostgreSQL would pass the lock through a queue."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class PostgresLedger:
     async def facts(
         self, tenant: str, run: str, account: str | None, constitution: Digest, asked: HistoryAsked | None = None
     ) -> LedgerFacts:
-        """Return what the store knows when an action is judged. Raises Unavailable."""
+        """Return the facts that a decision about an action needs. Raises Unavailable."""
         history = (asked or HistoryAsked()).model_dump_json()
         answer = await self._ask("SELECT gate_facts($1, $2, $3, $4, $5)", tenant, run, account, constitution, history)
         return LedgerFacts.model_validate_json(answer)
@@ -78,22 +77,22 @@ class PostgresLedger:
         return found
 
     async def begin(self, entry: BeginEffect) -> EffectBegun:
-        """Let an effect begin, or say why not: a refusal is a status of the answer, and the gate makes an error of it.
+        """Begin an effect: reserve, and record the decision. A refusal is a status of the answer.
 
         The decision is durable when this returns. Raises Conflict when the run has ended, and Unavailable.
         """
         async with self.turns.about(entry.key.run):
-            answer = await self._ask("SELECT gate_begin($1)", json.dumps(_entry(entry)))
+            answer = await self._ask("SELECT gate_begin($1)", json.dumps(_begin_request(entry)))
         return EffectBegun.model_validate_json(answer)
 
     async def finish(self, exit_: FinishEffect) -> Settled:
-        """Settle with what was really used, even beyond the reservation, and keep the result for a retry.
+        """Settle an effect with its real usage, even beyond the reservation, and keep the result for a retry.
 
         Raises Conflict when the run has ended or the effect never began, and Unavailable.
         """
         result = to_json(exit_.result).decode()
         async with self.turns.about(exit_.key.run):
-            answer = await self._ask("SELECT gate_finish($1, $2)", json.dumps(_exit(exit_, result)), result)
+            answer = await self._ask("SELECT gate_finish($1, $2)", json.dumps(_finish_request(exit_, result)), result)
         return Settled.model_validate_json(answer)
 
     async def _ask(self, query: str, *arguments: Any) -> str:  # noqa: ANN401 - the driver's
@@ -111,9 +110,8 @@ def _attempt(key: AttemptKey) -> dict[str, Any]:
     return {**key.model_dump(), "effect": key.effect}
 
 
-def _entry(entry: BeginEffect) -> dict[str, Any]:
-    action: Action = entry.action
-    verdict = entry.verdict
+def _begin_request(entry: BeginEffect) -> dict[str, Any]:
+    action, verdict = entry.action, entry.verdict
     return {
         **_attempt(entry.key),
         "capsule": entry.capsule,
@@ -131,29 +129,29 @@ def _entry(entry: BeginEffect) -> dict[str, Any]:
         "sentence": verdict.sentence,
         "score": verdict.score,
         "threshold": verdict.threshold,
-        "demands": [_plain(demand) for demand in merged(verdict.demands)],
-        "escalation": [_plain(step) for step in verdict.escalation],
+        "demands": [_json(demand) for demand in merged(verdict.demands)],
+        "escalation": [_json(step) for step in verdict.escalation],
         "expires_seconds": verdict.expires_seconds,
         "standing": list(entry.standing),
         "slow": entry.slow.sentence if entry.slow else None,
         "parts": canonical_parts(
             {
-                "action": _plain(action),
+                "action": _json(action),
                 "action_digest": entry.action_digest,
                 "activity": entry.key.activity,
                 "actor": entry.actor,
                 "attempt": entry.key.attempt,
                 "capsule": entry.capsule,
                 "execution": entry.key.execution,
-                "facts": _plain(entry.facts),
-                "verdict": _plain(verdict),
-                **({} if entry.shadow is None else {"shadow": _plain(entry.shadow)}),
+                "facts": _json(entry.facts),
+                "verdict": _json(verdict),
+                **({} if entry.shadow is None else {"shadow": _json(entry.shadow)}),
             }
         ),
     }
 
 
-def _exit(exit_: FinishEffect, result: str) -> dict[str, Any]:
+def _finish_request(exit_: FinishEffect, result: str) -> dict[str, Any]:
     error = exit_.error.replace("\0", "\N{REPLACEMENT CHARACTER}")  # a column of text cannot hold it
     return {
         **_attempt(exit_.key),
@@ -176,5 +174,5 @@ def _exit(exit_: FinishEffect, result: str) -> dict[str, Any]:
     }
 
 
-def _plain(model: BaseModel) -> dict[str, Any]:
+def _json(model: BaseModel) -> dict[str, Any]:
     return model.model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""The projection of runs and their closing, as the workflows need it: an implementation of `capsules.runs.run.Runs`."""
+"""Run projection: follows the state of a workflow in the row of its run, and closes the run. Implements `Runs`."""
 
 import json
 from dataclasses import dataclass
@@ -15,20 +15,22 @@ from somagent.db.gate.ledger import canonical_parts
 
 @dataclass(frozen=True)
 class PostgresRuns:
+    """Writes the projection of runs, each call in one transaction."""
+
     store: Store
 
     async def record(self, update: RunUpdate) -> None:
-        """Follow the workflow's state; a run that has ended stays as it is."""
+        """Write the state of a workflow. A run that has ended is not changed."""
         async with self.store.transaction(update.tenant) as tx:
             await tx.runs.record(update)
 
     async def close(self, closing: CloseRun) -> Closed:
-        """End the run: account settled and returned to its parent, row, last receipt and event written. Idempotent.
+        """End a run: settle its account, return the rest to the parent, write row, last receipt and event. Idempotent.
 
-        Raises NotFound for a run that neither the API nor the gate ever entered.
+        Raises NotFound for a run that neither the API nor the gate has entered.
         """
         output = to_json(closing.output).decode()
-        question = {
+        request = {
             **closing.model_dump(mode="json", exclude={"output"}),
             "parts": canonical_parts(
                 {
@@ -40,7 +42,7 @@ class PostgresRuns:
             ),
         }
         async with translated(), self.store.pool.acquire() as connection:
-            answer = await connection.fetchval("SELECT run_close($1, $2)", json.dumps(question), output)
+            answer = await connection.fetchval("SELECT run_close($1, $2)", json.dumps(request), output)
         return Closed.model_validate_json(answer)
 
     async def account(self, run: str, tenant: str) -> Account:

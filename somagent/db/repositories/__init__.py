@@ -1,1 +1,1 @@
-"""Repositories: one for each kind of row, all used inside one transaction."""
+"""Repositories: queries and changes by subject, on the connection of one transaction."""

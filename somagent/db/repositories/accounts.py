@@ -1,6 +1,5 @@
-"""Accounts of the budget tree, thin over `sql/accounts.sql`, where every change posts its ledger entry."""
+"""Budget accounts and their ledger. Every change is a function of `sql/accounts.sql`, which posts the ledger entry."""
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -13,7 +12,7 @@ from capsules.budgets.account import Account, AccountTerms, Rate, WallClock
 from capsules.budgets.amounts import DIMENSIONS, Amounts, Dimension
 from capsules.errors import NotFound
 from somagent.db.pages import bounded
-from somagent.db.schema.tables import budget_accounts, ledger_entries
+from somagent.db.schema.tables import budget_accounts, from_row, ledger_entries
 
 EntryKind = Literal[
     "open",
@@ -61,7 +60,7 @@ class LedgerEntry(BaseModel):
 
 
 class Breach(BaseModel):
-    """A law of the ledger that does not hold for an account."""
+    """An invariant of the ledger that an account violates, with the expected and the found amount."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -74,88 +73,64 @@ class Breach(BaseModel):
 
 @dataclass(frozen=True)
 class Accounts:
+    """The accounts of one tenant. Changes return the account as it is then; a missing account raises NotFound."""
+
     connection: AsyncConnection
 
     async def get(self, account: str) -> Account:
+        """Return an account. Raises NotFound."""
         query = select(budget_accounts).where(budget_accounts.c.id == account)
         row = (await self.connection.execute(query)).first()
         if row is None:
             raise NotFound(f"There is no account {account!r}.", account=account)
         return _account(row)
 
-    async def ensure(self, account: str, parent: str | None, limit: Amounts) -> Account:
-        """Return the account, opened with `limit` unless it exists. With a parent it is carved from it."""
-        if parent is not None:
-            return await self.carve(parent, account, limit)
-        await self._call("account_open(:id, CAST(:amounts AS jsonb))", id=account, amounts=_json(limit))
-        return await self.get(account)
+    async def ensure(self, account: str, limit: Amounts) -> Account:
+        """Return a root account, opened with `limit` unless it exists."""
+        return await self._change(account, "account_open(:id, CAST(:amounts AS jsonb))", amounts=limit)
 
     async def carve(self, parent: str, account: str, limit: Amounts) -> Account:
-        """Open an account with a part of its parent's. Idempotent by id. Raises BudgetExhausted."""
-        await self._call(
-            "account_carve(:parent, :id, CAST(:amounts AS jsonb))", parent=parent, id=account, amounts=_json(limit)
-        )
-        return await self.get(account)
+        """Open an account with a part of its parent's limit. Idempotent by id. Raises BudgetExhausted."""
+        call = "account_carve(:parent, :id, CAST(:amounts AS jsonb))"
+        return await self._change(account, call, parent=parent, amounts=limit)
 
     async def carve_run(self, parent: str, account: str, limit: Amounts, *, seconds: int) -> Account:
-        """Carve a run's account, and hold its wall clock where that is bounded. Idempotent. Raises BudgetExhausted."""
-        await self.connection.execute(
-            text("SELECT run_carve(:parent, :id, CAST(:amounts AS jsonb), :seconds)"),
-            {"parent": parent, "id": account, "amounts": _json(limit), "seconds": seconds},
-        )
-        return await self.get(account)
+        """Carve a run's account, and reserve `seconds` where the wall clock is limited. Raises BudgetExhausted."""
+        call = "run_carve(:parent, :id, CAST(:amounts AS jsonb), :seconds)"
+        return await self._change(account, call, parent=parent, amounts=limit, seconds=seconds)
 
     async def close(self, account: str) -> Amounts:
         """Close an account, give the rest to its parent and return what was spent. Idempotent.
 
         A reservation that was never settled counts as spent: its effect may have happened.
         """
-        await self._call("account_close(:id)", id=account)
-        return (await self.get(account)).spent
+        return (await self._change(account, "account_close(:id)")).spent
 
     async def raise_limit(self, account: str, amounts: Amounts, *, key: str, by: str) -> Account:
         """Raise a limit, carving the extra from the parent. Idempotent by key. Raises BudgetExhausted or Conflict."""
-        await self._call(
-            "account_raise(:id, CAST(:amounts AS jsonb), :key, :by)",
-            id=account,
-            amounts=_json(amounts),
-            key=key,
-            by=by,
-        )
-        return await self.get(account)
+        call = "account_raise(:id, CAST(:amounts AS jsonb), :key, :by)"
+        return await self._change(account, call, amounts=amounts, key=key, by=by)
 
     async def allow(self, account: str, parent: str | None, terms: AccountTerms, *, by: str) -> Account:
-        """Say what an account may spend, opened under `parent` unless it exists. Raises BudgetExhausted or Conflict."""
-        await self._call(
-            "account_allow(:id, :parent, CAST(:terms AS jsonb), :by)",
-            id=account,
-            parent=parent,
-            terms=terms.model_dump_json(),
-            by=by,
-        )
-        return await self.get(account)
+        """Set the terms of an account, opened under `parent` unless it exists. Raises BudgetExhausted or Conflict."""
+        call = "account_allow(:id, :parent, CAST(:terms AS jsonb), :by)"
+        return await self._change(account, call, parent=parent, terms=terms, by=by)
 
     async def give_credit(self, account: str, amounts: Amounts, *, key: str, by: str) -> Account:
         """Give credit that is spent once, after the allowance. Idempotent by key."""
-        await self._call(
-            "account_give_credit(:id, CAST(:amounts AS jsonb), :key, :by)",
-            id=account,
-            amounts=_json(amounts),
-            key=key,
-            by=by,
-        )
-        return await self.get(account)
+        call = "account_give_credit(:id, CAST(:amounts AS jsonb), :key, :by)"
+        return await self._change(account, call, amounts=amounts, key=key, by=by)
 
     async def open_period(self, account: str, moment: datetime) -> None:
-        """Open the month of `moment` in the account's tree, where it is later than the one that is open."""
+        """Open the month of `moment` in the account's tree, unless that month or a later one is open."""
         await self.connection.execute(
             text("SELECT period_open(:id, :moment)").bindparams(bindparam("moment", type_=TIMESTAMP(timezone=True))),
             {"id": account, "moment": moment},
         )
 
     async def retire(self, account: str) -> None:
-        """Close an account under which nothing is under way. Raises NotFound or Conflict."""
-        await self._call("account_retire(:id)", id=account)
+        """Close an account under which no run is open. Raises NotFound or Conflict."""
+        await self._change(account, "account_retire(:id)")
 
     async def projects(self) -> tuple[Account, ...]:
         """Return the tenant's open projects by name."""
@@ -171,7 +146,7 @@ class Accounts:
         return tuple(_account(row) for row in (await self.connection.execute(query)).all())
 
     async def breaches(self) -> tuple[Breach, ...]:
-        """Return what does not add up in the tenant's ledger: nothing, unless there is a fault."""
+        """Check the tenant's ledger and return every violated invariant; none, unless there is a fault."""
         rows = (await self.connection.execute(text("SELECT * FROM account_conservation()"))).mappings()
         return tuple(Breach.model_validate(dict(row)) for row in rows)
 
@@ -185,12 +160,11 @@ class Accounts:
         )
         return [_entry(row) for row in reversed((await self.connection.execute(query)).all())]
 
-    async def _call(self, call: str, **arguments: str | None) -> None:
-        await self.connection.execute(text(f"SELECT {call}"), arguments)
-
-
-def _json(amounts: Amounts) -> str:
-    return json.dumps(amounts.model_dump())
+    async def _change(self, account: str, call: str, **arguments: BaseModel | str | int | None) -> Account:
+        """Call a function of the database, with models as JSON, and return the account as it is then."""
+        plain = {key: arg.model_dump_json() if isinstance(arg, BaseModel) else arg for key, arg in arguments.items()}
+        await self.connection.execute(text(f"SELECT {call}"), {"id": account, **plain})
+        return await self.get(account)
 
 
 def _amounts(row: Row[Any], prefix: str) -> dict[str, int]:
@@ -201,17 +175,15 @@ def _account(row: Row[Any]) -> Account:
     limit, spent, reserved, credit, allowance = (
         Amounts(**_amounts(row, prefix)) for prefix in ("limit", "spent", "reserved", "credit", "allowance")
     )
-    return Account(
-        id=row.id,
-        parent=row.parent,
-        project=row.project,
+    return from_row(
+        Account,
+        row,
         limit=limit,
         spent=spent,
         reserved=reserved,
         credit=credit,
         wall_clock=WallClock(limit=row.limit_seconds, spent=row.spent_seconds, reserved=row.reserved_seconds),
         terms=None if row.id.startswith("run:") else _terms(row, allowance),
-        period_start=row.period_start,
         closed=row.closed_at is not None,
     )
 
@@ -227,17 +199,4 @@ def _rate(row: Row[Any]) -> Rate | None:
 
 
 def _entry(row: Row[Any]) -> LedgerEntry:
-    deltas = {prefix: _amounts(row, prefix) for prefix in ("limit", "spent", "reserved")}
-    return LedgerEntry.model_validate(
-        {
-            "id": row.id,
-            "account": row.account,
-            "kind": row.kind,
-            "key": row.key,
-            "by": row.by,
-            "at": row.at,
-            "spent_seconds": row.spent_seconds,
-            "reserved_seconds": row.reserved_seconds,
-            **deltas,
-        }
-    )
+    return from_row(LedgerEntry, row, **{name: _amounts(row, name) for name in ("limit", "spent", "reserved")})

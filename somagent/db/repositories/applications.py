@@ -1,6 +1,6 @@
-"""Runs of applications that are not ours: entered at their first action, with what is pinned then.
+"""Runs of governed applications: enrolled at their first action, with the terms that are pinned then.
 
-What is pinned stands in the run's `lock`, under `application`; a run of ours never has that.
+The pinned terms are in the `lock` of the run, under `application`. A run of a capsule never has that key.
 """
 
 from dataclasses import dataclass
@@ -23,16 +23,18 @@ PINNED = "application"
 
 @dataclass(frozen=True)
 class Applications:
+    """The runs of governed applications of one tenant."""
+
     connection: AsyncConnection
     tenant: str
 
     async def find(self, run: str) -> Enrolment | None:
-        """Return what was pinned for a run; None for one that was not entered yet, or is ours."""
+        """Return the enrolment of a run; None for a run that is not enrolled, or is a capsule's."""
         lock = await self.connection.scalar(select(runs.c.lock).where(runs.c.id == run))
         return _enrolment(lock)
 
     async def enter(self, wanted: Enrolment) -> Enrolment:
-        """Enter a run, once; return what was pinned, by whoever came first. Raises Conflict for a run of ours."""
+        """Enrol a run once and return the enrolment that counts, the first. Raises Conflict for a capsule's run."""
         created = await self.connection.execute(
             insert(runs)
             .values(
@@ -58,10 +60,10 @@ class Applications:
         return known
 
     async def list_open(self, application: str, after: str = "", limit: int = 100) -> tuple[Enrolment, ...]:
-        """Return open runs of an application, in the order of their ids."""
+        """Return open runs of an application with ids above `after`, in the order of their ids."""
         query = (
             select(runs.c.lock)
-            .where(runs.c.closed_at.is_(None) & foreign() & (runs.c.id > after))
+            .where(runs.c.closed_at.is_(None) & is_application_run() & (runs.c.id > after))
             .where(func.split_part(runs.c.capsule, "@", 1) == application)
             .order_by(runs.c.id)
             .limit(bounded(limit))
@@ -70,12 +72,12 @@ class Applications:
         return tuple(each for each in found if each is not None)
 
     async def has_open_children(self, run: str) -> bool:
-        """Say whether something that this run started still spends its budget."""
+        """Tell whether a child run of this run is open."""
         query = select(exists().where((runs.c.parent == run) & runs.c.closed_at.is_(None)))
         return bool(await self.connection.scalar(query))
 
     async def last_approval(self, run: str, action: Digest, since: datetime) -> str | None:
-        """Return the newest approval of an action that was asked for since then."""
+        """Return the id of the newest approval of an action that was requested since `since`."""
         query = (
             select(approvals.c.id)
             .where((approvals.c.run == run) & (approvals.c.action == action) & (approvals.c.requested_at >= since))
@@ -86,8 +88,8 @@ class Applications:
         return found
 
 
-def foreign() -> ColumnElement[bool]:
-    """Return the condition that a run is an application's and not ours."""
+def is_application_run() -> ColumnElement[bool]:
+    """Return the condition that a run belongs to a governed application."""
     pinned: ColumnElement[bool] = runs.c.lock[PINNED].as_string().is_not(None)
     return pinned
 

@@ -18,6 +18,7 @@ from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
 from capsules.read_models import Page
 from somagent.db.pages import read_page
+from somagent.db.repositories.delegations import is_open
 from somagent.db.repositories.outbox import Events
 from somagent.db.schema.tables import approvals, delegations, from_row, principals, runs
 
@@ -32,18 +33,20 @@ _STATE = case(
 
 @dataclass(frozen=True)
 class Approvals:
+    """The approvals of one tenant."""
+
     connection: AsyncConnection
     tenant: str
 
     async def get(self, approval: str) -> Approval:
-        """Return one. Raises NotFound."""
+        """Return an approval. Raises NotFound."""
         row = (await self.connection.execute(select(approvals, _STATE).where(approvals.c.id == approval))).first()
         if row is None:
             raise NotFound(f"There is no approval {approval!r}.", approval=approval)
         return _approval(row)
 
     async def named(self, *names: str) -> dict[str, Approval]:
-        """Return those of these ids that there are, by id."""
+        """Return the approvals with these ids, by id, as far as they exist."""
         query = select(approvals, _STATE).where(approvals.c.id.in_(names))
         return {row.id: _approval(row) for row in await self.connection.execute(query)}
 
@@ -54,7 +57,7 @@ class Approvals:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Approval]:
-        """Return a page, newest first. Raises Invalid for a cursor that is none."""
+        """Return a page, newest first. Raises Invalid for a wrong cursor or limit."""
         query = select(approvals, _STATE)
         if state:
             query = query.where(_STATE.element == state)
@@ -64,13 +67,13 @@ class Approvals:
         return await read_page(self.connection, query, keys, _approval, cursor=cursor, limit=limit)
 
     async def lock(self, approval: str, *, run: str | None = None) -> Locked:
-        """Lock the run, then the approval: the order of the gate, so that the two never wait for each other.
+        """Lock the run, then the approval. The gate uses the same order, so the two cannot deadlock.
 
-        run: whose approval it must be; None looks it up. Raises NotFound where that run has no such approval.
+        run: the run that the approval must belong to; None looks it up. Raises NotFound when it does not.
         """
-        its = run or select(approvals.c.run).where(approvals.c.id == approval).scalar_subquery()
-        await self.connection.execute(select(runs.c.id).where(runs.c.id == its).with_for_update(key_share=True))
-        wanted = (approvals.c.id == approval) & (approvals.c.run == its)
+        owner = run or select(approvals.c.run).where(approvals.c.id == approval).scalar_subquery()
+        await self.connection.execute(select(runs.c.id).where(runs.c.id == owner).with_for_update(key_share=True))
+        wanted = (approvals.c.id == approval) & (approvals.c.run == owner)
         row = (await self.connection.execute(select(approvals, _STATE).where(wanted).with_for_update())).first()
         if row is None:
             where = f" in run {run!r}" if run else ""
@@ -82,13 +85,12 @@ class Approvals:
     ) -> Approval:
         """Write a person's yes or no and return the approval as it is then.
 
-        One no denies. A yes is one of those that the demands ask for.
+        One no denies. A yes counts towards the demands.
 
         Raises Conflict unless it is pending and in time, and Denied as `admit` does.
         """
         admit(asked, approver, "yes" if approve else "no", now)
-        said = _answer(asked, approver, "yes" if approve else "no", comment, now)
-        answers = [*asked.answers, said]
+        answers = [*asked.answers, _answer(asked, approver, "yes" if approve else "no", comment, now)]
         lacking = missing(asked.demands, answers)
         state: State = "denied" if not approve else "pending" if lacking else "approved"
         values: dict[str, Any] = {"state": state, "comment": comment}
@@ -108,9 +110,10 @@ class Approvals:
     async def edit(  # noqa: PLR0913 - who, into what, why, when
         self, asked: Locked, approver: Approver, *, to: Digest, receipt: dict[str, str], comment: str, now: datetime
     ) -> Approval:
-        """Close it because a person wants another action instead; the gate judges that one anew.
+        """Close an approval because a person wants the action `to` instead, which the gate then evaluates.
 
-        `receipt` is what the run's chain shall say of it, as canonical members. Raises as `decide` does.
+        receipt: the members of the receipt that is appended to the run's chain, as canonical JSON. Raises as `decide`
+        does, and Conflict when `to` is the same action.
         """
         admit(asked, approver, "edit", now)
         if to == asked.action:
@@ -126,16 +129,13 @@ class Approvals:
         return edited
 
     async def escalate(self, approval: str, *, groups: int) -> Approval:
-        """Tell of each of the first `groups` later groups that it may decide from now on. Once for each.
-
-        Raises NotFound.
-        """
+        """Publish that the first `groups` escalation groups may decide now, once for each. Raises NotFound."""
         asked = await self.lock(approval)
         row = await self.connection.execute(select(approvals.c.escalated).where(approvals.c.id == approval))
-        told = row.scalar_one()
-        if asked.state != "pending" or groups <= told:
+        published = row.scalar_one()
+        if asked.state != "pending" or groups <= published:
             return asked
-        for group in asked.escalation[told:groups]:
+        for group in asked.escalation[published:groups]:
             data = {
                 "approval": approval,
                 "capability": group.capability,
@@ -149,7 +149,7 @@ class Approvals:
         return asked
 
     async def expire(self, approval: str) -> Approval:
-        """Close one whose run waits no longer, and tell of it; what was decided meanwhile stays. Raises NotFound."""
+        """Close a pending approval as expired and publish that; one that was decided stays. Raises NotFound."""
         asked = await self.lock(approval)
         closed = await self.connection.execute(
             update(approvals)
@@ -200,17 +200,18 @@ def _approval(row: Row[Any]) -> Approval:
 
 @dataclass(frozen=True)
 class EligibleApprovers:
+    """Principals of the tenant who could decide an approval: by their own capabilities or by lent ones."""
+
     connection: AsyncConnection
 
     async def of(self, asked: Approval, now: datetime) -> tuple[EligibleApprover, ...]:
-        """Return everybody known by name who could say yes or no now; nobody, when it is decided."""
+        """Return every principal who could decide the approval now; none when it is decided."""
         if asked.state != "pending":
             return ()
         rows = (await self.connection.execute(select(principals).order_by(principals.c.subject))).all()
         held = {row.subject: frozenset(row.capabilities) for row in rows}
-        is_open = delegations.c.revoked_at.is_(None) & (delegations.c.starts_at <= now) & (delegations.c.ends_at > now)
         lent: dict[tuple[str, str], set[str]] = {}
-        for row in (await self.connection.execute(select(delegations).where(is_open))).all():
+        for row in (await self.connection.execute(select(delegations).where(is_open(now)))).all():
             if row.capability in held.get(row.delegator, frozenset()):
                 lent.setdefault((row.delegate, row.delegator), set()).add(row.capability)
         approvers = [Approver(subject, capabilities) for subject, capabilities in held.items()]

@@ -1,4 +1,4 @@
-"""The audit of a tenant: entries of changes, and what was sealed, as an auditor reads it."""
+"""Audit of a tenant: entries of changes, and audit blocks with their leaves and proofs as an auditor reads them."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from capsules.read_models import Page
 from somagent.db.pages import bounded, read_page
 from somagent.db.schema.tables import audit_entries, from_row, seal_blocks, seal_leaves
 
-# Each leaf with what it seals; the outer joins leave a hole where a record is gone.
+# Each leaf with its record. The outer joins give NULL where a record is gone.
 RECORDS = text("""
 SELECT leaf.seq, leaf.kind, leaf.subject, leaf.number, leaf.hash,
        coalesce(receipt.body, entry.body)::text AS body, receipt.previous
@@ -28,7 +28,7 @@ LEFT JOIN audit_entries AS entry
 WHERE leaf.seq > :after ORDER BY leaf.seq LIMIT :most
 """)
 
-# In one statement, so that all of it is of one moment. A stray was added without passing the queue.
+# One statement, so that all numbers are of one moment. A stray is a record that did not pass the queue.
 STATUS = text("""
 SELECT (SELECT count(*) FROM seal_pending) AS waiting,
        (SELECT coalesce(max(height), 0) FROM seal_blocks) AS height,
@@ -47,21 +47,19 @@ SELECT (SELECT count(*) FROM seal_pending) AS waiting,
 """)
 
 
-async def acts(connection: AsyncConnection, actor: str) -> None:
-    await connection.execute(text("SELECT set_config('somagent.actor', :actor, true)"), {"actor": actor})
-
-
 @dataclass(frozen=True)
 class Audit:
+    """Audit entries and audit blocks of one tenant."""
+
     connection: AsyncConnection
     tenant: str
 
-    async def acts(self, actor: str) -> None:
-        """Say who makes the changes of this transaction, for the entries that tables write of rows without a name."""
-        await acts(self.connection, actor)
+    async def set_actor(self, actor: str) -> None:
+        """Name who makes the changes of this transaction, for the entries that triggers of tables write."""
+        await self.connection.execute(text("SELECT set_config('somagent.actor', :actor, true)"), {"actor": actor})
 
     async def add(self, actor: str, action: str, subject: str, details: dict[str, Any]) -> None:
-        """Write an entry, in the transaction of the change. Details hold no secret: only names, numbers and digests."""
+        """Write an entry in the transaction of the change. details: names, numbers and digests, never a secret."""
         now = datetime.now(UTC)
         body = canonical(
             {
@@ -91,7 +89,7 @@ class Audit:
         return await read_page(self.connection, query, keys, _entry, cursor=cursor, limit=limit)
 
     async def status(self) -> Row[Any]:
-        """Return `waiting`, `height`, `leaves` and `strays`: records in no block and not waiting for one."""
+        """Return `waiting`, `height`, `leaves` and `strays` (records in no block that do not wait for one)."""
         return (await self.connection.execute(STATUS)).one()
 
     async def blocks(self, after: int = 0, limit: int = 500) -> tuple[Block, ...]:
@@ -102,19 +100,19 @@ class Audit:
         return tuple(_block(row) for row in (await self.connection.execute(query)).all())
 
     async def records(self, after: int = 0, limit: int = 500) -> tuple[Record, ...]:
-        """Return sealed records after a sequence number, in order."""
+        """Return records in blocks after a sequence number, in order."""
         rows = await self.connection.execute(RECORDS, {"after": after, "most": limit})
         return tuple(Record(Leaf(*row[:5]), row.body, row.previous) for row in rows)
 
     async def inclusions(self, run: str) -> tuple[Inclusion, ...]:
-        """Return a proof for each sealed receipt of a run, in order."""
+        """Return an inclusion proof for each receipt of a run that is in a block, in order."""
         own = (seal_leaves.c.kind == "receipt") & (seal_leaves.c.subject == run)
         heights = (await self.connection.execute(select(seal_leaves.c.height).where(own).distinct())).scalars().all()
         found: tuple[Inclusion, ...] = ()
         for height in sorted(heights):
             query = select(seal_leaves).where(seal_leaves.c.height == height).order_by(seal_leaves.c.seq)
             leaves = [_leaf(row) for row in (await self.connection.execute(query)).all()]
-            found += tuple(_proved(leaves, height, run))
+            found += tuple(_prove(leaves, height, run))
         return found
 
     async def sealing(self, heights: set[int]) -> tuple[Block, ...]:
@@ -123,7 +121,7 @@ class Audit:
         return tuple(_block(row) for row in (await self.connection.execute(query)).all())
 
 
-def _proved(leaves: list[Leaf], height: int, run: str) -> list[Inclusion]:
+def _prove(leaves: list[Leaf], height: int, run: str) -> list[Inclusion]:
     hashes = [leaf.hashed() for leaf in leaves]
     return [
         Inclusion(

@@ -1,8 +1,9 @@
-"""Sealing in the database, by the sealer's role: number what waits, hash it, add the signed block, all or nothing."""
+"""Audit blocks in the database, under the sealer's role: one transaction numbers, hashes and signs what waits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 
@@ -11,30 +12,30 @@ from capsules.audit.audit_blocks import Block, Leaf, header_digest
 from capsules.digest import GENESIS, Digest
 from somagent.db.errors import translated
 
-Signs = Callable[[Digest], tuple[str, str]]
-"""Returns the id of the key and the Base64 signature over a digest's text."""
+Sign = Callable[[Digest], tuple[str, str]]
+"""Returns the id of the key and the Base64 signature over the digest's ASCII text."""
 
-SEALING = 7_405_113_804  # any number that is ours
+LOCK = 7_405_113_804  # any number that is ours
 
 
 @dataclass(frozen=True)
 class BlockWriter:
-    """What the sealer does with the records of every tenant; it sees their hashes alone."""
+    """Closes records of all tenants into audit blocks. It sees the hashes of records only."""
 
     pool: "asyncpg.Pool"
 
     async def waiting(self) -> list[str]:
-        """Return the tenants that have something to seal."""
+        """Return the tenants with records that wait for a block."""
         async with translated(), self.pool.acquire() as connection:
             return [row[0] for row in await connection.fetch("SELECT seal_waiting()")]
 
-    async def seal(self, tenant: str, sign: Signs, *, most: int) -> Block | None:
-        """Seal up to `most` waiting records of a tenant, and return the block; None when nothing waits.
+    async def seal(self, tenant: str, sign: Sign, *, most: int) -> Block | None:
+        """Close up to `most` waiting records of a tenant into a block and return it; None when nothing waits.
 
-        Two sealers cannot make the same block: one waits for the other, and a height is taken once.
+        Two sealers cannot make the same block: one waits for the other, and a height is used once.
         """
         async with translated(), self.pool.acquire() as connection, connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", SEALING % 2**31, tenant)
+            await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", LOCK % 2**31, tenant)
             newest = await connection.fetchrow(
                 "SELECT height, last, digest FROM seal_blocks WHERE tenant_id = $1 ORDER BY height DESC LIMIT 1", tenant
             )
@@ -55,7 +56,7 @@ class BlockWriter:
         return block
 
     async def since(self, tenant: str, height: int) -> list[Block]:
-        """Return a tenant's blocks above a height, in order: what an anchor that was lost has missed."""
+        """Return a tenant's blocks above a height, in order, for an anchor that lacks them."""
         async with translated(), self.pool.acquire() as connection:
             rows = await connection.fetch(
                 "SELECT tenant_id AS tenant, height, first, last, root, previous, sealed_at, digest, key_id, signature"
@@ -71,23 +72,16 @@ class BlockWriter:
         return {row[0]: row[1] for row in rows}
 
 
-def _signed(tenant: str, height: int, leaves: list[Leaf], previous: Digest, sign: Signs) -> Block:
-    first, last = leaves[0].seq, leaves[-1].seq
-    root = merkle.root([leaf.hashed() for leaf in leaves]).hex()
-    now = datetime.now(UTC)
-    digest = header_digest(
-        tenant=tenant, height=height, first=first, last=last, root=root, previous=previous, sealed_at=now
-    )
+def _signed(tenant: str, height: int, leaves: list[Leaf], previous: Digest, sign: Sign) -> Block:
+    header: dict[str, Any] = {
+        "tenant": tenant,
+        "height": height,
+        "first": leaves[0].seq,
+        "last": leaves[-1].seq,
+        "root": merkle.root([leaf.hashed() for leaf in leaves]).hex(),
+        "previous": previous,
+        "sealed_at": datetime.now(UTC),
+    }
+    digest = header_digest(**header)
     key_id, signature = sign(digest)
-    return Block(
-        tenant=tenant,
-        height=height,
-        first=first,
-        last=last,
-        root=root,
-        previous=previous,
-        sealed_at=now,
-        digest=digest,
-        key_id=key_id,
-        signature=signature,
-    )
+    return Block(**header, digest=digest, key_id=key_id, signature=signature)

@@ -1,4 +1,4 @@
-"""Published capsules: one immutable row a version; the database refuses to change or drop one."""
+"""Published capsules: one immutable row for each version; the database refuses to change or delete one."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,18 +14,20 @@ from capsules.names import Reference, version_key
 from capsules.read_models import Page, PublishedCapsule
 from somagent.db.pages import read_page
 from somagent.db.repositories.outbox import Events
-from somagent.db.schema.tables import capsules
+from somagent.db.schema.tables import capsules, from_row
 
 
 @dataclass(frozen=True)
 class Capsules:
+    """The published capsules of one tenant."""
+
     connection: AsyncConnection
     tenant: str
 
     async def publish(
         self, capsule: Capsule, *, digest: Digest, signature: str, key_id: str, by: str
     ) -> PublishedCapsule:
-        """Publish a version. The same content again returns what is there; other content is a Conflict."""
+        """Publish a version; idempotent for the same content. Raises Conflict when it exists with other content."""
         name, version = capsule.metadata.name, capsule.metadata.version
         created = await self.connection.execute(
             insert(capsules)
@@ -54,7 +56,7 @@ class Capsules:
         return published
 
     async def get(self, reference: Reference) -> PublishedCapsule:
-        """Return the highest version that fits. Raises NotFound, naming the versions that there are."""
+        """Return the highest version that fits. Raises NotFound with the versions that exist."""
         query = select(capsules.c.version).where(capsules.c.name == reference.name)
         versions = sorted((await self.connection.scalars(query)).all(), key=version_key)
         best = reference.best(list(versions))
@@ -80,11 +82,4 @@ class Capsules:
 
 
 def _published(row: Row[Any]) -> PublishedCapsule:
-    return PublishedCapsule(
-        capsule=Capsule.model_validate(row.document),
-        digest=row.digest,
-        signature=row.signature,
-        key_id=row.key_id,
-        published_at=row.published_at,
-        published_by=row.published_by,
-    )
+    return from_row(PublishedCapsule, row, capsule=Capsule.model_validate(row.document))

@@ -1,6 +1,7 @@
-"""Constitutions as installed: read by all, encrypted at rest, and which one counts for a tenant.
+"""Constitutions as installed, common to all tenants, and the one that is active in a scope.
 
-Documents are decrypted and compared with their digests here; whether enough keys signed is asked where one is used.
+Documents are encrypted at rest. They are decrypted and compared with their digests here; whether enough keys signed one
+is checked where it is used.
 """
 
 import json
@@ -25,30 +26,32 @@ REVOKE = text("SELECT constitution_revoke(:digest, :by, :reason)")
 TENANT = text("SELECT set_config('somagent.tenant', :tenant, true)")
 
 MOST = 1000
-"""How many a list shows: constitutions are few."""
+"""Length of every list. There are few constitutions, so lists have no pages."""
 _SUMMARY = tuple(column for column in constitutions.c if column.name not in {"sealed", "sealed_by"})
 
 
 @dataclass(frozen=True)
 class Constitutions:
+    """Installed constitutions, their signatures and activations; each call in a transaction of its own."""
+
     engine: AsyncEngine
     sealing: ConstitutionEncryption
 
     async def active_digest(self, tenant: str = EVERYBODY, stage: Stage = "active") -> Digest | None:
-        """Return which one counts for a tenant. Everything that asks this asks it here or in `constitution_of`."""
+        """Return the digest of the constitution that is active for a tenant, by the SQL function `constitution_of`."""
         async with translated(), self.engine.connect() as connection:
             found: str | None = await connection.scalar(select(func.constitution_of(tenant, stage)))
         return Digest(found) if found else None
 
     async def active(self, tenant: str = EVERYBODY) -> ConstitutionRecord:
-        """Return the active one of a tenant. Raises ConstitutionRefused when there is none, or it was revoked."""
+        """Return the active constitution of a tenant. Raises ConstitutionRefused when none is, or it is revoked."""
         found = await self.active_digest(tenant)
         if found is None:
             raise ConstitutionRefused("No constitution is active, so nothing may run. `somagent up` installs one.")
         return in_force(await self.get(found))
 
     async def get(self, digest_: Digest) -> ConstitutionRecord:
-        """Return one, its document checked against its digests. Raises NotFound, ConstitutionRefused."""
+        """Return a constitution, checked against its digests. Raises NotFound; ConstitutionRefused when altered."""
         query = select(constitutions).where(constitutions.c.digest == digest_)
         signed = select(signatures.c.key_id, signatures.c.signature).where(signatures.c.digest == digest_)
         async with translated(), self.engine.connect() as connection:
@@ -59,7 +62,7 @@ class Constitutions:
         return self._record(row, keys)
 
     async def revoked(self, digest_: Digest) -> bool:
-        """Say whether one was revoked. Raises NotFound."""
+        """Tell whether a constitution is revoked. Raises NotFound."""
         query = select(constitutions.c.state).where(constitutions.c.digest == digest_)
         async with translated(), self.engine.connect() as connection:
             state = await connection.scalar(query)
@@ -68,7 +71,7 @@ class Constitutions:
         return bool(state == "revoked")
 
     async def list(self, digests: frozenset[Digest] | None = None) -> tuple[ConstitutionSummary, ...]:
-        """Return all, or the given ones, newest first and without their documents."""
+        """Return all constitutions, or those with the given digests, newest first, without documents."""
         query = select(*_SUMMARY, func.array_remove(func.array_agg(signatures.c.key_id.distinct()), None).label("keys"))
         signed = constitutions.outerjoin(signatures, signatures.c.digest == constitutions.c.digest)
         query = query.select_from(signed).group_by(constitutions.c.digest)
@@ -79,7 +82,7 @@ class Constitutions:
         return tuple(from_row(ConstitutionSummary, row) for row in found)
 
     async def install(self, record: ConstitutionRecord) -> None:
-        """Keep a document and add its signatures to those it has. It is not active by that."""
+        """Store a document, or add signatures to a stored one. This does not activate it."""
         key_id, sealed = self.sealing.seal(canonical(record.document), bound_to=record.digest)
         entry = record.model_dump(include={"digest", "name", "version", "proposed_by", "signatures"}) | {
             "sha3_512": sha3_512(record.document),
@@ -91,13 +94,13 @@ class Constitutions:
     async def activate(
         self, digest_: Digest | None, *, scope: str = EVERYBODY, stage: Stage = "active", by: str, reason: str
     ) -> None:
-        """Write an activation without a proposal. Needs the owner's connection: the first start of an installation."""
+        """Write an activation without a proposal, at the first start of an installation. Needs the owner's role."""
         values = {"digest": digest_, "scope": scope, "stage": stage, "by": by, "reason": reason}
         async with translated(), self.engine.begin() as connection:
             await connection.execute(insert(activations).values(values))
 
     async def revoke(self, digest_: Digest, *, tenant: str, by: str, reason: str) -> None:
-        """Revoke for ever. `tenant` is whose event it is."""
+        """Revoke a constitution for ever. tenant: the one whose outbox gets the event."""
         async with translated(), self.engine.begin() as connection:
             await connection.execute(TENANT, {"tenant": tenant})
             await connection.execute(REVOKE, {"digest": digest_, "by": by, "reason": reason})
@@ -105,7 +108,7 @@ class Constitutions:
     async def history(
         self, *scopes: str, stage: Stage | None = None, of: Digest | None = None
     ) -> tuple[ActiveConstitution, ...]:
-        """Return what was active in these scopes, newest first; without scopes, in all. `of`: only this one."""
+        """Return activations in these scopes (none: in all), newest first. of: only those of this constitution."""
         query = select(activations).order_by(activations.c.id.desc()).limit(MOST)
         if scopes:
             query = query.where(activations.c.scope.in_(scopes))
@@ -114,15 +117,15 @@ class Constitutions:
         if stage:
             query = query.where(activations.c.stage == stage)
         async with translated(), self.engine.connect() as connection:
-            return tuple(_line(row) for row in (await connection.execute(query)).all())
+            return tuple(_activation(row) for row in (await connection.execute(query)).all())
 
     async def newest(self) -> int:
-        """Return the number of the newest activation."""
+        """Return the number of the newest activation; 0 when there is none."""
         async with translated(), self.engine.connect() as connection:
             return await connection.scalar(select(func.coalesce(func.max(activations.c.id), 0))) or 0
 
     async def own(self) -> dict[str, ActiveConstitution]:
-        """Return the active one of each tenant that has its own."""
+        """Return the active constitution of each tenant that has its own, by tenant."""
         newest = (
             select(activations)
             .where((activations.c.stage == "active") & (activations.c.scope != EVERYBODY))
@@ -130,7 +133,7 @@ class Constitutions:
             .order_by(activations.c.scope, activations.c.id.desc())
         )
         async with translated(), self.engine.connect() as connection:
-            lines = [_line(row) for row in (await connection.execute(newest)).all()]
+            lines = [_activation(row) for row in (await connection.execute(newest)).all()]
         return {line.scope: line for line in lines if line.constitution is not None}
 
     def _record(self, row: Row[Any], signed: Any) -> ConstitutionRecord:  # noqa: ANN401 - rows
@@ -142,21 +145,12 @@ class Constitutions:
                 f"The constitution {row.name}@{row.version} was altered: its document does not give {found}.",
                 digest=found,
             )
-        return ConstitutionRecord(
-            digest=found,
-            sha3_512=row.sha3_512,
-            name=row.name,
-            version=row.version,
-            document=document,
-            signatures=tuple(ConstitutionSignature(key_id=s.key_id, signature=s.signature) for s in signed),
-            state=row.state,
-            proposed_by=row.proposed_by,
-            installed_at=row.installed_at,
-        )
+        signed_by = tuple(ConstitutionSignature(key_id=s.key_id, signature=s.signature) for s in signed)
+        return from_row(ConstitutionRecord, row, document=document, signatures=signed_by)
 
 
 def in_force(record: ConstitutionRecord) -> ConstitutionRecord:
-    """Return it. Raises ConstitutionRefused when it was revoked: nothing runs until another one is active."""
+    """Return the constitution. Raises ConstitutionRefused when it is revoked: nothing runs until another is active."""
     if record.state == "revoked":
         raise ConstitutionRefused(
             f"The active constitution {record.name}@{record.version} was revoked; activate another or roll back.",
@@ -165,6 +159,6 @@ def in_force(record: ConstitutionRecord) -> ConstitutionRecord:
     return record
 
 
-def _line(row: Row[Any]) -> ActiveConstitution:
+def _activation(row: Row[Any]) -> ActiveConstitution:
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
     return ActiveConstitution(constitution=values.pop("digest"), **values)

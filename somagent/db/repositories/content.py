@@ -1,4 +1,4 @@
-"""Content blobs, bytes under their digest that never change, and artifacts: what runs hand over, by name."""
+"""Content, stored under its digest and never changed; and artifacts: the content that runs publish, by name."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,16 @@ from somagent.db.schema.tables import artifacts, content_blobs, from_row
 
 @dataclass(frozen=True)
 class Contents:
+    """Content of one tenant."""
+
     connection: AsyncConnection
     tenant: str
 
     async def put(self, data: bytes, media_type: str) -> Digest:
+        """Store bytes and return their digest. Idempotent."""
         digest = sha256(data)
         values = {"tenant_id": self.tenant, "digest": digest, "media_type": media_type, "data": data}
-        # When it was last put tells retention which runs may need it.
+        # Retention keeps content that a run may have stored again a short time ago.
         again = {"last_put_at": func.now()}
         statement = insert(content_blobs).values(**values)
         await self.connection.execute(
@@ -45,17 +48,20 @@ class Contents:
 
 @dataclass(frozen=True)
 class Artifacts:
+    """The lists of artifacts of one tenant's runs."""
+
     connection: AsyncConnection
     tenant: str
 
     async def add(self, run: str, *, name: str, media_type: str, digest: Digest, size: int) -> None:
-        """Enter an artifact; the same content under the same name again changes nothing."""
+        """Add an artifact to a run's list. Idempotent."""
         values = {"run": run, "name": name, "media_type": media_type, "digest": digest, "size": size}
         await self.connection.execute(
             insert(artifacts).values(tenant_id=self.tenant, **values).on_conflict_do_nothing()
         )
 
     async def list(self, run: str) -> tuple[ArtifactRecord, ...]:
+        """Return the artifacts of a run, oldest first."""
         query = select(artifacts).where(artifacts.c.run == run).order_by(artifacts.c.created_at, artifacts.c.name)
         rows = (await self.connection.execute(query)).all()
         return tuple(from_row(ArtifactRecord, row) for row in rows)

@@ -24,6 +24,8 @@ from somagent.db.schema.tables import from_row, receipts, runs
 
 @dataclass(frozen=True)
 class Receipts:
+    """The receipts of one tenant's runs."""
+
     connection: AsyncConnection
 
     async def list(self, run: str, after: int = 0, limit: int = 500) -> tuple[Receipt, ...]:
@@ -42,7 +44,7 @@ BATCH = 500
 _BODY = receipts.c.body
 _SELECTED = (receipts.c.run, receipts.c.seq, receipts.c.at, *(_BODY[name].label(name) for name in ("action", "facts")))
 
-# The constitution's own decision is compared, not the gate's: a replay or an empty account is no difference.
+# Compares the constitutions' verdicts, not the gate's decisions: an empty account, for example, is no difference.
 COUNTS = text("""
     WITH judged AS (
         SELECT run, seq, at, body->'action' AS action,
@@ -60,12 +62,14 @@ COUNTS = text("""
 
 @dataclass(frozen=True)
 class DecisionLog:
+    """The recorded decisions of one tenant."""
+
     connection: AsyncConnection
 
     async def batches(
         self, *, newest: int, since: datetime | None = None
     ) -> AsyncIterator[list[RecordedAction | None]]:
-        """Yield every decision of the newest runs, newest run first; None for one that cannot be judged again."""
+        """Yield the decisions of the newest runs, newest run first; None for one that cannot be evaluated again."""
         chosen = select(runs.c.id, runs.c.created_at).order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(newest)
         if since is not None:
             chosen = chosen.where(runs.c.created_at >= since)
@@ -92,12 +96,12 @@ class DecisionLog:
         return found
 
     async def asked(self, run: str, approval: str) -> RecordedDecision | None:
-        """Return the newest decision of a run that asked for an approval, or that used it."""
+        """Return the newest decision of a run that requested or used an approval."""
         query = _whole().where((receipts.c.run == run) & (_BODY["approval"].as_string() == approval))
         return await self._first(query.order_by(receipts.c.seq.desc()))
 
     async def last(self, run: str) -> RecordedDecision | None:
-        """Return the newest decision in a run."""
+        """Return the newest decision of a run."""
         return await self._first(_whole().where(receipts.c.run == run).order_by(receipts.c.seq.desc()))
 
     async def _first(self, query: Select[Any]) -> RecordedDecision | None:
@@ -112,11 +116,13 @@ class DecisionLog:
 
 @dataclass(frozen=True)
 class Shadows:
+    """Counts of the verdicts of shadow constitutions."""
+
     connection: AsyncConnection
 
     async def report(self, shadow: Digest, *, scope: str) -> ShadowReport:
-        """Return how often a shadow agreed and differed in this tenant, each kind with its first example."""
-        rows = (await self.connection.execute(COUNTS, {"shadow": shadow})).all()
+        """Return how often a shadow's verdict agreed and differed in this tenant, each kind with its first example."""
+        rows = await self.connection.execute(COUNTS, {"shadow": shadow})
         counts = tuple(from_row(ShadowCount, row) for row in rows)
         failed = sum(one.count for one in counts if one.after == "failed")
         same = sum(one.count for one in counts if one.before == one.after)

@@ -1,11 +1,11 @@
-"""Delegations: lent, listed, taken back; and what somebody may decide by one, read when it is used."""
+"""Delegations: given, listed, revoked; and the capabilities that somebody may use by one at this moment."""
 
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,14 +26,16 @@ _STATE = case(
 
 @dataclass(frozen=True)
 class Delegations:
+    """The delegations of one tenant."""
+
     connection: AsyncConnection
     tenant: str
 
     async def give(self, request: DelegationRequest, *, by: str, now: datetime) -> Delegation:
         """Lend a capability that `by` holds as a principal, to another principal.
 
-        Raises Invalid when it goes to oneself or would be over before it begins, NotFound when one of the two is no
-        principal, Denied when `by` does not hold it.
+        Raises Invalid when it goes to oneself or ends in the past, NotFound when one of the two is no principal, Denied
+        when `by` does not hold the capability.
         """
         starts = request.starts_at or now
         if starts.tzinfo is None:
@@ -65,13 +67,14 @@ class Delegations:
         return given
 
     async def get(self, delegation: str) -> Delegation:
+        """Return a delegation. Raises NotFound."""
         row = (await self.connection.execute(select(delegations, _STATE).where(delegations.c.id == delegation))).first()
         if row is None:
             raise NotFound(f"There is no delegation {delegation!r}.", delegation=delegation)
         return _delegation(row)
 
     async def list(self, of: str | None = None, cursor: str | None = None, limit: int = 50) -> Page[Delegation]:
-        """Return a page, newest first; `of` somebody who gave or got it."""
+        """Return a page, newest first. of: only those that this principal gave or received."""
         query = select(delegations, _STATE)
         if of:
             query = query.where(or_(delegations.c.delegator == of, delegations.c.delegate == of))
@@ -79,7 +82,7 @@ class Delegations:
         return await read_page(self.connection, query, keys, _delegation, cursor=cursor, limit=limit)
 
     async def revoke(self, delegation: str, *, by: str, now: datetime) -> Delegation:
-        """Take a delegation back. What was decided by it stays decided. Idempotent."""
+        """Revoke a delegation. Decisions that used it stay. Idempotent. Raises NotFound."""
         taken = await self.connection.execute(
             update(delegations)
             .where((delegations.c.id == delegation) & delegations.c.revoked_at.is_(None))
@@ -93,17 +96,16 @@ class Delegations:
         return known
 
     async def lent(self, to: str, now: datetime, *, owner: str | None = None) -> dict[str, frozenset[str]]:
-        """Return what `to` may use of others now: owner to capabilities, each lent now and held by its owner now.
+        """Return the capabilities that `to` may use now, by owner: lent now, and held by the owner now.
 
-        Never what the owner was lent: only a principal's own capabilities count. The rows are locked, so that nothing
-        is taken back between this reading and the decision that rests on it.
+        A capability that the owner was lent itself does not count. The rows stay locked, so that none is revoked
+        between this query and the decision that depends on it.
         """
-        is_open = delegations.c.revoked_at.is_(None) & (delegations.c.starts_at <= now) & (delegations.c.ends_at > now)
         holds = delegations.c.capability == principals.c.capabilities.any_()
         query = (
             select(delegations.c.delegator, delegations.c.capability)
             .join(principals, principals.c.subject == delegations.c.delegator)
-            .where(is_open & holds & (delegations.c.delegate == to))
+            .where(is_open(now) & holds & (delegations.c.delegate == to))
             .order_by(delegations.c.delegator, delegations.c.capability)
             .with_for_update(read=True)
         )
@@ -120,6 +122,11 @@ class Delegations:
         if row is None:
             raise NotFound(f"There is no principal {subject!r} in this tenant.", subject=subject)
         return frozenset(row.capabilities)
+
+
+def is_open(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that a delegation can be used now."""
+    return delegations.c.revoked_at.is_(None) & (delegations.c.starts_at <= now) & (delegations.c.ends_at > now)
 
 
 def _delegation(row: Row[Any]) -> Delegation:

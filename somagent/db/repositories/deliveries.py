@@ -1,8 +1,8 @@
-"""Deliveries: which events a channel of notifications sends, and what became of each.
+"""Deliveries of notifications: the events that a channel sends, and the state of each delivery.
 
-They are entered from the outbox and not from the bus: a notification must survive what the bus may forget, since its
-streams are cut, expire, and are lost with Valkey. Each event has a row of its own beside the outbox. Ids become visible
-out of order across runs, so there is no position to resume from.
+They are entered from the outbox, not from the bus, because the bus may lose events and a notification must not be lost.
+Each event has a row of its own for each channel: ids become visible out of order across runs, so there is no position
+to resume from.
 """
 
 from collections.abc import Sequence
@@ -16,23 +16,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from capsules.events import Delivery, Event, State
 from capsules.read_models import Page
-from somagent.db.errors import begun
+from somagent.db.errors import begin
 from somagent.db.pages import read_page
 from somagent.db.repositories.outbox import event
 from somagent.db.schema.tables import deliveries, from_row, outbox
 
-KEPT = timedelta(days=3)
-"""How old an event may be that a channel is told of: one that is set up today must not tell of last year."""
+NEWEST = timedelta(days=3)
+"""Maximum age of an event that is entered, so that a new channel does not send last year's events."""
 
 _KEY = (deliveries.c.tenant_id, deliveries.c.event, deliveries.c.channel)
-_TOLD = outbox.c.topic.in_(
+_NOTIFIED = outbox.c.topic.in_(
     [literal(t, literal_execute=True) for t in ("approval.events", "budget.events", "constitution.updated")]
 )
 
 
 @dataclass(frozen=True)
 class DueDelivery:
-    """An event that is to be told now, by this attempt."""
+    """An event that is to be sent now, and the number of this attempt."""
 
     event: Event
     attempt: int
@@ -40,13 +40,13 @@ class DueDelivery:
 
 @dataclass(frozen=True)
 class Outgoing:
-    """The relay's side: every tenant's deliveries of one channel."""
+    """All tenants' deliveries of one channel, under the relay's role."""
 
     engine: AsyncEngine
     channel: str
 
     async def enter(self, types: Sequence[str]) -> datetime:
-        """Note every recent event of these types for this channel, once; return the database's time of it."""
+        """Enter every recent event of these types for this channel, once; return the time of the database."""
         known = select(deliveries.c.event).where(
             (deliveries.c.event == outbox.c.id)
             & (deliveries.c.tenant_id == outbox.c.tenant_id)
@@ -54,17 +54,17 @@ class Outgoing:
         )
         new = (
             select(outbox.c.tenant_id, outbox.c.id, literal(self.channel))
-            .where(_TOLD & outbox.c.type.in_(types) & (outbox.c.at > func.now() - KEPT) & ~known.exists())
+            .where(_NOTIFIED & outbox.c.type.in_(types) & (outbox.c.at > func.now() - NEWEST) & ~known.exists())
             .order_by(outbox.c.id)
         )
         entering = insert(deliveries).from_select(["tenant_id", "event", "channel"], new).on_conflict_do_nothing()
-        async with begun(self.engine) as connection:
+        async with begin(self.engine) as connection:
             await connection.execute(entering)
             now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
             return now
 
     async def take(self, before: datetime, *, lease: timedelta) -> DueDelivery | None:
-        """Return the oldest event that was due then, and keep others from it for the lease, which a crash outlasts."""
+        """Return the oldest event that is due by then, and hide it from other senders until the lease ends."""
         oldest = (
             select(*_KEY)
             .where(
@@ -76,7 +76,7 @@ class Outgoing:
             .limit(1)
             .with_for_update(skip_locked=True)
         )
-        async with begun(self.engine) as connection:
+        async with begin(self.engine) as connection:
             found = (await connection.execute(oldest)).first()
             if found is None:
                 return None
@@ -90,9 +90,11 @@ class Outgoing:
             return DueDelivery(event(row), attempt or 1)
 
     async def end(self, due: DueDelivery, state: State, said: str) -> None:
+        """End a delivery as `sent` or `dead`. said: the answer of the other side."""
         await self._write(due, state=state, said=said, ended_at=func.now())
 
     async def postpone(self, due: DueDelivery, said: str, *, wait: timedelta) -> None:
+        """Let a delivery wait for its next attempt."""
         await self._write(due, said=said, due_at=func.now() + wait)
 
     async def _write(self, due: DueDelivery, **values: Any) -> None:  # noqa: ANN401 - SQL values
@@ -101,13 +103,13 @@ class Outgoing:
             & (deliveries.c.event == due.event.id)
             & (deliveries.c.channel == self.channel)
         )
-        async with begun(self.engine) as connection:
+        async with begin(self.engine) as connection:
             await connection.execute(update(deliveries).where(mine).values(**values))
 
 
 @dataclass(frozen=True)
 class Deliveries:
-    """A tenant's own deliveries, to look at."""
+    """The deliveries of one tenant."""
 
     connection: AsyncConnection
 

@@ -1,4 +1,4 @@
-"""Forecasts and what became of them: written when a run is admitted, compared with its account when it completed."""
+"""Forecasts of runs: written when a run is admitted, compared with its account when the run has completed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +11,18 @@ from capsules.forecasts.forecast import Forecast, Past, Shape
 from somagent.db.schema.tables import budget_accounts, forecasts, runs
 
 LEARNED_FROM = 600
-"""How many of a tenant's last completed runs are learned from."""
+"""Number of the tenant's last completed runs that a forecaster learns from."""
 
 
 @dataclass(frozen=True)
 class Forecasts:
+    """The forecasts of one tenant's runs."""
+
     connection: AsyncConnection
     tenant: str
 
     async def keep(self, run: str, shape: Shape, forecast: Forecast) -> None:
-        """Keep what was forecast for a run. The first one counts: a retried admission changes nothing."""
+        """Store the forecast of a run. The first one counts, so a retried admission changes nothing."""
         await self.connection.execute(
             insert(forecasts)
             .values(
@@ -35,13 +37,13 @@ class Forecasts:
         )
 
     async def of(self, run: str) -> Forecast | None:
-        """Return what was forecast for a run."""
+        """Return the forecast of a run, if there is one."""
         query = select(forecasts.c.forecast).where(forecasts.c.run == run)
         found = (await self.connection.execute(query)).scalar_one_or_none()
         return None if found is None else Forecast.model_validate(found)
 
     async def past(self, capsule: str | None = None, limit: int = LEARNED_FROM) -> list[Past]:
-        """Return the last completed runs that had a forecast, oldest first. A failed run took what it took, no more."""
+        """Return the last completed runs with a forecast, oldest first. A failed run stopped early."""
         account = (budget_accounts.c.tenant_id == runs.c.tenant_id) & (budget_accounts.c.id == runs.c.account)
         query = (
             select(forecasts.c.run, forecasts.c.shape, forecasts.c.forecast, budget_accounts.c.spent_tokens)

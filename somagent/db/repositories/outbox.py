@@ -1,7 +1,7 @@
-"""The outbox: an event is written in the transaction that makes it true, and the relay publishes it on the bus.
+"""Outbox: an event is written in the transaction of the fact that it reports, and the relay publishes it on the bus.
 
-The relay publishes before it marks, so an event leaves at least once; its id tells receivers which they have seen. Ids
-can become visible out of order across runs, so each event has a mark of its own; a position would skip some.
+The relay publishes before it marks, so delivery is at least once; the id tells receivers which events they have seen.
+Ids can become visible out of order across runs, so each event has its own mark instead of a common position.
 """
 
 import contextlib
@@ -13,18 +13,20 @@ from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from capsules.events import Event, Topic
-from somagent.db.errors import begun, translated
+from somagent.db.errors import begin, translated
 from somagent.db.pages import bounded
-from somagent.db.schema.tables import outbox
+from somagent.db.schema.tables import from_row, outbox
 
 
 @dataclass(frozen=True)
 class Events:
+    """The events of one tenant."""
+
     connection: AsyncConnection
     tenant: str
 
     async def add(self, topic: Topic, type_: str, run: str | None, data: dict[str, Any]) -> Event:
-        """Write an event. A run's row is locked first, so that its events become visible in the order of their ids."""
+        """Write an event. The run's row is locked first: its events become visible in the order of their ids."""
         if run is not None:
             await self.connection.execute(text("SELECT 1 FROM runs WHERE id = :run FOR NO KEY UPDATE"), {"run": run})
         row = await self.connection.execute(
@@ -44,31 +46,32 @@ class Events:
 
 
 def event(row: Row[Any]) -> Event:
-    return Event(id=row.id, topic=row.topic, type=row.type, tenant=row.tenant_id, run=row.run, at=row.at, data=row.data)
+    """Return the event of a row of the outbox."""
+    return from_row(Event, row, tenant=row.tenant_id)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Events that are locked for this relay until the batch ends; others skip them."""
+    """Unpublished events, locked until the batch ends; other relays skip them."""
 
     connection: AsyncConnection
     events: tuple[Event, ...]
 
     async def mark(self, ids: Sequence[int]) -> None:
-        """Mark events as published; it counts when the batch ends without an error."""
+        """Mark events as published. This is committed when the batch ends without an error."""
         await self.connection.execute(update(outbox).where(outbox.c.id.in_(ids)).values(published_at=func.now()))
 
 
 @contextlib.asynccontextmanager
 async def next_batch(engine: AsyncEngine, limit: int = 500) -> AsyncIterator[Batch]:
-    """Yield the oldest unpublished events of all tenants. Needs the relay's connection."""
+    """Yield the oldest unpublished events of all tenants. Needs the relay's role."""
     query = select(outbox).where(outbox.c.published_at.is_(None)).order_by(outbox.c.id).limit(limit)
-    async with begun(engine) as connection:
+    async with begin(engine) as connection:
         rows = (await connection.execute(query.with_for_update(skip_locked=True))).all()
         yield Batch(connection, tuple(event(row) for row in rows))
 
 
 async def backlog(engine: AsyncEngine) -> int:
-    """Return how many events wait to be published."""
+    """Return the number of unpublished events of all tenants. Needs the relay's role."""
     async with translated(), engine.connect() as connection:
         return int(await connection.scalar(text("SELECT count(*) FROM outbox WHERE published_at IS NULL")) or 0)

@@ -15,6 +15,8 @@ from somagent.db.schema.tables import api_keys, principals, tenants
 
 @dataclass(frozen=True)
 class Tenants:
+    """All tenants. Every role can read them; only the owner of the database adds one."""
+
     engine: AsyncEngine
 
     async def exists(self, tenant: str) -> bool:
@@ -26,18 +28,23 @@ class Tenants:
             return tuple((await connection.scalars(select(tenants.c.id).order_by(tenants.c.id))).all())
 
     async def add(self, tenant: str) -> None:
-        """Add a tenant; adding it again changes nothing. Needs the owner's connection."""
+        """Add a tenant. Idempotent. Needs the owner's role."""
         async with translated(), self.engine.begin() as connection:
             await connection.execute(insert(tenants).values(id=tenant).on_conflict_do_nothing())
 
 
 @dataclass(frozen=True)
 class Principals:
+    """The principals of one tenant."""
+
     connection: AsyncConnection
     tenant: str
 
     async def add(self, principal: Principal, key_hash: str | None = None) -> None:
-        """Add a principal, or give a known one these capabilities; `key_hash` is one more key of it."""
+        """Add a principal, or replace its capabilities. key_hash: the hash of one more API key.
+
+        Raises Invalid for a principal of another tenant.
+        """
         if principal.tenant != self.tenant:
             raise Invalid(f"Principal {principal.subject!r} is of tenant {principal.tenant!r}, not {self.tenant!r}.")
         values = {"tenant_id": self.tenant, "subject": principal.subject}
@@ -53,7 +60,7 @@ class Principals:
             await self.connection.execute(insert(api_keys).values(**values, hash=key_hash).on_conflict_do_nothing())
 
     async def by_key_hash(self, key_hash: str) -> Principal | None:
-        """Return whose key it is, or None for an unknown or revoked one."""
+        """Return the principal of an API key; None for an unknown or revoked key."""
         key = (api_keys.c.tenant_id == principals.c.tenant_id) & (api_keys.c.subject == principals.c.subject)
         query = select(principals).join(api_keys, key)
         query = query.where((api_keys.c.hash == key_hash) & api_keys.c.revoked_at.is_(None))
@@ -61,7 +68,7 @@ class Principals:
         return None if row is None else _principal(row)
 
     async def revoke_keys(self, subject: str) -> int:
-        """Revoke every key of a principal and return how many there were."""
+        """Revoke every API key of a principal and return the number of revoked keys."""
         live = (api_keys.c.subject == subject) & api_keys.c.revoked_at.is_(None)
         return (await self.connection.execute(update(api_keys).where(live).values(revoked_at=func.now()))).rowcount
 

@@ -1,4 +1,4 @@
-"""Proposals of constitutions: each step writes what it found, so that the record outlives the workflow."""
+"""Proposals of constitutions: each step writes its result here, so that the record outlives the workflow."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,13 +19,15 @@ from somagent.db.schema.tables import constitution_proposals as proposals
 
 @dataclass(frozen=True)
 class Proposals:
+    """The proposals of one tenant."""
+
     connection: AsyncConnection
     tenant: str
 
     async def enter(  # noqa: PLR0913 - what a proposal says
         self, id_: str, change: Change, *, request: Digest, by: str, quorum: int, expires_at: datetime
     ) -> tuple[ActivationRecord, bool]:
-        """Enter a proposal, once. The same request again returns it; another under the same id is a Conflict."""
+        """Enter a proposal and tell whether it is new. The same request returns it; another one raises Conflict."""
         values = {
             "digest": change.constitution,
             **change.model_dump(include={"scope", "stage", "reason", "narrows", "clears"}),
@@ -44,6 +46,7 @@ class Proposals:
         return await self.get(id_), bool(created.rowcount)
 
     async def get(self, id_: str) -> ActivationRecord:
+        """Return a proposal. Raises NotFound."""
         row = (await self.connection.execute(select(proposals).where(proposals.c.id == id_))).first()
         if row is None:
             raise NotFound(f"There is no activation {id_!r}.", activation=id_)
@@ -52,7 +55,7 @@ class Proposals:
     async def list(
         self, cursor: str | None = None, limit: int = 50, of: Digest | None = None
     ) -> Page[ActivationRecord]:
-        """Return a page, newest first; `of`: only those of one constitution."""
+        """Return a page, newest first. of: only those of this constitution."""
         query = select(proposals)
         if of:
             query = query.where(proposals.c.digest == of)
@@ -60,19 +63,19 @@ class Proposals:
         return await read_page(self.connection, query, keys, _record, cursor=cursor, limit=limit)
 
     async def digests(self) -> frozenset[Digest]:
-        """Return every constitution that this tenant proposed."""
+        """Return the digests of all constitutions that this tenant proposed."""
         query = select(proposals.c.digest).where(proposals.c.digest.is_not(None)).distinct()
         return frozenset(Digest(str(one)) for one in (await self.connection.scalars(query)).all())
 
     async def note(self, id_: str, **found: Any) -> None:  # noqa: ANN401 - columns
-        """Write what a step found. What is settled stays as it is, but for what SomaBrain said of it."""
+        """Write the result of a step. A settled proposal is not changed, except for the answer of SomaBrain."""
         query = update(proposals).where(proposals.c.id == id_)
         if found.keys() != {"somabrain"}:
             query = query.where(proposals.c.state.not_in(SETTLED))
         await self.connection.execute(query.values(updated_at=func.clock_timestamp(), **found))
 
     async def ask(self, id_: str) -> None:
-        """Let it wait for people, and tell them."""
+        """Let a proposal wait for approval, and publish that."""
         if (await self.get(id_)).state == "awaiting_approval":
             return
         await self.note(id_, state="awaiting_approval")
@@ -80,44 +83,45 @@ class Proposals:
         data = asked.model_dump(
             mode="json", include={"constitution", "scope", "stage", "reason", "against", "proposed_by", "missing"}
         )
-        told = Events(self.connection, self.tenant)
-        await told.add("approval.events", "constitution.proposed", None, data | {"activation": id_})
+        events = Events(self.connection, self.tenant)
+        await events.add("approval.events", "constitution.proposed", None, data | {"activation": id_})
 
-    async def speak(self, id_: str, *, approve: bool, by: str, comment: str) -> ActivationRecord:
-        """Record a yes or a no. Raises Conflict unless it waits for one, Denied to the proposer's own yes."""
+    async def record_vote(self, id_: str, *, approve: bool, by: str, comment: str) -> ActivationRecord:
+        """Record a yes or a no. Raises Conflict unless it waits for one, Denied when the proposer approves."""
         row = (await self.connection.execute(select(proposals).where(proposals.c.id == id_).with_for_update())).first()
         if row is None:
             raise NotFound(f"There is no activation {id_!r}.", activation=id_)
         known = _record(row)
         if known.state != "awaiting_approval":
             if by in known.approved_by and approve:
-                return known  # the same word again: a retry of ours
+                return known  # a retry of ours
             raise Conflict(f"Activation {id_!r} is {known.state}; it does not wait for approval.", state=known.state)
         if approve and by == known.proposed_by:
             raise Denied(f"Separation of duties: {by!r} proposed this and cannot approve it.", activation=id_)
         if not approve:
             why = comment or f"{by} said no."
-            await self.note(id_, state="rejected", rejected_by=by, why=why, comments=_said(known, by, comment))
+            await self.note(id_, state="rejected", rejected_by=by, why=why, comments=_add_comment(known, by, comment))
             return await self.get(id_)
         agreed = [*known.approved_by, *([] if by in known.approved_by else [by])]
-        values: dict[str, Any] = {"approved_by": agreed, "comments": _said(known, by, comment)}
+        values: dict[str, Any] = {"approved_by": agreed, "comments": _add_comment(known, by, comment)}
         if len(agreed) >= known.quorum:
             values["state"] = "approved"
         await self.note(id_, **values)
         return await self.get(id_)
 
     async def activate(self, id_: str) -> int:
-        """Make it so, if nothing has changed meanwhile. Returns the number of the activation."""
+        """Activate an approved proposal; return the number of the activation. Raises Conflict after another change."""
         number: int = (
             await self.connection.execute(text("SELECT constitution_activate(:id)"), {"id": id_})
         ).scalar_one()
         return number
 
     async def unshadow(self, scope: str, *, by: str) -> None:
+        """End the shadow of a scope."""
         await self.connection.execute(text("SELECT constitution_unshadow(:scope, :by)"), {"scope": scope, "by": by})
 
 
-def _said(known: ActivationRecord, by: str, comment: str) -> dict[str, str]:
+def _add_comment(known: ActivationRecord, by: str, comment: str) -> dict[str, str]:
     return known.comments | ({by: comment} if comment else {})
 
 

@@ -1,4 +1,4 @@
-"""A tenant's retention, its legal holds, and the deletion of what is due: `sql/retention.sql`, for the relay alone."""
+"""Retention of a tenant, its legal holds, and the deletion of content that is due (`sql/retention.sql`, relay only)."""
 
 import uuid
 from dataclasses import dataclass
@@ -16,15 +16,18 @@ from somagent.db.schema.tables import from_row, legal_holds, retention
 
 @dataclass(frozen=True)
 class Retentions:
+    """Retention terms and legal holds of one tenant."""
+
     connection: AsyncConnection
     tenant: str
 
     async def terms(self) -> Retention:
-        """Return what is set; nothing is set at first, and everything is kept."""
+        """Return the terms. A tenant without terms keeps everything."""
         row = (await self.connection.execute(select(retention))).first()
-        return Retention(content_days=row.content_days, memory_days=row.memory_days) if row else Retention()
+        return from_row(Retention, row) if row else Retention()
 
     async def set(self, terms: Retention, *, by: str) -> None:
+        """Set the terms."""
         values = {**terms.model_dump(), "set_by": by}
         statement = insert(retention).values(tenant_id=self.tenant, **values)
         await self.connection.execute(
@@ -36,6 +39,7 @@ class Retentions:
         return Due.model_validate(await self.connection.scalar(text("SELECT retention_due()")))
 
     async def place(self, hold: NewHold, *, by: str) -> Hold:
+        """Place a legal hold."""
         values = {"tenant_id": self.tenant, "id": uuid.uuid4().hex[:12], "placed_by": by, **hold.model_dump()}
         row = (await self.connection.execute(insert(legal_holds).values(**values).returning(legal_holds))).one()
         return _hold(row)
@@ -56,16 +60,18 @@ class Retentions:
         raise Conflict(f"The legal hold {hold!r} was lifted before.", hold=hold)
 
     async def holds(self) -> tuple[Hold, ...]:
-        """Return every hold, those that stand first, the newest first."""
+        """Return every hold, newest first, with lifted ones at the end."""
         query = select(legal_holds).order_by(legal_holds.c.lifted_at.is_not(None), legal_holds.c.placed_at.desc())
         return tuple(_hold(row) for row in (await self.connection.execute(query)).all())
 
 
 async def prune(engine: AsyncEngine, tenant: str, most: int) -> Due:
-    """Delete what is due of a tenant, at most so much of each. Needs the relay's connection."""
+    """Delete at most `most` items of each kind that are due in a tenant. Needs the relay's role."""
     async with translated(), engine.begin() as connection:
-        told = await connection.scalar(text("SELECT retention_prune(:tenant, :most)"), {"tenant": tenant, "most": most})
-    return Due.model_validate(told)
+        deleted = await connection.scalar(
+            text("SELECT retention_prune(:tenant, :most)"), {"tenant": tenant, "most": most}
+        )
+    return Due.model_validate(deleted)
 
 
 def _hold(row: Row[Any]) -> Hold:

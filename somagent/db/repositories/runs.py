@@ -1,4 +1,4 @@
-"""The projection of runs: what lists and pages show. The workflow owns the truth; this row follows it."""
+"""Run projection: the rows of runs that lists and pages read. The workflow is the source of truth."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +21,13 @@ _SPENT = {dimension: budget_accounts.c[f"spent_{dimension}"] for dimension in DI
 
 @dataclass(frozen=True)
 class RunRows:
+    """The run projection of one tenant."""
+
     connection: AsyncConnection
     tenant: str
 
     async def accept(self, run: NewRun) -> tuple[RunRecord, bool]:
-        """Enter a run, once. The same request again returns the run; another under the same id is a Conflict."""
+        """Enter a run and tell whether it is new. The same request returns it; another one raises Conflict."""
         values = run.model_dump()
         created = await self.connection.execute(
             insert(runs).values(tenant_id=self.tenant, status="starting", **values).on_conflict_do_nothing()
@@ -35,7 +37,7 @@ class RunRows:
             await self._events.add("agent.events", "run.started", run.id, data)
             return await self.get(run.id), True
         known = await self.connection.scalar(select(runs.c.request).where(runs.c.id == run.id).with_for_update())
-        if known is None:  # the gate saw the run before we did
+        if known is None:  # the gate entered the run first
             values = {"request": run.request, "inputs": run.inputs, "digest": run.digest}
             await self.connection.execute(update(runs).where(runs.c.id == run.id).values(**values))
         elif known != run.request:
@@ -43,6 +45,7 @@ class RunRows:
         return await self.get(run.id), False
 
     async def get(self, run: str) -> RunRecord:
+        """Return a run. Raises NotFound."""
         row = (await self.connection.execute(_query().where(runs.c.id == run))).first()
         if row is None:
             raise NotFound(f"There is no run {run!r}.", run=run)
@@ -60,8 +63,8 @@ class RunRows:
         if status:
             query = query.where(runs.c.status == status)
         if capsule:
-            shown = runs.c.capsule if "@" in capsule else func.split_part(runs.c.capsule, "@", 1)
-            query = query.where(shown == capsule)
+            named = runs.c.capsule if "@" in capsule else func.split_part(runs.c.capsule, "@", 1)
+            query = query.where(named == capsule)
         keys = (runs.c.created_at, runs.c.id)
         return await read_page(self.connection, query, keys, _record, cursor=cursor, limit=limit)
 
@@ -71,19 +74,19 @@ class RunRows:
         return tuple((await self.connection.execute(query)).scalars())
 
     async def lock(self, run: str) -> dict[str, Any]:
-        """Return what the run depends on, by digest; empty for a run that was not admitted as a capsule."""
+        """Return the lock of a run; empty for a run that was not admitted as a capsule."""
         found = (await self.connection.execute(select(runs.c.lock).where(runs.c.id == run))).scalar_one_or_none()
         return found or {}
 
     async def admit(self, run: str, *, digest: Digest, parent: str | None, account: str, lock: dict[str, Any]) -> None:
-        """Keep what the run depends on and which account pays. Raises NotFound when the gate never saw the run."""
+        """Write the lock and the account of a run. Raises NotFound when the run was never entered."""
         values = {"digest": digest, "parent": parent, "account": account, "lock": lock}
         admitted = await self.connection.execute(update(runs).where(runs.c.id == run).values(**values))
         if not admitted.rowcount:
             raise NotFound(f"There is no run {run!r} to admit.", run=run)
 
     async def record(self, change: RunUpdate) -> None:
-        """Follow a workflow's state. A run that has ended stays as it is."""
+        """Write the state of a workflow. A run that has ended is not changed."""
         changed = await self.connection.execute(
             update(runs)
             .where((runs.c.id == change.run) & runs.c.closed_at.is_(None))

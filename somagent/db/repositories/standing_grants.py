@@ -1,4 +1,4 @@
-"""Standing grants: given and taken back here; used by the gate, in the database, in `sql/standing.sql`."""
+"""Standing grants: given and revoked here, used by the gate in the database (`sql/standing.sql`)."""
 
 import uuid
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
 from capsules.read_models import Page
 from somagent.db.pages import read_page
-from somagent.db.repositories.audit import acts
+from somagent.db.repositories.audit import Audit
 from somagent.db.repositories.outbox import Events
 from somagent.db.schema.tables import from_row
 from somagent.db.schema.tables import standing_grants as grants
@@ -29,12 +29,14 @@ _STATE = case(
 
 @dataclass(frozen=True)
 class StandingGrants:
+    """The standing grants of one tenant."""
+
     connection: AsyncConnection
     tenant: str
 
     async def give(self, request: GrantRequest, *, constitution: Digest, by: str, now: datetime) -> StandingGrant:
         """Write a grant whose scope was proved under `constitution`. Raises Conflict when too many are open."""
-        await self._room(constitution)
+        await self._require_room(constitution)
         values = request.model_dump(exclude={"expires_seconds"})
         made = await self.connection.execute(
             insert(grants)
@@ -51,10 +53,11 @@ class StandingGrants:
             .returning(grants.c.id)
         )
         grant = await self.get(made.scalar_one())
-        await self._events.add("approval.events", "grant.given", None, _told(grant, by))
+        await self._events.add("approval.events", "grant.given", None, _event_data(grant, by))
         return grant
 
     async def get(self, grant: str) -> StandingGrant:
+        """Return a standing grant. Raises NotFound."""
         row = (await self.connection.execute(select(grants, _STATE).where(grants.c.id == grant))).first()
         if row is None:
             raise NotFound(f"There is no standing grant {grant!r}.", grant=grant)
@@ -69,7 +72,7 @@ class StandingGrants:
         return await read_page(self.connection, query, keys, _grant, cursor=cursor, limit=limit)
 
     async def revoke(self, grant: str, *, by: str, now: datetime) -> StandingGrant:
-        """Take a grant back; what began under it goes on, a retry of it does not. Idempotent."""
+        """Revoke a grant. Effects that began under it continue, their retries do not. Idempotent. Raises NotFound."""
         known = await self.get(grant)
         taken = await self.connection.execute(
             update(grants)
@@ -78,24 +81,25 @@ class StandingGrants:
         )
         if not taken.rowcount:
             return known
-        await self._events.add("approval.events", "grant.revoked", None, _told(known, by))
+        await self._events.add("approval.events", "grant.revoked", None, _event_data(known, by))
         return await self.get(grant)
 
     async def rebind(self, grant: str, *, constitution: Digest, by: str) -> StandingGrant:
-        """Bind an open grant to the constitution under which its scope was proved anew."""
+        """Bind a grant to the constitution under which its scope was proved again. Raises Conflict unless open."""
         known = await self.get(grant)
         if known.state != "open":
             raise Conflict(f"The standing grant {grant!r} is {known.state}; give a new one.", grant=grant)
         if known.constitution != constitution:
-            await self._room(constitution)
-            await acts(self.connection, by)
+            await self._require_room(constitution)
+            await Audit(self.connection, self.tenant).set_actor(by)
             await self.connection.execute(update(grants).where(grants.c.id == grant).values(constitution=constitution))
             bound = known.model_copy(update={"constitution": constitution})
-            await self._events.add("approval.events", "grant.proved", None, _told(bound, by))
+            await self._events.add("approval.events", "grant.proved", None, _event_data(bound, by))
         return await self.get(grant)
 
-    async def _room(self, constitution: Digest) -> None:
-        # Two who give at once must not both be the last.
+    async def _require_room(self, constitution: Digest) -> None:
+        """Raise Conflict when as many grants as allowed are open."""
+        # Two grants that are given at once must not both count as the last one.
         await self.connection.execute(
             text("SELECT pg_advisory_xact_lock(hashtextextended('standing_grants/' || :tenant, 0))"),
             {"tenant": self.tenant},
@@ -110,10 +114,10 @@ class StandingGrants:
         return Events(self.connection, self.tenant)
 
 
-def _told(grant: StandingGrant, by: str) -> dict[str, Any]:
-    """Return what an event says of a grant."""
-    said = {"scope", "capability", "reason", "uses_left", "expires_at", "constitution"}
-    return {"grant": grant.id, "by": by, **grant.model_dump(mode="json", include=said)}
+def _event_data(grant: StandingGrant, by: str) -> dict[str, Any]:
+    """Return the data of an event about a grant."""
+    fields = {"scope", "capability", "reason", "uses_left", "expires_at", "constitution"}
+    return {"grant": grant.id, "by": by, **grant.model_dump(mode="json", include=fields)}
 
 
 def _grant(row: Row[Any]) -> StandingGrant:

@@ -1,4 +1,7 @@
-"""What a tenant's runs spent, grouped as a report asks. A parent's account holds its children's: they are taken out."""
+"""Usage report: what a tenant's runs spent, by group.
+
+The account of a parent run includes what its child runs spent; the report subtracts that, so nothing counts twice.
+"""
 
 import datetime as dt
 from collections.abc import Collection
@@ -10,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from capsules.budgets.amounts import Amounts
 from capsules.budgets.usage_report import DIMENSIONS, Dimension, Usage
 
-# What a group has in common. Ours alone, never a caller's text.
+# The SQL expression of each dimension. Constants only, never a caller's text.
 GROUPS: dict[Dimension, str] = {
     "project": "coalesce(run.project, '')",
     "capsule": "split_part(run.capsule, '@', 1)",
@@ -40,11 +43,13 @@ FROM own AS run {grouping}
 
 @dataclass(frozen=True)
 class UsageRows:
+    """The usage of one tenant's runs."""
+
     connection: AsyncConnection
     tenant: str
 
     async def report(self, by: Collection[Dimension], *, since: dt.datetime, until: dt.datetime) -> tuple[Usage, ...]:
-        """Return what runs that began in [since, until) spent, a row for each group that there is."""
+        """Return what runs that began in [since, until) spent, one row for each group."""
         chosen = [name for name in DIMENSIONS if name in by]
         columns = "".join(f'{GROUPS[name]} AS "{name}", ' for name in chosen)
         ordinals = ", ".join(str(number + 1) for number in range(len(chosen)))

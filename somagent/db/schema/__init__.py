@@ -1,1 +1,1 @@
-"""The schema: tables as queries see them, SQL functions, migrations."""
+"""Database schema: the tables as queries see them, the SQL by subject, and the migrations."""

@@ -1,6 +1,7 @@
-"""Bringing a database up to date, as its owner.
+"""Schema upgrade: applies the missing migrations as the database's owner.
 
-One transaction: a migration that fails leaves nothing behind. A lock makes two starting processes take turns.
+All of them run in one transaction, so a migration that fails leaves nothing behind. A lock keeps two processes that
+start at the same time from running them twice.
 """
 
 from alembic import command
@@ -17,7 +18,7 @@ LOCK = 7_405_113_802  # any number that is ours
 
 
 async def upgrade(owner_url: str) -> None:
-    """Apply every migration that is missing. Raises Unavailable when the roles are."""
+    """Apply every missing migration. Raises Unavailable when a role is missing or the database cannot be reached."""
     engine = create_async_engine(owner_url, poolclass=NullPool)
     try:
         async with translated(), engine.begin() as connection:
@@ -27,7 +28,7 @@ async def upgrade(owner_url: str) -> None:
 
 
 def configuration(connection: Connection) -> Config:
-    """Return Alembic's configuration, on a connection that the caller opened and commits."""
+    """Return Alembic's configuration for a connection that the caller opened and commits."""
     config = Config()
     config.set_main_option("script_location", "somagent.db.schema:migrations")
     config.attributes["connection"] = connection

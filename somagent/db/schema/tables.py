@@ -1,9 +1,9 @@
-"""The tables, as queries name them: columns and their types. The SQL of the migrations owns everything else.
+"""Tables as queries name them: columns and their types. The SQL of the migrations owns everything else.
 
-What no query names is not here. A test, `somagent/db/test_migrations.py`, compares names and types with the database.
+Columns that no query names are not here. `tests/store/test_migrations.py` compares names and types with the database.
 
-Documents are `json`, not `jsonb`: the text stays as it was written, so its digest can be checked, and no character in
-it (a NUL in a tool's output, say) is refused.
+Documents are `json`, not `jsonb`: the stored text stays as it was written, so its digest can be checked, and every
+character (a NUL in a tool's output, for example) is accepted.
 """
 
 from collections.abc import Mapping

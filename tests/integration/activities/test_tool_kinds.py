@@ -150,7 +150,7 @@ async def publish(store: Store, keyring: KeyRing) -> None:
     capsule = load(CAPSULE)
     signature = sign_digest(keyring, "publisher", capsule.digest())
     async with store.transaction(TENANT) as tx:
-        await tx.accounts.ensure(f"tenant:{TENANT}", None, Amounts(tokens=10**6, tool_calls=10**3))
+        await tx.accounts.ensure(f"tenant:{TENANT}", Amounts(tokens=10**6, tool_calls=10**3))
         await tx.capsules.publish(
             capsule, digest=capsule.digest(), signature=signature.value, key_id=signature.key_id, by="ada"
         )

@@ -59,7 +59,7 @@ async def tenant(api_owner: Store, state: State) -> str:
     name = f"api-{next(NUMBERS)}"
     await api_owner.tenants.add(name)
     async with state.store.transaction(name) as tx:
-        await tx.accounts.ensure(f"tenant:{name}", None, RICH)
+        await tx.accounts.ensure(f"tenant:{name}", RICH)
     return name
 
 

@@ -63,7 +63,7 @@ async def tenant(stack: Platform, stack_owner: Store, tokens: Tokens) -> AsyncIt
     name = unique("acme")
     await stack_owner.tenants.add(name)
     async with open_store(stack.settings.database("app")) as store, store.transaction(name) as tx:
-        await tx.accounts.ensure(f"tenant:{name}", None, Amounts(tokens=10**6, micro_usd=10**6, tool_calls=1000))
+        await tx.accounts.ensure(f"tenant:{name}", Amounts(tokens=10**6, micro_usd=10**6, tool_calls=1000))
 
     def client(principal: Principal) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {tokens.mint_access(principal, 3600)}"}

@@ -104,7 +104,7 @@ async def test_without_its_codec_key_a_constitution_is_refused_by_the_keys_name(
 ) -> None:
     record = await activate_document(own, keyring, default("1.0.0"))
     other = KeyRing.create_missing(tmp_path / "keys")
-    async with open_store(url("app"), codec={"codec-7": other.codec_current[1]}) as store:
+    async with open_store(url("app"), codec={"codec-7": list(other.codec.values())[-1]}) as store:
         with pytest.raises(ConstitutionRefused, match=r"codec key 'codec-1', which is not here. Known: codec-7"):
             await store.constitutions.get(record.digest)
 
@@ -140,7 +140,7 @@ async def test_only_an_approved_proposal_is_activated_and_its_proposer_cannot_ag
         await _activate(app, "p1")
     async with app.transaction("acme") as tx:
         with pytest.raises(Denied, match="Separation of duties"):
-            await tx.proposals.speak("p1", approve=True, by="ada", comment="")
+            await tx.proposals.record_vote("p1", approve=True, by="ada", comment="")
     # Nor by writing it: the table itself holds who may agree, and how many must.
     for statement in (
         "UPDATE constitution_proposals SET approved_by = '{ada}'",
@@ -151,7 +151,7 @@ async def test_only_an_approved_proposal_is_activated_and_its_proposer_cannot_ag
                 await tx.connection.execute(text(statement))
     for who, state in (("bob", "awaiting_approval"), ("bob", "awaiting_approval"), ("cyd", "approved")):
         async with app.transaction("acme") as tx:
-            assert (await tx.proposals.speak("p1", approve=True, by=who, comment="")).state == state
+            assert (await tx.proposals.record_vote("p1", approve=True, by=who, comment="")).state == state
     await _activate(app, "p1")
     await _activate(app, "p1")
     assert (await app.constitutions.active("acme")).digest == record.digest

@@ -236,7 +236,7 @@ async def rig(migrated: Settings, temporal_address: str, valkey: str) -> AsyncIt
     ):
         await owner.tenants.add(TENANT)
         async with store.transaction(TENANT) as tx:
-            await tx.accounts.ensure(f"tenant:{TENANT}", None, Amounts(tokens=10**9, tool_calls=10**6))
+            await tx.accounts.ensure(f"tenant:{TENANT}", Amounts(tokens=10**9, tool_calls=10**6))
         rig = Rig(await connect(settings, keyring), store, Tokens(keyring))
         for document in (DENYING, ASKING, CAREFUL, ALLOWING):
             rig.digests[document["metadata"]["name"]] = (await activate_document(owner, keyring, document)).digest

@@ -88,7 +88,7 @@ async def rig(migrated: Settings) -> AsyncIterator[Rig]:
     ):
         await owner.tenants.add(TENANT)
         async with store.transaction(TENANT) as tx:
-            await tx.accounts.ensure(f"tenant:{TENANT}", None, Amounts(tool_calls=10**6))
+            await tx.accounts.ensure(f"tenant:{TENANT}", Amounts(tool_calls=10**6))
         digest = (await activate_document(owner, keyring, RULES, scope=TENANT)).digest
         trust = ConstitutionTrust(settings.keys_dir)
         gate = Gate(

@@ -63,7 +63,7 @@ async def test_a_crash_in_the_middle_of_reserving_and_settling_loses_and_doubles
                 await owner.tenants.add(tenant)
             async with open_store(settings.database("app"), connections=20) as store:
                 async with store.transaction(tenant) as tx:
-                    await tx.accounts.ensure("shared", None, Amounts(tokens=10**6, tool_calls=LIMIT))
+                    await tx.accounts.ensure("shared", Amounts(tokens=10**6, tool_calls=LIMIT))
                 ledger = PostgresLedger(store)
                 begun = [
                     asyncio.create_task(begin(ledger, key(tenant, f"{tenant}/x/{n % 10}"))) for n in range(ATTEMPTS)

@@ -1,5 +1,5 @@
-"""Migrations: each revision is a Python file of a few lines and, beside it, its SQL.
+"""Migrations: each revision is a short Python file and the SQL file beside it.
 
-The SQL of a released revision is never edited. `somagent/db/schema/sql` shows what all of them together make of an
-empty database, by subject; `tests/integration/somagent/db/test_migrations.py` holds both together.
+The SQL of a released revision is never edited. `somagent/db/schema/sql` shows, by subject, what all revisions together
+make of an empty database; `tests/store/test_migrations.py` compares the two.
 """

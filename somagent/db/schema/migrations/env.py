@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `somagent.db.schema.migrate` opened."""
+"""Alembic's entry point: runs the migrations on the connection that `somagent.db.schema.migrate` opened."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Running the SQL file of a revision inside its migration's transaction."""
+"""SQL scripts of revisions, run inside the transaction of the migration."""
 
 from pathlib import Path
 

@@ -28,7 +28,7 @@ async def assert_balanced(store: Store, tenant: str) -> None:
 async def test_two_hundred_concurrent_reservations_never_pass_the_limit(store, ledger: PostgresLedger, tenant):
     account = "shared"
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure(account, None, Amounts(tokens=1000, tool_calls=77))
+        await tx.accounts.ensure(account, Amounts(tokens=1000, tool_calls=77))
     attempts = [key(tenant, f"{tenant}/x/{i % 10}") for i in range(200)]
     answers = await asyncio.gather(
         # as in as many workers, that take no turns
@@ -53,8 +53,8 @@ async def test_two_hundred_concurrent_reservations_never_pass_the_limit(store, l
 async def test_a_carved_account_takes_from_its_parent_and_gives_the_rest_back(store, ledger, tenant):
     run = run_id(tenant)
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure("root", None, Amounts(tokens=100))
-        await tx.accounts.ensure("root", None, Amounts(tokens=5))
+        await tx.accounts.ensure("root", Amounts(tokens=100))
+        await tx.accounts.ensure("root", Amounts(tokens=5))
         first = await tx.accounts.carve("root", f"run:{run}", Amounts(tokens=60))
         assert await tx.accounts.carve("root", f"run:{run}", Amounts(tokens=60)) == first
         assert (await tx.accounts.get("root")).left == Amounts(tokens=40)
@@ -77,7 +77,7 @@ async def test_a_carved_account_takes_from_its_parent_and_gives_the_rest_back(st
 
 async def test_carving_more_than_is_left_names_account_and_dimension(store, tenant):
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure("root", None, Amounts(tokens=100, tool_calls=3))
+        await tx.accounts.ensure("root", Amounts(tokens=100, tool_calls=3))
     with pytest.raises(BudgetExhausted, match="'root' cannot cover 4 tool_calls: it has 3 left") as caught:
         async with store.transaction(tenant) as tx:
             await tx.accounts.carve("root", "child", Amounts(tokens=5, tool_calls=4))
@@ -90,7 +90,7 @@ async def test_carving_more_than_is_left_names_account_and_dimension(store, tena
 
 async def test_many_carvings_at_once_never_pass_the_parents_limit(store, tenant):
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure("root", None, Amounts(tokens=100))
+        await tx.accounts.ensure("root", Amounts(tokens=100))
 
     async def carve(number: int) -> bool:
         try:
@@ -108,7 +108,7 @@ async def test_eight_children_spend_at_once_what_one_parent_has(store, tenant):
     """Nothing is left for a tenth account; each child reserves 40 times at once where 25 fit, settles and closes beside the others."""
     parent = run_id(tenant)
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure("root", None, Amounts(tokens=1000))
+        await tx.accounts.ensure("root", Amounts(tokens=1000))
         await tx.accounts.carve("root", f"run:{parent}", Amounts(tokens=8 * 25))
 
     async def child(number: int) -> int:
@@ -139,7 +139,7 @@ async def test_eight_children_spend_at_once_what_one_parent_has(store, tenant):
 
 async def test_a_raise_counts_once_and_comes_from_the_parent(store, tenant):
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure("root", None, Amounts(tokens=100))
+        await tx.accounts.ensure("root", Amounts(tokens=100))
         await tx.accounts.carve("root", "child", Amounts(tokens=60))
 
     async def lift(key: str) -> None:
@@ -161,7 +161,7 @@ async def test_closing_counts_what_never_reported_as_spent_and_closes_the_childr
     run = run_id(tenant)
     child = f"{run}/task"
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure("root", None, Amounts(tokens=100))
+        await tx.accounts.ensure("root", Amounts(tokens=100))
         await tx.accounts.carve("root", f"run:{run}", Amounts(tokens=60))
         await tx.accounts.carve(f"run:{run}", f"run:{child}", Amounts(tokens=30))
     lost = key(tenant, child)
@@ -181,7 +181,7 @@ async def test_closing_counts_what_never_reported_as_spent_and_closes_the_childr
 async def test_a_reservation_that_does_not_fit_breaks_the_tables_own_constraint(store, tenant):
     """The last defence, should a function forget to ask."""
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure("root", None, Amounts(tokens=10))
+        await tx.accounts.ensure("root", Amounts(tokens=10))
     async with store.pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT set_config('somagent.tenant', $1, true)", tenant)
         with pytest.raises(asyncpg.CheckViolationError, match="budget_accounts_tokens"):
@@ -215,7 +215,7 @@ class Game:
     async def set_up(self) -> str:
         root = f"root:{self.first}"
         async with self.store.transaction(self.tenant) as tx:
-            await tx.accounts.ensure(root, None, Amounts(tokens=400, micro_usd=400, tool_calls=40))
+            await tx.accounts.ensure(root, Amounts(tokens=400, micro_usd=400, tool_calls=40))
             await tx.accounts.carve(root, f"run:{self.first}", Amounts(tokens=200, micro_usd=200, tool_calls=20))
         return root
 

@@ -60,7 +60,7 @@ async def admit(admissions: CapsuleAdmissions, store: Store, tenant: str) -> Adm
     """Admit a run of the outer capsule, as the activity `capsule.start` does behind the gate."""
     run = run_id(tenant)
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure(f"tenant:{tenant}", None, Amounts(tool_calls=100))
+        await tx.accounts.ensure(f"tenant:{tenant}", Amounts(tool_calls=100))
     await PostgresLedger(store).begin(entry(key(tenant, run), kind="capsule.start", target=OUTER.ref))
     authority = Authority(
         kind="start",

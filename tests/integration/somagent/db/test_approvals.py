@@ -181,7 +181,7 @@ async def test_a_token_that_is_no_token_is_refused(store, tenant, tokens):
 async def test_a_budget_is_raised_by_a_token_once_for_each_key(store, tenant, tokens):
     run = run_id(tenant)
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure("root", None, Amounts(tokens=100))
+        await tx.accounts.ensure("root", Amounts(tokens=100))
         await tx.accounts.carve("root", f"run:{run}", Amounts(tokens=10))
     amounts = Amounts(tokens=5)
     said = Attestation(

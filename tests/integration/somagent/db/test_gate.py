@@ -19,7 +19,7 @@ TEN = Amounts(tokens=100, micro_usd=1000, tool_calls=10)
 
 async def _account(store: Store, tenant: str, run: str, limit: Amounts = TEN) -> str:
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure(f"tenant:{tenant}", None, Amounts(tokens=10**6, micro_usd=10**6, tool_calls=10**6))
+        await tx.accounts.ensure(f"tenant:{tenant}", Amounts(tokens=10**6, micro_usd=10**6, tool_calls=10**6))
         await tx.accounts.carve(f"tenant:{tenant}", f"run:{run}", limit)
     return f"run:{run}"
 

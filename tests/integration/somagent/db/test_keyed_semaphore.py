@@ -63,7 +63,7 @@ async def test_a_run_with_many_actions_leaves_connections_to_others(
             await tx.runs.accept(
                 NewRun(id=run, capsule="word-count@1.0.0", digest=digest({}), actor="ada", request=digest(run))
             )
-            await tx.accounts.ensure(f"run:{run}", None, Amounts(tokens=100))
+            await tx.accounts.ensure(f"run:{run}", Amounts(tokens=100))
 
     def asked(run: str):
         return entry(key(tenant, run), cost=Amounts(tokens=1), account=f"run:{run}")

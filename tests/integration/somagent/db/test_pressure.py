@@ -20,7 +20,7 @@ async def told(store: Store, tenant: str, run: str) -> list[tuple[str, int, int]
 async def run(store: Store, tenant: str) -> str:
     run = run_id(tenant)
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure(f"run:{run}", None, Amounts(tokens=100, tool_calls=4))
+        await tx.accounts.ensure(f"run:{run}", Amounts(tokens=100, tool_calls=4))
     return run
 
 

@@ -23,7 +23,7 @@ NOTHING = Due(runs=0, blobs=0, memories=0)
 @pytest.fixture(autouse=True)
 async def terms(store: Store, tenant: str) -> None:
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure(f"tenant:{tenant}", None, Amounts(tokens=10**6))
+        await tx.accounts.ensure(f"tenant:{tenant}", Amounts(tokens=10**6))
         await tx.retention.set(KEPT, by="rosa")
 
 

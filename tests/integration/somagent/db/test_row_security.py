@@ -78,7 +78,7 @@ async def _fill(store: Store, tenant: str) -> None:
     ledger = PostgresLedger(store)
     capsule = Library.load().capsules[0]
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure(f"run:{run}", None, Amounts(tokens=10))
+        await tx.accounts.ensure(f"run:{run}", Amounts(tokens=10))
         await tx.principals.add(Principal(tenant=tenant, subject="ada", capabilities=frozenset()), key_hash=tenant)
         grace = Principal(tenant=tenant, subject="grace", capabilities=frozenset({"approval:decide"}))
         await tx.principals.add(grace)

@@ -38,7 +38,7 @@ async def ran(store: Store, ledger: PostgresLedger, run: str, capsule: str, toke
 async def spent(store: Store, ledger: PostgresLedger, owner: Store, tenant: str) -> str:
     """A parent that spent 10 and paid for a child that spent 7; another run that spent 5."""
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure(f"tenant:{tenant}", None, Amounts(tokens=10_000))
+        await tx.accounts.ensure(f"tenant:{tenant}", Amounts(tokens=10_000))
     parent = run_id(tenant)
     await ran(store, ledger, run_id(tenant), "single@1.0.0", 5)
     await ran(store, ledger, parent, "whole@1.0.0", 10)

@@ -258,7 +258,7 @@ async def shop(
     keyring = KeyRing.create_missing(postgres_settings.keys_dir)
     await owner.tenants.add(TENANT)
     async with store.transaction(TENANT) as tx:
-        await tx.accounts.ensure(f"tenant:{TENANT}", None, Amounts(tool_calls=10**6, micro_usd=10**12))
+        await tx.accounts.ensure(f"tenant:{TENANT}", Amounts(tool_calls=10**6, micro_usd=10**12))
     await activate_document(owner, keyring, CONSTITUTION, scope=TENANT)
     book = tmp_path_factory.mktemp("orders") / "book.jsonl"
     async with governed_shop(postgres_settings, store, temporal_address, book) as running:

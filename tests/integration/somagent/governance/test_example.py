@@ -21,7 +21,7 @@ async def test_the_program_serves_an_order(shop, order, activate, tmp_path):
     tenant = TERMS.application.tenant
     await activate(KeyRing.load(shop.settings.keys_dir), scope=tenant)
     async with shop.store.transaction(tenant) as tx:
-        await tx.accounts.ensure(f"tenant:{tenant}", None, Amounts(tool_calls=10**6, micro_usd=10**9))
+        await tx.accounts.ensure(f"tenant:{tenant}", Amounts(tool_calls=10**6, micro_usd=10**9))
     worker = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

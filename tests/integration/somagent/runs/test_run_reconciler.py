@@ -58,7 +58,7 @@ async def start(temporal: Client, run: str, **options) -> None:
 
 async def fund(store: Store, tenant: str, run: str) -> None:
     async with store.transaction(tenant) as tx:
-        await tx.accounts.ensure(f"tenant:{tenant}", None, LIMIT)
+        await tx.accounts.ensure(f"tenant:{tenant}", LIMIT)
         await tx.accounts.carve(f"tenant:{tenant}", f"run:{run}", LIMIT)
 
 
