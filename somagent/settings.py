@@ -1,7 +1,7 @@
-"""Every setting of every process, read once from the environment, typed and frozen.
+"""Settings of every process, read once from the environment, typed and frozen.
 
-A setting `x` is the environment variable `SOMAGENT_X`. The defaults describe the local stack; replacing a part of it
-(a database, a Temporal cluster, a model server) is setting its address. Nothing else reads the environment.
+Setting `x` is the environment variable `SOMAGENT_X`. The defaults describe the local stack. To replace a part of it (a
+database, a Temporal cluster, a model server), set its address. Nothing else reads the environment.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ NotifiedType = Annotated[str, Field(pattern=r"^(approval|budget|constitution|del
 
 
 class Settings(BaseSettings):
-    """Where the parts are and how they behave."""
+    """Addresses of the parts and their behaviour. Raises pydantic's ValidationError for wrong values."""
 
     model_config = SettingsConfigDict(env_prefix="SOMAGENT_", env_file=None, frozen=True, extra="ignore")
 
@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     worker_metrics_port: Port | None = Field(
         None, description="Port where the local worker serves `/metrics` for Prometheus. Unset: it does not."
     )
-    tools_metrics_port: Port | None = Field(None, description="The same, for the local worker that runs the tools.")
+    tools_metrics_port: Port | None = Field(None, description="The same for the local worker that runs the tools.")
 
     # Parts that can be replaced: an address here means that the local stack does not start its own.
     temporal_address: str | None = Field(None, description="host:port of a Temporal frontend. Unset: the local one.")
@@ -88,13 +88,14 @@ class Settings(BaseSettings):
     )
     price_book: Path | None = Field(
         None,
-        description="Price book of models, a YAML file (docs/budgets.md). Unset: what no profile prices is free.",
+        description="Price book of models, a YAML file (docs/budgets.md). Unset: models without a price in their "
+        "profile are free.",
     )
     slm_profiles: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="JSON object: model role to what differs from the default model: `provider`, `model`, "
-        "`base_url`, `api_key`, `window`, `input_price` and `output_price` in micro-dollars per million tokens, "
-        "`dialect`.",
+        description="JSON object: for each model role the fields that differ from the default model: `provider`, "
+        "`model`, `base_url`, `api_key`, `window`, `input_price` and `output_price` in micro-dollars per million "
+        "tokens, `dialect`.",
     )
     api_url: str | None = Field(None, description="Base URL of the API, for the CLI. Unset: the local one.")
     token: SecretStr | None = Field(
@@ -126,14 +127,14 @@ class Settings(BaseSettings):
             "budget.requested",
             "constitution.proposed",
         ),
-        description="Which events people are told of: types `approval.…`, `budget.…`, `grant.…`, `delegation.…`, "
-        "`constitution.…`.",
+        description="Types of the events that people are notified of: `approval.…`, `budget.…`, `grant.…`, "
+        "`delegation.…`, `constitution.…`.",
     )
     notify_webhook_url: SecretStr | None = Field(
         None, description="https://… that gets a signed POST for each notification. Unset: none."
     )
     notify_webhook_secret: Reference | None = Field(
-        None, description="Where the webhook's shared secret stands: `env:NAME` or `file:/path`."
+        None, description="Place of the webhook's shared secret: `env:NAME` or `file:/path`."
     )
     notify_reach: Literal["public", "loopback", "private"] = Field(
         "public",
@@ -149,7 +150,7 @@ class Settings(BaseSettings):
     )
     notify_smtp_user: str | None = Field(None, description="User at the mail server. Unset: no login.")
     notify_smtp_password: Reference | None = Field(
-        None, description="Where that user's password stands: `env:NAME` or `file:/path`."
+        None, description="Place of that user's password: `env:NAME` or `file:/path`."
     )
 
     platform_tenant: str = Field(
@@ -168,7 +169,8 @@ class Settings(BaseSettings):
         10.0, gt=0, le=300, description="How long each proof of a proposed constitution may take, in seconds."
     )
     somabrain_url: str = Field(
-        "", description="Base URL of a SomaBrain that is told of each constitution for everybody. Empty: none."
+        "",
+        description="Base URL of a SomaBrain that gets each constitution of all tenants. Empty: none.",
     )
     trace_dir: Path | None = Field(
         None, description="Directory for OpenTelemetry spans, a JSON line each. Unset: no tracing."
@@ -176,8 +178,8 @@ class Settings(BaseSettings):
     log_level: str = Field("info", description="debug, info, warning or error.")
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
-        """Refuse a channel of notifications that is set by half: it would look as if people were told."""
+    def _require_whole_channels(self) -> Self:
+        """Refuse a notification channel that is only half configured: it would seem to work."""
         for name, other in (
             ("webhook_url", "webhook_secret"),
             ("mail_to", "mail_from"),
@@ -190,21 +192,26 @@ class Settings(BaseSettings):
         return self
 
     def temporal_target(self) -> str:
+        """Return `host:port` of the Temporal frontend."""
         return self.temporal_address or f"{self.host}:{self.temporal_port}"
 
     def api_base(self) -> str:
+        """Return the base URL of the API, without a slash at the end."""
         return (self.api_url or f"http://{self.host}:{self.api_port}").rstrip("/")
 
     def slm_base(self) -> str:
+        """Return the base URL of the model server, without a slash at the end."""
         return (self.slm_url or f"http://{self.host}:{self.slm_port}/v1").rstrip("/")
 
     def redis_target(self) -> str:
+        """Return the URL of Valkey or Redis."""
         return self.redis_url.get_secret_value() if self.redis_url else f"redis://{self.host}:{self.valkey_port}/0"
 
     def database(self, role: str) -> str:
-        """Return the URL for `owner`, `app`, `relay` or `sealer`.
+        """Return the database URL of a role: `owner`, `app`, `relay` or `sealer`.
 
-        The local PostgreSQL trusts nobody: each role's password is a generated file in the keys directory.
+        Each role of the local PostgreSQL has a generated password in a file of the keys directory. Raises OSError when
+        that file is missing.
         """
         given = {
             "owner": self.database_owner_url,
@@ -234,7 +241,7 @@ class Settings(BaseSettings):
 
     @property
     def container_scope(self) -> str:
-        """Label `somagent.scope` of every container of this home, so that homes leave each other's alone."""
+        """Label `somagent.scope` of the containers of this home, which other homes do not touch."""
         return str(self.home.absolute())
 
     @property

@@ -1,7 +1,7 @@
-"""Traces: OpenTelemetry spans of starts, workflows and activities; a JSON document a line, a file a process.
+"""Traces: OpenTelemetry spans of starts, workflows and activities, one JSON document on each line, a file per process.
 
-Spans hold names, ids, decisions and scores; never inputs, outputs or tokens. A collector can read the files. Replay
-adds no span: the Temporal interceptor that makes them knows a replay when it sees one.
+Spans contain names, ids, decisions and scores; never inputs, outputs or tokens. A collector can read the files. Replays
+add no span, because Temporal's tracing interceptor recognises them.
 """
 
 import os
@@ -20,7 +20,7 @@ from somagent.settings import Settings
 
 @contextmanager
 def tracing(settings: Settings, process: str) -> Iterator[None]:
-    """Write this process's spans below `trace_dir` while the context is open; do nothing where it is unset."""
+    """Write the spans of this process below `trace_dir` while the context is open; do nothing when it is unset."""
     if settings.trace_dir is None:
         yield
         return
@@ -38,5 +38,5 @@ def tracing(settings: Settings, process: str) -> Iterator[None]:
 
 
 def temporal_interceptors(settings: Settings) -> list[Interceptor]:
-    """Return the client's interceptors. A worker takes them from its client; given to both they count twice."""
+    """Return the tracing interceptors of a client. A worker takes them from its client and must not get them again."""
     return [TracingInterceptor()] if settings.trace_dir is not None else []

@@ -1,1 +1,1 @@
-"""Where block digests are anchored outside of the database: a file, and by option a store that answers HTTP PUT."""
+"""Anchors of audit blocks outside of the database: a file, and optionally a store that answers HTTP PUT."""

@@ -19,7 +19,7 @@ from capsules.errors import Unavailable
 
 
 class Anchor(Protocol):
-    """Keeps blocks of a tenant in the order of their heights."""
+    """Keeps the digests of a tenant's blocks in the order of their heights."""
 
     name: str
 
@@ -30,13 +30,13 @@ class Anchor(Protocol):
         """Keep the blocks, which follow those kept before. Durable when it returns. Raises Unavailable."""
 
 
-def line(block: Block) -> dict[str, object]:
-    """Return what is kept of a block."""
+def anchored_fields(block: Block) -> dict[str, object]:
+    """Return the fields of a block that an anchor keeps."""
     return block.model_dump(mode="json", include={"tenant", "height", "last", "digest", "key_id", "signature"})
 
 
 class FileAnchor:
-    """Implements `Anchor`. One process writes to a file at a time."""
+    """Anchor in a file with one JSON document on each line, synced before `keep` returns. One process may write."""
 
     name = "file"
 
@@ -54,7 +54,7 @@ class FileAnchor:
         if self._heights is None:
             try:
                 self._heights = {}
-                for kept in read(self.path):
+                for kept in read_anchors(self.path):
                     self._heights[kept["tenant"]] = kept["height"]
             except OSError as error:
                 self._heights = None
@@ -63,12 +63,12 @@ class FileAnchor:
 
     def _append(self, blocks: Sequence[Block]) -> None:
         heights = self._known()
-        text = "".join(json.dumps(line(block)) + "\n" for block in blocks)
+        text = "".join(json.dumps(anchored_fields(block)) + "\n" for block in blocks)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             with os.fdopen(descriptor, "ab") as file:
-                # A crash may have left half a line: it stays, on a line of its own.
+                # A crash may have left half a line; it stays on a line of its own.
                 if file.tell() and os.pread(descriptor, 1, file.tell() - 1) != b"\n":
                     text = "\n" + text
                 file.write(text.encode())
@@ -81,8 +81,8 @@ class FileAnchor:
             heights[block.tenant] = block.height
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """Return what a file of anchors keeps, in its order; lines that a crash cut off are left out."""
+def read_anchors(path: Path) -> list[dict[str, Any]]:
+    """Return the entries of an anchor file in order, without lines that a crash cut off. Raises OSError."""
     kept = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:
@@ -98,7 +98,7 @@ SECONDS = 10.0
 
 
 class WebAnchor:
-    """Implements `Anchor` for object stores and any server that takes conditional PUTs."""
+    """Anchor in an object store or any server that supports conditional PUT."""
 
     name = "web"
 
@@ -109,20 +109,20 @@ class WebAnchor:
 
     async def height(self, tenant: str) -> int:
         if tenant not in self._heights:
-            self._heights[tenant] = await self._found(tenant)
+            self._heights[tenant] = await self._find_height(tenant)
         return self._heights[tenant]
 
     async def keep(self, blocks: Sequence[Block]) -> None:
         for block in blocks:
-            answer = await self._ask("PUT", block.tenant, block.height, line(block))
+            answer = await self._ask("PUT", block.tenant, block.height, anchored_fields(block))
             if answer.status_code == HTTPStatus.PRECONDITION_FAILED:
-                await self._same(block)
+                await self._require_same(block)
             elif not answer.is_success:
                 raise Unavailable(f"The anchor at {self.url} answered {answer.status_code} to block {block.height}.")
             self._heights[block.tenant] = block.height
 
-    async def _same(self, block: Block) -> None:
-        """Raise Unavailable unless what is kept already is this very block."""
+    async def _require_same(self, block: Block) -> None:
+        """Raise Unavailable unless the stored block is this block."""
         kept = await self._ask("GET", block.tenant, block.height)
         if not kept.is_success or kept.json().get("digest") != block.digest:
             raise Unavailable(
@@ -130,8 +130,8 @@ class WebAnchor:
                 "changed, or two installations share the anchor. Run `somagent audit verify`."
             )
 
-    async def _found(self, tenant: str) -> int:
-        """Return the newest height by halving: blocks are put in order, so none is missing below."""
+    async def _find_height(self, tenant: str) -> int:
+        """Return the newest height by binary search: blocks are put in order, so none is missing below."""
         low, high = 0, 1
         while await self._has(tenant, high):
             low, high = high, high * 2

@@ -1,1 +1,1 @@
-"""Rate windows: at most so many tokens and calls in any sixty seconds, in Valkey, rebuilt from the ledger when lost."""
+"""Rate limits: windows of sixty seconds in Valkey with the tokens and calls of an account, rebuilt from the ledger."""

@@ -1,8 +1,8 @@
-"""What Valkey does in one step for each account: count, refuse or take; correct; fill again after a loss.
+"""Lua scripts of the rate windows: take, correct, fill. Each runs in Valkey as one step for all accounts.
 
-An account's window is four keys: when each effect began (a sorted set), what it counts (a hash), the sum of that, and a
-mark that says which server process the window is whole in. A restart may bring back an old copy, a flush brings back
-nothing: without this process's mark nothing is counted and nothing is let through.
+The window of an account has four keys: the start of each effect (a sorted set), its tokens (a hash), their sum, and a
+mark with the id of the server process in which the window is complete. After a restart the keys may be old, after a
+flush they are gone. Without the mark of this server process nothing is counted and no effect may begin.
 """
 
 # Functions that each script begins with. Times are Valkey's own, in milliseconds.

@@ -1,7 +1,6 @@
-"""Rate windows on Valkey: implements `RateWindows` of `capsules.budgets.account`. Without Valkey, nothing runs."""
+"""Rate limit on Valkey: implements `RateWindows` of `capsules.budgets.account`. Without Valkey no effect may begin."""
 
 from collections.abc import Awaitable, Sequence
-from types import TracebackType
 from typing import Any, Self, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -17,15 +16,15 @@ from somagent.db.gate.effects import recent_effects
 
 WINDOW_MS = 60_000
 SETTLING_MS = 1000
-"""After a loss: by then what was let through before it is in the ledger, from which the window is filled."""
+"""Wait after a loss, so that all effects that began before it are in the ledger when the window is filled."""
 PATIENCE_SECONDS = 2.0
 CONNECTIONS = 8
 WAIT_SECONDS = 5.0
-"""For one of them to be free."""
+"""How long a call waits for a free connection."""
 
 
 class ValkeyWindows:
-    """One for each worker process."""
+    """The rate windows of all accounts; one object for each worker process."""
 
     def __init__(self, redis_url: str, store: Store) -> None:
         self._store = store
@@ -44,19 +43,17 @@ class ValkeyWindows:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._redis.aclose()
 
     async def take(self, tenant: str, bounds: Sequence[RateBound], *, effect: str, tokens: int) -> RateRefusal | None:
-        """Count an effect in every account's window, or in none and say how long to wait. Raises Unavailable."""
+        """Count an effect in every account's window, or in none and return how long to wait. Raises Unavailable."""
         bases = [_base(tenant, bound.account) for bound in bounds]
         most = [value for bound in bounds for value in (_most(bound.tokens), _most(bound.calls))]
         arguments = [WINDOW_MS, effect, tokens, *most]
-        said, *told = await self._ask(self._take, bases, arguments)
-        while said == 1:
-            lost, since = bounds[told[0] - 1], told[1]
+        status, *answer = await self._run(self._take, bases, arguments)
+        while status == 1:
+            lost, since = bounds[answer[0] - 1], answer[1]
             if since < SETTLING_MS:
                 return RateRefusal(
                     account=lost.account,
@@ -64,24 +61,24 @@ class ValkeyWindows:
                     sentence=f"The rate window of {lost.account} is new or was lost; it is filled from the ledger now.",
                 )
             await self._rebuild(tenant, lost.account)
-            said, *told = await self._ask(self._take, bases, arguments)
-        if said == 0:
+            status, *answer = await self._run(self._take, bases, arguments)
+        if status == 0:
             return None
-        slow = bounds[told[0] - 1]
-        return RateRefusal(account=slow.account, seconds=told[1] / 1000, sentence=f"{slow.describe()} are in use.")
+        slow = bounds[answer[0] - 1]
+        return RateRefusal(account=slow.account, seconds=answer[1] / 1000, sentence=f"{slow.describe()} are in use.")
 
     async def correct(self, tenant: str, bounds: Sequence[RateBound], *, effect: str, tokens: int | None) -> None:
-        """Count what an effect really used; None: it did not take place. Raises Unavailable."""
+        """Replace the tokens of an effect by its real usage; None removes the effect. Raises Unavailable."""
         bases = [_base(tenant, bound.account) for bound in bounds]
-        await self._ask(self._correct, bases, [effect, -1 if tokens is None else tokens])
+        await self._run(self._correct, bases, [effect, -1 if tokens is None else tokens])
 
     async def _rebuild(self, tenant: str, account: str) -> None:
         entries = await recent_effects(self._store, tenant, account, seconds=WINDOW_MS / 1000)
         flat = [part for entry in entries for part in (entry.effect, entry.tokens, entry.age_ms)]
-        await self._ask(self._fill, [_base(tenant, account)], [WINDOW_MS, *flat])
+        await self._run(self._fill, [_base(tenant, account)], [WINDOW_MS, *flat])
 
     @staticmethod
-    async def _ask(script: Any, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401 - the client's own types
+    async def _run(script: Any, keys: list[str], arguments: list[Any]) -> Any:  # noqa: ANN401 - the client's own types
         try:
             return await cast("Awaitable[Any]", script(keys=keys, args=arguments))
         except (RedisError, OSError, TimeoutError) as error:

@@ -1,1 +1,1 @@
-"""Capsule files: from text to a checked capsule, with the line and path of every problem. No store, no network."""
+"""Capsule files: from text to a checked capsule, with the line and path of each problem. No database, no network."""

@@ -1,4 +1,4 @@
-"""The check of a capsule beyond its form: every name exists, every expression parses, every part fits the others."""
+"""Check of a capsule beyond its form: names exist, expressions parse, and all parts fit each other."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -18,11 +18,11 @@ from somagent.capsule_files.steps import check_kind, check_steps
 from somagent.capsule_files.tasks import check_tasks
 
 type Resolve = Callable[[str], Capsule | None]
-"""Finds the published capsule that a task's reference names, or None."""
+"""Returns the published capsule of a task's reference, or None."""
 
 
 class Catalog(Protocol):
-    """The personas and tools that a capsule may name. Both methods raise NotFound with the `known` ones."""
+    """The personas and tools that exist. Both methods raise NotFound with the `known` ones."""
 
     def persona(self, reference: Reference) -> Persona: ...
 
@@ -32,7 +32,7 @@ class Catalog(Protocol):
 def check(
     capsule: Capsule, catalog: Catalog, resolve: Resolve, *, text: str | None = None, filename: str = "capsule.yaml"
 ) -> None:
-    """Raise Invalid with every problem at once. With the file's `text`, each problem has line and column."""
+    """Check a capsule. Raises Invalid with all problems; with the `text` of the file they have line and column."""
     problems = ProblemCollector(read(text, filename=filename).places if text is not None else Places())
     spec = capsule.spec
     check_kind(problems, spec)

@@ -1,4 +1,4 @@
-"""The check of a cron expression: five fields, each with its range of numbers and its names."""
+"""Check of a cron expression: five fields, each with its range of numbers and its names."""
 
 import re
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Field:
+    """A field of a cron expression. words: names of its values, in order."""
+
     name: str
     least: int
     most: int
@@ -25,7 +27,7 @@ _ITEM = re.compile(r"^(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\d{1,
 
 
 def cron_problem(text: str) -> str | None:
-    """Return what is wrong with a cron line, or None."""
+    """Return a description of what is wrong with a cron expression, or None."""
     parts = text.split()
     if len(parts) != len(FIELDS):
         return f"{text!r} has {len(parts)} fields; a schedule has 5: minute, hour, day of month, month, day of week"

@@ -1,4 +1,4 @@
-"""Capsule files: the text, in YAML or JSON, becomes a document, and the document a model."""
+"""Capsule files: parses YAML or JSON into a document, and validates the document as a model."""
 
 import json
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ class Document:
 
 
 def load(text: str, *, filename: str = "capsule.yaml") -> Capsule:
-    """Return the capsule of a text. Raises TooLarge, or Invalid with every problem of its form."""
+    """Return the capsule in a text. Raises TooLarge, or Invalid with all problems of its form."""
     return parse(read(text, filename=filename), Capsule)
 
 
 def read(text: str, *, filename: str) -> Document:
-    """Return the document of a text. Raises TooLarge, or Invalid with every problem of syntax."""
+    """Return the document in a text. Raises TooLarge, or Invalid with all problems of syntax."""
     size = len(text.encode("utf-8", errors="surrogatepass"))
     if size > MAX_BYTES:
         raise TooLarge(f"{filename} has {size:,} bytes; a file may have {MAX_BYTES:,}.", limit=MAX_BYTES)
@@ -42,9 +42,9 @@ def read(text: str, *, filename: str) -> Document:
 
 
 def parse[Model: BaseModel](document: Document, model: type[Model]) -> Model:
-    """Return the model of a document. Strict: text is not a number, and a field has one name. Raises Invalid."""
+    """Validate a document as a model, strictly: no conversion of types, one name for a field. Raises Invalid."""
     try:
-        # Through JSON, because only there do pydantic's strict rules take a list where the model has a tuple.
+        # Through JSON: pydantic's strict mode accepts a list for a tuple in JSON only.
         return model.model_validate_json(json.dumps(document.value), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         refuse(document.filename, translate(error, document.places))
@@ -52,7 +52,7 @@ def parse[Model: BaseModel](document: Document, model: type[Model]) -> Model:
 
 
 def is_json(text: str, filename: str) -> bool:
-    """Tell JSON from YAML by the filename's suffix, else by the first character: YAML may begin with a brace too."""
+    """Tell whether a text is JSON: by the suffix of the filename, else by its first character."""
     suffix = PurePath(filename).suffix.lower()
     return suffix == ".json" or (suffix not in {".yaml", ".yml"} and text.lstrip().startswith("{"))
 

@@ -1,4 +1,4 @@
-"""Which variables an expression at some place of a capsule can use, with the JSON Schema of each."""
+"""Scope of an expression in a capsule: the variables that it can use at its place, each with its JSON Schema."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class ExpressionScope:
         return tuple(self.schemas)
 
     def schema_of(self, path: FieldPath) -> Mapping[str, Any] | None:
-        """Return the schema of what the path leads to, where it is known."""
+        """Return the schema of the value at a path, if it is known."""
         node: Any = self.schemas.get(path[0])
         for name in path[1:]:
             if not isinstance(node, Mapping):
@@ -45,6 +45,7 @@ class ExpressionScope:
 
 
 def of_inputs(spec: Spec) -> ExpressionScope:
+    """Return the scope of an expression that can use the inputs only."""
     return ExpressionScope({"inputs": spec.inputs})
 
 

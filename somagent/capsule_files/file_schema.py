@@ -1,4 +1,4 @@
-"""The JSON Schema of capsule files, and pydantic's errors as problems of the file in plain words."""
+"""JSON Schema of capsule files, and the translation of pydantic's errors into problems of a file."""
 
 from collections.abc import Callable
 from functools import cache
@@ -13,7 +13,7 @@ from somagent.capsule_files.problems import FileProblem, Path, Places, file_prob
 IDENTIFIER = "urn:somagent:capsule:v1"
 type Context = dict[str, Any]
 
-# Pydantic names a kind of text by its pattern. Messages name it in words.
+# Pydantic's errors contain the pattern of a text; messages describe the kind of text instead.
 _KINDS: tuple[tuple[Any, str], ...] = (
     (Name, "lower-case words joined by hyphens, such as `log-triage`"),
     (Identifier, "a lower-case name with underscores, such as `parse_log`"),
@@ -52,16 +52,16 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": IDENTIFIER,
-        **_own_schema(),
+        **_capsule_schema(),
     }
 
 
 def translate(error: ValidationError, places: Places) -> tuple[FileProblem, ...]:
-    """Return one problem for each of pydantic's errors, in words that name the file's own terms."""
-    return tuple(_one(entry, places) for entry in error.errors(include_url=False))
+    """Return one problem for each of pydantic's errors, in the terms of the file format."""
+    return tuple(_translate_error(entry, places) for entry in error.errors(include_url=False))
 
 
-def _one(entry: Any, places: Places) -> FileProblem:  # noqa: ANN401 - pydantic's own shape
+def _translate_error(entry: Any, places: Places) -> FileProblem:  # noqa: ANN401 - pydantic's own shape
     path: Path = tuple(entry["loc"])
     given, context, kind = entry["input"], entry.get("ctx", {}), entry["type"]
     match kind:
@@ -73,7 +73,7 @@ def _one(entry: Any, places: Places) -> FileProblem:  # noqa: ANN401 - pydantic'
             return _from_validator(path, places, str(context["error"]), given)
         case _:
             wanted = _WANTED[kind](context) if kind in _WANTED else entry["msg"]
-            return file_problem(places, path, f"{_shown(given)} does not fit here.", expected=wanted)
+            return file_problem(places, path, f"{_format_value(given)} does not fit here.", expected=wanted)
 
 
 def _unknown(path: Path, places: Places) -> FileProblem:
@@ -83,10 +83,10 @@ def _unknown(path: Path, places: Places) -> FileProblem:
 
 
 def _from_validator(path: Path, places: Places, words: str, given: object) -> FileProblem:
-    """Translate an error of our own validators: `what is wrong; expected what is right`, or a whole rule."""
+    """Translate an error of our own validators: `what is wrong; expected what is right`, or a rule alone."""
     wrong, _, right = words.partition("; expected ")
     if not right:
-        return file_problem(places, path, f"{_shown(given)} does not fit here.", expected=wrong)
+        return file_problem(places, path, f"{_format_value(given)} does not fit here.", expected=wrong)
     return file_problem(places, path, f"{wrong}.", expected=right)
 
 
@@ -97,7 +97,7 @@ def _expected_at(path: Path) -> str:
     return _description_at(path).partition(". ")[0].removesuffix(".") or "a value"
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     match value:
         case str() if len(value) > 60:
             return f"{value[:57]!r}…"
@@ -128,12 +128,12 @@ def _description_at(path: Path) -> str:
 
 
 @cache
-def _own_schema() -> dict[str, Any]:
+def _capsule_schema() -> dict[str, Any]:
     return Capsule.model_json_schema(by_alias=True, mode="validation")
 
 
 def _schema_at(path: Path) -> dict[str, Any] | None:
-    node = _own_schema()
+    node = _capsule_schema()
     for part in path:
         found = node.get("items") if isinstance(part, int) else node.get("properties", {}).get(part)
         if not isinstance(found, dict):
@@ -147,7 +147,7 @@ def _resolve(node: dict[str, Any]) -> dict[str, Any]:
     while True:
         if "$ref" in node:
             name = str(node["$ref"]).rpartition("/")[2]
-            node = {**_own_schema()["$defs"][name], **{k: v for k, v in node.items() if k == "description"}}
+            node = {**_capsule_schema()["$defs"][name], **{k: v for k, v in node.items() if k == "description"}}
             continue
         choices = [c for c in node.get("anyOf", ()) if c.get("type") != "null"]
         if len(choices) != 1:

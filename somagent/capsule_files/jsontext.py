@@ -1,4 +1,4 @@
-"""JSON parser with positions: the standard parser gives the value, a pass over the tokens the place of each part."""
+"""JSON parser with positions: the standard parser gives the value, and a second pass records the place of each part."""
 
 import json
 import re
@@ -30,14 +30,14 @@ class _Token:
 
 
 def parse_json(text: str) -> Parsed:
-    """Parse one JSON document."""
+    """Parse one JSON document. Problems are in the result; nothing is raised."""
     lines = _Lines(text)
     tokens = [_Token(found[0], found.start()) for found in _TOKEN.finditer(text)]
-    refusal = _forbidden(tokens, lines)
+    refusal = _check_limits(tokens, lines)
     if refusal is not None:
         return refusal
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         return refused(f"This is not JSON: {error.msg}.", place=Place(error.lineno, error.colno), expected="valid JSON")
     except ValueError as error:
@@ -48,12 +48,12 @@ def parse_json(text: str) -> Parsed:
     return Parsed(value=value, places=walk.places, problems=tuple(walk.problems))
 
 
-def _no_constant(name: str) -> None:
+def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
 
 
-def _forbidden(tokens: list[_Token], lines: "_Lines") -> Parsed | None:
-    """Refuse texts that are too deep or too large, before the recursive parser reads them."""
+def _check_limits(tokens: list[_Token], lines: "_Lines") -> Parsed | None:
+    """Return the refusal of a text that is too deep or too large for the recursive parser, else None."""
     depth = 0
     for token in tokens:
         depth += (token.text in "{[") - (token.text in "}]")
@@ -65,7 +65,7 @@ def _forbidden(tokens: list[_Token], lines: "_Lines") -> Parsed | None:
 
 
 class _Lines:
-    """Offsets to lines and columns."""
+    """Converts offsets in a text to lines and columns."""
 
     def __init__(self, text: str) -> None:
         self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
@@ -115,7 +115,7 @@ class _Walk:
             index += 1
 
     def check(self, value: Any, path: Path) -> None:  # noqa: ANN401 - any JSON value
-        """Report values that are valid JSON but not possible in canonical JSON or in PostgreSQL."""
+        """Report values that are valid JSON, but not possible in canonical JSON or in PostgreSQL."""
         match value:
             case dict():
                 for key, item in value.items():

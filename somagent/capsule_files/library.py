@@ -1,4 +1,4 @@
-"""What ships with us: capsules, personas, tools and the default constitution, as files of the package."""
+"""Library of shipped files: capsules, personas, tools, examples and the default constitution."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from somagent.capsule_files.problems import file_problem, refuse
 
 @dataclass(frozen=True)
 class Library:
-    """Everything shipped, read once. Personas, tools and capsules are found by reference."""
+    """The shipped personas, tools, capsules and default constitution; most are found by reference."""
 
     personas: tuple[Persona, ...]
     tools: tuple[Tool, ...]
@@ -28,7 +28,7 @@ class Library:
 
     @classmethod
     def load(cls) -> Self:
-        """Read the shipped files. Raises Invalid when one is broken."""
+        """Read the shipped files. Raises Invalid when one has problems."""
         return cls(
             personas=tuple(_entry(document, "Persona", Persona) for document in _documents("personas")),
             tools=tuple(read_tool(file.read_text("utf-8"), filename=file.name) for file in _files("tools")),
@@ -37,27 +37,27 @@ class Library:
         )
 
     def persona(self, reference: Reference) -> Persona:
-        """Return the highest version that will do. Raises NotFound with the ones there are."""
+        """Return the highest version that fits. Raises NotFound with the known ones."""
         by_version = {p.version: p for p in self.personas if p.name == reference.name}
         return by_version[_best(reference, "persona", by_version, [p.ref for p in self.personas])]
 
     def tool(self, reference: Reference) -> Tool:
-        """Return the highest version that will do. Raises NotFound with the ones there are."""
+        """Return the highest version that fits. Raises NotFound with the known ones."""
         by_version = {t.version: t for t in self.tools if t.name == reference.name}
         return by_version[_best(reference, "tool", by_version, [f"{t.name}@{t.version}" for t in self.tools])]
 
     def capsule(self, reference: Reference) -> Capsule:
-        """Return the highest version that will do. Raises NotFound with the ones there are."""
+        """Return the highest version that fits. Raises NotFound with the known ones."""
         by_version = {c.metadata.version: c for c in self.capsules if c.metadata.name == reference.name}
         return by_version[_best(reference, "capsule", by_version, [c.ref for c in self.capsules])]
 
     def ordered(self) -> tuple[Capsule, ...]:
-        """Return the capsules so that each comes after those that its tasks name: the order to publish them in."""
+        """Return the capsules in the order in which they can be published: composites after their tasks' capsules."""
         return tuple(sorted(self.capsules, key=lambda capsule: (capsule.spec.type == "composite", capsule.ref)))
 
 
 def read_tool(text: str, *, filename: str, kinds: Collection[str] = TOOL_KINDS) -> Tool:
-    """Read a tool file. Raises Invalid when it is broken, or of a kind that has no executor."""
+    """Read a tool file. Raises Invalid when it has problems, or its kind has no executor."""
     document = read(text, filename=filename)
     tool = _entry(document, "Tool", Tool)
     if tool.kind not in kinds:
@@ -67,7 +67,7 @@ def read_tool(text: str, *, filename: str, kinds: Collection[str] = TOOL_KINDS) 
 
 
 def example(name: str) -> Traversable:
-    """Return an example file, such as `postgresql.log`. Raises NotFound with the ones there are."""
+    """Return an example file, such as `postgresql.log`. Raises NotFound with the names that exist."""
     found = {file.name: file for file in _folder("examples").iterdir()}
     if name not in found:
         raise NotFound(f"There is no example {name!r}. Known: {', '.join(sorted(found))}.", known=sorted(found))
@@ -75,7 +75,7 @@ def example(name: str) -> Traversable:
 
 
 def _entry[M: BaseModel](document: Document, kind: str, model: type[M]) -> M:
-    """Read a persona or tool: metadata and spec side by side are its fields."""
+    """Read a persona or tool, whose fields are those of `metadata` and `spec` together. Raises Invalid."""
     value = document.value
     if value.get("apiVersion") != "somagent/v1" or value.get("kind") != kind:
         raise Invalid(f"{document.filename} is not a {kind} of somagent/v1: it says {value.get('kind')!r}.")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from capsules.errors import Invalid
 
 type Path = tuple[str | int, ...]
-"""The keys and indexes that lead to a value, from the top of the document."""
+"""The keys and indexes from the top of a document to a value."""
 
 
 class FileProblem(BaseModel):
@@ -41,12 +41,13 @@ class Places:
     values: dict[Path, Place] = field(default_factory=dict)
 
     def of_value(self, path: Path) -> Place | None:
-        """Return the place of the value at `path`, or of the nearest thing around it."""
+        """Return the place of the value at `path`, or of the nearest value that contains it."""
         while path not in self.values and path:
             path = path[:-1]
         return self.values.get(path)
 
     def of_key(self, path: Path) -> Place | None:
+        """Return the place of the key at `path`, or of its value."""
         return self.keys.get(path) or self.of_value(path)
 
 
@@ -78,6 +79,7 @@ class ProblemCollector:
         self.found: list[FileProblem] = []
 
     def add(self, path: Path, message: str, *, expected: str = "", key: bool = False) -> None:
+        """Add a problem. key: it is about the key, not the value."""
         self.found.append(file_problem(self._places, path, message, expected=expected, key=key))
 
 
@@ -106,7 +108,7 @@ def _headline(filename: str, problems: Sequence[FileProblem]) -> str:
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 40
 MAX_VALUES = 20_000
-MAX_INTEGER = 2**53 - 1  # beyond it canonical JSON, and so a digest, is not exact
+MAX_INTEGER = 2**53 - 1  # larger integers are not exact in canonical JSON, so neither is a digest
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class Parsed:
 
 
 def refused(message: str, *, place: Place | None = None, expected: str = "") -> Parsed:
-    """Return the result for a text that cannot be parsed."""
+    """Return the result of a text that cannot be parsed."""
     where = {"line": place.line, "column": place.column} if place else {}
     return Parsed(
         value=None,

@@ -1,7 +1,7 @@
-"""The names that an expression uses: its variables, the fields it follows from them, and the functions it calls.
+"""Names in an expression: the variables, the fields that follow from them, and the functions that it calls.
 
-The evaluator compiles a call of any function and a read of any field, and fails only in a run. These checks find both
-when the capsule is published, from the parse tree of the expression. The policy's language uses the same parser.
+The evaluator accepts a call of any function and a read of any field, and fails only in a run. These checks find both
+when the capsule is published, in the parse tree of the expression. The policy's language uses the same parser.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from capsules.expressions import compile_expression, expressions_in
 from somagent.capsule_files.expression_scope import ExpressionScope, FieldPath
 from somagent.capsule_files.problems import Path, ProblemCollector, suggestion
 
-# Levels of the grammar; with one operand and no operator they say nothing.
+# Nodes for levels of the grammar. With one operand and no operator they have no meaning.
 _LEVELS = frozenset({
     "expr", "conditionalor", "conditionaland", "relation", "addition", "multiplication", "unary", "member", "primary",
     "paren_expr",
 })  # fmt: skip
 _MACROS = frozenset({"all", "exists", "exists_one", "filter", "map"})
-# What the evaluator has beside the operators.
+# The evaluator's functions.
 FUNCTIONS = _MACROS | {
     "size", "has", "contains", "startsWith", "endsWith", "matches", "int", "uint", "double", "string", "bytes", "type",
     "dyn", "timestamp", "duration", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear",
@@ -31,12 +31,12 @@ FUNCTIONS = _MACROS | {
 
 
 def check_expression(problems: ProblemCollector, path: Path, text: str, scope: ExpressionScope) -> None:
-    """Check that an expression parses, and that every name in it exists."""
+    """Check that an expression parses and that every name in it exists."""
     try:
         compile_expression(text)
         tree = _parsed(text)
     except Invalid as error:
-        # The parser's words, without its drawing of the place.
+        # The parser's message without its drawing of the place.
         words = error.message.partition(" expecting {")[0].partition("\n")[0]
         problems.add(path, words.replace("ERROR: <input>:", "at "), expected="a CEL expression")
         return
@@ -111,7 +111,7 @@ def _parsed(text: str) -> Tree[Token]:
 
 
 def _paths(tree: Tree[Token]) -> Iterator[FieldPath]:
-    """Yield the longest paths from each variable, without the variables that a macro binds."""
+    """Yield the longest path from each use of a variable that no macro binds."""
     waiting: list[tuple[Tree[Token], frozenset[str]]] = [(tree, frozenset())]
     while waiting:
         node, bound = waiting.pop()
@@ -159,7 +159,7 @@ def _functions(tree: Tree[Token]) -> Iterator[str]:
 
 
 def _bound_by(node: Tree[Token]) -> frozenset[str]:
-    """Return the variable that a macro such as `items.all(x, x > 1)` binds for its arguments."""
+    """Return the variable that a macro binds, such as `x` in `items.all(x, x > 1)`."""
     match node.data, node.children:
         case "member_dot_arg", [_, name, Tree(children=[Tree() as first, _, *_])] if str(name) in _MACROS:
             return frozenset((_path(first) or ())[:1])
@@ -177,7 +177,7 @@ def _text(tree: Tree[Token]) -> str | None:
 
 
 def _plain(tree: Tree[Token]) -> Tree[Token]:
-    """Leave out the levels of the grammar that have one operand and no operator."""
+    """Return the node below levels of the grammar that have one operand and no operator."""
     while tree.data in _LEVELS and len(tree.children) == 1 and isinstance(tree.children[0], Tree):
         tree = tree.children[0]
     return tree

@@ -1,4 +1,4 @@
-"""The JSON Schemas inside a capsule, and the values and mappings that must fit them."""
+"""JSON Schemas inside a capsule, and the values and mappings that must fit them."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ TYPES = "array, boolean, integer, null, number, object, string"
 
 
 def check_schema(problems: ProblemCollector, path: Path, schema: Mapping[str, Any], *, of_object: bool = False) -> bool:
-    """Check a schema. Returns whether it is valid, so that values can be checked against it."""
+    """Check a schema and return whether it is valid, so that values can be checked against it."""
     before = len(problems.found)
     for error in Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema):
         where = (*path, *error.absolute_path)
@@ -47,18 +47,20 @@ def check_mapping(  # noqa: PLR0913 - each says one thing about the mapping
     of: str,
     complete: bool,
 ) -> None:
-    """Check a `with` mapping. `complete`: nothing else fills in missing members."""
+    """Check a `with` mapping. complete: missing members are a problem."""
     check_template(problems, path, dict(given), scope)
     properties: Mapping[str, Any] = schema.get("properties", {})
     if complete:
         for name in schema.get("required", ()):
             if name not in given:
-                problems.add(path, f"{of} needs `{name}`, which is not given.", expected=_wanted(properties.get(name)))
+                problems.add(
+                    path, f"{of} needs `{name}`, which is not given.", expected=_type_names(properties.get(name))
+                )
     for name, value in given.items():
         where = (*path, name)
         if name in properties:
             _check_value(problems, where, value, properties[name], scope, of=of)
-        elif not _open(schema):
+        elif not _accepts_other_members(schema):
             message = f"{of} takes no `{name}`.{suggestion(name, properties)}"
             problems.add(where, message, expected=f"one of {', '.join(properties)}", key=True)
 
@@ -72,13 +74,13 @@ def _check_value(  # noqa: PLR0913 - see above
         check_value(problems, path, value, schema, of=of)
         return
     found = _types_of(value, scope)
-    if not _agree(found, _types(schema)):
-        message = f"{of} wants {_wanted(schema)} as `{path[-1]}`; this gives {' or '.join(sorted(found))}."
-        problems.add(path, message, expected=_wanted(schema))
+    if not _are_compatible(found, _types(schema)):
+        message = f"{of} wants {_type_names(schema)} as `{path[-1]}`; this gives {' or '.join(sorted(found))}."
+        problems.add(path, message, expected=_type_names(schema))
 
 
 def _types_of(value: object, scope: ExpressionScope) -> frozenset[str]:
-    """Return the types that a value with templates can have, where they are known."""
+    """Return the types that a value with templates can have; empty when unknown."""
     if isinstance(value, Mapping):
         return frozenset({"object"})
     if isinstance(value, list | tuple):
@@ -92,20 +94,20 @@ def _types_of(value: object, scope: ExpressionScope) -> frozenset[str]:
     return _types(scope.schema_of(path)) if path else frozenset()
 
 
-def _open(schema: Mapping[str, Any]) -> bool:
-    """Tell whether a schema takes names that it does not list. One with `properties` alone does not."""
+def _accepts_other_members(schema: Mapping[str, Any]) -> bool:
+    """Tell whether a schema accepts members that it does not list. One with only `properties` does not."""
     if "patternProperties" in schema or not schema.get("properties"):
         return schema.get("additionalProperties") is not False
     return schema.get("additionalProperties", False) is not False
 
 
-def _wanted(schema: object) -> str:
+def _type_names(schema: object) -> str:
     named = sorted(_types(schema)) if isinstance(schema, Mapping) else []
     return " or ".join(named) or "a value"
 
 
 def _types(schema: Mapping[str, Any] | None) -> frozenset[str]:
-    """Return the types that a schema allows; empty where it does not say."""
+    """Return the types that a schema allows; empty when it names none."""
     if not schema:
         return frozenset()
     if "type" in schema:
@@ -115,7 +117,7 @@ def _types(schema: Mapping[str, Any] | None) -> frozenset[str]:
     return frozenset().union(*choices) if all(choices) else frozenset()
 
 
-def _agree(given: frozenset[str], wanted: frozenset[str]) -> bool:
+def _are_compatible(given: frozenset[str], wanted: frozenset[str]) -> bool:
     """Tell whether a value of one of the given types can have one of the wanted types; unknown types agree with all."""
     if not given or not wanted or given & wanted:
         return True

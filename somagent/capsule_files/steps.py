@@ -1,6 +1,7 @@
-"""The type of a capsule and its fixed steps: the fields that a type allows, and what each step uses.
+"""Checks of the type of a capsule and of its fixed steps: the fields that a type allows, and what each step uses.
 
-A step uses a declared tool action with arguments that fit, or asks the persona. Its expressions see earlier steps only.
+A step either uses a declared tool action with arguments that fit, or asks the persona. Its expressions can use earlier
+steps only.
 """
 
 from collections.abc import Mapping
@@ -14,23 +15,23 @@ from somagent.capsule_files.schemas import check_mapping, check_schema
 
 
 def check_kind(problems: ProblemCollector, spec: Spec) -> None:
-    """Check that the fields fit the type, and budget and guardrails fit the fields."""
+    """Check that the fields fit the type, and that budget and guardrails fit the fields."""
     match spec.type:
         case "atomic":
-            _atomic(problems, spec)
+            _check_atomic(problems, spec)
         case "utility":
-            _utility(problems, spec)
+            _check_utility(problems, spec)
         case "composite":
-            _composite(problems, spec)
-    _limits(problems, spec)
+            _check_composite(problems, spec)
+    _check_limits(problems, spec)
 
 
 def thinks(spec: Spec) -> bool:
-    """Tell whether the capsule needs a model: a step has `think`, or there are no fixed steps."""
+    """Tell whether a capsule needs a model: it is atomic, and a step has `think` or there are no fixed steps."""
     return spec.type == "atomic" and (not spec.steps or any(step.think is not None for step in spec.steps))
 
 
-def _atomic(problems: ProblemCollector, spec: Spec) -> None:
+def _check_atomic(problems: ProblemCollector, spec: Spec) -> None:
     _forbid(problems, spec, ("tasks",), "An atomic capsule runs no others", "type: composite")
     if thinks(spec):
         for name in ("persona", "model"):
@@ -42,7 +43,7 @@ def _atomic(problems: ProblemCollector, spec: Spec) -> None:
         problems.add(("spec", "deliverable", "value"), message, expected="`steps`, or no `value`", key=True)
 
 
-def _utility(problems: ProblemCollector, spec: Spec) -> None:
+def _check_utility(problems: ProblemCollector, spec: Spec) -> None:
     _forbid(
         problems, spec, ("tasks", "persona", "model"), "A utility is one tool action without a model", "type: atomic"
     )
@@ -53,7 +54,7 @@ def _utility(problems: ProblemCollector, spec: Spec) -> None:
         problems.add(("spec", "memory", "recall"), "A utility has nobody to show memories to.", expected="no `recall`")
 
 
-def _composite(problems: ProblemCollector, spec: Spec) -> None:
+def _check_composite(problems: ProblemCollector, spec: Spec) -> None:
     what = "A composite capsule leaves the work to its tasks"
     _forbid(problems, spec, ("steps", "persona", "model"), what, "the field in a capsule that is a task")
     if not spec.tasks:
@@ -73,7 +74,7 @@ def _forbid(problems: ProblemCollector, spec: Spec, names: tuple[str, ...], why:
             problems.add(("spec", name), f"{why}, so it has no `{name}`.", expected=instead, key=True)
 
 
-def _limits(problems: ProblemCollector, spec: Spec) -> None:
+def _check_limits(problems: ProblemCollector, spec: Spec) -> None:
     budget = ("spec", "budget")
     if spec.tools and spec.budget.tool_calls == 0:
         problems.add(

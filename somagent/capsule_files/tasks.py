@@ -1,4 +1,4 @@
-"""The tasks of a composite: their needs form no cycle, their inputs fit, and the capsule covers budgets and tools."""
+"""Checks of a composite's tasks: no cycles, inputs that fit, and a budget and tools that cover the children."""
 
 from collections.abc import Mapping
 
@@ -27,8 +27,8 @@ def check_tasks(problems: ProblemCollector, spec: Spec, children: Mapping[str, C
         if child is None:
             check_template(problems, (*path, "with"), task.with_, scope)
         else:
-            of = f"{child.ref}"
-            check_mapping(problems, (*path, "with"), task.with_, child.spec.inputs, scope, of=of, complete=True)
+            inputs = child.spec.inputs
+            check_mapping(problems, (*path, "with"), task.with_, inputs, scope, of=child.ref, complete=True)
             _check_budget(problems, path, task, child, spec)
             _check_tools(problems, path, child, spec)
     _check_cycles(problems, needs)
@@ -57,7 +57,7 @@ def _check_cycles(problems: ProblemCollector, needs: Mapping[str, tuple[str, ...
 
 
 def _cycle(start: str, needs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the tasks on a way from `start` back to it, at least two, or nothing."""
+    """Return the tasks of a cycle through `start`, at least two; empty when there is none."""
     ways: list[tuple[str, ...]] = [(start,)]
     reached: set[str] = set()
     while ways:
@@ -95,7 +95,7 @@ def _check_budget(problems: ProblemCollector, path: Path, task: Task, child: Cap
 
 
 def _check_tools(problems: ProblemCollector, path: Path, child: Capsule, spec: Spec) -> None:
-    """Check that this capsule declares every tool of the child: a child's authority is never wider."""
+    """Check that the capsule declares every tool of a child, whose authority is never wider than its own."""
     own = {(use.use.partition("@")[0], action) for use in spec.tools for action in use.actions}
     for use in child.spec.tools:
         name = use.use.partition("@")[0]

@@ -1,7 +1,8 @@
-"""YAML parser with positions, restricted to what JSON can say.
+"""YAML parser with positions, restricted to what JSON can express.
 
-Plain scalars follow YAML 1.2: `on`, `no`, `12:30` and `2026-01-01` are text. Anchors and aliases are refused
-(they can make a small file huge), and so are duplicate keys, tags, several documents and keys that are not text.
+Plain scalars follow YAML 1.2: `on`, `no`, `12:30` and `2026-01-01` are text. Anchors and aliases are refused, because
+they can expand a small file to a huge value. Duplicate keys, tags, several documents and keys that are not text are
+refused too.
 """
 
 import re
@@ -38,9 +39,9 @@ class _Mark(Protocol):
 
 
 def parse_yaml(text: str) -> Parsed:
-    """Parse one YAML document."""
+    """Parse one YAML document. Problems are in the result; nothing is raised."""
     try:
-        refusal = _forbidden(yaml.parse(text, Loader=yaml.SafeLoader))
+        refusal = _check_events(yaml.parse(text, Loader=yaml.SafeLoader))
         if refusal is not None:
             return refusal
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -57,8 +58,8 @@ def parse_yaml(text: str) -> Parsed:
     return Parsed(value=value, places=builder.places, problems=tuple(builder.problems))
 
 
-def _forbidden(events: Iterator[yaml.Event]) -> Parsed | None:
-    """Refuse what is not allowed, before a value is built."""
+def _check_events(events: Iterator[yaml.Event]) -> Parsed | None:
+    """Return the refusal of the first event that is not allowed, before a value is built, else None."""
     depth = values = documents = 0
     for event in events:
         place = _place(event.start_mark)

@@ -14,7 +14,7 @@ from capsules.audit.evidence import verify
 from capsules.audit.receipt import Receipt
 from capsules.audit.temporal_history import match_history
 from capsules.errors import Invalid
-from somagent.anchors.anchor import read as read_anchors
+from somagent.anchors.anchor import read_anchors
 from somagent.cli import output
 from somagent.cli.connection import Api, run_path
 from somagent.cli.exit_codes import Code

@@ -1,1 +1,1 @@
-"""SomaBrain: what it is told and asked over HTTP, and what it honestly cannot do."""
+"""Adapter of SomaBrain: gives it the active constitution by HTTP."""

@@ -1,7 +1,7 @@
-"""SomaBrain's constitution endpoints: version, validate, load. What a deployment does not offer is `unsupported`.
+"""SomaBrain's constitution endpoints: version, validate, load. A missing endpoint gives the status `unsupported`.
 
-Deployments differ in their prefix, and the newest ones cannot take a document at all. Nothing is believed because a
-request was answered: after a load, the version that SomaBrain then states is compared with the document.
+Deployments differ in their prefix, and the newest ones cannot accept a document. An answer alone proves nothing: after
+a load, the version that SomaBrain then reports is compared with the document.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ SECONDS = 5.0
 
 
 class Unsupported(EffectFailed):
-    """This deployment does not offer what was asked of it."""
+    """This deployment does not offer the endpoint."""
 
 
 @dataclass(frozen=True)
@@ -31,28 +31,30 @@ class SomaBrain:
 
     @classmethod
     def at(cls, base: str) -> Self:
+        """Return the deployment at a base URL."""
         return cls(httpx.AsyncClient(base_url=base.rstrip("/"), timeout=SECONDS))
 
     async def close(self) -> None:
+        """Close the connections."""
         await self.client.aclose()
 
     async def version(self) -> str | None:
-        """Return the checksum of the document that it has loaded, or None. Raises Unsupported, Unavailable."""
-        answer = _object(await self._ask("GET", "version"))
+        """Return the checksum of the loaded document, or None. Raises Unsupported, EffectFailed, Unavailable."""
+        answer = _json_object(await self._ask("GET", "version"))
         loaded = answer.get("constitution_version")
         return str(loaded) if loaded else None
 
     async def validate(self, facts: dict[str, Any]) -> tuple[bool, str]:
-        """Return whether it would allow what `facts` describe, and its words. Advice, never a verdict of ours."""
-        answer = _object(await self._ask("POST", "validate", {"input": facts}))
+        """Return whether SomaBrain would allow `facts`, and its explanation. Advice only, never a verdict."""
+        answer = _json_object(await self._ask("POST", "validate", {"input": facts}))
         return answer.get("allowed") is True, str(answer.get("explain", ""))
 
     async def load(self, document: dict[str, Any]) -> None:
-        """Give it a document. Raises Unsupported where that cannot be done."""
+        """Load a document. Raises Unsupported, EffectFailed, Unavailable."""
         await self._ask("POST", "load", document)
 
     async def mirror(self, document: dict[str, Any]) -> Mirrored:
-        """Bring it in step with the active constitution, and say what came of it."""
+        """Load the active constitution unless it is loaded, and return the result, also of a failed request."""
         wanted = checksum(document)
         try:
             if await self.version() == wanted:
@@ -68,7 +70,7 @@ class SomaBrain:
         return Mirrored(status="in step", detail=f"It took {wanted}.")
 
     async def _ask(self, method: str, what: str, body: dict[str, Any] | None = None) -> httpx.Response:
-        """Ask under either prefix. A prefix that a deployment does not have answers 404, like a missing endpoint."""
+        """Send a request under each prefix until one is offered: an unknown prefix answers 404, as an endpoint does."""
         answers = []
         for prefix in PREFIXES:
             try:
@@ -78,7 +80,7 @@ class SomaBrain:
                     f"SomaBrain at {self.client.base_url} cannot be reached: {str(error) or type(error).__name__}"
                 ) from error
             if answer.status_code not in NOT_OFFERED:
-                return _accepted(answer)
+                return _check(answer)
             answers.append(f"{answer.request.url.path}: {answer.status_code}")
         raise Unsupported(f"This SomaBrain does not offer constitution/{what} ({', '.join(answers)}).")
 
@@ -88,7 +90,7 @@ def checksum(document: dict[str, Any]) -> str:
     return hashlib.sha3_512(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _accepted(answer: httpx.Response) -> httpx.Response:
+def _check(answer: httpx.Response) -> httpx.Response:
     where = f"{answer.request.method} {answer.request.url.path}"
     if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY and _wants_a_query(answer):
         raise Unsupported(f"{where} cannot accept a document: this SomaBrain looks for it in the query.")
@@ -100,13 +102,13 @@ def _accepted(answer: httpx.Response) -> httpx.Response:
 
 
 def _wants_a_query(answer: httpx.Response) -> bool:
-    """Say whether the refusal is the known fault of the third generation: a body declared as a query parameter."""
-    detail = _object(answer).get("detail")
+    """Tell whether the refusal is the known fault of the third generation: a body declared as a query parameter."""
+    detail = _json_object(answer).get("detail")
     first = detail[0] if isinstance(detail, list) and detail and isinstance(detail[0], dict) else {}
     return bool(first.get("loc", [None])[:1] == ["query"])
 
 
-def _object(answer: httpx.Response) -> dict[str, Any]:
+def _json_object(answer: httpx.Response) -> dict[str, Any]:
     try:
         value = answer.json()
     except ValueError as error:

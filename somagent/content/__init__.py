@@ -1,1 +1,1 @@
-"""Content-addressed bytes: stored under their digest, checked against it whenever they are read."""
+"""Content store: bytes under their digest, which is checked at every read."""

@@ -9,9 +9,12 @@ from somagent.db.database import Store
 
 @dataclass(frozen=True)
 class PostgresContent:
+    """Implements `capsules.digest.ContentStore`."""
+
     store: Store
 
     async def put(self, tenant: str, data: bytes, media_type: str) -> Digest:
+        """Store bytes and return their digest. Idempotent."""
         async with self.store.transaction(tenant) as tx:
             return await tx.contents.put(data, media_type)
 
@@ -21,15 +24,15 @@ class PostgresContent:
             return await tx.contents.get(digest)
 
 
+@dataclass(frozen=True)
 class PostgresArtifacts:
     """Implements `activities.artifacts.ArtifactStore`."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    store: Store
 
     async def add(self, tenant: str, run: str, artifact: Artifact) -> None:
-        """List an artifact with its run."""
-        async with self._store.transaction(tenant) as tx:
+        """Add an artifact to the list of its run. Idempotent."""
+        async with self.store.transaction(tenant) as tx:
             await tx.artifacts.add(
                 run,
                 name=artifact.name,

@@ -1,1 +1,1 @@
-"""Forecasts from a tenant's completed runs."""
+"""Forecasts of runs, learned from a tenant's completed runs."""

@@ -20,12 +20,16 @@ from somagent.db.database import Store
 from somagent.db.transaction import Transaction
 from somagent.models.profiles import Profiles
 
+MAX_DEPTH = 8
+"""How deep composites may nest."""
 FRESH_SECONDS = 10.0
 STALE_SECONDS = 30.0
-"""After this long what was learned is not used any more: who asks waits for what is learned now."""
+"""A forecaster older than FRESH_SECONDS is used while a new one is learned; one older than this is not used."""
 
 
 class TenantForecaster(Protocol):
+    """What was learned from one tenant's runs."""
+
     def forecast(self, shape: Shape, *, bound: Amounts, price: Price) -> Forecast: ...
 
 
@@ -33,7 +37,7 @@ LearnForecaster = Callable[[Sequence[Past]], TenantForecaster]
 
 
 class ForecasterCache:
-    """Answers from what was learned last; when that is older than ten seconds, learns anew beside."""
+    """Keeps the forecaster of each tenant, and learns a new one in the background when it is older than ten seconds."""
 
     def __init__(self, store: Store, learn: LearnForecaster) -> None:
         self._store = store
@@ -42,7 +46,7 @@ class ForecasterCache:
         self._learning: dict[str, asyncio.Task[TenantForecaster]] = {}
 
     async def of(self, tenant: str) -> TenantForecaster:
-        """Return the tenant's forecaster. Raises Unavailable when there is none yet and the store does not answer."""
+        """Return the tenant's forecaster. Raises Unavailable when one must be learned and the database is gone."""
         learned = self._known.get(tenant)
         age = time.monotonic() - learned[0] if learned is not None else float("inf")
         if learned is not None and age < FRESH_SECONDS:
@@ -63,49 +67,45 @@ class ForecasterCache:
     def _done(self, tenant: str, task: "asyncio.Task[TenantForecaster]") -> None:
         self._learning.pop(tenant, None)
         if not task.cancelled():
-            task.exception()  # who waited has it; who did not goes on with what was learned before
-
-
-MAX_DEPTH = 8
-"""How deep composites may nest."""
+            task.exception()  # marks the error as seen: callers that waited get it, others use the older forecaster
 
 
 @dataclass(frozen=True)
 class LearnedForesight:
-    """Learned from the tenant's completed runs."""
+    """Forecasts runs by the tenant's forecaster and today's prices."""
 
     store: Store
     forecasting: ForecasterCache
     profiles: Profiles
 
     async def of(self, tenant: str, request: StartCapsule) -> Forecast:
-        """Forecast a run before it is admitted. Raises NotFound for a capsule that is not published."""
+        """Forecast a start. Raises NotFound for a capsule that is not published, Unavailable."""
         async with self.store.transaction(tenant) as tx:
             capsule = (await tx.capsules.get(parse_reference(request.capsule))).capsule
         return await self.forecast(tenant, capsule, input_length=request.input_length, budget=request.budget)
 
     async def forecast(self, tenant: str, capsule: Capsule, *, input_length: int, budget: Amounts | None) -> Forecast:
-        """Forecast a run of this capsule, by today's price. Raises NotFound for a child that is not published."""
+        """Forecast a run of a capsule. Raises NotFound for a child that is not published, Unavailable."""
         forecaster = await self.forecasting.of(tenant)
         async with self.store.transaction(tenant) as tx:
             children: dict[str, Capsule] = {}
-            await _load(tx, capsule, children)
+            await _load_children(tx, capsule, children)
         shape = shape_in(capsule, children, self.profiles, input_length=input_length)
         price = self.profiles.price(capsule.spec.model.role, today()) if capsule.spec.model else Price()
         return forecaster.forecast(shape, bound=budget or capsule.spec.budget.amounts(), price=price)
 
 
 def today() -> dt.date:
-    """Return the day by which prices are looked up, in UTC."""
+    """Return the day in UTC that counts for prices."""
     return dt.datetime.now(dt.UTC).date()
 
 
 def shape_in(
     capsule: Capsule, children: Mapping[str, Capsule], profiles: Profiles, *, input_length: int, depth: int = 0
 ) -> Shape:
-    """Return the shape of a run, with those of a composite's tasks.
+    """Return the shape of a run, with the shapes of a composite's tasks.
 
-    children: the capsules of the tasks, and of theirs, by the reference that a task names.
+    children: the capsules of all tasks at any depth, by the reference that a task names. input_length: characters.
     """
     parts = tuple(
         shape_in(children[task.capsule], children, profiles, input_length=0, depth=depth + 1)
@@ -115,9 +115,9 @@ def shape_in(
     return shape_of(capsule, model=model, input_length=input_length, parts=parts)
 
 
-async def _load(tx: Transaction, capsule: Capsule, children: dict[str, Capsule]) -> None:
-    """Add the capsules of the tasks, and of theirs, each read once."""
+async def _load_children(tx: Transaction, capsule: Capsule, children: dict[str, Capsule]) -> None:
+    """Add the capsules of all tasks at any depth to `children`, each read once."""
     for task in capsule.spec.tasks:
         if task.capsule not in children:
             children[task.capsule] = (await tx.capsules.get(parse_reference(task.capsule))).capsule
-            await _load(tx, children[task.capsule], children)
+            await _load_children(tx, children[task.capsule], children)

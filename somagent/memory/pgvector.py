@@ -10,7 +10,7 @@ from capsules.memory.items import Embedder, MemoryItem
 from somagent.db.database import Store
 from somagent.db.schema.tables import memories
 
-# With filters, one approximate index scan can give fewer than `limit` rows; an iterative scan continues until it has all.
+# With filters, one approximate index scan can give fewer than `limit` rows; an iterative scan goes on.
 COMPLETE_SCAN = text("SET LOCAL hnsw.iterative_scan = strict_order")
 
 
@@ -24,7 +24,7 @@ class PostgresMemories:
     async def remember(  # noqa: PLR0913 - the port's
         self, tenant: str, *, run: str, key: str, space: str, text: str, labels: dict[str, str]
     ) -> str:
-        """Store a text and return its id, which is derived from `key`; the first item with a key stays. Raises Unavailable."""
+        """Store a text and return its id, which is derived from `key`; the first item of a key stays."""
         [vector] = (await self.embedder.embed((text,))).vectors
         id_ = f"mem-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
         row = {
@@ -42,7 +42,7 @@ class PostgresMemories:
         return id_
 
     async def recall(self, tenant: str, *, space: str, query: str, limit: int) -> tuple[MemoryItem, ...]:
-        """Return the most similar items of a space, best first; the score is the cosine similarity. Raises Unavailable."""
+        """Return the most similar items of a space, best first; the score is the cosine similarity."""
         [vector] = (await self.embedder.embed((query,))).vectors
         distance = memories.c.embedding.cosine_distance(list(vector)).label("distance")
         nearest = (

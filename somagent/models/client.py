@@ -68,7 +68,7 @@ class PydanticAiModel:
         temperature: float,
         on_delta: OnDelta | None = None,
     ) -> Completion:
-        """Return the model's reply. Raises EffectFailed for a request that would fail again, RateLimited, Unavailable."""
+        """Return the model's reply. Raises RateLimited, Unavailable, and EffectFailed when it would fail again."""
         profile = self._profiles.of(role)
         if not any(message.role != "system" for message in messages):
             raise EffectFailed("A model is asked with at least one message of a user.", role=role)

@@ -27,7 +27,7 @@ STRICT_MODE = OpenAIModelProfile(supports_json_schema_output=True, openai_chat_s
 
 @dataclass(frozen=True)
 class Provider:
-    """One kind of provider. `model` uses the given HTTP client and does not retry, because the workflow's options do."""
+    """One kind of provider. `model` uses the given HTTP client and does not retry: the workflow's options do."""
 
     model: Callable[[Profile, httpx2.AsyncClient], Model]
     answer_schema: Callable[[Profile, dict[str, Any]], dict[str, Any]]

@@ -1,1 +1,1 @@
-"""Telling people what waits for them, outside of the platform. Nothing here decides, and no answer is taken back in."""
+"""Notifications: messages to people about events, by webhook and e-mail. They decide nothing and take no answers."""

@@ -1,4 +1,4 @@
-"""Which channels the settings ask for. None, unless somebody sets one; the settings refuse one that is set by half."""
+"""Channels that the settings configure: none by default. The settings refuse a channel that is only half configured."""
 
 from somagent.notifications.mail import Mail
 from somagent.notifications.notification import Channel
@@ -8,7 +8,7 @@ from somagent.settings import Settings
 
 
 def channels(settings: Settings) -> tuple[Channel, ...]:
-    """Return the channels that are set."""
+    """Return the configured channels."""
     found: list[Channel] = []
     if settings.notify_webhook_url is not None:
         found.append(

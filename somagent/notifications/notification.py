@@ -1,6 +1,6 @@
-"""A notice: what a person reads of an event, with the command that answers it, and what a channel is that sends it.
+"""Notification: the message that a person gets about an event, with the commands that answer it; and `Channel`.
 
-It holds no arguments and no content of a run.
+It contains no arguments and no content of a run.
 """
 
 import re
@@ -18,12 +18,12 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\
 LONGEST_TITLE = 200
 
 
-class Notice(BaseModel):
-    """What is sent, by every channel; the body of a webhook is its JSON."""
+class Notification(BaseModel):
+    """A message to people. Its JSON is the body that a webhook gets."""
 
     model_config = ConfigDict(frozen=True)
 
-    id: str = Field(description="Of the event: the same id again is the same notice.")
+    id: str = Field(description="Of the event: the same id again is the same notification.")
     type: str
     tenant: str
     run: str | None
@@ -36,12 +36,12 @@ class Notice(BaseModel):
     data: dict[str, Any] = Field(default_factory=dict, description="What the event carries.")
 
 
-def compose(event: Event, approval: Approval | None, *, api: str) -> Notice:
-    """Write the notice of an event; `approval` is the one that it speaks of, `api` the API's base URL."""
-    title, lines, commands, url = _told(event, approval)
+def compose(event: Event, approval: Approval | None, *, api: str) -> Notification:
+    """Return the notification of an event. approval: the one that the event is about; api: base URL of the API."""
+    title, lines, commands, url = _compose_parts(event, approval)
     if commands:
         lines = [*lines, "", *(f"    {command}" for command in commands)]
-    return Notice(
+    return Notification(
         id=str(event.id),
         type=event.type,
         tenant=event.tenant,
@@ -56,34 +56,35 @@ def compose(event: Event, approval: Approval | None, *, api: str) -> Notice:
     )
 
 
-def trial(tenant: str, *, id_: str, at: datetime, by: str) -> Notice:
-    """Write the notice that only shows that notices arrive."""
+def trial(tenant: str, *, id_: str, at: datetime, by: str) -> Notification:
+    """Return a test notification, which only shows that notifications arrive."""
     text = f"{by} asked for this with `somagent notify test`. Nothing waits for you.\n"
-    return Notice(id=id_, type="test", tenant=tenant, run=None, at=at, title="A test of notifications", text=text)
+    return Notification(id=id_, type="test", tenant=tenant, run=None, at=at, title="A test of notifications", text=text)
 
 
 def line(text: str) -> str:
-    """Return a text as one line that a terminal, a header and a reader take for what it is."""
+    """Return a text as one line without control characters, safe for a terminal and a header."""
     indent = len(text) - len(text.lstrip(" "))
     return " " * indent + _UNPRINTABLE.sub(" ", text).strip()
 
 
-Told = tuple[str, list[str], tuple[str, ...], str | None]
+Parts = tuple[str, list[str], tuple[str, ...], str | None]
+"""Title, lines of text, commands, and the path of the resource in the API."""
 
 
-def _told(event: Event, approval: Approval | None) -> Told:
+def _compose_parts(event: Event, approval: Approval | None) -> Parts:
     if event.type in {"approval.requested", "approval.escalated"} and approval is not None:
-        return _asked(event, approval)
+        return _approval_parts(event, approval)
     if approval is not None:
-        return _happened(event, approval)
+        return _outcome_parts(event, approval)
     if event.type == "budget.requested":
-        return _budget(event)
+        return _budget_parts(event)
     if event.type == "constitution.proposed":
-        return _proposed(event)
-    return _plain(event)
+        return _proposal_parts(event)
+    return _other_parts(event)
 
 
-def _asked(event: Event, asked: Approval) -> Told:
+def _approval_parts(event: Event, asked: Approval) -> Parts:
     what = f"{asked.kind} {asked.target}"
     if asked.state != "pending":
         return f"{what} waited, and is {asked.state} already", _facts(asked), _look(asked), _url(asked)
@@ -94,20 +95,20 @@ def _asked(event: Event, asked: Approval) -> Told:
     return f"{what} still waits, now for you too", lines, answers, _url(asked)
 
 
-def _happened(event: Event, about: Approval) -> Told:
+def _outcome_parts(event: Event, about: Approval) -> Parts:
     what = TYPES.get(event.type, event.type)
     lines = [what, *_details(event, without={"approval", "action"}), "", *_facts(about)]
     return f"{about.kind} {about.target}: {about.state}", lines, _look(about), _url(about)
 
 
-def _budget(event: Event) -> Told:
+def _budget_parts(event: Event) -> Parts:
     run = event.run or ""
     lines = [f"Run {run} waits for a raise of its budget.", f"Why: {event.data.get('reason', '')}"]
     commands = (f"somagent budget show {run}", f"somagent budget raise {run} --tokens 1000")
     return f"{run} waits for budget", lines, commands, f"/v1/budgets/runs/{run.replace('/', '~')}"
 
 
-def _proposed(event: Event) -> Told:
+def _proposal_parts(event: Event) -> Parts:
     activation, by = event.data.get("activation"), event.data.get("proposed_by")
     whom = "everybody" if event.data.get("scope") == "*" else f"tenant {event.data.get('scope')}"
     commands = (f"somagent policy approve {activation}", f"somagent policy reject {activation}")
@@ -120,7 +121,7 @@ def _proposed(event: Event) -> Told:
     )
 
 
-def _plain(event: Event) -> Told:
+def _other_parts(event: Event) -> Parts:
     where = f" in {event.run}" if event.run else ""
     return f"{event.type}{where}", [TYPES.get(event.type, event.type), *_details(event)], (), None
 
@@ -150,7 +151,7 @@ def _url(asked: Approval) -> str:
 
 
 class NotSent(Exception):
-    """A notice did not arrive. `final`: the other side will never take it, so it is not tried again."""
+    """A notification did not arrive. final: the other side will never accept it, so it is not tried again."""
 
     def __init__(self, message: str, *, final: bool = False) -> None:
         super().__init__(message)
@@ -158,11 +159,13 @@ class NotSent(Exception):
 
 
 class Channel(Protocol):
+    """A way to send notifications."""
+
     @property
     def name(self) -> str:
-        """`webhook` or `mail`: a delivery is remembered under it."""
+        """`webhook` or `mail`; deliveries are stored under it."""
         ...
 
-    async def send(self, notice: Notice) -> str:
-        """Send, and return what the other side said. Raises NotSent, or Invalid for what is set wrongly."""
+    async def send(self, notification: Notification) -> str:
+        """Send, and return the answer of the other side. Raises NotSent, or Invalid for wrong settings."""
         ...

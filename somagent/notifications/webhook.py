@@ -1,7 +1,10 @@
-"""Notices by signed HTTP POST.
+"""Webhook channel: signed HTTP POST to an address that was checked.
 
-X-SomaAgent-Event-Id: 4711                     the same id again is the same notice
+X-SomaAgent-Event-Id: 4711                     the same id again is the same notification
 X-SomaAgent-Signature: t=1764000000,v1=5f2b…   hex HMAC-SHA256 of "t.body" under the shared secret
+
+The host is resolved once, and the connection goes to the checked address. A second resolution could give an address
+inside our own network (DNS rebinding).
 """
 
 import asyncio
@@ -18,18 +21,18 @@ from typing import Literal
 import httpx
 
 from capsules.errors import Invalid
-from somagent.notifications.notification import Notice, NotSent
+from somagent.notifications.notification import Notification, NotSent
 from somagent.notifications.secret import SHORTEST, SecretReference
 
 Reach = Literal["public", "loopback", "private"]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Each holds IPv4 addresses inside, which another machine would unpack.
+# IPv6 networks whose addresses contain an IPv4 address that a gateway would use.
 WRAPPED = tuple(ipaddress.ip_network(text) for text in ("64:ff9b::/96", "2002::/16", "2001::/32"))
 
 
 def allowed(address: Address, reach: Reach) -> bool:
-    """Say whether a webhook may go to an address. Link-local, where clouds keep credentials, never."""
+    """Tell whether a webhook may use an address. Link-local addresses, where clouds serve credentials, never."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return allowed(address.ipv4_mapped, reach)
@@ -43,7 +46,7 @@ def allowed(address: Address, reach: Reach) -> bool:
 
 
 async def resolve(host: str, port: int, reach: Reach) -> tuple[str, ...]:
-    """Return the addresses of a host. Raises NotSent when it has none or one that must not be reached."""
+    """Return the addresses of a host. Raises NotSent when it has none, or one that `reach` does not allow."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -64,23 +67,24 @@ GONE = 410
 
 @dataclass(frozen=True)
 class Webhook:
+    """Posts notifications to one URL. trusted: the certificates to trust, the system's by default."""
+
     url: str
     secret: SecretReference
     reach: Reach
     clock: Callable[[], float] = time.time
     trusted: ssl.SSLContext | None = None
-    """What the certificate is checked against; the system's authorities unless given."""
     name: str = "webhook"
 
-    async def send(self, notice: Notice) -> str:
-        """Post the notice; any 2xx answer is taken for received. A redirect is none: it is not followed."""
+    async def send(self, notification: Notification) -> str:
+        """Post the notification and return the answer; 2xx is success, a redirect is not. Raises NotSent, Invalid."""
         url = self._url()
-        body = notice.model_dump_json().encode()
+        body = notification.model_dump_json().encode()
         headers = {
             "Host": url.netloc.decode("ascii"),
             "Content-Type": "application/json",
             "User-Agent": "somagent",
-            "X-SomaAgent-Event-Id": notice.id,
+            "X-SomaAgent-Event-Id": notification.id,
             "X-SomaAgent-Signature": signature(
                 self.secret.read(shortest=SHORTEST).encode(), body, at=int(self.clock())
             ),
@@ -112,14 +116,14 @@ class Webhook:
 
 
 def signature(secret: bytes, body: bytes, *, at: int) -> str:
-    """Return the header that proves who sent these bytes, and when."""
+    """Return the value of the signature header. at: Unix seconds."""
     return f"t={at},v1={hmac.new(secret, f'{at}.'.encode() + body, hashlib.sha256).hexdigest()}"
 
 
 async def _post(
     client: httpx.AsyncClient, url: httpx.URL, addresses: tuple[str, ...], body: bytes, headers: dict[str, str]
 ) -> int:
-    """Post to the first address that can be reached and return the status; the answer's body is never read."""
+    """Post to the first address that can be reached and return the status. The answer's body is not read."""
     problem: httpx.TransportError | None = None
     for address in addresses:
         request = client.build_request(
@@ -127,7 +131,7 @@ async def _post(
             url.copy_with(host=address),
             content=body,
             headers=headers,
-            extensions={"sni_hostname": url.host},  # the certificate must be the name's, not the address's
+            extensions={"sni_hostname": url.host},  # the certificate must be for the name
         )
         try:
             response = await client.send(request, stream=True, follow_redirects=False)
@@ -135,11 +139,11 @@ async def _post(
             problem = error
             continue
         except httpx.TransportError as error:
-            raise NotSent(f"{url.host} did not answer: {_words(error)}") from error
+            raise NotSent(f"{url.host} did not answer: {_describe(error)}") from error
         await response.aclose()
         return response.status_code
-    raise NotSent(f"{url.host} cannot be reached: {_words(problem)}")
+    raise NotSent(f"{url.host} cannot be reached: {_describe(problem)}")
 
 
-def _words(error: Exception | None) -> str:
+def _describe(error: Exception | None) -> str:
     return f"{type(error).__name__} {error}".strip()

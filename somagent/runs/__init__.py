@@ -1,1 +1,1 @@
-"""Runs: admission, and the settling of runs that ended outside their workflow."""
+"""Runs: admission, and the reconciliation of runs that ended outside of their workflow."""

@@ -1,4 +1,4 @@
-"""Admission: a start becomes a run. Lock what it depends on, carve its budget, exchange its authority. Once a run."""
+"""Admission of a run: fix the lock, carve the budget and exchange the start authority for a run authority."""
 
 from dataclasses import dataclass, field
 
@@ -23,19 +23,21 @@ from somagent.models.profiles import Profiles
 
 @dataclass
 class Needs:
-    """What a capsule, with all its descendants, may do and start."""
+    """What a capsule and all its descendants may do: kinds of actions, targets, and the capsules that it may start."""
 
     kinds: set[str] = field(default_factory=lambda: {"capsule.start", "artifact.publish"})
     targets: set[str] = field(default_factory=set)
     children: dict[str, Capsule] = field(default_factory=dict)
-    """By the reference that a task names: found, and its signature checked, once."""
+    """By the reference that a task names. Each is loaded and verified once."""
 
     @property
     def capsules(self) -> dict[str, Digest]:
+        """The digests of the children by `name@version`."""
         return {child.ref: child.digest() for child in self.children.values()}
 
     @property
     def composites(self) -> frozenset[str]:
+        """The children that are composites, as `name@version`."""
         return frozenset(child.ref for child in self.children.values() if child.spec.type == "composite")
 
 
@@ -61,11 +63,11 @@ class CapsuleAdmissions:
         self._image = image
 
     async def admit(self, request: StartCapsule, *, run: str, authority: Authority) -> Admission:
-        """Admit `run`. The same run again gets the same account; its lock is computed from the same digests.
+        """Admit a run. Idempotent: a retry gets the same account, and a lock of the same digests.
 
-        Raises Invalid when the authority covers another content, or composites nest too deep, ConstitutionRefused when
-        none is active or it was revoked, NotFound for a capsule or tool that is not there, TamperedContent when a
-        capsule was altered, and BudgetExhausted when the parent account cannot cover the budget.
+        Raises Invalid when the authority covers other content or composites nest too deep, ConstitutionRefused when no
+        constitution is active or it is revoked, NotFound for a missing capsule or tool, TamperedContent for an altered
+        capsule, and BudgetExhausted when the parent account cannot cover the budget.
         """
         if authority.capsules.get(request.capsule) != request.digest:
             raise Invalid(f"The authority covers another content of {request.capsule!r} than {request.digest}.")
@@ -76,9 +78,9 @@ class CapsuleAdmissions:
             raise ConstitutionRefused(f"The constitution {constitution} was revoked; start the run again.")
         forecaster = await self._forecasting.of(authority.tenant)
         async with self._store.transaction(authority.tenant) as tx:
-            capsule = await self._verified(tx, request.capsule, request.digest)
+            capsule = await self._load_verified(tx, request.capsule, request.digest)
             needs = Needs()
-            await self._gather(tx, capsule, needs, depth=0)
+            await self._collect_needs(tx, capsule, needs, depth=0)
             lock = self._lock(capsule, request.digest, needs, constitution)
             limit = request.budget or capsule.spec.budget.amounts()
             account = await tx.accounts.carve_run(
@@ -104,14 +106,14 @@ class CapsuleAdmissions:
             lock=lock, authority=self._tokens.mint_authority(granted), account=account.id, limit=account.limit
         )
 
-    async def _verified(self, tx: Transaction, ref: str, digest: Digest | None) -> Capsule:
+    async def _load_verified(self, tx: Transaction, ref: str, digest: Digest | None) -> Capsule:
         published = await tx.capsules.get(parse_reference(ref))
         if digest is not None and published.digest != digest:
             raise Invalid(f"Capsule {ref!r} has the digest {published.digest}, not {digest}.")
         return verify_capsule(self._keyring, published)
 
-    async def _gather(self, tx: Transaction, capsule: Capsule, needs: Needs, *, depth: int) -> None:
-        """Add what this capsule and everything below it may do."""
+    async def _collect_needs(self, tx: Transaction, capsule: Capsule, needs: Needs, *, depth: int) -> None:
+        """Add to `needs` what this capsule and its descendants may do."""
         if depth > MAX_DEPTH:
             raise Invalid(f"Composite capsules nest more than {MAX_DEPTH} deep, at {capsule.ref!r}.")
         spec = capsule.spec
@@ -124,13 +126,13 @@ class CapsuleAdmissions:
         if spec.tools:
             needs.kinds.add("tool.invoke")
         if depth == 0:
-            # A composite declares its children's tools itself: who signs the parent gives the authority.
+            # A composite declares its children's tools too, so the signature of the parent covers them.
             tools = self._tools(capsule)
             needs.targets |= {tools[_name(use.use)].target(action) for use in spec.tools for action in use.actions}
         for task in spec.tasks:
             if task.capsule not in needs.children:
-                needs.children[task.capsule] = await self._verified(tx, task.capsule, None)
-            await self._gather(tx, needs.children[task.capsule], needs, depth=depth + 1)
+                needs.children[task.capsule] = await self._load_verified(tx, task.capsule, None)
+            await self._collect_needs(tx, needs.children[task.capsule], needs, depth=depth + 1)
 
     def _lock(self, capsule: Capsule, digest: Digest, needs: Needs, constitution: Digest) -> Lock:
         tasks = {task.id: needs.children[task.capsule].ref for task in capsule.spec.tasks}

@@ -1,9 +1,9 @@
-"""Settles from a run's Temporal history what its ledger never heard of.
+"""Ledger recovery: settles effects from the Temporal history after the database lost their outcome.
 
-An outcome is in the ledger before Temporal hears of it. So an activity that has completed in the history and is open in
-the ledger means that the ledger lost its last commits: a failover to a copy that lagged behind, a backup. When the run
-is closed, what such an effect really used counts, instead of all that was held for it. What the history does not know
-to have completed may have happened, and counts whole.
+The ledger records an outcome before Temporal does. So an activity that is completed in the history and open in the
+ledger means that the database lost its last commits, for example by a failover to a replica that lagged behind. Such an
+effect is settled with its real usage when the run is closed. An open effect that the history does not show as completed
+may have happened, and counts with its whole reservation.
 """
 
 from collections.abc import AsyncIterator
@@ -26,14 +26,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class LedgerRecovery:
+    """Settles the open effects of runs that have ended."""
+
     client: Client
     store: Store
     ledger: Ledger
 
     async def settle(self, tenant: str, run: str) -> int:
-        """Settle what the history knows of a run that has ended, and return how many effects that were.
+        """Settle the effects of a run that its history shows as completed, and return their number.
 
-        Raises Unavailable when a server is gone.
+        Raises Unavailable when Temporal or the database cannot be reached.
         """
         waiting: dict[str, dict[str, AttemptKey]] = {}
         for key in await open_effects(self.store, tenant, run):
@@ -59,7 +61,7 @@ class LedgerRecovery:
     async def _completed(
         self, run: str, execution: str, wanted: dict[str, AttemptKey]
     ) -> AsyncIterator[tuple[str, Outcome[Any]]]:
-        """Yield the outcomes of these activities, as far as the history of this execution has them."""
+        """Yield the outcomes of the `wanted` activities that the history of an execution has."""
         names: dict[int, str] = {}
         try:
             async for event in self.client.get_workflow_handle(run, run_id=execution).fetch_history_events():
@@ -72,14 +74,14 @@ class LedgerRecovery:
                     if outcome is not None:
                         yield name, outcome
         except RPCError as error:
-            # Temporal keeps a history for a time only; without one, all that is held counts.
+            # Temporal keeps a history for a limited time; without one, whole reservations count.
             if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
                 raise Unavailable(
                     f"Temporal cannot show the history of run {run!r}: {error.message}", run=run
                 ) from error
 
     async def _outcome(self, run: str, activity: str, result: Payloads) -> Outcome[Any] | None:
-        """Read what an activity returned. What cannot be read counts whole, and does not keep the run open."""
+        """Return the decoded result of an activity; None when it cannot be decoded: the run is closed anyway."""
         try:
             [outcome] = await self.client.data_converter.decode(result.payloads, [Outcome[Any]])
         except (SomaError, ValueError, TypeError, KeyError, RuntimeError) as error:

@@ -1,7 +1,7 @@
-"""Runs that ended in Temporal without closing themselves: terminated, timed out, failed before their last activity.
+"""Run reconciler: closes runs whose workflow ended in Temporal without closing them.
 
-A workflow closes its run itself. When it is stopped from outside it cannot; its budget would stay held for ever. So
-each run that the projection believes open is described in Temporal, and closed here when it has ended there.
+A workflow closes its own run. A workflow that is terminated or times out cannot, and its budget would stay reserved for
+ever. So each open run of the projection is looked up in Temporal, and closed here when it has ended there.
 """
 
 from dataclasses import dataclass, field
@@ -23,16 +23,16 @@ from somagent.runs.ledger_recovery import LedgerRecovery
 PAGE = 200
 log = structlog.get_logger(__name__)
 SETTLING = timedelta(seconds=10)
-"""A run younger than this is left alone: the API enters its row before it starts its workflow."""
+"""Minimum age of a run that is looked at: the API enters the row before it starts the workflow."""
 MISSING = timedelta(minutes=10)
-"""A run that Temporal does not know is closed after this: its start was cut off and not tried again."""
+"""Age at which a run without a workflow in Temporal is closed: its start failed and was not retried."""
 
 ENDED: dict[WorkflowExecutionStatus, tuple[RunStatus, str]] = {
     WorkflowExecutionStatus.TERMINATED: ("failed", "The workflow was terminated in Temporal."),
     WorkflowExecutionStatus.TIMED_OUT: ("failed", "The workflow timed out in Temporal."),
     WorkflowExecutionStatus.FAILED: ("failed", "The workflow failed before it could close its run."),
     WorkflowExecutionStatus.CANCELED: ("cancelled", "The workflow was cancelled in Temporal."),
-    # Closing is idempotent: a run that closed itself between our two looks stays as it is.
+    # Closing is idempotent: a run that its workflow closed meanwhile is not changed.
     WorkflowExecutionStatus.COMPLETED: ("failed", "The workflow ended without closing its run."),
 }
 UNKNOWN: tuple[RunStatus, str] = ("failed", "Temporal knows no workflow of this run: it was never started.")
@@ -40,6 +40,8 @@ UNKNOWN: tuple[RunStatus, str] = ("failed", "Temporal knows no workflow of this 
 
 @dataclass(frozen=True)
 class OpenRun:
+    """A run that the projection shows as open. touched: time of its last change."""
+
     tenant: str
     id: str
     touched: datetime
@@ -47,19 +49,19 @@ class OpenRun:
 
 @dataclass
 class RunReconciler:
-    """Goes through the open runs page by page, a page a sweep, and begins again at the end."""
+    """Checks the open runs of all tenants, one page in each sweep, and starts again after the last page."""
 
     client: Client
     outbox: Store
-    """Opened as the relay's role, which sees every tenant's runs."""
+    """Opened under the relay's role, which sees the runs of all tenants."""
     runs: Runs
-    reaper: LedgerRecovery
+    recovery: LedgerRecovery
     settling: timedelta = SETTLING
     missing: timedelta = MISSING
     _after: tuple[str, str] = field(default=("", ""), init=False)
 
     async def sweep(self) -> list[CloseRun]:
-        """Look at the next page of open runs; return what was closed. Raises Unavailable when a server is gone."""
+        """Check the next page of open runs and return the closed ones. Raises Unavailable."""
         page = await self._page()
         self._after = (page[-1].tenant, page[-1].id) if len(page) == PAGE else ("", "")
         closed = []
@@ -72,12 +74,9 @@ class RunReconciler:
         return closed
 
     async def _close(self, closing: CloseRun) -> bool:
-        """Settle what the history knows and close the run.
-
-        One that the database refuses to close is told of and must not hold up the others.
-        """
+        """Recover the ledger and close the run. A run that the database refuses to close is logged and skipped."""
         try:
-            await self.reaper.settle(closing.tenant, closing.run)
+            await self.recovery.settle(closing.tenant, closing.run)
             await self.runs.close(closing)
         except Unavailable:
             raise
@@ -92,7 +91,7 @@ class RunReconciler:
             select(runs.c.tenant_id, runs.c.id, runs.c.updated_at)
             .where(runs.c.closed_at.is_(None) & (key > tuple_(*self._after)))
             .where(runs.c.created_at < datetime.now(UTC) - self.settling)
-            .where(~is_application_run())  # an application's workers see to theirs; its Temporal may be another
+            .where(~is_application_run())  # the plugin in an application closes those
             .order_by(runs.c.tenant_id, runs.c.id)
             .limit(PAGE)
         )

@@ -1,1 +1,1 @@
-"""One Temporal configuration for client, worker, schedules and replayer: converter, codec, sandbox, plugin."""
+"""Temporal configuration shared by clients, workers and replayers: converter, codec, sandbox, plugin."""

@@ -18,8 +18,8 @@ from somagent.settings import Settings
 from somagent.telemetry import temporal_interceptors
 from somagent.temporal.codec import EncryptionCodec
 
-# Passed through so that runs do not rebuild them: four times faster and a quarter of the memory with 60 models. Safe
-# only because they are pure; a test runs every workflow with this tuple empty.
+# Not reloaded for each run: four times faster, and a quarter of the memory with 60 models. Safe only because these
+# packages are pure; a test runs every workflow with this tuple empty.
 PURE_PACKAGES = ("activities", "capsules")
 
 # Libraries that the pure packages use: no clock, no network, no randomness in what we call.
@@ -30,14 +30,14 @@ PURE_LIBRARIES = (
     "jsonschema_specifications",
     "referencing",
     "rpds",
-    "opentelemetry",  # the tracing interceptor's; it knows a replay
+    "opentelemetry",  # used by the tracing interceptor, which adds no span in a replay
     "attr",
     "attrs",
 )
 
 
 def data_converter(keyring: KeyRing) -> DataConverter:
-    """Return the pydantic converter with our codec; failures are encrypted too."""
+    """Return the pydantic converter with the encryption codec, which also encrypts failures."""
     return replace(
         pydantic_data_converter,
         payload_codec=EncryptionCodec(keyring.codec),
@@ -46,6 +46,7 @@ def data_converter(keyring: KeyRing) -> DataConverter:
 
 
 def workflow_runner(pass_through: tuple[str, ...] = PURE_PACKAGES) -> WorkflowRunner:
+    """Return the sandboxed runner of workflows. pass_through: packages that it does not reload for each run."""
     return SandboxedWorkflowRunner(
         restrictions=SandboxRestrictions.default.with_passthrough_modules(*PURE_LIBRARIES, *pass_through)
     )

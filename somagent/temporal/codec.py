@@ -1,6 +1,6 @@
-"""Encrypts every payload with AES-256-GCM before it leaves the process: histories hold no clear text.
+"""Payload codec: encrypts every payload with AES-256-GCM in this process, so that histories contain no clear text.
 
-Each payload names its key, so keys can rotate: the newest encrypts, every known one decrypts.
+Each payload names its key, so keys can rotate: the newest key encrypts, every known key decrypts.
 """
 
 import os
@@ -18,7 +18,7 @@ NONCE_BYTES = 12
 
 
 class EncryptionCodec(PayloadCodec):
-    """keys: AES-256 keys by id; the last one encrypts."""
+    """Encrypts and decrypts payloads. keys: AES-256 keys by id; the last one encrypts. Raises ValueError for none."""
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         if not keys:
@@ -27,10 +27,14 @@ class EncryptionCodec(PayloadCodec):
         self._newest = list(keys)[-1]
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Encrypt payloads with the newest key."""
         return [self._encrypt(payload) for payload in payloads]
 
     async def decode(self, payloads: Iterable[Payload]) -> list[Payload]:
-        """Decrypt ours; pass others on, so that a person can signal plain JSON by `temporal workflow signal`."""
+        """Decrypt our payloads; return others unchanged, so that `temporal workflow signal` can send plain JSON.
+
+        Raises TamperedContent for an altered payload or an unknown key.
+        """
         return [self._decrypt(p) if p.metadata.get("encoding") == ENCODING else p for p in payloads]
 
     def _encrypt(self, payload: Payload) -> Payload:

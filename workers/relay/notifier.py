@@ -16,7 +16,7 @@ from capsules.errors import NotFound, SomaError, Unavailable
 from capsules.events import Event
 from somagent.db.database import Store
 from somagent.db.repositories.deliveries import DueDelivery, Outgoing
-from somagent.notifications.notification import Channel, Notice, NotSent, compose
+from somagent.notifications.notification import Channel, Notification, NotSent, compose
 
 POLL_SECONDS = 1.0
 LEASE = timedelta(seconds=90)
@@ -83,7 +83,7 @@ class Notifier:
         told.info("notice.sent", said=said)
         await outgoing.end(due, "sent", said)
 
-    async def _notice(self, event: Event) -> Notice:
+    async def _notice(self, event: Event) -> Notification:
         return compose(event, await self._approval(event), api=self.api)
 
     async def _approval(self, event: Event) -> Approval | None:

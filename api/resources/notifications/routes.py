@@ -15,7 +15,7 @@ from capsules.events import Delivery
 from capsules.events import State as DeliveryState
 from capsules.read_models import Page
 from somagent.notifications.channels import channels
-from somagent.notifications.notification import Channel, Notice, NotSent, trial
+from somagent.notifications.notification import Channel, Notification, NotSent, trial
 
 router = APIRouter(prefix="/v1/notifications", tags=["approvals"])
 
@@ -64,7 +64,7 @@ async def test(caller: PrincipalManager, soma: Soma) -> Trial:
     return Trial(event=notice.id, channels=tuple([await _try(channel, notice) for channel in known]))
 
 
-async def _try(channel: Channel, notice: Notice) -> Tried:
+async def _try(channel: Channel, notice: Notification) -> Tried:
     try:
         return Tried(channel=channel.name, sent=True, said=await channel.send(notice))
     except (NotSent, SomaError) as error:

@@ -1,6 +1,6 @@
 """Tables as queries name them: columns and their types. The SQL of the migrations owns everything else.
 
-Columns that no query names are not here. `tests/store/test_migrations.py` compares names and types with the database.
+Columns that no query names are not here. `test_migrations.py` compares names and types with the database.
 
 Documents are `json`, not `jsonb`: the stored text stays as it was written, so its digest can be checked, and every
 character (a NUL in a tool's output, for example) is accepted.

@@ -13,7 +13,7 @@ from servers import free_ports
 from capsules.audit.audit_blocks import Block
 from capsules.digest import GENESIS, Digest, digest
 from capsules.errors import Unavailable
-from somagent.anchors.anchor import Anchor, FileAnchor, WebAnchor, read
+from somagent.anchors.anchor import Anchor, FileAnchor, WebAnchor, read_anchors
 
 Opens = Callable[[], Anchor]
 
@@ -65,7 +65,7 @@ async def test_a_line_that_a_crash_cut_off_costs_no_other(tmp_path: Path) -> Non
     again = FileAnchor(path)
     assert await again.height("acme") == 1
     await again.keep([block(2), block(3)])
-    assert [kept["height"] for kept in read(path)] == [1, 2, 3]
+    assert [kept["height"] for kept in read_anchors(path)] == [1, 2, 3]
     assert await FileAnchor(path).height("acme") == 3
 
 

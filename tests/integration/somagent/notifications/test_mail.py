@@ -10,11 +10,11 @@ from receivers import Mailbox, certificate, new_mailbox, receiving
 
 from capsules.errors import Invalid
 from somagent.notifications.mail import Mail
-from somagent.notifications.notification import Notice, NotSent, line, trial
+from somagent.notifications.notification import Notification, NotSent, line, trial
 from somagent.notifications.secret import SecretReference
 
 
-def notice() -> Notice:
+def notice() -> Notification:
     return trial("acme", id_="4711", at=datetime.now(UTC), by="ana – «Zürich»")
 
 

@@ -13,7 +13,7 @@ from receivers import certificate, new_hook, serving
 from sources import ROOT
 
 from capsules.errors import Invalid
-from somagent.notifications.notification import Notice, NotSent, trial
+from somagent.notifications.notification import Notification, NotSent, trial
 from somagent.notifications.secret import SecretReference
 from somagent.notifications.webhook import Webhook, allowed
 
@@ -36,7 +36,7 @@ def genuine() -> Any:
     return names["genuine"]
 
 
-def notice() -> Notice:
+def notice() -> Notification:
     return trial("acme", id_="test-1", at=datetime.now(UTC), by="ana – «Zürich»")
 
 
@@ -49,7 +49,7 @@ async def test_a_notice_is_posted_and_its_signature_passes_the_documented_recipe
     assert "204" in said
     assert posted.headers["x-somaagent-event-id"] == "test-1"
     assert posted.headers["host"] == f"127.0.0.1:{hook.port}"
-    assert Notice.model_validate_json(posted.body) == sent
+    assert Notification.model_validate_json(posted.body) == sent
     assert genuine(header, posted.body, SECRET.encode())
     assert not genuine(header, posted.body + b" ", SECRET.encode())
     assert not genuine(header, posted.body, b"another secret of many")
