@@ -20,7 +20,7 @@ from somagent.capsule_files.library import Library
 from somagent.content.postgres import PostgresContent
 from somagent.db.database import Store, open_store
 from somagent.db.gate.ledger import PostgresLedger
-from somagent.forecasts.forecaster import ForecasterCache, LearnedForesight
+from somagent.forecasts.forecaster import ForecasterCache, LearnedForecasts
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import ConstitutionTrust
 from somagent.identity.tokens import Tokens
@@ -47,7 +47,7 @@ class State:
     rates: Rates
     gate: Gate
     """Only asked what it would say; what it lets through, it lets through in the worker."""
-    foresight: LearnedForesight
+    foresight: LearnedForecasts
     explanations: ExplanationPool
     proofs: ProofPool
     metrics: Metrics
@@ -66,7 +66,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         metrics = Metrics()
         policies, tokens = ConstitutionCache(store.constitutions.get, trust), Tokens(keyring)
         profiles = Profiles.from_settings(settings)
-        foresight = LearnedForesight(store, ForecasterCache(store, learn), profiles)
+        foresight = LearnedForecasts(store, ForecasterCache(store, learn), profiles)
         yield State(
             settings=settings,
             store=store,

@@ -31,7 +31,7 @@ from somagent.db.database import Store, open_store
 from somagent.db.gate.decisions import PostgresDecisions
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
-from somagent.forecasts.forecaster import ForecasterCache, LearnedForesight
+from somagent.forecasts.forecaster import ForecasterCache, LearnedForecasts
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import ConstitutionTrust
 from somagent.identity.tokens import Tokens
@@ -123,7 +123,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                 clock=time.time,
                 metrics=metrics.passed,
                 windows=windows,
-                forecaster=LearnedForesight(store, forecasting, profiles),
+                forecaster=LearnedForecasts(store, forecasting, profiles),
             )
             yield Assembly(
                 client=await connect(settings, keyring),

@@ -1,4 +1,4 @@
-"""Forecasts of starts, learned from a tenant's completed runs: implements `Foresight` of `capsules.forecasts.forecast`.
+"""Forecasts of starts, learned from completed runs: implements `RunForecaster` of `capsules.forecasts.forecast`.
 
 Learning reads hundreds of runs, so what was learned is kept for some seconds and a start does not wait for it.
 """
@@ -71,7 +71,7 @@ class ForecasterCache:
 
 
 @dataclass(frozen=True)
-class LearnedForesight:
+class LearnedForecasts:
     """Forecasts runs by the tenant's forecaster and today's prices."""
 
     store: Store
