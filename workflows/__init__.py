@@ -1,1 +1,1 @@
-"""Workflows: deterministic and durable, no effects. They import activities, capsules and `policy.temporal_errors`."""
+"""Temporal workflows: deterministic code without effects. Imports: activities, capsules, policy.temporal_errors."""

@@ -1,8 +1,8 @@
-"""Stamps the run's authority on what a workflow asks for, and refuses the ways around the gate.
+"""Authority interceptor: adds the run's authority to every activity, and refuses calls that would bypass the gate.
 
-Local activities run without the gate's round trip, Nexus calls leave the platform, a signal may only go to a run of the
-same tenant, and a child may only be one of our two workflows. A workflow of the platform itself acts for no run: it has
-no authority, no children and no signals, and asks for nothing but its own listed steps.
+Refused are local activities, Nexus operations, signals to another tenant's run, and child workflows of another type
+than our two. A workflow of the platform itself has no authority, no children and no signals. It may call only the
+activities that are listed for it.
 """
 
 from typing import Any, NoReturn, Protocol
@@ -29,11 +29,11 @@ from policy.temporal_errors import to_failure
 
 CHILDREN = frozenset({"RunCapsule", "RunProject"})
 WITHOUT_AUTHORITY = {"ActivateConstitution": STEPS}
-"""Workflows of the platform itself, and all that each may ask for."""
+"""Workflows of the platform itself, each with the only activities that it may call."""
 
 
 class CarriesAuthority(Protocol):
-    """A workflow that says under which authority it acts."""
+    """A workflow with the authority under which it acts."""
 
     @property
     def authority(self) -> str: ...
@@ -53,9 +53,9 @@ class _Inbound(WorkflowInboundInterceptor):
 
 class _Outbound(WorkflowOutboundInterceptor):
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
-        listed = _listed()
-        if listed is not None:
-            if input.activity not in listed:
+        steps = _platform_steps()
+        if steps is not None:
+            if input.activity not in steps:
                 _refuse(f"activity {input.activity!r}: it is no step of {workflow.info().workflow_type}")
             return super().start_activity(input)
         bearer: CarriesAuthority = workflow.instance()
@@ -66,7 +66,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         _refuse(f"local activity {input.activity!r}: it would pass by the gate")
 
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:  # noqa: A002
-        if input.workflow not in CHILDREN or _listed() is not None:
+        if input.workflow not in CHILDREN or _platform_steps() is not None:
             _refuse(f"child workflow {input.workflow!r}: only {', '.join(sorted(CHILDREN))} may be started")
         if not input.id.startswith(f"{workflow.info().workflow_id}/"):
             _refuse(f"child id {input.id!r}: it must begin with the parent's")
@@ -79,18 +79,18 @@ class _Outbound(WorkflowOutboundInterceptor):
         tenant = workflow.info().workflow_id.partition("/")[0]
         if not input.workflow_id.startswith(f"{tenant}/"):
             _refuse(f"signal to {input.workflow_id!r}: it is another tenant's")
-        if _listed() is not None:
+        if _platform_steps() is not None:
             _refuse(f"signal to {input.workflow_id!r}: {workflow.info().workflow_type} tells nobody")
         await super().signal_external_workflow(input)
 
     def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:  # noqa: A002
-        if input.workflow is not None and (input.workflow not in CHILDREN or _listed() is not None):
+        if input.workflow is not None and (input.workflow not in CHILDREN or _platform_steps() is not None):
             _refuse(f"continue as {input.workflow!r}")
         super().continue_as_new(input)
 
 
-def _listed() -> frozenset[str] | None:
-    """Return what a workflow of the platform may ask for; None for a run."""
+def _platform_steps() -> frozenset[str] | None:
+    """Return the activities that a workflow of the platform may call; None for a run."""
     return WITHOUT_AUTHORITY.get(workflow.info().workflow_type)
 
 

@@ -1,4 +1,4 @@
-"""Budget pressure: how much of a run's limits is spent, and what its capsule wants done about it."""
+"""Budget thresholds: the one that a run has reached, and the rules of its capsule that become due."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,9 @@ from capsules.capsule import PRESSURES, Budget, Pressure
 
 
 def reached_threshold(spent: Amounts, left: Amounts | None) -> int:
-    """Return the greatest threshold (50, 80, 100 per cent) that any dimension has reached; 0 below the least.
+    """Return the highest threshold (50, 80 or 100 per cent) that any dimension has reached; 0 below 50.
 
-    What is held for work under way counts as neither spent nor left.
+    Reserved amounts count as neither spent nor left.
     """
     share = 0
     for dimension in DIMENSIONS:
@@ -21,7 +21,7 @@ def reached_threshold(spent: Amounts, left: Amounts | None) -> int:
 
 
 def due_rules(budget: Budget, before: int, now: int) -> Iterator[Pressure]:
-    """Yield what is to be done when the spending went from one threshold to another, in the order of the thresholds."""
+    """Yield the rules above threshold `before` and up to `now`, in the order of their thresholds."""
     for rule in sorted(budget.on_pressure, key=lambda rule: rule.at):
         if before < rule.at <= now:
             yield rule

@@ -1,4 +1,4 @@
-"""RunCapsule: one atomic or utility capsule, from admission to deliverable."""
+"""RunCapsule: the workflow of an atomic or utility capsule."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ from workflows.options import MODEL_CALL, SAME_ACTION_LIMIT, TOOL_CALL
 from workflows.run import Run
 
 SHORTEST_REPLY = 16
-"""Tokens: below this cap no reply says anything."""
+"""Lowest output cap in tokens; a shorter reply would be of no use."""
 
 
 @workflow.defn(name="RunCapsule")
 class RunCapsule(Run):
-    """recall → think → act → verify → hand over, each effect through the gate."""
+    """Recalls memories, takes the fixed or autonomous steps, verifies the deliverable and hands it over."""
 
     @workflow.init
     def __init__(self, start: RunStart) -> None:
@@ -35,15 +35,15 @@ class RunCapsule(Run):
         async with self.lifecycle():
             await self.admit()
             async with self.wall_clock():
-                await self._open_conversation()
+                await self._open_transcript()
                 output = await (self._fixed_steps() if self.spec.steps else self._autonomous_steps())
                 await self.hand_over(output)
         return self.report()
 
-    async def _open_conversation(self) -> None:
+    async def _open_transcript(self) -> None:
         if self.state.transcript is None and self.spec.model is not None:
             memories = await self.recall()
-            # Fixed steps say themselves what they show; an autonomous persona sees the inputs first.
+            # Fixed steps name the inputs that they show; an autonomous persona sees all of them.
             show_inputs = not self.spec.steps
             self.state.pending = list(
                 prompts.opening(self.admission.lock, self.start.inputs, memories, show_inputs=show_inputs)
@@ -58,7 +58,7 @@ class RunCapsule(Run):
             self._count_step()
             if step.when is None or holds(step.when, self._variables()):
                 self.state.outputs[step.id] = await self._fixed_step(step)
-        return await self._accepted(steps)
+        return await self._accepted_deliverable(steps)
 
     async def _fixed_step(self, step: Step) -> dict[str, Any]:
         if step.think is not None:
@@ -77,7 +77,7 @@ class RunCapsule(Run):
         return output
 
     async def _arguments(self, step: Step, tool: str, action: str) -> dict[str, Any]:
-        """Return the step's arguments; the persona fills in what is required and not given."""
+        """Return the step's arguments. The persona fills in required ones that are not given."""
         given: dict[str, Any] = fill(step.with_, self._variables())
         schema = self.admission.lock.tools[tool].actions[action].inputs
         missing = [name for name in schema.get("required", []) if name not in given]
@@ -96,8 +96,8 @@ class RunCapsule(Run):
         )
         return {**given, **filled}
 
-    async def _accepted(self, steps: tuple[Step, ...]) -> Any:  # noqa: ANN401 - any JSON value
-        """Return the deliverable, asking the persona again while it is not accepted and revisions are left."""
+    async def _accepted_deliverable(self, steps: tuple[Step, ...]) -> Any:  # noqa: ANN401 - any JSON value
+        """Return the accepted deliverable, asking the persona for revisions. Raises RunEnds when none is left."""
         while True:
             output = self._deliverable(steps)
             problems = await self.problems_of(output)
@@ -134,17 +134,17 @@ class RunCapsule(Run):
                 problems = await self.problems_of(chosen["output"])
                 if not problems:
                     return chosen["output"]
-                self._notice_no_progress(chosen)
+                self._check_progress(chosen)
                 self.state.pending.append(prompts.repair(problems))
                 continue
-            self._notice_no_progress(chosen)
+            self._check_progress(chosen)
             tool, _, action = str(chosen["do"]).partition("/")
             seen = await self._use_tool(tool, action, chosen["with"])
             self.state.pending.append(
-                prompts.observation(chosen["do"], seen.message if isinstance(seen, SomaError) else _visible(seen))
+                prompts.observation(chosen["do"], seen.message if isinstance(seen, SomaError) else _result_text(seen))
             )
 
-    def _notice_no_progress(self, chosen: dict[str, Any]) -> None:
+    def _check_progress(self, chosen: dict[str, Any]) -> None:
         self.state.seen_actions = [*self.state.seen_actions, digest(chosen)][-SAME_ACTION_LIMIT:]
         if len(self.state.seen_actions) == SAME_ACTION_LIMIT and len(set(self.state.seen_actions)) == 1:
             raise RunEnds(
@@ -161,7 +161,7 @@ class RunCapsule(Run):
     # Effects
 
     async def _think(self, question: str, shape: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - any JSON value
-        """Return an answer that follows `shape`, after a bounded number of repairs."""
+        """Return an answer that follows `shape`. Raises RunEnds after `max_repairs` wrong ones."""
         self._take_messages()
         self.state.pending.append(Message(role="user", text=question))
         for _ in range(1 + self.spec.guardrails.max_repairs):
@@ -205,7 +205,7 @@ class RunCapsule(Run):
         return outcome if isinstance(outcome, SomaError) else outcome.value.model_dump(mode="json")
 
     def _take_messages(self) -> None:
-        """Show the persona what people said since the last step."""
+        """Move the messages of people since the last step into the next request."""
         self.state.pending.extend(Message(role="user", text=m.text) for m in self.state.inbox)
         self.state.inbox = []
 
@@ -213,7 +213,7 @@ class RunCapsule(Run):
         return {"inputs": self.start.inputs, "steps": self.state.outputs}
 
 
-def _visible(result: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+def _result_text(result: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
     if not result["ok"]:
         return {"exit_code": result["exit_code"], "error": result["error"]}
     return result["output"] if result["output"] is not None else result["text"]

@@ -1,6 +1,8 @@
-"""ActivateConstitution: examine → prove → compare → wait for people → activate. Until the last step nothing changes."""
+"""ActivateConstitution: the workflow that examines, proves, compares and activates a proposed constitution.
 
-from collections.abc import Awaitable, Callable
+Until its last step the active constitution stays.
+"""
+
 from datetime import timedelta
 from typing import Any
 
@@ -21,13 +23,13 @@ from capsules.constitutions.proposal import (
 )
 from capsules.errors import Conflict, ConstitutionRefused
 from policy.temporal_errors import reason_of
-from workflows.options import BOOKKEEPING, PROVING, ActivityOptions
+from workflows.options import PROVING, platform_activity
 from workflows.search_attributes import AWAITING_APPROVAL, CONSTITUTION, RUN_STATE, TENANT
 
 
 @workflow.defn(name="ActivateConstitution")
 class ActivateConstitution:
-    """One change of what is active in one scope. It acts for no run and has no authority of one."""
+    """One proposal to change the constitution of one scope. It belongs to no run and has no authority."""
 
     @workflow.init
     def __init__(self, proposal: Proposal) -> None:
@@ -40,18 +42,18 @@ class ActivateConstitution:
     @workflow.run
     async def run(self, proposal: Proposal) -> ProposalView:
         try:
-            await self._establish()
+            await self._examine()
             if proposal.quorum:
-                await self._agreed(proposal.expires_seconds)
+                await self._wait_for_votes(proposal.expires_seconds)
             if self.state == "approved":
-                await self._do(ConstitutionActivities.activate, self.step, BOOKKEEPING)
+                await platform_activity(ConstitutionActivities.activate, self.step)
                 self._enter("activated")
         except ActivityError as error:
             await self._conclude("refused", reason_of(error))
         except ConstitutionRefused as refused:
             await self._conclude("refused", refused.message)
         if self.state == "activated":
-            await self._mirrored()
+            await self._mirror()
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self.view()
 
@@ -66,7 +68,7 @@ class ActivateConstitution:
             missing=0 if self.state in SETTLED else self.heard.missing,
         )
 
-    # Who speaks is in the token, which only an activity can check.
+    # The token says who votes, and only an activity can verify it.
 
     @workflow.update(name="approve", description="Agree to this change.")
     async def approve(self, consent: Vote) -> VoteResult:
@@ -84,21 +86,21 @@ class ActivateConstitution:
     def _may_reject(self, consent: Vote) -> None:
         self._must_wait_for(consent)
 
-    async def _establish(self) -> None:
-        """Find out everything that people need to know before they agree."""
-        await self._do(ConstitutionActivities.examine, self.proposal, BOOKKEEPING)
+    async def _examine(self) -> None:
+        """Examine, prove and compare. Raises ConstitutionRefused when a guarantee does not hold."""
+        await platform_activity(ConstitutionActivities.examine, self.proposal)
         self._enter("proving")
-        proved = await self._do(ConstitutionActivities.prove, self.step, PROVING)
+        proved = await platform_activity(ConstitutionActivities.prove, self.step, options=PROVING)
         if proved.problem:
             raise ConstitutionRefused(proved.problem)
         self._enter("comparing")
-        compared = await self._do(ConstitutionActivities.compare, self.step, PROVING)
+        compared = await platform_activity(ConstitutionActivities.compare, self.step, options=PROVING)
         if compared.problem:
             raise ConstitutionRefused(compared.problem)
         self._enter("awaiting_approval" if self.proposal.quorum else "approved")
 
-    async def _agreed(self, seconds: int) -> None:
-        """Wait for enough people, for one no, or for the time to run out."""
+    async def _wait_for_votes(self, seconds: int) -> None:
+        """Wait for enough approvals, one rejection, or the end of the time; then the proposal expires."""
         try:
             limit = timedelta(seconds=seconds)
             await workflow.wait_condition(
@@ -109,7 +111,7 @@ class ActivateConstitution:
 
     async def _record_vote(self, consent: Vote, *, approve: bool) -> VoteResult:
         voice = CastVote(step=self.step, consent=consent, approve=approve)
-        heard: VoteResult = await self._do(ConstitutionActivities.record_vote, voice, BOOKKEEPING)
+        heard: VoteResult = await platform_activity(ConstitutionActivities.record_vote, voice)
         if heard.problem is None and self.state == "awaiting_approval":
             self.heard = heard
             if heard.state == "rejected":
@@ -118,10 +120,10 @@ class ActivateConstitution:
                 self._enter(heard.state)
         return heard
 
-    async def _mirrored(self) -> None:
-        """Tell SomaBrain. Whatever it answers, the change has been made; the answer stands in the record."""
+    async def _mirror(self) -> None:
+        """Send the constitution to SomaBrain. The activation stands whatever it answers."""
         try:
-            await self._do(ConstitutionActivities.mirror, self.step, PROVING)
+            await platform_activity(ConstitutionActivities.mirror, self.step, options=PROVING)
         except ActivityError as error:
             workflow.logger.warning("SomaBrain was not told of %s: %s", self.proposal.id, reason_of(error))
 
@@ -130,8 +132,8 @@ class ActivateConstitution:
             return
         self.why = why
         self._enter(state)
-        await self._do(
-            ConstitutionActivities.conclude, Conclusion(step=self.step, state=state, why=why[:4000]), BOOKKEEPING
+        await platform_activity(
+            ConstitutionActivities.conclude, Conclusion(step=self.step, state=state, why=why[:4000])
         )
 
     def _must_wait_for(self, consent: Vote) -> None:
@@ -152,13 +154,3 @@ class ActivateConstitution:
             ]
         )
         workflow.set_current_details(f"**{state}** {self.why}".strip())
-
-    async def _do[A, R](self, step: Callable[[Any, A], Awaitable[R]], argument: A, options: ActivityOptions) -> R:
-        return await workflow.execute_activity_method(
-            step,
-            argument,
-            task_queue=options.queue,
-            start_to_close_timeout=options.start_to_close,
-            heartbeat_timeout=options.heartbeat,
-            retry_policy=options.retry,
-        )

@@ -1,7 +1,7 @@
-"""`act`: the one function through which a run has an effect.
+"""Governed effects of a run: `act` is the only function that calls a governed activity.
 
-It asks for the governed activity, waits for a person where the gate asks, and waits for more budget or ends without it.
-A denial is raised as `PolicyDenied`. `try_act` returns it instead, for a persona that can read it and adapt.
+It waits for an approval when the gate asks for one, and for a budget raise when a limit is spent. A denial is raised as
+`PolicyDenied`. `try_act` returns it instead, so that a persona can read it and adapt.
 """
 
 import asyncio
@@ -25,18 +25,18 @@ from capsules.tools.tool import ToolCall
 from policy.temporal_errors import from_failure
 from workflows.budget_thresholds import due_rules, reached_threshold
 from workflows.message_handlers import MessageHandlers
-from workflows.options import BOOKKEEPING, RECENT_STEPS, ActivityOptions
+from workflows.options import RECENT_STEPS, ActivityOptions, platform_activity
 from workflows.search_attributes import announce_status, describe
 
 
 class RunEnds(SomaError):
-    """The run cannot go on; the message is its reason."""
+    """The run fails; the message is its reason."""
 
     code = "RunFailed"
 
 
 class GovernedEffects(MessageHandlers):
-    """A run that can act."""
+    """State of a run with its message handlers, and the effects that it may have."""
 
     async def act[A, R](
         self,
@@ -45,22 +45,22 @@ class GovernedEffects(MessageHandlers):
         options: ActivityOptions,
         summary: str,
     ) -> Outcome[R]:
-        """Ask for one effect until it happened, and return its outcome.
+        """Perform one effect and return its outcome. Waits for approval, budget, rate limit and resume as needed.
 
-        Raises PolicyDenied when the gate or a person says no or nobody decides in time, EffectFailed when the effect
-        rejects its input, BudgetExhausted when the capsule does not wait for more budget, and RunEnds for the rest.
+        Raises PolicyDenied when the gate or a person denies it or nobody decides in time, EffectFailed when the effect
+        rejects its input, BudgetExhausted when the capsule does not wait for more budget, and RunEnds for other errors.
         """
         while True:
             await self.wait_while_paused()
             try:
                 outcome = await self._perform(effect, argument, options, summary)
             except ActivityError as error:
-                argument = await self._argument_after(error, argument)
+                argument = await self._argument_for_retry(error, argument)
                 continue
             self.state.spent = self.state.spent + outcome.usage
             self.state.left = outcome.left or self.state.left
-            self._note(summary, outcome)
-            await self._under_pressure()
+            self._record_step(summary, outcome)
+            await self._apply_budget_rules()
             return outcome
 
     async def try_act[A, R](
@@ -70,7 +70,7 @@ class GovernedEffects(MessageHandlers):
         options: ActivityOptions,
         summary: str,
     ) -> Outcome[R] | PolicyDenied | EffectFailed:
-        """Do as `act` does, but return what a persona can adapt to. Raises BudgetExhausted and RunEnds."""
+        """Perform one effect as `act` does, but return a denial or failure. Raises BudgetExhausted and RunEnds."""
         try:
             return await self.act(effect, argument, options, summary)
         except (PolicyDenied, EffectFailed) as refusal:
@@ -95,83 +95,78 @@ class GovernedEffects(MessageHandlers):
             priority=Priority(fairness_key=self.start.tenant[:64]),
         )
 
-    async def _argument_after[A](self, error: ActivityError, argument: A) -> A:
-        """Return with what the action is to be tried again, after the wait that its failure asks for.
+    async def _argument_for_retry[A](self, error: ActivityError, argument: A) -> A:
+        """Wait for what the failure requires, and return the argument of the next attempt.
 
-        Raises PolicyDenied, EffectFailed, BudgetExhausted or RunEnds when it is not to be tried again.
+        Raises PolicyDenied, EffectFailed, BudgetExhausted or RunEnds when there is no next attempt.
         """
         if isinstance(error.cause, CancelledError):
-            # Back to what asyncio knows: the wall clock and the lifecycle tell a cancellation from a failure by it.
+            # `wall_clock` and `lifecycle` recognise a cancellation by asyncio's type, not by Temporal's.
             raise asyncio.CancelledError from error
         match from_failure(error):
             case PolicyDenied() | EffectFailed() as refusal:
                 raise refusal from error
             case ApprovalRequired(fields={"approval": asked}):
-                return await self._wait_for_person(ApprovalRequest.model_validate(asked), argument)
+                return await self._wait_for_approval(ApprovalRequest.model_validate(asked), argument)
             case BudgetExhausted() as exhausted:
                 await self._wait_for_budget(exhausted)
                 return argument
             case RateLimited(fields={"account": _, "retry_after": seconds}):
-                # Temporal waited between the attempts; this goes on when there are no more of them.
+                # Temporal retried with backoff; its attempts are used up, so wait here and start again.
                 await workflow.sleep(float(seconds))
                 return argument
         if isinstance(error.cause, ApplicationError):
             raise RunEnds(f"{error.cause.type}: {error.cause.message}") from error
         raise error
 
-    async def _wait_for_person[A](self, approval: ApprovalRequest, argument: A) -> A:
-        """Return the argument that a person approved. Raises PolicyDenied when nobody did."""
+    async def _wait_for_approval[A](self, approval: ApprovalRequest, argument: A) -> A:
+        """Return the approved or edited argument. Raises PolicyDenied on denial and expiry."""
         self.state.approvals[approval.id] = approval
         if isinstance(argument, ToolCall):
             self.state.asked[approval.id] = argument
         await self.enter("awaiting_approval", f"{approval.kind} on {approval.target}: {approval.sentence}")
         with self._clock_stopped():
-            await self._until_decided(approval)
+            await self._wait_for_decision(approval)
         decided = self.state.decided.pop(approval.id)
         self.state.asked.pop(approval.id, None)
         await self.enter("running")
         if decided == "approved":
             return argument
         if decided == "edited":
-            return self._as_edited(approval, argument)
+            return self._edited_argument(approval, argument)
         nobody = f"nobody decided in time; asked: {approval.describe_approvers()}"
         said = "a person denied it" if decided == "denied" else nobody
         raise PolicyDenied(f"{approval.kind} on {approval.target}: {said}. {approval.sentence}")
 
-    async def _until_decided(self, approval: ApprovalRequest) -> None:
-        """Wait for a decision, telling each later group when its moment comes; expire when nobody decides."""
+    async def _wait_for_decision(self, approval: ApprovalRequest) -> None:
+        """Wait until the approval is decided. Escalate to each later group in time; expire it at the end."""
         for number, group in enumerate(approval.escalation, start=1):
-            if await self._decided(approval, until=group.at):
+            if await self._decided_before(group.at, approval):
                 return
-            await workflow.execute_activity_method(
+            await platform_activity(
                 RunStateActivities.escalate,
                 Escalate(approval=approval.id, groups=number),
-                task_queue=BOOKKEEPING.queue,
-                start_to_close_timeout=BOOKKEEPING.start_to_close,
-                retry_policy=BOOKKEEPING.retry,
                 summary=f"escalate to {group.capability}",
             )
-        if not await self._decided(approval, until=approval.expires_at):
+        if not await self._decided_before(approval.expires_at, approval):
             await self._expire(approval)
 
     async def _expire(self, approval: ApprovalRequest) -> None:
         state: State = "expired"
-        # Runs of before it was written down wait on as they did.
+        # Histories older than this patch recorded no expiry.
         if workflow.patched("approval-expired"):
-            made = await workflow.execute_activity_method(
+            recorded = await platform_activity(
                 RunStateActivities.expire,
                 Expire(approval=approval.id),
-                task_queue=BOOKKEEPING.queue,
-                start_to_close_timeout=BOOKKEEPING.start_to_close,
-                retry_policy=BOOKKEEPING.retry,
                 summary=f"expire {approval.id}",
             )
-            state = made.state
+            state = recorded.state
         self.state.approvals.pop(approval.id, None)
-        # Somebody may have decided at the last moment, while this was on its way.
+        # A decision may have arrived while this activity ran.
         self.state.decided.setdefault(approval.id, state)
 
-    async def _decided(self, approval: ApprovalRequest, *, until: datetime) -> bool:
+    async def _decided_before(self, until: datetime, approval: ApprovalRequest) -> bool:
+        """Wait for the decision until that moment; return whether there is one."""
         left = until - workflow.now()
         try:
             await workflow.wait_condition(
@@ -181,8 +176,8 @@ class GovernedEffects(MessageHandlers):
             return False
         return True
 
-    def _as_edited[A](self, approval: ApprovalRequest, argument: A) -> A:
-        """Return the argument as a person wants it, and tell the persona: it sees the result of another call."""
+    def _edited_argument[A](self, approval: ApprovalRequest, argument: A) -> A:
+        """Return the edited argument, and tell the persona about it: the result will be that of another call."""
         edited = self.state.edited.pop(approval.id)
         assert isinstance(edited, type(argument))
         said = canonical(edited.arguments).decode()
@@ -191,21 +186,21 @@ class GovernedEffects(MessageHandlers):
         return edited
 
     async def _wait_for_budget(self, exhausted: BudgetExhausted) -> None:
-        """Return when the limit was raised. Raises `exhausted` when the capsule does not wait for that."""
+        """Wait until the limit is raised. Raises `exhausted` when the capsule does not wait for that."""
         admission = self.state.admission
         if admission is None or admission.lock.capsule.spec.budget.on_exhausted == "fail":
             raise exhausted
-        await self._until_raised(exhausted.message)
+        await self._wait_for_raise(exhausted.message)
 
-    async def _until_raised(self, sentence: str) -> None:
+    async def _wait_for_raise(self, sentence: str) -> None:
         raises = self.state.raises
         await self.enter("awaiting_budget", sentence)
         with self._clock_stopped():
             await workflow.wait_condition(lambda: self.state.raises > raises)
         await self.enter("running")
 
-    async def _under_pressure(self) -> None:
-        """Do what the capsule wants done when another part of a limit is spent."""
+    async def _apply_budget_rules(self) -> None:
+        """Apply the capsule's rules for each budget threshold that this effect reached."""
         before, self.state.pressure = self.state.pressure, reached_threshold(self.state.spent, self.state.left)
         if self.state.admission is None or self.state.pressure <= before:
             return
@@ -217,7 +212,7 @@ class GovernedEffects(MessageHandlers):
                 case "shorter_outputs":
                     self.state.halvings += 1
                 case "ask":
-                    await self._until_raised(sentence)
+                    await self._wait_for_raise(sentence)
                 case "pause":
                     self.state.paused = self.state.pressed = True
                     self.state.reason = f"{sentence} A raise, or a resume, lets it go on."
@@ -225,7 +220,7 @@ class GovernedEffects(MessageHandlers):
                     raise RunEnds(f"{sentence} The capsule says to stop there.")
 
     async def wait_while_paused(self) -> None:
-        """Return at once, or when the run is resumed."""
+        """Return when the run is not paused."""
         if self.state.paused:
             await self.enter("paused", self.state.reason)
             with self._clock_stopped():
@@ -234,7 +229,7 @@ class GovernedEffects(MessageHandlers):
 
     @contextmanager
     def _clock_stopped(self) -> Iterator[None]:
-        """Stop the wall clock while a person is waited for: the budget is for work."""
+        """Stop the wall clock while the run waits for a person: its budget is for work."""
         began, clock = workflow.time(), self.clock
         due = clock.when() if clock else None
         if clock:
@@ -242,14 +237,14 @@ class GovernedEffects(MessageHandlers):
         try:
             yield
         finally:
-            # Several tasks of a project can wait at once: the first to stop the clock is the one that counts.
+            # Several tasks of a project can wait at once: only the first one stopped the clock.
             if clock and due is not None:
                 waited = workflow.time() - began
                 self.state.waited += waited
                 clock.reschedule(due + waited)
 
     async def enter(self, status: RunStatus, reason: str = "") -> None:
-        """Change the status: state, search attributes, live page, and the projection that lists read."""
+        """Change the status in the state, the search attributes, the details page and the run projection."""
         self.state.status, self.state.reason = status, reason[:1000]
         announce_status(self.state)
         describe(self.state)
@@ -260,16 +255,13 @@ class GovernedEffects(MessageHandlers):
             reason=self.state.reason,
             step=self.state.step,
         )
-        await workflow.execute_activity_method(
+        await platform_activity(
             RunStateActivities.record,
             update,
-            task_queue=BOOKKEEPING.queue,
-            start_to_close_timeout=BOOKKEEPING.start_to_close,
-            retry_policy=BOOKKEEPING.retry,
             summary=status,
         )
 
-    def _note(self, did: str, outcome: Outcome[Any]) -> None:
+    def _record_step(self, did: str, outcome: Outcome[Any]) -> None:
         record = StepRecord(id=str(self.state.step), did=did, score=outcome.score)
         self.state.recent = [*self.state.recent, record][-RECENT_STEPS:]
         describe(self.state)

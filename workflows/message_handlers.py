@@ -1,4 +1,4 @@
-"""What people and programs say to a run while it runs: Updates that answer, and Signals that feed the same reducers."""
+"""Message handlers of a run: queries, and Updates and Signals for decisions, budget raises, control and messages."""
 
 import asyncio
 
@@ -11,11 +11,11 @@ from capsules.digest import digest
 from capsules.errors import Conflict, Invalid, NotFound, SomaError
 from capsules.runs.run import TERMINAL, Control, InboxMessage, RunStart, RunState, RunView
 from workflows.budget_thresholds import reached_threshold
-from workflows.options import BOOKKEEPING, REMEMBERED_MESSAGES
+from workflows.options import REMEMBERED_MESSAGES, platform_activity
 
 
 class MessageHandlers:
-    """State of a run, and every handler that may change it from outside."""
+    """State of a run, and every handler that changes it from outside. An Update and a Signal share one reducer."""
 
     def __init__(self, start: RunStart) -> None:
         self.start = start
@@ -25,7 +25,7 @@ class MessageHandlers:
 
     @property
     def authority(self) -> str:
-        """What the outbound interceptor stamps on activities and children."""
+        """The token that the authority interceptor adds to activities and children."""
         return self.state.admission.authority if self.state.admission else self.start.authority
 
     @workflow.query(name="state", description="Status, step, budget and waiting approvals.")
@@ -53,7 +53,7 @@ class MessageHandlers:
             }
         )
 
-    # Approvals: who decides is in the token, which only an activity can check.
+    # Approvals: the token says who decides, and only an activity can verify it.
 
     @workflow.update(name="approve", description="Approve one waiting action.")
     async def approve(self, decision: ApprovalDecision) -> DecisionMade:
@@ -73,11 +73,11 @@ class MessageHandlers:
 
     @workflow.signal(name="approve", description="Approve one waiting action.")
     async def approve_by_signal(self, decision: ApprovalDecision) -> None:
-        await self._decide_quietly(decision, approve=True)
+        await self._decide_by_signal(decision, approve=True)
 
     @workflow.signal(name="deny", description="Deny one waiting action.")
     async def deny_by_signal(self, decision: ApprovalDecision) -> None:
-        await self._decide_quietly(decision, approve=False)
+        await self._decide_by_signal(decision, approve=False)
 
     @workflow.update(name="edit", description="Change the arguments of one waiting tool call; it is judged anew.")
     async def edit(self, edit: ApprovalEdit) -> EditMade:
@@ -96,7 +96,7 @@ class MessageHandlers:
 
     @workflow.update(name="raise_budget", description="Add to the run's limit.")
     async def raise_budget(self, request: RaiseBudget) -> BudgetRaised:
-        return await self._raise(request)
+        return await self._raise_budget(request)
 
     @raise_budget.validator
     def _may_raise(self, request: RaiseBudget) -> None:
@@ -109,7 +109,7 @@ class MessageHandlers:
     @workflow.signal(name="raise_budget", description="Add to the run's limit.")
     async def raise_budget_by_signal(self, request: RaiseBudget) -> None:
         if self.state.admission is not None:
-            await self._raise(request)
+            await self._raise_budget(request)
 
     # Control
 
@@ -166,15 +166,12 @@ class MessageHandlers:
     # Reducers
 
     async def _decide(self, decision: ApprovalDecision, *, approve: bool) -> DecisionMade:
-        made = await workflow.execute_activity_method(
+        made = await platform_activity(
             RunStateActivities.approve if approve else RunStateActivities.deny,
             decision,
-            task_queue=BOOKKEEPING.queue,
-            start_to_close_timeout=BOOKKEEPING.start_to_close,
-            retry_policy=BOOKKEEPING.retry,
             summary=f"{'approve' if approve else 'deny'} {decision.approval}",
         )
-        # A yes that is not the last one needed changes nothing here.
+        # An approval that needs more answers stays pending.
         if made.problem is None and made.state != "pending":
             self.state.approvals.pop(decision.approval, None)
             self.state.decided[decision.approval] = "approved" if approve else "denied"
@@ -182,12 +179,9 @@ class MessageHandlers:
 
     async def _edit(self, edit: ApprovalEdit) -> EditMade:
         call = self.state.asked[edit.approval].model_copy(update={"arguments": edit.arguments})
-        made = await workflow.execute_activity_method(
+        made = await platform_activity(
             RunStateActivities.edit,
             EditRequest(edit=edit, call=call),
-            task_queue=BOOKKEEPING.queue,
-            start_to_close_timeout=BOOKKEEPING.start_to_close,
-            retry_policy=BOOKKEEPING.retry,
             summary=f"edit {edit.approval}",
         )
         if made.problem is None:
@@ -196,7 +190,8 @@ class MessageHandlers:
             self.state.decided[edit.approval] = "edited"
         return made
 
-    async def _decide_quietly(self, decision: ApprovalDecision, *, approve: bool) -> None:
+    async def _decide_by_signal(self, decision: ApprovalDecision, *, approve: bool) -> None:
+        """Decide; log what an Update would raise, because a Signal has no answer."""
         try:
             self._must_wait_for(decision)
         except SomaError as error:
@@ -206,19 +201,16 @@ class MessageHandlers:
         if made.problem:
             workflow.logger.warning("decision by signal refused: %s", made.problem)
 
-    async def _raise(self, request: RaiseBudget) -> BudgetRaised:
-        raised = await workflow.execute_activity_method(
+    async def _raise_budget(self, request: RaiseBudget) -> BudgetRaised:
+        raised = await platform_activity(
             RunStateActivities.raise_budget,
             request,
-            task_queue=BOOKKEEPING.queue,
-            start_to_close_timeout=BOOKKEEPING.start_to_close,
-            retry_policy=BOOKKEEPING.retry,
             summary="raise budget",
         )
         if raised.problem is None:
             self.state.left = raised.left
             self.state.raises += 1
-            # Of the new limit less is spent: its thresholds can be crossed anew. What tasks hold is not spent.
+            # A smaller share of the new limit is spent, so its thresholds can be reached again.
             unspent = raised.limit.minus(self.state.spent) if raised.limit else raised.left
             self.state.pressure = reached_threshold(self.state.spent, unspent)
             if self.state.pressed:
@@ -236,7 +228,7 @@ class MessageHandlers:
         return self.view()
 
     def _cancel(self, control: Control) -> RunView:
-        # A durable flag beside the cancellation: a CancelledError that arrives with other events can be lost.
+        # The flag is durable; a CancelledError that arrives together with other events can be lost.
         self.state.cancel_requested = True
         self.state.reason = control.reason or "cancelled on request"
         if self._working is not None:
@@ -249,7 +241,7 @@ class MessageHandlers:
             self.state.inbox.append(message)
         return self.view()
 
-    # What validators check
+    # Checks of validators
 
     def _must_be_open(self) -> None:
         if self.state.status in TERMINAL or self.state.cancel_requested:

@@ -1,8 +1,11 @@
-"""Every timeout and retry that a workflow uses, by name. A test refuses an activity call without one."""
+"""Activity options: task queue, timeouts and retry policy of every activity call, by name."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
+from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 CAPSULES = "capsules"
@@ -11,8 +14,8 @@ MEMORY = "memory"
 TOOLS = "tools"
 PLATFORM = "platform"
 
-# A part that is down comes back: attempts go on, ever more slowly, until the run's wall clock ends. What retrying
-# cannot help (a denial, bad arguments, a bug after five attempts) is marked non-retryable where it is raised.
+# A server that is down comes back: attempts continue with growing intervals until the run's wall clock ends. An error
+# that a retry cannot help (a denial, bad arguments, a bug after five attempts) is non-retryable where it is raised.
 PATIENT = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
 )
@@ -20,7 +23,7 @@ PATIENT = RetryPolicy(
 
 @dataclass(frozen=True)
 class ActivityOptions:
-    """Where an activity runs and how long it may take."""
+    """Task queue, timeouts and retry policy of one activity call."""
 
     queue: str
     start_to_close: timedelta
@@ -42,13 +45,31 @@ PROVING = ActivityOptions(
     _LOST,
     RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3),
 )
-"""Each proof has its own limit within; a prover that takes its worker down does so three times at most."""
+"""Each proof has its own time limit. A prover that crashes its worker is tried three times at most."""
 BOOKKEEPING = ActivityOptions(PLATFORM, timedelta(seconds=30))
-"""Not governed, not heartbeating: one short transaction."""
+"""A platform activity without heartbeat: one short transaction."""
 
 EVENT_BUDGET = 4_000
-"""History events after which a run continues as new, long before the server's limit of 51,200."""
+"""History events after which a run continues as new. The server's limit is 51,200."""
 RECENT_STEPS = 20
 REMEMBERED_MESSAGES = 500
 SAME_ACTION_LIMIT = 3
-"""How often the same action may be chosen in a row before a run is said to get nowhere."""
+"""How often the same action may be chosen in a row before the run fails for lack of progress."""
+
+
+async def platform_activity[*Ts, R](
+    activity: Callable[[Any, *Ts], Awaitable[R]],
+    *arguments: *Ts,
+    summary: str | None = None,
+    options: ActivityOptions = BOOKKEEPING,
+) -> R:
+    """Return the result of a platform activity. Raises ActivityError when it fails for good."""
+    return await workflow.execute_activity_method(
+        activity,
+        args=arguments,
+        task_queue=options.queue,
+        start_to_close_timeout=options.start_to_close,
+        heartbeat_timeout=options.heartbeat,
+        retry_policy=options.retry,
+        summary=summary,
+    )

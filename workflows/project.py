@@ -1,4 +1,4 @@
-"""RunProject: a composite capsule. Its tasks are child runs, parallel where independent, under narrower authority."""
+"""RunProject: the workflow of a composite capsule. Its tasks are child runs with narrower authority, in parallel."""
 
 import asyncio
 from typing import Any
@@ -13,59 +13,59 @@ from capsules.expressions import fill, holds
 from capsules.runs.run import RunReport, RunStart, StepRecord
 from policy.temporal_errors import reason_of
 from workflows.effects import RunEnds
-from workflows.options import BOOKKEEPING, CAPSULES
+from workflows.options import CAPSULES, platform_activity
 from workflows.run import Run
 from workflows.search_attributes import describe
 
 
 @workflow.defn(name="RunProject")
 class RunProject(Run):
-    """Each task starts when all that it needs has ended; a failure ends the project unless the task says otherwise."""
+    """Runs each task when the tasks that it needs have ended. By default a failed task fails the project."""
 
     @workflow.init
     def __init__(self, start: RunStart) -> None:
         super().__init__(start)
-        self._counting = asyncio.Lock()
+        self._account_lock = asyncio.Lock()
 
     @workflow.run
     async def run(self, start: RunStart) -> RunReport:  # noqa: ARG002 - `@workflow.init` took it
         async with self.lifecycle():
             await self.admit()
             async with self.wall_clock():
-                await self._tasks()
-                await self.hand_over(await self._accepted())
+                await self._run_tasks()
+                await self.hand_over(await self._accepted_deliverable())
         return self.report()
 
-    async def _tasks(self) -> None:
+    async def _run_tasks(self) -> None:
         ended = {task.id: asyncio.Event() for task in self.spec.tasks}
-        running = [asyncio.create_task(self._task(task, ended)) for task in self.spec.tasks]
+        running = [asyncio.create_task(self._run_task(task, ended)) for task in self.spec.tasks]
         try:
             await asyncio.gather(*running)
         except BaseException:
-            # The first failure, or a cancellation, stops the siblings; their containers stop with them.
+            # The first failure, or a cancellation, stops the other tasks and their containers.
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
             raise
 
-    async def _task(self, task: Task, ended: dict[str, asyncio.Event]) -> None:
+    async def _run_task(self, task: Task, ended: dict[str, asyncio.Event]) -> None:
         for need in task.needs:
             await ended[need].wait()
         await self.wait_while_paused()
         if task.when is not None and not holds(task.when, self._variables()):
             self.state.outputs[task.id] = {"output": None, "status": "skipped", "reason": f"`{task.when}` is false"}
         else:
-            self.state.outputs[task.id] = await self._child(task)
-            # Projects of before counted what their completed tasks told, and knew no pressure.
+            self.state.outputs[task.id] = await self._run_child(task)
+            # Histories older than this patch added up the reports of completed tasks and had no thresholds.
             if workflow.patched("project-account"):
-                await self._count()
+                await self._update_account()
         self.state.step += 1
         record = StepRecord(id=task.id, did=f"{task.capsule}: {self.state.outputs[task.id]['status']}")
         self.state.recent = [*self.state.recent, record]
         describe(self.state)
         ended[task.id].set()
 
-    async def _child(self, task: Task) -> dict[str, Any]:
+    async def _run_child(self, task: Task) -> dict[str, Any]:
         lock = self.admission.lock
         ref = lock.task_capsules[task.id]
         child = RunStart(
@@ -90,37 +90,35 @@ class RunProject(Run):
                 priority=Priority(fairness_key=self.start.tenant[:64]),
             )
         except ChildWorkflowError as error:
-            if isinstance(error.cause, CancelledError) and _stopping():
+            if isinstance(error.cause, CancelledError) and _project_cancels_task():
                 raise asyncio.CancelledError from error
-            return self._ended_otherwise(task, "failed", reason_of(error))
+            return self._failed_task(task, "failed", reason_of(error))
         if report.status != "completed":
-            return self._ended_otherwise(task, report.status, report.reason)
+            return self._failed_task(task, report.status, report.reason)
         self.state.spent = self.state.spent + report.spent
         return {"output": report.output, "status": report.status, "run": report.run}
 
-    async def _count(self) -> None:
-        """Learn from the ledger what the tasks spent, and do what the capsule wants done about it.
+    async def _update_account(self) -> None:
+        """Read from the ledger what the tasks spent, and apply the rules of the thresholds that they reached.
 
-        One task after another: while a person is waited for, no task that needs one of these starts.
+        One task at a time: while it waits for a person, no task that needs another finished one starts.
         """
-        async with self._counting:
-            account = await workflow.execute_activity_method(
+        async with self._account_lock:
+            account = await platform_activity(
                 RunStateActivities.account,
-                task_queue=BOOKKEEPING.queue,
-                start_to_close_timeout=BOOKKEEPING.start_to_close,
-                retry_policy=BOOKKEEPING.retry,
                 summary="what was spent",
             )
-            # What is held for tasks under way is not spent: it counts as left.
+            # An amount that is reserved for running tasks counts as left, not as spent.
             self.state.spent, self.state.left = account.spent, account.limit.minus(account.spent)
-            await self._under_pressure()
+            await self._apply_budget_rules()
 
-    def _ended_otherwise(self, task: Task, status: str, reason: str) -> dict[str, Any]:
+    def _failed_task(self, task: Task, status: str, reason: str) -> dict[str, Any]:
+        """Return the output of a task that did not complete. Raises RunEnds when the project needs it."""
         if task.on_failure == "fail":
             raise RunEnds(f"Task {task.id!r} {status}: {reason}")
         return {"output": None, "status": status, "reason": reason}
 
-    async def _accepted(self) -> Any:  # noqa: ANN401 - any JSON value
+    async def _accepted_deliverable(self) -> Any:  # noqa: ANN401 - any JSON value
         mapping = self.spec.deliverable.value
         last = self.spec.tasks[-1].id
         output = fill(mapping, self._variables()) if mapping is not None else self.state.outputs[last]["output"]
@@ -133,7 +131,7 @@ class RunProject(Run):
         return {"inputs": self.start.inputs, "tasks": self.state.outputs}
 
 
-def _stopping() -> bool:
-    """Say whether the project stops this task, as opposed to somebody who cancelled the child alone."""
+def _project_cancels_task() -> bool:
+    """Return whether the project cancels this task. False: somebody cancelled the child run alone."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -1,10 +1,10 @@
-"""Every workflow type there is."""
+"""Registry of workflow types."""
 
 from workflows.capsule import RunCapsule
 from workflows.constitution import ActivateConstitution
 from workflows.project import RunProject
 
 WORKFLOWS = (RunCapsule, RunProject)
-"""Runs of capsules."""
+"""Workflows that run capsules."""
 PLATFORM_WORKFLOWS = (ActivateConstitution,)
-"""The platform's own: no run, no authority."""
+"""Workflows of the platform itself. They belong to no run and have no authority."""

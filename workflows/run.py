@@ -1,4 +1,4 @@
-"""What every run does whatever its capsule: be admitted, keep its time, hand over, and close on every way out."""
+"""Run lifecycle: admission, wall clock, deliverable, memory and closing, common to every capsule type."""
 
 import asyncio
 import math
@@ -30,12 +30,12 @@ from capsules.runs.run import (
     Verify,
 )
 from workflows.effects import GovernedEffects, RunEnds
-from workflows.options import ADMISSION, BOOKKEEPING, EVENT_BUDGET, MEMORY_CALL, PUBLICATION
+from workflows.options import ADMISSION, EVENT_BUDGET, MEMORY_CALL, PUBLICATION, platform_activity
 from workflows.search_attributes import announce_admission, announce_status, describe
 
 
 class Run(GovernedEffects):
-    """Lifecycle of a run; `RunCapsule` and `RunProject` say what lies between admission and deliverable."""
+    """Base of `RunCapsule` and `RunProject`, which add the work between admission and deliverable."""
 
     def __init__(self, start: RunStart) -> None:
         super().__init__(start)
@@ -55,7 +55,7 @@ class Run(GovernedEffects):
 
     @asynccontextmanager
     async def lifecycle(self) -> AsyncIterator[None]:
-        """Whatever happens inside: the account is settled, the row written, and the reason said."""
+        """Close the run in every case: settle its account, update its row, record the reason."""
         self._working = asyncio.current_task()
         try:
             yield
@@ -67,17 +67,17 @@ class Run(GovernedEffects):
             if not self.state.cancel_requested:
                 raise
         except TimeoutError as error:
-            raise await self._failed(f"The wall clock budget of {self.spec.budget.wall_clock} s is spent.") from error
+            raise await self._fail(f"The wall clock budget of {self.spec.budget.wall_clock} s is spent.") from error
         except SomaError as error:
-            raise await self._failed(error.message) from error
+            raise await self._fail(error.message) from error
         except ApplicationError as error:
-            raise await self._failed(error.message) from error
+            raise await self._fail(error.message) from error
         except Exception as error:
-            # A fault of ours: without this the task would be retried for ever and nobody would be told why.
-            raise await self._failed(f"{type(error).__name__}: {error}") from error
+            # A bug of ours: otherwise Temporal would retry the workflow task for ever and nobody would see why.
+            raise await self._fail(f"{type(error).__name__}: {error}") from error
 
     async def admit(self) -> None:
-        """Pass the gate with `capsule.start`, once; a continued run was admitted before. Raises as `act` does."""
+        """Perform `capsule.start`. A continued run was admitted before. Raises as `act` does."""
         if self.state.admission is not None:
             return
         start = self.start
@@ -98,14 +98,14 @@ class Run(GovernedEffects):
 
     @asynccontextmanager
     async def wall_clock(self) -> AsyncIterator[None]:
-        """End the work when the capsule's wall clock budget is spent; waiting for people does not count."""
+        """Raise TimeoutError when the capsule's wall clock budget is spent. Waiting for people does not count."""
         started = self.state.started_at or workflow.time()
         ends = started + self.state.waited + self.spec.budget.wall_clock
         async with asyncio.timeout(max(0.0, ends - workflow.time())) as self.clock:
             yield
 
     async def recall(self) -> list[str]:
-        """Return what earlier runs left, if the capsule asks for it."""
+        """Return the texts of memories that match, if the capsule recalls any."""
         memory = self.spec.memory
         if memory.recall is None:
             return []
@@ -116,34 +116,31 @@ class Run(GovernedEffects):
         return [] if isinstance(recalled, SomaError) else [item.text for item in recalled.value.items]
 
     async def problems_of(self, output: Any) -> tuple[str, ...]:  # noqa: ANN401 - any JSON value
-        """Return why `output` is not the deliverable that the capsule asks for."""
+        """Return the reasons why `output` is not an acceptable deliverable; empty when it is."""
         deliverable = self.spec.deliverable
-        # Inputs can be large: they travel again only where a condition looks at them.
-        looked_at = any("inputs" in condition for condition in deliverable.accept)
-        verification = await workflow.execute_activity_method(
+        # Inputs can be large: send them only when a condition reads them.
+        reads_inputs = any("inputs" in condition for condition in deliverable.accept)
+        verification = await platform_activity(
             RunStateActivities.verify,
             Verify(
                 shape=deliverable.shape,
                 accept=deliverable.accept,
                 output=output,
-                inputs=self.start.inputs if looked_at else {},
+                inputs=self.start.inputs if reads_inputs else {},
             ),
-            task_queue=BOOKKEEPING.queue,
-            start_to_close_timeout=BOOKKEEPING.start_to_close,
-            retry_policy=BOOKKEEPING.retry,
             summary="verify deliverable",
         )
         return verification.problems
 
     async def hand_over(self, output: Any) -> None:  # noqa: ANN401 - any JSON value
-        """Publish the deliverable and leave what the capsule remembers. Raises as `act` does."""
+        """Publish the deliverable and store the memory of it. Raises as `act` does."""
         draft = ArtifactDraft(name=f"{self.admission.lock.capsule.metadata.name}.json", content=output)
         published = await self.act(ArtifactActivities.publish, draft, PUBLICATION, f"publish {draft.name}")
         self.output, self.artifact = output, published.value.digest
         await self._remember(output)
 
     async def roll_over(self) -> None:
-        """Continue as new before the history grows too long, when no handler is under way."""
+        """Continue as new before the history grows too long, when no handler is running."""
         info = workflow.info()
         if not (info.is_continue_as_new_suggested() or info.get_current_history_length() > EVENT_BUDGET):
             return
@@ -151,7 +148,7 @@ class Run(GovernedEffects):
         workflow.continue_as_new(self.start.model_copy(update={"carried": self.state}))
 
     def report(self) -> RunReport:
-        """Return how the run ended."""
+        """Return the result of the run."""
         return RunReport(
             run=workflow.info().workflow_id,
             status=self.state.status,
@@ -176,20 +173,21 @@ class Run(GovernedEffects):
         )
         await self.try_act(MemoryActivities.remember, item, MEMORY_CALL, f"remember in {memory.space}")
 
-    async def _failed(self, reason: str) -> ApplicationError:
+    async def _fail(self, reason: str) -> ApplicationError:
+        """Close the run as failed and return the error to raise."""
         await self._close("failed", reason)
         return ApplicationError(reason, self.report(), type=RunEnds.code, non_retryable=True)
 
-    def _worked(self) -> int:
-        """Return the seconds since admission, without those that people were waited for."""
+    def _work_seconds(self) -> int:
+        """Return the seconds since admission, without the time of waiting for people."""
         if self.state.started_at is None:
             return 0
         return math.ceil(max(0.0, workflow.time() - self.state.started_at - self.state.waited))
 
     async def _close(self, status: RunStatus, reason: str = "") -> None:
-        """End the run in the store, retrying until it is written: budgets return on every way out."""
+        """Close the run in the store, retrying until it is written, so that its budget always returns."""
         self.state.reason = reason[:2000]
-        self.closed = await workflow.execute_activity_method(
+        self.closed = await platform_activity(
             RunStateActivities.close,
             CloseRun(
                 run=workflow.info().workflow_id,
@@ -199,11 +197,8 @@ class Run(GovernedEffects):
                 step=self.state.step,
                 output=self.output,
                 artifact=self.artifact,
-                seconds=self._worked(),
+                seconds=self._work_seconds(),
             ),
-            task_queue=BOOKKEEPING.queue,
-            start_to_close_timeout=BOOKKEEPING.start_to_close,
-            retry_policy=BOOKKEEPING.retry,
             summary=f"close: {status}",
         )
         self.state.status = status

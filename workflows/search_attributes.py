@@ -1,4 +1,4 @@
-"""What Temporal UI can filter and show: search attributes (no personal data) and a live page of details."""
+"""Search attributes of a run (no personal data) and its details page in the Temporal UI."""
 
 from typing import Any
 
@@ -19,9 +19,11 @@ BUDGET_STATE = SearchAttributeKey.for_keyword("BudgetState")
 CONSTITUTION = SearchAttributeKey.for_keyword("ConstitutionDigest")
 PARENT = SearchAttributeKey.for_keyword("ParentRun")
 
+SHOWN_STEPS = 10
+
 
 def announce_admission(start: RunStart, capsule: Capsule, constitution: Digest) -> None:
-    """Say what this run is. Once: every upsert is an event of the history."""
+    """Set the attributes that are known at admission. Called once: every upsert is an event of the history."""
     updates: list[SearchAttributeUpdate[Any]] = [
         TENANT.value_set(start.tenant),
         CAPSULE_NAME.value_set(capsule.metadata.name),
@@ -39,6 +41,7 @@ def announce_admission(start: RunStart, capsule: Capsule, constitution: Digest) 
 
 
 def announce_status(state: RunState) -> None:
+    """Set the attributes that change with the status."""
     workflow.upsert_search_attributes(
         [
             RUN_STATE.value_set(state.status),
@@ -49,14 +52,14 @@ def announce_status(state: RunState) -> None:
 
 
 def budget_state(state: RunState) -> str:
-    """Return `within`, `50%`, `80%` or `100%` of a limit spent, or `exhausted` while a raise is waited for."""
+    """Return `within`, `50%`, `80%` or `100%` (the threshold reached), or `exhausted` while it waits for a raise."""
     if state.status == "awaiting_budget":
         return "exhausted"
     return f"{state.pressure}%" if state.pressure else "within"
 
 
 def describe(state: RunState) -> None:
-    """Refresh the live page: plan, steps, score, budget, waiting approvals."""
+    """Write the details page: capsule, step, budget, waiting approvals, recent steps with their scores."""
     lines = [f"**{state.status}** {state.reason}".strip(), ""]
     if state.admission:
         capsule, left = state.admission.lock.capsule, state.left or state.admission.limit
@@ -71,10 +74,7 @@ def describe(state: RunState) -> None:
         lines.append(
             f"- waits for approval `{approval.id}` of {approval.kind} on {approval.target}: {approval.sentence}"
         )
-    for step in state.recent[-RECENT:]:
+    for step in state.recent[-SHOWN_STEPS:]:
         score = f", score {step.score / 1_000_000:.2f}" if step.score is not None else ""
         lines.append(f"- `{step.id}` {step.did}{score}")
     workflow.set_current_details("\n".join(lines))
-
-
-RECENT = 10

@@ -83,30 +83,40 @@ def test_every_activity_is_served_by_exactly_one_queue():
     assert sorted(served()) == sorted(methods)
 
 
-def test_every_activity_call_says_its_queue_time_and_retries():
+def test_temporal_is_asked_for_activities_in_two_places_only():
+    """`GovernedEffects.act` for effects, and `platform_activity` for the platform's own activities."""
     called = calls(*ACTIVITY_CALLS, *ACTIVITY_STARTS)
-    assert len(called) >= 5
-    assert {where: lacking(call, ACTIVITY_OPTIONS) for where, call in called if lacking(call, ACTIVITY_OPTIONS)} == {}
+    assert [where.partition(":")[0] for where, _ in called] == ["workflows/effects.py", "workflows/options.py"]
+    for where, call in called:
+        assert lacking(call, {*ACTIVITY_OPTIONS, "heartbeat_timeout"}) == set(), where
 
 
-def test_a_governed_call_also_says_how_it_is_lost_and_cancelled():
-    [(_, call)] = [(where, call) for where, call in calls(*ACTIVITY_CALLS) if where.startswith("workflows/effects.py")][
-        :1
-    ]
-    assert lacking(call, {*ACTIVITY_OPTIONS, "heartbeat_timeout", "cancellation_type"}) == set()
+def test_an_effect_also_says_how_it_is_cancelled():
+    [(_, call), _] = calls(*ACTIVITY_CALLS)
+    assert dotted(call.args[0]) == "effect"
+    assert lacking(call, {"cancellation_type"}) == set()
 
 
-def test_governed_activities_are_asked_for_in_one_place_only():
-    """Everything else asks for the platform's bookkeeping; effects go through `act`."""
-    elsewhere = {
-        where: dotted(call.args[0])
-        for where, call in calls(*ACTIVITY_CALLS, *ACTIVITY_STARTS)
-        if not dotted(call.args[0]).startswith("RunStateActivities.")
-        and not isinstance(call.args[0], ast.IfExp)
-        # It has no authority, and its outbound interceptor refuses all but its listed steps.
-        and not where.startswith("workflows/constitution.py")
+def test_a_platform_activity_is_never_a_governed_one():
+    """A workflow of the platform has no authority, and its interceptor refuses all but its listed steps."""
+    called = calls("platform_activity")
+    assert len(called) >= 10
+    named = {
+        f"{where} {dotted(node)}"
+        for where, call in called
+        for node in (
+            [call.args[0].body, call.args[0].orelse] if isinstance(call.args[0], ast.IfExp) else [call.args[0]]
+        )
     }
-    assert list(elsewhere.values()) == ["effect"], elsewhere
+    others = {
+        one
+        for one in named
+        if not one.partition(" ")[2].startswith("RunStateActivities.")
+        and not (one.startswith("workflows/constitution.py") and " ConstitutionActivities." in one)
+    }
+    assert others == set()
+    methods = {one.partition(" ")[2]: kind for kind, one in ((k, f" {m}") for k, m in defined().items())}
+    assert {methods[one.partition(" ")[2]] for one in named} <= PLATFORM
 
 
 def test_every_child_call_says_its_id_queue_and_cancellation():
