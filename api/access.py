@@ -1,11 +1,11 @@
-"""Who calls, and what an endpoint asks of them: the capability stands in the endpoint's signature.
+"""Access control: authentication, and the capability that an endpoint requires, as a type in its signature.
 
     async def start_run(..., caller: CapsuleRunner): ...
 
-The tenant comes from the token and from nowhere else.
+The tenant comes only from the token.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -15,6 +15,7 @@ from capsules.errors import Denied, SomaError, Unauthenticated
 from capsules.read_models import Principal
 from somagent.identity.api_keys import PREFIX, parse_key
 from somagent.identity.capabilities import Capability
+from somagent.identity.tokens import Attestation, Purpose
 
 BEARER = HTTPBearer(
     scheme_name="bearer", bearerFormat="JWT or API key", description="An access token or an API key.", auto_error=False
@@ -23,7 +24,7 @@ Presented = Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
 
 
 async def authenticate(state: State, header: str) -> Principal:
-    """Return who presents this Authorization header. Raises Unauthenticated."""
+    """Return the principal of an Authorization header. Raises Unauthenticated."""
     scheme, _, credential = header.partition(" ")
     if scheme.lower() != "bearer" or not credential.strip():
         raise Unauthenticated("Send the token as: Authorization: Bearer <token>.")
@@ -39,7 +40,7 @@ async def authenticate(state: State, header: str) -> Principal:
 
 
 async def _caller(request: Request, presented: Presented) -> Principal:
-    del presented  # declares the scheme in the OpenAPI document; the rate limit has read the header already
+    del presented  # declares the scheme in the OpenAPI document; the RateLimit middleware has read the header
     found: Principal | SomaError | None = request.scope.get("somagent.caller")
     if isinstance(found, SomaError):
         raise found
@@ -49,11 +50,32 @@ async def _caller(request: Request, presented: Presented) -> Principal:
 
 
 Caller = Annotated[Principal, Depends(_caller)]
-"""Anybody with a valid token."""
+"""Any principal with a valid token."""
 
 
-class Holder:
-    """A dependency that gives the caller when they hold a capability."""
+def attest(
+    state: State,
+    caller: Principal,
+    purpose: Purpose,
+    run: str,
+    *,
+    seconds: int = 300,
+    **claims: Any,  # noqa: ANN401
+) -> str:
+    """Return a signed attestation of what the caller decides about one run, valid for `seconds`."""
+    attestation = Attestation(
+        tenant=caller.tenant,
+        subject=caller.subject,
+        capabilities=caller.capabilities,
+        purpose=purpose,
+        run=run,
+        **claims,
+    )
+    return state.tokens.mint_attestation(attestation, seconds)
+
+
+class RequireCapability:
+    """Dependency that returns the caller. Raises Denied without the capability."""
 
     def __init__(self, capability: Capability) -> None:
         self.capability = capability
@@ -68,20 +90,20 @@ class Holder:
         return caller
 
 
-CapsulePublisher = Annotated[Principal, Depends(Holder("capsule:publish"))]
-CapsuleReader = Annotated[Principal, Depends(Holder("capsule:read"))]
-CapsuleRunner = Annotated[Principal, Depends(Holder("capsule:run"))]
-RunReader = Annotated[Principal, Depends(Holder("run:read"))]
-RunController = Annotated[Principal, Depends(Holder("run:control"))]
-ApprovalReader = Annotated[Principal, Depends(Holder("approval:read"))]
-StandingApprover = Annotated[Principal, Depends(Holder("approval:standing"))]
-Scheduler = Annotated[Principal, Depends(Holder("schedule:manage"))]
-BudgetReader = Annotated[Principal, Depends(Holder("budget:read"))]
-BudgetRaiser = Annotated[Principal, Depends(Holder("budget:raise"))]
-PolicyReader = Annotated[Principal, Depends(Holder("policy:read"))]
-ConstitutionProposer = Annotated[Principal, Depends(Holder("constitution:propose"))]
-ConstitutionApprover = Annotated[Principal, Depends(Holder("constitution:approve"))]
-ConstitutionRevoker = Annotated[Principal, Depends(Holder("constitution:revoke"))]
-AuditReader = Annotated[Principal, Depends(Holder("audit:read"))]
-RetentionManager = Annotated[Principal, Depends(Holder("retention:manage"))]
-PrincipalManager = Annotated[Principal, Depends(Holder("principal:manage"))]
+CapsulePublisher = Annotated[Principal, Depends(RequireCapability("capsule:publish"))]
+CapsuleReader = Annotated[Principal, Depends(RequireCapability("capsule:read"))]
+CapsuleRunner = Annotated[Principal, Depends(RequireCapability("capsule:run"))]
+RunReader = Annotated[Principal, Depends(RequireCapability("run:read"))]
+RunController = Annotated[Principal, Depends(RequireCapability("run:control"))]
+ApprovalReader = Annotated[Principal, Depends(RequireCapability("approval:read"))]
+StandingApprover = Annotated[Principal, Depends(RequireCapability("approval:standing"))]
+Scheduler = Annotated[Principal, Depends(RequireCapability("schedule:manage"))]
+BudgetReader = Annotated[Principal, Depends(RequireCapability("budget:read"))]
+BudgetRaiser = Annotated[Principal, Depends(RequireCapability("budget:raise"))]
+PolicyReader = Annotated[Principal, Depends(RequireCapability("policy:read"))]
+ConstitutionProposer = Annotated[Principal, Depends(RequireCapability("constitution:propose"))]
+ConstitutionApprover = Annotated[Principal, Depends(RequireCapability("constitution:approve"))]
+ConstitutionRevoker = Annotated[Principal, Depends(RequireCapability("constitution:revoke"))]
+AuditReader = Annotated[Principal, Depends(RequireCapability("audit:read"))]
+RetentionManager = Annotated[Principal, Depends(RequireCapability("retention:manage"))]
+PrincipalManager = Annotated[Principal, Depends(RequireCapability("principal:manage"))]

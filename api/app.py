@@ -8,8 +8,8 @@ from pydantic.json_schema import models_json_schema
 
 from api.deps import State
 from api.middleware import problems
-from api.middleware.limits import BodyLimit, RequestRateLimit
-from api.middleware.metrics import Measure
+from api.middleware.limits import BodyLimit, RateLimit
+from api.middleware.metrics import RequestMetrics
 from api.middleware.problems import Problem
 from api.resources.approvals import routes as approvals
 from api.resources.audit import routes as audit
@@ -94,7 +94,7 @@ def create_app(state: State) -> FastAPI:
     # The last one added is the outermost: measure everything, then limit, then know who calls.
     app.add_middleware(RequestRateLimit, state=state)
     app.add_middleware(BodyLimit, largest=state.settings.max_body_bytes)
-    app.add_middleware(Measure, metrics=state.metrics)
+    app.add_middleware(RequestMetrics, metrics=state.metrics)
     app.add_middleware(EncodedSlashes)
     # FastAPI's own way to extend the document.
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]

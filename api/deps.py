@@ -10,7 +10,7 @@ from fastapi import Depends, Query, Request
 from temporalio.client import Client
 
 from api.middleware.metrics import Metrics
-from api.middleware.rate_limit import Rates
+from api.middleware.rate_limit import RequestRates
 from api.proof_pool import ExplanationPool, ProofPool
 from capsules.digest import ContentStore
 from policy.decide.constitution_cache import ConstitutionCache
@@ -43,8 +43,8 @@ class State:
     tokens: Tokens
     library: Library
     trust: ConstitutionTrust
-    policies: ConstitutionCache
-    rates: Rates
+    policies: Policies
+    rates: RequestRates
     gate: Gate
     """Only asked what it would say; what it lets through, it lets through in the worker."""
     foresight: LearnedForecasts
@@ -61,7 +61,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings.database("app"), codec=keyring.codec))
         rates = await stack.enter_async_context(
-            contextlib.aclosing(Rates(settings.redis_target(), per_minute=settings.rate_limit_per_minute))
+            contextlib.aclosing(RequestRates(settings.redis_target(), per_minute=settings.rate_limit_per_minute))
         )
         metrics = Metrics()
         policies, tokens = ConstitutionCache(store.constitutions.get, trust), Tokens(keyring)

@@ -1,7 +1,6 @@
-"""How URLs name runs: the run's id with `~` for each `/`, so that it is one segment and never needs escaping.
+"""Run URLs: a path holds the run's id with `~` for each `/`, so that it is one segment and needs no escaping.
 
-`acme/hello/k1` is `/v1/runs/acme~hello~k1`; its child is `/v1/runs/acme~hello~k1~summarise`. The id stays what it is
-everywhere else.
+Run `acme/hello/k1` is `/v1/runs/acme~hello~k1`; its child `summarise` is `/v1/runs/acme~hello~k1~summarise`.
 """
 
 from typing import Annotated
@@ -15,17 +14,21 @@ from capsules.read_models import Principal
 
 HANDLE = r"^[a-z0-9][a-z0-9-]{0,62}~[a-z][a-z0-9-]{0,62}(~[A-Za-z0-9][A-Za-z0-9._:-]{0,99})+$"
 REFERENCE = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*(@(\^?[0-9]{1,9}(\.[0-9]{1,9}){0,2}(-[0-9A-Za-z.-]{1,64})?|latest))?$"
-"""How URLs and bodies name capsules."""
+"""Pattern of a capsule reference in URLs and bodies."""
 KEY = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$"
-"""What an idempotency key and a schedule's name may hold: it becomes part of a run's id."""
+"""Pattern of an idempotency key or a schedule's name: it becomes part of a run's id."""
+RECORD_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$"
+"""Pattern of the id of an approval, delegation or standing grant."""
+DIGEST = r"^sha256:[0-9a-f]{64}$"
 
 
 def handle(run: str) -> str:
+    """Return a run's id as it stands in URLs."""
     return run.replace("/", "~")
 
 
 def url(run: str) -> str:
-    """Return the run's own URL, for Location headers."""
+    """Return the path of a run."""
     return f"/v1/runs/{handle(run)}"
 
 
@@ -48,16 +51,16 @@ RunPath = Annotated[str, Depends(_run_id)]
 
 
 def require_own(run: str, caller: Principal) -> str:
-    """Return the id. Another tenant's run does not exist for this caller."""
+    """Return the id. Raises NotFound for a run of another tenant."""
     if not run.startswith(f"{caller.tenant}/"):
         raise NotFound(f"There is no run {run!r}.", run=run)
     return run
 
 
 class EncodedSlashes:
-    """ASGI middleware for clients that escape a run's id instead: `%2F` in a path is taken for `~`.
+    """ASGI middleware that reads `%2F` in a path as `~`, for clients that escape a run's id.
 
-    Servers unescape the path before it is routed, and then a slash of the id could not be told from one of the URL.
+    A server unescapes the path before it routes it; a slash of the id would then look like one of the URL.
     """
 
     def __init__(self, app: ASGIApp) -> None:

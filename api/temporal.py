@@ -1,4 +1,4 @@
-"""Talking to Temporal: updates that a run answers, and Temporal's failures as our own errors."""
+"""Temporal calls of the API: start, Update and Query of workflows, with Temporal's failures as our errors."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,16 +13,17 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.exceptions import ApplicationError
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from capsules.errors import Conflict, Invalid, NotFound, RateLimited, SomaError, Unavailable
 from policy.temporal_errors import from_failure
 
 ANSWER = timedelta(seconds=15)
-"""How long a caller waits for a worker to answer. A run with no worker keeps its state; only the answer is missing."""
+"""How long a caller waits for a worker's answer."""
 
-PASSING = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.ABORTED}
+TRANSIENT = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.ABORTED}
 
 
 async def update[M: BaseModel](  # noqa: PLR0913 - what, to whom, and how the answer reads
@@ -40,18 +41,34 @@ async def update[M: BaseModel](  # noqa: PLR0913 - what, to whom, and how the an
 
 
 async def query[M: BaseModel](client: Client, run: str, name: str, *, answer: type[M]) -> M:
-    """Ask a run. Raises as `translated` does."""
+    """Send a Query to a run and return its answer. Raises as `translated` does."""
     with translated(f"run {run!r}"):
         result: M = await client.get_workflow_handle(run).query(name, result_type=answer, rpc_timeout=ANSWER)
     return result
 
 
+async def start_workflow(  # noqa: PLR0913 - what, under which id, where
+    client: Client, workflow: str, argument: BaseModel, *, id_: str, queue: str, subject: str, summary: str
+) -> None:
+    """Start a workflow once: do nothing when one of this id runs or has ended. Raises as `translated` does."""
+    with translated(subject), contextlib.suppress(WorkflowAlreadyStartedError):
+        await client.start_workflow(
+            workflow,
+            argument,
+            id=id_,
+            task_queue=queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            static_summary=summary,
+        )
+
+
 @contextlib.contextmanager
 def translated(subject: str) -> Iterator[None]:
-    """Raise our errors instead of Temporal's; `subject` names what was asked of it.
+    """Raise our errors instead of Temporal's; `subject` names the workflow or schedule in their messages.
 
-    The error of a refused Update is the one that the workflow raised, or Conflict. Raises Unavailable when no worker or
-    no server answers, NotFound for what has ended or never began, RateLimited when Temporal is busy, and Invalid.
+    A refused Update raises the error of the workflow, or Conflict. Raises Unavailable when no worker or server answers,
+    NotFound for a workflow that has ended or never began, RateLimited when Temporal is busy, and Invalid.
     """
     try:
         yield
@@ -60,16 +77,16 @@ def translated(subject: str) -> Iterator[None]:
             f"No worker answered for {subject} within {ANSWER.seconds} seconds; is one running? Try again."
         ) from error
     except WorkflowUpdateFailedError as error:
-        raise _of_failure(error.cause, subject) from error
+        raise _from_workflow_failure(error.cause, subject) from error
     except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
         raise Conflict(f"Temporal refused to ask {subject}: {error}") from error
     except ScheduleAlreadyRunningError as error:
         raise Conflict(f"There is a {subject} already; delete it first or use another name.") from error
     except RPCError as error:
-        raise _of_rpc(error, subject) from error
+        raise _from_rpc_error(error, subject) from error
 
 
-def _of_failure(cause: BaseException | None, subject: str) -> SomaError:
+def _from_workflow_failure(cause: BaseException | None, subject: str) -> SomaError:
     found = from_failure(cause)
     if found is not None:
         return found
@@ -78,8 +95,8 @@ def _of_failure(cause: BaseException | None, subject: str) -> SomaError:
     return Conflict(f"{subject[:1].upper()}{subject[1:]} did not take it: {cause}")
 
 
-def _of_rpc(error: RPCError, subject: str) -> SomaError:
-    if error.status in PASSING:
+def _from_rpc_error(error: RPCError, subject: str) -> SomaError:
+    if error.status in TRANSIENT:
         return Unavailable(f"Temporal cannot be reached or is busy: {error.message}")
     if error.status == RPCStatusCode.NOT_FOUND:
         return NotFound(f"Temporal knows no open {subject}: it has ended, or was never started.")

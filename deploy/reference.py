@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
-from api.access import Holder
+from api.access import RequireCapability
 from api.app import ROUTERS
 from capsules import errors, events
 from capsules.actions.verdict import PPM
@@ -197,7 +197,7 @@ def _capability(route: APIRoute) -> str:
     inside = next((who for prefix, who in OTHERWISE.items() if route.path.startswith(prefix)), None)
     if inside:
         return inside
-    held = [call.capability for call in _calls(route.dependant) if isinstance(call, Holder)]
+    held = [call.capability for call in _calls(route.dependant) if isinstance(call, RequireCapability)]
     if held:
         return ", ".join(code(one) for one in held)
     return "any token" if any(_name(call) == "_caller" for call in _calls(route.dependant)) else "none"

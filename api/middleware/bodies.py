@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from capsules.digest import canonical
 
 
-class KeptJson(Request):
+class StorableJsonRequest(Request):
     """A request whose JSON is checked as it is read."""
 
     async def json(self) -> Any:  # noqa: ANN401 - any JSON value
@@ -32,14 +32,14 @@ class KeptJson(Request):
         return value
 
 
-class KeptRoute(APIRoute):
-    """A route that reads its body as KeptJson."""
+class StorableJsonRoute(APIRoute):
+    """A route that reads its body as StorableJsonRequest."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def read(request: Request) -> Response:
-            return await handle(KeptJson(request.scope, request.receive))
+            return await handle(StorableJsonRequest(request.scope, request.receive))
 
         return read
 

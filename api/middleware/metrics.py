@@ -36,7 +36,7 @@ class Metrics:
         return generate_latest(self.registry).decode()
 
 
-class Measure:
+class RequestMetrics:
     """ASGI middleware that counts every answer under its route's template, never under the path that was sent."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:

@@ -16,7 +16,7 @@ from capsules.errors import SomaError
 from somagent.db.transaction import Transaction
 
 DECISION, SCORE, CONSTITUTION = "X-Policy-Decision", "X-Policy-Score", "X-Constitution-Hash"
-TOLD: dict[str, Any] = {
+POLICY_HEADERS: dict[str, Any] = {
     "headers": {
         DECISION: {"schema": {"type": "string", "enum": ["allow", "ask", "deny"]}, "description": "Of the action."},
         SCORE: {"schema": {"type": "string"}, "description": "S(a) with six decimals."},
@@ -27,7 +27,7 @@ TOLD: dict[str, Any] = {
 STRICTNESS = {"allow": 0, "ask": 1, "deny": 2}
 
 
-def tell(response: Response, *verdicts: Verdict) -> None:
+def set_policy_headers(response: Response, *verdicts: Verdict) -> None:
     """Write the strictest of the verdicts into an answer's headers."""
     if verdicts:
         response.headers.update(headers_of(max(verdicts, key=lambda one: (STRICTNESS[one.decision], -one.score))))
@@ -41,20 +41,20 @@ def headers_of(verdict: Verdict) -> dict[str, str]:
     }
 
 
-async def tell_asked(tx: Transaction, response: Response, *asked: Approval) -> None:
+async def set_approval_headers(tx: Transaction, response: Response, *asked: Approval) -> None:
     """Tell the verdict that approvals were asked for under, of those that can be found."""
-    found = [await tx.decision_log.asked(each.run, each.id) for each in asked]
-    tell(response, *(each.verdict for each in found if each))
+    found = [await tx.recorded.asked(each.run, each.id) for each in asked]
+    set_policy_headers(response, *(each.verdict for each in found if each))
 
 
-async def _tell_last(run: RunPath, caller: Caller, soma: Soma, response: Response) -> None:
+async def _set_last_verdict_headers(run: RunPath, caller: Caller, soma: Soma, response: Response) -> None:
     """Tell the last verdict in a run: of the action that waits, where one does."""
     try:
         async with soma.store.transaction(caller.tenant) as tx:
             found = await tx.decision_log.last(run)
     except SomaError:
         return  # the endpoint says so
-    tell(response, *([found.verdict] if found else []))
+    set_policy_headers(response, *([found.verdict] if found else []))
 
 
-TellsLast = Depends(_tell_last)
+SetsLastVerdictHeaders = Depends(_set_last_verdict_headers)

@@ -1,6 +1,6 @@
-"""Every failure as a problem document (RFC 9457): what is wrong, with which field or id, and a stable code.
+"""Problem documents (RFC 9457): every failure as a sentence, the fields or ids concerned, and a stable code.
 
-Our errors carry their status. What nobody foresaw is a 500 that tells only an id to find in the log.
+Our errors carry their HTTP status. Any other exception is a 500 that shows only an id to find in the log.
 """
 
 import logging
@@ -22,17 +22,8 @@ from capsules.constitutions.proof import Explanation
 from capsules.errors import PolicyDenied, RateLimited, SomaError, Unauthenticated, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
+UNEXPECTED = "Something failed that we did not foresee. Its id in the log is {}."
 log = logging.getLogger(__name__)
-
-
-class Detail(BaseModel):
-    """One of several things that are wrong."""
-
-    path: str = Field(description="Where: `body.inputs.issue.title`, `query.limit`, `spec.steps.0.use`.")
-    message: str
-    line: int | None = None
-    column: int | None = None
-    expected: str | None = None
 
 
 class Problem(BaseModel):
@@ -100,12 +91,12 @@ def respond_to(error: SomaError) -> JSONResponse:
 
 
 def responses(*more: int) -> dict[int | str, dict[str, Any]]:
-    """Return the declared failures of a route: what any may answer, and `more`."""
+    """Return the failures that a route declares: those of every route, and `more`."""
     return {status: _declared(status) for status in sorted({401, 403, 413, 422, 429, 503, *more})}
 
 
 def public_responses(*more: int) -> dict[int | str, dict[str, Any]]:
-    """Return the declared failures of a route that needs no token."""
+    """Return the failures that a route without a token declares."""
     return {status: _declared(status) for status in sorted({413, 429, *more})}
 
 
@@ -141,12 +132,11 @@ async def _on_http(_: Request, error: Exception) -> JSONResponse:
 async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
     problem_id = uuid.uuid4().hex
     log.error("unexpected failure %s in %s %s", problem_id, request.method, request.url.path, exc_info=error)
-    detail = f"Something failed that we did not foresee. Its id in the log is {problem_id}."
-    return respond(document(500, "Unexpected", detail, problem_id=problem_id))
+    return respond(document(500, "Unexpected", UNEXPECTED.format(problem_id), problem_id=problem_id))
 
 
 def validation_problems(errors: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return pydantic's errors as paths and messages, without the values: those may be secret."""
+    """Return pydantic's errors as paths and messages, without the values, which may be secret."""
     return [
         {
             "path": ".".join(str(part) for part in error["loc"]) or "body",

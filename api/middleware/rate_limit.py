@@ -36,7 +36,7 @@ return 0
 """
 
 
-class Rates:
+class RequestRates:
     """Admits or delays; `degraded` says why the shared window is not in use now."""
 
     def __init__(self, redis_url: str, *, per_minute: int) -> None:

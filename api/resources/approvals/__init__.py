@@ -1,1 +1,1 @@
-"""The resource `approvals`."""
+"""Approvals: list, show, decide, edit and attest."""

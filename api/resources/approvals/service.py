@@ -1,83 +1,111 @@
-"""Deciding an approval for a caller: by what right, said to the run, and how it stands afterwards.
+"""Decisions of approvals: by which right the caller decides, the Update to the run, and the result.
 
-The run takes the decision, by Update, so that API, command line and signals go one way. `by_right` refuses early, in
-words, on the approval as it was loaded; the store checks all of it again, from the attestation and on the locked row.
-Only a run of an application that is not ours cannot take a decision: it is written at once, with the same checks.
+The run takes the decision by Update, so that API, command line and Signals go one way. `resolve_approver` refuses early
+from the loaded approval; the store checks everything again from the attestation and the locked row. The run of a
+governed application has no such Update: its decision is written at once, with the same checks.
 """
 
 import asyncio
 import datetime as dt
+import logging
+import uuid
+from collections.abc import Sequence
 from typing import Any
 
+from fastapi import Response
 from pydantic import BaseModel
 
+from api import access
 from api.deps import State
-from api.temporal import update
-from capsules.approvals.approval import Approval, ApprovalDecision, DecisionMade, Said
-from capsules.approvals.approval_edit import ApprovalEdit, EditMade
+from api.middleware.policy_headers import set_approval_headers
+from api.middleware.problems import UNEXPECTED, document
+from api.resources.approvals.schemas import Edit, OneDecision, OneResult, Reason, Results
+from api.temporal import query, update
+from capsules.approvals.approval import Approval, ApprovalDecision, DecisionMade, Said, ShownApproval
+from capsules.approvals.approval_edit import ApprovalEdit, EditMade, WaitingCall, WaitingCalls
 from capsules.approvals.approval_rules import Approver, admit, could_approve
 from capsules.digest import digest
-from capsules.errors import Conflict, Denied, Invalid, NotFound
+from capsules.errors import Conflict, Denied, Invalid, NotFound, SomaError
 from capsules.read_models import Principal
 from somagent.db.gate.decisions import PostgresDecisions
-from somagent.identity.tokens import Attestation
+from somagent.identity.tokens import Purpose
 
-LOOKS, PAUSE_SECONDS = 10, 0.2
-"""An approval is in the store a moment before its run waits for it: who is that quick is not turned away."""
+log = logging.getLogger(__name__)
+
+ATTEMPTS, PAUSE_SECONDS = 10, 0.2
+"""An approval is in the store a moment before its run waits for it: an early decision is sent again."""
+AT_ONCE = 20
+"""Decisions of one batch that are sent at the same time."""
 
 
-async def answer(  # noqa: PLR0913 - who, what, why, by whose right
-    soma: State, caller: Principal, asked: Approval, *, approving: bool, comment: str, on_behalf_of: str | None = None
-) -> Approval:
-    """Say the caller's yes or no to the run and return the approval as it stands then.
+async def load(soma: State, caller: Principal, approval: str, response: Response) -> Approval:
+    """Return the approval, with its verdict in the answer's policy headers. Raises NotFound."""
+    async with soma.store.transaction(caller.tenant) as tx:
+        asked = await tx.approvals.get(approval)
+        await set_approval_headers(tx, response, asked)
+    return asked
 
-    Raises Denied or Conflict where the caller may not decide it, and Unavailable where no worker answers.
+
+async def show(soma: State, caller: Principal, approval: str) -> ShownApproval:
+    """Return the approval with the principals who could decide it now. Raises NotFound."""
+    async with soma.store.transaction(caller.tenant) as tx:
+        asked = await tx.approvals.get(approval)
+        deciders = await tx.deciders.of(asked, dt.datetime.now(dt.UTC))
+    return ShownApproval(**dict(asked), deciders=deciders)
+
+
+async def waiting_call(soma: State, caller: Principal, approval: str) -> WaitingCall:
+    """Return the tool call that waits for an approval. Raises Conflict when none does."""
+    async with soma.store.transaction(caller.tenant) as tx:
+        asked = await tx.approvals.get(approval)
+    if asked.state != "pending":
+        raise Conflict(f"Approval {approval!r} is {asked.state}; nothing waits for it.", state=asked.state)
+    found = (await query(soma.temporal, asked.run, "waiting", answer=WaitingCalls)).calls.get(approval)
+    if found is None:
+        raise Conflict(f"{asked.kind} on {asked.target} is no waiting tool call, so it has no arguments to show.")
+    return found
+
+
+async def answer(soma: State, caller: Principal, asked: Approval, reason: Reason, *, approving: bool) -> Approval:
+    """Send the caller's answer to the run and return the approval after it.
+
+    Raises Denied or Conflict when the caller may not decide it, and Unavailable when no worker answers.
     """
-    approver = await resolve_approver(soma, caller, asked, "yes" if approving else "no", on_behalf_of)
+    decision = await attested(soma, caller, asked, reason, approving=approving)
     verb = "approve" if approving else "deny"
-    decision = attested(soma, caller, asked, approver, approving=approving, comment=comment)
-    # What one person says to the approval as it stands is one Update: a retry gets the first answer again.
+    # One answer of one person to the approval in this state is one Update: a retry returns the first result.
     key = f"{asked.id}/{caller.subject}/{verb}/{len(asked.answers)}"
     try:
-        made = await _decided(soma, asked, verb, decision, key=key)
-        problem = made.problem
+        problem = (await _send_decision(soma, asked, verb, decision, key=key)).problem
     except (Conflict, NotFound) as error:
         problem = error.message
     async with soma.store.transaction(caller.tenant) as tx:
         stands = await tx.approvals.get(asked.id)
-    # Of two who say the last yes at once both get what they wanted, and one name more is not needed.
+    # When two people give the last answer at once, both succeed: the result is what both wanted.
     if problem and stands.state not in ({"approved", "used"} if approving else {"denied"}):
         raise Conflict(problem, approval=asked.id, state=stands.state)
     return stands
 
 
-async def edit(  # noqa: PLR0913 - who, what, into what, why
-    soma: State,
-    caller: Principal,
-    asked: Approval,
-    *,
-    arguments: dict[str, Any],
-    comment: str,
-    on_behalf_of: str | None = None,
-) -> Approval:
-    """Have the run ask for the same tool action with other arguments; the gate judges that anew.
+async def edit(soma: State, caller: Principal, asked: Approval, wanted: Edit) -> Approval:
+    """Make the run ask for the same tool action with other arguments; the gate evaluates that again.
 
-    Raises Denied or Conflict where the caller may not edit it, Invalid where the arguments do not follow the schema,
-    and Unavailable where no worker answers.
+    Raises Denied or Conflict when the caller may not edit it, Invalid when the arguments do not follow the schema, and
+    Unavailable when no worker answers.
     """
-    approver = await resolve_approver(soma, caller, asked, "edit", on_behalf_of)
+    approver = await resolve_approver(soma, caller, asked, "edit", wanted.on_behalf_of)
     if asked.kind != "tool.invoke":
         raise Conflict(f"{asked.kind} on {asked.target} is no tool call, so it has no arguments to edit.")
-    claims = _attestation(caller, asked, approver, purpose="edit", arguments=digest(arguments))
-    wanted = ApprovalEdit(
+    arguments = digest(wanted.arguments)
+    request = ApprovalEdit(
         approval=asked.id,
         action=asked.action,
-        arguments=arguments,
-        comment=comment,
-        token=soma.tokens.mint_attestation(claims),
+        arguments=wanted.arguments,
+        comment=wanted.comment,
+        token=_attest(soma, caller, asked, approver, "edit", arguments=arguments),
     )
-    key = f"{asked.id}/{caller.subject}/edit/{len(asked.answers)}/{digest(arguments)}"
-    made = await _told(soma, asked, "edit", wanted, key=key, reply=EditMade)
+    key = f"{asked.id}/{caller.subject}/edit/{len(asked.answers)}/{arguments}"
+    made = await _send(soma, asked, "edit", request, key=key, reply=EditMade)
     if made.problems:
         listed = [{"path": f"body.{p.path}", "message": p.message} for p in made.problems]
         raise Invalid(made.problem or "The arguments do not follow the schema.", problems=listed, approval=asked.id)
@@ -87,12 +115,47 @@ async def edit(  # noqa: PLR0913 - who, what, into what, why
         return await tx.approvals.get(asked.id)
 
 
+async def decide_all(soma: State, caller: Principal, decisions: Sequence[OneDecision], response: Response) -> Results:
+    """Answer each approval by itself; a refusal is in its result and stops no other decision."""
+    async with soma.store.transaction(caller.tenant) as tx:
+        known = await tx.approvals.named(*(item.approval for item in decisions))
+        await set_approval_headers(tx, response, *known.values())
+    few = asyncio.Semaphore(AT_ONCE)
+
+    async def decide(item: OneDecision) -> OneResult:
+        async with few:
+            return await _decide_one(soma, caller, known.get(item.approval), item)
+
+    return Results(results=list(await asyncio.gather(*(decide(item) for item in decisions))))
+
+
+async def _decide_one(soma: State, caller: Principal, asked: Approval | None, item: OneDecision) -> OneResult:
+    try:
+        stands = await answer(soma, caller, _require(asked, item.approval), item, approving=item.approve)
+    except SomaError as error:
+        problem = document(error.status, error.code, error.message, fields=error.fields)
+    except Exception:
+        # The results of the other decisions must not be lost with this one.
+        problem_id = uuid.uuid4().hex
+        log.exception("unexpected failure %s in a batch of decisions", problem_id)
+        problem = document(500, "Unexpected", UNEXPECTED.format(problem_id), problem_id=problem_id)
+    else:
+        return OneResult(approval=item.approval, done=True, state=stands.state)
+    return OneResult(approval=item.approval, done=False, problem=problem)
+
+
+def _require(asked: Approval | None, approval: str) -> Approval:
+    if asked is None:
+        raise NotFound(f"There is no approval {approval!r}.", approval=approval)
+    return asked
+
+
 async def resolve_approver(
     soma: State, caller: Principal, asked: Approval, said: Said, on_behalf_of: str | None
 ) -> Approver:
-    """Return by what right the caller may answer the approval: their own, else one that was lent to them.
+    """Return the right by which the caller may answer: their own, else one by delegation.
 
-    Raises Conflict or Denied with the reason why they may not.
+    Raises Conflict or Denied with the reason when there is none.
     """
     now = dt.datetime.now(dt.UTC)
     own = Approver(caller.subject, caller.capabilities)
@@ -107,50 +170,60 @@ async def resolve_approver(
     for right in rights:
         if could_approve(asked, right, now):
             return right
-    # A right that is not good for a yes may be good for a no.
+    # A right that cannot approve may still deny; `admit` raises when it cannot.
     refused = rights[0] if rights else own
     admit(asked, refused, said, now)
     return refused
 
 
-def attested(  # noqa: PLR0913 - what is said, by whom, by what right
-    soma: State, caller: Principal, asked: Approval, approver: Approver, *, approving: bool, comment: str
+async def attested(
+    soma: State, caller: Principal, asked: Approval, reason: Reason, *, approving: bool
 ) -> ApprovalDecision:
-    """Return what the run is told, with the proof of who says it."""
-    claims = _attestation(caller, asked, approver, purpose="approve" if approving else "deny")
-    return ApprovalDecision(
-        approval=asked.id, action=asked.action, comment=comment, token=soma.tokens.mint_attestation(claims)
-    )
+    """Return the decision with the attestation of the caller. Raises Conflict or Denied as `resolve_approver` does."""
+    said: Said = "yes" if approving else "no"
+    approver = await resolve_approver(soma, caller, asked, said, reason.on_behalf_of)
+    token = _attest(soma, caller, asked, approver, "approve" if approving else "deny")
+    return ApprovalDecision(approval=asked.id, action=asked.action, comment=reason.comment, token=token)
 
 
-def _attestation(caller: Principal, asked: Approval, approver: Approver, **more: Any) -> Attestation:  # noqa: ANN401
-    return Attestation(
-        tenant=caller.tenant,
-        subject=caller.subject,
-        capabilities=caller.capabilities,
-        run=asked.run,
+def _attest(
+    soma: State,
+    caller: Principal,
+    asked: Approval,
+    approver: Approver,
+    purpose: Purpose,
+    **claims: Any,  # noqa: ANN401
+) -> str:
+    return access.attest(
+        soma,
+        caller,
+        purpose,
+        asked.run,
         approval=asked.id,
         action=asked.action,
         on_behalf_of=approver.on_behalf_of,
-        **more,
+        **claims,
     )
 
 
-async def _decided(soma: State, asked: Approval, verb: str, decision: ApprovalDecision, *, key: str) -> DecisionMade:
-    """Have the run take the decision; for an application's run, whose workflow knows nothing of us, write it here."""
+async def _send_decision(
+    soma: State, asked: Approval, verb: str, decision: ApprovalDecision, *, key: str
+) -> DecisionMade:
+    """Send the decision to the run, or write it here when it is the run of a governed application."""
     tenant = asked.run.partition("/")[0]
     async with soma.store.transaction(tenant) as tx:
-        foreign = await tx.applications.find(asked.run)
-    if foreign is None:
-        return await _told(soma, asked, verb, decision, key=key, reply=DecisionMade)
+        application = await tx.applications.find(asked.run)
+    if application is None:
+        return await _send(soma, asked, verb, decision, key=key, reply=DecisionMade)
     decisions = PostgresDecisions(soma.store, soma.tokens)
     return await decisions.decide(asked.run, tenant, decision, approve=verb == "approve")
 
 
-async def _told[M: BaseModel](  # noqa: PLR0913 - as `api.temporal.update`
+async def _send[M: BaseModel](  # noqa: PLR0913 - as `api.temporal.update`
     soma: State, asked: Approval, verb: str, argument: BaseModel, *, key: str, reply: type[M]
 ) -> M:
-    for _ in range(LOOKS):
+    """Send an Update; send it again while the run does not wait for the approval yet."""
+    for _ in range(ATTEMPTS):
         try:
             return await update(soma.temporal, asked.run, verb, argument, key=key, answer=reply)
         except NotFound:

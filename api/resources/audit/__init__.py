@@ -1,1 +1,1 @@
-"""The resource `audit`."""
+"""Audit entries, audit blocks and inclusion proofs."""

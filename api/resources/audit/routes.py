@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import AuditReader
 from api.deps import Cursor, Limit, Soma
-from api.middleware.bodies import KeptRoute
+from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.run_urls import RunPath, require_own
 from capsules.audit.audit_blocks import Block, Inclusion
@@ -16,7 +16,7 @@ from capsules.audit.auditor import AuditEntry, Record
 from capsules.read_models import Page
 from somagent.identity.keys import Purpose
 
-router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=KeptRoute)
+router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=StorableJsonRoute)
 
 SHOWN: tuple[Purpose, ...] = ("sealer", "publisher", "constitution")
 AfterHeight = Annotated[int, Query(ge=0, le=2**53 - 1, description="Height to go on after.")]

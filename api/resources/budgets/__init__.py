@@ -1,1 +1,1 @@
-"""The resource `budgets`."""
+"""Budget accounts of the tenant and of runs, and raises."""

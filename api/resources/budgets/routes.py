@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from api.access import BudgetRaiser, BudgetReader
 from api.deps import Limit, Soma
-from api.middleware.bodies import KeptRoute
-from api.middleware.policy_headers import TOLD, TellsLast
+from api.middleware.bodies import StorableJsonRoute
+from api.middleware.policy_headers import POLICY_HEADERS, SetsLastVerdictHeaders
 from api.middleware.problems import responses
 from api.resources.budgets.schemas import BudgetView, budget_of
 from api.resources.runs.routes import known
@@ -23,7 +23,7 @@ from somagent.db.gate.decisions import PostgresDecisions
 from somagent.db.repositories.accounts import Breach
 from somagent.identity.tokens import Attestation
 
-router = APIRouter(prefix="/v1/budgets", tags=["budgets"], route_class=KeptRoute)
+router = APIRouter(prefix="/v1/budgets", tags=["budgets"], route_class=StorableJsonRoute)
 
 
 class LedgerCheck(BaseModel):
@@ -54,7 +54,11 @@ async def check_ledger(caller: BudgetReader, soma: Soma) -> LedgerCheck:
     return LedgerCheck(holds=not found, breaches=found)
 
 
-@router.post("/runs/{run}/raise", responses={200: TOLD, **responses(402, 404, 409)}, dependencies=[TellsLast])
+@router.post(
+    "/runs/{run}/raise",
+    responses={200: POLICY_HEADERS, **responses(402, 404, 409)},
+    dependencies=[SetsLastVerdictHeaders],
+)
 async def raise_budget(
     run: RunPath,
     body: Amounts,

@@ -1,1 +1,1 @@
-"""The resource `capsules`."""
+"""Capsules: publish, list, show, validate, and start a run."""

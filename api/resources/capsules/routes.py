@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from api import run_urls
 from api.access import CapsulePublisher, CapsuleReader, CapsuleRunner
 from api.deps import Cursor, Limit, Soma
-from api.middleware.bodies import KeptRoute
-from api.middleware.policy_headers import TOLD, tell
+from api.middleware.bodies import StorableJsonRoute
+from api.middleware.policy_headers import POLICY_HEADERS, set_policy_headers
 from api.middleware.problems import responses
 from api.resources.capsules.files import read_capsule
 from api.resources.runs import service as starting
@@ -21,7 +21,7 @@ from capsules.read_models import Page, PublishedCapsule, RunRecord
 from somagent.capsule_files.file_schema import schema
 from somagent.identity.signatures import sign_digest
 
-router = APIRouter(prefix="/v1/capsules", tags=["capsules"], route_class=KeptRoute)
+router = APIRouter(prefix="/v1/capsules", tags=["capsules"], route_class=StorableJsonRoute)
 
 Ref = Annotated[
     str,
@@ -107,8 +107,8 @@ async def show_capsule(ref: Ref, caller: CapsuleReader, soma: Soma) -> Published
     "/{ref}/runs",
     status_code=202,
     responses={
-        200: {"model": RunRecord, "description": "This key's run, started before.", **TOLD},
-        202: TOLD,
+        200: {"model": RunRecord, "description": "This key's run, started before.", **POLICY_HEADERS},
+        202: POLICY_HEADERS,
         **responses(404, 409),
     },
 )
@@ -137,7 +137,7 @@ async def start_run(  # noqa: PLR0913, PLR0917 - a parameter for each thing that
     response.status_code = 202 if started.created else 200
     response.headers["Location"] = run_urls.url(started.run.id)
     if started.verdict is not None:
-        tell(response, started.verdict)
+        set_policy_headers(response, started.verdict)
     return started.run
 
 

@@ -1,1 +1,1 @@
-"""The resource `codec`."""
+"""Remote codec endpoint of Temporal."""

@@ -1,1 +1,1 @@
-"""The resource `constitutions`."""
+"""Constitutions, proposals and votes."""

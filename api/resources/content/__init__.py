@@ -1,1 +1,1 @@
-"""The resource `content`."""
+"""Artifact content by digest."""

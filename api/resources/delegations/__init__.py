@@ -1,1 +1,1 @@
-"""The resource `delegations`."""
+"""Delegations of capabilities for approvals."""

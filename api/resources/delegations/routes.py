@@ -7,13 +7,13 @@ from fastapi import APIRouter, Path, Query
 
 from api.access import ApprovalReader
 from api.deps import Cursor, Limit, Soma
-from api.middleware.bodies import KeptRoute
+from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from capsules.approvals.delegation import Delegation, DelegationRequest, Subject
 from capsules.errors import Denied
 from capsules.read_models import Page
 
-router = APIRouter(prefix="/v1/delegations", tags=["approvals"], route_class=KeptRoute)
+router = APIRouter(prefix="/v1/delegations", tags=["approvals"], route_class=StorableJsonRoute)
 
 DelegationId = Annotated[
     str, Path(alias="delegation", pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$", examples=["0198c5f0a1b2"])

@@ -1,1 +1,1 @@
-"""The resource `documentation`."""
+"""The page that shows the API's operations."""

@@ -1,1 +1,1 @@
-"""The resource `events`."""
+"""Event stream of a run."""

@@ -1,1 +1,1 @@
-"""The resource `explanations`."""
+"""Explanation and evidence of a run."""

@@ -7,7 +7,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from api.access import AuditReader, RunReader
 from api.deps import Soma
-from api.middleware.bodies import KeptRoute
+from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.resources.explanations.evidence import evidence_of
 from api.resources.explanations.service import explain_run, page
@@ -15,7 +15,7 @@ from api.run_urls import RunPath, require_own
 from capsules.audit.evidence import Redaction
 from capsules.audit.explanation import RunExplanation
 
-router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=KeptRoute)
+router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=StorableJsonRoute)
 
 # The page shows what models and tools wrote: it may load, run and send nothing, and no other page may frame it.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

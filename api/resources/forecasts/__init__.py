@@ -1,1 +1,1 @@
-"""The resource `forecasts`."""
+"""Forecasts of usage and their accuracy."""

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import CapsuleReader, RunReader
 from api.deps import Limit, Soma
-from api.middleware.bodies import KeptRoute
+from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.resources.runs import service as starting
 from api.resources.runs.inputs import check_inputs
@@ -19,7 +19,7 @@ from capsules.names import parse_reference
 from capsules.read_models import Page
 from policy.forecasts.forecaster import accuracy
 
-router = APIRouter(prefix="/v1/forecasts", tags=["forecasts"], route_class=KeptRoute)
+router = APIRouter(prefix="/v1/forecasts", tags=["forecasts"], route_class=StorableJsonRoute)
 
 OfCapsule = Annotated[str | None, Query(max_length=63, description="Only runs of this capsule, by name.")]
 

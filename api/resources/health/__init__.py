@@ -1,1 +1,1 @@
-"""The resource `health`."""
+"""Health, readiness and metrics of the process."""

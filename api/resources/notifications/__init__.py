@@ -1,1 +1,1 @@
-"""The resource `notifications`."""
+"""Notification deliveries and a test of the channels."""

@@ -1,1 +1,1 @@
-"""The resource `policy`."""
+"""Constitution in force, dry run, explanation, backtest, check, proof and comparison."""

@@ -11,7 +11,7 @@ from pydantic.config import JsonDict
 
 from api.access import PolicyReader
 from api.deps import Soma, State
-from api.middleware.bodies import KeptRoute
+from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.resources.policy.dry_run import SupposedAction, SupposedFacts
 from api.resources.policy.subjects import Overlays, Subject, callers_documents, document_of, read
@@ -24,7 +24,7 @@ from policy.decide.backtest import backtest as judged_again
 from policy.decide.engine import Policy
 from policy.prove import review
 
-router = APIRouter(prefix="/v1/policy", tags=["policy"], route_class=KeptRoute)
+router = APIRouter(prefix="/v1/policy", tags=["policy"], route_class=StorableJsonRoute)
 
 ONE_SUBJECT: list[JsonValue] = [{"required": ["action"]}, {"required": ["approval"]}, {"required": ["run", "seq"]}]
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)

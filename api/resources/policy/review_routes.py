@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import PolicyReader
 from api.deps import Soma
-from api.middleware.bodies import KeptRoute
+from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.resources.policy.subjects import Overlays, Subject, document_of, read
 from capsules.constitutions.proof import CheckedConstitution, Difference, Review
@@ -15,7 +15,7 @@ from policy.prove import review
 from policy.prove.difference import compare
 from somagent.capsule_files.document import read as read_file
 
-router = APIRouter(prefix="/v1/policy", tags=["policy"], route_class=KeptRoute)
+router = APIRouter(prefix="/v1/policy", tags=["policy"], route_class=StorableJsonRoute)
 
 Seconds = Annotated[float, Field(gt=0, le=10, description="How long each property may take.")]
 TOTAL_SECONDS = 60.0

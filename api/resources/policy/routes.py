@@ -8,8 +8,8 @@ from pydantic.config import JsonDict
 
 from api.access import PolicyReader
 from api.deps import Soma
-from api.middleware.bodies import KeptRoute
-from api.middleware.policy_headers import TOLD, tell
+from api.middleware.bodies import StorableJsonRoute
+from api.middleware.policy_headers import POLICY_HEADERS, set_policy_headers
 from api.middleware.problems import responses
 from api.resources.policy.dry_run import SupposedAction, SupposedFacts
 from api.resources.runs.preflight import actions_of
@@ -22,7 +22,7 @@ from capsules.digest import Digest
 from capsules.names import ReferenceText, parse_reference
 from capsules.read_models import ConstitutionRecord
 
-router = APIRouter(prefix="/v1", tags=["policy"], route_class=KeptRoute)
+router = APIRouter(prefix="/v1", tags=["policy"], route_class=StorableJsonRoute)
 
 EXAMPLE: JsonDict = {"action": {"kind": "tool.invoke", "target": "python@1.0.0/run", "effect": "write"}}
 
@@ -67,7 +67,7 @@ async def show_constitution(caller: PolicyReader, soma: Soma) -> ConstitutionRec
     return await soma.store.constitutions.active(caller.tenant)
 
 
-@router.post("/policy/dry-run", responses={200: TOLD, **responses(404)})
+@router.post("/policy/dry-run", responses={200: POLICY_HEADERS, **responses(404)})
 async def dry_run(body: DryRun, caller: PolicyReader, soma: Soma, response: Response) -> DryRunResult:
     """Judge an action, or each action that a capsule declares, without any effect; explain what is not allowed."""
     active = await soma.store.constitutions.active(caller.tenant)
@@ -82,5 +82,5 @@ async def dry_run(body: DryRun, caller: PolicyReader, soma: Soma, response: Resp
         verdict = policy.judge(action, facts)
         explained = None if verdict.decision == "allow" else await soma.explanations.of(policy, action, facts)
         judged.append(Judged(action=action, verdict=verdict, explanation=explained))
-    tell(response, *(one.verdict for one in judged))
+    set_policy_headers(response, *(one.verdict for one in judged))
     return DryRunResult(constitution=active.digest, judged=tuple(judged))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from api.deps import State
-from api.resources.constitutions.proposals import visible
+from api.resources.constitutions.service import visible
 from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused, Invalid
 from capsules.read_models import Principal

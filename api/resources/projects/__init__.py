@@ -1,1 +1,1 @@
-"""The resource `projects`."""
+"""Projects: accounts below the tenant's."""

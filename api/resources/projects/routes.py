@@ -7,14 +7,14 @@ from fastapi import APIRouter, Path
 
 from api.access import BudgetRaiser, BudgetReader
 from api.deps import Limit, Soma
-from api.middleware.bodies import KeptRoute
+from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.resources.budgets.schemas import BudgetView, budget_of
 from capsules.budgets.account import Account, AccountTerms
 from capsules.names import Name
 from capsules.read_models import Page
 
-router = APIRouter(prefix="/v1/projects", tags=["budgets"], route_class=KeptRoute)
+router = APIRouter(prefix="/v1/projects", tags=["budgets"], route_class=StorableJsonRoute)
 
 Project = Annotated[Name, Path(description="The project's name.", examples=["website"])]
 

@@ -1,1 +1,1 @@
-"""The resource `retention`."""
+"""Retention terms and legal holds."""

@@ -1,1 +1,1 @@
-"""The resource `runs`."""
+"""Runs: start, list, show and control."""

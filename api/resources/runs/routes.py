@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import RunController, RunReader
 from api.deps import Cursor, Limit, Soma, State
-from api.middleware.bodies import KeptRoute
+from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.resources.audit.service import audited
 from api.run_urls import REFERENCE, RunPath, require_own
@@ -21,7 +21,7 @@ from capsules.errors import Conflict
 from capsules.read_models import ArtifactRecord, Page, Principal, RunRecord
 from capsules.runs.run import TERMINAL, Control, InboxMessage, RunStatus, RunView
 
-router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=KeptRoute)
+router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=StorableJsonRoute)
 
 
 class RunSummary(BaseModel):

@@ -1,1 +1,1 @@
-"""The resource `schedules`."""
+"""Schedules that start runs by time."""

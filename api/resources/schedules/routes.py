@@ -13,8 +13,8 @@ from temporalio.client import ScheduleHandle, ScheduleUpdate, ScheduleUpdateInpu
 
 from api.access import Scheduler
 from api.deps import Soma, State
-from api.middleware.bodies import KeptRoute
-from api.middleware.policy_headers import TOLD, tell
+from api.middleware.bodies import StorableJsonRoute
+from api.middleware.policy_headers import POLICY_HEADERS, set_policy_headers
 from api.middleware.problems import responses
 from api.resources.audit.service import audited
 from api.resources.runs.inputs import check_inputs
@@ -34,7 +34,7 @@ from api.temporal import ANSWER, translated
 from capsules.names import parse_reference
 from capsules.read_models import Page, Principal
 
-router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=KeptRoute)
+router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=StorableJsonRoute)
 
 Name = Annotated[str, Path(pattern=KEY, description="The schedule's name.", examples=["monday-report"])]
 
@@ -100,7 +100,7 @@ async def unpause_schedule(name: Name, caller: Scheduler, soma: Soma) -> Schedul
     return await _shown(soma, caller, handle)
 
 
-@router.post("/{name}/trigger", status_code=202, responses={202: TOLD, **responses(404)})
+@router.post("/{name}/trigger", status_code=202, responses={202: POLICY_HEADERS, **responses(404)})
 async def trigger_schedule(name: Name, caller: Scheduler, soma: Soma, response: Response) -> Schedule:
     """Start a run of it now, as its overlap policy allows."""
     handle = _handle(soma, caller, name)
@@ -108,7 +108,7 @@ async def trigger_schedule(name: Name, caller: Scheduler, soma: Soma, response: 
         verdict = await foreseen(soma, await handle.describe(rpc_timeout=ANSWER))
         await handle.trigger(rpc_timeout=ANSWER)
     if verdict is not None:
-        tell(response, verdict)
+        set_policy_headers(response, verdict)
     return await _shown(soma, caller, handle)
 
 

@@ -1,1 +1,1 @@
-"""The resource `standing_grants`."""
+"""Standing grants: approvals in advance."""

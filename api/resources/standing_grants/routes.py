@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query
 
 from api.access import ApprovalReader, StandingApprover
 from api.deps import Cursor, Limit, Soma, State
-from api.middleware.bodies import KeptRoute
+from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from capsules.approvals.standing_grant import GrantRequest, StandingGrant
 from capsules.approvals.standing_grant import State as GrantState
@@ -21,7 +21,7 @@ from capsules.errors import Denied, Invalid
 from capsules.read_models import Page, Principal
 from policy.prove.grant_scope import prove_scope
 
-router = APIRouter(prefix="/v1/standing-grants", tags=["approvals"], route_class=KeptRoute)
+router = APIRouter(prefix="/v1/standing-grants", tags=["approvals"], route_class=StorableJsonRoute)
 
 GrantId = Annotated[str, Path(alias="grant", pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$", examples=["0198c5f0a1b2"])]
 

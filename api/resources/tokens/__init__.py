@@ -1,1 +1,1 @@
-"""The resource `tokens`."""
+"""Access tokens and principals."""

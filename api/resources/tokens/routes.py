@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import Caller, PrincipalManager
 from api.deps import Soma
-from api.middleware.bodies import KeptRoute
+from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.resources.audit.service import audited
 from capsules.errors import Conflict, Denied
@@ -19,7 +19,7 @@ from capsules.read_models import Page, Principal
 from somagent.identity.api_keys import PREFIX, new_key
 from somagent.identity.capabilities import Capability, Role
 
-router = APIRouter(prefix="/v1", tags=["identity"], route_class=KeptRoute)
+router = APIRouter(prefix="/v1", tags=["identity"], route_class=StorableJsonRoute)
 
 LONGEST_SECONDS = 30 * 86_400
 Subject = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,99}$")]

@@ -1,1 +1,1 @@
-"""The resource `usage`."""
+"""Usage reports."""

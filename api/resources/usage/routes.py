@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict
 
 from api.access import BudgetReader
 from api.deps import Soma
-from api.middleware.bodies import KeptRoute
+from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from capsules.budgets.usage_report import Days, Dimension, Usage, as_csv
 from somagent.forecasts.forecaster import today
 
-router = APIRouter(prefix="/v1/usage", tags=["usage"], route_class=KeptRoute)
+router = APIRouter(prefix="/v1/usage", tags=["usage"], route_class=StorableJsonRoute)
 
 By = Annotated[list[Dimension] | None, Query(description="What to group by, as often as needed. Unset: one total.")]
 Since = Annotated[dt.date | None, Query(description="First day, UTC. Unset: thirty days before the last.")]

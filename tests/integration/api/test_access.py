@@ -11,7 +11,7 @@ from api_callers import Callers, assert_problem, publish
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from api.access import Holder
+from api.access import RequireCapability
 from api.app import ROUTERS
 from api.deps import State
 from capsules.read_models import Principal
@@ -40,7 +40,7 @@ SAMPLE = {
 
 
 def holders(dependant: Dependant) -> list[str]:
-    own = [dependant.call.capability] if isinstance(dependant.call, Holder) else []
+    own = [dependant.call.capability] if isinstance(dependant.call, RequireCapability) else []
     return own + [capability for inner in dependant.dependencies for capability in holders(inner)]
 
 

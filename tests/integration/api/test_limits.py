@@ -7,14 +7,14 @@ from servers import running, settings_in
 
 from api.app import create_app
 from api.deps import State
-from api.middleware.rate_limit import Rates
+from api.middleware.rate_limit import RequestRates
 
 
 @pytest.fixture
 async def strict(state: State) -> httpx.AsyncClient:
     """The same API with a small body and three requests a minute."""
     settings = state.settings.model_copy(update={"max_body_bytes": 2048, "rate_limit_per_minute": 3})
-    rates = Rates(settings.redis_target(), per_minute=3)
+    rates = RequestRates(settings.redis_target(), per_minute=3)
     app = create_app(State(**{**vars(state), "settings": settings, "rates": rates}))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
@@ -44,7 +44,7 @@ async def test_an_oversize_body_is_refused_announced_or_not(strict: httpx.AsyncC
 
 async def test_without_valkey_each_process_counts_and_says_so(state: State, tmp_path_factory) -> None:
     settings = settings_in(tmp_path_factory.mktemp("rates"))
-    rates = Rates(settings.redis_target(), per_minute=2)
+    rates = RequestRates(settings.redis_target(), per_minute=2)
     app = create_app(State(**{**vars(state), "rates": rates}))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         answers = [await client.get("/health") for _ in range(3)]

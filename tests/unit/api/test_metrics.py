@@ -4,7 +4,7 @@ import httpx
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.middleware.metrics import Measure, Metrics
+from api.middleware.metrics import RequestMetrics, Metrics
 
 TYPES = {
     "somagent_http_requests": "counter",
@@ -33,7 +33,7 @@ async def test_an_answer_is_counted_under_its_route_and_in_no_other_registry() -
     routes = FastAPI()
     routes.put("/a/{name}", status_code=201)(lambda name: name)
     metrics, other = Metrics(), Metrics()
-    app = Measure(routes, metrics=metrics)
+    app = RequestMetrics(routes, metrics=metrics)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         await client.put("/a/secret")
         await client.put("/a/another")

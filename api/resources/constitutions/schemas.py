@@ -1,0 +1,91 @@
+"""Bodies and answers of the constitution routes."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from api.run_urls import DIGEST
+from capsules.constitutions.proposal import ActivationRecord, ActiveConstitution, Stage
+from capsules.digest import Digest
+from capsules.read_models import ConstitutionRecord, ConstitutionSignature, ConstitutionSummary
+
+SCOPE = r"^(\*|[a-z0-9][a-z0-9-]{0,62})$"
+Scope = Annotated[
+    str,
+    Field(
+        pattern=SCOPE,
+        description="`*` for all tenants, or a tenant. Unset: the widest that the caller may.",
+    ),
+]
+DigestText = Annotated[str, Field(pattern=DIGEST)]
+STRICT = ConfigDict(extra="forbid")
+
+
+class Propose(BaseModel):
+    """A document, the digest of an installed one, or overlays on the constitution of all tenants."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"digest": "sha256:" + "0" * 64}]})
+
+    document: dict[str, Any] | None = None
+    digest: DigestText | None = None
+    overlays: tuple[dict[str, Any], ...] = Field((), max_length=20)
+    signatures: tuple[ConstitutionSignature, ...] = Field(
+        (),
+        max_length=50,
+        description="Over the digest of the document, or of the document that results from the overlays.",
+    )
+    scope: Scope | None = None
+    stage: Stage = "active"
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> Self:
+        if (self.document is not None) + (self.digest is not None) + bool(self.overlays) != 1:
+            raise ValueError("a proposal has one of `document`, `digest` and `overlays`")
+        return self
+
+
+class RollBack(BaseModel):
+    model_config = STRICT
+
+    scope: Scope | None = None
+    to: DigestText | None = Field(None, description="A constitution that was active there. Unset: the previous one.")
+
+
+class Promote(BaseModel):
+    model_config = STRICT
+
+    scope: str = Field(pattern=SCOPE, description="The tenant whose canary becomes the constitution of all tenants.")
+
+
+class Why(BaseModel):
+    model_config = STRICT
+
+    reason: str = Field("", max_length=2000)
+
+
+class Comment(BaseModel):
+    model_config = STRICT
+
+    comment: str = Field("", max_length=2000)
+
+
+class ConstitutionPage(BaseModel):
+    """Installed constitutions, those in force for the caller's tenant, and their history."""
+
+    active: Digest | None
+    shadow: Digest | None
+    items: tuple[ConstitutionSummary, ...]
+    history: tuple[ActiveConstitution, ...]
+
+
+class ConstitutionDetail(BaseModel):
+    constitution: ConstitutionRecord
+    history: tuple[ActiveConstitution, ...] = Field(description="Where it was active or a shadow, newest first.")
+    activations: tuple[ActivationRecord, ...] = Field(
+        description="Activations of the caller's tenant, with proofs and difference."
+    )
+
+
+class Revoked(BaseModel):
+    digest: Digest
+    active_for: tuple[str, ...] = Field(description="Scopes in which nothing runs until another one is active.")
