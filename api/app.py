@@ -1,4 +1,4 @@
-"""The application: routes, limits and problem documents around one State."""
+"""The FastAPI application: routers, middleware and problem documents around one State."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from pydantic.json_schema import models_json_schema
 
 from api.deps import State
 from api.middleware import problems
-from api.middleware.limits import BodyLimit, RateLimit
+from api.middleware.limits import BodyLimit, RequestRateLimit
 from api.middleware.metrics import RequestMetrics
 from api.middleware.problems import Problem
 from api.resources.approvals import routes as approvals
@@ -25,7 +25,6 @@ from api.resources.explanations import routes as explanations
 from api.resources.forecasts import routes as forecasts
 from api.resources.health import routes as health
 from api.resources.notifications import routes as notifications
-from api.resources.policy import history_routes, review_routes
 from api.resources.policy import routes as policy
 from api.resources.projects import routes as projects
 from api.resources.retention import routes as retention
@@ -64,8 +63,6 @@ ROUTERS = (
     audit.router,
     retention.router,
     policy.router,
-    review_routes.router,
-    history_routes.router,
     constitutions.router,
     content.router,
     tokens.router,
@@ -77,13 +74,13 @@ ROUTERS = (
 
 
 def create_app(state: State) -> FastAPI:
-    """Return the API over these parts. Opens and closes nothing: the parts are the caller's."""
+    """Return the application. It opens and closes nothing: the caller owns the state."""
     app = FastAPI(
         title="SomaGent",
         version="1",
         description=DESCRIPTION,
         openapi_url="/v1/openapi.json",
-        docs_url=None,  # those pages load their scripts from elsewhere; ours is `/docs` in `routes/pages.py`
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere; ours is in `resources/documentation`
         redoc_url=None,
         separate_input_output_schemas=True,
     )
@@ -91,7 +88,7 @@ def create_app(state: State) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
-    # The last one added is the outermost: measure everything, then limit, then know who calls.
+    # The last one added is the outermost.
     app.add_middleware(RequestRateLimit, state=state)
     app.add_middleware(BodyLimit, largest=state.settings.max_body_bytes)
     app.add_middleware(RequestMetrics, metrics=state.metrics)
@@ -102,7 +99,7 @@ def create_app(state: State) -> FastAPI:
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document with the schemas that routes name by reference only."""
+    """Return the OpenAPI document, with the schemas that routes only refer to."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         template = "#/components/schemas/{model}"

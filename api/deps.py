@@ -43,7 +43,7 @@ class State:
     tokens: Tokens
     library: Library
     trust: ConstitutionTrust
-    policies: Policies
+    policies: ConstitutionCache
     rates: RequestRates
     gate: Gate
     """Only asked what it would say; what it lets through, it lets through in the worker."""

@@ -43,7 +43,7 @@ def headers_of(verdict: Verdict) -> dict[str, str]:
 
 async def set_approval_headers(tx: Transaction, response: Response, *asked: Approval) -> None:
     """Tell the verdict that approvals were asked for under, of those that can be found."""
-    found = [await tx.recorded.asked(each.run, each.id) for each in asked]
+    found = [await tx.decision_log.asked(each.run, each.id) for each in asked]
     set_policy_headers(response, *(each.verdict for each in found if each))
 
 

@@ -50,7 +50,7 @@ async def show(soma: State, caller: Principal, approval: str) -> ShownApproval:
     """Return the approval with the principals who could decide it now. Raises NotFound."""
     async with soma.store.transaction(caller.tenant) as tx:
         asked = await tx.approvals.get(approval)
-        deciders = await tx.deciders.of(asked, dt.datetime.now(dt.UTC))
+        deciders = await tx.eligible_approvers.of(asked, dt.datetime.now(dt.UTC))
     return ShownApproval(**dict(asked), deciders=deciders)
 
 

@@ -1,10 +1,9 @@
-"""Capsules: publish a version, list, show, check a file, and start a run of one."""
+"""Capsules: publish a version, list, show, validate a file, and start a run."""
 
 import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 
 from api import run_urls
 from api.access import CapsulePublisher, CapsuleReader, CapsuleRunner
@@ -12,11 +11,10 @@ from api.deps import Cursor, Limit, Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.policy_headers import POLICY_HEADERS, set_policy_headers
 from api.middleware.problems import responses
-from api.resources.capsules.files import read_capsule
-from api.resources.runs import service as starting
-from capsules.budgets.amounts import Amounts
-from capsules.digest import Digest
-from capsules.names import Name, parse_reference
+from api.resources.capsules.schemas import CAPSULE_BODY, CapsuleCheck, RunRequest
+from api.resources.capsules.service import read_capsule
+from api.resources.runs import service as runs
+from capsules.names import parse_reference
 from capsules.read_models import Page, PublishedCapsule, RunRecord
 from somagent.capsule_files.file_schema import schema
 from somagent.identity.signatures import sign_digest
@@ -35,42 +33,11 @@ Ref = Annotated[
 ]
 
 
-class RunRequest(BaseModel):
-    """What a run is started with."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"inputs": {"notes": "Ana ships on Friday. Bo writes the page."}}]},
-    )
-
-    inputs: dict[str, Any] = Field(default_factory=dict, description="Must follow the capsule's input schema.")
-    budget: Amounts | None = Field(None, description="Unset: the capsule's own.")
-    project: Name | None = Field(None, description="Whose budget it spends. Unset: the tenant's.")
-
-
-class CapsuleCheck(BaseModel):
-    """A capsule file without a fault."""
-
-    ref: str
-    digest: Digest
-
-
-CAPSULE_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/Capsule"}},
-            "application/yaml": {"schema": {"type": "string", "description": "The capsule file."}},
-        },
-    }
-}
-
-
 @router.post("", status_code=201, responses=responses(409), openapi_extra=CAPSULE_BODY)
 async def publish_capsule(
     request: Request, response: Response, caller: CapsulePublisher, soma: Soma
 ) -> PublishedCapsule:
-    """Publish a version. The same file again returns what is there; other content under its version is a conflict."""
+    """Publish a version. The same file again returns the published version; other content under it is a conflict."""
     capsule = await read_capsule(request, soma, caller)
     signed = sign_digest(soma.keyring, "publisher", capsule.digest())
     async with soma.store.transaction(caller.tenant) as tx:
@@ -83,7 +50,7 @@ async def publish_capsule(
 
 @router.post("/validate", responses=responses(), openapi_extra=CAPSULE_BODY)
 async def validate_capsule(request: Request, caller: CapsuleReader, soma: Soma) -> CapsuleCheck:
-    """Check a capsule file without publishing it: every problem at once, with line, path and what was expected."""
+    """Validate a capsule file without publishing it: every problem at once, with line, path and expectation."""
     capsule = await read_capsule(request, soma, caller)
     return CapsuleCheck(ref=capsule.ref, digest=capsule.digest())
 
@@ -99,8 +66,8 @@ async def list_capsules(
 
 @router.get("/{ref}", responses=responses(404))
 async def show_capsule(ref: Ref, caller: CapsuleReader, soma: Soma) -> PublishedCapsule:
-    """Show the highest published version that the reference admits, its signature checked."""
-    return await starting.find(soma, caller, parse_reference(ref))
+    """Show the highest published version that matches the reference, its signature verified."""
+    return await runs.find(soma, caller, parse_reference(ref))
 
 
 @router.post(
@@ -112,7 +79,7 @@ async def show_capsule(ref: Ref, caller: CapsuleReader, soma: Soma) -> Published
         **responses(404, 409),
     },
 )
-async def start_run(  # noqa: PLR0913, PLR0917 - a parameter for each thing that a start says
+async def start_run(  # noqa: PLR0913, PLR0917 - a parameter for each part of a start
     ref: Ref,
     body: RunRequest,
     response: Response,
@@ -125,7 +92,7 @@ async def start_run(  # noqa: PLR0913, PLR0917 - a parameter for each thing that
 ) -> RunRecord:
     """Start a run; watch it at Location. Without an Idempotency-Key every request is a new run."""
     key = idempotency_key or secrets.token_hex(8)
-    started = await starting.start(
+    started = await runs.start(
         soma,
         caller,
         reference=parse_reference(ref),

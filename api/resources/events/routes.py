@@ -9,7 +9,7 @@ from api.access import RunReader
 from api.deps import Soma
 from api.middleware.problems import responses
 from api.resources.events.event_stream import Position, follow
-from api.resources.runs.routes import known
+from api.resources.runs import service as runs
 from api.run_urls import RunPath
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -30,6 +30,6 @@ async def watch_run(
     ] = None,
 ) -> StreamingResponse:
     """Follow a run. Stored events come once each and in order, across reconnects; pieces of replies come live."""
-    record = await known(soma, caller, run)
+    record = await runs.get(soma, caller, run)
     stream = follow(soma, record, Position.parse(last_event_id))
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""Forecasts: what a run would take, before it is started; and how those that were made came out."""
+"""Forecasts: the expected usage of a run before its start, and the accuracy of past forecasts."""
 
 from typing import Annotated, Any
 
@@ -9,8 +9,8 @@ from api.access import CapsuleReader, RunReader
 from api.deps import Limit, Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
-from api.resources.runs import service as starting
-from api.resources.runs.inputs import check_inputs
+from api.resources.runs import service as runs
+from api.resources.runs.preflight import check_inputs
 from api.run_urls import REFERENCE
 from capsules.budgets.amounts import Amounts
 from capsules.digest import canonical
@@ -25,7 +25,7 @@ OfCapsule = Annotated[str | None, Query(max_length=63, description="Only runs of
 
 
 class ToForecast(BaseModel):
-    """A start that is thought about."""
+    """A start to forecast; nothing is started."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -40,7 +40,7 @@ class ToForecast(BaseModel):
 @router.post("", responses=responses(404))
 async def forecast(body: ToForecast, caller: CapsuleReader, soma: Soma) -> Forecast:
     """Forecast a run: tokens and money with their interval, or `static` where there is no data. Starts nothing."""
-    published = await starting.find(soma, caller, parse_reference(body.capsule))
+    published = await runs.find(soma, caller, parse_reference(body.capsule))
     capsule = published.capsule
     check_inputs(capsule, body.inputs)
     length = len(canonical(body.inputs).decode())
@@ -49,13 +49,13 @@ async def forecast(body: ToForecast, caller: CapsuleReader, soma: Soma) -> Forec
 
 @router.get("", responses=responses())
 async def list_forecasts(caller: RunReader, soma: Soma, capsule: OfCapsule = None, limit: Limit = 50) -> Page[Past]:
-    """List the last completed runs, oldest first: what was forecast, and the tokens that each took."""
+    """List the last completed runs, oldest first, with their forecast and the tokens that they used."""
     async with soma.store.transaction(caller.tenant) as tx:
         return Page(items=tuple(await tx.forecasts.past(capsule, limit)))
 
 
 @router.get("/accuracy", responses=responses())
 async def show_accuracy(caller: RunReader, soma: Soma, capsule: OfCapsule = None) -> Page[Accuracy]:
-    """Show how often intervals held and how far off the likeliest was, by capsule and model."""
+    """Show the coverage of the intervals and the error of the estimates, by capsule and model."""
     async with soma.store.transaction(caller.tenant) as tx:
         return Page(items=accuracy(await tx.forecasts.past(capsule)))

@@ -1,64 +1,43 @@
-"""The constitution in force, and what it says of an action before anybody takes it."""
+"""Policy: the constitution in force, and dry run, explanation, backtest, check, proof and comparison."""
 
-from typing import Self
+from typing import Any
 
-from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
-from pydantic.config import JsonDict
+from fastapi import APIRouter, Request, Response
 
 from api.access import PolicyReader
 from api.deps import Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.policy_headers import POLICY_HEADERS, set_policy_headers
 from api.middleware.problems import responses
-from api.resources.policy.dry_run import SupposedAction, SupposedFacts
-from api.resources.runs.preflight import actions_of
-from api.resources.runs.service import find
-from api.run_urls import REFERENCE
-from capsules.actions.action import Action
-from capsules.actions.verdict import Verdict
-from capsules.constitutions.proof import Explanation
-from capsules.digest import Digest
-from capsules.names import ReferenceText, parse_reference
+from api.resources.policy import service
+from api.resources.policy.schemas import (
+    BacktestAnswer,
+    DryRun,
+    DryRunResult,
+    ToBacktest,
+    ToCompare,
+    ToExplain,
+    ToProve,
+)
+from capsules.constitutions.proof import CheckedConstitution, Difference, Explanation, Review
 from capsules.read_models import ConstitutionRecord
+from policy.prove import review
+from policy.prove.difference import compare
+from somagent.capsule_files.document import read as read_file
 
 router = APIRouter(prefix="/v1", tags=["policy"], route_class=StorableJsonRoute)
 
-EXAMPLE: JsonDict = {"action": {"kind": "tool.invoke", "target": "python@1.0.0/run", "effect": "write"}}
+TOTAL_SECONDS = 60.0
 
-
-ONE_SUBJECT: list[JsonValue] = [{"required": ["action"]}, {"required": ["capsule"]}]
-
-
-class DryRun(BaseModel):
-    """One action, or every kind of action that a capsule declares."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [EXAMPLE, {"capsule": "log-triage@1"}], "oneOf": ONE_SUBJECT}
-    )
-
-    action: SupposedAction | None = None
-    capsule: ReferenceText | None = Field(None, pattern=REFERENCE, max_length=160)
-    facts: SupposedFacts = SupposedFacts()
-
-    @model_validator(mode="after")
-    def _one_subject(self) -> Self:
-        if (self.action is None) == (self.capsule is None):
-            raise ValueError("a dry run has either `action` or `capsule`")
-        return self
-
-
-class Judged(BaseModel):
-    action: Action
-    verdict: Verdict
-    explanation: Explanation | None = Field(None, description="Of what is asked or denied.")
-
-
-class DryRunResult(BaseModel):
-    """What the constitution in force says. Nothing was done, reserved or written."""
-
-    constitution: Digest
-    judged: tuple[Judged, ...]
+FILE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "object", "description": "A constitution or an overlay."}},
+            "application/yaml": {"schema": {"type": "string", "description": "Its file."}},
+        },
+    }
+}
 
 
 @router.get("/constitution", responses=responses())
@@ -69,18 +48,62 @@ async def show_constitution(caller: PolicyReader, soma: Soma) -> ConstitutionRec
 
 @router.post("/policy/dry-run", responses={200: POLICY_HEADERS, **responses(404)})
 async def dry_run(body: DryRun, caller: PolicyReader, soma: Soma, response: Response) -> DryRunResult:
-    """Judge an action, or each action that a capsule declares, without any effect; explain what is not allowed."""
-    active = await soma.store.constitutions.active(caller.tenant)
-    policy = await soma.policies.get(active.digest)
-    facts = body.facts.of(caller)
-    if body.action is not None:
-        actions = [body.action.plain()]
-    else:
-        actions = actions_of(await find(soma, caller, parse_reference(body.capsule or "")), soma.library)
-    judged = []
-    for action in actions:
-        verdict = policy.judge(action, facts)
-        explained = None if verdict.decision == "allow" else await soma.explanations.of(policy, action, facts)
-        judged.append(Judged(action=action, verdict=verdict, explanation=explained))
-    set_policy_headers(response, *(one.verdict for one in judged))
-    return DryRunResult(constitution=active.digest, judged=tuple(judged))
+    """Evaluate an action, or each action that a capsule declares, without any effect; explain what is not allowed."""
+    result = await service.dry_run(soma, caller, body)
+    set_policy_headers(response, *(one.verdict for one in result.judged))
+    return result
+
+
+@router.post("/policy/check", responses=responses(400), openapi_extra=FILE_BODY)
+async def check(request: Request, caller: PolicyReader, soma: Soma) -> CheckedConstitution:
+    """Check a constitution, or an overlay on the active one: every problem at once, with clause and position."""
+    text = (await request.body()).decode("utf-8", errors="replace")
+    is_json = "json" in request.headers.get("content-type", "")
+    document = read_file(text, filename="constitution.json" if is_json else "constitution.yaml").value
+    overlays = [document] if document.get("kind") == "Overlay" else []
+    base = await service.document_of(soma, caller, "active") if overlays else document
+
+    def work() -> CheckedConstitution:
+        found = review.candidate(base, overlays)
+        metadata = document["metadata"]
+        kind, name, version = str(document["kind"]), str(metadata["name"]), str(metadata["version"])
+        return review.checked(found, kind=kind, name=name, version=version)
+
+    return await service.prove_work(soma, work)
+
+
+@router.post("/policy/prove", responses=responses(404))
+async def prove(body: ToProve, caller: PolicyReader, soma: Soma) -> Review:
+    """Prove what activation requires: each guarantee is proved, refuted by a counterexample, or not proved in time."""
+    document = await service.document_of(soma, caller, body.constitution)
+
+    def work() -> Review:
+        found = review.candidate(document, body.overlays)
+        return review.review(found, seconds=body.seconds, total=TOTAL_SECONDS)
+
+    return await service.prove_work(soma, work)
+
+
+@router.post("/policy/diff", responses=responses(404))
+async def diff(body: ToCompare, caller: PolicyReader, soma: Soma) -> Difference:
+    """Compare two constitutions: for each of the six kinds of difference an action that shows it, or none."""
+    old = await service.document_of(soma, caller, body.old)
+    new = await service.document_of(soma, caller, body.new)
+
+    def work() -> Difference:
+        before, after = review.candidate(old), review.candidate(new, body.overlays)
+        return compare(before.policy, after.policy, seconds=body.seconds)
+
+    return await service.prove_work(soma, work)
+
+
+@router.post("/policy/explain", responses=responses(404))
+async def explain(body: ToExplain, caller: PolicyReader, soma: Soma) -> Explanation:
+    """Explain a decision: the clauses that force it, the smallest change that would help, and who can approve."""
+    return await service.explain(soma, caller, body)
+
+
+@router.post("/policy/backtest", responses=responses(404))
+async def backtest(body: ToBacktest, caller: PolicyReader, soma: Soma) -> BacktestAnswer:
+    """Evaluate what real runs did under a candidate: the first action of each that it would decide differently."""
+    return await service.backtest(soma, caller, body)

@@ -1,4 +1,4 @@
-"""Projects: parts of a tenant's budget, from which runs take theirs."""
+"""Projects: accounts below the tenant's, from which runs take their budget."""
 
 import datetime as dt
 from typing import Annotated
@@ -9,7 +9,7 @@ from api.access import BudgetRaiser, BudgetReader
 from api.deps import Limit, Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
-from api.resources.budgets.schemas import BudgetView, budget_of
+from api.resources.budgets.service import BudgetView, budget_of
 from capsules.budgets.account import Account, AccountTerms
 from capsules.names import Name
 from capsules.read_models import Page
@@ -21,7 +21,7 @@ Project = Annotated[Name, Path(description="The project's name.", examples=["web
 
 @router.get("", responses=responses())
 async def list_projects(caller: BudgetReader, soma: Soma) -> Page[Account]:
-    """List the open projects by name, with what they may spend and have spent."""
+    """List the open projects by name, with their limits and amounts spent."""
     async with soma.store.transaction(caller.tenant) as tx:
         await tx.accounts.open_period(f"tenant:{caller.tenant}", dt.datetime.now(dt.UTC))
         return Page(items=await tx.accounts.projects())
@@ -35,9 +35,9 @@ async def show_project(project: Project, caller: BudgetReader, soma: Soma, limit
 
 @router.put("/{project}", responses=responses(402, 404, 409))
 async def set_project(project: Project, body: AccountTerms, caller: BudgetRaiser, soma: Soma) -> Account:
-    """Say what a project may spend; it is opened if there is none. Taken from the tenant's budget.
+    """Set what a project may spend, from the tenant's budget; open the project if there is none.
 
-    A smaller allowance never falls below what is spent and held: nothing further begins then.
+    The allowance never falls below what is spent and reserved; at that limit nothing further begins.
     """
     async with soma.store.transaction(caller.tenant) as tx:
         return await tx.accounts.allow(f"project:{project}", f"tenant:{caller.tenant}", body, by=caller.subject)
@@ -45,7 +45,7 @@ async def set_project(project: Project, body: AccountTerms, caller: BudgetRaiser
 
 @router.delete("/{project}", status_code=204, responses=responses(404, 409))
 async def close_project(project: Project, caller: BudgetRaiser, soma: Soma) -> None:
-    """Close a project under which no run is under way; what it has left returns to the tenant. Its name stays taken."""
+    """Close a project without open runs; its remaining budget returns to the tenant. Its name cannot be used again."""
     async with soma.store.transaction(caller.tenant) as tx:
         await tx.audit.set_actor(caller.subject)
         await tx.accounts.retire(f"project:{project}")

@@ -1,9 +1,14 @@
-"""What a run would ask for: the actions that a capsule declares, and its start as the gate would judge it now.
+"""Preflight of a start: its inputs, the actions that the capsule declares, and the gate's verdict on the start.
 
-Each action comes from the function that the activity itself declares. The start is judged by the gate's own steps.
+Each action comes from the function that the activity declares; the gate itself evaluates the start.
 """
 
 import logging
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+from referencing.exceptions import Unresolvable
 
 from activities.admission import start_action
 from activities.memory import recall_action, remember_action
@@ -15,7 +20,7 @@ from capsules.actions.verdict import Verdict
 from capsules.capsule import Capsule
 from capsules.constitutions.proof import Explanation
 from capsules.digest import GENESIS
-from capsules.errors import PolicyDenied, SomaError
+from capsules.errors import Invalid, PolicyDenied, SomaError
 from capsules.identity.authority import Authority
 from capsules.memory.items import RecallQuery, Remember
 from capsules.models.chat import ChatRequest, Message
@@ -26,18 +31,34 @@ from capsules.tools.tool import ToolCall
 from policy.detectors.argument_text import read
 from somagent.capsule_files.library import Library
 
+MOST_PROBLEMS = 50
 log = logging.getLogger(__name__)
 
 
+def check_inputs(capsule: Capsule, inputs: dict[str, Any]) -> None:
+    """Raise Invalid, with a problem for each field, when the inputs do not follow the capsule's schema."""
+    try:
+        Draft202012Validator.check_schema(capsule.spec.inputs)
+        errors = list(Draft202012Validator(capsule.spec.inputs).iter_errors(inputs))
+    except (SchemaError, Unresolvable, RecursionError) as error:
+        raise Invalid(f"The input schema of {capsule.ref} cannot be used: {str(error)[:500]}") from error
+    if errors:
+        problems = [_input_problem(error) for error in errors[:MOST_PROBLEMS]]
+        named = ", ".join(dict.fromkeys(p["path"] for p in problems))
+        raise Invalid(
+            f"The inputs do not follow the schema of {capsule.ref}: {named}.", problems=problems, capsule=capsule.ref
+        )
+
+
 def actions_of(published: PublishedCapsule, library: Library) -> list[Action]:
-    """Return one action of each kind that a run of this capsule may ask for. Arguments are not known yet."""
+    """Return one action of each kind that a run of this capsule may take. Arguments are not known yet."""
     capsule = published.capsule
     spec = capsule.spec
     actions = [start_action(StartCapsule(capsule=capsule.ref, digest=published.digest, inputs=GENESIS))]
     if spec.memory.recall is not None:
         actions.append(recall_action(RecallQuery(space=spec.memory.space, query=spec.intent)))
     if spec.persona is not None:
-        actions.append(_chat(capsule))
+        actions.append(_chat_action(capsule))
     for use in spec.tools:
         tool = library.tool(parse_reference(use.use))
         for name in use.actions:
@@ -48,10 +69,10 @@ def actions_of(published: PublishedCapsule, library: Library) -> list[Action]:
     return actions
 
 
-async def foresee_start(soma: State, authority: Authority, request: StartCapsule) -> Verdict | None:
-    """Return what the gate would say of this start now; None where it cannot be foreseen: the gate inside decides.
+async def preflight_start(soma: State, authority: Authority, request: StartCapsule) -> Verdict | None:
+    """Return the gate's verdict on this start, or None when it cannot be known: the gate decides at admission.
 
-    Raises PolicyDenied, with the explanation, where it would be denied.
+    Raises PolicyDenied, with the explanation, when the start would be denied.
     """
     action = start_action(request)
     try:
@@ -75,8 +96,8 @@ async def foresee_start(soma: State, authority: Authority, request: StartCapsule
 
 
 async def _publish_denial(soma: State, authority: Authority, action: Action, verdict: Verdict) -> None:
-    """Leave a trace of what was denied before there is a run whose receipts could hold it."""
-    said = {
+    """Publish an event: a denied start has no run whose receipts could record it."""
+    data = {
         "actor": authority.actor,
         "kind": action.kind,
         "target": action.target,
@@ -89,10 +110,10 @@ async def _publish_denial(soma: State, authority: Authority, action: Action, ver
         "constitution": verdict.constitution,
     }
     async with soma.store.transaction(authority.tenant) as tx:
-        await tx.events.add("policy.decisions", "start.denied", None, said)
+        await tx.events.add("policy.decisions", "start.denied", None, data)
 
 
-def _chat(capsule: Capsule) -> Action:
+def _chat_action(capsule: Capsule) -> Action:
     model = capsule.spec.model
     request = ChatRequest(
         role=model.role if model else "dialogue",
@@ -100,3 +121,16 @@ def _chat(capsule: Capsule) -> Action:
         max_output_tokens=model.max_output_tokens if model else 256,
     )
     return chat_action(request)
+
+
+def _input_problem(error: ValidationError) -> dict[str, Any]:
+    path = ["inputs", *error.absolute_path]
+    if error.validator == "required" and isinstance(error.instance, dict) and isinstance(error.validator_value, list):
+        # The schema's error names the object; name the missing field instead.
+        missing = [name for name in error.validator_value if name not in error.instance]
+        path += missing[:1] if len(missing) == 1 else []
+    return {
+        "path": ".".join(str(part) for part in path),
+        "message": error.message[:500],
+        "expected": f"{error.validator}: {str(error.validator_value)[:200]}",
+    }

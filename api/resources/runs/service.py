@@ -1,19 +1,17 @@
-"""Starting runs: find and check the capsule, check the inputs, enter the run, mint its authority, start the workflow.
+"""Runs: start them, load them, and send them control and messages.
 
-Each step can be repeated: the same idempotency key ends in the same run, wherever an earlier try stopped.
+Each step of a start can be repeated: the same idempotency key gives the same run, wherever an earlier attempt stopped.
 """
 
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import WorkflowAlreadyStartedError
-
 from api.deps import State
-from api.resources.runs.inputs import check_inputs
-from api.resources.runs.preflight import foresee_start
-from api.temporal import translated
+from api.resources.audit.service import audited
+from api.resources.runs.preflight import check_inputs, preflight_start
+from api.run_urls import require_own
+from api.temporal import start_workflow, update
 from capsules.actions.verdict import Verdict
 from capsules.budgets.amounts import Amounts
 from capsules.capsule import Capsule
@@ -22,7 +20,7 @@ from capsules.errors import Conflict, Invalid, NotFound, PolicyDenied
 from capsules.identity.authority import Authority
 from capsules.names import Reference, parse_reference
 from capsules.read_models import NewRun, Principal, PublishedCapsule, RunRecord
-from capsules.runs.run import TERMINAL, RunStart, StartCapsule
+from capsules.runs.run import TERMINAL, Control, InboxMessage, RunStart, RunView, StartCapsule
 from somagent.identity.signatures import verify_capsule
 
 QUEUE = "capsules"
@@ -33,7 +31,7 @@ LONGEST_ID = 255
 
 @dataclass(frozen=True)
 class Started:
-    """A run, whether this request made it, and what the gate was foreseen to say of its start."""
+    """A run, whether this request created it, and the preflight verdict."""
 
     run: RunRecord
     created: bool
@@ -46,7 +44,7 @@ def workflow_of(capsule: Capsule) -> str:
 
 
 async def find(state: State, caller: Principal, reference: Reference) -> PublishedCapsule:
-    """Return the published capsule, its signature checked."""
+    """Return a published capsule. Raises NotFound, or TamperedContent when its signature does not verify."""
     async with state.store.transaction(caller.tenant) as tx:
         published = await tx.capsules.get(reference)
     verify_capsule(state.keyring, published)
@@ -63,7 +61,7 @@ async def start(  # noqa: PLR0913 - what a request says
     key: str,
     project: str | None = None,
 ) -> Started:
-    """Start a run, or return the one that this key started. Raises PolicyDenied where the gate would deny it."""
+    """Start a run, or return the one that this key started. Raises PolicyDenied when the gate would deny it."""
     account = await account_for(state, caller.tenant, project)
     published = await find(state, caller, reference)
     check_inputs(published.capsule, inputs)
@@ -71,7 +69,7 @@ async def start(  # noqa: PLR0913 - what a request says
     if len(run) > LONGEST_ID:
         raise Invalid(f"The run's id would have {len(run)} characters, of at most {LONGEST_ID}: use a shorter key.")
     asked = {
-        "actor": caller.subject,  # another person may not ride on this key
+        "actor": caller.subject,  # another principal may not use this key
         "capsule": str(reference),
         "inputs": inputs,
         "budget": budget.model_dump() if budget else None,
@@ -85,7 +83,7 @@ async def start(  # noqa: PLR0913 - what a request says
         inputs=inputs,
         request=digest(asked),
     )
-    verdict = await _foreseen(state, caller, new, budget, account)
+    verdict = await _preflight(state, caller, new, budget, account)
     async with state.store.transaction(caller.tenant) as tx:
         record, created = await tx.runs.accept(new)
     if record.status not in TERMINAL:
@@ -96,7 +94,7 @@ async def start(  # noqa: PLR0913 - what a request says
 
 
 async def account_for(state: State, tenant: str, project: str | None) -> str:
-    """Return the account that a start takes its budget from. Raises NotFound or Conflict for no open project."""
+    """Return the account that a run's budget comes from. Raises NotFound or Conflict when the project is not open."""
     if project is None:
         return f"tenant:{tenant}"
     async with state.store.transaction(tenant) as tx:
@@ -106,17 +104,17 @@ async def account_for(state: State, tenant: str, project: str | None) -> str:
     return found.id
 
 
-async def _foreseen(
+async def _preflight(
     state: State, caller: Principal, new: NewRun, budget: Amounts | None, account: str
 ) -> Verdict | None:
-    """Return what the gate would say. A run that this key started before is returned whatever it would say now."""
+    """Return the preflight verdict; None, and no denial, when this key started the run before."""
     claims = start_claims(state, caller, run=new.id, ref=new.capsule, capsule=new.digest, account=account)
     length = len(canonical(new.inputs).decode())
     request = StartCapsule(
         capsule=new.capsule, digest=new.digest, inputs=digest(new.inputs), input_length=length, budget=budget
     )
     try:
-        return await foresee_start(state, claims, request)
+        return await preflight_start(state, claims, request)
     except PolicyDenied:
         try:
             async with state.store.transaction(caller.tenant) as tx:
@@ -148,25 +146,21 @@ async def _start_workflow(  # noqa: PLR0913
         ),
         budget=budget,
     )
-    with translated(f"run {run!r}"):
-        try:
-            await state.temporal.start_workflow(
-                workflow_of(published.capsule),
-                argument,
-                id=run,
-                task_queue=QUEUE,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                static_summary=published.capsule.metadata.summary[:200],
-            )
-        except WorkflowAlreadyStartedError:
-            return  # it ran and ended; the row will say so
+    await start_workflow(
+        state.temporal,
+        workflow_of(published.capsule),
+        argument,
+        id_=run,
+        queue=QUEUE,
+        subject=f"run {run!r}",
+        summary=published.capsule.metadata.summary[:200],
+    )
 
 
 def start_authority(  # noqa: PLR0913
     state: State, caller: Principal, *, run: str, ref: str, capsule: Digest, account: str, prefix: bool = False
 ) -> str:
-    """Return the token that lets one run, or every run of a schedule, start this capsule and nothing else."""
+    """Return the start authority of one run, or of every run of a schedule, for this capsule only."""
     return state.tokens.mint_authority(
         start_claims(state, caller, run=run, ref=ref, capsule=capsule, account=account, prefix=prefix)
     )
@@ -175,7 +169,7 @@ def start_authority(  # noqa: PLR0913
 def start_claims(  # noqa: PLR0913
     state: State, caller: Principal, *, run: str, ref: str, capsule: Digest, account: str, prefix: bool = False
 ) -> Authority:
-    """Return what that token says."""
+    """Return the claims of that token."""
     return Authority(
         kind="start",
         tenant=caller.tenant,
@@ -184,9 +178,35 @@ def start_claims(  # noqa: PLR0913
         prefix=prefix,
         account=account,
         capsules={ref: capsule},
-        expires_at=authority_expiry(state),
+        expires_at=int(time.time()) + state.settings.authority_days * DAY,
     )
 
 
-def authority_expiry(state: State) -> int:
-    return int(time.time()) + state.settings.authority_days * DAY
+async def get(state: State, caller: Principal, run: str) -> RunRecord:
+    """Return a run of the caller's tenant. Raises NotFound."""
+    require_own(run, caller)
+    async with state.store.transaction(caller.tenant) as tx:
+        return await tx.runs.get(run)
+
+
+async def get_open(state: State, caller: Principal, run: str) -> RunRecord:
+    """Return an open run of the caller's tenant. Raises NotFound, or Conflict when it has ended."""
+    record = await get(state, caller, run)
+    if record.status in TERMINAL:
+        raise Conflict(f"Run {run!r} has ended: it is {record.status}.", run=run, status=record.status)
+    return record
+
+
+async def control(state: State, caller: Principal, run: str, name: str, body: Control | None) -> RunView:
+    """Pause, resume or cancel an open run, with an audit entry. Raises Conflict, NotFound or Unavailable."""
+    await get_open(state, caller, run)
+    request = body or Control()
+    async with audited(state, caller, f"run.{name}", run, reason=request.reason):
+        return await update(state.temporal, run, name, request, key=None, answer=RunView)
+
+
+async def send_message(state: State, caller: Principal, run: str, message: InboxMessage) -> RunView:
+    """Send a message to an open run, with an audit entry. Raises Conflict, NotFound or Unavailable."""
+    await get_open(state, caller, run)
+    async with audited(state, caller, "run.told", run, message=message.id, text=digest(message.text)):
+        return await update(state.temporal, run, "message", message, key=f"message/{message.id}", answer=RunView)

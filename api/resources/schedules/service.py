@@ -1,10 +1,10 @@
-"""Schedules as callers write and read them, and as Temporal keeps them."""
+"""Schedules in Temporal: create, renew, list, describe, and preflight of the next start."""
 
-from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
-from pydantic.config import JsonDict
 from temporalio.client import (
     Schedule as TemporalSchedule,
 )
@@ -12,93 +12,91 @@ from temporalio.client import (
     ScheduleActionExecutionStartWorkflow,
     ScheduleActionStartWorkflow,
     ScheduleDescription,
+    ScheduleHandle,
     ScheduleIntervalSpec,
     ScheduleOverlapPolicy,
     SchedulePolicy,
     ScheduleSpec,
     ScheduleState,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
 )
 
 from api.deps import State
-from api.resources.runs.preflight import foresee_start
-from api.resources.runs.service import QUEUE, find, start_authority, workflow_of
-from api.run_urls import KEY, REFERENCE
+from api.resources.audit.service import audited
+from api.resources.runs.preflight import check_inputs, preflight_start
+from api.resources.runs.service import QUEUE, account_for, find, start_authority, workflow_of
+from api.resources.schedules.schemas import NewSchedule, Schedule, Times
+from api.temporal import ANSWER, translated
 from capsules.actions.verdict import Verdict
 from capsules.budgets.amounts import Amounts
 from capsules.digest import canonical, digest
-from capsules.duration import Duration
 from capsules.errors import Conflict
-from capsules.names import Name, ReferenceText, parse_reference
+from capsules.names import parse_reference
 from capsules.read_models import Principal, PublishedCapsule
 from capsules.runs.run import RunStart, StartCapsule
 
-Overlap = Literal["skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all"]
-Cron = Annotated[str, Field(pattern=r"^[0-9*/,A-Za-z?-]+( [0-9*/,A-Za-z?-]+){4}$", max_length=100)]
 MOST = 500
-
-EXAMPLE: JsonDict = {"name": "monday-report", "capsule": "weekly-report@1", "cron": ["0 7 * * 1"], "inputs": {}}
-
-
-ONE_TIME: list[JsonValue] = [{"required": ["cron"]}, {"required": ["every"]}]
+"""Most schedules of one list."""
 
 
-class NewSchedule(BaseModel):
-    """When to start which capsule with what. Times are UTC."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE], "oneOf": ONE_TIME})
-
-    name: str = Field(pattern=KEY, max_length=100)
-    capsule: ReferenceText = Field(
-        pattern=REFERENCE, max_length=160, description="Resolved now: runs stay on the version found."
-    )
-    inputs: dict[str, Any] = Field(default_factory=dict)
-    budget: Amounts | None = Field(None, description="Of each run. Unset: the capsule's own.")
-    project: Name | None = Field(None, description="Whose budget its runs spend. Unset: the tenant's.")
-    cron: tuple[Cron, ...] = Field((), max_length=10, description="Five cron fields each.")
-    every: Duration | None = Field(None, description="Seconds, or `30m`, `1d`.")
-    overlap: Overlap = Field("skip", description="What to do when the last run has not ended.")
-    catch_up: Duration = Field(600, description="Starts missed for longer than this are left out.")
-    paused: bool = False
-    note: str = Field("", max_length=500)
-
-    @model_validator(mode="after")
-    def _some_time(self) -> Self:
-        if bool(self.cron) == (self.every is not None):
-            raise ValueError("a schedule has either `cron` or `every`")
-        return self
+def handle_of(soma: State, caller: Principal, name: str) -> ScheduleHandle:
+    """Return Temporal's handle of a schedule of the caller's tenant."""
+    return soma.temporal.get_schedule_handle(f"{caller.tenant}/{name}")
 
 
-class Times(BaseModel):
-    """When, as it was asked for: Temporal keeps calendars, from which nobody could read the cron text again."""
-
-    cron: tuple[str, ...] = ()
-    every: int | None = None
-
-
-class Schedule(BaseModel):
-    """A schedule as it stands."""
-
-    name: str
-    capsule: str = Field(description="`name@version`.")
-    account: str = Field(description="What its runs take their budget from: the tenant's account or a project's.")
-    actor: str = Field(description="In whose name its runs start.")
-    authority_expires_at: int = Field(
-        description="Unix seconds; from then on its runs are refused. Unpausing renews it."
-    )
-    cron: tuple[str, ...]
-    every: int | None = Field(None, description="Seconds.")
-    overlap: str
-    catch_up: int = Field(description="Seconds.")
-    paused: bool
-    note: str
-    next: tuple[datetime, ...] = Field(description="The next times.")
-    recent: tuple[str, ...] = Field(description="Ids of the runs that it started last.")
+@asynccontextmanager
+async def changing(soma: State, caller: Principal, action: str, name: str, **details: str) -> AsyncIterator[None]:
+    """Write an audit entry for a change of a schedule, and raise our errors instead of Temporal's."""
+    async with audited(soma, caller, action, name, **details):
+        with translated(f"schedule {name!r}"):
+            yield
 
 
-def schedule_of(
+async def show(soma: State, caller: Principal, handle: ScheduleHandle) -> Schedule:
+    """Return a schedule as callers read it. Raises NotFound."""
+    with translated(f"schedule {handle.id.partition('/')[2]!r}"):
+        return await _described(soma, caller, await handle.describe(rpc_timeout=ANSWER))
+
+
+async def create(soma: State, caller: Principal, body: NewSchedule) -> Schedule:
+    """Create a schedule, its inputs checked. Raises Conflict when there is one, Invalid or NotFound."""
+    published = await find(soma, caller, parse_reference(body.capsule))
+    check_inputs(published.capsule, body.inputs)
+    account = await account_for(soma, caller.tenant, body.project)
+    details = {"capsule": published.capsule.ref, "digest": published.digest}
+    async with changing(soma, caller, "schedule.created", body.name, **details):
+        handle = await soma.temporal.create_schedule(
+            f"{caller.tenant}/{body.name}",
+            _temporal_schedule(soma, caller, body, published, account),
+            memo={"times": Times(cron=body.cron, every=body.every)},
+            rpc_timeout=ANSWER,
+        )
+    return await show(soma, caller, handle)
+
+
+async def unpause(soma: State, caller: Principal, name: str) -> Schedule:
+    """Unpause a schedule, with a new start authority of the caller. Raises NotFound or Conflict."""
+    handle = handle_of(soma, caller, name)
+    async with changing(soma, caller, "schedule.unpaused", name):
+        known = await handle.describe(rpc_timeout=ANSWER)
+        action = await _renewed_action(soma, caller, name, known)
+
+        async def renew(given: ScheduleUpdateInput) -> ScheduleUpdate:
+            schedule = given.description.schedule
+            schedule.action = action
+            schedule.state.paused = False
+            schedule.state.note = f"Unpaused by {caller.subject}."
+            return ScheduleUpdate(schedule=schedule)
+
+        await handle.update(renew, rpc_timeout=ANSWER)
+    return await show(soma, caller, handle)
+
+
+def _temporal_schedule(
     soma: State, caller: Principal, asked: NewSchedule, published: PublishedCapsule, account: str
 ) -> TemporalSchedule:
-    """Return what Temporal keeps."""
+    """Return the schedule for Temporal."""
     return TemporalSchedule(
         action=_action(
             soma,
@@ -120,11 +118,11 @@ def schedule_of(
     )
 
 
-async def action_of(
+async def _renewed_action(
     soma: State, caller: Principal, name: str, known: ScheduleDescription
 ) -> ScheduleActionStartWorkflow:
-    """Return the action of a known schedule, renewed in the caller's name."""
-    given = await _start_of(soma, known)
+    """Return the action of a schedule with a new authority, in the caller's name."""
+    given = await _run_start(soma, known)
     published = await find(soma, caller, parse_reference(given.capsule))
     account = soma.tokens.read_authority(given.authority).account
     return _action(
@@ -132,9 +130,9 @@ async def action_of(
     )
 
 
-async def foreseen(soma: State, known: ScheduleDescription) -> Verdict | None:
-    """Return what the gate would say of the next run's start. Raises PolicyDenied where it would deny it."""
-    given = await _start_of(soma, known)
+async def preflight(soma: State, known: ScheduleDescription) -> Verdict | None:
+    """Return the gate's verdict on the next start. Raises PolicyDenied when it would be denied."""
+    given = await _run_start(soma, known)
     request = StartCapsule(
         capsule=given.capsule,
         digest=given.digest,
@@ -142,12 +140,12 @@ async def foreseen(soma: State, known: ScheduleDescription) -> Verdict | None:
         input_length=len(canonical(given.inputs).decode()),
         budget=given.budget,
     )
-    return await foresee_start(soma, soma.tokens.read_authority(given.authority), request)
+    return await preflight_start(soma, soma.tokens.read_authority(given.authority), request)
 
 
-async def describe(soma: State, caller: Principal, known: ScheduleDescription) -> Schedule:
+async def _described(soma: State, caller: Principal, known: ScheduleDescription) -> Schedule:
     """Return a schedule as callers read it."""
-    given, schedule = await _start_of(soma, known), known.schedule
+    given, schedule = await _run_start(soma, known), known.schedule
     authority = soma.tokens.read_authority(given.authority)
     times = await known.memo_value("times", Times(), type_hint=Times)
     return Schedule(
@@ -172,14 +170,16 @@ async def describe(soma: State, caller: Principal, known: ScheduleDescription) -
 
 
 async def list_own(soma: State, caller: Principal) -> tuple[Schedule, ...]:
-    """Return the tenant's schedules. Another tenant's are told apart by their ids, which start with the tenant."""
+    """Return the tenant's schedules: those whose ids start with the tenant."""
     ids = []
     async for entry in await soma.temporal.list_schedules():
         if entry.id.startswith(f"{caller.tenant}/"):
             ids.append(entry.id)
             if len(ids) == MOST:
                 break
-    return tuple([await describe(soma, caller, await soma.temporal.get_schedule_handle(id_).describe()) for id_ in ids])
+    return tuple(
+        [await _described(soma, caller, await soma.temporal.get_schedule_handle(id_).describe()) for id_ in ids]
+    )
 
 
 def _action(  # noqa: PLR0913 - what a start says
@@ -192,7 +192,7 @@ def _action(  # noqa: PLR0913 - what a start says
     budget: Amounts | None,
     account: str,
 ) -> ScheduleActionStartWorkflow:
-    # Temporal appends `-` and the time of the start, so this prefix is one that no other schedule's runs have.
+    # Temporal appends `-` and the time of the start; no other schedule's runs have this prefix.
     run = f"{caller.tenant}/{published.capsule.metadata.name}/{name}"
     ref = published.capsule.ref
     authority = start_authority(
@@ -204,7 +204,7 @@ def _action(  # noqa: PLR0913 - what a start says
     return ScheduleActionStartWorkflow(workflow_of(published.capsule), argument, id=run, task_queue=QUEUE)
 
 
-async def _start_of(soma: State, known: ScheduleDescription) -> RunStart:
+async def _run_start(soma: State, known: ScheduleDescription) -> RunStart:
     action = known.schedule.action
     if not isinstance(action, ScheduleActionStartWorkflow):
         raise Conflict(f"Schedule {known.id!r} starts no workflow; it was not made here.")

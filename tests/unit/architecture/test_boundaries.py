@@ -11,7 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from sources import PACKAGES, ROOT, at, dotted, modules, parsed
+from sources import PACKAGES, ROOT, at, dotted, modules, parsed, python_files
 
 # One process for all modules: it imports them one by one and says after which of them something was running.
 PROBE = """
@@ -120,3 +120,18 @@ def _reads_environment(node: ast.AST) -> bool:
             return any(alias.name in {"environ", "environb", "getenv", "putenv"} for alias in node.names)
         case _:
             return False
+
+
+RESOURCE_FILES = {"__init__.py", "routes.py", "service.py", "schemas.py"}
+OTHER_RESOURCE_FILES = {
+    "events/event_stream.py": "a stream that lives as long as its reader, with its own position and heartbeat",
+    "explanations/evidence.py": "the archive of a run: as long as the explanation that it holds",
+    "runs/preflight.py": "the check of a start, which schedules, forecasts and the dry run use without starting a run",
+}
+
+
+def test_a_resource_is_its_routes_its_service_and_its_schemas():
+    resources = ROOT / "api/resources"
+    files = {file.relative_to(resources) for file in python_files("api/resources") if file.parent != resources}
+    assert {file.parts[0] for file in files} == {folder.parent.name for folder in resources.glob("*/routes.py")}
+    assert {str(file) for file in files if file.name not in RESOURCE_FILES} == OTHER_RESOURCE_FILES.keys()

@@ -1,0 +1,180 @@
+"""Bodies and answers of the policy routes."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic.config import JsonDict
+
+from api.run_urls import DIGEST, RECORD_ID, REFERENCE
+from capsules.actions.action import Action, Autonomy, Facts, Foreseen, Share
+from capsules.actions.verdict import Verdict
+from capsules.constitutions.proof import Backtest, Explanation, Flip
+from capsules.digest import GENESIS, Digest
+from capsules.names import ReferenceText
+from capsules.read_models import Principal
+from policy.language.schema import SIGNALS
+
+Subject = Annotated[
+    Literal["active"] | Annotated[str, Field(pattern=DIGEST)] | dict[str, Any],
+    Field(description="`active`, the digest of an installed one, or a document."),
+]
+Overlays = Annotated[tuple[dict[str, Any], ...], Field(max_length=20, description="Applied to it, in this order.")]
+Seconds = Annotated[float, Field(gt=0, le=10, description="How long each property may take.")]
+
+StateName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+class SupposedAction(Action):
+    """A hypothetical action: the digest of its arguments may be left out."""
+
+    arguments: Digest = GENESIS
+
+    def plain(self) -> Action:
+        """Return it as an ordinary action."""
+        return Action.model_validate(self.model_dump())
+
+
+class SupposedSignals(BaseModel):
+    """Detector scores; the defaults are those of an action in which no detector finds anything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    secrets: Share = 0.0
+    pii: Share = 0.0
+    injection: Share = 0.0
+    trust: Share = 1.0
+
+
+class SupposedFacts(BaseModel):
+    """Facts of the platform for a hypothetical action."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    autonomy: Autonomy = "supervised"
+    headroom: Share = 1.0
+    denials: int = Field(0, ge=0, le=2**53 - 1)
+    standing: Share = 1.0
+    forecast: Foreseen | None = Field(None, description="For `capsule.start`: the forecast of the run.")
+    signals: SupposedSignals = SupposedSignals()
+    sequences: dict[StateName, StateName] = Field(default_factory=dict, max_length=16)
+
+    def of(self, caller: Principal) -> Facts:
+        """Return the facts of an action of the caller."""
+        signals = {name: float(getattr(self.signals, name)) for name in SIGNALS}
+        return Facts(
+            **self.model_dump(exclude={"signals"}), signals=signals, actor=caller.subject, tenant=caller.tenant
+        )
+
+
+DRY_RUN_EXAMPLE: JsonDict = {"action": {"kind": "tool.invoke", "target": "python@1.0.0/run", "effect": "write"}}
+
+
+DRY_RUN_SUBJECTS: list[JsonValue] = [{"required": ["action"]}, {"required": ["capsule"]}]
+
+
+class DryRun(BaseModel):
+    """One action, or every kind of action that a capsule declares."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [DRY_RUN_EXAMPLE, {"capsule": "log-triage@1"}], "oneOf": DRY_RUN_SUBJECTS},
+    )
+
+    action: SupposedAction | None = None
+    capsule: ReferenceText | None = Field(None, pattern=REFERENCE, max_length=160)
+    facts: SupposedFacts = SupposedFacts()
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> Self:
+        if (self.action is None) == (self.capsule is None):
+            raise ValueError("a dry run has either `action` or `capsule`")
+        return self
+
+
+class Judged(BaseModel):
+    """One action with its verdict."""
+
+    action: Action
+    verdict: Verdict
+    explanation: Explanation | None = Field(None, description="Only when the verdict is not `allow`.")
+
+
+class DryRunResult(BaseModel):
+    """Verdicts of the constitution in force. A dry run has no effect."""
+
+    constitution: Digest
+    judged: tuple[Judged, ...]
+
+
+EXPLAIN_SUBJECTS: list[JsonValue] = [{"required": ["action"]}, {"required": ["approval"]}, {"required": ["run", "seq"]}]
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+EXPLAIN_EXAMPLE: JsonDict = {"action": {"kind": "tool.invoke", "target": "python@1.0.0/run", "data": "secret"}}
+
+
+class ToExplain(BaseModel):
+    """A hypothetical action, a waiting approval, or a decision of a run by its receipt."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [EXPLAIN_EXAMPLE], "oneOf": EXPLAIN_SUBJECTS}
+    )
+
+    constitution: Subject = "active"
+    action: SupposedAction | None = None
+    facts: SupposedFacts = SupposedFacts()
+    approval: str | None = Field(None, pattern=RECORD_ID)
+    run: str | None = Field(None, max_length=255, pattern=r"^[ -~]+$")
+    seq: int | None = Field(None, ge=1, le=2**53 - 1, description="Of the decision's receipt.")
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> Self:
+        if (self.run is None) != (self.seq is None):
+            raise ValueError("`run` and `seq` go together")
+        if (self.action is not None) + (self.approval is not None) + (self.run is not None) != 1:
+            raise ValueError("an explanation is of one `action`, one `approval`, or one `run` and `seq`")
+        return self
+
+
+class ToBacktest(BaseModel):
+    """A candidate constitution, and the runs whose actions to evaluate under it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"candidate": "active", "runs": 100}]})
+
+    candidate: Subject
+    overlays: Overlays = ()
+    runs: int = Field(200, ge=1, le=10_000, description="At most so many, the newest.")
+    since: AwareDatetime | None = Field(
+        None, ge=EARLIEST, le=LATEST, description="Only runs that began then or later; with an offset from UTC."
+    )
+
+
+class LinkedFlip(Flip):
+    """A flip with links."""
+
+    link: str = Field(description="The run.")
+    receipts: str = Field(description="The run's receipts from this decision on.")
+
+
+class BacktestAnswer(Backtest):
+    flips: tuple[LinkedFlip, ...] = Field(description="The first of each run, newest run first.")
+
+
+class ToProve(BaseModel):
+    """A constitution with overlays."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"constitution": "active"}]})
+
+    constitution: Subject = "active"
+    overlays: Overlays = ()
+    seconds: Seconds = 5.0
+
+
+class ToCompare(BaseModel):
+    """Two constitutions; the overlays belong to the new one."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"old": "active", "new": "active"}]})
+
+    old: Subject = "active"
+    new: Subject
+    overlays: Overlays = ()
+    seconds: Seconds = 5.0
