@@ -1,4 +1,4 @@
-"""`artifact.publish`: what a run hands over, stored by its digest."""
+"""Artifacts: `artifact.publish` stores content that a run publishes, by its digest."""
 
 from typing import Protocol
 
@@ -12,16 +12,19 @@ from capsules.runs.run import Artifact, ArtifactDraft
 
 
 class ArtifactStore(Protocol):
-    """The list of what a run handed over."""
+    """Port of the list of a run's artifacts."""
 
     async def add(self, tenant: str, run: str, artifact: Artifact) -> None: ...
 
 
 def publish_action(draft: ArtifactDraft) -> Action:
+    """Return the action of a publication."""
     return Action(kind="artifact.publish", target=draft.name, effect="write", arguments=digest(draft))
 
 
 class ArtifactActivities:
+    """Publication of artifacts, with content store and list injected."""
+
     def __init__(self, content: ContentStore, artifacts: ArtifactStore) -> None:
         self._content = content
         self._artifacts = artifacts

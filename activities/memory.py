@@ -1,4 +1,4 @@
-"""`slm.embed`, `memory.remember` and `memory.recall`: what a run takes from earlier runs and leaves for later ones."""
+"""Memory: `slm.embed`, `memory.remember` and `memory.recall`, a run's memories of earlier runs and for later ones."""
 
 from temporalio import activity
 
@@ -20,17 +20,20 @@ from capsules.memory.items import (
 
 
 def embed_action(request: EmbedRequest) -> Action:
+    """Return the action of an embedding; its cost bound is one token for each byte."""
     tokens = sum(len(text.encode()) for text in request.texts)
     return Action(kind="slm.embed", target="embedding", cost=Amounts(tokens=tokens), arguments=digest(request))
 
 
 def remember_action(request: Remember) -> Action:
+    """Return the action of storing a memory."""
     return Action(
         kind="memory.remember", target=request.space, effect="write", reversible=True, arguments=digest(request)
     )
 
 
 def recall_action(query: RecallQuery) -> Action:
+    """Return the action of a search in a memory space."""
     return Action(kind="memory.recall", target=query.space, arguments=digest(query))
 
 
@@ -43,7 +46,7 @@ class MemoryActivities:
 
     @activity.defn(name="slm.embed")
     async def embed(self, request: EmbedRequest) -> Outcome[Embeddings]:
-        """Turn texts into vectors. Our embedding model counts no tokens, so the settled usage is marked estimated."""
+        """Return the vectors of texts. The model counts no tokens, so usage is words, marked estimated."""
         current_pass()
         embeddings = await self._embedder.embed(request.texts)
         words = sum(len(text.split()) for text in request.texts)
@@ -51,7 +54,7 @@ class MemoryActivities:
 
     @activity.defn(name="memory.remember")
     async def remember(self, request: Remember) -> Outcome[Remembered]:
-        """Store a text. Keyed by the effect, so a retry stores nothing twice."""
+        """Store a text under the key of the effect, so that a retry stores nothing twice."""
         granted = current_pass()
         item = await self._memories.remember(
             granted.tenant,

@@ -1,4 +1,4 @@
-"""`slm.chat`: one reply of a model, bound to a schema, streamed to who watches, kept in the run's transcript."""
+"""Model calls: `slm.chat`, one reply that follows a schema, streamed as it comes and kept in the run's transcript."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -17,11 +17,11 @@ from capsules.models.chat import ChatReply, ChatRequest, Completion, Message, Mo
 
 PREVIEW = 16_384
 WINDOW_BYTES = 12_000
-"""What a request may carry: about 3,000 tokens of text, which leaves room for the reply in a window of 4,096."""
+"""Most bytes of a request: about 3,000 tokens, which leaves room for the reply in a window of 4,096 tokens."""
 
 
 def chat_action(request: ChatRequest) -> Action:
-    """Say what a chat request does: it reads, and costs at most its input's bytes and the output cap."""
+    """Return the action of a chat request; its cost bound is a token for each input byte, and the output cap."""
     bound = min(request.input_bound(), WINDOW_BYTES)
     return Action(
         kind="slm.chat",
@@ -36,7 +36,7 @@ def chat_action(request: ChatRequest) -> Action:
 
 
 class ModelActivities:
-    """Model calls, with models, content store and live stream injected."""
+    """Model calls, with model client, content store and token stream injected."""
 
     def __init__(self, models: ModelClient, content: ContentStore, tokens: TokenStream) -> None:
         self._models = models
@@ -45,7 +45,7 @@ class ModelActivities:
 
     @activity.defn(name="slm.chat")
     async def chat(self, request: ChatRequest) -> Outcome[ChatReply]:
-        """Answer the new messages. A reply that breaks the schema is a reply with problems, not an error."""
+        """Return the reply to the new messages. One that breaks the schema has `problems` and is no error."""
         granted = current_pass()
         messages = await transcript.load(
             self._content, granted.tenant, request.transcript, request.messages, limit=WINDOW_BYTES
@@ -56,7 +56,7 @@ class ModelActivities:
             answer=request.answer,
             max_output_tokens=request.max_output_tokens,
             temperature=request.temperature,
-            on_delta=self._to_watchers(granted, request.step),
+            on_delta=self._publisher(granted, request.step),
         )
         used = completion.usage.input_tokens + completion.usage.output_tokens
         head = await transcript.append(
@@ -66,7 +66,7 @@ class ModelActivities:
             (*request.messages, Message(role="assistant", text=completion.text)),
             tokens=used,
         )
-        value, problems = _read(completion, request.answer)
+        value, problems = _parse_reply(completion, request.answer)
         reply = ChatReply(
             text=completion.text[:PREVIEW],
             value=value,
@@ -80,7 +80,7 @@ class ModelActivities:
         )
         return Outcome(value=reply, usage=Amounts(tokens=used, micro_usd=paid), estimated=completion.usage.estimated)
 
-    def _to_watchers(self, granted: GatePass, step: int) -> Callable[[str], Awaitable[None]]:
+    def _publisher(self, granted: GatePass, step: int) -> Callable[[str], Awaitable[None]]:
         async def publish(text: str) -> None:
             key = granted.key
             await self._tokens.publish(granted.tenant, key.run, step=step, attempt=key.attempt, text=text)
@@ -88,8 +88,8 @@ class ModelActivities:
         return publish
 
 
-def _read(completion: Completion, schema: dict[str, Any] | None) -> tuple[Any, tuple[str, ...]]:
-    """Return the reply as JSON and why it does not follow the schema."""
+def _parse_reply(completion: Completion, schema: dict[str, Any] | None) -> tuple[Any, tuple[str, ...]]:
+    """Return the reply as JSON, and the reasons why it does not follow the schema (at most ten)."""
     if schema is None:
         return None, ()
     try:

@@ -1,4 +1,4 @@
-"""Every activity type there is: the governed ones with what they declare, and the platform's own list."""
+"""Registry of activity types: the governed ones, each with its action function, and the platform's list."""
 
 from collections.abc import Callable
 from typing import Any

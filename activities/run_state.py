@@ -1,4 +1,4 @@
-"""Platform activities: our own bookkeeping. They have no effect outside our database and stand on one explicit list."""
+"""Run state: platform activities for run projection, approvals, budget and deliverable, in our own database only."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ MOST_PROBLEMS = 10
 
 
 class RunStateActivities:
-    """Projection of runs and people's decisions, with the store's adapters injected."""
+    """Run projection and decisions of people, with the store's adapters injected."""
 
     def __init__(self, runs: Runs, decisions: Decisions) -> None:
         self._runs = runs
@@ -26,33 +26,33 @@ class RunStateActivities:
 
     @activity.defn(name="run.record")
     async def record(self, update: RunUpdate) -> None:
-        """Bring the run's row up to the workflow's state."""
+        """Update the run projection."""
         await self._runs.record(update)
 
     @activity.defn(name="run.close")
     async def close(self, closing: CloseRun) -> Closed:
-        """End the run and give back what it did not spend."""
+        """Close the run and return the rest of its budget."""
         return await self._runs.close(closing)
 
     @activity.defn(name="budget.account")
     async def account(self) -> Account:
-        """Return the run's account: what it and its child runs spent, and what is held."""
-        run, tenant = _where()
+        """Return the run's account, its child runs included."""
+        run, tenant = _run_and_tenant()
         return await self._runs.account(run, tenant)
 
     @activity.defn(name="approval.approve")
     async def approve(self, decision: ApprovalDecision) -> DecisionMade:
-        """Record a yes, if its token says who may give it."""
-        return await self._decisions.decide(*_where(), decision, approve=True)
+        """Record an approval, if its token is valid."""
+        return await self._decisions.decide(*_run_and_tenant(), decision, approve=True)
 
     @activity.defn(name="approval.deny")
     async def deny(self, decision: ApprovalDecision) -> DecisionMade:
-        """Record a no, if its token says who may give it."""
-        return await self._decisions.decide(*_where(), decision, approve=False)
+        """Record a denial, if its token is valid."""
+        return await self._decisions.decide(*_run_and_tenant(), decision, approve=False)
 
     @activity.defn(name="approval.edit")
     async def edit(self, request: EditRequest) -> EditMade:
-        """Record that a person wants other arguments, if they fit the action's schema and the token says who."""
+        """Record an approval edit, if its arguments follow the action's schema and its token is valid."""
         call = request.call
         wrong = Draft202012Validator(call.tool.actions[call.action].inputs).iter_errors(call.arguments)
         problems = tuple(
@@ -62,24 +62,24 @@ class RunStateActivities:
             listed = "; ".join(f"{p.path}: {p.message}" for p in problems[:5])
             why = f"The arguments do not follow the schema of {call.tool.target(call.action)}: {listed}"
             return EditMade(approval=request.edit.approval, problem=why, problems=problems)
-        return await self._decisions.edit(*_where(), request.edit, into=tool_action(call).digest())
+        return await self._decisions.edit(*_run_and_tenant(), request.edit, into=tool_action(call).digest())
 
     @activity.defn(name="approval.escalate")
     async def escalate(self, request: Escalate) -> None:
-        """Tell that the next group may decide, since nobody has."""
-        await self._decisions.escalate(_where()[1], request)
+        """Record and publish that the next group may decide."""
+        await self._decisions.escalate(_run_and_tenant()[1], request)
 
     @activity.defn(name="approval.expire")
     async def expire(self, request: Expire) -> DecisionMade:
-        """Record that nobody decided in time; one who did, at the last moment, is heard."""
-        return await self._decisions.expire(_where()[1], request)
+        """Record that nobody decided in time; a decision that came before stands."""
+        return await self._decisions.expire(_run_and_tenant()[1], request)
 
     @activity.defn(name="budget.raise")
     async def raise_budget(self, request: RaiseBudget) -> BudgetRaised:
-        """Raise the run's limit, if the token says who may."""
+        """Raise the run's limit, if the token is valid."""
         info = activity.info()
         key = f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}"
-        return await self._decisions.raise_budget(*_where(), request, key=key)
+        return await self._decisions.raise_budget(*_run_and_tenant(), request, key=key)
 
     @activity.defn(name="deliverable.verify")
     async def verify(self, request: Verify) -> Verification:
@@ -89,11 +89,11 @@ class RunStateActivities:
             for error in Draft202012Validator(request.shape).iter_errors(request.output)
         ]
         if not problems:
-            problems = _unaccepted(request)
+            problems = _failed_conditions(request)
         return Verification(problems=tuple(problems[:MOST_PROBLEMS]))
 
 
-def _unaccepted(request: Verify) -> list[str]:
+def _failed_conditions(request: Verify) -> list[str]:
     variables: dict[str, Any] = {"output": request.output, "inputs": request.inputs}
     problems = []
     for condition in request.accept:
@@ -105,8 +105,8 @@ def _unaccepted(request: Verify) -> list[str]:
     return problems
 
 
-def _where() -> tuple[str, str]:
-    """Return run and tenant of the calling workflow: a decision can only ever touch the run it was sent to."""
+def _run_and_tenant() -> tuple[str, str]:
+    """Return run and tenant of the calling workflow: a decision counts only for the run that it was sent to."""
     run = activity.info().workflow_id
     assert run is not None
     return run, run.partition("/")[0]

@@ -1,4 +1,4 @@
-"""`tool.invoke`: one action of a tool, run by the executor of the tool's kind."""
+"""Tool invocations: `tool.invoke` runs one action of a tool with the executor of its kind."""
 
 import asyncio
 import json
@@ -20,11 +20,11 @@ HEARTBEAT_SECONDS = 1.0
 TEXT_PREVIEW = 4096
 ERROR_PREVIEW = 2048
 OUTPUT_LIMIT = 65_536
-"""JSON output up to this many characters is handed on as a value; more stays in the content store."""
+"""JSON output up to this many characters is returned as a value; longer output stays in the content store."""
 
 
 def tool_action(call: ToolCall) -> Action:
-    """Say what an invocation does, by the tool's signed definition."""
+    """Return the action of an invocation, from the tool's signed definition."""
     declared = call.tool.actions[call.action]
     return Action(
         kind="tool.invoke",
@@ -60,7 +60,7 @@ class ToolActivities:
         if problems:
             raise EffectFailed(f"Arguments of {call.tool.target(call.action)}: {'; '.join(problems[:5])}")
         answer = await _until_answered(executor.execute(call, key=granted.key))
-        # What the executor keeps is how a retry finds its answer; it goes when the answer is safe.
+        # A retry finds the answer at the executor, which keeps it until the outcome is recorded.
         granted.after_settling.append(lambda: executor.discard(granted.key))
         return Outcome(value=await self._result(answer, granted.tenant), usage=answer.usage)
 
@@ -71,7 +71,7 @@ class ToolActivities:
         return self._executors[kind]
 
     async def _result(self, answer: ToolAnswer, tenant: str) -> ToolResult:
-        """Return the answer with bounded texts: histories hold previews, the content store holds the whole."""
+        """Return the result with bounded texts: histories hold previews, the content store the full text."""
         kept: Digest | None = None
         if len(answer.text) > TEXT_PREVIEW:
             kept = await self._content.put(tenant, answer.text.encode(), "text/plain; charset=utf-8")
@@ -87,10 +87,10 @@ class ToolActivities:
 
 
 async def _until_answered(execution: Coroutine[Any, Any, ToolAnswer]) -> ToolAnswer:
-    """Heartbeat until there is an answer. Stop the execution when the run was cancelled, and only then.
+    """Return the answer, with heartbeats until it is there. Stop the execution only when the run was cancelled.
 
-    Where only this attempt ends, the next one picks the execution up: this worker may be shutting down, or have been
-    silent for so long that another one has the effect in hand already.
+    When only this attempt ends, the next one continues the execution: this worker may be shutting down, or may have
+    missed its heartbeats so that another worker has the effect already.
     """
     work = asyncio.ensure_future(execution)
     try:
@@ -109,7 +109,7 @@ async def _until_answered(execution: Coroutine[Any, Any, ToolAnswer]) -> ToolAns
 
 
 def _read_outcome(work: asyncio.Future[ToolAnswer]) -> None:
-    """Read the outcome, so that asyncio does not report one that nobody waited for."""
+    """Read the outcome, so that asyncio does not report an exception that was never retrieved."""
     if not work.cancelled():
         work.exception()
 

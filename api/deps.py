@@ -1,4 +1,4 @@
-"""What the endpoints call: one frozen object, composed once by `open_state` and handed to `create_app`."""
+"""State of the API process: every adapter that endpoints use, and types of common parameters."""
 
 import contextlib
 import time
@@ -32,7 +32,7 @@ from somagent.temporal.client import connect
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """The parts behind the API."""
+    """The adapters behind the API; `gate` only evaluates here, it performs nothing."""
 
     settings: Settings
     store: Store
@@ -46,7 +46,6 @@ class State:
     policies: ConstitutionCache
     rates: RequestRates
     gate: Gate
-    """Only asked what it would say; what it lets through, it lets through in the worker."""
     foresight: LearnedForecasts
     explanations: ExplanationPool
     proofs: ProofPool
@@ -55,7 +54,7 @@ class State:
 
 @contextlib.asynccontextmanager
 async def open_state(settings: Settings) -> AsyncIterator[State]:
-    """Connect everything; close it at the end. Fails with the part's name when one cannot be reached."""
+    """Connect every adapter; close it at the end. Raises Unavailable with the name of a server that does not answer."""
     keyring = KeyRing.load(settings.keys_dir)
     trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
     async with contextlib.AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The API process: `python -m api.main`. Reads settings, connects the parts, serves until it is told to stop."""
+"""API process: `python -m api.main`. Reads settings, connects the adapters, serves until a signal."""
 
 import asyncio
 
@@ -10,13 +10,13 @@ from somagent.settings import Settings
 from somagent.telemetry import tracing
 
 STOP_SECONDS = 5
-"""Event streams would hold a stop for ever; their readers come back with Last-Event-ID."""
+"""Event streams would delay a stop for ever; their readers reconnect with Last-Event-ID."""
 IDLE_SECONDS = 75
-"""Longer than clients keep an idle connection, so that none is closed while a request is on its way to it."""
+"""Longer than clients keep an idle connection, so that none closes while a request is on its way."""
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until a signal. A part that cannot be reached at the start ends the process with its name."""
+    """Serve until a signal. Raises Unavailable when a server cannot be reached at the start."""
     async with open_state(settings) as state:
         config = uvicorn.Config(
             create_app(state),

@@ -1,4 +1,4 @@
-"""Z3 at the API, for proofs and explanations: in threads of its own, few at once, refused when all are at work."""
+"""Proof pool: Z3 work of the API, for proofs and explanations, in a few threads of its own."""
 
 import asyncio
 from collections import OrderedDict
@@ -19,12 +19,12 @@ from policy.prove.review import candidate
 from policy.prove.solver import Solver
 
 KEPT = 16
-"""Constitutions held ready: a few versions of a few tenants."""
+"""Solvers kept ready, one for each constitution."""
 
 
 @dataclass
 class ProofPool:
-    """So many pieces of work at once; who comes then waits `patience` seconds and is sent away."""
+    """A pool of `at_once` threads. A caller waits `patience` seconds for a free one and is then refused."""
 
     what: str
     at_once: int
@@ -38,7 +38,7 @@ class ProofPool:
         self._free = asyncio.Semaphore(self.at_once)
 
     async def work[R](self, piece: Callable[[], R]) -> R:
-        """Return what the piece of work gives. Raises Unavailable when nobody is free in time."""
+        """Return the result of the work. Raises Unavailable when no thread is free in time."""
         try:
             await asyncio.wait_for(self._free.acquire(), self.patience)
         except TimeoutError as error:
@@ -50,7 +50,7 @@ class ProofPool:
             ) from error
         working = asyncio.get_running_loop().run_in_executor(self._threads, piece)
         began = perf_counter()
-        # The place is free when the thread is, not when the caller has gone.
+        # The thread stays busy when the caller has gone, so the work itself releases the place.
         working.add_done_callback(lambda _: self._done(began))
         return await asyncio.shield(working)
 
@@ -62,21 +62,21 @@ class ProofPool:
 
 @dataclass
 class ExplanationPool:
-    """Explains in a thread: ten or twenty milliseconds each, half a second at most for each question."""
+    """Explanations in a thread of the pool: about 20 milliseconds each, at most half a second for each question."""
 
-    desk: ProofPool
+    pool: ProofPool
     _ready: OrderedDict[Digest, Solver] = field(default_factory=OrderedDict)
 
     async def of(self, policy: Policy, action: Action, facts: Facts) -> Explanation:
         """Explain the decision about an action."""
-        return await self.desk.work(lambda: explain(self._question(policy), action, facts))
+        return await self.pool.work(lambda: explain(self._solver(policy), action, facts))
 
     async def of_document(self, document: dict[str, Any], action: Action, facts: Facts) -> Explanation:
         """Explain what a document says of an action. Raises ConstitutionRefused when it does not read."""
-        return await self.desk.work(lambda: explain(Solver(candidate(document).policy), action, facts))
+        return await self.pool.work(lambda: explain(Solver(candidate(document).policy), action, facts))
 
-    def _question(self, policy: Policy) -> Solver:
-        """Return the policy held ready. Only the desk's one thread comes here."""
+    def _solver(self, policy: Policy) -> Solver:
+        """Return the solver of a policy. Only the pool's one thread calls this."""
         known = self._ready.pop(policy.digest, None) or Solver(policy)
         self._ready[policy.digest] = known
         while len(self._ready) > KEPT:

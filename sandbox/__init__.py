@@ -1,1 +1,1 @@
-"""Where tools run: real containers behind hard walls, never an imitation and never the host. Knows `capsules` only."""
+"""Sandbox: isolated containers in which tools run, and the image of them. Imports `capsules` only."""

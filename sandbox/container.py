@@ -1,8 +1,7 @@
-"""Runs a command in a container once for a key, inside hard limits: the port `Sandbox` on a Docker engine.
+"""Docker sandbox: the port `Sandbox` on a Docker engine. It runs a command once for a key, inside hard limits.
 
-The container is named by the key and kept until it is discarded. So the engine itself remembers, through any death of
-ours, whether the command has begun and what came of it: whoever comes back with the key gets that outcome, and not a
-second run.
+The container is named by the key and kept until it is discarded. So the engine knows, after a crash of ours, whether
+the command has begun and how it ended: a retry with the same key gets that outcome and starts no second run.
 """
 
 import asyncio
@@ -18,10 +17,10 @@ from docker import APIClient
 from capsules.errors import Conflict, Unavailable
 from capsules.tools.tool import ContainerResult, ContainerSpec
 from sandbox import isolation, wire
-from sandbox.engine import DEFAULT_HOST, Engine, EngineRefusal, pick_up, start
+from sandbox.engine import DEFAULT_HOST, Engine, EngineRefusal, read_log, start
 
 ATTEMPTS = 60
-START_SECONDS = 3  # a container that is not started by then has lost its maker
+START_SECONDS = 3  # a container that is not started by then was left by a worker that died
 PAUSE_SECONDS = 0.25
 MARK = "somagent"
 SCOPE = "somagent.scope"
@@ -32,9 +31,8 @@ FINGERPRINT = "somagent.spec"
 class DockerSandbox:
     """Containers on one engine.
 
-    `runtime` is the engine's name of another runtime, `runsc` for gVisor. `scope` names the installation: several may
-    share an engine, and none sees or reaps the containers of another. `at_once` containers run at a time; who asks for
-    one more waits for its turn.
+    `runtime` is the engine's name of another runtime, such as `runsc` for gVisor. `scope` names the installation:
+    several may share an engine, and none sees or removes another's containers. `at_once` containers run at a time.
     """
 
     def __init__(
@@ -48,13 +46,13 @@ class DockerSandbox:
     ) -> None:
         self._engine = Engine(host, at_once=at_once)
         self.at_once = at_once
-        self._turns = asyncio.Semaphore(at_once)
+        self._slots = asyncio.Semaphore(at_once)
         self._scope = scope
         self._image = image
         self._runtime = runtime
 
     async def ready(self) -> None:
-        """Return when sandboxes can run. Raises Unavailable with what is missing."""
+        """Check that sandboxes can run. Raises Unavailable with what is missing."""
         info = await self._engine.call(APIClient.info)
         absent = [limit for limit in ("MemoryLimit", "PidsLimit", "CpuCfsQuota") if not info.get(limit)]
         if absent:
@@ -71,8 +69,12 @@ class DockerSandbox:
             raise _no_image(self._image) from error
 
     async def run(self, spec: ContainerSpec, *, key: str) -> ContainerResult:
-        """Run, or pick up the run that an earlier caller with the same key began. Cancelling stops the container."""
-        work = asyncio.create_task(self._settle(wire.checked(spec), self.name(key)))
+        """Run the command, or follow the run that an earlier call with this key began. Cancelling stops the container.
+
+        Raises Invalid, TooLarge or EffectFailed for input that does not fit, Conflict when the key was used for another
+        command, and Unavailable when the engine cannot run it.
+        """
+        work = asyncio.create_task(self._settle(wire.check_spec(spec), self.name(key)))
         try:
             await asyncio.wait({work})
         except BaseException:
@@ -82,7 +84,7 @@ class DockerSandbox:
         return work.result()
 
     async def discard(self, key: str) -> None:
-        """Remove what is kept for `key`, running or not; nothing kept is fine too."""
+        """Remove the container of `key`, running or not, if there is one."""
         await self._remove(self.name(key), force=True)
 
     def name(self, key: str) -> str:
@@ -90,7 +92,7 @@ class DockerSandbox:
         return f"{MARK}-{hashlib.sha256(f'{self._scope}\n{key}'.encode()).hexdigest()[:40]}"
 
     async def reap(self, older_than_seconds: int) -> int:
-        """Remove what ended that long ago and stop what outlived its deadline; return how many."""
+        """Remove containers that ended that long ago, kill those past their deadline, and return how many."""
         labels: list[str] = [f"{MARK}=1", f"{SCOPE}={self._scope}"]
         listed = await self._engine.call(lambda client: client.containers(all=True, filters={"label": labels}))
         reaped = 0
@@ -104,28 +106,28 @@ class DockerSandbox:
         if state == "running":
             if now < float(container["Labels"].get(DEADLINE, "0")):
                 return False
-            # Killed and not removed: whoever comes back for the result still finds how it ended.
+            # Killed and not removed: a retry still finds how it ended.
             await self._engine.call(lambda client: client.kill(identity))
             return True
         ended = float(container["Created"])
         if state != "created":
-            ended = _moment((await self._inspect(identity))["State"]["FinishedAt"])
+            ended = _timestamp((await self._inspect(identity))["State"]["FinishedAt"])
         if now - ended < older_than_seconds:
             return False
         await self._remove(identity, force=False)
         return True
 
     async def _settle(self, spec: ContainerSpec, name: str) -> ContainerResult:
-        """Go round until there is an outcome: others may hold the same key, or have died holding it."""
+        """Create or follow the container until there is an outcome: another worker may hold the key."""
         framed = wire.frame(spec)
         fingerprint = wire.fingerprint(spec, framed)
         for _ in range(ATTEMPTS):
-            async with self._turns:
-                identity = await _unbroken(self._create(spec, name, fingerprint))
+            async with self._slots:
+                identity = await _uninterrupted(self._create(spec, name, fingerprint))
                 result = (
                     await self._resume(spec, name, fingerprint)
                     if identity is None
-                    else await self._begin(spec, identity, framed)
+                    else await self._start(spec, identity, framed)
                 )
             if result is not None:
                 return result
@@ -133,10 +135,10 @@ class DockerSandbox:
         raise Unavailable(f"Container {name!r} is held by another worker. Try again later.")
 
     async def _create(self, spec: ContainerSpec, name: str, fingerprint: str) -> str | None:
-        """Return the id of a new container, or None when one of that name is there already."""
+        """Return the id of a new container, or None when the name exists."""
         deadline = time.time() + spec.limits.seconds + 2 * isolation.GRACE_SECONDS
         labels = {**spec.labels, MARK: "1", SCOPE: self._scope, DEADLINE: str(int(deadline)), FINGERPRINT: fingerprint}
-        body = isolation.creation(spec, runtime=self._runtime, labels=labels)
+        body = isolation.container_config(spec, runtime=self._runtime, labels=labels)
         try:
             made = await self._engine.call(
                 lambda client: client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
@@ -149,8 +151,8 @@ class DockerSandbox:
                 raise _no_image(spec.image) from error
             raise Unavailable(f"No container can be made from {spec.image!r}: {error.reason}") from error
 
-    async def _begin(self, spec: ContainerSpec, identity: str, framed: bytes) -> ContainerResult | None:
-        """Start a new container and hand it its input. None when it was taken away before it started."""
+    async def _start(self, spec: ContainerSpec, identity: str, framed: bytes) -> ContainerResult | None:
+        """Start a new container with its input; return its outcome, or None when it was removed before its start."""
         try:
             report = await self._follow(spec, identity, lambda client, report: start(client, identity, framed, report))
         except EngineRefusal as error:
@@ -160,14 +162,14 @@ class DockerSandbox:
             raise Unavailable(f"The container did not start: {error.reason}") from error
         if report.result is not None:
             return report.result
-        result = await self._aftermath(spec, identity, report)
+        result = await self._outcome_without_report(spec, identity, report)
         if result is None:
             said = report.trouble.decode(errors="replace").strip()[-500:]
             raise Unavailable(f"The sandbox ended before the command began. {said}")
         return result
 
     async def _resume(self, spec: ContainerSpec, name: str, fingerprint: str) -> ContainerResult | None:
-        """Return the outcome of the container that is there. None when it never began, and is out of the way now."""
+        """Return the outcome of the existing container, or None when it never began and has been removed."""
         try:
             found = await self._inspect(name)
         except EngineRefusal:
@@ -177,19 +179,19 @@ class DockerSandbox:
         identity, status = found["Id"], found["State"]["Status"]
         if status in {"created", "removing", "dead"}:
             # Never begun. Removing is refused when it has been started meanwhile; the next round finds it running.
-            if time.time() - _moment(found["Created"]) > START_SECONDS:
+            if time.time() - _timestamp(found["Created"]) > START_SECONDS:
                 await self._remove(identity, force=False)
             return None
         try:
-            report = await self._follow(spec, identity, lambda client, report: pick_up(client, identity, report))
+            report = await self._follow(spec, identity, lambda client, report: read_log(client, identity, report))
         except EngineRefusal:
             return None
-        return report.result or await self._aftermath(spec, identity, report)
+        return report.result or await self._outcome_without_report(spec, identity, report)
 
     async def _follow(
         self, spec: ContainerSpec, identity: str, read: Callable[[APIClient, wire.ContainerReport], None]
     ) -> wire.ContainerReport:
-        """Take in the report to its end. The end comes from inside in time; if it does not, it is made here."""
+        """Read the report to its end. Kill the container when its supervisor does not end it in time."""
         report = wire.ContainerReport(spec.limits.output_bytes)
         reading = asyncio.create_task(self._engine.call(lambda client: read(client, report)))
         try:
@@ -202,16 +204,16 @@ class DockerSandbox:
             reading.cancel()
         return report
 
-    async def _aftermath(
+    async def _outcome_without_report(
         self, spec: ContainerSpec, identity: str, report: wire.ContainerReport
     ) -> ContainerResult | None:
-        """Return how it ended without a report: killed from outside, or for its memory. None: it never began."""
+        """Return the outcome of a container that was killed from outside or for its memory. None: it never began."""
         await self._engine.call(lambda client: client.wait(identity, condition="not-running"))
         state = (await self._inspect(identity))["State"]
         if not report.begun:
             await self._remove(identity, force=False)
             return None
-        seconds = _moment(state["FinishedAt"]) - _moment(state["StartedAt"])
+        seconds = _timestamp(state["FinishedAt"]) - _timestamp(state["StartedAt"])
         return report.ended(
             exit_code=int(state["ExitCode"]),
             truncated=True,
@@ -237,8 +239,8 @@ class DockerSandbox:
                 raise Unavailable(f"Container {identity!r} cannot be removed: {error.reason}") from error
 
 
-async def _unbroken[T](step: Coroutine[Any, Any, T]) -> T:
-    """Let the step finish before a cancellation is felt: a container half made could not be found and removed."""
+async def _uninterrupted[T](step: Coroutine[Any, Any, T]) -> T:
+    """Finish the step before a cancellation takes effect: a container without a known id could not be removed."""
     task = asyncio.create_task(step)
     try:
         return await asyncio.shield(task)
@@ -247,7 +249,7 @@ async def _unbroken[T](step: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-def _moment(text: str) -> float:
+def _timestamp(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 

@@ -1,4 +1,4 @@
-"""A root file system put together from Debian packages, without being root and without a registry.
+"""Root file system from Debian packages, without root rights and without a registry.
 
 apt resolves, downloads and checks signatures in a directory of its own; the packages' files are merged into one tar
 file. No maintainer script runs: what the few that matter would do (accounts, `awk`, merged /usr) is written here.
@@ -23,7 +23,7 @@ EMPTY = {"tmp": 0o1777, "work": 0o755, "proc": 0o555, "sys": 0o555, "dev": 0o755
 def root_file_system(folder: Path, mirror: str | None, step: Callable[[str, float], None]) -> Path:
     """Return a tar file of the root file system, made in an empty folder.
 
-    `step` hears what is done and how far it is, from 0 to 1.
+    `step` is called with what is being done and the share done, from 0 to 1. Raises Unavailable.
     """
     for program in ("apt-get", "dpkg-deb"):
         if shutil.which(program) is None:

@@ -1,4 +1,4 @@
-"""The Docker Engine by its SDK, for asyncio: a call blocks a thread of ours and never the loop."""
+"""Docker Engine client for asyncio: the SDK blocks a thread of a pool, never the event loop."""
 
 import asyncio
 import socket
@@ -44,7 +44,7 @@ class Engine:
         )
 
     async def call[R](self, work: Callable[[APIClient], R]) -> R:
-        """Return what the SDK gives. Raises Refused for an error status, Unavailable when nothing answers.
+        """Return the result of an SDK call. Raises EngineRefusal for an error status, Unavailable when nothing answers.
 
         A cancellation ends the wait and not the work: a thread that reads from a container ends with the container.
         """
@@ -77,7 +77,7 @@ def start(client: APIClient, identity: str, given: bytes, report: ContainerRepor
             report.read(frames_iter(connection, tty=False))  # type: ignore[no-untyped-call]  # docker's stubs lack it
 
 
-def pick_up(client: APIClient, identity: str, report: ContainerReport) -> None:
+def read_log(client: APIClient, identity: str, report: ContainerReport) -> None:
     """Read the report of a container that was started before, from its first line."""
     pieces: Any = client.logs(identity, stderr=False, stream=True, follow=True)
     with closing(pieces._response):  # noqa: SLF001 - as above

@@ -1,4 +1,4 @@
-"""Runs tools of kind `container`: the port `ToolExecutor` on the port `Sandbox`.
+"""Container executor: runs tools of kind `container`; the port `ToolExecutor` on the port `Sandbox`.
 
 An action takes `code` or `command`, which its `interpreter` is given as the last argument, and optionally `files`,
 `input` (written to `input.json`) and `stdin`.
@@ -11,7 +11,7 @@ from capsules.tools.tool import ContainerResult, ContainerSpec, Sandbox, ToolAns
 
 
 class ContainerExecutor:
-    """One container of `image` for each effect. It is kept until the result is safe, so a retry finds its result."""
+    """One container of `image` for each effect, kept until the outcome is recorded, so that a retry finds it."""
 
     def __init__(self, sandbox: Sandbox, *, image: str) -> None:
         self._sandbox = sandbox

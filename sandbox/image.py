@@ -1,6 +1,6 @@
-"""Builds the image that container tools run in: `python -m sandbox.image`.
+"""Builder of the sandbox image: `python -m sandbox.image`.
 
-From a registry where the engine reaches one, otherwise from Debian packages, as an ordinary user too.
+It builds from a registry if the engine reaches one, otherwise from Debian packages; it needs no root.
 """
 
 import argparse
@@ -22,9 +22,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from capsules.errors import SomaError, Unavailable
 from sandbox import debian_packages, image_recipe
+from sandbox.engine import DEFAULT_HOST
 
 IMAGE = "somagent-sandbox:bookworm"
-HOST = "unix:///var/run/docker.sock"
 REGISTRY_SECONDS = 20
 
 Step = Callable[[str, float], None]
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 class Builder:
     """Makes one image present on one engine."""
 
-    def __init__(self, *, image: str = IMAGE, host: str = HOST, mirror: str | None = None) -> None:
+    def __init__(self, *, image: str = IMAGE, host: str = DEFAULT_HOST, mirror: str | None = None) -> None:
         self._image = image
         self._repository, _, self._tag = image.partition(":")
         self._mirror = mirror
@@ -118,7 +118,7 @@ def _watch(lines: Iterator[dict[str, Any]], step: Step) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sandbox.image", description=__doc__)
     parser.add_argument("--image", default=IMAGE, help="name and tag of the image")
-    parser.add_argument("--host", default=HOST, help="address of the Docker engine")
+    parser.add_argument("--host", default=DEFAULT_HOST, help="address of the Docker engine")
     parser.add_argument("--mirror", help="Debian mirror to use instead of this machine's")
     parser.add_argument("--force", action="store_true", help="build even if the image is present")
     chosen = parser.parse_args()

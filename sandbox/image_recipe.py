@@ -1,4 +1,4 @@
-"""What the sandbox image consists of. The digest of this recipe labels the image, so a changed recipe is built anew."""
+"""Recipe of the sandbox image. Its digest labels the image, so that a changed recipe is built again."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""The walls of a sandbox: the one place that says what the engine is asked for when a container is made."""
+"""Isolation of a sandbox: the configuration of its container, in one place."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ GRACE_SECONDS = 10
 LOG_OVERHEAD = 2  # base64 and entry headers take less than the output again
 
 
-def creation(spec: ContainerSpec, *, runtime: str | None, labels: dict[str, str]) -> dict[str, Any]:
-    """Return the body of the engine's create call."""
+def container_config(spec: ContainerSpec, *, runtime: str | None, labels: dict[str, str]) -> dict[str, Any]:
+    """Return the body of the engine's create request."""
     limits = spec.limits
     supervisor = Path(__file__).with_name("supervisor.py").read_text()
     report_bytes = max(1 << 20, 2 * limits.output_bytes * LOG_OVERHEAD)

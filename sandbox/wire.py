@@ -1,4 +1,4 @@
-"""What goes into a sandbox and what comes out of it, as bytes. The other end is `sandbox.supervisor`."""
+"""Wire format between us and `sandbox.supervisor`: the input of a command and the report of its outcome."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ ENVIRONMENT = {
 }
 
 
-def checked(spec: ContainerSpec) -> ContainerSpec:
+def check_spec(spec: ContainerSpec) -> ContainerSpec:
     """Return the spec. Raises Invalid for files outside the working directory, TooLarge for more than fits into it."""
     problems = [{"path": path, "message": reason} for path in spec.files if (reason := _refusal(path, spec.files))]
     if problems:
@@ -63,7 +63,7 @@ def frame(spec: ContainerSpec) -> bytes:
 
 
 def fingerprint(spec: ContainerSpec, framed: bytes) -> str:
-    """Return the name of what is asked: two specs with one fingerprint ask for the same."""
+    """Return a digest of the spec: equal fingerprints mean the same command, files, limits and image."""
     terms = f"{spec.image}\n{spec.limits.model_dump_json()}\n"
     return hashlib.sha256(terms.encode() + framed).hexdigest()
 
@@ -83,7 +83,7 @@ def _field(content: str | bytes) -> bytes:
 
 @dataclass
 class ContainerReport:
-    """The supervisor's lines, taken in as they come."""
+    """The supervisor's report, read line by line. `limit` is in bytes for each output."""
 
     limit: int
     begun: bool = False

@@ -12,6 +12,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from temporalio.client import Interceptor
 from temporalio.contrib.opentelemetry import TracingInterceptor
 
@@ -40,3 +41,23 @@ def tracing(settings: Settings, process: str) -> Iterator[None]:
 def temporal_interceptors(settings: Settings) -> list[Interceptor]:
     """Return the tracing interceptors of a client. A worker takes them from its client and must not get them again."""
     return [TracingInterceptor()] if settings.trace_dir is not None else []
+
+
+class ProcessMetrics:
+    """Prometheus metrics of one process, in a registry of their own. Times are in seconds."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def histogram(self, name: str, text: str, *labels: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+    def text(self) -> str:
+        """Return the metrics in Prometheus' text format."""
+        return generate_latest(self.registry).decode()

@@ -1,1 +1,1 @@
-"""The processes: composition root, queues, outbox relay. Builds every adapter; nothing else constructs a client."""
+"""Worker, relay and sealer processes, with their composition root and task queues."""

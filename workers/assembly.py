@@ -1,4 +1,4 @@
-"""The composition root of a worker process: opens every adapter once and closes it at the end."""
+"""Composition root of a worker process: opens every adapter once and closes it at the end."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -51,20 +51,20 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Assembly:
-    """What a worker process works with."""
+    """The activities of a worker process, with its client, gate, metrics, store and sandbox."""
 
     client: Client
     interceptor: PolicyInterceptor
     metrics: GateMetrics
     store: Store
     settings: Settings
-    thinking: ModelActivities
-    remembering: MemoryActivities
+    models: ModelActivities
+    memory: MemoryActivities
     tools: ToolActivities
-    publishing: ArtifactActivities
-    starting: AdmissionActivities
-    bookkeeping: RunStateActivities
-    constituting: ConstitutionActivities
+    artifacts: ArtifactActivities
+    admission: AdmissionActivities
+    run_state: RunStateActivities
+    constitutions: ConstitutionActivities
     sandbox: DockerSandbox
 
 
@@ -73,11 +73,11 @@ def tool_executors(settings: Settings, sandbox: Sandbox) -> Mapping[str, ToolExe
     return {"container": ContainerExecutor(sandbox, image=settings.sandbox_image)}
 
 
-async def _look(store: Store, trust: ConstitutionTrust) -> None:
-    """Raise ConstitutionRefused when none is active, or the active one was altered.
+async def _check_constitution(store: Store, trust: ConstitutionTrust) -> None:
+    """Raise ConstitutionRefused when no constitution is active.
 
-    Under one that is revoked, or whose signatures no longer suffice, a worker starts: the gate lets nothing through,
-    and without the platform's worker nobody could activate another.
+    When the active one is revoked, or its signatures do not suffice, the worker starts all the same: the gate denies
+    everything, and only a running worker can activate another one.
     """
     found = await store.constitutions.active_digest()
     if found is None:
@@ -97,7 +97,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
     library = Library.load()
     trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
     async with open_store(settings.database("app"), codec=keyring.codec) as store:
-        await _look(store, trust)
+        await _check_constitution(store, trust)
         content = PostgresContent(store)
         profiles = Profiles.from_settings(settings)
         embedder = MiniLmEmbedder()
@@ -113,7 +113,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             Bus(settings.redis_target()) as bus,
             ValkeyWindows(settings.redis_target(), store) as windows,
             PydanticAiModel(profiles) as models,
-            activation_service(settings, store, tokens, trust, proved=metrics.proved) as office,
+            activation_service(settings, store, tokens, trust, proved=metrics.count_proof) as activations,
         ):
             forecasting = ForecasterCache(store, learn)
             gate = Gate(
@@ -121,7 +121,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                 policies,
                 PostgresLedger(store),
                 clock=time.time,
-                metrics=metrics.passed,
+                metrics=metrics.count_decision,
                 windows=windows,
                 forecaster=LearnedForecasts(store, forecasting, profiles),
             )
@@ -131,11 +131,11 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                 metrics=metrics,
                 store=store,
                 settings=settings,
-                thinking=ModelActivities(models, content, ValkeyTokens(bus)),
-                remembering=MemoryActivities(embedder, PostgresMemories(store, embedder)),
+                models=ModelActivities(models, content, ValkeyTokens(bus)),
+                memory=MemoryActivities(embedder, PostgresMemories(store, embedder)),
                 tools=ToolActivities(tool_executors(settings, sandbox), content),
-                publishing=ArtifactActivities(content, PostgresArtifacts(store)),
-                starting=AdmissionActivities(
+                artifacts=ArtifactActivities(content, PostgresArtifacts(store)),
+                admission=AdmissionActivities(
                     CapsuleAdmissions(
                         store,
                         keyring,
@@ -145,7 +145,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                         forecasting=forecasting,
                     )
                 ),
-                bookkeeping=RunStateActivities(PostgresRuns(store), PostgresDecisions(store, tokens)),
-                constituting=ConstitutionActivities(office),
+                run_state=RunStateActivities(PostgresRuns(store), PostgresDecisions(store, tokens)),
+                constitutions=ConstitutionActivities(activations),
                 sandbox=sandbox,
             )

@@ -1,4 +1,4 @@
-"""The bootstrap process: `python -m workers.bootstrap`. First start of an installation, with the prover at hand."""
+"""Bootstrap process: `python -m workers.bootstrap`. First start of an installation, with the prover."""
 
 import asyncio
 from typing import Any
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 def proved(document: dict[str, Any], digest: Digest) -> ProofReport:
     """Prove the shipped constitution."""
-    # Z3 takes a third of a second to load; every start but an installation's first goes without.
+    # Z3 takes a third of a second to load, and only the first start needs it.
     from policy.language.constitution import parse  # noqa: PLC0415
     from policy.prove.proofs import prove  # noqa: PLC0415
 

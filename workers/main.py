@@ -1,4 +1,4 @@
-"""A worker process: `python -m workers.main --queues capsules,slm,memory,platform`."""
+"""Worker process: `python -m workers.main --queues capsules,slm,memory,platform`."""
 
 import argparse
 import asyncio
@@ -14,25 +14,25 @@ from sandbox.container import DockerSandbox
 from somagent.settings import Settings
 from somagent.telemetry import tracing
 from workers.assembly import Assembly, assemble
-from workers.metrics import served
+from workers.metrics import serve_metrics
 from workers.queues import Queue, queues
 from workflows.authority_interceptor import AuthorityInterceptor
 from workflows.options import TOOLS
 
 log = structlog.get_logger(__name__)
 
-# A tool may be running when the worker is told to stop: it gets this long, then its activity is cancelled. Less than
-# the supervisor waits before it kills.
+# How long a running tool has at shutdown before its activity is cancelled: less than the supervisor waits before it
+# kills the process.
 GRACE = timedelta(seconds=10)
 
-# A worker that died after an effect was recorded could not remove its container: another one does, a day later, when
-# no retry can come back for it.
+# A worker that died after it recorded an effect leaves its container. It is removed after a day, when no retry can
+# need it any more.
 REAP_EVERY_SECONDS = 600
 KEPT_SECONDS = 86_400
 
 
 def build_worker(assembly: Assembly, queue: Queue) -> Worker:
-    """Return the worker of one queue, with the gate before its activities and the stamp on its workflows."""
+    """Return the worker of one queue, with the gate before its activities and the authority interceptor."""
     return Worker(
         assembly.client,
         task_queue=queue.name,
@@ -48,13 +48,13 @@ def build_worker(assembly: Assembly, queue: Queue) -> Worker:
 
 
 async def work(settings: Settings, names: list[str], metrics_port: int | None = None) -> None:
-    """Serve the named queues until told to stop."""
+    """Serve the named queues until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with assemble(settings) as assembly, contextlib.AsyncExitStack() as stack:
-        stack.enter_context(served(assembly.metrics, settings, metrics_port))
+        stack.enter_context(serve_metrics(assembly.metrics, settings, metrics_port))
         known = queues(assembly)
         for name in names:
             await stack.enter_async_context(build_worker(assembly, known[name]))
@@ -67,7 +67,7 @@ async def work(settings: Settings, names: list[str], metrics_port: int | None = 
 
 
 async def reap(sandbox: DockerSandbox) -> None:
-    """Remove containers that nobody will come back for, for ever."""
+    """Remove containers that no retry can need, every ten minutes."""
     while True:
         try:
             if reaped := await sandbox.reap(KEPT_SECONDS):

@@ -1,4 +1,4 @@
-"""Which activities and workflows each task queue serves: queues by trust and by resource."""
+"""Task queues, with the activities and workflows of each. Queues differ by trust and by resource."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from workflows.registry import PLATFORM_WORKFLOWS, WORKFLOWS
 
 @dataclass(frozen=True)
 class Queue:
-    """What one queue serves, and how much of it at once."""
+    """The activities and workflows of one queue; `at_once` activities run at a time."""
 
     name: str
     activities: Sequence[Callable[..., Any]] = ()
@@ -20,20 +20,20 @@ class Queue:
 
 
 def queues(assembly: Assembly) -> dict[str, Queue]:
-    """Return every queue by name. `tools` is the only one that talks to Docker."""
+    """Return every queue by name. Only `tools` uses Docker."""
     a = assembly
-    books = a.bookkeeping
-    steps = a.constituting
+    books = a.run_state
+    steps = a.constitutions
     listed = (
         Queue(CAPSULES, workflows=WORKFLOWS),
-        Queue(SLM, (a.thinking.chat, a.remembering.embed), at_once=4),
-        Queue(MEMORY, (a.remembering.remember, a.remembering.recall), at_once=8),
+        Queue(SLM, (a.models.chat, a.memory.embed), at_once=4),
+        Queue(MEMORY, (a.memory.remember, a.memory.recall), at_once=8),
         Queue(TOOLS, (a.tools.invoke,), at_once=a.sandbox.at_once),
         Queue(
             PLATFORM,
             (
-                a.starting.start,
-                a.publishing.publish,
+                a.admission.start,
+                a.artifacts.publish,
                 books.record,
                 books.close,
                 books.approve,

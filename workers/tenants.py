@@ -1,4 +1,4 @@
-"""The tool of whoever owns the installation: `python -m workers.tenants`. Needs its keys and its database."""
+"""Tenant administration by the owner of the installation: `python -m workers.tenants`. Needs its keys and database."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""JSON bodies that can be kept: what our store and our digests cannot hold is refused while it is read, not later.
+"""JSON bodies that can be stored: values that the database or a digest cannot hold are refused while reading.
 
 PostgreSQL holds no NUL character, UTF-8 no lone surrogate, canonical JSON no integer beyond 2**53 and no NaN.
 """
@@ -14,7 +14,7 @@ from capsules.digest import canonical
 
 
 class StorableJsonRequest(Request):
-    """A request whose JSON is checked as it is read."""
+    """A request whose JSON is checked while it is read."""
 
     async def json(self) -> Any:  # noqa: ANN401 - any JSON value
         text = await self.body()

@@ -1,4 +1,4 @@
-"""Limits before any endpoint: how large a body may be and how often a principal may ask. Pure ASGI, so streams pass."""
+"""Limits before every endpoint: size of a body and requests of a principal. Pure ASGI, so that streams pass."""
 
 from math import ceil
 
@@ -13,7 +13,7 @@ from capsules.read_models import Principal
 
 
 class BodyLimit:
-    """Reads the whole body, at most `largest` bytes of it, before anybody else sees any."""
+    """ASGI middleware that reads the whole body first, and answers 413 to more than `largest` bytes."""
 
     def __init__(self, app: ASGIApp, *, largest: int) -> None:
         self._app = app
@@ -52,7 +52,7 @@ class BodyLimit:
 
 
 class RequestRateLimit:
-    """Finds out who calls, once, and counts the request: for the principal, or for the address of a stranger."""
+    """ASGI middleware that authenticates once, and counts the request for the principal or else for the address."""
 
     def __init__(self, app: ASGIApp, *, state: State) -> None:
         self._app = app
@@ -79,7 +79,7 @@ class RequestRateLimit:
         try:
             return await authenticate(self._state, header)
         except SomaError as error:
-            return error  # raised by the endpoint that wanted a caller
+            return error  # raised by an endpoint that requires a caller
 
     def _refusal(self, seconds: int) -> RateLimited:
         limit = self._state.settings.rate_limit_per_minute

@@ -1,6 +1,6 @@
-"""Policy headers: decision, score and constitution of the action that a call leads to. Only this module writes them.
+"""Policy headers: decision, score and constitution of the action that a call leads to. Only this module sets them.
 
-A score is a share from 0 to 1 with six decimals. Where a call leads to several actions, the headers tell the strictest.
+A score is from 0 to 1 with six decimals. When a call leads to several actions, the headers have the strictest verdict.
 """
 
 from typing import Any
@@ -23,17 +23,18 @@ POLICY_HEADERS: dict[str, Any] = {
         CONSTITUTION: {"schema": {"type": "string"}, "description": "Digest of the constitution that says so."},
     }
 }
-"""For a route's declared response. They are left out where no verdict is known."""
+"""Declaration for a route's response. The headers are absent when no verdict is known."""
 STRICTNESS = {"allow": 0, "ask": 1, "deny": 2}
 
 
 def set_policy_headers(response: Response, *verdicts: Verdict) -> None:
-    """Write the strictest of the verdicts into an answer's headers."""
+    """Set the policy headers of the strictest verdict."""
     if verdicts:
         response.headers.update(headers_of(max(verdicts, key=lambda one: (STRICTNESS[one.decision], -one.score))))
 
 
 def headers_of(verdict: Verdict) -> dict[str, str]:
+    """Return the policy headers of a verdict."""
     return {
         DECISION: verdict.decision,
         SCORE: f"{verdict.score / PPM:.6f}",
@@ -42,18 +43,18 @@ def headers_of(verdict: Verdict) -> dict[str, str]:
 
 
 async def set_approval_headers(tx: Transaction, response: Response, *asked: Approval) -> None:
-    """Tell the verdict that approvals were asked for under, of those that can be found."""
+    """Set the headers from the recorded verdicts that asked for these approvals."""
     found = [await tx.decision_log.asked(each.run, each.id) for each in asked]
     set_policy_headers(response, *(each.verdict for each in found if each))
 
 
 async def _set_last_verdict_headers(run: RunPath, caller: Caller, soma: Soma, response: Response) -> None:
-    """Tell the last verdict in a run: of the action that waits, where one does."""
+    """Set the headers from the last verdict of a run: that of the waiting action, if there is one."""
     try:
         async with soma.store.transaction(caller.tenant) as tx:
             found = await tx.decision_log.last(run)
     except SomaError:
-        return  # the endpoint says so
+        return  # the endpoint raises it
     set_policy_headers(response, *([found.verdict] if found else []))
 
 

@@ -1,6 +1,6 @@
-"""How many requests a principal made in the last minute: one sliding window in Valkey, shared by every API process.
+"""Rate limit of requests: the last minute of each principal, as a sliding window in Valkey shared by all processes.
 
-When Valkey cannot be reached, each process counts for itself and says so: the limit is then per process, never absent.
+When Valkey cannot be reached, each process counts for itself and reports it: the limit is per process, never absent.
 """
 
 import time
@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 WINDOW_SECONDS = 60
-# Valkey gets this long to answer, and is left alone this long after it did not: a slow one must not slow every request.
+# Valkey has this long to answer, and is not asked for this long after a failure: a slow one must not slow requests.
 PATIENCE_SECONDS = 0.25
 RETRY_SECONDS = 2.0
 MOST_KEYS = 10_000
@@ -37,7 +37,7 @@ return 0
 
 
 class RequestRates:
-    """Admits or delays; `degraded` says why the shared window is not in use now."""
+    """Request counts by key; `degraded` says why the shared window is not used now."""
 
     def __init__(self, redis_url: str, *, per_minute: int) -> None:
         self._redis = Redis.from_url(

@@ -77,7 +77,7 @@ async def measure(turns: Turns) -> list[Result]:
     async with rig(turns.settings) as found:
         store = found.assembly.store
         bare = Bare(PostgresContent(store), PostgresArtifacts(store))
-        await found.work(GOVERNED, activities=[found.assembly.publishing.publish], workflow=Publishes, governed=True)
+        await found.work(GOVERNED, activities=[found.assembly.artifacts.publish], workflow=Publishes, governed=True)
         await found.work(BARE, activities=[bare.publish], workflow=Publishes, governed=False)
         rates: dict[str, list[float]] = {GOVERNED: [], BARE: []}
         latencies: dict[str, list[float]] = {GOVERNED: [], BARE: []}

@@ -1,1 +1,1 @@
-"""The activation of constitutions: its steps on the real parts, and the version guard."""
+"""Activation of constitutions: the activation service and the version guard."""

@@ -1,7 +1,7 @@
-"""The activation service: the steps of a change of constitution, on store, keys, prover and SomaBrain.
+"""Activation service: implements the steps of an activation (`ConstitutionSteps`) on store, keys, prover and SomaBrain.
 
-Implements `ConstitutionSteps` of `capsules.constitutions.proposal`. A step that finds a reason against the change
-records it and never changes the active constitution. Only `activate` does, for a proposal that enough people approved.
+A step that finds a reason against the change records it. Only `activate` changes the active constitution, for a
+proposal with enough approvals.
 """
 
 import asyncio
@@ -39,16 +39,18 @@ from somagent.identity.tokens import Attestation, Purpose, Tokens
 from somagent.settings import Settings
 from workers.constitutions.version_guard import refuse_older_version
 
-ALIVE_SECONDS = 2.0
+HEARTBEAT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationService:
-    """prover: one thread, because Z3 is not to be shared by several.
+    """The steps with their adapters.
 
-    platform_tenant: whose principals may change everybody's constitution.
+    prover: one thread, because Z3 cannot be shared by threads.
+    platform_tenant: the tenant whose principals may change the constitution of all tenants.
+    seconds: time limit of each proof.
     brain: None when there is no SomaBrain.
-    proved: hears of each proof, to count it.
+    proved: called with each proof, for metrics.
     """
 
     store: Store
@@ -63,10 +65,10 @@ class ActivationService:
     async def examine(self, run: str, proposal: Proposal) -> Examination:
         change = proposal.change
         said = self.tokens.verify_attestation(proposal.token)
-        _fits(said, tenant=proposal.tenant, run=run, change=change.digest(), purpose="propose_constitution")
+        _require_match(said, tenant=proposal.tenant, run=run, change=change.digest(), purpose="propose_constitution")
         if said.subject != proposal.proposed_by:
             raise Denied(f"The token is {said.subject!r}'s, not {proposal.proposed_by!r}'s.")
-        _holds(said, "constitution:propose")
+        _require_capability(said, "constitution:propose")
         if said.tenant != self.platform_tenant and (change.scope != said.tenant or not change.narrows or change.clears):
             raise Denied(
                 f"Tenant {said.tenant!r} may only narrow its own constitution. Changing {change.scope!r} is for "
@@ -91,15 +93,15 @@ class ActivationService:
             return Findings()
         candidate = await self._policy(record.constitution)
         document = parse((await self.store.constitutions.get(record.constitution)).document)
-        report: ProofReport = await self._at_length(
+        report: ProofReport = await self._in_prover(
             alive, lambda: prove(document, candidate.digest, seconds=self.seconds)
         )
         for proof in report.proofs:
             self.proved(proof)
         await self._note(step, report=report.model_dump(mode="json"))
-        problem = _unproved(report.proofs)
+        problem = _problem_of_proofs(report.proofs)
         if problem is None and record.stage == "active":
-            problem = await self._within(step, record, candidate, alive)
+            problem = await self._problem_of_narrowing(step, record, candidate, alive)
         if problem is None:
             await self._note(step, state="comparing")
         return Findings(problem=problem)
@@ -108,9 +110,9 @@ class ActivationService:
         record = await self._get(step)
         after = record.constitution or await self.store.constitutions.active_digest()
         if record.against is not None and after is not None and after != record.against:
-            # The old one only says what was decided until now; revoked, it may still be compared with.
+            # The old one decides nothing here, so a revoked one may be compared too.
             old, new = await self._policy(record.against, revoked=True), await self._policy(after)
-            found = await self._at_length(alive, lambda: compare(old, new, seconds=self.seconds))
+            found = await self._in_prover(alive, lambda: compare(old, new, seconds=self.seconds))
             await self._note(step, difference=found.model_dump(mode="json"))
         async with self.store.transaction(step.tenant) as tx:
             if record.quorum:
@@ -123,13 +125,13 @@ class ActivationService:
         purpose: Purpose = "approve_constitution" if voice.approve else "reject_constitution"
         try:
             said = self.tokens.verify_attestation(voice.consent.token)
-            _fits(said, tenant=voice.step.tenant, run=run, change=voice.consent.change, purpose=purpose)
+            _require_match(said, tenant=voice.step.tenant, run=run, change=voice.consent.change, purpose=purpose)
             async with self.store.transaction(voice.step.tenant) as tx:
                 known = await tx.proposals.get(voice.step.id)
                 if known.change != voice.consent.change:
                     raise Conflict("The consent is for another change than this one.")
                 if voice.approve or said.subject != known.proposed_by:
-                    _holds(said, "constitution:approve")
+                    _require_capability(said, "constitution:approve")
                 known = await tx.proposals.record_vote(
                     voice.step.id, approve=voice.approve, by=said.subject, comment=voice.consent.comment
                 )
@@ -149,28 +151,28 @@ class ActivationService:
             mirrored = Mirrored(status="off")
         else:
             document = (await self.store.constitutions.get(record.constitution)).document
-            mirrored = await _while_alive(alive, asyncio.ensure_future(self.brain.mirror(document)))
+            mirrored = await _with_heartbeat(alive, asyncio.ensure_future(self.brain.mirror(document)))
         await self._note(step, somabrain=mirrored.model_dump(mode="json"))
         return mirrored
 
     async def conclude(self, conclusion: Conclusion) -> None:
         await self._note(conclusion.step, state=conclusion.state, why=conclusion.why)
 
-    async def _within(
+    async def _problem_of_narrowing(
         self, step: ActivationStep, record: ActivationRecord, candidate: Policy, alive: Callable[[], None]
     ) -> str | None:
-        """Say what is not within everybody's constitution: this one, or what tenants have under a new one for all."""
+        """Return why this constitution, or a tenant's own under a new one for all, is not stricter than that of all."""
         if record.scope == EVERYBODY:
-            return await self._tenants_within(candidate, alive, but=record.clears)
+            return await self._problem_of_tenants(candidate, alive, but=record.clears)
         base = await self.store.constitutions.active_digest()
         if not record.narrows or base is None:
             return None
         proof = await self._narrower(await self._policy(base), candidate, alive)
         await self._note(step, narrower=proof.model_dump(mode="json"))
-        return _unproved((proof,))
+        return _problem_of_proofs((proof,))
 
-    async def _tenants_within(self, candidate: Policy, alive: Callable[[], None], *, but: str | None) -> str | None:
-        """Say whose own constitution would not be within everybody's. Only a canary of the platform may differ."""
+    async def _problem_of_tenants(self, candidate: Policy, alive: Callable[[], None], *, but: str | None) -> str | None:
+        """Return which tenant's own constitution would not be stricter. Only a canary of the platform may differ."""
         for tenant, line in (await self.store.constitutions.own()).items():
             if tenant == but or line.reason == "canary" or line.constitution in {None, candidate.digest}:
                 continue
@@ -186,7 +188,7 @@ class ActivationService:
         return None
 
     async def _narrower(self, base: Policy, candidate: Policy, alive: Callable[[], None]) -> Proof:
-        return await self._at_length(alive, lambda: prove_narrower(base, candidate, seconds=self.seconds))
+        return await self._in_prover(alive, lambda: prove_narrower(base, candidate, seconds=self.seconds))
 
     async def _policy(self, digest: Digest, *, revoked: bool = False) -> Policy:
         record = await self.store.constitutions.get(digest)
@@ -202,14 +204,14 @@ class ActivationService:
         async with self.store.transaction(step.tenant) as tx:
             await tx.proposals.note(step.id, **found)
 
-    async def _at_length[R](self, alive: Callable[[], None], work: Callable[[], R]) -> R:
-        """Return what `work` gives, in the prover's thread."""
-        return await _while_alive(alive, asyncio.get_running_loop().run_in_executor(self.prover, work))
+    async def _in_prover[R](self, alive: Callable[[], None], work: Callable[[], R]) -> R:
+        """Return the result of `work`, done in the prover's thread."""
+        return await _with_heartbeat(alive, asyncio.get_running_loop().run_in_executor(self.prover, work))
 
 
-async def _while_alive[R](alive: Callable[[], None], working: asyncio.Future[R]) -> R:
-    """Return what is being worked on, saying every other second that we are alive."""
-    while not (await asyncio.wait({working}, timeout=ALIVE_SECONDS))[0]:
+async def _with_heartbeat[R](alive: Callable[[], None], working: asyncio.Future[R]) -> R:
+    """Return the result of the work, with a heartbeat every two seconds."""
+    while not (await asyncio.wait({working}, timeout=HEARTBEAT_SECONDS))[0]:
         alive()
     return await working
 
@@ -218,7 +220,7 @@ async def _while_alive[R](alive: Callable[[], None], working: asyncio.Future[R])
 async def activation_service(
     settings: Settings, store: Store, tokens: Tokens, trust: ConstitutionTrust, *, proved: Callable[[Proof], None]
 ) -> AsyncIterator[ActivationService]:
-    """Open a prover's thread and, where one is set, the connection to SomaBrain."""
+    """Open the prover's thread and, if one is set, the connection to SomaBrain."""
     with ThreadPoolExecutor(1, thread_name_prefix="prover") as prover:
         brain = SomaBrain.at(settings.somabrain_url) if settings.somabrain_url else None
         try:
@@ -237,18 +239,18 @@ async def activation_service(
                 await brain.close()
 
 
-def _unproved(proofs: tuple[Proof, ...]) -> str | None:
+def _problem_of_proofs(proofs: tuple[Proof, ...]) -> str | None:
     bad = [proof for proof in proofs if proof.outcome != "proved"]
     return " ".join(f"{proof.guarantee} is {proof.outcome}: {proof.sentence}" for proof in bad)[:4000] or None
 
 
-def _fits(said: Attestation, *, tenant: str, run: str, change: Digest, purpose: Purpose) -> None:
+def _require_match(said: Attestation, *, tenant: str, run: str, change: Digest, purpose: Purpose) -> None:
     wanted = {"tenant": tenant, "run": run, "action": change, "purpose": purpose}
     for name, value in wanted.items():
         if getattr(said, name) != value:
             raise Denied(f"The token is for the {name} {getattr(said, name)!r}, not for {value!r}. Ask for a new one.")
 
 
-def _holds(said: Attestation, capability: str) -> None:
+def _require_capability(said: Attestation, capability: str) -> None:
     if capability not in said.capabilities:
         raise Denied(f"{said.subject!r} lacks the capability {capability!r}.")

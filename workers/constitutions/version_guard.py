@@ -1,4 +1,4 @@
-"""What was once active does not come back as if it were new: an older version is refused unless it is a rollback."""
+"""Version guard: refuses to activate an older constitution version unless the change is a rollback."""
 
 from capsules.constitutions.proposal import Change
 from capsules.digest import Digest
@@ -11,7 +11,7 @@ from somagent.db.database import Store
 async def refuse_older_version(
     store: Store, change: Change, record: ConstitutionRecord, against: Digest | None
 ) -> None:
-    """Raise ConstitutionRefused when a change would bring back what this scope had, or an older version of it."""
+    """Raise ConstitutionRefused when a change would return to a former or an older version in its scope."""
     if change.stage == "shadow":
         return
     ref = f"{record.name}@{record.version}"

@@ -1,4 +1,4 @@
-"""Deletes content that was kept long enough, tenant by tenant, every hour."""
+"""Content pruner: deletes content at the end of its retention, tenant by tenant, every hour."""
 
 import asyncio
 
@@ -9,13 +9,13 @@ from somagent.db.database import Store
 from somagent.db.repositories.retention import prune
 
 BATCH = 200
-"""Of each, in one transaction: holds that are being placed wait for it."""
+"""Rows of each kind in one transaction: a legal hold that is being placed waits for it."""
 
 log = structlog.get_logger(__name__)
 
 
 async def sweep(relay: Store) -> Due:
-    """Delete everything that is due now, of every tenant. Raises Unavailable when PostgreSQL goes."""
+    """Delete what is due now, for every tenant, and return the counts. Raises Unavailable when PostgreSQL stops."""
     total = Due(runs=0, blobs=0, memories=0)
     for tenant in await relay.tenants.list():
         while not (gone := await prune(relay.engine, tenant, BATCH)).nothing:
@@ -29,7 +29,7 @@ async def sweep(relay: Store) -> Due:
 
 
 async def prune_hourly(relay: Store, seconds: int) -> None:
-    """Sweep for ever, with that long between."""
+    """Sweep for ever, with `seconds` between."""
     while True:
         await sweep(relay)
         await asyncio.sleep(seconds)

@@ -1,7 +1,7 @@
-"""Tells people of what waits for them: one loop for each channel, in the relay's process, beside it.
+"""Notifier: delivers notifications to people, one loop for each channel, in the relay process.
 
-At least once: a delivery is taken for a while, sent, and marked. A crash between sending and marking sends it again
-after that while, under the same event id. A channel that is down keeps its notices; the other does not wait for it.
+Delivery is at least once: a delivery is leased, sent and marked. After a crash between the two it is sent again, under
+the same event id. A channel that is down keeps its notifications and does not delay the other.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from somagent.notifications.notification import Channel, Notification, NotSent, 
 
 POLL_SECONDS = 1.0
 LEASE = timedelta(seconds=90)
-"""Longer than any attempt takes, so that nobody sends what somebody else is sending."""
+"""Longer than any attempt takes, so that two relays never send the same delivery at once."""
 ATTEMPTS = 24
 LONGEST_WAIT = timedelta(hours=1)
 FIRST_WAIT = timedelta(seconds=2)
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Notifier:
-    """One channel's loop."""
+    """The delivery loop of one channel."""
 
     channel: Channel
     outbox: Store
@@ -46,29 +46,29 @@ class Notifier:
     lease: timedelta = LEASE
 
     async def run(self) -> None:
-        """Tell, for ever. Raises Unavailable when the database goes."""
+        """Deliver, for ever. Raises Unavailable when the database stops."""
         while True:
             await self.sweep()
             await asyncio.sleep(POLL_SECONDS)
 
     async def sweep(self) -> int:
-        """Tell everything that is due, oldest event first; return how many notices were tried."""
+        """Deliver everything that is due, oldest event first; return how many deliveries were tried."""
         outgoing = Outgoing(self.outbox.engine, self.channel.name)
-        # What fails meanwhile and is due again waits for the next sweep, or events that are new would not be seen.
+        # A delivery that fails and is due again waits for the next sweep; otherwise new events would not be seen.
         began = await outgoing.enter(self.types)
         tried = 0
         while (due := await outgoing.take(began, lease=self.lease)) is not None:
-            await self._tell(outgoing, due)
+            await self._deliver(outgoing, due)
             tried += 1
         return tried
 
-    async def _tell(self, outgoing: Outgoing, due: DueDelivery) -> None:
+    async def _deliver(self, outgoing: Outgoing, due: DueDelivery) -> None:
         told = log.bind(channel=self.channel.name, event=due.event.id, type=due.event.type, attempt=due.attempt)
         try:
-            said = (await self.channel.send(await self._notice(due.event)))[:LONGEST_SAID]
+            said = (await self.channel.send(await self._compose(due.event)))[:LONGEST_SAID]
         except Unavailable:
-            raise  # the database is gone, which is no fault of the receiver: the lease runs out, and it is tried again
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this notice's and must not stop the relay
+            raise  # the database, not the receiver, failed: the lease expires and the delivery is tried again
+        except Exception as error:  # noqa: BLE001 - no error of one delivery may stop the relay
             said = (str(error) or type(error).__name__)[:LONGEST_SAID]
             if not isinstance(error, NotSent | SomaError):
                 told.exception("notice.failed")
@@ -83,7 +83,7 @@ class Notifier:
         told.info("notice.sent", said=said)
         await outgoing.end(due, "sent", said)
 
-    async def _notice(self, event: Event) -> Notification:
+    async def _compose(self, event: Event) -> Notification:
         return compose(event, await self._approval(event), api=self.api)
 
     async def _approval(self, event: Event) -> Approval | None:

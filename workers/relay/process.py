@@ -1,7 +1,7 @@
-"""The relay process: `python -m workers.relay`. Carries the outbox, closes ended runs, notifies people, prunes.
+"""Relay process: `python -m workers.relay`. Publishes the outbox, reconciles runs, notifies people, prunes content.
 
-At least once: events are published before they are marked, so a crash between both publishes again, with the same id.
-One relay works at a time, held by a lock in PostgreSQL, so that the events of a run arrive in order; others stand by.
+Delivery is at least once: events are published, then marked, so a crash between the two publishes them again, with the
+same ids. One relay works at a time, under a lock in PostgreSQL, so that the events of a run arrive in order.
 """
 
 import asyncio
@@ -42,23 +42,23 @@ log = structlog.get_logger(__name__)
 
 
 async def relay(settings: Settings) -> None:
-    """Carry and reconcile until cancelled. Servers may come and go; this waits for them."""
+    """Do the work of the relay until cancelled. It waits for servers that are down."""
     async with (
         open_store(settings.database("relay"), connections=5) as outbox,
         open_store(settings.database("app"), connections=2) as store,
         Bus(settings.redis_target()) as bus,
         asyncio.TaskGroup() as tasks,
     ):
-        tasks.create_task(persisting("relay", lambda: carry(outbox, bus)))
-        tasks.create_task(persisting("reconcile", lambda: reconcile(settings, outbox, store)))
-        tasks.create_task(persisting("retention", lambda: prune_hourly(outbox, settings.prune_seconds)))
+        tasks.create_task(keep_doing("relay", lambda: publish_outbox(outbox, bus)))
+        tasks.create_task(keep_doing("reconcile", lambda: reconcile(settings, outbox, store)))
+        tasks.create_task(keep_doing("retention", lambda: prune_hourly(outbox, settings.prune_seconds)))
         for channel in channels(settings):
             notifier = Notifier(channel, outbox, store, types=settings.notify_events, api=settings.api_base())
-            tasks.create_task(persisting(f"notify by {channel.name}", notifier.run))
+            tasks.create_task(keep_doing(f"notify by {channel.name}", notifier.run))
 
 
-async def persisting(part: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Do the work for ever: after a failure of ours again, waiting longer each time it fails at once."""
+async def keep_doing(part: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Repeat the work for ever, with exponential backoff while it raises one of our errors."""
     wait = FIRST_WAIT
     clock = asyncio.get_running_loop().time
     while True:
@@ -71,24 +71,24 @@ async def persisting(part: str, work: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(wait)
 
 
-async def carry(outbox: Store, bus: Bus) -> None:
-    """Lead, and carry batch after batch. Raises Unavailable when PostgreSQL or Valkey goes."""
+async def publish_outbox(outbox: Store, bus: Bus) -> None:
+    """Take the lock and publish batch after batch. Raises Unavailable when PostgreSQL or Valkey stops."""
     async with translated(), outbox.engine.connect() as connection:
         try:
-            await _lead(connection)
+            await _wait_for_lock(connection)
             log.info("relay.leading")
             while True:
-                # A lost session is a lost lock: this fails then, before another relay's events are overtaken.
+                # Without its session the lock is lost: fail then, so that two relays never publish at once.
                 await connection.execute(text("SELECT 1"))
                 await connection.commit()
-                if await carry_batch(outbox, bus) < BATCH:
+                if await publish_batch(outbox, bus) < BATCH:
                     await asyncio.sleep(POLL_SECONDS)
         finally:
-            # The lock is the session's: in the pool it would be held for ever, against ourselves too.
+            # The session holds the lock: returned to the pool it would hold it for ever.
             await connection.invalidate()
 
 
-async def carry_batch(outbox: Store, bus: Bus) -> int:
+async def publish_batch(outbox: Store, bus: Bus) -> int:
     """Publish and mark the oldest waiting events; return how many."""
     async with next_batch(outbox.engine, BATCH) as batch:
         if batch.events:
@@ -98,7 +98,7 @@ async def carry_batch(outbox: Store, bus: Bus) -> int:
 
 
 async def reconcile(settings: Settings, outbox: Store, store: Store) -> None:
-    """Close what Temporal ended, every 15 seconds. Raises Unavailable when a server goes."""
+    """Close the runs of ended workflows, every 15 seconds. Raises Unavailable when a server stops."""
     client = await connect(settings, KeyRing.load(settings.keys_dir))
     reaper = LedgerRecovery(client, store, PostgresLedger(store))
     reconciler = RunReconciler(client, outbox, PostgresRuns(store), reaper)
@@ -108,7 +108,7 @@ async def reconcile(settings: Settings, outbox: Store, store: Store) -> None:
         await asyncio.sleep(RECONCILE_SECONDS)
 
 
-async def _lead(connection: AsyncConnection) -> None:
+async def _wait_for_lock(connection: AsyncConnection) -> None:
     lock = text("SELECT pg_try_advisory_lock(:lock)")
     while not await connection.scalar(lock, {"lock": LEADERSHIP}):
         await connection.commit()
@@ -116,7 +116,7 @@ async def _lead(connection: AsyncConnection) -> None:
     await connection.commit()
 
 
-async def _until_told_to_stop(settings: Settings) -> None:
+async def _run_until_signal(settings: Settings) -> None:
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -141,8 +141,4 @@ def main() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
     )
-    asyncio.run(_until_told_to_stop(settings))
-
-
-if __name__ == "__main__":
-    main()
+    asyncio.run(_run_until_signal(settings))

@@ -1,6 +1,6 @@
-"""The sealer process: `python -m workers.sealer`. Closes what was recorded into signed blocks, and anchors them.
+"""Sealer process: `python -m workers.sealer`. Closes records into signed audit blocks, and anchors them.
 
-It alone has the sealer's key and role: who writes records cannot seal them, and it sees of them nothing but hashes.
+Only this process has the sealer's key and role: no writer of records can sign blocks. It sees only their hashes.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from somagent.identity.keys import KeyRing
 from somagent.settings import Settings
 
 MOST = 50_000
-"""Leaves of one block: what a second's sealing takes, and a proof of 16 siblings."""
+"""Leaves of one block: signing takes about a second, and an inclusion proof has 16 siblings."""
 LONGEST_WAIT = 5.0
 
 log = structlog.get_logger(__name__)
 
 
 class Sealer:
-    """Seals every tenant's records and brings each anchor up to date."""
+    """Closes every tenant's records into blocks and brings each anchor up to date."""
 
     def __init__(self, blocks: BlockWriter, keyring: KeyRing, anchors: Sequence[Anchor]) -> None:
         self._blocks = blocks
@@ -35,7 +35,7 @@ class Sealer:
         self._anchors = anchors
 
     async def sweep(self) -> int:
-        """Seal everything that waits and return how many blocks that made. Raises Unavailable."""
+        """Close all waiting records; return the number of new blocks. Raises Unavailable."""
         made = 0
         for tenant in await self._blocks.waiting():
             while block := await self._blocks.seal(tenant, self._sign, most=MOST):
@@ -44,7 +44,7 @@ class Sealer:
         return made
 
     async def anchor(self) -> None:
-        """Bring every anchor up to the newest block. One that fails says so and holds no other up."""
+        """Write the newest blocks to every anchor. One that fails is logged and does not delay the others."""
         heads = await self._blocks.heads()
         for anchor in self._anchors:
             try:
@@ -62,7 +62,7 @@ class Sealer:
 
 @contextlib.asynccontextmanager
 async def sealer(settings: Settings) -> AsyncIterator[Sealer]:
-    """Open the sealer with its own key and role. Raises KeyMissing where this machine has no sealer's key."""
+    """Open the sealer with its own key and role. Raises KeyMissing when this machine has no sealer's key."""
     keyring = KeyRing.load(settings.sealer_keys_dir)
     keyring.signer("sealer")
     async with open_store(settings.database("sealer"), connections=2) as store, httpx.AsyncClient() as client:
@@ -73,7 +73,7 @@ async def sealer(settings: Settings) -> AsyncIterator[Sealer]:
 
 
 async def work(settings: Settings) -> None:
-    """Seal on every tick until cancelled. The database may come and go; this waits for it."""
+    """Close records at every interval until cancelled. It waits for a database that is down."""
     every, wait = settings.seal_every_seconds, settings.seal_every_seconds
     async with sealer(settings) as found:
         stale = True
@@ -89,7 +89,7 @@ async def work(settings: Settings) -> None:
             await asyncio.sleep(wait)
 
 
-async def _until_told(settings: Settings) -> None:
+async def _run_until_signal(settings: Settings) -> None:
     working = asyncio.create_task(work(settings))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, working.cancel)
@@ -99,11 +99,7 @@ async def _until_told(settings: Settings) -> None:
 
 def main() -> None:
     try:
-        asyncio.run(_until_told(Settings()))
+        asyncio.run(_run_until_signal(Settings()))
     except SomaError as error:
         log.exception("sealer_refused_to_start", code=error.code, why=error.message)
         raise SystemExit(1) from error
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Audits what the database cannot see for itself: changes made in Temporal, and tokens, which are kept nowhere."""
+"""Audit entries of changes outside the database: in Temporal, and tokens, which are not stored."""
 
 import contextlib
 from collections.abc import AsyncIterator

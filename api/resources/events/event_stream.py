@@ -1,8 +1,8 @@
-"""Following a run: stored events from the outbox table, pieces of replies from the bus, in one stream.
+"""Event stream of a run: stored events from the outbox table, and tokens of replies from the bus, as one stream.
 
-The table alone says which events there are, so none is lost or told twice. The bus brings tokens and, when a relayed
-event passes, the news that the table has more. Without the bus the table is still asked every second.
-An event's id is `{last stored event}.{last bus entry}`: a reconnect goes on from both places.
+Only the table defines the events, so none is lost or sent twice. The bus brings tokens, and a relayed event on it means
+that the table has more. Without the bus the table is read every second.
+An event's id is `{last stored event}.{last bus entry}`, so that a reconnect continues in both.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ HEARTBEAT_SECONDS = 15.0
 BUS_RETRY_SECONDS = 2.0
 PAGE = 200
 WAITING = 2000
-"""Bus entries that may wait for a slow reader; the bus is not read further until it catches up."""
+"""Most bus entries that wait for a slow reader; the bus is not read further until it catches up."""
 
 _ID = re.compile(r"^(\d{1,18})\.(\d{1,18}-\d{1,18})$")
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ type StreamEntry = tuple[str, str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Position:
-    """How far a reader has come: in the table and on the bus."""
+    """Position of a reader in the table and on the bus."""
 
     stored: int = 0
     bus: str = "0-0"
@@ -58,7 +58,7 @@ _LAST_EVENT_ID = {"path": "header.last-event-id", "message": "expected the id of
 
 
 async def follow(soma: State, run: RunRecord, position: Position) -> AsyncIterator[str]:
-    """Yield server-sent events until the run is closed and everything is told."""
+    """Yield server-sent events until the run is closed and all its events are sent."""
     entries: asyncio.Queue[StreamEntry] = asyncio.Queue(WAITING)
     # What a finished run said piece by piece is in its transcript; only stored events are told again.
     reader = None if run.status in TERMINAL else asyncio.create_task(_read_bus(soma, run, position.bus, entries))

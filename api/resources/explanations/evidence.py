@@ -1,4 +1,4 @@
-"""Gathers the evidence of one run: everything that an auditor needs to check it without us, in one signed archive."""
+"""Evidence of one run: one signed archive with everything that an auditor needs to check it offline."""
 
 import asyncio
 import io

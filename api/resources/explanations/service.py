@@ -1,4 +1,4 @@
-"""Gathers what the store knows of one run into its explanation, and writes it as a page for people.
+"""Explanation of a run from the store's records, and its HTML page.
 
 Everything on the page comes from models, tools and people, so every value is escaped.
 """

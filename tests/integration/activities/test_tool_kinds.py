@@ -178,7 +178,7 @@ async def office(settings: Settings, owner: Store, **executors: TicketExecutor) 
         extended = replace(
             assembly,
             tools=ToolActivities(registered, PostgresContent(assembly.store)),
-            starting=type(assembly.starting)(admissions),
+            admission=type(assembly.admission)(admissions),
         )
         for name in (CAPSULES, TOOLS, PLATFORM):
             await stack.enter_async_context(build_worker(extended, queues(extended)[name]))

@@ -11,7 +11,7 @@ from capsules.digest import GENESIS
 from policy.gate import GateMeasurement
 from policy.prove.review import policy_of
 from somagent.capsule_files.library import Library
-from workers.metrics import GateMetrics, served
+from workers.metrics import GateMetrics, serve_metrics
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def metrics() -> GateMetrics:
 
 def test_counters_are_served_where_they_were_asked_for(metrics: GateMetrics, tmp_path) -> None:
     settings, (port,) = settings_in(tmp_path), free_ports(1)
-    with served(metrics, settings, port):
+    with serve_metrics(metrics, settings, port):
         text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
     for line in (
         'somagent_decisions_total{decision="allow",kind="tool.invoke",status="go"} 1.0',
@@ -45,7 +45,7 @@ def test_counters_are_served_where_they_were_asked_for(metrics: GateMetrics, tmp
 
 
 def test_without_a_port_nothing_listens(metrics: GateMetrics, tmp_path) -> None:
-    with served(metrics, settings_in(tmp_path), None):
+    with serve_metrics(metrics, settings_in(tmp_path), None):
         pass
 
 

@@ -176,7 +176,7 @@ async def test_reaping_leaves_a_running_container_before_its_deadline(sandbox, s
 
 
 async def test_reaping_stops_a_container_past_its_deadline(sandbox, engine, spec, container):
-    body = isolation.creation(
+    body = isolation.container_config(
         spec("true"), runtime=None, labels={"somagent": "1", SCOPE: sandbox._scope, DEADLINE: str(int(time.time()) - 1)}
     )
     identity = engine.api.create_container_from_config(body, container.name)["Id"]

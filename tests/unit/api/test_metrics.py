@@ -4,7 +4,7 @@ import httpx
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.middleware.metrics import RequestMetrics, Metrics
+from api.middleware.metrics import Metrics, RequestMetrics
 
 TYPES = {
     "somagent_http_requests": "counter",
