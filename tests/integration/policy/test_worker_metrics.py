@@ -21,8 +21,8 @@ def metrics() -> GateMetrics:
     action = Action(kind="tool.invoke", target="python@1.0.0/run", arguments=GENESIS)
     verdict = policy_of(Library.load().constitution).judge(action, Facts())
     shadow = ShadowVerdict(constitution=GENESIS, decision="deny")
-    counted.passed(GateMeasurement(action, verdict, shadow, "go", judging=0.00004, passing=0.003))
-    counted.proved(Proof(guarantee="secrets-stay", outcome="refuted", sentence="It does not hold.", seconds=0.02))
+    counted.count_decision(GateMeasurement(action, verdict, shadow, "go", judging=0.00004, passing=0.003))
+    counted.count_proof(Proof(guarantee="secrets-stay", outcome="refuted", sentence="It does not hold.", seconds=0.02))
     return counted
 
 
