@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, mod
 from pydantic.config import JsonDict
 
 from api.run_urls import DIGEST, RECORD_ID, REFERENCE
-from capsules.actions.action import Action, Autonomy, Facts, Foreseen, Share
+from capsules.actions.action import Action, Autonomy, Facts, ForecastRange, Share
 from capsules.actions.verdict import Verdict
 from capsules.constitutions.proof import Backtest, Explanation, Flip
 from capsules.digest import GENESIS, Digest
@@ -55,7 +55,7 @@ class SupposedFacts(BaseModel):
     headroom: Share = 1.0
     denials: int = Field(0, ge=0, le=2**53 - 1)
     standing: Share = 1.0
-    forecast: Foreseen | None = Field(None, description="For `capsule.start`: the forecast of the run.")
+    forecast: ForecastRange | None = Field(None, description="For `capsule.start`: the forecast of the run.")
     signals: SupposedSignals = SupposedSignals()
     sequences: dict[StateName, StateName] = Field(default_factory=dict, max_length=16)
 
