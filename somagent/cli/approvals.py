@@ -1,61 +1,180 @@
-"""`somagent approvals`: what waits, or waited, for a person."""
+"""`somagent approvals`, `approve`, `deny`: what waits, or waited, for a person, and a person's decision."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from somagent.cli import approval_decisions, delegations, grants, output
-from somagent.cli.approval_decisions import Comment, Id, OnBehalf, show_one
-from somagent.cli.connection import Api
-from somagent.cli.formatting import clock, colored, table
-from somagent.cli.options import As, Json, Limit
+from somagent.cli import delegations, grants, output
+from somagent.cli.command import Comment, Limit, command, group
+from somagent.cli.connection import Api, JsonValue
+from somagent.cli.exit_codes import BY_STATUS, Code
+from somagent.cli.inputs import gather
+from somagent.cli.output import clock, colored, people, rows
 
-app = typer.Typer(no_args_is_help=True, help="List and show what waits, or waited, for a person.")
-State = Annotated[str, typer.Option("--state", help="pending, approved, denied, edited, expired, used, or all.")]
-OfRun = Annotated[str | None, typer.Option("--run", help="Only those of this run.")]
+PATH = "/v1/approvals"
+top = group()
+app = group("approvals", "List and show what waits, or waited, for a person.")
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="An approval's id, as `somagent approvals list` shows it.")]
+Ids = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="Approvals' ids; of several each is decided on its own.")
+]
+OnBehalf = Annotated[
+    str | None,
+    typer.Option("--on-behalf-of", metavar="NAME", help="Use the right that this principal delegated to you."),
+]
 
 
-def register(to: typer.Typer) -> None:
-    to.add_typer(app, name="approvals")
-    approval_decisions.register(to, app)
-    delegations.register(app)
-    grants.register(app)
+def _row(item: dict[str, Any]) -> tuple[str, ...]:
+    what, missing = f"{item['kind']} {item['target']}", people(item["missing"], ", ", " ")
+    return item["id"], colored(item["state"]), what, item["run"], missing, clock(item["expires_at"])
 
 
-@app.command("list")
+def _lines(approval: dict[str, Any]) -> Iterator[str]:
+    """Yield what is asked, of whom, who answered what, and who could decide."""
+    yield f"[bold]{approval['id']}[/]  {colored(approval['state'])}"
+    yield from map(escape, _plain_lines(approval))
+
+
+def _plain_lines(approval: dict[str, Any]) -> Iterator[str]:
+    yield f"{approval['kind']} {approval['target']} in {approval['run']}"
+    yield approval["sentence"]
+    yield f"asked by {approval['requested_by']}, expires {clock(approval['expires_at'])}"
+    yield f"needs {people(approval['demands'])}"
+    for step in approval["escalation"]:
+        yield f"from {clock(step['at'])} on also {step['capability']}"
+    for answer in approval["answers"]:
+        who = f"{answer['by']}{_owner(answer)}"
+        yield f"{answer['said']} by {who} {clock(answer['at'])}{_after_colon(answer['comment'])}"
+    if approval["missing"]:
+        yield f"missing {people(approval['missing'])}"
+    if deciders := approval.get("deciders"):
+        yield f"could decide now: {', '.join(one['subject'] + _owner(one) for one in deciders)}"
+    if approval.get("edited_from"):
+        yield f"edited from {approval['edited_from']}"
+    if approval.get("edited_to"):
+        yield f"edited into the action {approval['edited_to']}"
+    if approval.get("decided_by"):
+        comment = _after_colon(approval.get("comment"))
+        yield f"decided by {approval['decided_by']} {clock(approval['decided_at'])}{comment}"
+
+
+def _owner(answer: dict[str, Any]) -> str:
+    return f" on behalf of {answer['on_behalf_of']}" if answer["on_behalf_of"] else ""
+
+
+def _after_colon(comment: str | None) -> str:
+    return f": {comment}" if comment else ""
+
+
+@command(
+    app,
+    "list",
+    text=rows("id", "state", "what", "run", "missing", "expires", row=_row, none="Nothing waits for a person."),
+)
 def list_approvals(
-    state: State = "pending", run: OfRun = None, limit: Limit = 50, principal: As = None, json: Json = False
-) -> None:
+    api: Api,
+    state: Annotated[
+        str, typer.Option("--state", help="pending, approved, denied, edited, expired, used, or all.")
+    ] = "pending",
+    run: Annotated[str | None, typer.Option("--run", help="Only those of this run.")] = None,
+    limit: Limit = 50,
+) -> JsonValue:
     """List approvals, newest first."""
-    with Api(principal=principal, json=json) as api:
-        items = api.all("/v1/approvals", most=limit, state=None if state == "all" else state, run=run)
-    if json:
-        output.emit(items)
-        return
-    shown = table("id", "state", "what", "run", "missing", "expires")
-    for item in items:
-        what = f"{item['kind']} {item['target']}"
-        missing = ", ".join(f"{demand['quorum']} {demand['capability']}" for demand in item["missing"])
-        shown.add_row(item["id"], colored(item["state"]), what, item["run"], missing, clock(item["expires_at"]))
-    output.console().print(shown if items else "Nothing waits for a person.")
+    return api.all(PATH, most=limit, state=state, run=run)
 
 
-@app.command()
-def show(approval: Id, principal: As = None, json: Json = False) -> None:
+@command(app, text=_lines)
+def show(api: Api, approval: Id) -> JsonValue:
     """Show what is asked, of whom, who could decide it now, and how it was decided."""
-    with Api(principal=principal, json=json) as api:
-        show_one(api.get(f"/v1/approvals/{approval}"), json=json)
+    return api.get(f"{PATH}/{approval}")
 
 
-@app.command()
+@command(app, json=False)
 def attest(
+    api: Api,
     approval: Id,
     no: Annotated[bool, typer.Option("--no", help="Attest a no instead of a yes.")] = False,
     comment: Comment = "",
     on_behalf_of: OnBehalf = None,
-    principal: As = None,
-) -> None:
+) -> JsonValue:
     """Write the JSON that `temporal workflow signal --name approve --input` takes. It holds for five minutes."""
-    with Api(principal=principal, json=True) as api:
-        said = {"approve": not no, "comment": comment, "on_behalf_of": on_behalf_of}
-        output.emit(api.post(f"/v1/approvals/{approval}/attestation", said))
+    api.json = True
+    said = {"approve": not no, "comment": comment, "on_behalf_of": on_behalf_of}
+    return api.post(f"{PATH}/{approval}/attestation", said)
+
+
+@command(top)
+@command(app)
+def approve(api: Api, approvals: Ids, comment: Comment = "", on_behalf_of: OnBehalf = None) -> None:
+    """Say yes to exactly this action, once. Who asked for it cannot."""
+    _decide(api, approvals, {"comment": comment, "on_behalf_of": on_behalf_of}, approving=True)
+
+
+@command(top)
+@command(app)
+def deny(api: Api, approvals: Ids, comment: Comment = "", on_behalf_of: OnBehalf = None) -> None:
+    """Say no. The persona is told and may try another way."""
+    _decide(api, approvals, {"comment": comment, "on_behalf_of": on_behalf_of}, approving=False)
+
+
+@command(app, text=_lines)
+def edit(  # noqa: PLR0913, PLR0917 - the command line's own options
+    api: Api,
+    approval: Id,
+    file: Annotated[
+        str | None,
+        typer.Option("--file", metavar="FILE", help="JSON or YAML mapping of arguments; `-` is standard input."),
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-f", "--field", metavar="NAME=VALUE", help="One argument: JSON where it reads as such, else text."
+        ),
+    ] = None,
+    texts: Annotated[
+        list[str] | None, typer.Option("--input-file", metavar="NAME=PATH", help="An argument from a text file.")
+    ] = None,
+    comment: Comment = "",
+    on_behalf_of: OnBehalf = None,
+) -> JsonValue:
+    """Change arguments of a waiting tool call. It is judged anew; where it asks again, your yes counts.
+
+    What you do not name stays as `somagent approvals arguments` shows it.
+    """
+    if file is None and not fields and not texts:
+        output.fail("Say what to change: --file, -f NAME=VALUE or --input-file NAME=PATH.", code=Code.USAGE)
+    wanted = gather(example=arguments(api, approval), file=file, fields=fields, files=texts)
+    body = {"arguments": wanted, "comment": comment, "on_behalf_of": on_behalf_of}
+    return api.post(f"{PATH}/{approval}/edit", body)
+
+
+@command(app)
+def arguments(api: Api, approval: Id) -> JsonValue:
+    """Show the arguments of a tool call that waits, as JSON."""
+    return api.get(f"{PATH}/{approval}/arguments")["arguments"]
+
+
+app.add_typer(delegations.app)
+app.add_typer(grants.app)
+
+
+def _decide(api: Api, approvals: list[str], answer: dict[str, str | None], *, approving: bool) -> None:
+    if len(approvals) == 1:
+        api.show(api.post(f"{PATH}/{approvals[0]}/{'approve' if approving else 'deny'}", answer), _lines)
+        return
+    results: list[dict[str, Any]] = []
+    for start in range(0, len(approvals), 100):
+        few = [{"approval": id_, "approve": approving, **answer} for id_ in approvals[start : start + 100]]
+        results += api.post(f"{PATH}/decide", {"decisions": few})["results"]
+    api.show(results, rows("id", "state", "why not", row=_result_row))
+    refused = [item["problem"] for item in results if not item["done"]]
+    if refused:
+        raise typer.Exit(BY_STATUS.get(refused[0]["status"], Code.RUN_FAILED))
+
+
+def _result_row(item: dict[str, Any]) -> tuple[str, ...]:
+    done = item["done"]
+    return item["approval"], colored(item["state"] if done else "refused"), "" if done else item["problem"]["detail"]

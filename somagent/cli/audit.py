@@ -1,21 +1,23 @@
-"""`somagent audit`: list what was changed, and check the whole record here, by keys that are not the API's."""
+"""`somagent audit` and `evidence`: list changes, export evidence, check records by keys that are not the API's."""
 
 import json as json_format
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from capsules.audit.auditor import VerificationError
+from capsules.audit.auditor import Unsound
+from capsules.audit.evidence import REDACTIONS
 from capsules.errors import Invalid
 from somagent.cli import output
 from somagent.cli.audit_check import audit_bundle, audit_run, audit_tenant, keys_of
-from somagent.cli.connection import Api
+from somagent.cli.command import Limit, RunId, command, group
+from somagent.cli.connection import Api, JsonValue, run_path
 from somagent.cli.exit_codes import Code
-from somagent.cli.formatting import clock, table
-from somagent.cli.options import As, Json, Limit
+from somagent.cli.output import Lines, clock, rows
 
-app = typer.Typer(no_args_is_help=True, help="List changes, and check that nothing recorded was altered.")
+app = group("audit", "List changes, and check that nothing recorded was altered.")
+evidence = group("evidence", "Hand over the evidence of a run.")
 
 OneRun = Annotated[
     str | None, typer.Argument(metavar="[RUN]", help="One run only; without: the tenant's whole record.")
@@ -45,8 +47,6 @@ Anchors = Annotated[
         "--anchors", exists=True, dir_okay=False, help="File of anchored blocks. Without: this home's, where it is."
     ),
 ]
-
-
 Bundle = Annotated[
     Path | None,
     typer.Option(
@@ -58,41 +58,39 @@ Bundle = Annotated[
 ]
 
 
-def register(to: typer.Typer) -> None:
-    to.add_typer(app, name="audit")
+def _row(one: dict[str, Any]) -> tuple[str, ...]:
+    details = json_format.dumps(one["body"].get("details", {}), ensure_ascii=False)
+    return str(one["id"]), clock(one["at"]), one["actor"], one["action"], one["subject"], details
 
 
-@app.command("list")
+def _lines(found: dict[str, Any]) -> Lines:
+    yield "[green]The record holds.[/]"
+    for name, value in found.items():
+        if name not in {"holds", "keys"}:
+            yield f"  {name.replace('_', ' '):<22}{value}"
+    yield f"  {'sealed by keys':<22}{found['keys']}"
+
+
+@command(app, "list", text=rows("id", "when", "who", "did", "to", "details", row=_row))
 def list_entries(
+    api: Api,
     action: Annotated[str | None, typer.Option("--action", help="Only this action: capsule.published.")] = None,
     subject: Annotated[str | None, typer.Option("--subject", help="Only this subject.")] = None,
     limit: Limit = 50,
-    principal: As = None,
-    json: Json = False,
-) -> None:
+) -> JsonValue:
     """List changes of what decides over runs, newest first."""
-    with Api(principal=principal, json=json) as api:
-        items = api.all("/v1/audit/entries", most=limit, action=action, subject=subject)
-    if json:
-        output.emit(items)
-        return
-    shown = table("id", "when", "who", "did", "to", "details")
-    for one in items:
-        details = json_format.dumps(one["body"].get("details", {}), ensure_ascii=False)
-        shown.add_row(str(one["id"]), clock(one["at"]), one["actor"], one["action"], one["subject"], details)
-    output.console().print(shown)
+    return api.all("/v1/audit/entries", most=limit, action=action, subject=subject)
 
 
-@app.command()
+@command(app, text=_lines)
 def verify(  # noqa: PLR0913, PLR0917 - an option for each thing that an auditor brings
+    api: Api,
     run: OneRun = None,
     history: History = None,
     keys: Keys = None,
     anchors: Anchors = None,
     bundle: Bundle = None,
-    principal: As = None,
-    json: Json = False,
-) -> None:
+) -> JsonValue:
     """Recompute the record: signatures, chains, gaps, inclusion, anchors. Code 11 names the first bad item."""
     if history is not None and run is None:
         output.fail("--history is of one run: name it, `somagent audit verify RUN --history FILE`.", code=Code.USAGE)
@@ -100,50 +98,55 @@ def verify(  # noqa: PLR0913, PLR0917 - an option for each thing that an auditor
         output.fail("--bundle is checked by itself, with --keys alone.", code=Code.USAGE)
     try:
         if bundle is not None:
-            found, of = audit_bundle(bundle, keys)
+            found, origin = audit_bundle(bundle, keys)
         else:
-            with Api(principal=principal, json=json) as api:
-                checks, of = keys_of("sealer", keys, api)
-                found = (
-                    audit_tenant(api, checks, anchors, quiet=json)
-                    if run is None
-                    else audit_run(api, run, checks, _read(history))
-                )
-    except VerificationError as problem:
-        _unsound(str(problem), json=json)
-    except Invalid as error:
-        output.fail(error.message, code=Code.INVALID)
-    if json:
-        output.emit({"holds": True, "keys": of, **dict(found)})
-        return
-    to = output.console()
-    to.print("[green]The record holds.[/]")
-    for name, value in found:
-        to.print(f"  {name.replace('_', ' '):<22}{value}", soft_wrap=True)
-    to.print(f"  {'sealed by keys':<22}{of}", soft_wrap=True)
+            sealer, origin = keys_of("sealer", keys, api)
+            found = audit_tenant(api, sealer, anchors) if run is None else audit_run(api, run, sealer, _read(history))
+    except Unsound as problem:
+        if api.json:
+            output.emit({"holds": False, "problem": str(problem)})
+        output.fail(str(problem), code=Code.UNSOUND)
+    return {"holds": True, "keys": origin, **found}
 
 
-@app.command("keys")
+@command(app, "keys", json=False)
 def write_keys(
+    api: Api,
     into: Annotated[
         Path, typer.Option("--output", "-o", file_okay=False, help="Directory to write the public keys to.")
     ] = Path("somagent-keys"),
-    principal: As = None,
 ) -> None:
     """Write the public keys that check the record, to give to an auditor by a way that you trust."""
-    with Api(principal=principal) as api:
-        keys = api.get("/v1/audit/keys")["keys"]
+    keys = api.get("/v1/audit/keys")["keys"]
     into.mkdir(parents=True, exist_ok=True)
     for key_id, pem in keys.items():
         file = into / f"{key_id.rpartition('-')[0]}.pub"
         file.write_text(pem)
-        output.console().print(f"{file}  {key_id}", soft_wrap=True)
+        output.show([f"{file}  {key_id}"])
 
 
-def _unsound(problem: str, *, json: bool) -> NoReturn:
-    if json:
-        output.emit({"holds": False, "problem": problem})
-    output.fail(problem, code=Code.UNSOUND)
+@command(evidence, json=False)
+def export(
+    api: Api,
+    run: RunId,
+    into: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", dir_okay=False, help="File to write. Without: RUN.evidence.zip here."),
+    ] = None,
+    redact: Annotated[
+        list[str] | None,
+        typer.Option("--redact", help=f"What to leave out, as often as needed: {', '.join(REDACTIONS)}."),
+    ] = None,
+    children: Annotated[
+        bool, typer.Option(help="With the evidence of each child run of a composite, each in a folder.")
+    ] = True,
+) -> None:
+    """Export one signed archive. Check it with: somagent audit verify --bundle FILE --keys DIR."""
+    output.require_known("--redact", redact, REDACTIONS)
+    file = into or Path(run.replace("/", "-") + ".evidence.zip")
+    data = api.fetch(run_path(run, "evidence"), redact=redact or [], children=children)
+    file.write_bytes(data)
+    output.show([f"Written: {file} ({len(data):,} bytes)"])
 
 
 def _read(history: Path | None) -> dict[str, Any] | None:

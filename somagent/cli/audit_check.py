@@ -1,7 +1,6 @@
-"""What `somagent audit verify` fetches and recomputes: the API hands over records, and is believed in nothing."""
+"""Checks of `somagent audit verify`: they recompute every record that the API hands over, and trust none."""
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,8 +23,8 @@ from somagent.settings import Settings
 AT_ONCE = 5000
 LARGEST = 2 * 2**30
 
-Found = list[tuple[str, Any]]
-"""What was checked, by name, in the order to show it."""
+Found = dict[str, Any]
+"""The figures of a check by name, in the order to show them."""
 
 
 def keys_of(purpose: Purpose, given: Path | None, api: Api | None) -> tuple[SignatureCheck, str]:
@@ -64,68 +63,50 @@ def audit_bundle(file: Path, keys: Path | None) -> tuple[Found, str]:
     except (zipfile.BadZipFile, OSError) as error:
         raise Invalid(f"{str(file)!r} is no ZIP archive: {error}") from error
     try:
-        return verify(files, sealer=sealer, publisher=publisher), origin
+        return dict(verify(files, sealer=sealer, publisher=publisher)), origin
     except (ValueError, KeyError, TypeError) as error:
         raise VerificationError(f"A file of the archive is not what its name says: {error}") from error
 
 
-def audit_tenant(api: Api, checks: SignatureCheck, anchors: Path | None, *, quiet: bool) -> Found:
-    """Check everything that is sealed for the caller's tenant. Raises VerificationError with the first bad item."""
+def audit_tenant(api: Api, checks: Checks, anchors: Path | None) -> Found:
+    """Check everything that is sealed for the caller's tenant. Raises Unsound with the first bad item."""
     anchored = read_anchors(anchors or Settings().anchors)  # first: what is sealed meanwhile is not missing
     status = api.get("/v1/audit/status")
-    blocks = [Block.model_validate(item) for item in _all(api, "/v1/audit/blocks", most=status["height"], size=500)]
+    blocks = [Block.model_validate(item) for item in api.numbered("/v1/audit/blocks", most=status["height"])]
     tenant = blocks[0].tenant if blocks else ""
     auditor = Auditor(tenant, checks)
-    with _progress(quiet=quiet) as progress:
+    records = api.numbered("/v1/audit/records", most=status["leaves"], size=AT_ONCE)
+    read = (Record(Leaf(*leaf), body, previous) for leaf, body, previous in records)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn())
+    with Progress(*columns, console=output.console(errors=True), transient=True, disable=api.json) as progress:
         task = progress.add_task("records", total=status["leaves"])
-        for block, records in group_by_block(blocks, _records(api, status["leaves"])):
-            auditor.block(block, records)
-            progress.advance(task, len(records))
+        for block, own in by_block(blocks, read):
+            auditor.block(block, own)
+            progress.advance(task, len(own))
     if auditor.leaves != status["leaves"]:
         raise VerificationError(f"The record ends at sequence number {auditor.leaves} of {status['leaves']}.")
     if status["strays"]:
         raise VerificationError(f"In no block, and waiting for none: {', '.join(status['strays'])}. Somebody added it.")
     digests = {block.height: block.digest for block in blocks}
-    held = auditor.anchored(anchored, digests.get)
-    return [
-        ("blocks", auditor.blocks),
-        ("records", auditor.leaves),
-        ("runs", auditor.runs),
-        ("waiting_for_the_seal", status["waiting"]),
-        ("anchored_blocks", held),
-        ("head", auditor.head),
-    ]
+    return {
+        "blocks": auditor.blocks,
+        "records": auditor.leaves,
+        "runs": auditor.runs,
+        "waiting_for_the_seal": status["waiting"],
+        "anchored_blocks": auditor.anchored(anchored, digests.get),
+        "head": auditor.head,
+    }
 
 
-def audit_run(api: Api, run: str, checks: SignatureCheck, history: dict[str, Any] | None) -> Found:
-    """Check one run, and against its history where there is one. Raises VerificationError with the first bad item."""
-    receipts = [Receipt.model_validate(item) for item in _all(api, run_path(run, "receipts"), most=None, size=500)]
-    sealed = api.get(f"/v1/audit/runs/{run.replace('/', '~')}/inclusions")
+def audit_run(api: Api, run: str, checks: Checks, history: dict[str, Any] | None) -> Found:
+    """Check one run, and against its history where there is one. Raises Unsound with the first bad item."""
+    receipts = [Receipt.model_validate(item) for item in api.numbered(run_path(run, "receipts"))]
+    sealed = api.get(run_path(run, "inclusions", below="/v1/audit/runs"))
     proofs = [Inclusion.model_validate(item) for item in sealed["proofs"]]
     blocks = [Block.model_validate(item) for item in sealed["blocks"]]
-    found: Found = list(check_run(run, receipts, proofs, blocks, checks)._asdict().items())
+    found: Found = check_run(run, receipts, proofs, blocks, checks)._asdict()
     if history is not None:
-        agreed = match_history(history, receipts, get_args(Kind))
-        found += [("history_of_execution", agreed.execution), ("governed_activities", agreed.activities)]
-        found += [("allowed_attempts", agreed.allows)]
+        agreed = matched(history, receipts, get_args(Kind))
+        found |= {"history_of_execution": agreed.execution, "governed_activities": agreed.activities}
+        found |= {"allowed_attempts": agreed.allows}
     return found
-
-
-def _records(api: Api, most: int) -> Iterator[Record]:
-    for leaf, body, previous in _all(api, "/v1/audit/records", most=most, size=AT_ONCE):
-        yield Record(Leaf(*leaf), body, previous)
-
-
-def _all(api: Api, path: str, *, most: int | None, size: int) -> Iterator[Any]:
-    """Yield the items of a list that goes on after a number, up to that number."""
-    after: int | None = 0
-    while after is not None and (most is None or after < most):
-        limit = size if most is None else min(size, most - after)
-        part = api.get(path, after=after, limit=limit)
-        yield from part["items"]
-        after = part["next"]
-
-
-def _progress(*, quiet: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn())
-    return Progress(*columns, console=output.errors(), transient=True, disable=quiet)

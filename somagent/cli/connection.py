@@ -1,56 +1,78 @@
-"""The CLI's one way to the API: JSON out and in, and every failure as a sentence and an exit code."""
+"""The CLI's connection to the API: JSON out and in. Every failure ends the command with a sentence and an exit code."""
 
 import json
-from types import TracebackType
-from typing import Any, NoReturn, Self
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, NoReturn
 
 import httpx
 
+from capsules.errors import ConstitutionRefused, SomaError
 from somagent.capsule_files.document import is_json
 from somagent.cli import output
 from somagent.cli.exit_codes import BY_STATUS, Code
 from somagent.settings import Settings
 
 TIMEOUT = httpx.Timeout(60, connect=5)
+DEFAULT = "operator"
+
+JsonValue = Any
+"""Any JSON value; None where the API answers with an empty body."""
 
 
 class Api:
-    """A connection for one command. `json` says how failures are told."""
+    """Context of one command: the form of its output, and a connection that opens at the first request."""
 
     def __init__(self, *, principal: str | None = None, json: bool = False) -> None:
-        settings = Settings()
-        self.base = settings.api_base()
-        self.headers = {"Authorization": f"Bearer {token_of(settings, principal)}"}
+        self.settings = Settings()
+        self.base = self.settings.api_base()
         self.json = json
-        self._client = httpx.Client(base_url=self.base, headers=self.headers, timeout=TIMEOUT)
+        self._principal = principal
 
-    def __enter__(self) -> Self:
-        return self
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """Return the headers of a request. Ends the command when there is no token."""
+        return {"Authorization": f"Bearer {token_of(self.settings, self._principal)}"}
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._client.close()
+    @cached_property
+    def _client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.base, headers=self.headers, timeout=TIMEOUT)
 
-    def get(self, path: str, **query: str | int | list[str] | None) -> Any:  # noqa: ANN401 - any JSON value
-        return self._call("GET", path, params={k: v for k, v in query.items() if v is not None})
+    def close(self) -> None:
+        if "_client" in self.__dict__:
+            self._client.close()
 
-    def post(self, path: str, body: Any = None, *, key: str | None = None) -> Any:  # noqa: ANN401 - any JSON value
+    def show(self, result: output.Emitted, text: output.Text | None) -> None:
+        """Write the result of the command: as JSON, or as the lines of `text`."""
+        if self.json or text is None:
+            output.emit(result)
+        else:
+            output.show(text(result))
+
+    def get(self, path: str, **query: str | int | list[str] | None) -> JsonValue:
+        return _body(self._answer("GET", path, params=_given(query)))
+
+    def post(self, path: str, body: JsonValue = None, *, key: str | None = None) -> JsonValue:
         headers = {"Idempotency-Key": key} if key else {}
-        return self._call("POST", path, json=body if body is not None else {}, headers=headers)
+        return _body(self._answer("POST", path, json=body if body is not None else {}, headers=headers))
 
-    def put(self, path: str, body: Any) -> Any:  # noqa: ANN401 - any JSON value
-        return self._call("PUT", path, json=body)
+    def put(self, path: str, body: JsonValue) -> JsonValue:
+        return _body(self._answer("PUT", path, json=body))
 
-    def send_file(self, path: str, text: str, *, filename: str) -> Any:  # noqa: ANN401 - any JSON value
+    def delete(self, path: str) -> JsonValue:
+        return _body(self._answer("DELETE", path))
+
+    def send_file(self, path: str, text: str, *, filename: str) -> JsonValue:
         kind = "application/json" if is_json(text, filename) else "application/yaml"
-        return self._call("POST", path, content=text.encode(), headers={"Content-Type": kind})
+        return _body(self._answer("POST", path, content=text.encode(), headers={"Content-Type": kind}))
 
-    def delete(self, path: str) -> Any:  # noqa: ANN401 - any JSON value, None where nothing is answered
-        return self._call("DELETE", path)
+    def fetch(self, path: str, **query: str | int | list[str] | None) -> bytes:
+        """Return a body that is not JSON: a page, an archive."""
+        return self._answer("GET", path, params=_given(query)).content
 
     def all(self, path: str, *, most: int, **query: str | int | None) -> list[dict[str, Any]]:
-        """Return the items of a list, page after page, at most `most`."""
+        """Return the items of a list, page after page, at most `most`. The state `all` means every state."""
+        query |= {"state": None} if query.get("state") == "all" else {}
         items: list[dict[str, Any]] = []
         cursor: str | None = None
         while len(items) < most:
@@ -61,38 +83,45 @@ class Api:
                 break
         return items[:most]
 
-    def fetch(self, path: str, **query: str | int | list[str] | None) -> bytes:
-        """Return what is not JSON: a page, an archive."""
-        return self._answer("GET", path, params={k: v for k, v in query.items() if v is not None}).content
+    def numbered(self, path: str, *, most: int | None = None, size: int = 500) -> Iterator[Any]:
+        """Yield the items of a list whose pages begin after a number, up to the number `most`."""
+        after: int | None = 0
+        while after is not None and (most is None or after < most):
+            page = self.get(path, after=after, limit=size if most is None else min(size, most - after))
+            yield from page["items"]
+            after = page["next"]
 
-    def _call(self, method: str, path: str, **options: Any) -> Any:  # noqa: ANN401 - httpx's own options
-        response = self._answer(method, path, **options)
-        return response.json() if response.content else None
+    def refuse(self, error: SomaError) -> NoReturn:
+        """End the command with an error that was found here, in the form of the API's own."""
+        problem = {"code": error.code, "detail": error.message, "problems": list(error.fields.get("problems", ()))}
+        # A constitution that this machine refuses is a wrong file; one that the API refuses is a denial.
+        wrong = isinstance(error, ConstitutionRefused)
+        self._fail(problem, Code.INVALID if wrong else BY_STATUS.get(error.status, Code.RUN_FAILED))
 
-    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401 - as above
+    def refused(self, response: httpx.Response) -> NoReturn:
+        """End the command with the problem document of a response."""
+        self._fail(_problem(response), BY_STATUS.get(response.status_code, Code.RUN_FAILED))
+
+    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own options
         try:
             response = self._client.request(method, path, **options)
         except httpx.TransportError as error:
-            self.unreachable(error)
+            kind = type(error).__name__
+            message = f"The API at {self.base} cannot be reached ({kind}). Is the stack up? somagent up"
+            self._fail({"code": "Unavailable", "detail": message}, Code.UNAVAILABLE)
         if response.is_error:
-            self.refuse(response)
+            self.refused(response)
         return response
 
-    def unreachable(self, error: Exception) -> NoReturn:
-        """End the command: nobody answers."""
-        message = f"The API at {self.base} cannot be reached ({type(error).__name__}). Is the stack up? somagent up"
-        self._fail({"code": "Unavailable", "detail": message}, message, Code.UNAVAILABLE)
-
-    def refuse(self, response: httpx.Response) -> NoReturn:
-        """End the command with what a problem document says."""
-        problem = _problem(response)
-        code = BY_STATUS.get(response.status_code, Code.RUN_FAILED)
-        self._fail(problem, sentences(problem), code)
-
-    def _fail(self, problem: dict[str, Any], text: str, code: Code) -> NoReturn:
+    def _fail(self, problem: dict[str, Any], code: Code) -> NoReturn:
         if self.json:
             output.emit({"problem": problem})
-        output.fail(text, code=code)
+        output.fail(sentences(problem), code=code)
+
+
+def run_path(run: str, *more: str, below: str = "/v1/runs") -> str:
+    """Return the URL path of a run: its id with `~` for each `/`."""
+    return "/".join([below, run.replace("/", "~"), *more])
 
 
 def sentences(problem: dict[str, Any]) -> str:
@@ -105,27 +134,6 @@ def sentences(problem: dict[str, Any]) -> str:
         message = str(one.get("message", "")).rstrip(".")
         lines.append(f"  {place}{path}{message}.{expected}")
     return "\n".join(lines)
-
-
-def _problem(response: httpx.Response) -> dict[str, Any]:
-    try:
-        found = response.json()
-    except ValueError:
-        found = None
-    if isinstance(found, dict) and "detail" in found:
-        return found
-    return {
-        "code": "Unexpected",
-        "detail": f"{response.request.url} answered {response.status_code}: no problem document.",
-    }
-
-
-def run_path(run: str, *more: str) -> str:
-    """Return the URL path of a run: its id with `~` for each `/`."""
-    return "/".join(["/v1/runs", run.replace("/", "~"), *more])
-
-
-DEFAULT = "operator"
 
 
 def token_of(settings: Settings, principal: str | None) -> str:
@@ -149,3 +157,24 @@ def token_of(settings: Settings, principal: str | None) -> str:
         names = ", ".join(sorted(known)) if isinstance(known, dict) else "none"
         output.fail(f"There is no principal {name!r} in {str(path)!r}. Known: {names}.", code=Code.DENIED)
     return str(entry["token"])
+
+
+def _given(query: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in query.items() if value is not None}
+
+
+def _body(response: httpx.Response) -> JsonValue:
+    return response.json() if response.content else None
+
+
+def _problem(response: httpx.Response) -> dict[str, Any]:
+    try:
+        found = response.json()
+    except ValueError:
+        found = None
+    if isinstance(found, dict) and "detail" in found:
+        return found
+    return {
+        "code": "Unexpected",
+        "detail": f"{response.request.url} answered {response.status_code}: no problem document.",
+    }

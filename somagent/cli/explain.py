@@ -1,4 +1,4 @@
-"""`somagent explain`: what a run was asked, what was decided, by which clause, by whom, what it cost, what came out."""
+"""`somagent explain`: what a run was asked, each decision with its clause and approvers, the cost and the outcome."""
 
 import json as json_format
 from collections.abc import Iterator
@@ -6,44 +6,34 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from capsules.approvals.approval import Approval
 from capsules.audit.explanation import ActionDecision, ExplainedAction, RunExplanation
 from somagent.cli import output
+from somagent.cli.command import RunId, command, group
 from somagent.cli.connection import Api, run_path
-from somagent.cli.formatting import amounts, clock, colored, score
-from somagent.cli.options import As, Json, RunId
+from somagent.cli.output import amounts, clock, colored, score
 
-Page = Annotated[
-    Path | None,
-    typer.Option("--html", metavar="FILE", dir_okay=False, help="Write a page for people: it loads nothing else."),
-]
+app = group()
 
 
-def register(to: typer.Typer) -> None:
-    to.command()(explain)
-
-
-def explain(run: RunId, html: Page = None, principal: As = None, json: Json = False) -> None:
+@command(app)
+def explain(
+    api: Api,
+    run: RunId,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", dir_okay=False, help="Write a page for people: it loads nothing else."),
+    ] = None,
+) -> None:
     """Explain a run from its own records: asked, decided and why, approved by whom, cost, outcome."""
-    with Api(principal=principal, json=json) as api:
-        if html is not None:
-            html.write_bytes(api.fetch(run_path(run, "explanation.html")))
-            output.errors().print(f"Written: {html}", style="dim", soft_wrap=True)
-            if not json:
-                return
-        found = RunExplanation.model_validate(api.get(run_path(run, "explanation")))
-    if json:
-        output.emit(found)
-    else:
-        _print(output.console(), found)
-
-
-def _print(to: Console, it: RunExplanation) -> None:
-    for line in _lines(it):
-        to.print(line, soft_wrap=True)
+    if html is not None:
+        html.write_bytes(api.fetch(run_path(run, "explanation.html")))
+        output.note(f"Written: {html}")
+        if not api.json:
+            return
+    api.show(RunExplanation.model_validate(api.get(run_path(run, "explanation"))), _lines)
 
 
 def _lines(it: RunExplanation) -> Iterator[str]:
@@ -51,7 +41,7 @@ def _lines(it: RunExplanation) -> Iterator[str]:
     yield f"[bold]{escape(run.capsule)}[/]  {escape(run.id)}  {colored(run.status)}"
     if run.reason:
         yield f"  {escape(run.reason)}"
-    yield from ("", "[bold]What was asked[/]", f"  by {escape(run.actor)}, {clock(run.created_at.isoformat())}")
+    yield from ("", "[bold]What was asked[/]", f"  by {escape(run.actor)}, {clock(run.created_at)}")
     if it.intent:
         yield f"  {escape(it.intent.strip())}"
     if run.inputs:
@@ -61,8 +51,8 @@ def _lines(it: RunExplanation) -> Iterator[str]:
         yield from _action(action)
     yield from ("", "[bold]Who approved[/]")
     yield from [line for approval in it.approvals for line in _approval(approval)] or ["  Nobody was asked."]
-    limit = f" of {amounts(it.account.limit.model_dump())}" if it.account else ""
-    yield from ("", "[bold]What it cost[/]", f"  {amounts(run.spent.model_dump())}{limit}")
+    limit = f" of {amounts(it.account.limit)}" if it.account else ""
+    yield from ("", "[bold]What it cost[/]", f"  {amounts(run.spent)}{limit}")
     for child in it.children:
         yield f"  paid for the run {escape(child)}"
     yield from ("", "[bold]What came out[/]")
@@ -81,7 +71,7 @@ def _lines(it: RunExplanation) -> Iterator[str]:
 
 
 def _action(action: ExplainedAction) -> Iterator[str]:
-    cost = amounts(action.usage.model_dump())
+    cost = amounts(action.usage)
     yield f"  [bold]{escape(action.kind)}[/] {escape(action.target)}  {action.word}  {cost}"
     for one in action.decisions:
         yield from _decided(one)
@@ -100,12 +90,11 @@ def _decided(one: ActionDecision) -> Iterator[str]:
 
 
 def _approval(one: Approval) -> Iterator[str]:
-    approvers = escape(one.describe_approvers())
-    yield f"  {escape(one.kind)} on {escape(one.target)}: {colored(one.state)}, asked of {approvers}"
-    for said in one.answers:
-        lent = f" for {said.on_behalf_of}" if said.on_behalf_of else ""
-        comment = f": {said.comment}" if said.comment else ""
-        yield f"    {clock(said.at.isoformat())} {escape(said.by + lent)} said {said.said}{escape(comment)}"
+    yield f"  {escape(one.kind)} on {escape(one.target)}: {colored(one.state)}, asked of {escape(one.asked())}"
+    for answer in one.answers:
+        lent = f" for {answer.on_behalf_of}" if answer.on_behalf_of else ""
+        comment = f": {answer.comment}" if answer.comment else ""
+        yield f"    {clock(answer.at)} {escape(answer.by + lent)} said {answer.said}{escape(comment)}"
 
 
 def _short(value: object, most: int = 600) -> str:

@@ -1,28 +1,55 @@
 """A run's inputs from the command line: an example, a JSON or YAML file, single fields, files as text."""
 
 import json
-import sys
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
+import typer
 import yaml
 
 from somagent.cli import output
 from somagent.cli.exit_codes import Code
 
+File = Annotated[
+    str | None, typer.Option("-i", "--inputs", metavar="FILE", help="Inputs as JSON or YAML; - is standard input.")
+]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-f", "--field", metavar="NAME=VALUE", help="One input: JSON where it is JSON, else text. Dots lead inside."
+    ),
+]
+Texts = Annotated[
+    list[str] | None, typer.Option("--input-file", metavar="NAME=PATH", help="One input: the text of a file.")
+]
+Example = Annotated[bool, typer.Option("--example", help="Begin with the inputs of the capsule's own example.")]
 
-def gather(*, example: dict[str, Any] | None, file: str | None, fields: list[str], files: list[str]) -> dict[str, Any]:
+
+def gather(
+    *,
+    file: str | None,
+    fields: list[str] | None,
+    files: list[str] | None,
+    example: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Merge what was given; the later wins: example, file, fields, files as text."""
     inputs: dict[str, Any] = dict(example or {})
     if file is not None:
         inputs |= _mapping(file)
-    for pair in fields:
+    for pair in fields or ():
         name, value = _split(pair, option="-f")
         _put(inputs, name, _value(value))
-    for pair in files:
+    for pair in files or ():
         name, path = _split(pair, option="--input-file")
-        _put(inputs, name, _text(path))
+        _put(inputs, name, output.read_file(path))
     return inputs
+
+
+def example_of(capsule: dict[str, Any], reference: str) -> dict[str, Any]:
+    """Return the example inputs of a capsule; end the command when it has none."""
+    example = capsule["spec"].get("example")
+    if not isinstance(example, dict):
+        _usage(f"The capsule {reference!r} has no example; give its inputs with -i or -f.")
+    return example
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - any JSON value
@@ -53,7 +80,7 @@ def _split(pair: str, *, option: str) -> tuple[str, str]:
 
 
 def _mapping(path: str) -> dict[str, Any]:
-    text = _text(path)
+    text = output.read_file(path)
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -61,13 +88,6 @@ def _mapping(path: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         _usage(f"{path!r} holds no mapping of inputs.")
     return found
-
-
-def _text(path: str) -> str:
-    try:
-        return sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        _usage(f"{path!r} cannot be read: {error}")
 
 
 def _usage(message: str) -> NoReturn:

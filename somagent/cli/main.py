@@ -1,18 +1,16 @@
-"""The command line `somagent`: one flat list of groups, each registered by its own module."""
+"""The command line `somagent`: the groups of commands, in the order of its help."""
 
 import typer
 
 from somagent.cli import (
     approvals,
     audit,
-    budget,
+    budgets,
     capsule,
-    evidence,
     explain,
     forecast,
     notify,
     policy,
-    project,
     receipts,
     retention,
     run,
@@ -20,7 +18,6 @@ from somagent.cli import (
     schedule,
     stack,
     token,
-    usage,
 )
 from somagent.cli.exit_codes import MEANINGS
 
@@ -33,24 +30,9 @@ app = typer.Typer(
     epilog="Exit codes: " + " ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()),
 )
 
-for group in (
-    stack,
-    run,
-    runs,
-    approvals,
-    capsule,
-    schedule,
-    budget,
-    project,
-    usage,
-    forecast,
-    policy,
-    explain,
-    receipts,
-    audit,
-    retention,
-    evidence,
-    notify,
-    token,
+for part in (
+    *(stack.app, run.app, approvals.top, budgets.top, forecast.top, explain.app, receipts.app),
+    *(runs.app, approvals.app, capsule.app, schedule.app, budgets.app, budgets.project, forecast.app, policy.app),
+    *(audit.app, retention.app, audit.evidence, notify.app, token.app),
 ):
-    group.register(app)
+    app.add_typer(part)

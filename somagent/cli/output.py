@@ -1,25 +1,43 @@
-"""The only place of the CLI that prints: text for people on a console, JSON for programs."""
+"""Output of the CLI, the only place that prints: text for people on a console, JSON for programs.
+
+Text functions return lines in Rich's markup, so a value that may hold brackets passes through `escape`.
+"""
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.table import Table
 
-Emitted = BaseModel | Mapping[str, object] | Sequence[BaseModel] | Sequence[Mapping[str, object]]
+from capsules.actions.verdict import PPM
+from capsules.budgets.amounts import Amounts
+from somagent.cli.exit_codes import Code
+
+Emitted = BaseModel | Mapping[str, Any] | Sequence[BaseModel] | Sequence[Mapping[str, Any]]
+Lines = Iterable[RenderableType]
+Text = Callable[[Any], Lines]
+"""Returns what a command writes for people about its result."""
+
+COLORS = {
+    **dict.fromkeys(("completed", "allow", "allowed", "approved", "active"), "green"),
+    **dict.fromkeys(("ready", "done", "proved", "open", "sent"), "green"),
+    **dict.fromkeys(("failed", "deny", "denied", "refuted", "refused", "not sent"), "red"),
+    **dict.fromkeys(("awaiting_approval", "awaiting_budget", "ask", "asked", "pending"), "magenta"),
+    **dict.fromkeys(("cancelled", "paused", "restarting", "starting", "not proved", "revoked"), "yellow"),
+    **dict.fromkeys(("running", "edited", "coming"), "cyan"),
+    "ended": "dim",
+}
 
 
-def console() -> Console:
-    """Return the console for results."""
-    return Console(highlight=False)
-
-
-def errors() -> Console:
-    """Return the console for errors, on standard error."""
-    return Console(stderr=True, highlight=False)
+def console(*, errors: bool = False) -> Console:
+    """Return the console for results, or the one for errors and progress, on standard error."""
+    return Console(stderr=errors, highlight=False)
 
 
 def emit(value: Emitted) -> None:
@@ -27,10 +45,80 @@ def emit(value: Emitted) -> None:
     sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n")
 
 
+def show(lines: Lines) -> None:
+    """Write lines; only a table is fitted to the width of the console."""
+    to = console()
+    for line in lines:
+        to.print(line, soft_wrap=not isinstance(line, Table))
+
+
+def note(text: str) -> None:
+    """Write a remark to standard error, so that standard output holds the result alone."""
+    console(errors=True).print(text, style="dim", markup=False, soft_wrap=True)
+
+
 def fail(message: str, *, code: int = 1) -> NoReturn:
-    """Say what went wrong on standard error and end with the exit code."""
-    errors().print(message, style="red", markup=False, soft_wrap=True)
+    """Write the reason to standard error and end with the exit code."""
+    console(errors=True).print(message, style="red", markup=False, soft_wrap=True)
     raise typer.Exit(code)
+
+
+def read_file(file: Path | str) -> str:
+    """Return the text of a file, or of standard input for the text `-`. Ends the command when it cannot be read."""
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"{str(file)!r} cannot be read: {error}", code=Code.USAGE)
+
+
+def require_known(option: str, given: Iterable[str] | None, known: Collection[str]) -> None:
+    """End the command when an option that may be repeated has a value that is not known."""
+    if unknown := [one for one in given or () if one not in known]:
+        fail(f"{option} takes {', '.join(known)}; not {', '.join(unknown)}.", code=Code.USAGE)
+
+
+def rows(*columns: str, row: Callable[[Any], Iterable[str]], none: str | None = None) -> Text:
+    """Return the text of a list: a table with a row for each item. Empty: the sentence `none`, if there is one."""
+
+    def text(items: Sequence[Any]) -> Lines:
+        if none is not None and not items:
+            return [none]
+        made = Table(box=None, pad_edge=False, header_style="dim")
+        for number, column in enumerate(columns):
+            made.add_column(column, overflow="fold", no_wrap=number == 0)  # the first names the thing: it gets copied
+        for item in items:
+            made.add_row(*row(item))
+        return [made]
+
+    return text
+
+
+def amounts(value: dict[str, Any] | Amounts | None) -> str:
+    """Return `1,200 tokens · $0.0004 · 2 tool calls`, without what is zero."""
+    return Amounts.model_validate(value or {}).in_words(" · ")
+
+
+def score(ppm: int | None) -> str:
+    """Return a score in millionths as a number with three decimals."""
+    return "" if ppm is None else f"{ppm / PPM:.3f}"
+
+
+def colored(word: str) -> str:
+    """Return a status, decision or outcome in its color."""
+    return f"[{COLORS.get(word, 'default')}]{word}[/]"
+
+
+def clock(time: str | datetime | None) -> str:
+    """Return a time in the time zone of this machine."""
+    if not time:
+        return ""
+    at = datetime.fromisoformat(time) if isinstance(time, str) else time
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def people(demands: Iterable[Mapping[str, Any]], between: str = " and ", link: str = " with ") -> str:
+    """Return how many people with which capability: `2 with approval:decide`."""
+    return between.join(f"{demand['quorum']}{link}{demand['capability']}" for demand in demands)
 
 
 def _plain(value: object) -> object:

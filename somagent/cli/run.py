@@ -1,121 +1,103 @@
-"""`somagent run`: start a capsule, watch it live, print what it hands over."""
+"""`somagent run`: start a capsule, follow the run live, print its deliverable."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 import httpx
 import typer
+from rich.json import JSON
+from rich.markup import escape
 
 from somagent.cli import output
+from somagent.cli.command import CapsuleRef, Key, Project, command, group
 from somagent.cli.connection import Api, run_path
 from somagent.cli.exit_codes import Code
-from somagent.cli.inputs import gather
-from somagent.cli.options import As, Json, Key, Project
-from somagent.cli.progress import RunProgress
-from somagent.cli.run_stream import Lost, follow
+from somagent.cli.inputs import Example, Fields, File, Texts, example_of, gather
+from somagent.cli.run_progress import RunProgress
+from somagent.cli.run_stream import Lost, RunEvent, follow
 
 WAITS = frozenset({"awaiting_approval", "awaiting_budget"})
-
-File = Annotated[
-    str | None, typer.Option("-i", "--inputs", metavar="FILE", help="Inputs as JSON or YAML; - is standard input.")
-]
-Fields = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-f", "--field", metavar="NAME=VALUE", help="One input: JSON where it is JSON, else text. Dots lead inside."
-    ),
-]
-Texts = Annotated[
-    list[str] | None, typer.Option("--input-file", metavar="NAME=PATH", help="One input: the text of a file.")
-]
-Example = Annotated[bool, typer.Option("--example", help="Begin with the inputs of the capsule's own example.")]
-Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return at once; the run goes on.")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="End with code 7 when the run waits for a person or budget.")]
+app = group()
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(run)
-
-
+@command(app)
 def run(  # noqa: PLR0913, PLR0917 - the command line's own options
-    capsule: Annotated[str, typer.Argument(metavar="CAPSULE", help="`name`, `name@1`, `name@^1.2` or `name@1.2.0`.")],
+    api: Api,
+    capsule: CapsuleRef,
     inputs: File = None,
     fields: Fields = None,
     texts: Texts = None,
     example: Example = False,
     project: Project = None,
     key: Key = None,
-    detach: Detach = False,
-    no_wait: NoWait = False,
-    principal: As = None,
-    json: Json = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return at once; the run goes on.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="End with code 7 when the run waits for a person or budget.")
+    ] = False,
 ) -> None:
     """Start a run and follow it to its end. Ctrl-C stops following; the run goes on."""
-    with Api(principal=principal, json=json) as api:
-        found = api.get(f"/v1/capsules/{capsule}")["capsule"]
-        given = gather(
-            example=example_of(found, capsule) if example else None, file=inputs, fields=fields or [], files=texts or []
-        )
-        started = api.post(f"/v1/capsules/{capsule}/runs", {"inputs": given, "project": project}, key=key)
-        if detach:
-            _say_started(started, json=json)
-            return
-        watch(api, started["id"], tasks=tasks_of(found), no_wait=no_wait, json=json)
+    found = api.get(f"/v1/capsules/{capsule}")["capsule"]
+    begin = example_of(found, capsule) if example else None
+    given = gather(example=begin, file=inputs, fields=fields, files=texts)
+    started = api.post(f"/v1/capsules/{capsule}/runs", {"inputs": given, "project": project}, key=key)
+    if detach:
+        api.show(started, lambda it: [escape(it["id"])])
+    else:
+        watch(api, started["id"], found, no_wait=no_wait)
 
 
-def tasks_of(capsule: dict[str, Any]) -> tuple[str, ...]:
-    """Return the ids of the child runs that a capsule may start."""
-    return tuple(task["id"] for task in capsule["spec"].get("tasks", ()))
+def watch(api: Api, run: str, capsule: dict[str, Any], *, no_wait: bool = False) -> None:
+    """Follow a run and its child runs to its end, print the deliverable, and end the command with the run's code.
 
+    `no_wait`: stop following, and end with code 7, when the run waits for a person or for budget.
+    """
+    tasks = tuple(task["id"] for task in capsule["spec"].get("tasks", ()))
+    progress = RunProgress(output.console(), run)
+    waits = False
 
-def watch(api: Api, run: str, *, tasks: tuple[str, ...], no_wait: bool, json: bool) -> None:
-    """Follow a run to its end, print the deliverable, and end the command with the run's code."""
-    if not json:
-        output.console().print(f"[bold]{run}[/]", soft_wrap=True)
+    def handle(event: RunEvent) -> bool:
+        nonlocal waits
+        if not api.json:
+            progress.show(event)
+        waits = no_wait and event.type == "run.changed" and event.data.get("status") in WAITS
+        return waits
+
+    if not api.json:
+        output.show([f"[bold]{run}[/]"])
     try:
-        waits = asyncio.run(_follow(api, run, tasks=tasks, no_wait=no_wait, json=json))
-    except Lost as error:
-        if error.response is not None:
-            api.refuse(error.response)
-        output.fail(f"{error} The run goes on: somagent runs show {run}", code=Code.UNAVAILABLE)
+        read_events(api, lambda client: follow(client, run, tasks=tasks), handle, then=f"somagent runs show {run}")
     except KeyboardInterrupt:
         output.fail(f"The run goes on. Stop it: somagent runs cancel {run}", code=Code.INTERRUPTED)
-    finish(api.get(run_path(run)), json=json)
+    record = api.get(run_path(run))
+    api.show(record, lambda it: [] if it["output"] is None else [JSON.from_data(it["output"])])
+    if record["status"] in {"failed", "cancelled"}:
+        raise typer.Exit(Code.RUN_FAILED)
     if waits:
         raise typer.Exit(Code.WAITING)
 
 
-def finish(record: dict[str, Any], *, json: bool) -> None:
-    """Print what a run hands over; end the command with code 1 when it did not complete."""
-    if json:
-        output.emit(record)
-    elif record["output"] is not None:
-        output.console().print_json(data=record["output"])
-    if record["status"] in {"failed", "cancelled"}:
-        raise typer.Exit(Code.RUN_FAILED)
+def read_events(
+    api: Api,
+    stream: Callable[[httpx.AsyncClient], AsyncIterator[RunEvent]],
+    handle: Callable[[RunEvent], bool],
+    *,
+    then: str | None = None,
+) -> None:
+    """Pass each event of a stream to `handle`, until that returns true or the stream ends.
 
+    Ends the command when the API refuses or stays away; `then` is a command to suggest in that case.
+    """
 
-async def _follow(api: Api, run: str, *, tasks: tuple[str, ...], no_wait: bool, json: bool) -> bool:
-    """Show events until the run is closed, or, with `no_wait`, until it waits. Say whether it waits."""
-    progress = RunProgress(output.console(), run)
-    async with httpx.AsyncClient(base_url=api.base, headers=api.headers) as client:
-        async for told in follow(client, run, tasks=tasks):
-            if not json:
-                progress.show(told)
-            if no_wait and told.type == "run.changed" and told.data.get("status") in WAITS:
-                return True
-    return False
+    async def read() -> None:
+        async with httpx.AsyncClient(base_url=api.base, headers=api.headers) as client:
+            async for event in stream(client):
+                if handle(event):
+                    return
 
-
-def example_of(capsule: dict[str, Any], reference: str) -> dict[str, Any]:
-    example = capsule["spec"].get("example")
-    if not isinstance(example, dict):
-        output.fail(f"The capsule {reference!r} has no example; give its inputs with -i or -f.", code=Code.USAGE)
-    return example
-
-
-def _say_started(record: dict[str, Any], *, json: bool) -> None:
-    if json:
-        output.emit(record)
-    else:
-        output.console().print(record["id"], markup=False, soft_wrap=True)
+    try:
+        asyncio.run(read())
+    except Lost as error:
+        if error.response is not None:
+            api.refused(error.response)
+        output.fail(f"{error} The run goes on: {then}" if then else str(error), code=Code.UNAVAILABLE)

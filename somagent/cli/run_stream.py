@@ -1,4 +1,4 @@
-"""Following runs: server-sent events of a run and its children in one stream, across reconnects."""
+"""Event stream of runs: the server-sent events of a run and its child runs as one stream, across reconnects."""
 
 import asyncio
 import json
@@ -8,13 +8,15 @@ from typing import Any
 
 import httpx
 
+from somagent.cli.connection import run_path
+
 PATIENCE = 60.0  # seconds that the API may be away
 PAUSE = 0.5
 READ_TIMEOUT = 45.0  # the stream says something every 15 s
 
 
 class Lost(Exception):
-    """The API stayed away, or refuses to tell; `response` is what it said, if it said something."""
+    """The API could not be reached for too long, or refused; `response` is its answer, if there was one."""
 
     def __init__(self, reason: str, response: httpx.Response | None = None) -> None:
         super().__init__(reason)
@@ -41,17 +43,17 @@ class ServerSentEvent:
 
 
 async def follow(client: httpx.AsyncClient, run: str, *, tasks: tuple[str, ...] = ()) -> AsyncIterator[RunEvent]:
-    """Yield what happens in a run and in the child runs of these tasks, until the run is closed."""
-    waiting: asyncio.Queue[RunEvent | Exception] = asyncio.Queue(1000)
-    followers = [asyncio.create_task(_into(waiting, client, run, child=False))]
-    followers += [asyncio.create_task(_into(waiting, client, f"{run}/{task}", child=True)) for task in tasks]
+    """Yield the events of a run and of the child runs of these tasks, until the run is closed. Raises Lost."""
+    queue: asyncio.Queue[RunEvent | Lost] = asyncio.Queue(1000)
+    followers = [asyncio.create_task(_enqueue(queue, client, run, child=False))]
+    followers += [asyncio.create_task(_enqueue(queue, client, f"{run}/{task}", child=True)) for task in tasks]
     try:
         while True:
-            told = await waiting.get()
-            if isinstance(told, Exception):
-                raise told
-            yield told
-            if told.run == run and told.type == "run.closed":
+            event = await queue.get()
+            if isinstance(event, Lost):
+                raise event
+            yield event
+            if event.run == run and event.type == "run.closed":
                 return
     finally:
         for follower in followers:
@@ -59,27 +61,27 @@ async def follow(client: httpx.AsyncClient, run: str, *, tasks: tuple[str, ...] 
         await asyncio.gather(*followers, return_exceptions=True)
 
 
-async def _into(
-    waiting: "asyncio.Queue[RunEvent | Exception]", client: httpx.AsyncClient, run: str, *, child: bool
+async def _enqueue(
+    queue: "asyncio.Queue[RunEvent | Lost]", client: httpx.AsyncClient, run: str, *, child: bool
 ) -> None:
     try:
-        async for told in follow_one(client, run, wait_for_it=child):
-            await waiting.put(told)
+        async for event in follow_one(client, run, wait_for_it=child):
+            await queue.put(event)
     except Lost as error:
-        if not child:  # a child may never start: its parent tells why
-            await waiting.put(error)
+        if not child:  # a child may never start; the events of its parent say why
+            await queue.put(error)
 
 
 async def follow_one(client: httpx.AsyncClient, run: str, *, wait_for_it: bool = False) -> AsyncIterator[RunEvent]:
-    """Yield a run's events until it is closed. Raises Lost."""
+    """Yield a run's events until it is closed. `wait_for_it`: the run may not exist yet. Raises Lost."""
     last, away = "", 0.0
     while True:
         try:
             async for message in _connect(client, run, last):
                 last, away = message.id or last, 0.0
-                told = _told(run, message)
-                yield told
-                if told.type == "run.closed":
+                event = _parse(run, message)
+                yield event
+                if event.type == "run.closed":
                     return
         except Lost as error:
             status = error.response.status_code if error.response is not None else 0
@@ -99,37 +101,29 @@ async def follow_one(client: httpx.AsyncClient, run: str, *, wait_for_it: bool =
 
 async def _connect(client: httpx.AsyncClient, run: str, last: str) -> AsyncIterator[ServerSentEvent]:
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
-    path = f"/v1/runs/{run.replace('/', '~')}/events"
     timeout = httpx.Timeout(READ_TIMEOUT, connect=5)
-    async with client.stream("GET", path, headers=headers, timeout=timeout) as response:
+    async with client.stream("GET", run_path(run, "events"), headers=headers, timeout=timeout) as response:
         if response.is_error:
             await response.aread()
             raise Lost(f"answered {response.status_code}", response)
         message = ServerSentEvent()
         async for line in response.aiter_lines():
             if line:
-                _take(message, line)
-                continue
+                name, _, value = line.partition(":")
+                match name:
+                    case "id":
+                        message.id = value.removeprefix(" ")
+                    case "event":
+                        message.event = value.removeprefix(" ")
+                    case "data":
+                        message.data.append(value.removeprefix(" "))
+                continue  # other names: a comment, or a field that we do not know
             if message.data:
                 yield message
             message = ServerSentEvent()
 
 
-def _take(message: ServerSentEvent, line: str) -> None:
-    name, _, value = line.partition(":")
-    value = value.removeprefix(" ")
-    match name:
-        case "id":
-            message.id = value
-        case "event":
-            message.event = value
-        case "data":
-            message.data.append(value)
-        case _:
-            pass  # a comment, or a field we do not know
-
-
-def _told(run: str, message: ServerSentEvent) -> RunEvent:
+def _parse(run: str, message: ServerSentEvent) -> RunEvent:
     body = json.loads("\n".join(message.data))
     if message.event == "token":
         return RunEvent(run=run, type="token", data=body)

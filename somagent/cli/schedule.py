@@ -1,26 +1,43 @@
-"""`somagent schedule`: runs that start by the clock."""
+"""`somagent schedule`: runs that start at set times."""
 
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from somagent.cli import output
-from somagent.cli.connection import Api
-from somagent.cli.formatting import clock, table
-from somagent.cli.inputs import gather
-from somagent.cli.options import As, Json, Limit, Project
-from somagent.cli.run import Fields, File, Texts
+from somagent.cli.command import Limit, Project, command, group
+from somagent.cli.connection import Api, JsonValue
+from somagent.cli.inputs import Fields, File, Texts, gather
+from somagent.cli.output import Lines, clock, colored, rows
 
-app = typer.Typer(no_args_is_help=True, help="Start runs by the clock.")
+PATH = "/v1/schedules"
+app = group("schedule", "Start runs by the clock.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 
 
-def register(to: typer.Typer) -> None:
-    to.add_typer(app, name="schedule")
+def _state(schedule: dict[str, Any]) -> str:
+    return colored("paused" if schedule["paused"] else "active")
 
 
-@app.command()
+def _times(schedule: dict[str, Any]) -> str:
+    return ", ".join(schedule["cron"]) or f"every {schedule['every']} s"
+
+
+def _row(item: dict[str, Any]) -> tuple[str, ...]:
+    return item["name"], item["capsule"], _times(item), _state(item), clock(next(iter(item["next"]), None))
+
+
+def _lines(it: dict[str, Any]) -> Lines:
+    yield f"[bold]{it['name']}[/]  {it['capsule']}  {_times(it)}  {_state(it)}"
+    yield f"in the name of {it['actor']}, from {it['account']}, overlap {it['overlap']}"
+    yield f"next: {', '.join(clock(time) for time in it['next'][:3]) or 'never'}"
+    for run in it["recent"]:
+        yield escape(f"started {run}")
+
+
+@command(app, text=_lines)
 def create(  # noqa: PLR0913, PLR0917 - the command line's own options
+    api: Api,
     name: Name,
     capsule: Annotated[str, typer.Argument(metavar="CAPSULE", help="Resolved now; its runs stay on that version.")],
     cron: Annotated[
@@ -43,96 +60,53 @@ def create(  # noqa: PLR0913, PLR0917 - the command line's own options
     inputs: File = None,
     fields: Fields = None,
     texts: Texts = None,
-    principal: As = None,
-    json: Json = False,
-) -> None:
+) -> JsonValue:
     """Create a schedule."""
-    given = gather(example=None, file=inputs, fields=fields or [], files=texts or [])
     body: dict[str, Any] = {
         "name": name,
         "capsule": capsule,
-        "inputs": given,
+        "inputs": gather(file=inputs, fields=fields, files=texts),
         "overlap": overlap,
         "catch_up": catch_up,
         "paused": paused,
         "note": note,
         "project": project,
     }
-    body |= ({"cron": cron} if cron else {}) | ({"every": every} if every else {})
-    with Api(principal=principal, json=json) as api:
-        _show(api.post("/v1/schedules", body), json=json)
+    return api.post(PATH, body | ({"cron": cron} if cron else {}) | ({"every": every} if every else {}))
 
 
-@app.command("list")
-def list_schedules(limit: Limit = 100, principal: As = None, json: Json = False) -> None:
+@command(app, "list", text=rows("name", "capsule", "when", "state", "next", row=_row))
+def list_schedules(api: Api, limit: Limit = 100) -> JsonValue:
     """List schedules."""
-    with Api(principal=principal, json=json) as api:
-        items = api.get("/v1/schedules")["items"][:limit]
-    if json:
-        output.emit(items)
-        return
-    shown = table("name", "capsule", "when", "state", "next")
-    for item in items:
-        state = "[yellow]paused[/]" if item["paused"] else "[green]active[/]"
-        shown.add_row(item["name"], item["capsule"], _when(item), state, clock(next(iter(item["next"]), None)))
-    output.console().print(shown)
+    return api.get(PATH)["items"][:limit]
 
 
-@app.command()
-def show(name: Name, principal: As = None, json: Json = False) -> None:
+@command(app, text=_lines)
+def show(api: Api, name: Name) -> JsonValue:
     """Show a schedule: when it runs next, what it started last."""
-    with Api(principal=principal, json=json) as api:
-        _show(api.get(f"/v1/schedules/{name}"), json=json)
+    return api.get(f"{PATH}/{name}")
 
 
-@app.command()
-def pause(name: Name, principal: As = None, json: Json = False) -> None:
+@command(app, text=_lines)
+def pause(api: Api, name: Name) -> JsonValue:
     """Start nothing until it is unpaused."""
-    _tell(name, "pause", principal, json=json)
+    return api.post(f"{PATH}/{name}/pause")
 
 
-@app.command()
-def unpause(name: Name, principal: As = None, json: Json = False) -> None:
+@command(app, text=_lines)
+def unpause(api: Api, name: Name) -> JsonValue:
     """Go on, in your name and with a fresh authority."""
-    _tell(name, "unpause", principal, json=json)
+    return api.post(f"{PATH}/{name}/unpause")
 
 
-@app.command()
-def trigger(name: Name, principal: As = None, json: Json = False) -> None:
+@command(app, text=_lines)
+def trigger(api: Api, name: Name) -> JsonValue:
     """Start a run of it now."""
-    _tell(name, "trigger", principal, json=json)
+    return api.post(f"{PATH}/{name}/trigger")
 
 
-@app.command()
-def delete(name: Name, principal: As = None, json: Json = False) -> None:
+@command(app, text=lambda it: [escape(f"Deleted {it['deleted']}.")])
+def delete(api: Api, name: Name) -> JsonValue:
     """Delete a schedule. Runs that it started go on."""
-    with Api(principal=principal, json=json) as api:
-        api.delete(f"/v1/schedules/{name}")
-    if json:
-        output.emit({"deleted": name})
-    else:
-        output.console().print(f"Deleted {name}.", markup=False)
-
-
-def _tell(name: str, what: str, principal: str | None, *, json: bool) -> None:
-    with Api(principal=principal, json=json) as api:
-        _show(api.post(f"/v1/schedules/{name}/{what}"), json=json)
-
-
-def _show(schedule: dict[str, Any], *, json: bool) -> None:
-    if json:
-        output.emit(schedule)
-        return
-    console = output.console()
-    state = "[yellow]paused[/]" if schedule["paused"] else "[green]active[/]"
-    console.print(f"[bold]{schedule['name']}[/]  {schedule['capsule']}  {_when(schedule)}  {state}", soft_wrap=True)
-    console.print(
-        f"in the name of {schedule['actor']}, from {schedule['account']}, overlap {schedule['overlap']}", soft_wrap=True
-    )
-    console.print(f"next: {', '.join(clock(time) for time in schedule['next'][:3]) or 'never'}", soft_wrap=True)
-    for run in schedule["recent"]:
-        console.print(f"started {run}", markup=False, soft_wrap=True)
-
-
-def _when(schedule: dict[str, Any]) -> str:
-    return ", ".join(schedule["cron"]) or f"every {schedule['every']} s"
+    api.delete(f"{PATH}/{name}")
+    return {"deleted": name}

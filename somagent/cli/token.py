@@ -1,50 +1,41 @@
-"""`somagent token`: who the token says you are, and a narrower or shorter one for something else."""
+"""`somagent token`: the principal of the token, and a narrower or shorter token for another use."""
 
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from somagent.cli import output
-from somagent.cli.connection import Api
-from somagent.cli.formatting import clock
-from somagent.cli.options import As, Json
+from somagent.cli.command import command, group
+from somagent.cli.connection import Api, JsonValue
+from somagent.cli.output import clock
 
-app = typer.Typer(no_args_is_help=True, help="Show and mint tokens.")
-
-
-def register(to: typer.Typer) -> None:
-    to.add_typer(app, name="token")
+app = group("token", "Show and mint tokens.")
 
 
-@app.command()
-def show(principal: As = None, json: Json = False) -> None:
+@command(
+    app,
+    text=lambda it: [
+        f"[bold]{it['subject']}[/] of tenant {it['tenant']}",
+        escape(", ".join(sorted(it["capabilities"]))),
+    ],
+)
+def show(api: Api) -> JsonValue:
     """Show who the token says you are and what it may do."""
-    with Api(principal=principal, json=json) as api:
-        found = api.get("/v1/principals/self")
-    if json:
-        output.emit(found)
-        return
-    console = output.console()
-    console.print(f"[bold]{found['subject']}[/] of tenant {found['tenant']}", soft_wrap=True)
-    console.print(", ".join(sorted(found["capabilities"])), markup=False, soft_wrap=True)
+    return api.get("/v1/principals/self")
 
 
-@app.command()
+@command(app)
 def mint(
+    api: Api,
     capability: Annotated[
         list[str] | None, typer.Option("--capability", "-c", help="What it may do. Without: all you may.")
     ] = None,
     seconds: Annotated[int, typer.Option("--seconds", min=1, help="How long it is valid.")] = 3600,
-    principal: As = None,
-    json: Json = False,
 ) -> None:
     """Mint a token: as much as yours or less, never more. Text output is the token alone."""
-    with Api(principal=principal, json=json) as api:
-        made = api.post("/v1/tokens", {"seconds": seconds} | ({"capabilities": capability} if capability else {}))
-    if json:
-        output.emit(made)
-        return
-    output.console().print(made["token"], markup=False, soft_wrap=True)
-    until = clock(datetime.fromtimestamp(made["expires_at"], UTC).isoformat())
-    output.errors().print(f"valid until {until}", style="dim", markup=False)
+    made = api.post("/v1/tokens", {"seconds": seconds} | ({"capabilities": capability} if capability else {}))
+    api.show(made, lambda it: [escape(it["token"])])
+    if not api.json:
+        output.note(f"valid until {clock(datetime.fromtimestamp(made['expires_at'], UTC))}")

@@ -9,9 +9,7 @@ import psutil
 from somagent.local_stack.environment import ours
 from somagent.settings import Settings
 
-PROGRAM = (
-    "import typer; from somagent.cli.stack import register; app = typer.Typer(name='somagent'); register(app); app()"
-)
+PROGRAM = "from somagent.cli.stack import app; app()"
 
 
 @dataclass(frozen=True)

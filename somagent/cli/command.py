@@ -1,0 +1,70 @@
+"""Declaration of CLI commands: groups, options that several commands share, and one way to call the API and answer."""
+
+import inspect
+from collections.abc import Callable
+from contextlib import closing
+from typing import Annotated, Any, Concatenate
+
+import typer
+
+from capsules.errors import SomaError
+from somagent.cli.connection import Api, JsonValue
+from somagent.cli.output import Text
+
+As = Annotated[
+    str | None,
+    typer.Option(
+        "--as", metavar="NAME", help="Principal of the local stack, when SOMAGENT_TOKEN is not set: operator, approver."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON document instead of text.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Most items to show.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, as `somagent runs list` shows it.")]
+CapsuleRef = Annotated[str, typer.Argument(metavar="CAPSULE", help="`name`, `name@1`, `name@^1.2` or `name@1.2.0`.")]
+Key = Annotated[
+    str | None,
+    typer.Option("--key", help="Idempotency key: the same key again is the same thing, not a second one."),
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+Comment = Annotated[str, typer.Option("--comment", help="Why, for the record.")]
+Project = Annotated[
+    str | None, typer.Option("--project", metavar="PROJECT", help="Whose budget is spent. Unset: the tenant's.")
+]
+
+_AS = inspect.Parameter("principal", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=As)
+_JSON = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
+
+
+def group(name: str | None = None, description: str | None = None) -> typer.Typer:
+    """Return a group of commands. Commands of a group without a name stand at the top of the command line."""
+    return typer.Typer(name=name, help=description, no_args_is_help=True)
+
+
+def command[**P](
+    app: typer.Typer, name: str | None = None, *, text: Text | None = None, json: bool = True
+) -> Callable[[Callable[Concatenate[Api, P], JsonValue]], Callable[Concatenate[Api, P], JsonValue]]:
+    """Register a function of an Api and options as a command, and give it `--as` and `--json`.
+
+    What the function returns is the result: one JSON document with `--json`, else the lines of `text`. A function that
+    ends with an exit code of its own writes its result with `Api.show` and returns None. A SomaError ends the command
+    as a refusal of the API does. `json=False`: the command has no `--json`.
+    """
+
+    def register(
+        function: Callable[Concatenate[Api, P], JsonValue],
+    ) -> Callable[Concatenate[Api, P], JsonValue]:
+        def run(*, principal: str | None, json: bool = False, **options: Any) -> None:  # noqa: ANN401 - its own options
+            with closing(Api(principal=principal, json=json)) as api:
+                try:
+                    result = function(api, **options)  # type: ignore[call-arg]
+                except SomaError as error:
+                    api.refuse(error)
+                if result is not None:
+                    api.show(result, text)
+
+        _, *own = inspect.signature(function).parameters.values()
+        run.__signature__ = inspect.Signature([*own, _AS, *([_JSON] if json else [])])  # type: ignore[attr-defined]
+        app.command(name or function.__name__, help=inspect.getdoc(function))(run)
+        return function
+
+    return register

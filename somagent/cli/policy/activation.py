@@ -1,0 +1,139 @@
+"""`somagent policy activate`, `rollback`, `approve`, `reject`: propose and approve the activation of a constitution."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from capsules.constitutions.proof import Difference, Proof
+from capsules.constitutions.proposal import SETTLED
+from capsules.digest import digest
+from somagent.cli import output
+from somagent.cli.command import Comment, Key, command, group
+from somagent.cli.connection import Api, JsonValue
+from somagent.cli.exit_codes import Code
+from somagent.cli.output import Lines
+from somagent.cli.policy.signatures import signature_file, signatures_of
+from somagent.cli.policy.sources import DIGEST, Overlays, from_file
+
+PATH = "/v1/constitutions"
+POLL_SECONDS = 0.3
+app = group()
+
+Tenant = Annotated[
+    str | None, typer.Option("--tenant", help="For this tenant alone: a canary. Unset: for whom you may change it.")
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for the people who must approve it, too.")]
+Activation = Annotated[str, typer.Argument(metavar="ACTIVATION", help="An activation's id, as `activate` says it.")]
+
+
+@command(app)
+def activate(  # noqa: PLR0913, PLR0917 - the command line's own options
+    api: Api,
+    constitution: Annotated[
+        str, typer.Argument(metavar="CONSTITUTION", help="A file, signed by `policy sign`, or a digest.")
+    ],
+    overlay: Overlays = None,
+    tenant: Tenant = None,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Only judge beside the active one, and count the differences.")
+    ] = False,
+    wait: Wait = False,
+    key: Key = None,
+) -> None:
+    """Have a constitution proved, compared, approved and made the active one. Code 10 when a proof blocks it."""
+    body = _proposal(constitution, overlay or []) | {"stage": "shadow" if shadow else "active"}
+    _follow(api, api.post(PATH, body | ({"scope": tenant} if tenant else {}), key=key), wait=wait)
+
+
+@command(app)
+def rollback(
+    api: Api,
+    to: Annotated[
+        str | None, typer.Option("--to", help="Digest of one that was active. Unset: the one before.")
+    ] = None,
+    tenant: Tenant = None,
+    wait: Wait = False,
+    key: Key = None,
+) -> None:
+    """Go back to a constitution that was active. It is proved and approved like any other change."""
+    body = ({"to": to} if to else {}) | ({"scope": tenant} if tenant else {})
+    _follow(api, api.post(f"{PATH}/rollback", body, key=key), wait=wait)
+
+
+@command(app)
+def approve(api: Api, activation: Activation, comment: Comment = "") -> None:
+    """Agree to a change of constitution. Who proposed it cannot."""
+    _follow(api, api.post(f"{PATH}/activations/{activation}/approve", {"comment": comment}), wait=False)
+
+
+@command(app, text=lambda it: [f"{it['id']} is {it['state']}; the active constitution stays."])
+def reject(api: Api, activation: Activation, comment: Comment = "") -> JsonValue:
+    """End a proposed change. The active constitution stays."""
+    return api.post(f"{PATH}/activations/{activation}/reject", {"comment": comment})
+
+
+def _proposal(constitution: str, overlay: list[Path]) -> dict[str, Any]:
+    """Return what to propose, with the signatures that lie beside the file."""
+    if DIGEST.fullmatch(constitution):
+        return {"digest": constitution}
+    file = Path(constitution)
+    found, over = from_file(file), [from_file(one) for one in overlay]
+    beside = signature_file(file)
+    if found.kind == "Overlay":
+        # They sign what the overlay makes of the active constitution, which the API knows.
+        made: str = from_file(beside).document.get("digest", "") if beside.exists() else ""
+        overlays = [found.document, *(one.document for one in over)]
+        return {"overlays": overlays, "signatures": signatures_of(beside, made)}
+    document = found.document
+    if over:
+        from somagent.cli.policy.reviews import effective  # noqa: PLC0415 - Z3 takes half a second to load
+
+        document = effective(found, over)
+    return {"document": document, "signatures": signatures_of(beside, digest(document))}
+
+
+def _follow(api: Api, record: dict[str, Any], *, wait: bool) -> None:
+    """Show each state until the activation is decided; without `wait`, until people are asked."""
+    shown, ends = "", SETTLED if wait else SETTLED | {"awaiting_approval"}
+    progress = output.console(errors=True)
+    while True:
+        state = record["state"]
+        if state != shown and not api.json:
+            progress.print(f"{record['id']}  {state}", markup=False)
+        shown = state
+        if state in ends:
+            break
+        time.sleep(POLL_SECONDS)
+        record = api.get(f"{PATH}/activations/{record['id']}")
+    api.show(record, _lines)
+    if state == "awaiting_approval":
+        raise typer.Exit(Code.WAITING)
+    if state != "activated":
+        blocked = bool(_unproved(record))
+        code = Code.REFUTED if blocked else Code.DENIED
+        if api.json:
+            raise typer.Exit(code)
+        why = "A proof blocks it" if blocked else record["why"] or f"It is {state}"
+        output.fail(f"{why.rstrip('.')}. The active constitution stays.", code=code)
+
+
+def _lines(record: dict[str, Any]) -> Lines:
+    from somagent.cli.policy import reviews  # noqa: PLC0415 - Z3 takes half a second to load
+
+    for proof in _unproved(record):
+        yield from reviews.proof_lines(Proof.model_validate(proof))
+    if record["difference"] is not None:
+        yield from reviews.difference_lines(Difference.model_validate(record["difference"]))
+    if record["state"] == "activated":
+        yield f"[green]active[/] for {record['scope']}: {record['constitution']}"
+    elif record["state"] == "awaiting_approval":
+        people = "person" if record["missing"] == 1 else "people"
+        command_line = f"somagent policy approve {record['id']} --as approver"
+        yield f"[magenta]waits[/] for {record['missing']} {people}: {command_line}"
+
+
+def _unproved(record: dict[str, Any]) -> list[dict[str, Any]]:
+    proofs = [*(record["report"] or {"proofs": []})["proofs"], *([record["narrower"]] if record["narrower"] else [])]
+    return [proof for proof in proofs if proof["outcome"] != "proved"]

@@ -1,0 +1,86 @@
+"""`somagent policy check`, `prove`, `diff` and `explain`. Z3 and NumPy are loaded by these commands only."""
+
+# ruff: noqa: PLC0415 - Z3 and NumPy take half a second to load
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from somagent.cli import output
+from somagent.cli.command import command, group
+from somagent.cli.connection import Api
+from somagent.cli.exit_codes import Code
+from somagent.cli.policy.history import explain_recorded
+from somagent.cli.policy.sources import ACTIVE, SHIPPED, WHICH, Overlays, Source, from_file, source
+
+app = group("policy", "Check, prove, compare, explain and change constitutions.")
+Which = Annotated[str, typer.Argument(metavar="CONSTITUTION", help=WHICH)]
+Base = Annotated[str, typer.Option("--base", help=f"For an overlay: what it is laid over. {WHICH}")]
+Seconds = Annotated[
+    float, typer.Option("--timeout", min=0.1, max=600, help="How long each property may take, in seconds.")
+]
+
+
+@command(app)
+def check(api: Api, constitution: Which, overlay: Overlays = None, base: Base = SHIPPED) -> None:
+    """Read and type a constitution or an overlay: every fault with its clause, line and column. Proves nothing."""
+    from somagent.cli.policy import reviews
+
+    reviews.check(api, *_with_overlays(api, constitution, overlay, base))
+
+
+@command(app)
+def prove(
+    api: Api, constitution: Which, overlay: Overlays = None, base: Base = SHIPPED, timeout: Seconds = 10.0
+) -> None:
+    """Prove what activation needs. What is refuted is shown with an action that contradicts it; code 10 then."""
+    from somagent.cli.policy import reviews
+
+    reviews.prove(api, *_with_overlays(api, constitution, overlay, base), seconds=timeout)
+
+
+@command(app)
+def diff(
+    api: Api,
+    old: Annotated[str, typer.Argument(metavar="OLD", help=WHICH)],
+    new: Annotated[str, typer.Argument(metavar="NEW", help=f"{WHICH} An overlay is laid over OLD.")],
+    overlay: Annotated[
+        list[Path] | None, typer.Option("--overlay", help="An overlay's file, laid over NEW. May be given again.")
+    ] = None,
+    timeout: Seconds = 10.0,
+) -> None:
+    """Say what is newly allowed, asked and denied, each with an action that shows it. Texts are not compared."""
+    from somagent.cli.policy import reviews
+
+    before = source(old, api)
+    reviews.diff(api, before, *_with_overlays(api, new, overlay, old), seconds=timeout)
+
+
+@command(app)
+def explain(  # noqa: PLR0913, PLR0917 - the command line's own options
+    api: Api,
+    constitution: Which = ACTIVE,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="ATTRIBUTE=VALUE", help="`action.egress=open`; what is not set is ordinary."),
+    ] = None,
+    approval: Annotated[str | None, typer.Option("--approval", help="Explain why this approval is asked for.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Explain a decision of this run; with --seq.")] = None,
+    seq: Annotated[int | None, typer.Option("--seq", min=1, help="The number of the decision's receipt.")] = None,
+) -> None:
+    """Say why an action is asked or denied, the smallest change after which it would not be, and who can approve it."""
+    if (run is None) != (seq is None) or (approval is not None) + (run is not None) + bool(attribute) > 1:
+        output.fail("Say one of: --set …, --approval ID, --run RUN --seq N.", code=Code.USAGE)
+    if approval or run:
+        explain_recorded(api, {"approval": approval} if approval else {"run": run, "seq": seq})
+        return
+    from somagent.cli.policy import reviews
+
+    reviews.explain(api, source(constitution, api), attribute or [])
+
+
+def _with_overlays(api: Api, constitution: str, overlay: list[Path] | None, base: str) -> tuple[Source, list[Source]]:
+    """Return a constitution and its overlays. Where the constitution is an overlay itself, its base comes first."""
+    found, over = source(constitution, api), [from_file(file) for file in overlay or ()]
+    return (source(base, api), [found, *over]) if found.kind == "Overlay" else (found, over)

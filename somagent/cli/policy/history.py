@@ -1,0 +1,92 @@
+"""`somagent policy backtest`, and explanations of recorded decisions, both evaluated by the API."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from capsules.actions.verdict import PPM
+from capsules.constitutions.proof import Explanation
+from somagent.cli.command import command, group
+from somagent.cli.connection import Api, JsonValue
+from somagent.cli.output import Lines, clock, colored, rows
+from somagent.cli.policy.sources import ACTIVE, DIGEST, Overlays, from_file, source
+
+app = group()
+PAST = {"allow": "allowed", "ask": "asked", "deny": "denied"}
+
+
+def _flip_row(flip: dict[str, Any]) -> tuple[str, ...]:
+    action = escape(f"{flip['action']['kind']} {flip['action']['target']}")
+    decisions = colored(flip["before"]), colored(flip["after"])
+    return flip["run"], str(flip["seq"]), clock(flip["at"]), action, *decisions, escape(flip["sentence"])
+
+
+def _lines(found: dict[str, Any]) -> Lines:
+    flips, skipped = found["flips"], found["skipped"]
+    if flips:
+        yield from rows("run", "seq", "when", "what", "then", "now", "why", row=_flip_row)(flips)
+        first = flips[0]
+        yield escape(f"look: somagent receipts {first['run']}")
+        yield escape(f"why then: somagent policy explain --run {first['run']} --seq {first['seq']}")
+    left_out = f", {skipped} older ones left out: they do not say on what facts." if skipped else "."
+    judged = f"{found['actions']} actions judged again{left_out}"
+    yield f"{len(flips)} of {found['runs']} runs would have gone another way; {judged}"
+
+
+@command(app, text=_lines)
+def backtest(
+    api: Api,
+    constitution: Annotated[
+        str, typer.Argument(metavar="CONSTITUTION", help="A file, `default` for the shipped one, or a digest.")
+    ],
+    overlay: Overlays = None,
+    runs: Annotated[int, typer.Option("--runs", min=1, max=10_000, help="At most so many runs, the newest.")] = 200,
+    since: Annotated[
+        datetime | None, typer.Option("--since", help="Only runs that began then or later, by this machine's clock.")
+    ] = None,
+) -> JsonValue:
+    """Judge what real runs did again: the first action of each run that this constitution would decide otherwise."""
+    installed = constitution == ACTIVE or DIGEST.fullmatch(constitution)
+    body = {
+        "candidate": constitution if installed else source(constitution, api).document,
+        "overlays": [from_file(file).document for file in overlay or ()],
+        "runs": runs,
+        "since": since.astimezone().isoformat() if since else None,
+    }
+    return api.post("/v1/policy/backtest", body)
+
+
+def explain_recorded(api: Api, decision: dict[str, Any]) -> None:
+    """Explain a waiting approval (`approval`), or a decision of a run (`run` and `seq`)."""
+    api.show(api.post("/v1/policy/explain", decision), lambda it: explanation_lines(Explanation.model_validate(it)))
+
+
+def explanation_lines(explanation: Explanation) -> Lines:
+    """Yield a decision, the clauses that force it, the change that would help, and who can approve."""
+    verdict = explanation.verdict
+    yield f"{colored(verdict.decision)}  score {_exact(verdict.score)}, threshold {_exact(verdict.threshold)}"
+    yield escape(verdict.sentence)
+    yield from rows(
+        "feature",
+        "weight",
+        "value",
+        "points",
+        row=lambda part: (part.feature, *map(_exact, (part.weight, part.value, part.points))),
+    )(verdict.contributions)
+    for citation in explanation.cited:
+        values = ", ".join(f"{path} = {value}" for path, value in citation.attributes.items())
+        yield f"because of [bold]{escape(citation.clause)}[/]: {escape(values)}"
+    if explanation.advised is not None and explanation.advice:
+        yield f"with these changes it would be {colored(PAST[explanation.advised.verdict.decision])}:"
+        for one in explanation.advice:
+            yield escape(f"  {one.attribute}: {one.now} -> {one.to}")
+    elif verdict.decision != "allow":
+        yield "No change that a caller can make would help."
+    for capability in explanation.approvers:
+        yield escape(f"who has {capability} can approve it")
+
+
+def _exact(ppm: int) -> str:
+    return f"{ppm / PPM:.6f}"
