@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from capsules.audit.auditor import Unsound
+from capsules.audit.auditor import VerificationError
 from capsules.audit.evidence import REDACTIONS
 from capsules.errors import Invalid
 from somagent.cli import output
@@ -102,7 +102,7 @@ def verify(  # noqa: PLR0913, PLR0917 - an option for each thing that an auditor
         else:
             sealer, origin = keys_of("sealer", keys, api)
             found = audit_tenant(api, sealer, anchors) if run is None else audit_run(api, run, sealer, _read(history))
-    except Unsound as problem:
+    except VerificationError as problem:
         if api.json:
             output.emit({"holds": False, "problem": str(problem)})
         output.fail(str(problem), code=Code.UNSOUND)

@@ -1,4 +1,4 @@
-"""Checks of `somagent audit verify`: they recompute every record that the API hands over, and trust none."""
+"""SignatureCheck of `somagent audit verify`: they recompute every record that the API hands over, and trust none."""
 
 import zipfile
 from pathlib import Path
@@ -68,8 +68,8 @@ def audit_bundle(file: Path, keys: Path | None) -> tuple[Found, str]:
         raise VerificationError(f"A file of the archive is not what its name says: {error}") from error
 
 
-def audit_tenant(api: Api, checks: Checks, anchors: Path | None) -> Found:
-    """Check everything that is sealed for the caller's tenant. Raises Unsound with the first bad item."""
+def audit_tenant(api: Api, checks: SignatureCheck, anchors: Path | None) -> Found:
+    """Check everything that is sealed for the caller's tenant. Raises VerificationError with the first bad item."""
     anchored = read_anchors(anchors or Settings().anchors)  # first: what is sealed meanwhile is not missing
     status = api.get("/v1/audit/status")
     blocks = [Block.model_validate(item) for item in api.numbered("/v1/audit/blocks", most=status["height"])]
@@ -80,7 +80,7 @@ def audit_tenant(api: Api, checks: Checks, anchors: Path | None) -> Found:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn())
     with Progress(*columns, console=output.console(errors=True), transient=True, disable=api.json) as progress:
         task = progress.add_task("records", total=status["leaves"])
-        for block, own in by_block(blocks, read):
+        for block, own in group_by_block(blocks, read):
             auditor.block(block, own)
             progress.advance(task, len(own))
     if auditor.leaves != status["leaves"]:
@@ -98,15 +98,15 @@ def audit_tenant(api: Api, checks: Checks, anchors: Path | None) -> Found:
     }
 
 
-def audit_run(api: Api, run: str, checks: Checks, history: dict[str, Any] | None) -> Found:
-    """Check one run, and against its history where there is one. Raises Unsound with the first bad item."""
+def audit_run(api: Api, run: str, checks: SignatureCheck, history: dict[str, Any] | None) -> Found:
+    """Check one run, and against its history where there is one. Raises VerificationError with the first bad item."""
     receipts = [Receipt.model_validate(item) for item in api.numbered(run_path(run, "receipts"))]
     sealed = api.get(run_path(run, "inclusions", below="/v1/audit/runs"))
     proofs = [Inclusion.model_validate(item) for item in sealed["proofs"]]
     blocks = [Block.model_validate(item) for item in sealed["blocks"]]
     found: Found = check_run(run, receipts, proofs, blocks, checks)._asdict()
     if history is not None:
-        agreed = matched(history, receipts, get_args(Kind))
+        agreed = match_history(history, receipts, get_args(Kind))
         found |= {"history_of_execution": agreed.execution, "governed_activities": agreed.activities}
         found |= {"allowed_attempts": agreed.allows}
     return found

@@ -1,6 +1,6 @@
-"""First start of an installation: keys, schema, tenant, principals, signed constitution, shipped capsules.
+"""Bootstrap of an installation: keys, schema, tenant, principals, signed constitution, shipped capsules, audit entry.
 
-Every step may run again: it makes what is missing and leaves what is there.
+Every step may run again: it creates what is missing and leaves what exists.
 """
 
 import json
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from pydantic import SecretStr
 
 from capsules.budgets.account import AccountTerms
 from capsules.budgets.amounts import Amounts
@@ -21,10 +23,9 @@ from somagent.db.database import Store, open_store
 from somagent.db.schema.migrate import upgrade
 from somagent.db.transaction import Transaction
 from somagent.identity.capabilities import local_people, local_principals
-from somagent.identity.keys import KeyRing
+from somagent.identity.keys import PURPOSES, KeyRing
 from somagent.identity.signatures import sign_digest, verify_constitution
 from somagent.identity.tokens import Tokens
-from somagent.local_stack.installation_audit import audit_installation
 from somagent.settings import Settings
 
 TENANT = "local"
@@ -32,7 +33,8 @@ TENANT_TERMS = AccountTerms(
     allowance=Amounts(tokens=50_000_000, micro_usd=100_000_000, tool_calls=1_000_000), period="month"
 )
 TOKEN_LIFE = timedelta(days=90)
-
+ACTOR, INSTALLATION = "bootstrap", "installation"
+"""Actor and subject of the audit entries that a start with other settings or keys adds."""
 
 Prove = Callable[[dict[str, Any], Digest], ProofReport]
 """Proves a document. Given from outside: this package knows no prover."""
@@ -99,11 +101,16 @@ async def _enter(store: Store, keyring: KeyRing, library: Library, people: tuple
             # What the settings say of further people may change from start to start.
             if principal.subject not in known & always:
                 await tx.principals.add(principal)
-        for capsule in library.capsules:
-            signature = sign_digest(keyring, "publisher", capsule.digest())
-            await tx.capsules.publish(
-                capsule, digest=capsule.digest(), signature=signature.value, key_id=signature.key_id, by="somagent"
-            )
+        await publish_shipped(tx, keyring, library)
+
+
+async def publish_shipped(tx: Transaction, keyring: KeyRing, library: Library) -> None:
+    """Publish the shipped capsules for the tenant of a transaction, under our own signature."""
+    for capsule in library.capsules:
+        signature = sign_digest(keyring, "publisher", capsule.digest())
+        await tx.capsules.publish(
+            capsule, digest=capsule.digest(), signature=signature.value, key_id=signature.key_id, by="somagent"
+        )
 
 
 async def _open_budget(tx: Transaction) -> None:
@@ -124,3 +131,34 @@ def _write_credentials(path: Path, tokens: Tokens, people: tuple[Principal, ...]
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         json.dump(written, file, indent=1)
+
+
+async def audit_installation(tx: Transaction, settings: Settings, keyring: KeyRing) -> None:
+    """Add an audit entry for settings and for keys, where they differ from those of the last start."""
+    for action, details in (("settings.changed", settings_of(settings)), ("keys.changed", keys_of(keyring))):
+        last = (await tx.audit.list(action=action, limit=1)).items
+        if not last or last[0].body["details"] != details:
+            await tx.audit.add(ACTOR, action, INSTALLATION, details)
+
+
+def settings_of(settings: Settings) -> dict[str, Any]:
+    """Return the settings that are not as shipped. Of a secret only that it is set."""
+    found = {}
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if value != field.get_default(call_default_factory=True):
+            found[name] = "set" if isinstance(value, SecretStr) else _plain(value)
+    return found
+
+
+def keys_of(keyring: KeyRing) -> dict[str, list[str]]:
+    """Return the ids of the public keys that count, by purpose, and of those that were revoked."""
+    known = {purpose: sorted(keyring.public[purpose]) for purpose in PURPOSES}
+    return known | {"revoked": sorted(one for ids in keyring.revoked.values() for one in ids)}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a setting
+    """Return a setting as JSON. Of a mapping, which may hold keys of models, only the names."""
+    if isinstance(value, dict):
+        return {str(name): sorted(part) if isinstance(part, dict) else "set" for name, part in value.items()}
+    return value if isinstance(value, bool | int) else str(value)

@@ -1,27 +1,34 @@
-"""What `somagent up` and `down` do: start a supervisor in the background, follow it, stop it and what it left."""
+"""Control of the stack: start a supervisor in the background, follow its state, stop it, and remove what it left."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import docker
 import psutil
+from docker.errors import DockerException, NotFound
 
-from somagent.local_stack.environment import ours
 from somagent.local_stack.errors import StackError, tail
-from somagent.local_stack.leftovers import end_leftovers, remove_containers
 from somagent.local_stack.logs import log_file, rotate
-from somagent.local_stack.state import StackState, read_state
+from somagent.local_stack.part import ours
+from somagent.local_stack.state import StackState, read_state, state_file
 from somagent.settings import Settings
 
 POLL_SECONDS = 0.1
 STOP_SECONDS = 60.0  # the parts' own deadlines, one after the other, come before this one
+SCOPE = "somagent.scope"  # the label that the sandbox puts on every container
+GRACE_SECONDS = 10.0  # the kernel has told them already, when the supervisor died
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stopped:
-    """What `down` found and ended."""
+    """The result of a stop: whether a supervisor ran, and what a killed one had left."""
 
     supervisor: bool
     leftovers: tuple[str, ...]
@@ -55,7 +62,7 @@ def follow(settings: Settings, supervisor: "subprocess.Popen[bytes] | None" = No
     """Yield the state as it changes, until the stack is ready; raise StackError if it will not be."""
     last: StackState | None = None
     while True:
-        # Asked before the state is read: what it wrote before it ended is then seen for sure.
+        # Polled before the state is read: what it wrote before it ended is then seen for sure.
         ended = supervisor.poll() if supervisor else None
         state = running(settings) if ended is None else read_state(settings.home)
         if state and state != last and _of(state, supervisor):
@@ -87,6 +94,46 @@ def stop(settings: Settings) -> Stopped:
         leftovers=tuple(leftovers),
         containers=remove_containers(settings.container_scope, host=settings.docker_host),
     )
+
+
+def end_leftovers(home: Path) -> list[str]:
+    """End the parts that the last supervisor of this home recorded and that still run; return their names."""
+    state = read_state(home)
+    if state is None:
+        return []
+    # The supervisor is gone (the caller holds its lock or stopped it), so nobody starts them again.
+    left = {part.name: process for part in state.parts if part.process and (process := part.process.running())}
+    for process in left.values():
+        _signal(process, signal.SIGTERM)
+    _, stubborn = psutil.wait_procs(list(left.values()), timeout=GRACE_SECONDS)
+    for process in stubborn:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(stubborn, timeout=GRACE_SECONDS)
+    state_file(home).unlink(missing_ok=True)
+    return list(left)
+
+
+def remove_containers(scope: str, *, host: str) -> int | None:
+    """Remove the containers of one home's stack; return how many, or None where no Docker engine answers.
+
+    Never those of another scope, nor those that name none: an engine is shared, and they may be at work for somebody.
+    """
+    try:
+        client = docker.DockerClient(base_url=host, timeout=30)
+    except DockerException:
+        return None
+    with contextlib.closing(client):
+        containers = client.containers.list(all=True, filters={"label": f"{SCOPE}={scope}"}, ignore_removed=True)
+        for container in containers:
+            with contextlib.suppress(NotFound):  # it may end by itself meanwhile
+                container.remove(force=True, v=True)
+        return len(containers)
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    # Each part leads its own process group; what it started goes with it.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def _of(state: StackState, supervisor: "subprocess.Popen[bytes] | None") -> bool:

@@ -1,16 +1,24 @@
-"""A part of the stack, declared: what to run, after what, and how to see from outside that it answers."""
+"""Declaration of a part of the stack: its command, environment and dependencies, and a health check from outside."""
 
+import json
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from signal import SIGTERM, Signals
 
+from pydantic import SecretStr
+
 from somagent.local_stack.system_user import Identity
+from somagent.settings import Settings
+
+PASSED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "TMPDIR")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launched:
-    """The process that a health check is about."""
+    """The process of a part, for its health check: its number, and when it started."""
 
     pid: int
     since: datetime
@@ -18,7 +26,7 @@ class Launched:
 
 @dataclass(frozen=True, kw_only=True)
 class Listening:
-    """A port that a part takes, and the setting that moves it."""
+    """A port that a part listens on, and the setting that changes it."""
 
     setting: str
     port: int
@@ -32,8 +40,9 @@ Step = Callable[[], Awaitable[None]]
 class Part:
     """One process of the stack. `health` raises NotYet until the part does its work.
 
-    `prepare` runs before every start and `provision` after it answers, before anything that depends on it starts;
-    both are idempotent, since a part that died is started again the same way.
+    `data` is a directory to create before every start. `prepare` runs before every start. `provision` runs when the
+    part answers, before anything that depends on it starts. Both are idempotent, because a part that died is started
+    again in the same way.
     """
 
     name: str
@@ -43,6 +52,7 @@ class Part:
     env: Mapping[str, str] = field(default_factory=dict)
     listens: tuple[Listening, ...] = ()
     address: str = ""
+    data: Path | None = None
     prepare: Step | None = None
     provision: Step | None = None
     once: bool = False  # runs to its end; a failure stops the start
@@ -50,3 +60,26 @@ class Part:
     stop_signal: Signals = SIGTERM
     start_seconds: float = 60
     stop_seconds: float = 10
+
+
+def ours(settings: Settings) -> dict[str, str]:
+    """Return the environment of our own processes: this one's, with every setting spelled out for the child."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SOMAGENT_")}
+    return inherited | {f"SOMAGENT_{name.upper()}": _text(value) for name, value in settings if value is not None}
+
+
+def theirs(**extra: str) -> dict[str, str]:
+    """Return the environment of other servers: a few variables, none of our settings or of the caller's secrets."""
+    return {name: os.environ[name] for name in PASSED if name in os.environ} | extra
+
+
+def _text(value: object) -> str:
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case Path():
+            return str(value.absolute())
+        case dict() | tuple():
+            return json.dumps(value)  # what pydantic-settings reads a collection from
+        case _:
+            return str(value)

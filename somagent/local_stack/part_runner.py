@@ -1,4 +1,4 @@
-"""The life of one part: started, seen to answer, started again with growing pauses when it dies, stopped."""
+"""Runner of one part: start, health check, restart with growing pauses when it dies, stop."""
 
 import asyncio
 import time
@@ -73,6 +73,8 @@ class Runner:
 
     async def _attempt(self, phase: PartPhase) -> None:
         self._to(phase, self.state.message)
+        if self.part.data:
+            self.part.data.mkdir(parents=True, exist_ok=True)
         if self.part.prepare:
             await self.part.prepare()
         self._child = await launch(self.part, home=self._home, log=self.state.log)

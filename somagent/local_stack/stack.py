@@ -1,33 +1,192 @@
-"""The parts of the local stack, in one list. A part that a setting replaces is not on it."""
+"""The parts of the local stack: servers from wheels, and our own processes. A part that a setting replaces is left out.
 
+Our own processes are started by name, as on a cluster; this package imports none of them.
+"""
+
+import sys
 from collections.abc import Callable, Iterable
 
 from somagent.local_stack.errors import StackError
-from somagent.local_stack.model_server import slm
-from somagent.local_stack.own_processes import api, bootstrap, relay, sealer, tools, worker
-from somagent.local_stack.part import Part
+from somagent.local_stack.health import answers_http, answers_ping, has_session, polls, serves_namespace
+from somagent.local_stack.part import Listening, Part, ours, theirs
 from somagent.local_stack.postgres import postgres
-from somagent.local_stack.temporal import temporal
-from somagent.local_stack.valkey import valkey
+from somagent.local_stack.wheels import language_model, temporal_program, valkey_server
 from somagent.settings import Settings
 
+QUEUES = ("capsules", "slm", "memory", "platform")
+TOOL_QUEUES = ("tools",)  # the only worker near Docker runs in a process of its own
+
+SEARCH_ATTRIBUTES = {
+    "TenantId": "Keyword",
+    "CapsuleName": "Keyword",
+    "CapsuleVersion": "Keyword",
+    "PersonaName": "Keyword",
+    "RunState": "Keyword",
+    "BudgetState": "Keyword",
+    "ConstitutionDigest": "Keyword",
+    "ParentRun": "Keyword",
+    "AwaitingApproval": "Bool",
+}
+
+# The default of 20 polls a second adds 50 ms to every activity: five in a row took 300 ms and take 74 ms.
+DYNAMIC_CONFIG = ("history.transferProcessorMaxPollRPS=1000",)
+
+# WAL with NORMAL loses nothing when the process is killed and is several times faster than a sync for each commit.
+PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
+
+
+def valkey(settings: Settings) -> Part:
+    """Return Valkey, for what may be lost and rebuilt: token streams, rate windows. It writes no file."""
+    data, url = settings.home.absolute() / "data" / "valkey", f"redis://{settings.host}:{settings.valkey_port}/0"
+    return Part(
+        name="valkey",
+        command=(
+            str(valkey_server()),
+            *("--bind", settings.host, "--port", str(settings.valkey_port), "--protected-mode", "yes"),
+            *("--save", "", "--appendonly", "no", "--dir", str(data)),
+            *("--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"),
+        ),
+        env=theirs(),
+        health=answers_ping(url),
+        listens=(Listening(setting="SOMAGENT_VALKEY_PORT", port=settings.valkey_port),),
+        address=url,
+        data=data,
+        stop_seconds=5,
+    )
+
+
+def temporal(settings: Settings) -> Part:
+    """Return Temporal's development server: the real server and UI in one process, its state in one SQLite file."""
+    target, data = f"{settings.host}:{settings.temporal_port}", settings.home.absolute() / "data" / "temporal"
+    return Part(
+        name="temporal",
+        command=(
+            *(str(temporal_program()), "server", "start-dev", "--log-level", "warn"),
+            *("--ip", settings.host, "--port", str(settings.temporal_port)),
+            *("--ui-port", str(settings.temporal_ui_port), "--ui-codec-endpoint", f"{settings.api_base()}/v1/codec"),
+            *("--db-filename", str(data / "temporal.sqlite"), "--namespace", settings.temporal_namespace),
+            "--ui-disable-news-fetch",
+            *_repeated("--sqlite-pragma", PRAGMAS),
+            *_repeated("--dynamic-config-value", (*DYNAMIC_CONFIG, *settings.temporal_dynamic_config)),
+            *_repeated("--search-attribute", (f"{name}={kind}" for name, kind in SEARCH_ATTRIBUTES.items())),
+        ),
+        env=theirs(HOME=str(data)),
+        health=serves_namespace(target, settings.temporal_namespace),
+        listens=(
+            Listening(setting="SOMAGENT_TEMPORAL_PORT", port=settings.temporal_port),
+            Listening(setting="SOMAGENT_TEMPORAL_UI_PORT", port=settings.temporal_ui_port),
+        ),
+        address=f"{target}  UI http://{settings.host}:{settings.temporal_ui_port}",
+        data=data,
+    )
+
+
+def slm(settings: Settings) -> Part:
+    """Return the small language model: llama.cpp's own server in a process of ours, two requests at once."""
+    base = f"http://{settings.host}:{settings.slm_port}"
+    return Part(
+        name="slm",
+        command=(
+            *_module("somagent.local_stack.llama_server"),
+            *("--model", str(language_model()), "--alias", settings.slm_model),
+            *("--host", settings.host, "--port", str(settings.slm_port)),
+            *("--parallel", "2", "--context", "8192"),  # tokens for all requests together
+        ),
+        env=theirs(),
+        health=answers_http(f"{base}/health"),
+        listens=(Listening(setting="SOMAGENT_SLM_PORT", port=settings.slm_port),),
+        address=f"{base}/v1",
+        stop_seconds=5,
+    )
+
+
+def bootstrap(settings: Settings) -> Part:
+    return Part(
+        name="bootstrap",
+        command=_module("workers.bootstrap"),
+        env=ours(settings),
+        depends_on=("postgres",),
+        once=True,
+    )
+
+
+def worker(settings: Settings) -> Part:
+    return _worker(settings, "worker", QUEUES, settings.worker_metrics_port, needs=("slm",))
+
+
+def tools(settings: Settings) -> Part:
+    return _worker(settings, "tools", TOOL_QUEUES, settings.tools_metrics_port)
+
+
+def relay(settings: Settings) -> Part:
+    return Part(
+        name="relay",
+        command=_module("workers.relay"),
+        env=ours(settings),
+        depends_on=("bootstrap", "valkey"),
+        health=has_session(settings, "relay"),
+    )
+
+
+def sealer(settings: Settings) -> Part:
+    return Part(
+        name="sealer",
+        command=_module("workers.sealer"),
+        env=ours(settings),
+        depends_on=("bootstrap",),
+        health=has_session(settings, "sealer"),
+    )
+
+
+def api(settings: Settings) -> Part:
+    base = f"http://{settings.host}:{settings.api_port}"
+    return Part(
+        name="api",
+        command=_module("api.main"),
+        env=ours(settings),
+        depends_on=("bootstrap", "temporal", "valkey"),
+        health=answers_http(f"{base}/v1/health"),
+        listens=(Listening(setting="SOMAGENT_API_PORT", port=settings.api_port),),
+        address=base,
+    )
+
+
+def _worker(
+    settings: Settings, name: str, queues: tuple[str, ...], metrics: int | None, needs: tuple[str, ...] = ()
+) -> Part:
+    port = ("--metrics-port", str(metrics)) if metrics else ()
+    return Part(
+        name=name,
+        command=(*_module("workers.main"), "--queues", ",".join(queues), *port),
+        env=ours(settings),
+        depends_on=("bootstrap", "temporal", "valkey", *needs),
+        health=polls(settings.temporal_target(), settings.temporal_namespace, queues),
+        address=f"queues {', '.join(queues)}",
+        stop_seconds=15,  # activities under way are told to stop and end their containers
+    )
+
+
+def _module(name: str) -> tuple[str, ...]:
+    # -P: the working directory is the stack's home and must not be on the import path.
+    return (sys.executable, "-P", "-m", name)
+
+
+def _repeated(option: str, values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(word for value in values for word in (option, value))
+
+
 PARTS: tuple[Callable[[Settings], Part], ...] = (
-    postgres,
-    valkey,
-    temporal,
-    slm,
-    bootstrap,
-    worker,
-    tools,
-    relay,
-    sealer,
-    api,
+    *(postgres, valkey, temporal, slm),
+    *(bootstrap, worker, tools, relay, sealer, api),
 )
 NAMES = tuple(make.__name__ for make in PARTS)
 
 
 def parts(settings: Settings, *, only: Iterable[str] = ()) -> tuple[Part, ...]:
-    """Return the parts to start, or only the named ones and what they depend on."""
+    """Return the parts to start, or only the named ones and what they depend on.
+
+    Raises StackError for an unknown name, MissingProgram where a wheel is not installed.
+    """
     replaced = replaced_parts(settings)
     wanted = tuple(only)
     unknown = [name for name in wanted if name not in NAMES]

@@ -7,8 +7,8 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
+from somagent.local_stack.control import end_leftovers
 from somagent.local_stack.errors import StackError
-from somagent.local_stack.leftovers import end_leftovers
 from somagent.local_stack.part import Part
 from somagent.local_stack.ports import require_free
 from somagent.local_stack.stack import parts

@@ -1,6 +1,7 @@
-"""Tenants of an installation, made by whoever owns the database: with a test drive and two people to begin with."""
+"""Tenants of an installation, added by the owner of the database: with a first credit, an operator and an approver."""
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from capsules.budgets.account import Account, AccountTerms
@@ -8,15 +9,16 @@ from capsules.budgets.amounts import Amounts
 from capsules.budgets.usage_report import Days, Dimension, Usage
 from capsules.errors import Invalid, NotFound
 from somagent.capsule_files.library import Library
-from somagent.db.database import Store, open_store
+from somagent.db.database import open_store
+from somagent.db.transaction import Transaction
 from somagent.identity.capabilities import local_principals
 from somagent.identity.keys import KeyRing
-from somagent.identity.signatures import sign_digest
 from somagent.identity.tokens import Tokens
+from somagent.local_stack.bootstrap import publish_shipped
 from somagent.settings import Settings
 
 TEST_DRIVE = Amounts(tokens=200_000, micro_usd=1_000_000, tool_calls=500)
-"""What a new tenant may try things with, once, before anybody gives it an allowance."""
+"""Credit of a new tenant, to be spent once, before it has an allowance."""
 
 
 @dataclass(frozen=True)
@@ -47,31 +49,23 @@ async def add_tenant(
         for person in people:
             if person.subject not in known:
                 await tx.principals.add(person)
-        for capsule in Library.load().capsules:
-            signature = sign_digest(keyring, "publisher", capsule.digest())
-            await tx.capsules.publish(
-                capsule, digest=capsule.digest(), signature=signature.value, key_id=signature.key_id, by="somagent"
-            )
+        await publish_shipped(tx, keyring, Library.load())
     tokens = Tokens(keyring)
     return NewTenant(account, {one.subject: tokens.mint_access(one, token_seconds) for one in people})
 
 
 async def allow_tenant(settings: Settings, tenant: str, terms: AccountTerms) -> Account:
-    """Say what a tenant may spend from now on. Raises NotFound."""
-    async with open_store(settings.database("app"), connections=2) as store:
-        await _known(store, tenant)
-        async with store.transaction(tenant) as tx:
-            return await tx.accounts.allow(f"tenant:{tenant}", None, terms, by="owner")
+    """Set what a tenant may spend from now on. Raises NotFound."""
+    async with _existing(settings, tenant) as tx:
+        return await tx.accounts.allow(f"tenant:{tenant}", None, terms, by="owner")
 
 
 async def credit_tenant(settings: Settings, tenant: str, amounts: Amounts, key: str) -> Account:
     """Give a tenant credit, once for each key. Raises NotFound, or Invalid for nothing."""
     if amounts == Amounts():
         raise Invalid("Credit of nothing changes nothing.")
-    async with open_store(settings.database("app"), connections=2) as store:
-        await _known(store, tenant)
-        async with store.transaction(tenant) as tx:
-            return await tx.accounts.give_credit(f"tenant:{tenant}", amounts, key=key, by="owner")
+    async with _existing(settings, tenant) as tx:
+        return await tx.accounts.give_credit(f"tenant:{tenant}", amounts, key=key, by="owner")
 
 
 async def tenants_of(settings: Settings) -> tuple[str, ...]:
@@ -91,6 +85,11 @@ async def usage_of(settings: Settings, by: Collection[Dimension], days: Days) ->
     return tuple(found)
 
 
-async def _known(store: Store, tenant: str) -> None:
-    if not await store.tenants.exists(tenant):
-        raise NotFound(f"There is no tenant {tenant!r}.", tenant=tenant)
+@asynccontextmanager
+async def _existing(settings: Settings, tenant: str) -> AsyncIterator[Transaction]:
+    """Yield a transaction of a tenant that exists. Raises NotFound for another."""
+    async with open_store(settings.database("app"), connections=2) as store:
+        if not await store.tenants.exists(tenant):
+            raise NotFound(f"There is no tenant {tenant!r}.", tenant=tenant)
+        async with store.transaction(tenant) as tx:
+            yield tx

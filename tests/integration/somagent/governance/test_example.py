@@ -12,7 +12,7 @@ from temporalio.client import Client
 from capsules.budgets.amounts import Amounts
 from somagent.governance.plugin import governance
 from somagent.identity.keys import KeyRing
-from somagent.local_stack.environment import ours
+from somagent.local_stack.part import ours
 
 EXAMPLES = ROOT / "deploy" / "examples"
 

@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from somagent.db.database import Store, open_store
 from somagent.identity.keys import KeyRing
-from somagent.local_stack.installation_audit import audit_installation, keys_of, settings_of
+from somagent.local_stack.bootstrap import audit_installation, keys_of, settings_of
 from somagent.settings import Settings
 
 

@@ -11,7 +11,7 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 
 from somagent.local_stack.postgres import superuser
-from somagent.local_stack.temporal import SEARCH_ATTRIBUTES
+from somagent.local_stack.stack import SEARCH_ATTRIBUTES
 from somagent.settings import Settings
 
 
