@@ -1,9 +1,9 @@
-"""What a benchmark is: a name, the parts of the stack it needs, and a measurement that takes turns with its anchor."""
+"""A benchmark: its name, the parts of the stack that it needs, and a measurement that takes turns with its anchor."""
 
-import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from results import Result
 
@@ -12,20 +12,12 @@ from somagent.settings import Settings
 
 @dataclass(frozen=True)
 class Turns:
-    """How long a benchmark may measure, and whom it tells how far it is."""
+    """The time that a benchmark may measure, in seconds, and the report of its progress."""
 
     settings: Settings
     seconds: float
     tell: Callable[[float], None]
     """Takes the share that is done, 0 to 1."""
-
-    def halves(self) -> "tuple[Turns, Turns]":
-        """Return two measurements of half the time each, that share the progress."""
-        half = self.seconds / 2
-        return (
-            Turns(self.settings, half, lambda share: self.tell(share / 2)),
-            Turns(self.settings, half, lambda share: self.tell(0.5 + share / 2)),
-        )
 
     def parts(self, number: int) -> "list[Turns]":
         """Return so many measurements of equal time, one after the other, that share the progress."""
@@ -33,6 +25,21 @@ class Turns:
             Turns(self.settings, self.seconds / number, lambda share, part=part: self.tell((part + share) / number))  # type: ignore[misc]
             for part in range(number)
         ]
+
+    async def compare(
+        self, *sides: Callable[[], Awaitable[Sequence[float]]], warm: bool = False, at_least: int = 3
+    ) -> list[list[float]]:
+        """Return the measurements of each side, which take turns. `warm`: one turn of each before is left out."""
+        found: list[list[float]] = [[] for _ in sides]
+
+        async def take(number: int) -> None:
+            found[number] += await sides[number]()
+
+        if warm:
+            for side in sides:
+                await side()
+        await self.take(*(partial(take, number) for number in range(len(sides))), at_least=at_least)
+        return found
 
     async def take(self, *turns: Callable[[], Awaitable[None]], at_least: int = 3) -> None:
         """Call the turns in order and then in reverse, again and again, until the time is over.
@@ -50,7 +57,7 @@ class Turns:
 
 @dataclass(frozen=True)
 class Bench:
-    """One file of this directory."""
+    """A benchmark, declared by one file of this directory."""
 
     name: str
     needs: tuple[str, ...]
@@ -58,7 +65,3 @@ class Bench:
     measure: Callable[[Turns], Awaitable[Sequence[Result]]]
     explained: dict[str, str]
     """What each of its results compares, by the result's name."""
-
-
-def median(values: Sequence[float]) -> float:
-    return statistics.median(values)

@@ -4,7 +4,7 @@ import asyncio
 import time
 import uuid
 
-from bench import Bench, Turns, median
+from bench import Bench, Turns
 from results import Goal, Result, result
 
 from capsules.tools.tool import ContainerSpec
@@ -18,34 +18,29 @@ async def measure(turns: Turns) -> list[Result]:
     scope = f"bench-{uuid.uuid4().hex[:8]}"
     sandbox = DockerSandbox(image=image, host=turns.settings.docker_host, scope=scope)
     await sandbox.ready()
-    ours: list[float] = []
-    theirs: list[float] = []
 
-    async def our_turn() -> None:
+    async def ours() -> list[float]:
         key = f"bench/{uuid.uuid4()}"
         began = time.perf_counter()
         found = await sandbox.run(ContainerSpec(image=image, command=COMMAND), key=key)
         await sandbox.discard(key)
-        ours.append(time.perf_counter() - began)
+        seconds = time.perf_counter() - began
         assert (found.exit_code, found.stdout) == (0, "1\n"), found
+        return [seconds]
 
-    async def their_turn() -> None:
+    async def anchor() -> list[float]:
         began = time.perf_counter()
         process = await asyncio.create_subprocess_exec(
             *("docker", "--host", turns.settings.docker_host, "run", "--rm", image, *COMMAND),
             stdout=asyncio.subprocess.PIPE,
         )
         stdout, _ = await process.communicate()
-        theirs.append(time.perf_counter() - began)
+        seconds = time.perf_counter() - began
         assert (process.returncode, stdout) == (0, b"1\n"), stdout
+        return [seconds]
 
-    await our_turn()
-    await their_turn()
-    ours.clear()
-    theirs.clear()
-    await turns.take(our_turn, their_turn)
-    goal = Goal("ratio", "<=", 1)
-    return [result("sandbox-print", "ms p50", ours=median(ours) * 1000, anchor=median(theirs) * 1000, goal=goal)]
+    times = await turns.compare(ours, anchor, warm=True)
+    return [result("sandbox-print", "ms p50", *times, scale=1e3, goal=Goal("ratio", "<=", 1))]
 
 
 BENCH = Bench(

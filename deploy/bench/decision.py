@@ -1,14 +1,15 @@
 """Policy decisions in process, beside Cedar and OPA's Rego on the same 3, 12 and 100 rules."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import islice
+from statistics import median
 
-import numpy as np
 from actions import Judged, stream
-from bench import Bench, Turns, median
+from bench import Bench, Turns
 from engines import Denies, cedar, ours, rego
-from results import Goal, Result, result
+from results import Goal, Result, p99, result
 from rules import articles
 
 from capsules.actions.action import Action, Facts
@@ -64,32 +65,24 @@ async def different(turns: Turns, size: int) -> list[Result]:
 
     await turns.take(turn, at_least=2_000 // BLOCK)
     return [
-        _result(f"decision-{size}-{anchor}-{name}", f"µs {name}", of(times["ours"]) * 1e6, of(times[anchor]) * 1e6)
-        for anchor in ("cedar", "rego")
-        for name, of in (("p50", median), ("p99", p99))
+        result(name, f"µs {quantile}", times["ours"], times[anchor], scale=1e6, of=of, goal=GOALS.get(name))
+        for anchor in ANCHORS
+        for quantile, of in (("p50", median), ("p99", p99))
+        for name in (f"decision-{size}-{anchor}-{quantile}",)
     ]
 
 
 async def repeated(turns: Turns) -> list[Result]:
     """Decide the same action again and again."""
     rules = articles(12)
-    judge, decide = ours(rules), cedar(rules)
-    assert not judge(ACTION, FACTS)
-    assert not decide(ACTION, FACTS)
-    times: dict[str, list[float]] = {"ours": [], "cedar": []}
+    engines = (ours(rules), cedar(rules))
+    assert not any(denies(ACTION, FACTS) for denies in engines)
 
-    def turn(name: str, denies: Denies) -> Callable[[], Awaitable[None]]:
-        async def take() -> None:
-            times[name] += _timed(denies, [(ACTION, FACTS)] * BLOCK)[0]
+    async def take(denies: Denies) -> list[float]:
+        return _timed(denies, [(ACTION, FACTS)] * BLOCK)[0]
 
-        return take
-
-    await turns.take(turn("ours", judge), turn("cedar", decide), at_least=10)
-    return [_result("policy-decision", "µs p50", median(times["ours"]) * 1e6, median(times["cedar"]) * 1e6)]
-
-
-def p99(values: Sequence[float]) -> float:
-    return float(np.percentile(values, 99))
+    times = await turns.compare(*(partial(take, denies) for denies in engines), at_least=10)
+    return [result("policy-decision", "µs p50", *times, scale=1e6, goal=GOALS["policy-decision"])]
 
 
 def _timed(denies: Denies, block: Sequence[Judged]) -> tuple[list[float], list[bool]]:
@@ -100,10 +93,6 @@ def _timed(denies: Denies, block: Sequence[Judged]) -> tuple[list[float], list[b
         taken.append(time.perf_counter() - began)
         said.append(denied)
     return taken, said
-
-
-def _result(name: str, unit: str, ours_: float, anchor: float) -> Result:
-    return result(name, unit, ours=ours_, anchor=anchor, goal=GOALS.get(name))
 
 
 ANCHORS = {

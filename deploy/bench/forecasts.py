@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable
 
-from bench import Bench, Turns, median
+from bench import Bench, Turns
 from results import Goal, Result, result
 
 from capsules.budgets.amounts import Amounts
@@ -48,31 +48,27 @@ async def measure(turns: Turns) -> list[Result]:
     composite = Shape(capsule="composite", parts=parts)
     assert forecaster.forecast(parts[0], bound=BOUND, price=PRICE).basis == "learned"
     assert static(composite, BOUND, "").basis == "static"
-    taken: dict[str, list[float]] = {"one": [], "composite": [], "learn": []}
 
-    def timed(name: str, work: Callable[[], object], times: int) -> None:
+    async def timed(work: Callable[[], object], times: int) -> list[float]:
         began = time.perf_counter()
         for _ in range(times):
             work()
-        taken[name].append((time.perf_counter() - began) / times)
+        return [(time.perf_counter() - began) / times]
 
-    async def turn() -> None:
-        timed("one", lambda: forecaster.forecast(parts[3], bound=BOUND, price=PRICE), BLOCK)
-        timed("composite", lambda: forecaster.forecast(composite, bound=BOUND, price=PRICE), BLOCK // 10)
-        timed("learn", lambda: learn(runs), 1)
-
-    await turns.take(turn)
+    single, whole, learned = await turns.compare(
+        lambda: timed(lambda: forecaster.forecast(parts[3], bound=BOUND, price=PRICE), BLOCK),
+        lambda: timed(lambda: forecaster.forecast(composite, bound=BOUND, price=PRICE), BLOCK // 10),
+        lambda: timed(lambda: learn(runs), 1),
+    )
     return [
-        result("forecast", "ms", ours=median(taken["one"]) * 1e3, anchor=None, goal=Goal("ours", "<", 1)),
-        result(
-            "forecast-composite", "ms", ours=median(taken["composite"]) * 1e3, anchor=None, goal=Goal("ours", "<", 1)
-        ),
-        result("forecast-learn", "ms", ours=median(taken["learn"]) * 1e3, anchor=None),
+        result("forecast", "ms", single, scale=1e3, goal=Goal("ours", "<", 1)),
+        result("forecast-composite", "ms", whole, scale=1e3, goal=Goal("ours", "<", 1)),
+        result("forecast-learn", "ms", learned, scale=1e3),
     ]
 
 
 BENCH = Bench(
-    name="foretelling",
+    name="forecasts",
     needs=(),
     measure=measure,
     explained={

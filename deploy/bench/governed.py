@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from bench import Bench, Turns, median
+from bench import Bench, Turns
 from results import Goal, Result, result
-from rig import Rig, rig
+from rig import Rig, Run, rig
 from temporalio import activity, workflow
 
 from capsules.actions.verdict import Outcome
@@ -59,7 +59,7 @@ class Publishes:
 
 @dataclass(frozen=True)
 class Bare:
-    """The body of `artifact.publish` without its pass: the same two writes, into the same tables."""
+    """The body of `artifact.publish` without the gate: the same two writes, into the same tables."""
 
     content: ContentStore
     artifacts: PostgresArtifacts
@@ -79,57 +79,34 @@ async def measure(turns: Turns) -> list[Result]:
         bare = Bare(PostgresContent(store), PostgresArtifacts(store))
         await found.work(GOVERNED, activities=[found.assembly.artifacts.publish], workflow=Publishes, governed=True)
         await found.work(BARE, activities=[bare.publish], workflow=Publishes, governed=False)
-        rates: dict[str, list[float]] = {GOVERNED: [], BARE: []}
-        latencies: dict[str, list[float]] = {GOVERNED: [], BARE: []}
-
-        async def many(kind: str) -> None:
-            rates[kind].append(await _throughput(found, kind))
-
-        async def one(kind: str) -> None:
-            latencies[kind].extend(await _run(found, kind, SEQUENCE))
-
-        for warmed in (GOVERNED, BARE):
-            await many(warmed)
-            await one(warmed)
-            rates[warmed].clear()
-            latencies[warmed].clear()
-        together, alone = turns.halves()
-        await together.take(lambda: many(GOVERNED), lambda: many(BARE))
-        await alone.take(lambda: one(GOVERNED), lambda: one(BARE))
+        together, alone = turns.parts(2)
+        rates = await together.compare(
+            lambda: _throughput(found, GOVERNED), lambda: _throughput(found, BARE), warm=True
+        )
+        times = await alone.compare(lambda: _latencies(found, GOVERNED), lambda: _latencies(found, BARE), warm=True)
     return [
-        result(
-            "governed-throughput",
-            "activities/s",
-            ours=median(rates[GOVERNED]),
-            anchor=median(rates[BARE]),
-            goal=Goal("ratio", ">=", 0.8),
-        ),
-        result(
-            "governed-latency",
-            "ms p50",
-            ours=median(latencies[GOVERNED]) * 1000,
-            anchor=median(latencies[BARE]) * 1000,
-            goal=Goal("added", "<=", 5),
-        ),
+        result("governed-throughput", "activities/s", *rates, goal=Goal("ratio", ">=", 0.8)),
+        result("governed-latency", "ms p50", *times, scale=1e3, goal=Goal("added", "<=", 5)),
     ]
 
 
-async def _throughput(found: Rig, kind: str) -> float:
+async def _throughput(found: Rig, kind: str) -> list[float]:
+    """Return the activities a second of so many runs in parallel."""
     runs = await found.new_runs(PARALLEL, Amounts(tokens=1))
     began = time.perf_counter()
-    await asyncio.gather(*(_execute(found, kind, SEQUENCE, run.id, run.authority) for run in runs))
-    return PARALLEL * SEQUENCE / (time.perf_counter() - began)
+    await asyncio.gather(*(_execute(found, kind, run) for run in runs))
+    return [PARALLEL * SEQUENCE / (time.perf_counter() - began)]
 
 
-async def _run(found: Rig, kind: str, count: int) -> list[float]:
+async def _latencies(found: Rig, kind: str) -> list[float]:
+    """Return the seconds of each activity of a run that is alone."""
     (run,) = await found.new_runs(1, Amounts(tokens=1))
-    return await _execute(found, kind, count, run.id, run.authority)
+    return await _execute(found, kind, run)
 
 
-async def _execute(found: Rig, kind: str, count: int, run: str, authority: str) -> list[float]:
-    taken: Any = await found.assembly.client.execute_workflow(
-        Publishes.run, Job(kind, authority, count), id=run, task_queue=kind
-    )
+async def _execute(found: Rig, kind: str, run: Run) -> list[float]:
+    job = Job(kind, run.authority, SEQUENCE)
+    taken: Any = await found.assembly.client.execute_workflow(Publishes.run, job, id=run.id, task_queue=kind)
     return list(taken)
 
 

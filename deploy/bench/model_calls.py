@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
-from bench import Bench, Turns, median
+from bench import Bench, Turns
 from results import Goal, Result, result
 from rig import Rig, rig
 from temporalio import workflow
@@ -38,7 +38,7 @@ class Answered:
 
 @workflow.defn(name="Chats", sandboxed=False)
 class Chats:
-    """Asks the model once and tells how long it took. Not sandboxed: it reads a clock, and is not ours."""
+    """Asks the model once and returns how long it took. Not sandboxed: it reads a clock, and is not ours."""
 
     @workflow.init
     def __init__(self, job: Job) -> None:
@@ -59,23 +59,16 @@ class Chats:
 
 async def measure(turns: Turns) -> list[Result]:
     async with rig(turns.settings) as found, httpx.AsyncClient(timeout=120) as http:
-        await found.work(QUEUE, activities=[found.assembly.models.chat], workflow=Chats, governed=True)
-        ours: list[float] = []
-        theirs: list[float] = []
+        await found.work(QUEUE, activities=[found.assembly.thinking.chat], workflow=Chats, governed=True)
 
-        async def our_turn() -> None:
-            ours.append(TOKENS / await _through_slm_chat(found, _prompt()))
+        async def ours() -> list[float]:
+            return [TOKENS / await _through_slm_chat(found, _prompt())]
 
-        async def their_turn() -> None:
-            theirs.append(TOKENS / await _direct(http, turns, _prompt()))
+        async def anchor() -> list[float]:
+            return [TOKENS / await _direct(http, turns, _prompt())]
 
-        await our_turn()
-        await their_turn()
-        ours.clear()
-        theirs.clear()
-        await turns.take(our_turn, their_turn)
-    goal = Goal("ratio", ">=", 0.9)
-    return [result("chat-tokens", "tokens/s", ours=median(ours), anchor=median(theirs), goal=goal)]
+        rates = await turns.compare(ours, anchor, warm=True)
+    return [result("chat-tokens", "tokens/s", *rates, goal=Goal("ratio", ">=", 0.9))]
 
 
 def _prompt() -> str:
@@ -113,7 +106,7 @@ async def _direct(http: httpx.AsyncClient, turns: Turns, prompt: str) -> float:
 
 
 BENCH = Bench(
-    name="thinking",
+    name="model-calls",
     needs=("bootstrap", "temporal", "valkey", "slm"),
     measure=measure,
     explained={

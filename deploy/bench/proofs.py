@@ -1,12 +1,12 @@
-"""What is proved and compared when a constitution changes, and decisions about what is known as an interval only."""
+"""Proofs and differences of constitutions, and decisions about costs that are known as an interval only."""
 
 import time
 from itertools import islice
 
 from actions import stream
-from bench import Bench, Turns, median
-from decision import SEED, p99
-from results import Goal, Result, result
+from bench import Bench, Turns
+from decision import SEED
+from results import Goal, Result, p99, result
 from rules import articles, policy
 
 from capsules.digest import digest
@@ -30,33 +30,31 @@ async def measure(turns: Turns) -> list[Result]:
 
 async def proofs(turns: Turns) -> Result:
     document = Library.load().constitution
-    times: list[float] = []
 
-    async def turn() -> None:
+    async def turn() -> list[float]:
         began = time.perf_counter()
         report = prove(parse(document), digest(document))
-        times.append(time.perf_counter() - began)
+        seconds = time.perf_counter() - began
         assert report.holds, report.proofs
+        return [seconds]
 
-    await turns.take(turn)
-    return result("prove-default", "s", ours=median(times), anchor=None, goal=Goal("ours", "<", 2))
+    return result("prove-default", "s", *await turns.compare(turn), goal=Goal("ours", "<", 2))
 
 
 async def difference(turns: Turns) -> Result:
     rules = articles(100)
     old = policy(rules, threshold=0.6, ask_from=0.5)
     new = policy((*rules[:8], CHANGED, *rules[9:70], *rules[71:]), version="1.1.0", threshold=0.6, ask_from=0.45)
-    times: list[float] = []
 
-    async def turn() -> None:
+    async def turn() -> list[float]:
         began = time.perf_counter()
         found = compare(old, new)
-        times.append(time.perf_counter() - began)
+        seconds = time.perf_counter() - began
         assert not found.same
         assert all(change.outcome != "not decided" for change in found.changes), found.changes
+        return [seconds]
 
-    await turns.take(turn)
-    return result("difference-100", "s", ours=median(times), anchor=None, goal=Goal("ours", "<", 10))
+    return result("difference-100", "s", *await turns.compare(turn), goal=Goal("ours", "<", 10))
 
 
 async def intervals(turns: Turns) -> Result:
@@ -85,17 +83,12 @@ async def intervals(turns: Turns) -> Result:
     times["intervals"].clear()
     times["exact"].clear()
     await turns.take(turn, at_least=10)
-    return result(
-        "decision-interval",
-        "ms p99",
-        ours=p99(times["intervals"]) * 1e3,
-        anchor=p99(times["exact"]) * 1e3,
-        goal=Goal("ours", "<", 5),
-    )
+    goal = Goal("ours", "<", 5)
+    return result("decision-interval", "ms p99", times["intervals"], times["exact"], scale=1e3, of=p99, goal=goal)
 
 
 BENCH = Bench(
-    name="proving",
+    name="proofs",
     needs=(),
     measure=measure,
     explained={

@@ -6,17 +6,17 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from bench import Bench, Turns, median
+from bench import Bench, Turns
 from results import Goal, Result, result
-from rig import Rig, rig
+from rig import CAPSULE, Rig, enter_run, rig
 
 from capsules.actions.action import Action, Facts
 from capsules.actions.ledger_messages import AttemptKey, BeginEffect
 from capsules.actions.verdict import Verdict
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
-from capsules.read_models import NewRun
 from somagent.db.database import open_store
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.settings import Settings
@@ -33,24 +33,24 @@ ACTION = Action(kind="tool.invoke", target="python@1.0.0/run", cost=COST, idempo
 
 @dataclass(frozen=True)
 class Reserving:
-    """Passages of the gate's transaction: run's row, effect, reservation, receipt, event; each committed."""
+    """Executions of the gate's transaction: run's row, effect, reservation, receipt, event; each committed."""
 
     found: Rig
     ledger: PostgresLedger
 
-    async def rate(self, runs: Sequence[str]) -> float:
+    async def rate(self, runs: Sequence[str]) -> list[float]:
         """Return reservations a second, dealt to the runs in turn."""
         work = iter(list(itertools.islice(itertools.cycle(runs), TURN)))
         began = time.perf_counter()
         await asyncio.gather(*(self._worker(work) for _ in range(AT_ONCE)))
-        return TURN / (time.perf_counter() - began)
+        return [TURN / (time.perf_counter() - began)]
 
     async def _worker(self, work: Iterator[str]) -> None:
         for run in work:
-            passage = await self.ledger.begin(self._entry(run))
-            assert passage.status == "go", passage
+            begun = await self.ledger.begin(self._effect(run))
+            assert begun.status == "go", begun
 
-    def _entry(self, run: str) -> BeginEffect:
+    def _effect(self, run: str) -> BeginEffect:
         verdict = Verdict(
             decision="allow", score=1_000_000, threshold=550_000, sentence="-", constitution=self.found.constitution
         )
@@ -58,7 +58,7 @@ class Reserving:
             key=AttemptKey(
                 tenant=run.partition("/")[0], run=run, execution="bench", activity=uuid.uuid4().hex, attempt=1
             ),
-            capsule="benchmark@1.0.0",
+            capsule=CAPSULE,
             actor="operator",
             account=f"run:{run}",
             action=ACTION,
@@ -75,29 +75,14 @@ async def measure(turns: Turns) -> list[Result]:
         many: list[str] = []
         while len(many) < MANY:
             many += [run.id for run in await found.new_runs(min(50, MANY - len(many)), LIMIT)]
-        rates: dict[str, list[float]] = {"one": [], "many": [], "small": [], "large": []}
-
-        async def take(name: str, runs: Sequence[str]) -> None:
-            rates[name].append(await reserving.rate(runs))
-
-        await turns.take(
-            lambda: take("one", many[:1]),
-            lambda: take("many", many),
-            lambda: take("small", small),
-            lambda: take("large", many[-len(small) :]),
+        one, across, beside_few, beside_many = await turns.compare(
+            *(partial(reserving.rate, runs) for runs in (many[:1], many, small, many[-len(small) :]))
         )
+    unit = "reservations/s"
     return [
-        result("reserve-one", "reservations/s", ours=median(rates["one"]), anchor=None),
-        result(
-            "reserve-1000", "reservations/s", ours=median(rates["many"]), anchor=None, goal=Goal("ours", ">=", 1000)
-        ),
-        result(
-            "reserve-tenant-size",
-            "reservations/s",
-            ours=median(rates["large"]),
-            anchor=median(rates["small"]),
-            goal=Goal("ratio", ">=", 0.9),
-        ),
+        result("reserve-one", unit, one),
+        result("reserve-1000", unit, across, goal=Goal("ours", ">=", 1000)),
+        result("reserve-tenant-size", unit, beside_many, beside_few, goal=Goal("ratio", ">=", 0.9)),
     ]
 
 
@@ -105,18 +90,16 @@ async def _small_tenant(settings: Settings, found: Rig) -> list[str]:
     """Return ten runs of a tenant that has no others."""
     async with open_store(settings.database("owner"), connections=1) as owner:
         await owner.tenants.add(SMALL)
-    runs = [f"{SMALL}/benchmark/{uuid.uuid4().hex}" for _ in range(10)]
+    runs = []
     async with found.assembly.store.transaction(SMALL) as tx:
-        for run in runs:
-            await tx.runs.accept(
-                NewRun(id=run, capsule="benchmark@1.0.0", digest=digest({}), actor="operator", request=digest(run))
-            )
-            await tx.accounts.ensure(f"run:{run}", LIMIT)
+        for _ in range(10):
+            runs.append(await enter_run(tx, SMALL))
+            await tx.accounts.ensure(f"run:{runs[-1]}", None, LIMIT)
     return runs
 
 
 BENCH = Bench(
-    name="reserving",
+    name="reservations",
     needs=("bootstrap", "temporal", "valkey"),
     measure=measure,
     explained={

@@ -5,7 +5,10 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Literal
+
+import numpy as np
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 JSON_FILE = DOCS / "benchmarks.json"
@@ -49,17 +52,34 @@ class Result:
     met: bool | None
 
 
-def result(name: str, unit: str, *, ours: float, anchor: float | None, goal: Goal | None = None) -> Result:
-    """Return the entry, rounded to what a reader needs; the goal is judged before rounding."""
+def result(  # noqa: PLR0913 - what an entry consists of
+    name: str,
+    unit: str,
+    ours: Sequence[float],
+    anchor: Sequence[float] | None = None,
+    *,
+    scale: float = 1,
+    of: Callable[[Sequence[float]], float] = median,
+    goal: Goal | None = None,
+) -> Result:
+    """Return the entry of measurements, rounded to what a reader needs; the goal is compared before rounding.
+
+    `of` makes one figure of the measurements, `scale` turns it into the unit.
+    """
+    mine, theirs = of(ours) * scale, None if anchor is None else of(anchor) * scale
     return Result(
         name=name,
         unit=unit,
-        ours=_significant(ours),
-        anchor=None if anchor is None else _significant(anchor),
-        ratio=None if anchor is None else _significant(ours / anchor),
+        ours=_significant(mine),
+        anchor=None if theirs is None else _significant(theirs),
+        ratio=None if theirs is None else _significant(mine / theirs),
         goal=str(goal) if goal else None,
-        met=goal.met(ours, anchor) if goal else None,
+        met=goal.met(mine, theirs) if goal else None,
     )
+
+
+def p99(values: Sequence[float]) -> float:
+    return float(np.percentile(values, 99))
 
 
 def read() -> list[Result]:

@@ -1,4 +1,4 @@
-"""What the governed benchmarks work with: the product's own assembly, and runs that were entered and given a budget."""
+"""Rig of the governed benchmarks: the product's own assembly, and runs that were entered and given a budget."""
 
 import time
 import uuid
@@ -15,6 +15,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest, digest
 from capsules.identity.authority import Authority
 from capsules.read_models import NewRun
+from somagent.db.transaction import Transaction
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 from somagent.local_stack.bootstrap import TENANT
@@ -62,12 +63,9 @@ class Rig:
         await self.stack.enter_async_context(worker)
 
     async def _new_run(self, limit: Amounts) -> Run:
-        run = f"{TENANT}/benchmark/{uuid.uuid4().hex}"
-        account = f"run:{run}"
         async with self.assembly.store.transaction(TENANT) as tx:
-            await tx.runs.accept(
-                NewRun(id=run, capsule=CAPSULE, digest=digest({}), actor="operator", request=digest({"run": run}))
-            )
+            run = await enter_run(tx, TENANT)
+            account = f"run:{run}"
             await tx.accounts.carve(f"tenant:{TENANT}", account, limit)
         authority = Authority(
             kind="run",
@@ -80,6 +78,13 @@ class Rig:
             expires_at=int(time.time()) + 3600,
         )
         return Run(run, self.tokens.mint_authority(authority))
+
+
+async def enter_run(tx: Transaction, tenant: str) -> str:
+    """Enter a run of the benchmark's capsule, and return its id."""
+    run = f"{tenant}/benchmark/{uuid.uuid4().hex}"
+    await tx.runs.accept(NewRun(id=run, capsule=CAPSULE, digest=digest({}), actor="operator", request=digest(run)))
+    return run
 
 
 @asynccontextmanager

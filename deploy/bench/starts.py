@@ -5,7 +5,7 @@ import time
 import uuid
 
 import httpx
-from bench import Bench, Turns, median
+from bench import Bench, Turns
 from results import Result, result
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -30,23 +30,17 @@ async def measure(turns: Turns) -> list[Result]:
     start = RunStart(
         tenant=TENANT, capsule=capsule.ref, digest=capsule.digest(), inputs=capsule.spec.example or {}, authority=token
     )
-    ours: list[float] = []
-    theirs: list[float] = []
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(base_url=settings.api_base(), headers=headers, timeout=60) as http:
 
-        async def our_turn() -> None:
-            ours.extend([await _by_api(http, start) for _ in range(BLOCK)])
+        async def ours() -> list[float]:
+            return [await _by_api(http, start) for _ in range(BLOCK)]
 
-        async def their_turn() -> None:
-            theirs.extend([await _by_client(client, start) for _ in range(BLOCK)])
+        async def anchor() -> list[float]:
+            return [await _by_client(client, start) for _ in range(BLOCK)]
 
-        await our_turn()
-        await their_turn()
-        ours.clear()
-        theirs.clear()
-        await turns.take(our_turn, their_turn)
-    return [result("start-run", "ms p50", ours=median(ours) * 1000, anchor=median(theirs) * 1000)]
+        times = await turns.compare(ours, anchor, warm=True)
+    return [result("start-run", "ms p50", *times, scale=1e3)]
 
 
 async def _by_api(http: httpx.AsyncClient, start: RunStart) -> float:
@@ -74,7 +68,7 @@ async def _by_client(client: Client, start: RunStart) -> float:
 
 
 BENCH = Bench(
-    name="starting",
+    name="starts",
     needs=("api",),
     measure=measure,
     explained={
