@@ -1,4 +1,4 @@
-"""`make demo`: runs three shipped capsules on the local stack, live, and says where to look next."""
+"""`make demo`: run three shipped capsules on the local stack, live, and print where to look next."""
 
 import json
 import subprocess

@@ -1,7 +1,6 @@
-"""Writes the generated parts of the documents: `python deploy/docs.py`, or `--check` to say whether they are current.
+"""Generator of documents: `python deploy/docs.py` writes their generated parts, `--check` only compares them.
 
-What stands between two markers comes from the code it speaks of, so that it cannot drift. The rest is written by people
-and left alone.
+The text between two markers comes from the code that it describes. The rest is written by people and stays as it is.
 """
 
 import argparse
@@ -19,8 +18,8 @@ class UnknownPart(Exception):
     """A document asks for a part that nobody generates."""
 
 
-def written(text: str, where: str) -> str:
-    """Return the document with every generated part as the code has it now."""
+def generate(text: str, where: str) -> str:
+    """Return the document with its generated parts made anew. Raises UnknownPart."""
 
     def part(found: re.Match[str]) -> str:
         name = found["name"]
@@ -39,7 +38,7 @@ def main() -> int:
     chosen = parser.parse_args()
     documents = {file: file.read_text("utf-8") for file in sorted((ROOT / "docs").glob("*.md"))}
     try:
-        changed = {file: new for file, old in documents.items() if (new := written(old, file.name)) != old}
+        changed = {file: new for file, old in documents.items() if (new := generate(old, file.name)) != old}
     except UnknownPart as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Records golden histories of this version: `python deploy/histories.py` writes tests/histories/VERSION/*.json.
+"""Recorder of golden histories of this version: `python deploy/histories.py` writes tests/histories/VERSION/*.json.
 
 Each history comes from a real run on a local stack of its own. Payloads stay encrypted, under a codec key that is kept
 beside the histories for this one purpose and protects nothing.

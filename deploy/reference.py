@@ -1,4 +1,4 @@
-"""The parts of the documents that the code knows best, each as Markdown."""
+"""Generated parts of the documents, each as Markdown: settings, routes, errors, commands, events, fields, clauses."""
 
 import inspect
 import re
@@ -251,9 +251,9 @@ def _commands(command: Any, path: str) -> Iterator[str]:  # noqa: ANN401
     options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
     usage = " ".join((path, *(_placeholder(p) for p in arguments)))
     text = _one_line(command.help or "")
-    told = "\n".join(f"- {code(_placeholder(p))}: {p.help}" for p in arguments if p.help)
+    described = "\n".join(f"- {code(_placeholder(p))}: {p.help}" for p in arguments if p.help)
     rows = [(", ".join(code(o) for o in p.opts), _option_default(p), _one_line(p.help or "")) for p in options]
-    parts = (f"### `{usage}`", text, told, table(("option", "default", "what it does"), rows) if rows else "")
+    parts = (f"### `{usage}`", text, described, table(("option", "default", "what it does"), rows) if rows else "")
     yield "\n\n".join(part for part in parts if part)
 
 

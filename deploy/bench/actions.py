@@ -18,10 +18,10 @@ KIND_SHARES = (35, 35, 10, 6, 6, 4, 4)
 ROLES = ("dialogue", "planner", "critic")
 ARGUMENTS = digest({})
 
-Judged = tuple[Action, Facts]
+Decided = tuple[Action, Facts]
 
 
-def stream(seed: int) -> Iterator[Judged]:
+def stream(seed: int) -> Iterator[Decided]:
     """Yield actions without end."""
     chance = random.Random(seed)  # noqa: S311 - a benchmark's, and reproducible on purpose
     while True:

@@ -6,7 +6,7 @@ from functools import partial
 from itertools import islice
 from statistics import median
 
-from actions import Judged, stream
+from actions import Decided, stream
 from bench import Bench, Turns
 from engines import Denies, cedar, ours, rego
 from results import Goal, Result, p99, result
@@ -85,7 +85,7 @@ async def repeated(turns: Turns) -> list[Result]:
     return [result("policy-decision", "µs p50", *times, scale=1e6, goal=GOALS["policy-decision"])]
 
 
-def _timed(denies: Denies, block: Sequence[Judged]) -> tuple[list[float], list[bool]]:
+def _timed(denies: Denies, block: Sequence[Decided]) -> tuple[list[float], list[bool]]:
     taken, said = [], []
     for action, facts in block:
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How good forecasts are: real runs of shipped capsules with the local model, each forecast before it acts.
+"""Quality of forecasts: real runs of shipped capsules with the local model, each forecast before it acts.
 
     .venv/bin/python deploy/bench/forecast_quality.py --runs 320
 
@@ -73,7 +73,7 @@ def jobs(count: int, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, inputs_of(known[name], chance, prose)
 
 
-async def performed(settings: Settings, work: Sequence[tuple[str, dict[str, Any]]]) -> list[Past]:
+async def run_all(settings: Settings, work: Sequence[tuple[str, dict[str, Any]]]) -> list[Past]:
     """Run everything, and return what was forecast and what it took, oldest first."""
     token = json.loads(settings.credentials_file.read_text())["operator"]["token"]
     headers = {"Authorization": f"Bearer {token}"}
@@ -117,7 +117,7 @@ def held_out(past: Sequence[Past]) -> list[Past]:
 def report(past: Sequence[Past], seed: int) -> dict[str, Any]:
     """Return the figures over the held-out runs; the mean that is compared with is that of all runs before each."""
     late = {one.run for one in held_out(past)}
-    figures = accuracy([one if one.run in late else unclaimed(one) for one in past])
+    figures = accuracy([one if one.run in late else without_forecast(one) for one in past])
     runs, covered = sum(one.runs for one in figures), sum(one.covered for one in figures)
     return {
         "date": f"{dt.datetime.now(dt.UTC):%Y-%m-%d}",
@@ -138,8 +138,8 @@ def correlation(past: Sequence[Past], capsule: str) -> float:
     return statistics.correlation(*map(list, zip(*pairs, strict=True)))
 
 
-def unclaimed(one: Past) -> Past:
-    """Return the run as one that is learned from and not judged."""
+def without_forecast(one: Past) -> Past:
+    """Return the run as one that is learned from, but whose forecast does not count."""
     return one.model_copy(update={"forecast": one.forecast.model_copy(update={"basis": "static"})})
 
 
@@ -147,7 +147,7 @@ async def measure(count: int, seed: int) -> list[Past]:
     with temporary_home() as home:
         settings = settings_in(home, rate_limit_per_minute=1_000_000)
         async with running(settings):
-            return await performed(settings, list(jobs(count, seed)))
+            return await run_all(settings, list(jobs(count, seed)))
 
 
 def main() -> None:

@@ -93,10 +93,10 @@ def merged(kept: Sequence[Result], new: Iterable[Result]) -> list[Result]:
     return list(by_name.values())
 
 
-def write(entries: Sequence[Result], *, told: Sequence[tuple[str, str]], explained: dict[str, str]) -> None:
+def write(entries: Sequence[Result], *, facts: Sequence[tuple[str, str]], explained: dict[str, str]) -> None:
     """Write both documents.
 
-    told: facts about the run, for the list above the table.
+    facts: what is known about the run, for the list above the table.
     explained: what each entry compares, by name; an entry of another version keeps its row without one.
     """
     JSON_FILE.write_text(json.dumps([asdict(entry) for entry in entries], indent=2) + "\n", "utf-8")
@@ -112,7 +112,7 @@ def write(entries: Sequence[Result], *, told: Sequence[tuple[str, str]], explain
         "The numbers are those of one machine on one day, and are in [benchmarks.json](benchmarks.json) too.",
         "`ratio` is ours / anchor. The anchor is empty where nothing else does the like, the goal where none was set.",
         "",
-        *(f"- {name}: {value}" for name, value in told),
+        *(f"- {name}: {value}" for name, value in facts),
         "",
         "| name | unit | ours | anchor | ratio | goal | met |",
         "|---|---|---:|---:|---:|---|---|",

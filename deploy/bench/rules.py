@@ -1,4 +1,4 @@
-"""The rules of the policy benchmarks, said once in CEL, and the same rules as Cedar and Rego read them."""
+"""Rules of the policy benchmarks, written once in CEL, and translated to Cedar and Rego."""
 
 import re
 from typing import Any

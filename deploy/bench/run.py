@@ -1,4 +1,4 @@
-"""`make bench`: measures against the anchors, side by side, and writes docs/benchmarks.md and docs/benchmarks.json.
+"""`make bench`: measure ours and the anchors by turns, and write docs/benchmarks.md and docs/benchmarks.json.
 
 No mocks: a local stack of its own, in a temporary home and on free ports, so a running one is left alone.
 """
@@ -59,7 +59,7 @@ async def stack(benches: Sequence[Bench], settings: Settings) -> AsyncIterator[N
         yield
 
 
-async def measured(benches: Sequence[Bench], seconds: float, progress: Progress) -> list[Result]:
+async def measure_all(benches: Sequence[Bench], seconds: float, progress: Progress) -> list[Result]:
     found: list[Result] = []
     starting_up = progress.add_task("stack", total=1)
     with temporary_home() as home:
@@ -86,7 +86,7 @@ def machine() -> str:
     )
 
 
-def shown(results: Sequence[Result]) -> Table:
+def result_table(results: Sequence[Result]) -> Table:
     table = Table(Column("name", no_wrap=True), "unit", "ours", "anchor", "ratio", "goal", "met")
     for entry in results:
         table.add_row(
@@ -113,11 +113,11 @@ def main() -> None:
     load = os.getloadavg()
     columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        results = asyncio.run(measured(benches, chosen.seconds, progress))
-    console.print(shown(results))
+        results = asyncio.run(measure_all(benches, chosen.seconds, progress))
+    console.print(result_table(results))
     if chosen.dry:
         return
-    told = (
+    facts = (
         ("Command", f"`make bench` (`python deploy/bench/run.py --seconds {chosen.seconds:g}`; `--only NAME` for one)"),
         ("Machine", machine()),
         ("Date", chosen.date),
@@ -125,7 +125,7 @@ def main() -> None:
         ("Measured then", ", ".join(f"`{entry.name}`" for entry in results)),
     )
     explained = {name: text for bench in BENCHES for name, text in bench.explained.items()}
-    write(merged(read(), results), told=told, explained=explained)
+    write(merged(read(), results), facts=facts, explained=explained)
 
 
 if __name__ == "__main__":

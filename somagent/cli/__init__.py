@@ -1,1 +1,1 @@
-"""The command line `somagent`: a client of the API, and the commands of the local stack. Reads no store."""
+"""The command line `somagent`: a client of the API, and the commands of the local stack. It opens no database."""

@@ -24,11 +24,11 @@ def draw(past: Sequence[Past], found: Sequence[Accuracy], file: Path) -> None:
     for one in past:
         if one.forecast.basis != "static":
             of[one.shape.capsule, one.shape.model].append(one)
-    said = {(one.capsule, one.model): one for one in found}
+    known = {(one.capsule, one.model): one for one in found}
     count = max(1, len(of))
     figure, panels = plt.subplots(count, 1, figsize=(9, 2.8 * count), squeeze=False, layout="constrained")
     for axes, (name, runs) in zip(panels[:, 0], sorted(of.items()), strict=False):
-        _panel(axes, runs, said.get(name))
+        _panel(axes, runs, known.get(name))
     if not of:
         panels[0, 0].set_axis_off()
         panels[0, 0].set_title("No data: no completed run had a learned forecast yet")
@@ -36,7 +36,7 @@ def draw(past: Sequence[Past], found: Sequence[Accuracy], file: Path) -> None:
     plt.close(figure)
 
 
-def _panel(axes: Axes, runs: Sequence[Past], said: Accuracy | None) -> None:
+def _panel(axes: Axes, runs: Sequence[Past], accuracy: Accuracy | None) -> None:
     at = range(1, len(runs) + 1)
     intervals = [one.forecast.tokens for one in runs]
     axes.fill_between(
@@ -50,9 +50,9 @@ def _panel(axes: Axes, runs: Sequence[Past], said: Accuracy | None) -> None:
             axes.scatter([x for x, _ in points], [y for _, y in points], s=12, color=color, zorder=3, label=label)
     shape = runs[0].shape
     title = f"{shape.capsule} on {shape.model or 'no model'}"
-    if said is not None and said.runs:
-        title += f": {said.covered / said.runs:.1%} of {said.runs} held"
-        title += f", MAPE {said.mape:.1f} %" if said.mape is not None else ""
+    if accuracy is not None and accuracy.runs:
+        title += f": {accuracy.covered / accuracy.runs:.1%} of {accuracy.runs} held"
+        title += f", MAPE {accuracy.mape:.1f} %" if accuracy.mape is not None else ""
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_ylabel("tokens")
     axes.set_xlabel("completed runs, oldest first")

@@ -1,8 +1,7 @@
-"""Shows the parts of the stack while they start: live lines on a terminal, a line for each change elsewhere."""
+"""Progress of the parts of the stack at a start: live lines on a terminal, a line for each change elsewhere."""
 
 import time
 from collections.abc import Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.progress import Progress as Bars
@@ -39,9 +38,7 @@ class StackProgress:
         self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
     def show(self, parts: Sequence["PartState"]) -> None:

@@ -1,7 +1,6 @@
 """Control of the stack: start a supervisor in the background, follow its state, stop it, and remove what it left."""
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from docker.errors import DockerException, NotFound
 from somagent.local_stack.errors import StackError, tail
 from somagent.local_stack.logs import log_file, rotate
 from somagent.local_stack.part import ours
+from somagent.local_stack.process import signal_group
 from somagent.local_stack.state import StackState, read_state, state_file
 from somagent.settings import Settings
 
@@ -104,10 +104,10 @@ def end_leftovers(home: Path) -> list[str]:
     # The supervisor is gone (the caller holds its lock or stopped it), so nobody starts them again.
     left = {part.name: process for part in state.parts if part.process and (process := part.process.running())}
     for process in left.values():
-        _signal(process, signal.SIGTERM)
+        signal_group(process.pid, signal.SIGTERM)
     _, stubborn = psutil.wait_procs(list(left.values()), timeout=GRACE_SECONDS)
     for process in stubborn:
-        _signal(process, signal.SIGKILL)
+        signal_group(process.pid, signal.SIGKILL)
     psutil.wait_procs(stubborn, timeout=GRACE_SECONDS)
     state_file(home).unlink(missing_ok=True)
     return list(left)
@@ -128,12 +128,6 @@ def remove_containers(scope: str, *, host: str) -> int | None:
             with contextlib.suppress(NotFound):  # it may end by itself meanwhile
                 container.remove(force=True, v=True)
         return len(containers)
-
-
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    # Each part leads its own process group; what it started goes with it.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
 
 
 def _of(state: StackState, supervisor: "subprocess.Popen[bytes] | None") -> bool:

@@ -1,8 +1,8 @@
-"""The four roles of the database: who may do what, with generated passwords.
+"""The four roles of the database, their rights, and their generated passwords.
 
 `somagent_owner` owns the database and its tables and runs migrations; `somagent_app` serves requests under row-level
-security; `somagent_relay` carries the outbox; `somagent_sealer` seals records. None is a superuser and none gets past
-row-level security.
+security; `somagent_relay` carries the outbox; `somagent_sealer` closes audit blocks. None is a superuser, and row-level
+security holds for all of them.
 """
 
 import os
@@ -34,7 +34,7 @@ def make_passwords(settings: Settings) -> None:
 
 
 async def grant_server(connection: "asyncpg.Connection", settings: Settings) -> None:
-    """Make the roles and the database, or bring them back to what the keys directory says."""
+    """Create the roles and the database, or set the roles' passwords to those of the keys directory."""
     for role in ROLES:
         password = (settings.keys_dir / f"postgres-{role}.password").read_text().strip()
         await _role(connection, f"somagent_{role}", password)
@@ -45,7 +45,7 @@ async def grant_server(connection: "asyncpg.Connection", settings: Settings) -> 
 
 
 async def grant_database(connection: "asyncpg.Connection") -> None:
-    """Inside the database: the extension, which only a superuser may create, and the schema for the owner."""
+    """Create the extension, which only a superuser may, and give the schema to the owner."""
     await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
     await connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
     await connection.execute("ALTER SCHEMA public OWNER TO somagent_owner")

@@ -1,4 +1,4 @@
-"""Looks at everything that the local stack needs, and says for each thing that is wrong how to mend it."""
+"""Checks of what the local stack needs; each failed check says how to repair it."""
 
 import shutil
 import sys
@@ -22,7 +22,7 @@ OLDEST_PYTHON = (3, 12)
 
 
 class Check(BaseModel):
-    """One thing that was looked at."""
+    """The result of one check; `fix` is the way out where it failed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,7 +33,7 @@ class Check(BaseModel):
 
 
 def examine(settings: Settings) -> tuple[Check, ...]:
-    """Return every check, the good ones too."""
+    """Return the results of all checks, those that passed too."""
     return (
         _python(),
         _program("setpriv", "Install the package util-linux."),

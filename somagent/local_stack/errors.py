@@ -1,10 +1,10 @@
-"""What can go wrong with the local stack, each with the way out in its message.
+"""Errors of the local stack, each with the way out in its message.
 
 StackError
-  Missing      a program, package or permission is not there
-  PortTaken    another process listens where a part wants to
-  PartFailed   a part ended or did not answer in time
-  StackBusy    another supervisor holds this home
+  MissingProgram  a program, package or permission is not there
+  PortTaken       another process listens where a part wants to
+  PartFailed      a part ended or did not answer in time
+  StackBusy       another supervisor holds this home
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ LOG_TAIL_BYTES = 2000
 
 
 class StackError(Exception):
-    """Base: a sentence for people."""
+    """Base of the errors; its message is a sentence for people."""
 
 
 class MissingProgram(StackError):

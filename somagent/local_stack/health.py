@@ -1,4 +1,4 @@
-"""Health seen from outside: each check talks to the part the way its users do, and raises NotYet with what it saw."""
+"""Health checks from outside: each connects to the part as its users do, and raises NotYet with the reason."""
 
 import asyncio
 from collections.abc import Sequence

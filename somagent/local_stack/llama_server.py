@@ -1,4 +1,4 @@
-"""The process that serves a GGUF model by llama.cpp: /health, /metrics and the OpenAI-compatible /v1."""
+"""Process that serves a GGUF model with llama.cpp: /health, /metrics and the OpenAI-compatible /v1."""
 
 import argparse
 import os

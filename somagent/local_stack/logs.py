@@ -1,4 +1,4 @@
-"""One log file for each part; a start begins a new one and keeps the last few."""
+"""Log files, one for each part; a start begins a new one and keeps the last three."""
 
 import time
 from collections import deque

@@ -1,4 +1,4 @@
-"""Ports of the stack: free before a start, or an error that names who, which setting and the way out."""
+"""Check that the ports of the stack are free; the error names the process, the setting and the way out."""
 
 import errno
 import socket

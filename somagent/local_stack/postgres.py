@@ -1,7 +1,7 @@
-"""PostgreSQL 18 with pgvector: a cluster in the stack's home that trusts nobody.
+"""PostgreSQL 18 with pgvector: a cluster in the stack's home, without trusted connections.
 
-Over TCP every role shows a generated password (SCRAM). The superuser has none and is reached only through a unix
-socket in a private directory, by the kernel's word for who is asking.
+Over TCP every role needs its generated password (SCRAM). The superuser has none: it connects only through a unix
+socket in a private directory, by peer authentication.
 """
 
 import asyncio
@@ -177,7 +177,7 @@ def _own_directory(path: Path, identity: Identity | None) -> None:
 
 
 async def _end_orphan(data: Path) -> None:
-    """Make way for a start after a crash.
+    """Clear the data directory for a start after a crash.
 
     A server that still runs on this data (its supervisor was killed) is stopped. A lock file whose process number now
     belongs to another program would stop PostgreSQL from starting, so it is removed. Otherwise the file stays:

@@ -1,4 +1,4 @@
-"""One child process: started so that it cannot outlive the supervisor, stopped within a deadline."""
+"""Child process of a part: it cannot outlive the supervisor, and it stops within a deadline."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ class Child:
     async def wait(self) -> int:
         """Return its exit code, once nothing of its group is left."""
         code = await self._process.wait()
-        _signal_group(self._process.pid, SIGKILL)
+        signal_group(self._process.pid, SIGKILL)
         return code
 
     async def stop(self) -> None:
@@ -39,7 +39,7 @@ class Child:
             async with asyncio.timeout(self._part.stop_seconds):
                 await self._process.wait()
         except TimeoutError:
-            _signal_group(self._process.pid, SIGKILL)
+            signal_group(self._process.pid, SIGKILL)
         await self.wait()
 
 
@@ -76,6 +76,7 @@ def _short(signal: Signals) -> str:
     return signal.name.removeprefix("SIG")
 
 
-def _signal_group(group: int, signal: Signals) -> None:
+def signal_group(group: int, signal: Signals) -> None:
+    """Send a signal to a part's process and to what it started: each part leads a process group of its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal)

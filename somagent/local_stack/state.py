@@ -1,4 +1,4 @@
-"""What the supervisor tells the world: one JSON file, replaced whole, and a lock that only one supervisor can hold."""
+"""Published state of the stack: one JSON file, replaced whole, and a lock that only one supervisor can hold."""
 
 import fcntl
 import os
@@ -18,7 +18,7 @@ StackPhase = Literal["starting", "ready", "stopping", "failed"]
 
 
 class ProcessId(BaseModel):
-    """A process, told from a later one with the same number by when it started."""
+    """A process: its number and its start time, as the number may be used again later."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,7 +44,7 @@ class ProcessId(BaseModel):
 
 
 class PartState(BaseModel):
-    """What is known of one part."""
+    """The state of one part."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,7 +59,7 @@ class PartState(BaseModel):
 
 
 class StackState(BaseModel):
-    """What is known of the stack."""
+    """The state of the stack and of its parts."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,9 +1,8 @@
-"""Starts parts in the order of what they need, side by side where they need nothing of each other, keeps them up."""
+"""Supervisor: starts parts in the order of their dependencies, in parallel where it can, and restarts dead ones."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from somagent.local_stack.logs import log_file, rotate
@@ -21,7 +20,7 @@ class Supervisor:
         self._home = home.absolute()
         self._changed = changed
         self.runners = {
-            part.name: Runner(part, home=self._home, log=log_file(home, part.name), changed=self._tell)
+            part.name: Runner(part, home=self._home, log=log_file(home, part.name), changed=self._publish)
             for part in parts
         }
         self._ready = {name: asyncio.Event() for name in self.runners}
@@ -30,7 +29,7 @@ class Supervisor:
 
     @property
     def states(self) -> tuple[PartState, ...]:
-        """Return what is known of each part, in the order of the parts."""
+        """Return the state of each part, in the order of the parts."""
         return tuple(runner.state for runner in self.runners.values())
 
     async def start(self) -> None:
@@ -51,7 +50,7 @@ class Supervisor:
         self._keepers = [asyncio.create_task(runner.keep()) for runner in self.runners.values()]
 
     async def stop(self) -> None:
-        """Return once every part is gone: first what needs others, then what is needed."""
+        """Return once every part has ended; a part ends before those that it depends on."""
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -69,9 +68,7 @@ class Supervisor:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def _start(self, runner: Runner) -> None:
@@ -88,5 +85,5 @@ class Supervisor:
         await runner.stop()
         self._gone[runner.part.name].set()
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         self._changed(self.states)

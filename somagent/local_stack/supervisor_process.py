@@ -1,4 +1,4 @@
-"""The supervisor's process: it takes the lock, clears what a killed one left, and runs the stack until told to stop."""
+"""Process of the supervisor: it takes the lock, ends what a killed one left, and runs the stack until a signal."""
 
 import argparse
 import asyncio
@@ -28,24 +28,27 @@ from somagent.settings import Settings
 async def supervise(
     settings: Settings, chosen: Sequence[Part], *, changed: Callable[[StackState], None] = lambda _: None
 ) -> None:
-    """Run the parts until SIGTERM or SIGINT, telling the state file and `changed` of every change."""
+    """Run the parts until SIGTERM or SIGINT; every change goes to the state file and to `changed`.
+
+    Raises StackBusy, PortTaken, or PartFailed where a part does not start.
+    """
     home = settings.home.absolute()
     with sole_supervisor(home):
         await asyncio.to_thread(end_leftovers, home)
-        told = PublishedState(settings, changed)
-        supervisor = Supervisor(chosen, home=home, changed=told.parts)
-        told.parts(supervisor.states)
+        published = PublishedState(settings, changed)
+        supervisor = Supervisor(chosen, home=home, changed=published.parts)
+        published.parts(supervisor.states)
         try:
             require_free(chosen, settings.host)
-            await _until_told_to_stop(supervisor, told)
+            await _run_until_signal(supervisor, published)
         except StackError as error:
-            told.phase("failed", str(error))
+            published.phase("failed", str(error))
             raise
         state_file(home).unlink(missing_ok=True)
 
 
 class PublishedState:
-    """What the world was told last; every change is written at once."""
+    """The state that others read; every change is written at once."""
 
     def __init__(self, settings: Settings, changed: Callable[[StackState], None]) -> None:
         me = ProcessId.of(os.getpid())
@@ -55,14 +58,14 @@ class PublishedState:
         self._changed = changed
 
     def parts(self, states: tuple[PartState, ...]) -> None:
-        """Tell of the parts."""
-        self._tell(self._state.model_copy(update={"parts": states}))
+        """Publish the states of the parts."""
+        self._write(self._state.model_copy(update={"parts": states}))
 
     def phase(self, phase: StackPhase, message: str = "") -> None:
-        """Tell of the whole."""
-        self._tell(self._state.model_copy(update={"phase": phase, "message": message}))
+        """Publish the phase of the stack."""
+        self._write(self._state.model_copy(update={"phase": phase, "message": message}))
 
-    def _tell(self, state: StackState) -> None:
+    def _write(self, state: StackState) -> None:
         self._state = state
         write_state(self._home, state)
         self._changed(state)
@@ -82,18 +85,18 @@ class Journal:
             self._last[part.name] = part
 
 
-async def _until_told_to_stop(supervisor: Supervisor, told: PublishedState) -> None:
+async def _run_until_signal(supervisor: Supervisor, published: PublishedState) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        work = asyncio.create_task(_run(supervisor, told))
+        work = asyncio.create_task(_run(supervisor, published))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if stop.is_set():
-            told.phase("stopping")
+            published.phase("stopping")
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
         await supervisor.stop()
@@ -104,9 +107,9 @@ async def _until_told_to_stop(supervisor: Supervisor, told: PublishedState) -> N
             loop.remove_signal_handler(number)
 
 
-async def _run(supervisor: Supervisor, told: PublishedState) -> None:
+async def _run(supervisor: Supervisor, published: PublishedState) -> None:
     await supervisor.start()
-    told.phase("ready")
+    published.phase("ready")
     await supervisor.watch()
 
 

@@ -1,4 +1,7 @@
-"""Where the wheels of the extra `embedded` put their programs and model files."""
+"""Paths of the programs and model files that the wheels of the extra `embedded` install.
+
+Each function raises MissingProgram where its wheel is not installed.
+"""
 
 import importlib.util
 import platform
