@@ -8,7 +8,7 @@ from results import Goal, Result, result
 from rig import enter_run
 
 from capsules.audit.audit_blocks import Block
-from capsules.audit.auditor import Auditor, Record, by_block
+from capsules.audit.auditor import Auditor, Record, group_by_block
 from capsules.digest import Digest
 from somagent.db.database import Store, open_store
 from somagent.db.repositories.audit_blocks import BlockWriter

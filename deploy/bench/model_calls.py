@@ -59,7 +59,7 @@ class Chats:
 
 async def measure(turns: Turns) -> list[Result]:
     async with rig(turns.settings) as found, httpx.AsyncClient(timeout=120) as http:
-        await found.work(QUEUE, activities=[found.assembly.thinking.chat], workflow=Chats, governed=True)
+        await found.work(QUEUE, activities=[found.assembly.models.chat], workflow=Chats, governed=True)
 
         async def ours() -> list[float]:
             return [TOKENS / await _through_slm_chat(found, _prompt())]

@@ -94,7 +94,7 @@ async def _small_tenant(settings: Settings, found: Rig) -> list[str]:
     async with found.assembly.store.transaction(SMALL) as tx:
         for _ in range(10):
             runs.append(await enter_run(tx, SMALL))
-            await tx.accounts.ensure(f"run:{runs[-1]}", None, LIMIT)
+            await tx.accounts.ensure(f"run:{runs[-1]}", LIMIT)
     return runs
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from capsules.budgets.account import rate_in_words
+from capsules.budgets.account import format_rate
 from capsules.budgets.usage_report import DIMENSIONS, Usage
 from somagent.cli import output
 from somagent.cli.command import Key, Limit, RunId, command, group
@@ -109,7 +109,7 @@ def _may_spend(account: dict[str, Any]) -> str:
 def _rate(account: dict[str, Any]) -> str:
     """Return the rate limit of a project: `20 calls a minute`."""
     bounds = account["terms"]["rate"]
-    return rate_in_words(bounds["tokens"], bounds["calls"]) if bounds else "no rate"
+    return format_rate(bounds["tokens"], bounds["calls"]) if bounds else "no rate"
 
 
 def _project_row(item: dict[str, Any]) -> tuple[str, ...]:

@@ -90,7 +90,8 @@ def _decided(one: ActionDecision) -> Iterator[str]:
 
 
 def _approval(one: Approval) -> Iterator[str]:
-    yield f"  {escape(one.kind)} on {escape(one.target)}: {colored(one.state)}, asked of {escape(one.describe_approvers())}"
+    approvers = escape(one.describe_approvers())
+    yield f"  {escape(one.kind)} on {escape(one.target)}: {colored(one.state)}, asked of {approvers}"
     for answer in one.answers:
         lent = f" for {answer.on_behalf_of}" if answer.on_behalf_of else ""
         comment = f": {answer.comment}" if answer.comment else ""

@@ -95,7 +95,7 @@ def rows(*columns: str, row: Callable[[Any], Iterable[str]], none: str | None = 
 
 def amounts(value: dict[str, Any] | Amounts | None) -> str:
     """Return `1,200 tokens · $0.0004 · 2 tool calls`, without what is zero."""
-    return Amounts.model_validate(value or {}).in_words(" · ")
+    return Amounts.model_validate(value or {}).format(" · ")
 
 
 def score(ppm: int | None) -> str:
