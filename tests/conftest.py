@@ -17,10 +17,10 @@ from platforms import Platform, platform_in
 from pydantic import SecretStr
 from receivers import WEBHOOK_SECRET, Hook, Mailbox, new_hook, new_mailbox, receiving, serving
 from servers import running, settings_in, temporary_home
-from somagent.local_stack.leftovers import remove_containers
 
 from somagent.db.database import Store, open_store
 from somagent.db.schema.migrate import upgrade
+from somagent.local_stack.control import remove_containers
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.settings import Settings
 

@@ -10,7 +10,6 @@ from somagent.cli import (
     explain,
     forecast,
     notify,
-    policy,
     receipts,
     retention,
     run,
@@ -20,6 +19,8 @@ from somagent.cli import (
     token,
 )
 from somagent.cli.exit_codes import MEANINGS
+from somagent.cli.policy import activation, history, signatures
+from somagent.cli.policy import commands as policy
 
 app = typer.Typer(
     name="somagent",
@@ -30,6 +31,8 @@ app = typer.Typer(
     epilog="Exit codes: " + " ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()),
 )
 
+for subgroup in (history.app, signatures.app, activation.app):
+    policy.app.add_typer(subgroup)
 for part in (
     *(stack.app, run.app, approvals.top, budgets.top, forecast.top, explain.app, receipts.app),
     *(runs.app, approvals.app, capsule.app, schedule.app, budgets.app, budgets.project, forecast.app, policy.app),

@@ -8,7 +8,6 @@ from sources import PACKAGES, modules, parsed
 
 GERUNDS = {
     "policy.prove.formatting": "the term of the field for turning values into text, in Python's own documentation too",
-    "somagent.cli.formatting": "as above",
     "somagent.messaging": "the term of the field for streams and message buses",
 }
 """Modules whose last name may end in `ing`, each with the reason why no noun fits."""
