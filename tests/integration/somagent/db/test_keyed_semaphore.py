@@ -38,7 +38,7 @@ async def test_another_thing_does_not_wait_and_a_failure_or_a_cancellation_gives
     async with asyncio.timeout(1), turns.about("a"):
         pass
     gc.collect()
-    assert not turns._taken, "a run that is over leaves nothing behind"
+    assert not turns._semaphores, "a run that is over leaves nothing behind"
 
 
 async def _begin_and_cancel(turns: KeyedSemaphore, what: str) -> None:
