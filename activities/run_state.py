@@ -1,14 +1,10 @@
-"""Run state: platform activities for run projection, approvals, budget and deliverable, in our own database only."""
+"""Run state: platform activities for the run projection, the run's account and its deliverable."""
 
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from temporalio import activity
 
-from activities.tools import tool_action
-from capsules.approvals.approval import ApprovalDecision, BudgetRaised, DecisionMade, Escalate, Expire, RaiseBudget
-from capsules.approvals.approval_edit import EditMade, EditProblem, EditRequest
-from capsules.approvals.approval_rules import Decisions
 from capsules.budgets.account import Account
 from capsules.errors import Invalid
 from capsules.expressions import holds
@@ -18,11 +14,10 @@ MOST_PROBLEMS = 10
 
 
 class RunStateActivities:
-    """Run projection and decisions of people, with the store's adapters injected."""
+    """Reads and writes of a run in our own database."""
 
-    def __init__(self, runs: Runs, decisions: Decisions) -> None:
+    def __init__(self, runs: Runs) -> None:
         self._runs = runs
-        self._decisions = decisions
 
     @activity.defn(name="run.record")
     async def record(self, update: RunUpdate) -> None:
@@ -37,49 +32,9 @@ class RunStateActivities:
     @activity.defn(name="budget.account")
     async def account(self) -> Account:
         """Return the run's account, its child runs included."""
-        run, tenant = _run_and_tenant()
-        return await self._runs.account(run, tenant)
-
-    @activity.defn(name="approval.approve")
-    async def approve(self, decision: ApprovalDecision) -> DecisionMade:
-        """Record an approval, if its token is valid."""
-        return await self._decisions.decide(*_run_and_tenant(), decision, approve=True)
-
-    @activity.defn(name="approval.deny")
-    async def deny(self, decision: ApprovalDecision) -> DecisionMade:
-        """Record a denial, if its token is valid."""
-        return await self._decisions.decide(*_run_and_tenant(), decision, approve=False)
-
-    @activity.defn(name="approval.edit")
-    async def edit(self, request: EditRequest) -> EditMade:
-        """Record an approval edit, if its arguments follow the action's schema and its token is valid."""
-        call = request.call
-        wrong = Draft202012Validator(call.tool.actions[call.action].inputs).iter_errors(call.arguments)
-        problems = tuple(
-            EditProblem(path=f"arguments{error.json_path[1:]}", message=error.message[:300]) for error in wrong
-        )[:MOST_PROBLEMS]
-        if problems:
-            listed = "; ".join(f"{p.path}: {p.message}" for p in problems[:5])
-            why = f"The arguments do not follow the schema of {call.tool.target(call.action)}: {listed}"
-            return EditMade(approval=request.edit.approval, problem=why, problems=problems)
-        return await self._decisions.edit(*_run_and_tenant(), request.edit, into=tool_action(call).digest())
-
-    @activity.defn(name="approval.escalate")
-    async def escalate(self, request: Escalate) -> None:
-        """Record and publish that the next group may decide."""
-        await self._decisions.escalate(_run_and_tenant()[1], request)
-
-    @activity.defn(name="approval.expire")
-    async def expire(self, request: Expire) -> DecisionMade:
-        """Record that nobody decided in time; a decision that came before stands."""
-        return await self._decisions.expire(_run_and_tenant()[1], request)
-
-    @activity.defn(name="budget.raise")
-    async def raise_budget(self, request: RaiseBudget) -> BudgetRaised:
-        """Raise the run's limit, if the token is valid."""
-        info = activity.info()
-        key = f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}"
-        return await self._decisions.raise_budget(*_run_and_tenant(), request, key=key)
+        run = activity.info().workflow_id
+        assert run is not None
+        return await self._runs.account(run, run.partition("/")[0])
 
     @activity.defn(name="deliverable.verify")
     async def verify(self, request: Verify) -> Verification:
@@ -103,10 +58,3 @@ def _failed_conditions(request: Verify) -> list[str]:
         except Invalid as error:
             problems.append(error.message)
     return problems
-
-
-def _run_and_tenant() -> tuple[str, str]:
-    """Return run and tenant of the calling workflow: a decision counts only for the run that it was sent to."""
-    run = activity.info().workflow_id
-    assert run is not None
-    return run, run.partition("/")[0]

@@ -9,6 +9,7 @@ import structlog
 from temporalio.client import Client
 
 from activities.admission import AdmissionActivities
+from activities.approvals import ApprovalActivities
 from activities.artifacts import ArtifactActivities
 from activities.constitution_activation import ConstitutionActivities
 from activities.memory import MemoryActivities
@@ -64,6 +65,7 @@ class Assembly:
     artifacts: ArtifactActivities
     admission: AdmissionActivities
     run_state: RunStateActivities
+    approvals: ApprovalActivities
     constitutions: ConstitutionActivities
     sandbox: DockerSandbox
 
@@ -145,7 +147,8 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                         forecasting=forecasting,
                     )
                 ),
-                run_state=RunStateActivities(PostgresRuns(store), PostgresDecisions(store, tokens)),
+                run_state=RunStateActivities(PostgresRuns(store)),
+                approvals=ApprovalActivities(PostgresDecisions(store, tokens)),
                 constitutions=ConstitutionActivities(activations),
                 sandbox=sandbox,
             )

@@ -22,7 +22,7 @@ class Queue:
 def queues(assembly: Assembly) -> dict[str, Queue]:
     """Return every queue by name. Only `tools` uses Docker."""
     a = assembly
-    books = a.run_state
+    run, approvals = a.run_state, a.approvals
     steps = a.constitutions
     listed = (
         Queue(CAPSULES, workflows=WORKFLOWS),
@@ -34,16 +34,16 @@ def queues(assembly: Assembly) -> dict[str, Queue]:
             (
                 a.admission.start,
                 a.artifacts.publish,
-                books.record,
-                books.close,
-                books.approve,
-                books.deny,
-                books.edit,
-                books.escalate,
-                books.expire,
-                books.account,
-                books.raise_budget,
-                books.verify,
+                run.record,
+                run.close,
+                approvals.approve,
+                approvals.deny,
+                approvals.edit,
+                approvals.escalate,
+                approvals.expire,
+                run.account,
+                approvals.raise_budget,
+                run.verify,
                 steps.examine,
                 steps.prove,
                 steps.compare,

@@ -14,6 +14,7 @@ from temporalio import workflow
 from temporalio.common import Priority
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError
 
+from activities.approvals import ApprovalActivities
 from activities.run_state import RunStateActivities
 from capsules.actions.verdict import Outcome
 from capsules.approvals.approval import ApprovalRequest, Escalate, Expire, State
@@ -144,7 +145,7 @@ class GovernedEffects(MessageHandlers):
             if await self._decided_before(group.at, approval):
                 return
             await platform_activity(
-                RunStateActivities.escalate,
+                ApprovalActivities.escalate,
                 Escalate(approval=approval.id, groups=number),
                 summary=f"escalate to {group.capability}",
             )
@@ -156,7 +157,7 @@ class GovernedEffects(MessageHandlers):
         # Histories older than this patch recorded no expiry.
         if workflow.patched("approval-expired"):
             recorded = await platform_activity(
-                RunStateActivities.expire,
+                ApprovalActivities.expire,
                 Expire(approval=approval.id),
                 summary=f"expire {approval.id}",
             )

@@ -4,7 +4,7 @@ import asyncio
 
 from temporalio import workflow
 
-from activities.run_state import RunStateActivities
+from activities.approvals import ApprovalActivities
 from capsules.approvals.approval import ApprovalDecision, ApprovalRequest, BudgetRaised, DecisionMade, RaiseBudget
 from capsules.approvals.approval_edit import ApprovalEdit, EditMade, EditRequest, WaitingCall, WaitingCalls
 from capsules.digest import digest
@@ -167,7 +167,7 @@ class MessageHandlers:
 
     async def _decide(self, decision: ApprovalDecision, *, approve: bool) -> DecisionMade:
         made = await platform_activity(
-            RunStateActivities.approve if approve else RunStateActivities.deny,
+            ApprovalActivities.approve if approve else ApprovalActivities.deny,
             decision,
             summary=f"{'approve' if approve else 'deny'} {decision.approval}",
         )
@@ -180,7 +180,7 @@ class MessageHandlers:
     async def _edit(self, edit: ApprovalEdit) -> EditMade:
         call = self.state.asked[edit.approval].model_copy(update={"arguments": edit.arguments})
         made = await platform_activity(
-            RunStateActivities.edit,
+            ApprovalActivities.edit,
             EditRequest(edit=edit, call=call),
             summary=f"edit {edit.approval}",
         )
@@ -203,7 +203,7 @@ class MessageHandlers:
 
     async def _raise_budget(self, request: RaiseBudget) -> BudgetRaised:
         raised = await platform_activity(
-            RunStateActivities.raise_budget,
+            ApprovalActivities.raise_budget,
             request,
             summary="raise budget",
         )

@@ -1,0 +1,66 @@
+"""Approvals: platform activities that record what people decide about a run, checked against their tokens."""
+
+from jsonschema import Draft202012Validator
+from temporalio import activity
+
+from activities.tools import tool_action
+from capsules.approvals.approval import ApprovalDecision, BudgetRaised, DecisionMade, Escalate, Expire, RaiseBudget
+from capsules.approvals.approval_edit import EditMade, EditProblem, EditRequest
+from capsules.approvals.approval_rules import Decisions
+
+MOST_PROBLEMS = 10
+
+
+class ApprovalActivities:
+    """Decisions of people: approve, deny, edit, escalate, expire, and raises of a run's budget."""
+
+    def __init__(self, decisions: Decisions) -> None:
+        self._decisions = decisions
+
+    @activity.defn(name="approval.approve")
+    async def approve(self, decision: ApprovalDecision) -> DecisionMade:
+        """Record an approval, if its token is valid."""
+        return await self._decisions.decide(*_run_and_tenant(), decision, approve=True)
+
+    @activity.defn(name="approval.deny")
+    async def deny(self, decision: ApprovalDecision) -> DecisionMade:
+        """Record a denial, if its token is valid."""
+        return await self._decisions.decide(*_run_and_tenant(), decision, approve=False)
+
+    @activity.defn(name="approval.edit")
+    async def edit(self, request: EditRequest) -> EditMade:
+        """Record an approval edit, if its arguments follow the action's schema and its token is valid."""
+        call = request.call
+        wrong = Draft202012Validator(call.tool.actions[call.action].inputs).iter_errors(call.arguments)
+        problems = tuple(
+            EditProblem(path=f"arguments{error.json_path[1:]}", message=error.message[:300]) for error in wrong
+        )[:MOST_PROBLEMS]
+        if problems:
+            listed = "; ".join(f"{p.path}: {p.message}" for p in problems[:5])
+            why = f"The arguments do not follow the schema of {call.tool.target(call.action)}: {listed}"
+            return EditMade(approval=request.edit.approval, problem=why, problems=problems)
+        return await self._decisions.edit(*_run_and_tenant(), request.edit, into=tool_action(call).digest())
+
+    @activity.defn(name="approval.escalate")
+    async def escalate(self, request: Escalate) -> None:
+        """Record and publish that the next group may decide."""
+        await self._decisions.escalate(_run_and_tenant()[1], request)
+
+    @activity.defn(name="approval.expire")
+    async def expire(self, request: Expire) -> DecisionMade:
+        """Record that nobody decided in time; a decision that came before stands."""
+        return await self._decisions.expire(_run_and_tenant()[1], request)
+
+    @activity.defn(name="budget.raise")
+    async def raise_budget(self, request: RaiseBudget) -> BudgetRaised:
+        """Raise the run's limit, if the token is valid."""
+        info = activity.info()
+        key = f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}"
+        return await self._decisions.raise_budget(*_run_and_tenant(), request, key=key)
+
+
+def _run_and_tenant() -> tuple[str, str]:
+    """Return run and tenant of the calling workflow: a decision counts only for the run that it was sent to."""
+    run = activity.info().workflow_id
+    assert run is not None
+    return run, run.partition("/")[0]
