@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from capsules.actions.action import Action
-from capsules.actions.activity_context import current_pass
+from capsules.actions.activity_context import current_context
 from capsules.actions.verdict import Outcome
 from capsules.digest import digest
 from capsules.runs.run import Admission, Admissions, StartCapsule
@@ -23,5 +23,5 @@ class AdmissionActivities:
     @activity.defn(name="capsule.start")
     async def start(self, request: StartCapsule) -> Outcome[Admission]:
         """Admit the run: create its lock, carve its budget, and replace its start authority by a run authority."""
-        granted = current_pass()
+        granted = current_context()
         return Outcome(value=await self._admissions.admit(request, run=granted.key.run, authority=granted.authority))

@@ -5,7 +5,7 @@ from typing import Protocol
 from temporalio import activity
 
 from capsules.actions.action import Action
-from capsules.actions.activity_context import current_pass
+from capsules.actions.activity_context import current_context
 from capsules.actions.verdict import Outcome
 from capsules.digest import ContentStore, Digest, canonical, digest
 from capsules.runs.run import Artifact, ArtifactDraft
@@ -32,7 +32,7 @@ class ArtifactActivities:
     @activity.defn(name="artifact.publish")
     async def publish(self, draft: ArtifactDraft) -> Outcome[Artifact]:
         """Store content and list it with the run. The same content is one blob, however often it is published."""
-        granted = current_pass()
+        granted = current_context()
         data = draft.content.encode() if isinstance(draft.content, str) else canonical(draft.content)
         kept: Digest = await self._content.put(granted.tenant, data, draft.media_type)
         artifact = Artifact(name=draft.name, media_type=draft.media_type, digest=kept, size=len(data))

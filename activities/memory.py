@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from capsules.actions.action import Action
-from capsules.actions.activity_context import current_pass
+from capsules.actions.activity_context import current_context
 from capsules.actions.verdict import Outcome
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest, sha256
@@ -47,7 +47,7 @@ class MemoryActivities:
     @activity.defn(name="slm.embed")
     async def embed(self, request: EmbedRequest) -> Outcome[Embeddings]:
         """Return the vectors of texts. The model counts no tokens, so usage is words, marked estimated."""
-        current_pass()
+        current_context()
         embeddings = await self._embedder.embed(request.texts)
         words = sum(len(text.split()) for text in request.texts)
         return Outcome(value=embeddings, usage=Amounts(tokens=words), estimated=True)
@@ -55,7 +55,7 @@ class MemoryActivities:
     @activity.defn(name="memory.remember")
     async def remember(self, request: Remember) -> Outcome[Remembered]:
         """Store a text under the key of the effect, so that a retry stores nothing twice."""
-        granted = current_pass()
+        granted = current_context()
         item = await self._memories.remember(
             granted.tenant,
             run=granted.key.run,
@@ -69,6 +69,6 @@ class MemoryActivities:
     @activity.defn(name="memory.recall")
     async def recall(self, query: RecallQuery) -> Outcome[Recalled]:
         """Return the most similar memories of the tenant's space."""
-        granted = current_pass()
+        granted = current_context()
         items = await self._memories.recall(granted.tenant, space=query.space, query=query.query, limit=query.limit)
         return Outcome(value=Recalled(items=items))

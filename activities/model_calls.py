@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 from temporalio import activity
 
 from capsules.actions.action import Action
-from capsules.actions.activity_context import GatePass, current_pass
+from capsules.actions.activity_context import ActivityContext, current_context
 from capsules.actions.verdict import Outcome
 from capsules.budgets.amounts import Amounts
 from capsules.digest import ContentStore, digest
@@ -46,7 +46,7 @@ class ModelActivities:
     @activity.defn(name="slm.chat")
     async def chat(self, request: ChatRequest) -> Outcome[ChatReply]:
         """Return the reply to the new messages. One that breaks the schema has `problems` and is no error."""
-        granted = current_pass()
+        granted = current_context()
         messages = await transcript.load(
             self._content, granted.tenant, request.transcript, request.messages, limit=WINDOW_BYTES
         )
@@ -80,7 +80,7 @@ class ModelActivities:
         )
         return Outcome(value=reply, usage=Amounts(tokens=used, micro_usd=paid), estimated=completion.usage.estimated)
 
-    def _publisher(self, granted: GatePass, step: int) -> Callable[[str], Awaitable[None]]:
+    def _publisher(self, granted: ActivityContext, step: int) -> Callable[[str], Awaitable[None]]:
         async def publish(text: str) -> None:
             key = granted.key
             await self._tokens.publish(granted.tenant, key.run, step=step, attempt=key.attempt, text=text)

@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from temporalio import activity
 
 from capsules.actions.action import Action
-from capsules.actions.activity_context import current_pass
+from capsules.actions.activity_context import current_context
 from capsules.actions.verdict import Outcome
 from capsules.budgets.amounts import Amounts
 from capsules.digest import ContentStore, Digest, digest
@@ -53,7 +53,7 @@ class ToolActivities:
         Raises Invalid for a kind of tool without an executor, EffectFailed for arguments that do not fit the action,
         and what the executor raises.
         """
-        granted = current_pass()
+        granted = current_context()
         executor = self._executor(call.tool.kind)
         declared = call.tool.actions[call.action]
         problems = [e.message for e in Draft202012Validator(declared.inputs).iter_errors(call.arguments)]

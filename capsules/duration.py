@@ -10,7 +10,7 @@ _TEXT = re.compile(r"^(\d{1,9})([smhd])$")
 
 
 def parse_seconds(value: Any) -> Any:  # noqa: ANN401 - pydantic's own check follows
-    """Turn `10m` into 600; leave everything else for pydantic to judge."""
+    """Turn `10m` into 600; leave everything else to pydantic."""
     if isinstance(value, str):
         match = _TEXT.match(value)
         if match is None:

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from capsules.actions.action import Action, Facts, ForecastRange
-from capsules.actions.activity_context import GatePass
+from capsules.actions.activity_context import ActivityContext
 from capsules.actions.ledger_messages import (
     AttemptKey,
     BeginEffect,
@@ -70,10 +70,10 @@ MetricsHook = Callable[[GateMeasurement], None]
 
 
 @dataclass(frozen=True)
-class Entered:
+class AdmittedAttempt:
     """An admitted attempt: its pass, verdict and ledger answer; for a replay, the answer has the recorded result."""
 
-    gate_pass: GatePass
+    context: ActivityContext
     verdict: Verdict
     begun: EffectBegun
     rate_limit: RateLimit
@@ -110,7 +110,7 @@ class Gate:
         key: AttemptKey,
         text: Callable[[], Reading],
         start: StartCapsule | None = None,
-    ) -> Entered:
+    ) -> AdmittedAttempt:
         """Let an attempt in, or raise the reason it may not go on. What is judged and refused leaves a receipt.
 
         Raises AuthorityRefused before anything is judged, ConstitutionRefused when the constitution is not valid,
@@ -132,7 +132,7 @@ class Gate:
             signals = await run_detectors(detectors_for(reads), text, facts.history)
             known = decision_facts(authority, facts, action, signals, await self._forecast(authority, start, reads))
             asked = perf_counter()
-            verdict = await self._decider(policy).judge(
+            verdict = await self._decider(policy).evaluate_with_explanation(
                 action, known, cost_ranges(facts.account, action, known.forecast)
             )
             judging = perf_counter() - asked
@@ -158,13 +158,13 @@ class Gate:
                     GateMeasurement(action, verdict, entry.shadow, begun.status, judging, perf_counter() - began)
                 )
                 _raise_refusal(begun, entry, constitution)
-                gate_pass = GatePass(authority=authority, key=key)
-                return Entered(gate_pass=gate_pass, verdict=verdict, begun=begun, rate_limit=rate_limit)
+                context = ActivityContext(authority=authority, key=key)
+                return AdmittedAttempt(context=context, verdict=verdict, begun=begun, rate_limit=rate_limit)
         raise Unavailable(
             f"Run {key.run!r} did {RACES} other things while {action.kind} was judged; it is tried again."
         )
 
-    async def leave(self, entered: Entered, exit_: FinishEffect) -> Settled:
+    async def leave(self, entered: AdmittedAttempt, exit_: FinishEffect) -> Settled:
         """Settle and record how an effect ended. Raises Unavailable, and Conflict as `Ledger.finish` does."""
         settled = await self.ledger.finish(exit_)
         await entered.rate_limit.end(exit_)
@@ -173,7 +173,7 @@ class Gate:
     async def dry_run(
         self, authority: Authority, action: Action, run: str, text: Callable[[], Reading], start: StartCapsule
     ) -> tuple[Policy, Facts, Verdict]:
-        """Return the policy, the facts and the verdict of an action that `enter` would judge now. Writes nothing.
+        """Return the policy, the facts and the verdict of an action that `enter` would evaluate now. Writes nothing.
 
         Raises ConstitutionRefused when no constitution is valid, and Unavailable when a part does not answer.
         """
@@ -184,7 +184,7 @@ class Gate:
         stored, reads = await self._read_facts(authority, action, key, None, policy)
         signals = await run_detectors(detectors_for(reads), text, stored.history)
         known = decision_facts(authority, stored, action, signals, await self._forecast(authority, start, reads))
-        return policy, known, policy.judge(action, known)
+        return policy, known, policy.evaluate(action, known)
 
     async def _forecast(
         self, authority: Authority, start: StartCapsule | None, reads: frozenset[str]
@@ -207,11 +207,11 @@ class Gate:
     ) -> ShadowVerdict | None:
         """Return what the shadow would decide of the same action, on the same facts and ranges."""
 
-        async def judge(candidate: Policy) -> Verdict:
+        async def evaluate(candidate: Policy) -> Verdict:
             ranges = cost_ranges(facts.account, action, known.forecast)
-            return await self._decider(candidate).verdict(action, known, ranges)
+            return await self._decider(candidate).evaluate(action, known, ranges)
 
-        return await self._policies.judge_shadow(facts.shadow, active, judge)
+        return await self._policies.evaluate_shadow(facts.shadow, active, evaluate)
 
     def _decider(self, policy: Policy) -> Decider:
         known = self._deciders.get(policy.digest)

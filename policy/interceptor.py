@@ -21,7 +21,7 @@ from temporalio.converter import PayloadConverter
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from capsules.actions.action import Action
-from capsules.actions.activity_context import gate_passed
+from capsules.actions.activity_context import activity_context
 from capsules.actions.headers import AUTHORITY
 from capsules.actions.ledger_messages import AttemptKey, FinishEffect, Settled
 from capsules.actions.verdict import Outcome
@@ -29,7 +29,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.errors import SomaError, Unavailable, UngovernedActivity
 from capsules.runs.run import StartCapsule
 from policy.detectors.argument_text import read
-from policy.gate import Entered, Gate
+from policy.gate import AdmittedAttempt, Gate
 from policy.temporal_errors import to_failure
 
 ToAction = Callable[[Any], Action]
@@ -107,10 +107,10 @@ class GatedInbound(ActivityInboundInterceptor):
         """Show that the body lives, for as long as it does."""
         return _heartbeats()
 
-    async def _perform(self, input: ExecuteActivityInput, entered: Entered) -> Outcome[Any]:  # noqa: A002
-        key = entered.gate_pass.key
+    async def _perform(self, input: ExecuteActivityInput, entered: AdmittedAttempt) -> Outcome[Any]:  # noqa: A002
+        key = entered.context.key
         try:
-            with gate_passed(entered.gate_pass):
+            with activity_context(entered.context):
                 outcome = await self.body(input)
         except asyncio.CancelledError:
             # Stopped for another reason (this worker goes, another attempt took over), the effect stays open: whoever
@@ -129,11 +129,11 @@ class GatedInbound(ActivityInboundInterceptor):
                 entered, FinishEffect(key=key, ok=True, usage=outcome.usage, estimated=outcome.estimated, result=result)
             )
         )
-        for clean_up in entered.gate_pass.after_settling:
+        for clean_up in entered.context.after_settling:
             await clean_up()
         return _outcome(outcome, entered, settled)
 
-    async def _record(self, entered: Entered, exit_: FinishEffect) -> Settled:
+    async def _record(self, entered: AdmittedAttempt, exit_: FinishEffect) -> Settled:
         """Record the outcome, with retries: an effect that happened must not stay unrecorded."""
         deadline = time.monotonic() + RECORD_PATIENCE_SECONDS
         while True:
@@ -183,7 +183,7 @@ def _failed(key: AttemptKey, error: Exception, used: Amounts | None) -> FinishEf
     )
 
 
-def _outcome(outcome: Outcome[Any], entered: Entered, settled: Settled | None) -> Outcome[Any]:
+def _outcome(outcome: Outcome[Any], entered: AdmittedAttempt, settled: Settled | None) -> Outcome[Any]:
     return outcome.model_copy(
         update={
             "score": entered.verdict.score,

@@ -16,7 +16,7 @@ from capsules.identity.authority import Authority
 
 
 @dataclass(frozen=True)
-class GatePass:
+class ActivityContext:
     """The verified authority of an attempt, and the key by which its effect happens once."""
 
     authority: Authority
@@ -29,10 +29,10 @@ class GatePass:
         return self.authority.tenant
 
 
-_pass: ContextVar[GatePass | None] = ContextVar("somagent_pass", default=None)
+_pass: ContextVar[ActivityContext | None] = ContextVar("somagent_pass", default=None)
 
 
-def current_pass() -> GatePass:
+def current_context() -> ActivityContext:
     """Return the pass of this attempt. Raises AuthorityRefused when no gate stands before this worker."""
     granted = _pass.get()
     if granted is None:
@@ -41,7 +41,7 @@ def current_pass() -> GatePass:
 
 
 @contextmanager
-def gate_passed(granted: GatePass) -> Iterator[GatePass]:
+def activity_context(granted: ActivityContext) -> Iterator[ActivityContext]:
     """Make `granted` the current pass. For the interceptor alone."""
     token = _pass.set(granted)
     try:

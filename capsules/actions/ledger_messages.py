@@ -66,7 +66,7 @@ class LedgerFacts(FrozenModel):
     denials: int = 0
     parent: str | None = Field(None, description="The run of which this one is a child.")
     constitution: Literal["valid", "revoked", "unknown"]
-    shadow: Digest | None = Field(None, description="Constitution that is to judge beside the active one.")
+    shadow: Digest | None = Field(None, description="Constitution that is evaluated beside the active one.")
     sequences: dict[str, str] = Field(default_factory=dict, description="State of each sequence of the run.")
     history: History = Field(History(), description="As far as it was asked for.")
     standing: tuple[StandingOffer, ...] = Field(
@@ -94,7 +94,7 @@ class EffectBegun(FrozenModel):
     """The ledger's answer."""
 
     status: Literal["go", "replay", "denied", "ask", "exhausted", "slow", "revoked", "stale"] = Field(
-        description="stale: another action of the run came in between; read the facts and judge again."
+        description="stale: another action of the run came in between; read the facts and evaluate again."
     )
     receipt: ReceiptRef | None = None
     result: Any = Field(None, description="replay: what the effect returned, from the attempt that completed.")

@@ -100,7 +100,7 @@ class Backtest(StrictModel):
     runs: int
     actions: int
     flips: tuple[Flip, ...] = Field(description="The first of each run, newest run first.")
-    skipped: int = Field(0, description="Recorded actions without the facts that are needed to judge them again.")
+    skipped: int = Field(0, description="Recorded actions without the facts that are needed to evaluate them again.")
 
 
 class Citation(StrictModel):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from capsules.actions.action import Action, DataClass, Effect, Egress, Kind
-from capsules.actions.activity_context import current_pass
+from capsules.actions.activity_context import current_context
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 
@@ -89,7 +89,7 @@ def marker_of(function: Callable[..., Any]) -> Governed | None:
 def _guarded_async(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def guarded(*args: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the activity takes and returns
-        current_pass()
+        current_context()
         return await function(*args, **named)
 
     return guarded
@@ -98,7 +98,7 @@ def _guarded_async(function: Callable[..., Any]) -> Callable[..., Any]:
 def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def guarded(*args: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the activity takes and returns
-        current_pass()
+        current_context()
         return function(*args, **named)
 
     return guarded

@@ -105,7 +105,7 @@ BENCH = Bench(
     needs=(),
     measure=measure,
     explained={
-        f"decision-{size}-{anchor}-{quantile}": f"`Policy.judge` with {size} articles and 12 features against "
+        f"decision-{size}-{anchor}-{quantile}": f"`Policy.evaluate` with {size} articles and 12 features against "
         f"{words}, on the same {size} rules: a seeded stream in which no action comes twice. All begin with the same "
         f"`Action` and `Facts` and decide alike, which is checked; the others compute no score. Ours "
         f"remembers what its clauses gave for actions that no "

@@ -18,7 +18,7 @@ Denies = Callable[[Action, Facts], bool]
 
 def ours(rules: tuple[str, ...]) -> Denies:
     judged = policy(rules)
-    return lambda action, facts: judged.judge(action, facts).decision == "deny"
+    return lambda action, facts: judged.evaluate(action, facts).decision == "deny"
 
 
 def variables(action: Action, facts: Facts) -> dict[str, Any]:

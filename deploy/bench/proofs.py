@@ -73,9 +73,9 @@ async def intervals(turns: Turns) -> Result:
                 "budget.headroom": (headroom, min(1_000_000, headroom + 200_000)),
             }
             began = time.perf_counter()
-            asked.judge(action, facts, ranges)
+            asked.evaluate(action, facts, ranges)
             between = time.perf_counter()
-            exact.judge(action, facts)
+            exact.evaluate(action, facts)
             times["intervals"].append(between - began)
             times["exact"].append(time.perf_counter() - between)
 
@@ -97,6 +97,6 @@ BENCH = Bench(
         "difference-100": "All six ways in which two versions of 100 articles and 12 features can decide otherwise, "
         "each with a witness or shown to be impossible. One article changed, one left out, `ask_from` lowered.",
         "decision-interval": "A stream of different actions of which cost and headroom are known as intervals only, "
-        "under the shipped constitution, warm; the anchor is `Policy.judge` on the exact action, also ours.",
+        "under the shipped constitution, warm; the anchor is `Policy.evaluate` on the exact action, also ours.",
     },
 )

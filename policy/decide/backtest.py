@@ -18,7 +18,7 @@ def backtest(candidate: Policy, recorded: Iterable[RecordedAction], *, skipped: 
     for record in recorded:
         actions += 1
         runs.add(record.run)
-        verdict = candidate.judge(record.action, record.facts)
+        verdict = candidate.evaluate(record.action, record.facts)
         known = flips.get(record.run)
         if verdict.decision == record.decision or (known is not None and known.seq <= record.seq):
             continue

@@ -65,17 +65,17 @@ class ConstitutionCache:
             return frozenset()
         try:
             return (await self.get(shadow)).reads
-        except Exception:  # noqa: BLE001 - `judge_shadow` says what is wrong; no run may be hurt by it
+        except Exception:  # noqa: BLE001 - `evaluate_shadow` says what is wrong; no run may be hurt by it
             return frozenset()
 
-    async def judge_shadow(
-        self, shadow: Digest | None, active: Digest, judge: Callable[[Policy], Awaitable[Verdict]]
+    async def evaluate_shadow(
+        self, shadow: Digest | None, active: Digest, evaluate: Callable[[Policy], Awaitable[Verdict]]
     ) -> ShadowVerdict | None:
         """Return what a shadow would decide, if there is one beside the active constitution. Never raises."""
         if shadow is None or shadow == active:
             return None
         try:
-            verdict = await judge(await self.get(shadow))
+            verdict = await evaluate(await self.get(shadow))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a candidate, no run may be hurt by it
             return ShadowVerdict(
                 constitution=shadow, decision="failed", sentence=f"{type(error).__name__}: {error}"[:300]

@@ -24,9 +24,9 @@ class Decider:
         """The encoded constitution in Z3, made at first use."""
         return self._intervals.solver
 
-    async def judge(self, action: Action, facts: Facts, ranges: Mapping[str, Range]) -> Verdict:
+    async def evaluate_with_explanation(self, action: Action, facts: Facts, ranges: Mapping[str, Range]) -> Verdict:
         """Return the verdict for the whole ranges. An ask or a deny has an explanation as its sentence."""
-        verdict = await self.verdict(action, facts, ranges)
+        verdict = await self.evaluate(action, facts, ranges)
         if verdict.decision == "allow":
             return verdict
         explanation = await asyncio.to_thread(explain, self.solver, action, facts)
@@ -34,10 +34,10 @@ class Decider:
             return verdict  # stricter for some value of an interval than for this one: it has its own sentence
         return verdict.model_copy(update={"sentence": explanation.sentence})
 
-    async def verdict(self, action: Action, facts: Facts, ranges: Mapping[str, Range]) -> Verdict:
+    async def evaluate(self, action: Action, facts: Facts, ranges: Mapping[str, Range]) -> Verdict:
         """Return the verdict for the whole of the ranges, without an explanation."""
         if not self._intervals.open_ranges(ranges):
-            return self.policy.judge(action, facts)
+            return self.policy.evaluate(action, facts)
         if self._intervals.decided_by_ends(ranges):
-            return self._intervals.judge(action, facts, ranges)
-        return await asyncio.to_thread(self._intervals.judge, action, facts, ranges)
+            return self._intervals.evaluate(action, facts, ranges)
+        return await asyncio.to_thread(self._intervals.evaluate, action, facts, ranges)

@@ -59,7 +59,7 @@ class Policy:
         self._rulings: dict[Any, tuple[Article | None, tuple[ApprovalRule, ...]]] = {}
         self._check_that_it_evaluates()
 
-    def judge(self, action: Action, facts: Facts) -> Verdict:
+    def evaluate(self, action: Action, facts: Facts) -> Verdict:
         """Say allow, ask or deny. An expression that cannot be evaluated denies, and the sentence names it."""
         values = self._reader.values(action, facts)
         classes = self._reader.classes(values)

@@ -38,7 +38,7 @@ def _change(old: Policy, new: Policy, before: Decision, after: Decision, seconds
         return DecisionChange(before=before, after=after, outcome="none", sentence=f"No action goes {turned}.")
     values = values_of(space, found.model)
     action, facts = action_of(values), facts_of(values)
-    was, becomes = old.judge(action, facts), new.judge(action, facts)
+    was, becomes = old.evaluate(action, facts), new.evaluate(action, facts)
     if (was.decision, becomes.decision) != (before, after):
         sentence = f"Whether an action goes {turned} is not decided: the engine does not confirm the one that Z3 found."
         return DecisionChange(before=before, after=after, outcome="not decided", sentence=sentence)

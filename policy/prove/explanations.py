@@ -25,7 +25,7 @@ COSTLY = {"action.data": 3, "run.autonomy": 2, "action.effect": 2}
 
 def explain(solver: Solver, action: Action, facts: Facts, *, milliseconds: int = MILLISECONDS) -> Explanation:
     """Explain the decision about an action. Parts not found within the time limit (ms) are left out."""
-    verdict = solver.policy.judge(action, facts)
+    verdict = solver.policy.evaluate(action, facts)
     approvers = tuple(dict.fromkeys(d.capability for d in verdict.demands)) if verdict.decision == "ask" else ()
     if verdict.decision == "allow":
         return Explanation(verdict=verdict, sentence=verdict.sentence)
@@ -67,7 +67,7 @@ def _advised(
         values = values_of(solver.space, model)
         changed = {path: values[path] for path in _changed(solver, fixing, model)}
         near, known = _with(action, facts, changed)
-        verdict = solver.policy.judge(near, known)
+        verdict = solver.policy.evaluate(near, known)
         if verdict.decision != "deny":
             return Witness(action=near, facts=known, verdict=verdict)
     return None

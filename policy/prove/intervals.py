@@ -60,7 +60,7 @@ class Intervals:
         """Return the ranges that hold more than one value and that some clause looks at."""
         return {path: r for path, r in ranges.items() if r[0] < r[1] and path in self.policy.reads}
 
-    def judge(
+    def evaluate(
         self, action: Action, facts: Facts, ranges: Mapping[str, Range], *, milliseconds: int = MILLISECONDS
     ) -> Verdict:
         """Return the strictest verdict that any value of the ranges gets.
@@ -71,23 +71,23 @@ class Intervals:
         asked_otherwise = self._approvals_read(open_ranges)
         ends = {path: r[self.strict_ends[path]] for path, r in open_ranges.items() if path in self.strict_ends}
         if len(ends) == len(open_ranges) and not asked_otherwise:
-            return self.policy.judge(*with_values(action, facts, ends))
+            return self.policy.evaluate(*with_values(action, facts, ends))
         key = (action, facts.model_dump_json(), tuple(sorted(open_ranges.items())))
         known = self._remembered.get(key)
         if known is None:
-            known = self._judge_by_solver(action, facts, open_ranges, milliseconds)
+            known = self._solve(action, facts, open_ranges, milliseconds)
             self._remembered[key] = known
             if len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
         return known
 
-    def _judge_by_solver(self, action: Action, facts: Facts, ranges: Mapping[str, Range], milliseconds: int) -> Verdict:
+    def _solve(self, action: Action, facts: Facts, ranges: Mapping[str, Range], milliseconds: int) -> Verdict:
         solver = self.solver
         with solver.lock:
             try:
                 fixing = solver.fix(action, facts, but=ranges)
             except UnknownValue as unknown:
-                verdict = self.policy.judge(action, facts)
+                verdict = self.policy.evaluate(action, facts)
                 return self._unknown(verdict, f"{unknown} is nothing that a proof knows")
             for path, (low, high) in ranges.items():
                 variable = solver.space.variables[path]
@@ -112,15 +112,15 @@ class Intervals:
                 milliseconds=milliseconds,
             )
             if found is None:
-                verdict = self.policy.judge(action, facts)
+                verdict = self.policy.evaluate(action, facts)
                 return self._unknown(verdict, f"whether it is {decision} for {where} was not decided in time")
             if found:
                 values = values_of(solver.space, solver.model())
-                verdict = self.policy.judge(*with_values(action, facts, {path: values[path] for path in ranges}))
+                verdict = self.policy.evaluate(*with_values(action, facts, {path: values[path] for path in ranges}))
                 sentence = f"{verdict.sentence} (possible for {where})"
                 demands = self._demands(solver, fixing, milliseconds) if decision == "ask" else verdict.demands
                 return verdict.model_copy(update={"sentence": sentence, "demands": demands})
-        return self.policy.judge(action, facts)
+        return self.policy.evaluate(action, facts)
 
     def _demands(self, solver: Solver, fixing: FixedAttributes, milliseconds: int) -> tuple[Demand, ...]:
         """Return what every rule demands that may ask somewhere in the ranges; one not decided counts as asking."""

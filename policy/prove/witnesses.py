@@ -147,4 +147,4 @@ def witness(policy: Policy, space: Space, found: SearchResult) -> Witness:
     """Return the action of a model with the engine's verdict on it."""
     values = values_of(space, found.model)
     action, facts = action_of(values), facts_of(values)
-    return Witness(action=action, facts=facts, verdict=policy.judge(action, facts))
+    return Witness(action=action, facts=facts, verdict=policy.evaluate(action, facts))

@@ -68,7 +68,7 @@ async def dry_run(soma: State, caller: Principal, body: DryRun) -> DryRunResult:
         actions = actions_of(await find(soma, caller, parse_reference(body.capsule or "")), soma.library)
     judged = []
     for action in actions:
-        verdict = policy.judge(action, facts)
+        verdict = policy.evaluate(action, facts)
         explained = None if verdict.decision == "allow" else await soma.explanations.of(policy, action, facts)
         judged.append(Judged(action=action, verdict=verdict, explanation=explained))
     return DryRunResult(constitution=active.digest, judged=tuple(judged))

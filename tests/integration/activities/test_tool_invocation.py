@@ -15,7 +15,7 @@ from temporalio.testing import ActivityEnvironment
 from tickets import TOOL, Desk, TicketExecutor, ticket_desk
 
 from activities.tools import ToolActivities
-from capsules.actions.activity_context import GatePass, gate_passed
+from capsules.actions.activity_context import ActivityContext, activity_context
 from capsules.actions.verdict import Outcome
 from capsules.errors import EffectFailed, Invalid
 from capsules.identity.authority import Authority
@@ -44,18 +44,18 @@ def open_ticket(**arguments: object) -> ToolCall:
     return ToolCall(tool=TICKETS, action="open", arguments=arguments)
 
 
-def new_pass() -> GatePass:
+def new_pass() -> ActivityContext:
     key = new_key()
     authority = Authority(
         kind="run", tenant="test", actor="ada", run=key.run, account=f"run:{key.run}", expires_at=2**40
     )
-    return GatePass(authority, key)
+    return ActivityContext(authority, key)
 
 
 async def invoke(
-    tools: ToolActivities, call: ToolCall, granted: GatePass, environment: ActivityEnvironment | None = None
+    tools: ToolActivities, call: ToolCall, granted: ActivityContext, environment: ActivityEnvironment | None = None
 ) -> Outcome[ToolResult]:
-    with gate_passed(granted):
+    with activity_context(granted):
         return await (environment or ActivityEnvironment()).run(tools.invoke, call)
 
 

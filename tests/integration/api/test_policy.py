@@ -189,7 +189,7 @@ async def recorded(state: State, tenant: str, constitution: ConstitutionRecord) 
         Action(**SECRET, arguments=digest({})),
         Action(**SECRET, arguments=digest({"again": 1})),
     ):
-        verdict, attempt = policy.judge(action, Facts()), key(tenant, run)
+        verdict, attempt = policy.evaluate(action, Facts()), key(tenant, run)
         made = entry(attempt, constitution=constitution.digest)
         await ledger.begin(
             made.model_copy(update={"action": action, "action_digest": action.digest(), "verdict": verdict})

@@ -79,41 +79,41 @@ def action(**changes: object) -> Action:
 
 
 def test_a_harmless_action_is_allowed_with_its_score_and_contributions() -> None:
-    verdict = policy().judge(action(), Facts())
+    verdict = policy().evaluate(action(), Facts())
     assert verdict.decision == "allow"
     assert verdict.score == PPM
     assert sum(c.points for c in verdict.contributions) == PPM
 
 
 def test_an_article_denies_whatever_the_score_and_names_itself() -> None:
-    verdict = policy().judge(action(data="secret", egress="allowlist"), Facts())
+    verdict = policy().evaluate(action(data="secret", egress="allowlist"), Facts())
     assert (verdict.decision, verdict.clauses) == ("deny", ("no-leak",))
     assert "Secrets stay." in verdict.sentence
 
 
 def test_an_approval_rule_asks_and_names_itself() -> None:
-    verdict = policy().judge(action(effect="destructive"), Facts())
+    verdict = policy().evaluate(action(effect="destructive"), Facts())
     assert (verdict.decision, verdict.clauses) == ("ask", ("destructive",))
 
 
 def test_a_score_between_the_thresholds_asks_and_below_both_denies() -> None:
-    between = policy().judge(action(reversible=False, egress="none"), Facts(headroom=0.3))
-    below = policy().judge(action(reversible=False, egress="open"), Facts(headroom=0.1))
+    between = policy().evaluate(action(reversible=False, egress="none"), Facts(headroom=0.3))
+    below = policy().evaluate(action(reversible=False, egress="open"), Facts(headroom=0.1))
     assert (between.decision, below.decision) == ("ask", "deny")
     assert between.score == 480_000
     assert "reversibility" in below.sentence or "containment" in below.sentence
 
 
 def test_a_kind_that_the_constitution_does_not_know_is_denied() -> None:
-    assert policy(kinds=["slm.chat"]).judge(action(), Facts()).decision == "deny"
+    assert policy(kinds=["slm.chat"]).evaluate(action(), Facts()).decision == "deny"
 
 
 def test_what_was_not_measured_denies_and_says_which_clause_needs_it() -> None:
     unmeasured = policy(articles=[{"id": "no-secrets", "forbid": "signals.secrets > 0.5", "because": "x"}])
-    verdict = unmeasured.judge(action(), Facts())
+    verdict = unmeasured.evaluate(action(), Facts())
     assert (verdict.decision, verdict.clauses) == ("deny", ("no-secrets",))
     assert "signals.secrets" in verdict.sentence
-    assert unmeasured.judge(action(), Facts(signals={"secrets": 0.0})).decision == "allow"
+    assert unmeasured.evaluate(action(), Facts(signals={"secrets": 0.0})).decision == "allow"
 
 
 def test_an_expression_that_could_fail_on_some_action_is_refused() -> None:
@@ -141,17 +141,20 @@ def test_a_constitution_that_is_wrong_is_refused_and_says_where(changes: dict[st
 
 @given(actions, facts)
 def test_the_same_action_always_gets_the_same_verdict(judged: Action, known: Facts) -> None:
-    assert policy().judge(judged, known) == policy().judge(judged, known)
+    assert policy().evaluate(judged, known) == policy().evaluate(judged, known)
 
 
 @given(actions, facts)
 def test_one_more_article_never_widens(judged: Action, known: Facts) -> None:
     more = [*document()["articles"], {"id": "more", "forbid": "action.tokens > 1000", "because": "x"}]  # type: ignore[misc]
-    assert ORDER[policy(articles=more).judge(judged, known).decision] <= ORDER[policy().judge(judged, known).decision]
+    assert (
+        ORDER[policy(articles=more).evaluate(judged, known).decision]
+        <= ORDER[policy().evaluate(judged, known).decision]
+    )
 
 
 @given(actions, st.floats(0, 1), st.floats(0, 1))
 def test_less_headroom_never_widens(judged: Action, one: float, other: float) -> None:
     low, high = sorted((one, other))
-    less = policy().judge(judged, Facts(headroom=low)).decision
-    assert ORDER[less] <= ORDER[policy().judge(judged, Facts(headroom=high)).decision]
+    less = policy().evaluate(judged, Facts(headroom=low)).decision
+    assert ORDER[less] <= ORDER[policy().evaluate(judged, Facts(headroom=high)).decision]

@@ -142,7 +142,7 @@ def test_a_scope_speaks_of_actions_alone_and_for_one_capability() -> None:
 
 def record(run: str, seq: int, **fields: Any) -> RecordedAction:
     judged = action(**fields)
-    decision = BASE.judge(judged, Facts()).decision
+    decision = BASE.evaluate(judged, Facts()).decision
     at = datetime(2026, 11, 22, tzinfo=UTC) + timedelta(seconds=seq)
     return RecordedAction(
         run=run, seq=seq, at=at, action=judged, facts=Facts(), decision=decision, constitution=GENESIS

@@ -33,7 +33,7 @@ def prove_the_same(policy: Policy, question: Solver, many: list[Judged]) -> None
     """Z3 holds the engine's decision possible for each action, and no other."""
     for action, known in many:
         fixed = question.fix(action, known).values()
-        same = question.encoded.is_(policy.judge(action, known).decision)
+        same = question.encoded.is_(policy.evaluate(action, known).decision)
         assert question.check(*fixed, same, milliseconds=5000) is True
         assert question.check(*fixed, z3.Not(same), milliseconds=5000) is False
 
@@ -54,6 +54,6 @@ def test_z3_decides_as_the_engine_under_the_shipped_constitution(many: list[Judg
 @given(one=judged)
 @settings(SLOW, max_examples=200)
 def test_the_score_is_the_weighted_sum_of_its_contributions(one: tuple[Action, Facts]) -> None:
-    verdict = DEFAULT_POLICY.judge(*one)
+    verdict = DEFAULT_POLICY.evaluate(*one)
     assert verdict.score == sum(c.weight * c.value for c in verdict.contributions) // PPM
     assert verdict.margin == verdict.score - verdict.threshold

@@ -56,14 +56,14 @@ def test_a_budget_is_the_advice_where_only_headroom_is_missing() -> None:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_advice_is_true_and_citations_are_clauses(asked: Action, known: Facts) -> None:
     found = explain(QUESTION, asked, known)
-    assert found.verdict == POLICY.judge(asked, known)
+    assert found.verdict == POLICY.evaluate(asked, known)
     if found.verdict.decision == "allow":
         assert not found.cited
         return
     assert found.cited
     assert set(found.verdict.clauses) <= {c.clause for c in found.cited}
     if found.advised is not None:
-        assert POLICY.judge(found.advised.action, found.advised.facts).decision != "deny"
+        assert POLICY.evaluate(found.advised.action, found.advised.facts).decision != "deny"
         assert found.advice
 
 
@@ -83,7 +83,7 @@ UNCERTAIN = Intervals(policy_of(LIMITS))
 
 def test_an_interval_is_decided_for_every_value_in_it() -> None:
     def decide(low: int, high: int) -> str:
-        return UNCERTAIN.judge(action(), Facts(), {"action.tokens": (low, high)}).decision
+        return UNCERTAIN.evaluate(action(), Facts(), {"action.tokens": (low, high)}).decision
 
     assert [decide(1, 76), decide(1, 77), decide(78, 300), decide(290, 301), decide(310, 500)] == [
         "allow", "deny", "allow", "ask", "allow",
@@ -91,7 +91,7 @@ def test_an_interval_is_decided_for_every_value_in_it() -> None:
 
 
 def test_an_interval_asks_whom_any_value_in_it_asks() -> None:
-    verdict = UNCERTAIN.judge(action(), Facts(), {"action.tokens": (290, 305)})
+    verdict = UNCERTAIN.evaluate(action(), Facts(), {"action.tokens": (290, 305)})
     assert [demand.capability for demand in verdict.demands] == ["approval:finance"]
     assert "action.tokens from 290 to 305" in verdict.sentence
 
@@ -100,13 +100,13 @@ def test_headroom_is_decided_by_its_low_end_without_a_search() -> None:
     judge = Intervals(POLICY)
     assert judge.strict_ends == {"budget.headroom": 0}
     ranges = {"budget.headroom": (0, 1_000_000)}
-    poor = judge.judge(action(egress="open", idempotent=False, reversible=False), Facts(headroom=1.0), ranges)
+    poor = judge.evaluate(action(egress="open", idempotent=False, reversible=False), Facts(headroom=1.0), ranges)
     assert poor.decision == "deny"
     assert judge.decided_by_ends(ranges)
 
 
 def test_an_interval_that_cannot_be_decided_in_time_is_denied() -> None:
-    verdict = Intervals(policy_of(LIMITS)).judge(action(), Facts(), {"action.tokens": (1, 76)}, milliseconds=0)
+    verdict = Intervals(policy_of(LIMITS)).evaluate(action(), Facts(), {"action.tokens": (1, 76)}, milliseconds=0)
     assert verdict.decision in {"deny", "allow"}
     if verdict.decision == "deny":
         assert "Not proved, so not allowed" in verdict.sentence
@@ -117,11 +117,11 @@ def test_an_interval_that_cannot_be_decided_in_time_is_denied() -> None:
 def test_no_value_of_an_interval_is_decided_more_strictly_than_the_interval(asked: Action, known: Facts) -> None:
     strictness = {"allow": 0, "ask": 1, "deny": 2}
     ranges = {"action.tokens": (70, 80), "budget.headroom": (400_000, 600_000)}
-    whole = strictness[UNCERTAIN.judge(asked, known, ranges).decision]
+    whole = strictness[UNCERTAIN.evaluate(asked, known, ranges).decision]
     for tokens in (70, 77, 80):
         for headroom in (0.4, 0.5, 0.6):
             cost = asked.cost.model_copy(update={"tokens": tokens})
-            point = UNCERTAIN.policy.judge(
+            point = UNCERTAIN.policy.evaluate(
                 asked.model_copy(update={"cost": cost}), known.model_copy(update={"headroom": headroom})
             )
             assert strictness[point.decision] <= whole

@@ -164,7 +164,7 @@ def test_a_sequence_is_proved_deterministic_and_its_states_reachable() -> None:
 def test_a_sequence_moves_with_the_actions_that_take_place() -> None:
     policy = policy_of(minimal(sequences=[exposure()]))
 
-    first = policy.judge(action(data="confidential"), Facts())
+    first = policy.evaluate(action(data="confidential"), Facts())
     assert first.sequences == {"exposure": "tainted"}
-    assert policy.judge(action(), Facts()).sequences == {"exposure": "clean"}
-    assert policy.judge(action(), Facts(sequences=first.sequences)).sequences == {"exposure": "tainted"}
+    assert policy.evaluate(action(), Facts()).sequences == {"exposure": "clean"}
+    assert policy.evaluate(action(), Facts(sequences=first.sequences)).sequences == {"exposure": "tainted"}

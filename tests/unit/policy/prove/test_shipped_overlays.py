@@ -53,5 +53,5 @@ def test_what_a_detector_saw_does_not_leave(name: str, signal: str) -> None:
     overlay = next(read(file) for file in OVERLAYS if file.stem == name)
     policy = candidate(Library.load().constitution, [overlay]).policy
     action = Action(kind="tool.invoke", target="python@1.0.0/run", egress="allowlist", arguments=GENESIS)
-    assert policy.judge(action, Facts(signals=SIGNALS, standing=1.0)).decision == "allow"
-    assert policy.judge(action, Facts(standing=1.0, signals=SIGNALS | {signal: 0.5})).decision == "deny"
+    assert policy.evaluate(action, Facts(signals=SIGNALS, standing=1.0)).decision == "allow"
+    assert policy.evaluate(action, Facts(standing=1.0, signals=SIGNALS | {signal: 0.5})).decision == "deny"
