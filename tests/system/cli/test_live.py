@@ -49,6 +49,7 @@ async def waiting(platform: Platform, asks: str) -> str:
 
 async def approval_of(platform: Platform, run: str) -> str:
     found = (await platform.cli("approvals", "list", "--run", run, "--json")).json
+    assert isinstance(found, list), found  # while the API is away, the answer is its problem
     return str(found[0]["id"])
 
 
