@@ -20,6 +20,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SOMAGENT_", env_file=None, frozen=True, extra="ignore")
 
+    def __init__(self, **values: Any) -> None:  # noqa: ANN401 - no value is required, also for type checkers
+        super().__init__(**values)
+
     home: Path = Field(Path(".somagent"), description="Directory of the local stack: data, keys, logs, credentials.")
     host: str = Field(
         "127.0.0.1", description="Address that the local stack listens on. Loopback unless you say otherwise."

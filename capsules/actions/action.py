@@ -46,9 +46,9 @@ class Action(StrictModel):
     reversible: bool = True
     egress: Egress = "none"
     data: DataClass = "internal"
-    idempotent: bool = Field(True, description="Running it twice does what running it once does.")
-    cost: Amounts = Field(Amounts(), description="Upper bound, reserved before the effect.")
-    least: Amounts | None = Field(None, description="Lower bound of the cost; none where the upper bound is exact.")
+    idempotent: bool = Field(default=True, description="Running it twice does what running it once does.")
+    cost: Amounts = Field(default=Amounts(), description="Upper bound, reserved before the effect.")
+    least: Amounts | None = Field(default=None, description="Lower bound of the cost; none if the upper one is exact.")
     arguments: Digest = Field(description="Digest of the activity's whole input.")
 
     def digest(self) -> Digest:
@@ -73,7 +73,7 @@ class Facts(FrozenModel):
     denials: int = Field(0, ge=0, description="Denied actions of this run so far.")
     actor: str = ""
     tenant: str = ""
-    parent: str | None = Field(None, description="The run that started this one as its child.")
+    parent: str | None = Field(default=None, description="The run that started this one as its child.")
     standing: Share | None = Field(
         None, description="Share of the actor's earlier actions that were not denied; none when no clause looks at it."
     )

@@ -1,7 +1,7 @@
-"""Governed application: its name, its terms, and the mapping of its workflows to runs.
+"""A governed application: its name, its terms, and how its workflows map to runs.
 
-A run is one execution of a workflow, continue-as-new included. Workflow ids may be used again; receipt chains and
-accounts may not, so the first run id is part of the run's id.
+A run is one execution of a workflow, continue-as-new included. A workflow id can be used again: each use is another
+run, with its own receipts and account.
 """
 
 import re
@@ -20,7 +20,7 @@ _PLAIN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,79}$")
 
 
 class Application(StrictModel):
-    """Whose it is and what it is called. The one place where its ids become ours."""
+    """Tenant, name and version of an application, and the ids of its runs."""
 
     tenant: TenantId
     name: Name
@@ -28,7 +28,7 @@ class Application(StrictModel):
 
     @property
     def ref(self) -> str:
-        """Return `name@version`, which receipts hold in place of a capsule."""
+        """Return what receipts name in place of a capsule."""
         return f"{self.name}@{self.version}"
 
     def runs_of(self, workflow_id: str) -> str:
@@ -40,27 +40,23 @@ class Application(StrictModel):
         return f"{self.runs_of(workflow_id)}{first_run_id}"
 
     def target(self, activity_type: str) -> str:
-        """Return what an activity acts on, unless its marker says otherwise."""
+        """Return the default target of an activity."""
         return f"{self.name}/{activity_type}"
 
 
 class Terms(StrictModel):
-    """Under what an application runs."""
+    """Terms under which the workflows of an application run."""
 
     application: Application
     actor: str = Field(min_length=1, description="On whose behalf workflows run, unless `acting` says another.")
     budget: Amounts = Field(description="What one workflow may spend, its children included.")
-    account: str | None = Field(None, description="What each budget is carved from; unset, the tenant's account.")
-    limit: Amounts | None = Field(
-        None, description="What all workflows together may hold at once: an account of the application's own."
-    )
+    account: str | None = Field(default=None, description="Account that pays; unset, `limit`'s or the tenant's.")
+    limit: Amounts | None = Field(default=None, description="What all workflows together may hold at once.")
     autonomy: Autonomy = "supervised"
-    platform: frozenset[str] = Field(frozenset(), description="Activity types that pass ungoverned.")
-    wait_for_approval: bool = Field(
-        True, description="Retry an activity until its approval is decided; unset, it fails and the workflow is told."
-    )
-    look_every: timedelta = Field(timedelta(seconds=10), gt=timedelta(0), description="How often a waiting one looks.")
-    lasts: timedelta = Field(timedelta(days=30), gt=timedelta(0), description="How long a start's authority lasts.")
+    platform: frozenset[str] = Field(default=frozenset(), description="Activity types that pass ungoverned.")
+    wait_for_approval: bool = Field(default=True, description="Retry until it is decided; false: fail at once.")
+    look_every: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0), description="Time between retries.")
+    lasts: timedelta = Field(default=timedelta(days=30), gt=timedelta(0), description="Life of a start's authority.")
 
     @property
     def pays(self) -> str:

@@ -1,1 +1,76 @@
-"""The governance plugin: the gate in front of the activities of another Temporal application."""
+"""Governance plugin: puts the gate before the activities of another Temporal application.
+
+    from somagent.governance import Application, Terms, governance
+
+Each name is imported when it is first used: a workflow file that needs `approved` does not load the database driver and
+the solver, which the plugin needs.
+"""
+
+import sys
+from importlib.util import find_spec
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+__all__ = [
+    "Action",
+    "Amounts",
+    "Application",
+    "GovernancePlugin",
+    "Settings",
+    "Terms",
+    "acting",
+    "approved",
+    "governance",
+    "governed",
+    "report_usage",
+    "requested_approval",
+]
+
+if TYPE_CHECKING:  # the types of the names; `__getattr__` stays unseen, so that a type checker refuses any other name
+    from capsules.actions.action import Action
+    from capsules.actions.activity_context import report_usage
+    from capsules.budgets.amounts import Amounts
+    from capsules.governance.application import Application, Terms
+    from capsules.governance.governed import governed
+    from somagent.governance.client_interceptor import acting
+    from somagent.governance.plugin import GovernancePlugin, governance
+    from somagent.governance.wait_for_approval import approved, requested_approval
+    from somagent.settings import Settings
+else:
+    _MODULES = {
+        "Action": "capsules.actions.action",
+        "Amounts": "capsules.budgets.amounts",
+        "Application": "capsules.governance.application",
+        "GovernancePlugin": "somagent.governance.plugin",
+        "Settings": "somagent.settings",
+        "Terms": "capsules.governance.application",
+        "acting": "somagent.governance.client_interceptor",
+        "approved": "somagent.governance.wait_for_approval",
+        "governance": "somagent.governance.plugin",
+        "governed": "capsules.governance.governed",
+        "report_usage": "capsules.actions.activity_context",
+        "requested_approval": "somagent.governance.wait_for_approval",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # By the function behind the `import` statement: Temporal's workflow sandbox sees no other way of importing.
+        return getattr(__import__(_MODULES[name], fromlist=(name,)), name)
+
+
+def _refuse_shadowed(package: str) -> None:
+    """Raise ImportError when a module of the application stands where Python looks for one of our packages."""
+    loaded = sys.modules.get(package)
+    found = getattr(loaded, "__file__", None) if loaded else getattr(find_spec(package), "origin", None)
+    if found is None or PurePath(found).parent != PurePath(__file__).parents[2] / package:
+        raise ImportError(
+            f"The governance plugin needs its own package {package!r}, but Python finds {found or 'no file'} under "
+            "that name: rename it, move it into a package, or keep its directory off the import path (python -P).",
+            name=package,
+            path=found,
+        )
+
+
+for _package in ("capsules", "policy"):
+    _refuse_shadowed(_package)

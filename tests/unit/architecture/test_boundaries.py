@@ -109,7 +109,8 @@ def test_package_files_are_only_a_docstring():
         for file, tree in parsed(*PACKAGES)
         if file.name == "__init__.py" and not (len(tree.body) == 1 and ast.get_docstring(tree))
     ]
-    assert full == []
+    # What an application of others imports: it names the public API and refuses modules that shadow ours.
+    assert full == ["somagent/governance/__init__.py"]
 
 
 def _reads_environment(node: ast.AST) -> bool:
