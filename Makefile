@@ -38,6 +38,7 @@ check: ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	cd deploy/examples/orders && $(CURDIR)/$(BIN)/mypy --strict --config-file= --cache-dir $(CURDIR)/.mypy_cache/orders *.py
 	$(BIN)/lint-imports
 
 docs: ## Write the generated parts of the documents again

@@ -7,7 +7,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from somagent.governance.wait_for_approval import approved
+from somagent.governance import approved
 
 
 @workflow.defn

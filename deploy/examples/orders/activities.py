@@ -1,6 +1,6 @@
-"""What the shop does to the world: every effect is a line in a book that can be read afterwards.
+"""The shop's activities. Each effect writes a line to a file, the book, so that it can be read afterwards.
 
-The lines with `@governed` are the ones that the plugin asks for; the rest is as it was.
+For the governance plugin each activity has a line `@governed(…)`; the rest is as it was.
 """
 
 import json
@@ -10,23 +10,21 @@ from typing import Any
 
 from temporalio import activity
 
-from capsules.actions.activity_context import report_usage
-from capsules.budgets.amounts import Amounts
-from capsules.governance.governed import governed
-from orders.model import Address, Line, Order, Parcel, Receipt
+from shared import Address, Line, Order, Parcel, Receipt
+from somagent.governance import Amounts, governed, report_usage
 
 MICRO_USD_IN_A_CENT = 10_000
 FEE_IN_CENTS = 30
 
 
 def total(order: Order, card: str) -> Amounts:  # noqa: ARG001 - takes what the activity takes
-    """Return what a charge costs at most: the order's total and the bank's fee."""
+    """Return the upper bound of a charge: the order's total and the bank's fee."""
     return Amounts(tool_calls=1, micro_usd=(order.total_cents + FEE_IN_CENTS) * MICRO_USD_IN_A_CENT)
 
 
 @dataclass
 class Shop:
-    """Activities as methods; the book stands for bank, warehouse and carrier."""
+    """The shop. Its book stands for bank, warehouse and carrier."""
 
     book: Path
 
@@ -46,7 +44,7 @@ class Shop:
     @governed(effect="write", reversible=True, egress="allowlist", data="internal", idempotent=True)
     @activity.defn
     def book_parcel(self, order: str, address: Address) -> Parcel:
-        """Not asynchronous: it runs in the worker's threads."""
+        """Book a parcel in a thread of the worker, because this is no coroutine."""
         self._write("booked", order, city=address.city)
         return Parcel(order, f"tr-{order}", address.city)
 
@@ -63,12 +61,12 @@ class Shop:
 
     @activity.defn
     async def ping(self) -> str:
-        """Touch nothing; on the platform's list."""
+        """Have no effect. It is on the list `platform` of the terms, so it runs without the gate."""
         return "pong"
 
     @activity.defn
     async def forgotten(self) -> None:
-        """Have an effect that nobody marked."""
+        """Have an effect, without a marker: the gate refuses it."""
         self._write("forgotten", "-")
 
     def _write(self, what: str, whose: str, **more: Any) -> None:  # noqa: ANN401 - what JSON can hold

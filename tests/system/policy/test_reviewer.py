@@ -23,7 +23,7 @@ from capsules.governance.application import Application, Terms
 from capsules.governance.governed import governed
 from somagent.capsule_files.library import Library
 from somagent.cli.exit_codes import Code
-from somagent.governance.plugin import governance
+from somagent.governance import governance
 
 MANUAL = """apiVersion: somagent/v1
 kind: Capsule

@@ -1,10 +1,14 @@
-"""The shop of `deploy/examples/orders`, governed: a real worker, gate, Temporal and PostgreSQL."""
+"""The shop of `deploy/examples/orders`, governed: its own process, and a real gate, Temporal and PostgreSQL.
+
+This process only starts its workflows, by name: the application's modules have names that ours have too.
+"""
 
 import asyncio
 import json
+import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,29 +17,25 @@ from typing import Any
 
 import pytest
 from constitutions import activate_document
-from foreign_calls import Asked, Calls, Leaves
-from orders.activities import Shop
-from orders.model import Address, Line, Order
-from orders.workflows import Fulfilment, Shipping, Stocktakings
+from foreign_calls import Calls
 from servers import eventually
-from temporalio import activity
+from sources import ROOT
 from temporalio.client import Client, WorkflowHandle
-from temporalio.exceptions import ApplicationError
-from temporalio.worker import Worker
 
-from capsules.actions.activity_context import report_usage
 from capsules.approvals.approval import Approval, ApprovalDecision, DecisionMade
 from capsules.budgets.account import Account
 from capsules.budgets.amounts import Amounts
 from capsules.governance.application import Application, Terms
-from capsules.governance.governed import governed
 from somagent.db.database import Store
 from somagent.db.gate.decisions import PostgresDecisions
-from somagent.governance.plugin import GovernancePlugin, governance
+from somagent.governance import governance
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
+from somagent.local_stack.part import ours
 from somagent.settings import Settings
 
+ORDERS = ROOT / "deploy" / "examples" / "orders"
+SUPPORT = ROOT / "tests" / "support"
 TENANT = "shop"
 CONSTITUTION = {
     "apiVersion": "somagent/v1",
@@ -70,17 +70,34 @@ TERMS = Terms(
 
 
 @dataclass
+class OrdersProcess:
+    """The process of the example application. It serves the workers that it is told to start."""
+
+    process: Process
+
+    async def do(self, what: str, **command: Any) -> list[str]:
+        """Return the warnings of one command."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps({"do": what} | command).encode() + b"\n")
+        answer = await asyncio.wait_for(self.process.stdout.readline(), 60)
+        assert answer, f"the application died of this command: {what}"
+        return json.loads(answer)
+
+
+@dataclass
 class Governed:
     """The governed shop and what is needed to speak to it and to look behind it."""
 
-    plugin: GovernancePlugin
+    application: OrdersProcess
     client: Client
     store: Store
     settings: Settings
-    shop: Shop
+    book_file: Path
     queue: str
     address: str
     terms: Terms
+    warned: list[str]
 
     async def start(self, run: Any, *args: Any, workflow_id: str | None = None) -> WorkflowHandle[Any, Any]:
         return await self.client.start_workflow(
@@ -102,8 +119,17 @@ class Governed:
 
     def book(self, whose: str) -> list[dict[str, Any]]:
         """Return what was done to the world for an order."""
-        lines = self.shop.book.read_text("utf-8").splitlines() if self.shop.book.exists() else []
+        lines = self.book_file.read_text("utf-8").splitlines() if self.book_file.exists() else []
         return [each for each in map(json.loads, lines) if each["whose"] == whose]
+
+    async def replay(self, handle: WorkflowHandle[Any, Any], file: Path) -> None:
+        """Replay a workflow's history in the application, with the plugin."""
+        file.write_text((await handle.fetch_history()).to_json(), "utf-8")
+        await self.application.do("replay", history=str(file), terms=self.terms.model_dump(mode="json"))
+
+    def caller(self, terms: Terms) -> AbstractAsyncContextManager[Client]:
+        """Yield a client that starts workflows under other terms."""
+        return governed_client(self.settings, self.address, terms)
 
     async def receipts(self, run: str) -> list[Any]:
         async with self.store.transaction(TENANT) as tx:
@@ -162,93 +188,75 @@ class Governed:
         return await PostgresDecisions(self.store, tokens).decide(approval.run, TENANT, decision, approve=approve)
 
 
-def new_order(cents: int = 2_000, lines: int = 2) -> Order:
-    number = f"o-{uuid.uuid4().hex[:8]}"
-    home = Address("Ada", "1 Main St", "Turin")
-    return Order(number, [Line(f"sku-{n}", n + 1) for n in range(lines)], cents, home)
+def new_order(cents: int = 2_000, lines: int = 2) -> dict[str, Any]:
+    return {
+        "id": f"o-{uuid.uuid4().hex[:8]}",
+        "lines": [{"sku": f"sku-{n}", "quantity": n + 1} for n in range(lines)],
+        "total_cents": cents,
+        "address": {"name": "Ada", "street": "1 Main St", "city": "Turin"},
+    }
 
 
-class Extras:
-    """More activities of the shop: those that only some test needs."""
-
-    def __init__(self, book: Path) -> None:
-        self.book = book
-
-    @activity.defn
-    @governed(effect="write", data="internal", egress="open", cost=Amounts(micro_usd=100))
-    async def decline(self, order: str) -> None:
-        report_usage(Amounts(micro_usd=70))
-        raise ApplicationError("the bank says no", type="Declined")
-
-    @activity.defn
-    @governed(effect="read", data="internal", egress="none", idempotent=True)
-    async def weigh(self, order: str) -> bytes:
-        return b"\x00\xff"
-
-    @activity.defn
-    @governed(effect="read", data="internal", egress="none", idempotent=True)
-    async def ship_slowly(self, order: str) -> list[str]:
-        """Keep in heartbeats how far it is, die, and tell what the next attempt found."""
-        if activity.info().attempt == 1:
-            activity.heartbeat("half", "way")
-            await asyncio.sleep(2.5)
-            raise ApplicationError("the lorry broke down")
-        return list(activity.info().heartbeat_details)
-
-    @activity.defn
-    @governed(effect="write", data="internal", egress="open", target="bank/notify")
-    async def notify_bank(self, order: str) -> None:
-        with self.book.open("a", encoding="utf-8") as book:
-            book.write(json.dumps({"what": "notified", "whose": order}) + "\n")
+@pytest.fixture(scope="session")
+async def application(postgres_settings: Settings) -> AsyncIterator[OrdersProcess]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "orders_worker"),
+        cwd=ORDERS,
+        env=ours(postgres_settings) | {"PYTHONPATH": str(SUPPORT), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=PIPE,
+        stdout=PIPE,
+    )
+    try:
+        yield OrdersProcess(process)
+    finally:
+        process.kill()
+        await process.wait()
 
 
-def all_activities(shop: Shop) -> list[Any]:
-    extras = Extras(shop.book)
-    return [
-        shop.reserve_stock,
-        shop.charge_card,
-        shop.book_parcel,
-        shop.count_shelf,
-        shop.erase_customer,
-        shop.ping,
-        shop.forgotten,
-        extras.decline,
-        extras.weigh,
-        extras.notify_bank,
-        extras.ship_slowly,
-    ]
+@asynccontextmanager
+async def governed_client(
+    settings: Settings, address: str, terms: Terms, *, encrypt: bool = False
+) -> AsyncIterator[Client]:
+    """Yield a client of the application: it starts workflows under these terms and runs no worker."""
+    async with governance(settings, terms, encrypt=encrypt) as plugin:
+        yield await Client.connect(address, plugins=[plugin])
 
 
 @asynccontextmanager
 async def governed_shop(
+    application: OrdersProcess,
     settings: Settings,
     store: Store,
     address: str,
     book: Path,
     *,
     terms: Terms = TERMS,
-    before: Sequence[Any] = (),
-    twice: bool = False,
+    plugin: str = "client",
+    answers: Path | None = None,
     encrypt: bool = False,
 ) -> AsyncIterator[Governed]:
-    """Run the governed shop on a queue of its own. `before`: interceptors that stand before the gate."""
-    shop = Shop(book)
+    """Run a worker of the shop on a queue of its own. `answers`: its workers lose their first reports, see there."""
     queue = f"orders-{uuid.uuid4().hex[:8]}"
-    async with governance(settings, terms, encrypt=encrypt) as plugin:
-        client = await Client.connect(address, plugins=[plugin], interceptors=before)
-        async with Worker(
-            client,
-            task_queue=queue,
-            workflows=[Fulfilment, Shipping, Stocktakings, Asked, Calls, Leaves],
-            activities=all_activities(shop),
-            activity_executor=ThreadPoolExecutor(4),
-            plugins=[plugin] if twice else [],
-        ):
-            yield Governed(plugin, client, store, settings, shop, queue, address, terms)
+    warned = await application.do(
+        "start",
+        queue=queue,
+        terms=terms.model_dump(mode="json"),
+        address=address,
+        book=str(book),
+        plugin=plugin,
+        answers=answers and str(answers),
+        encrypt=encrypt,
+    )
+    try:
+        async with governed_client(settings, address, terms, encrypt=encrypt) as client:
+            yield Governed(application, client, store, settings, book, queue, address, terms, warned)
+    finally:
+        await application.do("stop", queue=queue)
 
 
 @pytest.fixture(scope="session")
-async def shop(
+async def shop(  # noqa: PLR0917 - what it is made of
+    application: OrdersProcess,
     postgres_settings: Settings,
     owner: Store,
     store: Store,
@@ -261,12 +269,12 @@ async def shop(
         await tx.accounts.ensure(f"tenant:{TENANT}", Amounts(tool_calls=10**6, micro_usd=10**12))
     await activate_document(owner, keyring, CONSTITUTION, scope=TENANT)
     book = tmp_path_factory.mktemp("orders") / "book.jsonl"
-    async with governed_shop(postgres_settings, store, temporal_address, book) as running:
+    async with governed_shop(application, postgres_settings, store, temporal_address, book) as running:
         yield running
 
 
 @pytest.fixture
-def order() -> Callable[..., Order]:
+def order() -> Callable[..., dict[str, Any]]:
     return new_order
 
 
@@ -275,14 +283,9 @@ def governed_again(shop: Governed) -> Callable[..., AbstractAsyncContextManager[
     """Run the shop once more, on another queue, under terms of its own."""
 
     def start(**changes: Any) -> AbstractAsyncContextManager[Governed]:
-        return governed_shop(shop.settings, shop.store, shop.address, shop.shop.book, **changes)
+        return governed_shop(shop.application, shop.settings, shop.store, shop.address, shop.book_file, **changes)
 
     return start
-
-
-@pytest.fixture
-def activities() -> Callable[[Shop], list[Any]]:
-    return all_activities
 
 
 @pytest.fixture

@@ -1,43 +1,35 @@
-"""The example's own program, as its README says to start it, serves an order for the tenant of a local stack."""
+"""The example's own programs, started as its README says, serve an order for the tenant of a local stack."""
 
 import asyncio
 import json
+import shutil
 import sys
+from asyncio.subprocess import PIPE
 
-from orders.main import TERMS
-from orders.workflows import Fulfilment
 from sources import ROOT
-from temporalio.client import Client
 
 from capsules.budgets.amounts import Amounts
-from somagent.governance.plugin import governance
 from somagent.identity.keys import KeyRing
 from somagent.local_stack.part import ours
 
-EXAMPLES = ROOT / "deploy" / "examples"
 
+async def test_the_programs_serve_an_order_from_their_own_directory(shop, activate, tmp_path):
+    directory = shutil.copytree(ROOT / "deploy" / "examples" / "orders", tmp_path / "orders")
+    await activate(KeyRing.load(shop.settings.keys_dir), scope="local")
+    async with shop.store.transaction("local") as tx:
+        await tx.accounts.ensure("tenant:local", Amounts(tool_calls=10**6, micro_usd=10**9))
 
-async def test_the_program_serves_an_order(shop, order, activate, tmp_path):
-    tenant = TERMS.application.tenant
-    await activate(KeyRing.load(shop.settings.keys_dir), scope=tenant)
-    async with shop.store.transaction(tenant) as tx:
-        await tx.accounts.ensure(f"tenant:{tenant}", Amounts(tool_calls=10**6, micro_usd=10**9))
-    worker = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "orders.main",
-        cwd=tmp_path,
-        env=ours(shop.settings) | {"PYTHONPATH": str(EXAMPLES)},
-    )
+    async def program(*command: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, *command, cwd=directory, env=ours(shop.settings), stdout=PIPE
+        )
+
+    worker = await program("worker.py")
     try:
-        async with governance(shop.settings, TERMS) as plugin, asyncio.timeout(40):
-            client = await Client.connect(shop.address, plugins=[plugin])
-            bought = order()
-            done = await client.execute_workflow(
-                Fulfilment.run, args=[bought, "4111111111111111"], id=f"example {bought.id}", task_queue="orders"
-            )
-        assert done.receipt.charge == f"ch-{bought.id}"
-        book = [json.loads(line) for line in (tmp_path / "book.jsonl").read_text("utf-8").splitlines()]
+        async with asyncio.timeout(60):
+            said, _ = await (await program("starter.py", "o-7")).communicate()
+        assert said.decode() == "charge ch-o-7, parcel tr-o-7 to Turin\n"
+        book = [json.loads(line) for line in (directory / "book.jsonl").read_text("utf-8").splitlines()]
         assert sorted(line["what"] for line in book) == ["booked", "charged", "reserved", "reserved"]
     finally:
         worker.terminate()

@@ -1,44 +1,33 @@
 """Histories replay with the plugin, those of before it too, and a reset workflow is the same run."""
 
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 
 from foreign_calls import Calls
-from orders.model import Stocktaking
-from orders.workflows import Fulfilment, Shipping, Stocktakings
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
-from temporalio.worker import Replayer, Worker
 
 from capsules.audit.receipt import verify_chain
 
 
-async def test_a_governed_history_replays(shop, order):
-    handle = await shop.start(Fulfilment.run, order(), "4111111111111111")
+async def test_a_governed_history_replays(shop, order, tmp_path):
+    handle = await shop.start("Fulfilment", order(), "4111111111111111")
     await handle.result()
-    replayer = Replayer(workflows=[Fulfilment, Shipping], plugins=[shop.plugin])
-    await replayer.replay_workflow(await handle.fetch_history())
+    await shop.replay(handle, tmp_path / "history.json")
 
 
-async def test_a_history_from_before_the_plugin_replays_with_it(shop, activities):
+async def test_a_history_from_before_the_plugin_replays_with_it(shop, governed, tmp_path):
     plain = await Client.connect(shop.address)
-    queue = f"before-{uuid.uuid4().hex[:8]}"
-    async with Worker(
-        plain,
-        task_queue=queue,
-        workflows=[Calls],
-        activities=activities(shop.shop),
-        activity_executor=ThreadPoolExecutor(1),
-    ):
-        handle = await plain.start_workflow(Calls.run, args=["ping", [], "patient"], id=queue, task_queue=queue)
+    async with governed(plugin="neither") as before:
+        handle = await plain.start_workflow(
+            Calls.run, args=["ping", [], "patient"], id=before.queue, task_queue=before.queue
+        )
         assert await handle.result() == "pong"
-    replayer = Replayer(workflows=[Calls], plugins=[shop.plugin])
-    await replayer.replay_workflow(await handle.fetch_history())
+    await shop.replay(handle, tmp_path / "history.json")
 
 
 async def test_a_workflow_that_is_reset_goes_on_in_its_run_with_new_effects(shop):
-    handle = await shop.start(Stocktakings.run, Stocktaking(last=1))
+    handle = await shop.start("Stocktakings", {"last": 1})
     await handle.result()
     answer = await shop.client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(

@@ -1,19 +1,15 @@
 """Every way round the gate that an application has, on purpose or by mistake, ends without an effect."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from foreign_calls import Calls
-from orders.workflows import Fulfilment
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWorkflowInput, WorkflowFailureError
-from temporalio.worker import Worker
 
 from capsules.actions.headers import AUTHORITY
 from capsules.errors import AuthorityRefused
-from capsules.governance.application import Application
+from somagent.governance import Application, governed
 
 
 @dataclass
@@ -43,7 +39,7 @@ async def test_a_local_activity_is_refused(shop, order):
         await handle.result()
     assert failed.value.cause.type == "UngovernedActivity"
     assert "local activity 'charge_card'" in failed.value.cause.message
-    assert shop.book(bought.id) == []
+    assert shop.book(bought["id"]) == []
 
 
 async def test_a_local_activity_on_the_platforms_list_passes(shop):
@@ -55,41 +51,42 @@ async def test_a_workflow_that_was_started_without_the_plugin_has_no_effect(shop
     plain = await Client.connect(shop.address)
     bought = order()
     answer = await plain.execute_workflow(
-        "Calls", args=["charge_card", [bought, "4111"], "fails fast"], id=f"plain {bought.id}", task_queue=shop.queue
+        "Calls", args=["charge_card", [bought, "4111"], "fails fast"], id=f"plain {bought['id']}", task_queue=shop.queue
     )
     assert (answer["refused"], answer["final"]) == ("AuthorityRefused", True)
     assert "governance plugin" in answer["why"]
-    assert shop.book(bought.id) == []
+    assert shop.book(bought["id"]) == []
 
 
-async def test_a_worker_without_the_plugin_cannot_run_a_marked_body(shop, order, activities):
-    plain = await Client.connect(shop.address)
-    async with Worker(
-        plain,
-        task_queue="no-gate",
-        workflows=[Calls],
-        activities=activities(shop.shop),
-        activity_executor=ThreadPoolExecutor(2),
-    ):
-        for kind, *arguments in (("charge_card", order(), "4111"), ("book_parcel", "o-1", order().address)):
-            answer = await shop.client.execute_workflow(
-                "Calls", args=[kind, arguments, "fails fast"], id=f"no gate {kind}", task_queue="no-gate"
-            )
-            assert "without the policy interceptor" in answer["why"]
-    assert shop.book("o-1") == []
-
-
-async def test_a_marked_function_refuses_outside_the_gate(shop, order):
+async def test_a_worker_without_the_plugin_cannot_run_a_marked_body(shop, order, governed):
     bought = order()
+    async with governed(plugin="neither") as unguarded:
+        for kind, *arguments in (("charge_card", bought, "4111"), ("book_parcel", bought["id"], bought["address"])):
+            answer, _ = await unguarded.call(kind, *arguments)
+            assert "without the policy interceptor" in answer["why"]
+    assert shop.book(bought["id"]) == []
+
+
+async def test_a_marked_function_refuses_outside_the_gate():
+    reached = []
+
+    @governed(effect="write")
+    async def charge(card: str) -> None:
+        reached.append(card)
+
+    @governed(effect="write")
+    def book(order: str) -> None:
+        reached.append(order)
+
     with pytest.raises(AuthorityRefused, match="No gate"):
-        await shop.shop.charge_card(bought, "4111")
+        await charge("4111")
     with pytest.raises(AuthorityRefused, match="No gate"):
-        shop.shop.book_parcel(bought.id, bought.address)
-    assert shop.book(bought.id) == []
+        book("o-1")
+    assert reached == []
 
 
 async def test_a_history_does_not_show_the_authority(shop, order):
-    handle = await shop.start(Fulfilment.run, order(), "4111111111111111")
+    handle = await shop.start("Fulfilment", order(), "4111111111111111")
     await handle.result()
     header = await header_of(handle)
     assert header.metadata["encoding"] == b"binary/encrypted"
@@ -97,36 +94,44 @@ async def test_a_history_does_not_show_the_authority(shop, order):
 
 
 async def test_a_header_that_was_copied_opens_nothing_else(shop, order):
-    handle = await shop.start(Fulfilment.run, order(), "4111111111111111")
+    handle = await shop.start("Fulfilment", order(), "4111111111111111")
     await handle.result()
     thief = await Client.connect(shop.address, interceptors=[Copies(await header_of(handle))])
     bought = order()
     answer = await thief.execute_workflow(
-        "Calls", args=["charge_card", [bought, "4111"], "fails fast"], id=f"thief {bought.id}", task_queue=shop.queue
+        "Calls", args=["charge_card", [bought, "4111"], "fails fast"], id=f"thief {bought['id']}", task_queue=shop.queue
     )
     assert (answer["refused"], answer["final"]) == ("AuthorityRefused", True)
-    assert shop.book(bought.id) == []
+    assert shop.book(bought["id"]) == []
 
 
-async def test_the_authority_of_another_application_opens_nothing(shop, order, governed):
+async def test_the_authority_of_another_application_opens_nothing(shop, order):
     other = Application(tenant=shop.terms.application.tenant, name="returns")
-    async with governed(terms=shop.terms.model_copy(update={"application": other})) as returns:
-        bought = order()
-        answer = await returns.client.execute_workflow(
-            "Calls", args=["charge_card", [bought, "4111"], "fails fast"], id=f"lent {bought.id}", task_queue=shop.queue
+    bought = order()
+    async with shop.caller(shop.terms.model_copy(update={"application": other})) as returns:
+        answer = await returns.execute_workflow(
+            "Calls",
+            args=["charge_card", [bought, "4111"], "fails fast"],
+            id=f"lent {bought['id']}",
+            task_queue=shop.queue,
         )
     assert (answer["refused"], answer["final"]) == ("AuthorityRefused", True)
     assert "returns" in answer["why"]
-    assert shop.book(bought.id) == []
+    assert shop.book(bought["id"]) == []
 
 
-async def test_an_authority_that_ran_out_is_refused(shop, order, governed):
-    async with governed(terms=shop.terms.model_copy(update={"lasts": -shop.terms.lasts})) as late:
-        bought = order()
-        answer, _ = await late.call("charge_card", bought, "4111")
+async def test_an_authority_that_ran_out_is_refused(shop, order):
+    bought = order()
+    async with shop.caller(shop.terms.model_copy(update={"lasts": -shop.terms.lasts})) as late:
+        answer = await late.execute_workflow(
+            "Calls",
+            args=["charge_card", [bought, "4111"], "fails fast"],
+            id=f"late {bought['id']}",
+            task_queue=shop.queue,
+        )
     assert (answer["refused"], answer["final"]) == ("AuthorityRefused", True)
     assert "expired" in answer["why"]
-    assert shop.book(bought.id) == []
+    assert shop.book(bought["id"]) == []
 
 
 async def header_of(handle: Any) -> Payload:

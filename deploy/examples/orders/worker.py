@@ -1,4 +1,4 @@
-"""The shop's worker: `python -m orders.main`. Governed by the lines around `governance`."""
+"""The shop's worker: `python worker.py`."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -7,19 +7,10 @@ from pathlib import Path
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from capsules.budgets.amounts import Amounts
-from capsules.governance.application import Application, Terms
-from orders.activities import Shop
-from orders.workflows import Fulfilment, Shipping, Stocktakings
-from somagent.governance.plugin import governance
-from somagent.settings import Settings
-
-TERMS = Terms(
-    application=Application(tenant="local", name="orders", version="1.0.0"),
-    actor="orders-service",
-    budget=Amounts(tool_calls=50, micro_usd=50_000_000),
-    platform=frozenset({"ping"}),
-)
+from activities import Shop
+from shared import TASK_QUEUE, TERMS
+from somagent.governance import Settings, governance
+from workflows import Fulfilment, Shipping, Stocktakings
 
 
 async def main() -> None:
@@ -29,7 +20,7 @@ async def main() -> None:
         client = await Client.connect(settings.temporal_target(), plugins=[plugin])
         worker = Worker(
             client,
-            task_queue="orders",
+            task_queue=TASK_QUEUE,
             workflows=[Fulfilment, Shipping, Stocktakings],
             activities=[shop.reserve_stock, shop.charge_card, shop.book_parcel, shop.count_shelf, shop.ping],
             activity_executor=ThreadPoolExecutor(),

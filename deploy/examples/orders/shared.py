@@ -1,6 +1,16 @@
-"""What the shop talks about: plain dataclasses."""
+"""Data classes of the shop, its task queue, and the terms under which it is governed."""
 
 from dataclasses import dataclass, field
+
+from somagent.governance import Amounts, Application, Terms
+
+TASK_QUEUE = "orders"
+TERMS = Terms(
+    application=Application(tenant="local", name="orders", version="1.0.0"),
+    actor="orders-service",
+    budget=Amounts(tool_calls=50, micro_usd=50_000_000),
+    platform=frozenset({"ping"}),
+)
 
 
 @dataclass
@@ -26,7 +36,7 @@ class Order:
 
 @dataclass
 class Receipt:
-    """What the bank gave us for the money."""
+    """The bank's confirmation of a charge."""
 
     order: str
     charge: str
@@ -48,7 +58,7 @@ class Fulfilled:
 
 @dataclass
 class Stocktaking:
-    """Where a stocktaking is that goes on for ever, or until `last`."""
+    """How far a stocktaking is; it ends with the shelf `last`."""
 
     shelf: int = 1
     last: int = 3

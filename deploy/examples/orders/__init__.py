@@ -1,1 +1,0 @@
-"""An order-fulfilment application as others write them: nothing in its shape is ours."""
