@@ -1,7 +1,7 @@
-"""Carries an authority through workflows that know nothing of it: to activities, children and continued runs.
+"""Workflow interceptor: passes the start's authority on to activities, child workflows and continue-as-new.
 
-The header of the start travels on as it is, sealed; the workflow's class needs no attribute of ours. What would pass by
-the gate is refused: local activities, unless they are on the platform's list, and Nexus operations.
+The encrypted header of the start is copied, so the workflow needs no code of ours. Calls that would avoid the gate are
+refused: local activities that are not on the platform's list, and Nexus operations.
 """
 
 from collections.abc import Mapping
@@ -28,8 +28,8 @@ Headers = Mapping[str, Payload]
 
 
 def propagating_interceptor(platform: frozenset[str]) -> type[WorkflowInboundInterceptor]:
-    """Return the interceptor of an application's workflows. `platform`: activity types that pass ungoverned."""
-    return type("Carrying", (_Inbound,), {"platform": platform})
+    """Return the interceptor class of an application's workflows. `platform`: activity types that skip the gate."""
+    return type("AuthorityPropagation", (_Inbound,), {"platform": platform})
 
 
 class _Inbound(WorkflowInboundInterceptor):
@@ -45,7 +45,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         self._platform = platform
 
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
-        input.headers = _carried(input.headers)
+        input.headers = _with_authority(input.headers)
         approval = waited()
         if approval is not None:
             input.headers = {**input.headers, WAITED: PayloadConverter.default.to_payload(approval)}
@@ -57,19 +57,19 @@ class _Outbound(WorkflowOutboundInterceptor):
         return super().start_local_activity(input)
 
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:  # noqa: A002
-        input.headers = _carried(input.headers)
+        input.headers = _with_authority(input.headers)
         return await super().start_child_workflow(input)
 
     async def start_nexus_operation(self, input: StartNexusOperationInput[Any, Any]) -> Any:  # noqa: A002, ANN401
         _refuse(f"Nexus operation {input.operation_name!r}: it would leave the gate's reach")
 
     def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:  # noqa: A002
-        input.headers = _carried(input.headers)
+        input.headers = _with_authority(input.headers)
         super().continue_as_new(input)
 
 
-def _carried(headers: Headers) -> Headers:
-    """Return the headers with the authority that this workflow was started with, if it was started with one."""
+def _with_authority(headers: Headers) -> Headers:
+    """Return the headers and, if this workflow was started with an authority, that authority."""
     authority = workflow.info().headers.get(AUTHORITY)
     return {**headers, AUTHORITY: authority} if authority is not None else headers
 

@@ -1,6 +1,7 @@
-"""Stamps the start of every foreign workflow with an authority: who acts, for which workflow, on whose account.
+"""Client interceptor: adds a start authority to every start of a workflow of the application.
 
-The token travels sealed with our codec key, whatever converter the application uses: a history does not show it.
+The authority names the actor, the workflow and the account. Its token is encrypted with our codec key, whatever
+converter the application uses, so that the history does not show it.
 """
 
 import time
@@ -31,20 +32,14 @@ from capsules.identity.authority import Authority
 from somagent.identity.tokens import Tokens
 from somagent.temporal.codec import EncryptionCodec
 
-
-@dataclass(frozen=True)
-class _Acting:
-    actor: str
-    account: str | None
-
-
-_acting: ContextVar[_Acting | None] = ContextVar("somagent_acting", default=None)
+_acting: ContextVar[tuple[str, str | None] | None] = ContextVar("somagent_acting", default=None)
+"""Actor and account of the starts inside `acting`."""
 
 
 @contextmanager
 def acting(actor: str, *, account: str | None = None) -> Iterator[None]:
-    """Start workflows inside on behalf of `actor`, paid from `account`, in place of what the terms say."""
-    token = _acting.set(_Acting(actor, account))
+    """Start workflows in this context on behalf of `actor`, paid from `account`, instead of what the terms say."""
+    token = _acting.set((actor, account))
     try:
         yield
     finally:
@@ -53,7 +48,7 @@ def acting(actor: str, *, account: str | None = None) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class StartTokens:
-    """Mints the authority of a start and seals it for its way; opens it again at the gate."""
+    """Makes the encrypted header with the authority of a start, and reads it at the gate."""
 
     terms: Terms
     tokens: Tokens
@@ -61,14 +56,15 @@ class StartTokens:
 
     async def header(self, run: str) -> Payload:
         """Return the header for runs that begin with `run`."""
-        application, who = self.terms.application, _acting.get()
+        application = self.terms.application
+        actor, account = _acting.get() or (self.terms.actor, None)
         authority = Authority(
             kind="start",
             tenant=application.tenant,
-            actor=who.actor if who else self.terms.actor,
+            actor=actor,
             run=run,
             prefix=True,
-            account=(who.account if who else None) or self.terms.pays,
+            account=account or self.terms.pays,
             capsules={application.ref: digest(application)},
             expires_at=int(time.time() + self.terms.lasts.total_seconds()),
         )
@@ -77,7 +73,10 @@ class StartTokens:
         return sealed
 
     async def token(self, header: Payload | None) -> str | None:
-        """Return the token in a header. One that is not sealed is as good as none. Raises TamperedContent."""
+        """Return the token in a header; None when there is none, or one that is not encrypted.
+
+        Raises TamperedContent when the header cannot be decrypted.
+        """
         if header is None or header.metadata.get("encoding") != b"binary/encrypted":
             return None
         [opened] = await self.codec.decode([header])
@@ -86,11 +85,11 @@ class StartTokens:
 
 
 class StartInterceptor(OutboundInterceptor):
-    """Client interceptor: every way to start a workflow."""
+    """Adds the header to each way of starting a workflow: plain, with a signal or an update, by a schedule."""
 
-    def __init__(self, next: OutboundInterceptor, seal: StartTokens) -> None:  # noqa: A002 - the SDK's name
+    def __init__(self, next: OutboundInterceptor, start_tokens: StartTokens) -> None:  # noqa: A002 - the SDK's name
         super().__init__(next)
-        self._seal = seal
+        self._start_tokens = start_tokens
 
     async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:  # noqa: A002
         input.headers = {**input.headers, AUTHORITY: await self._authority(input.id)}
@@ -107,17 +106,17 @@ class StartInterceptor(OutboundInterceptor):
     async def create_schedule(self, input: CreateScheduleInput) -> ScheduleHandle:  # noqa: A002
         action = input.schedule.action
         if isinstance(action, ScheduleActionStartWorkflow):
-            application = self._seal.terms.application
+            application = self._start_tokens.terms.application
             # Temporal appends a hyphen and the time of each start to the id.
             if segment(f"{action.id}-0000-00-00T00:00:00Z") != f"{action.id}-0000-00-00T00:00:00Z":
                 raise Invalid(
                     f"The schedule's workflow id {action.id!r} is too long or has characters that a run's id cannot "
                     "hold; use up to 59 letters, digits, dots, colons, hyphens and underscores."
                 )
-            stamped = await self._seal.header(f"{application.tenant}/{application.name}/{action.id}-")
-            action.headers = {**(action.headers or {}), AUTHORITY: stamped}
+            header = await self._start_tokens.header(f"{application.tenant}/{application.name}/{action.id}-")
+            action.headers = {**(action.headers or {}), AUTHORITY: header}
             input.schedule = replace(input.schedule, action=action)
         return await super().create_schedule(input)
 
     async def _authority(self, workflow_id: str) -> Payload:
-        return await self._seal.header(self._seal.terms.application.runs_of(workflow_id))
+        return await self._start_tokens.header(self._start_tokens.terms.application.runs_of(workflow_id))

@@ -1,7 +1,7 @@
-"""Enrolment: the first action of a foreign workflow makes it a run of ours, with an account and a constitution.
+"""Enrolment: the first action of a governed application's workflow makes it a run, with an account and a constitution.
 
-Which workflow started which, and which run continues which, is asked of the Temporal server and not read from headers:
-whoever copies a header into a workflow of another tree is refused.
+Parents and continued runs are read from the Temporal server, not from headers: an authority that was copied into
+another tree of workflows is refused.
 """
 
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ from capsules.identity.authority import Authority, narrow
 from somagent.db.database import Store
 from somagent.identity.tokens import Tokens
 
-REMEMBERED = 10_000
-"""Executions whose enrolment a worker keeps in memory; the others are looked up again."""
+CACHE_SIZE = 10_000
+"""Number of executions whose enrolment a worker keeps in memory."""
 
 
 @dataclass(frozen=True)
@@ -35,23 +35,26 @@ class Execution:
 
 @dataclass(frozen=True)
 class Enrolments:
-    """Enters runs and exchanges their start's authority for one that covers a single action."""
+    """Enrols runs, and exchanges the authority of their start for one that covers a single action."""
 
     terms: Terms
     store: Store
     ledger: Ledger
     tokens: Tokens
-    _known: dict[tuple[str, str], Enrolment] = field(default_factory=dict)
+    _cache: dict[tuple[str, str], Enrolment] = field(default_factory=dict)
 
     async def of(self, client: Client, workflow_id: str, run_id: str, token: str | None) -> tuple[Enrolment, Authority]:
-        """Return the run of an execution and the start's authority. Raises AuthorityRefused unless that covers it."""
-        start = self._start(token)
-        enrolment = self._known.get((workflow_id, run_id))
+        """Return the run of an execution and the authority of its start.
+
+        Raises AuthorityRefused when the token does not cover the run, Unavailable when Temporal does not answer.
+        """
+        start = self._verify_start(token)
+        enrolment = self._cache.get((workflow_id, run_id))
         if enrolment is None:
-            enrolment = await self._enrolled(client, await described(client, workflow_id, run_id), start)
-            while len(self._known) >= REMEMBERED:
-                self._known.pop(next(iter(self._known)))
-            self._known[workflow_id, run_id] = enrolment
+            enrolment = await self._find_or_enter(client, await describe(client, workflow_id, run_id), start)
+            while len(self._cache) >= CACHE_SIZE:
+                self._cache.pop(next(iter(self._cache)))
+            self._cache[workflow_id, run_id] = enrolment
         if not start.covers_run(enrolment.root):
             raise AuthorityRefused(
                 f"The authority is for {start.run!r}, not for {enrolment.root!r}, which started this."
@@ -59,7 +62,7 @@ class Enrolments:
         return enrolment, start
 
     def exchange(self, enrolment: Enrolment, start: Authority, action: Action) -> str:
-        """Return a run's authority for one action: what an activity may do stands in its marker, beside its code."""
+        """Return the token of an authority that covers this action only."""
         return self.tokens.mint_authority(
             narrow(
                 start,
@@ -74,7 +77,7 @@ class Enrolments:
             )
         )
 
-    def _start(self, token: str | None) -> Authority:
+    def _verify_start(self, token: str | None) -> Authority:
         if not token:
             raise AuthorityRefused(
                 "The workflow carries no authority; start it through a client that has the governance plugin."
@@ -89,7 +92,7 @@ class Enrolments:
             )
         return start
 
-    async def _enrolled(self, client: Client, execution: Execution, start: Authority) -> Enrolment:
+    async def _find_or_enter(self, client: Client, execution: Execution, start: Authority) -> Enrolment:
         application = self.terms.application
         run = application.run(execution.workflow_id, execution.first_run_id)
         async with self.store.transaction(application.tenant) as tx:
@@ -99,11 +102,11 @@ class Enrolments:
         if execution.root_workflow_id == execution.workflow_id:
             constitution = await self.ledger.active_constitution(application.tenant)
             return await self._enter(execution, run, run, f"run:{run}", constitution, start)
-        # The root may not have acted yet: it is entered first, with the account that this one spends from.
-        above = await described(client, execution.root_workflow_id, execution.root_run_id)
+        # The root may not have acted yet. It is entered first, because this run spends from its account.
+        above = await describe(client, execution.root_workflow_id, execution.root_run_id)
         if not start.covers_run(application.run(above.workflow_id, above.first_run_id)):
             raise AuthorityRefused(f"The authority is for {start.run!r}; workflow {above.workflow_id!r} started this.")
-        root = await self._enrolled(client, above, start)
+        root = await self._find_or_enter(client, above, start)
         return await self._enter(execution, run, root.run, root.account, root.constitution, start)
 
     async def _enter(  # noqa: PLR0913, PLR0917 - what is pinned
@@ -112,30 +115,28 @@ class Enrolments:
         terms = self.terms
         if not start.covers_run(root):
             raise AuthorityRefused(f"The authority is for {start.run!r}, not for {root!r}.")
-        wanted = Enrolment.model_validate(
-            {
-                "run": run,
-                "root": root,
-                "application": terms.application.ref,
-                "actor": start.actor,
-                "namespace": execution.namespace,
-                "workflow_id": execution.workflow_id,
-                "workflow_type": execution.workflow_type,
-                "first_run_id": execution.first_run_id,
-                "account": account,
-                "constitution": constitution,
-            }
+        enrolment = Enrolment(
+            run=run,
+            root=root,
+            application=terms.application.ref,
+            actor=start.actor,
+            namespace=execution.namespace,
+            workflow_id=execution.workflow_id,
+            workflow_type=execution.workflow_type,
+            first_run_id=execution.first_run_id,
+            account=account,
+            constitution=constitution,
         )
         async with self.store.transaction(terms.application.tenant) as tx:
             if run == root:
                 if terms.limit is not None and start.account == f"application:{terms.application.name}":
                     await tx.accounts.carve(f"tenant:{terms.application.tenant}", start.account, terms.limit)
                 await tx.accounts.carve(start.account, account, terms.budget)
-            return await tx.applications.enter(wanted)
+            return await tx.applications.enter(enrolment)
 
 
-async def described(client: Client, workflow_id: str, run_id: str | None) -> Execution:
-    """Ask the server about an execution. Raises AuthorityRefused when it knows none, Unavailable when it is silent."""
+async def describe(client: Client, workflow_id: str, run_id: str | None) -> Execution:
+    """Return an execution. Raises AuthorityRefused if it knows none, Unavailable if it does not answer."""
     try:
         description = await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
     except RPCError as error:

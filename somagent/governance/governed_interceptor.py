@@ -1,7 +1,7 @@
-"""The gate before the activities of an application that is not ours: enrol, judge, run, keep the result.
+"""Activity interceptor of a governed application: enrols the run, asks the gate, runs the body, records the result.
 
-A foreign activity returns its own type. What is kept for a retry is the payload that the application's own converter
-makes of it, and a replay gives back what that converter reads from it.
+An activity of an application returns its own type. The recorded result is the payload that the application's converter
+makes of it, and a retry gets what that converter reads from the payload.
 """
 
 import contextlib
@@ -35,26 +35,24 @@ from policy.temporal_errors import to_failure
 from somagent.governance.client_interceptor import StartTokens
 from somagent.governance.enrolment import Enrolments
 
-CLOCKS = timedelta(seconds=5)
+CLOCK_SKEW = timedelta(seconds=5)
 """How far the clocks of Temporal and PostgreSQL may be apart."""
-
-CARRIED = set(ApprovalRequest.model_fields)
 
 
 class GovernedActivityInterceptor(GatedInbound):
-    """One activity of the application; the SDK makes one for each attempt."""
+    """Governs one attempt of an activity."""
 
     def __init__(
         self,
         next: ActivityInboundInterceptor,  # noqa: A002 - the SDK's name
         gate: Gate,
         *,
-        seal: StartTokens,
+        start_tokens: StartTokens,
         enrolments: Enrolments,
         clients: Mapping[str, Client],
     ) -> None:
         super().__init__(next, gate)
-        self._seal = seal
+        self._start_tokens = start_tokens
         self._enrolments = enrolments
         self._clients = clients
         self._terms = enrolments.terms
@@ -74,7 +72,7 @@ class GovernedActivityInterceptor(GatedInbound):
         try:
             return await self._admit(input, marker, workflow_waits)
         except ApprovalRequired as error:
-            if workflow_waits is not None or not self._terms.wait_for_approval or _over(error):
+            if workflow_waits is not None or not self._terms.wait_for_approval or "state" in error.fields:
                 raise to_failure(error) from None
             # The next attempt finds the decision in the store.
             raise to_failure(error, retry_in=self._terms.look_every) from None
@@ -91,12 +89,12 @@ class GovernedActivityInterceptor(GatedInbound):
             arguments=digest(_payloads(input.args)),
         )
         self._bound = action.cost
-        token = await self._seal.token(input.headers.get(AUTHORITY))
+        token = await self._start_tokens.token(input.headers.get(AUTHORITY))
         client = self._clients[info.workflow_namespace or info.namespace]
         enrolment, start = await self._enrolments.of(client, info.workflow_id, info.workflow_run_id, token)
         approval = PayloadConverter.default.from_payload(waited, str) if waited is not None else ""
         if approval or (info.attempt > 1 and waited is None):
-            await self._look(enrolment.run, action, approval, since=info.scheduled_time - CLOCKS)
+            await self._check_approval(enrolment.run, action, approval, since=info.scheduled_time - CLOCK_SKEW)
         outcome = await self.govern(
             input,
             action,
@@ -109,10 +107,10 @@ class GovernedActivityInterceptor(GatedInbound):
             ),
             token=self._enrolments.exchange(enrolment, start, action),
         )
-        return self._returned[0] if self._returned else _restored(outcome.value, input.fn)
+        return self._returned[0] if self._returned else _restore_result(outcome.value, input.fn)
 
     async def body(self, input: ExecuteActivityInput) -> Outcome[Any]:  # noqa: A002
-        """Have the effect; keep what it returned as its own converter writes it."""
+        """Run the activity; return its result as the application's converter writes it."""
         with metered() as self._meter:
             value = await self.next.execute_activity(input)
         self._returned = (value,)
@@ -120,27 +118,30 @@ class GovernedActivityInterceptor(GatedInbound):
         try:
             kept = _payloads([value])
         except Exception as error:
-            # Not tried again: the effect took place.
+            # Not retried: the effect took place.
             raise EffectFailed(
                 f"{activity.info().activity_type} took effect, but what it returned cannot be kept: {error}"
             ) from error
         return Outcome(value=kept, usage=used or self._bound, estimated=used is None)
 
     def arguments(self, input: ExecuteActivityInput) -> Sequence[Any]:  # noqa: A002
-        """Return the input as its converter writes it: an object of any class is read, not only its name."""
-        return [_plain(payload) for payload in activity.payload_converter().to_payloads(input.args)]
+        """Return the input as the converter writes it, so that detectors read the fields of an object of any class."""
+        return [_decode(payload) for payload in activity.payload_converter().to_payloads(input.args)]
 
     def used(self, error: Exception) -> Amounts | None:
-        """Return what was reported before it failed; what took effect all the same counts in full."""
+        """Return the reported usage, or the upper bound when the body had returned before the failure."""
         return self._meter.used or (self._bound if self._returned else super().used(error))
 
     def alive(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Heartbeats stay the activity's own: ours would hide that it hangs, and overwrite what it keeps in them."""
+        """Send no heartbeats: ours would hide an activity that hangs, and overwrite the details of its own."""
         return contextlib.nullcontext()
 
-    async def _look(self, run: str, action: Action, approval: str, *, since: datetime) -> None:
-        """Go on unless this action was asked for already and is not approved: then wait, or end with the decision."""
-        found = await self._asked(run, action, approval, since)
+    async def _check_approval(self, run: str, action: Action, approval: str, *, since: datetime) -> None:
+        """Return when no approval stands in the way of this action.
+
+        Raises ApprovalRequired while its approval is pending or when it expired, PolicyDenied if a person denied it.
+        """
+        found = await self._find_approval(run, action, approval, since)
         if found is None or found.state in {"approved", "used"}:
             return
         if found.state == "denied":
@@ -156,7 +157,7 @@ class GovernedActivityInterceptor(GatedInbound):
             raise ApprovalRequired(sentence, approval=_request(found), state=found.state)
         raise ApprovalRequired(found.sentence, approval=_request(found))
 
-    async def _asked(self, run: str, action: Action, approval: str, since: datetime) -> Approval | None:
+    async def _find_approval(self, run: str, action: Action, approval: str, since: datetime) -> Approval | None:
         wanted = action.digest()
         async with self._enrolments.store.transaction(self._terms.application.tenant) as tx:
             known = approval or await tx.applications.last_approval(run, wanted, since)
@@ -164,23 +165,19 @@ class GovernedActivityInterceptor(GatedInbound):
         return found if found and found.run == run and found.action == wanted else None
 
 
-def _over(error: ApprovalRequired) -> bool:
-    return "state" in error.fields
-
-
 def _request(approval: Approval) -> dict[str, Any]:
-    return approval.model_dump(mode="json", include=CARRIED)
+    return approval.model_dump(mode="json", include=set(ApprovalRequest.model_fields))
 
 
 def _payloads(values: Sequence[Any]) -> list[dict[str, Any]]:
     return [MessageToDict(payload) for payload in activity.payload_converter().to_payloads(values)]
 
 
-def _plain(payload: Payload) -> Any:  # noqa: ANN401 - any JSON value, or bytes
+def _decode(payload: Payload) -> Any:  # noqa: ANN401 - any JSON value, or bytes
     return json.loads(payload.data) if payload.metadata.get("encoding", b"").startswith(b"json/") else payload.data
 
 
-def _restored(kept: list[dict[str, Any]], function: Callable[..., Any]) -> Any:  # noqa: ANN401 - its declared type
+def _restore_result(kept: list[dict[str, Any]], function: Callable[..., Any]) -> Any:  # noqa: ANN401 - its declared type
     try:
         declared = typing.get_type_hints(unwrap(function)).get("return")
     except NameError:  # a name that only type checkers know

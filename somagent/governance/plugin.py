@@ -1,10 +1,10 @@
-"""Governance of a Temporal application that is not ours, as one plugin for its client, its workers and its replayer.
+"""Temporal plugin of a governed application, for its client, its workers and its replayer.
 
     async with governance(settings, terms) as plugin:
         client = await Client.connect("…", plugins=[plugin])
         async with Worker(client, task_queue="…", workflows=[…], activities=[…]): …
 
-The composition root of such a process: opens the store and reads the keys, and closes at the end.
+Composition root of such a process: opens the store, reads the keys, and closes the store at the end.
 """
 
 import asyncio
@@ -52,30 +52,30 @@ from somagent.temporal.codec import EncryptionCodec
 
 log = structlog.get_logger(__name__)
 
-# Shared with the workflow sandbox, so that what `approved` says there reaches the interceptor.
-SHARED = ("capsules", "somagent.governance.wait_for_approval")
+# Passed through to the workflow sandbox: the interceptor reads the context variable that `approved` sets there.
+PASSED_THROUGH = ("capsules", "somagent.governance", *PURE_LIBRARIES)
 
 
 class GovernanceInterceptor(ClientInterceptor, WorkerInterceptor):
-    """One object for client and worker, so that Temporal never puts two gates before one activity.
+    """The interceptors of client and worker, as one object, so that there is one gate before an activity.
 
-    1. The client stamps each start with a sealed authority.
-    2. The workflow carries it to activities, children and continued runs.
-    3. The gate before each activity opens it, enrols the run and judges the action.
+    1. The client adds an encrypted authority to each start.
+    2. The workflow passes it on to activities, child workflows and continue-as-new.
+    3. Before each activity the authority is decrypted, the run is enrolled and the gate evaluates the action.
     """
 
-    def __init__(self, gate: Gate, seal: StartTokens, enrolments: Enrolments) -> None:
+    def __init__(self, gate: Gate, start_tokens: StartTokens, enrolments: Enrolments) -> None:
         self._gate = gate
-        self._seal = seal
+        self._start_tokens = start_tokens
         self._enrolments = enrolments
         self.clients: dict[str, Client] = {}
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 - the SDK's name
-        return StartInterceptor(super().intercept_client(next), self._seal)
+        return StartInterceptor(super().intercept_client(next), self._start_tokens)
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         return GovernedActivityInterceptor(
-            next, self._gate, seal=self._seal, enrolments=self._enrolments, clients=self.clients
+            next, self._gate, start_tokens=self._start_tokens, enrolments=self._enrolments, clients=self.clients
         )
 
     def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:  # noqa: A002, ARG002
@@ -83,54 +83,53 @@ class GovernanceInterceptor(ClientInterceptor, WorkerInterceptor):
 
 
 class GovernancePlugin(SimplePlugin):
-    """What `governance` yields. Given to a client, its workers have it too; given to both, it still acts once."""
+    """The plugin that `governance` yields. A client's workers use it too; given to both, it still acts once."""
 
     def __init__(
-        self, governing: GovernanceInterceptor, terms: Terms, store: Store, *, converter: DataConverter | None
+        self, interceptor: GovernanceInterceptor, terms: Terms, store: Store, *, converter: DataConverter | None
     ) -> None:
         super().__init__(
             "somagent-governance",
-            interceptors=[governing],
+            interceptors=[interceptor],
             data_converter=converter,
-            workflow_runner=_sharing,
+            workflow_runner=_with_passthrough,
         )
-        self._governing = governing
+        self._interceptor = interceptor
         self._terms = terms
         self._store = store
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
-        """Put the gate before the worker's activities, once, and say which of them it will refuse."""
+        """Put the gate before the worker's activities, once, and log which of them it will refuse."""
         client = config["client"]
-        self._governing.clients[client.namespace] = client
-        if self._governing in (config.get("interceptors") or ()):
+        self._interceptor.clients[client.namespace] = client
+        if self._interceptor in (config.get("interceptors") or ()):
             return config  # it came with the client and is named for the worker again
         unmarked = [
             name
             for each in config.get("activities") or ()
-            if marker_of(each) is None and (name := _name(each)) not in self._terms.platform
+            if marker_of(each) is None and (name := _activity_type(each)) not in self._terms.platform
         ]
         if unmarked:
             log.warning("activities_not_governed", application=self._terms.application.ref, refused=sorted(unmarked))
         return super().configure_worker(config)
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:  # noqa: A002
-        """Run the worker and close, meanwhile, the runs whose workflows have ended."""
-        watching = asyncio.create_task(
-            ApplicationRunReconciler(self._terms.application, self._store, worker.client).watch()
-        )
+        """Run the worker, and meanwhile close the runs whose workflows have ended."""
+        reconciler = ApplicationRunReconciler(self._terms.application, self._store, worker.client)
+        watch = asyncio.create_task(reconciler.watch())
         try:
             await super().run_worker(worker, next)
         finally:
-            watching.cancel()
+            watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await watching
+                await watch
 
 
 @contextlib.asynccontextmanager
 async def governance(settings: Settings, terms: Terms, *, encrypt: bool = False) -> AsyncIterator[GovernancePlugin]:
     """Yield the plugin for one application.
 
-    settings: where the keys and the database are; no connection is made before the first action.
+    settings: name the keys and the database. No connection is made before the first action.
     encrypt: also use our pydantic converter and encrypt every payload, in place of the application's own converter.
     """
     keyring = KeyRing.load(settings.keys_dir)
@@ -141,21 +140,21 @@ async def governance(settings: Settings, terms: Terms, *, encrypt: bool = False)
     ):
         ledger = PostgresLedger(store)
         trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
-        gate = Gate(tokens, ConstitutionCache(store.constitutions.get, trust), ledger, clock=time.time, windows=windows)
-        seal = StartTokens(terms, tokens, EncryptionCodec(keyring.codec))
-        governing = GovernanceInterceptor(gate, seal, Enrolments(terms, store, ledger, tokens))
-        yield GovernancePlugin(governing, terms, store, converter=data_converter(keyring) if encrypt else None)
+        gate = Gate(tokens, Policies(store.constitutions.get, trust), ledger, clock=time.time, windows=windows)
+        start_tokens = StartTokens(terms, tokens, EncryptionCodec(keyring.codec))
+        interceptor = GovernanceInterceptor(gate, start_tokens, Enrolments(terms, store, ledger, tokens))
+        yield GovernancePlugin(interceptor, terms, store, converter=data_converter(keyring) if encrypt else None)
 
 
-def _sharing(runner: WorkflowRunner | None) -> WorkflowRunner:
-    """Return the application's runner; a sandboxed one lets our pure modules through."""
+def _with_passthrough(runner: WorkflowRunner | None) -> WorkflowRunner:
+    """Return the application's runner; a sandboxed one passes our modules through."""
     if runner is None:
         runner = SandboxedWorkflowRunner()
     if not isinstance(runner, SandboxedWorkflowRunner):
         return runner
-    return replace(runner, restrictions=runner.restrictions.with_passthrough_modules(*SHARED, *PURE_LIBRARIES))
+    return replace(runner, restrictions=runner.restrictions.with_passthrough_modules(*PASSED_THROUGH))
 
 
-def _name(function: Callable[..., Any]) -> str:
+def _activity_type(function: Callable[..., Any]) -> str:
     definition = activity._Definition.from_callable(function)  # noqa: SLF001 - the SDK tells the name nowhere else
     return str(definition.name if definition and definition.name else function)

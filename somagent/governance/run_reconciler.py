@@ -1,6 +1,7 @@
-"""The end of a foreign run: its workflow cannot close it, so each worker looks and does, once for all of them.
+"""Run reconciler of a governed application: closes the runs whose workflows have ended.
 
-A run whose workflow has ended in Temporal gets its last receipt, and its account goes back to what it was carved from.
+The application's workflow cannot close its run, so each worker does. Closing writes the run's last receipt and returns
+its budget.
 """
 
 import asyncio
@@ -40,7 +41,7 @@ class ApplicationRunReconciler:
     client: Client
 
     async def watch(self) -> None:
-        """Look at a page of open runs now and then, for ever. A server that is away for a while stops nothing."""
+        """Look at one page of open runs every `EVERY_SECONDS`, for ever. An error is logged and does not end it."""
         after = ""
         while True:
             await asyncio.sleep(EVERY_SECONDS)
@@ -50,7 +51,7 @@ class ApplicationRunReconciler:
                 log.warning("ending.interrupted", application=self.application.ref, code=error.code, why=error.message)
 
     async def sweep(self) -> list[CloseRun]:
-        """Look at every open run once; return what was closed."""
+        """Look at every open run once; return the closed ones."""
         closed, after = await self.look("")
         while after:
             more, after = await self.look(after)
@@ -58,18 +59,18 @@ class ApplicationRunReconciler:
         return closed
 
     async def look(self, after: str) -> tuple[list[CloseRun], str]:
-        """Look at the page of open runs after this one; return what was closed, and where the next page begins."""
+        """Look at the page of open runs after this one; return the closed ones, and where the next page begins."""
         closed: list[CloseRun] = []
         async with self.store.transaction(self.application.tenant) as tx:
             page = await tx.applications.list_open(self.application.name, after, PAGE)
         for run in page:
-            closing = await self._closing(run)
+            closing = await self._plan_close(run)
             if closing and await self._close(closing):
                 closed.append(closing)
         return closed, page[-1].run if len(page) == PAGE else ""
 
     async def _close(self, closing: CloseRun) -> bool:
-        """Close a run. One that the database refuses to close is told of and must not hold up the others."""
+        """Close a run. If the database refuses that, log it and return False, so that the others are closed."""
         try:
             await PostgresRuns(self.store).close(closing)
         except Unavailable:
@@ -79,9 +80,9 @@ class ApplicationRunReconciler:
             return False
         return True
 
-    async def _closing(self, run: Enrolment) -> CloseRun | None:
-        # Another worker of the application may serve another namespace; this client knows its own alone.
-        ending = await self._ending(run) if run.namespace == self.client.namespace else None
+    async def _plan_close(self, run: Enrolment) -> CloseRun | None:
+        # Another worker of the application may serve another namespace; this client knows only its own.
+        ending = await self._find_ending(run) if run.namespace == self.client.namespace else None
         if ending is None:
             return None
         async with self.store.transaction(self.application.tenant) as tx:
@@ -91,7 +92,7 @@ class ApplicationRunReconciler:
         status, reason = ending
         return CloseRun(run=run.run, tenant=self.application.tenant, status=status, reason=reason)
 
-    async def _ending(self, run: Enrolment) -> tuple[RunStatus, str] | None:
+    async def _find_ending(self, run: Enrolment) -> tuple[RunStatus, str] | None:
         try:
             description = await self.client.get_workflow_handle(run.workflow_id).describe()
         except RPCError as error:
