@@ -1,7 +1,7 @@
 """Activity marker `@governed`: declares the action of an activity of a governed application.
 
-A marked function refuses to run outside the activity context of the gate, so a worker without the plugin has no effect. An attribute
-that is not given has its most dangerous value.
+A marked function refuses to run outside the activity context of the gate, so a worker without the plugin has no effect.
+An attribute that is not given has its most dangerous value.
 """
 
 import functools

@@ -140,7 +140,7 @@ async def governance(settings: Settings, terms: Terms, *, encrypt: bool = False)
     ):
         ledger = PostgresLedger(store)
         trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
-        gate = Gate(tokens, Policies(store.constitutions.get, trust), ledger, clock=time.time, windows=windows)
+        gate = Gate(tokens, ConstitutionCache(store.constitutions.get, trust), ledger, clock=time.time, windows=windows)
         start_tokens = StartTokens(terms, tokens, EncryptionCodec(keyring.codec))
         interceptor = GovernanceInterceptor(gate, start_tokens, Enrolments(terms, store, ledger, tokens))
         yield GovernancePlugin(interceptor, terms, store, converter=data_converter(keyring) if encrypt else None)
