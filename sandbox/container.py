@@ -17,11 +17,12 @@ from docker import APIClient
 from capsules.errors import Conflict, Unavailable
 from capsules.tools.tool import ContainerResult, ContainerSpec
 from sandbox import isolation, wire
-from sandbox.engine import DEFAULT_HOST, Engine, EngineRefusal, read_log, start
+from sandbox.engine import CALL_SECONDS, DEFAULT_HOST, Engine, EngineRefusal, read_log, start
 
 ATTEMPTS = 60
 START_SECONDS = 3  # a container that is not started by then was left by a worker that died
 PAUSE_SECONDS = 0.25
+LOOK_SECONDS = 0.5
 MARK = "somagent"
 SCOPE = "somagent.scope"
 DEADLINE = "somagent.deadline"
@@ -191,14 +192,22 @@ class DockerSandbox:
     async def _follow(
         self, spec: ContainerSpec, identity: str, read: Callable[[APIClient, wire.ContainerReport], None]
     ) -> wire.ContainerReport:
-        """Read the report to its end. Kill the container when its supervisor does not end it in time."""
+        """Read the report to its end. Kill the container when its supervisor does not end it in time.
+
+        The command's time begins with the report, since a busy engine may take long to start a container. The kill is
+        repeated: the engine refuses it for a container that it has not started yet.
+        """
         report = wire.ContainerReport(spec.limits.output_bytes)
         reading = asyncio.create_task(self._engine.call(lambda client: read(client, report)))
+        due = time.monotonic() + CALL_SECONDS
+        begun = False
         try:
-            ended, _ = await asyncio.wait({reading}, timeout=spec.limits.seconds + isolation.GRACE_SECONDS)
-            if not ended:
-                with suppress(EngineRefusal):
-                    await self._engine.call(lambda client: client.kill(identity))
+            while not (await asyncio.wait({reading}, timeout=LOOK_SECONDS))[0]:
+                if report.begun and not begun:
+                    begun, due = True, time.monotonic() + spec.limits.seconds + isolation.GRACE_SECONDS
+                if time.monotonic() > due:
+                    with suppress(EngineRefusal):
+                        await self._engine.call(lambda client: client.kill(identity))
             await reading
         finally:
             reading.cancel()
@@ -208,7 +217,7 @@ class DockerSandbox:
         self, spec: ContainerSpec, identity: str, report: wire.ContainerReport
     ) -> ContainerResult | None:
         """Return the outcome of a container that was killed from outside or for its memory. None: it never began."""
-        await self._engine.call(lambda client: client.wait(identity, condition="not-running"))
+        await self._engine.call(lambda client: client.wait(identity, timeout=CALL_SECONDS, condition="not-running"))
         state = (await self._inspect(identity))["State"]
         if not report.begun:
             await self._remove(identity, force=False)

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -12,6 +13,7 @@ from docker import APIClient
 from docker.errors import APIError, DockerException
 from docker.utils.socket import frames_iter
 from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
 
 from capsules.errors import SomaError, Unavailable
 from sandbox.wire import ContainerReport
@@ -80,5 +82,6 @@ def start(client: APIClient, identity: str, given: bytes, report: ContainerRepor
 def read_log(client: APIClient, identity: str, report: ContainerReport) -> None:
     """Read the report of a container that was started before, from its first line."""
     pieces: Any = client.logs(identity, stderr=False, stream=True, follow=True)
-    with closing(pieces._response):  # noqa: SLF001 - as above
+    # A stream that breaks is at its end: the engine is asked for the outcome.
+    with closing(pieces._response), suppress(HTTPError, struct.error, ConnectionError):  # noqa: SLF001 - as above
         report.read((1, piece) for piece in pieces)

@@ -76,9 +76,10 @@ def check_template(problems: ProblemCollector, path: Path, value: object, scope:
 def plain_path(text: str) -> FieldPath | None:
     """Return the path of an expression that only follows fields, such as `tasks.a.output.title`, else None."""
     try:
-        return _path(_parsed(text))
+        path, _, keys = _chain(_parsed(text))
     except Invalid:
         return None
+    return None if keys else path
 
 
 def _check_fields(
@@ -115,21 +116,28 @@ def _paths(tree: Tree[Token]) -> Iterator[FieldPath]:
     waiting: list[tuple[Tree[Token], frozenset[str]]] = [(tree, frozenset())]
     while waiting:
         node, bound = waiting.pop()
-        path = _path(node)
+        path, root, keys = _chain(node)
+        waiting.extend((key, bound) for key in keys)
         if path is not None:
             if path[0] not in bound:
                 yield path
             continue
-        inside = bound | _bound_by(node)
+        inside = bound | _bound_by(root)
         waiting.extend(
             (child, inside if child.data == "exprlist" else bound)
-            for child in reversed(node.children)
+            for child in reversed(root.children)
             if isinstance(child, Tree)
         )
 
 
-def _path(tree: Tree[Token]) -> FieldPath | None:
+def _chain(tree: Tree[Token]) -> tuple[FieldPath | None, Tree[Token], list[Tree[Token]]]:
+    """Go down a chain such as `x.a["b"][i].c` once, however long it is.
+
+    Return the path up to the first index that is no text (None where no variable begins the chain), the node at the
+    bottom, and the indexes that are expressions of their own.
+    """
     fields: list[str] = []
+    keys: list[Tree[Token]] = []
     while True:
         tree = _plain(tree)
         match tree.data, tree.children:
@@ -138,12 +146,14 @@ def _path(tree: Tree[Token]) -> FieldPath | None:
             case "member_index", [Tree() as around, Tree() as key]:
                 field = _text(key)
                 if field is None:
-                    return None
-                fields.append(field)
+                    fields.clear()
+                    keys.append(key)
+                else:
+                    fields.append(field)
             case ("ident" | "dot_ident") as kind, [name]:
-                return (f".{name}" if kind == "dot_ident" else str(name), *reversed(fields))
+                return (f".{name}" if kind == "dot_ident" else str(name), *reversed(fields)), tree, keys
             case _:
-                return None
+                return None, tree, keys
         tree = around
 
 
@@ -162,7 +172,7 @@ def _bound_by(node: Tree[Token]) -> frozenset[str]:
     """Return the variable that a macro binds, such as `x` in `items.all(x, x > 1)`."""
     match node.data, node.children:
         case "member_dot_arg", [_, name, Tree(children=[Tree() as first, _, *_])] if str(name) in _MACROS:
-            return frozenset((_path(first) or ())[:1])
+            return frozenset((_chain(first)[0] or ())[:1])
         case _:
             return frozenset()
 
