@@ -17,9 +17,9 @@ JsonSchema = dict[str, Any]
 class Metadata(StrictModel):
     name: Name = Field(description="Lower-case words joined by hyphens: `log-triage`.")
     version: Version = Field(description="Semantic version. A published one never changes.")
-    owner: str = Field("", max_length=100, description="Who answers for it.")
+    owner: str = Field("", max_length=100, description="Who is responsible for it.")
     summary: str = Field(min_length=1, max_length=300, description="One sentence for lists.")
-    labels: dict[str, str] = Field(default_factory=dict, description="Free texts by name, for people and programs.")
+    labels: dict[str, str] = Field(default_factory=dict, description="Texts by name, for people and programs.")
 
 
 class Deliverable(StrictModel):
@@ -40,36 +40,36 @@ class Deliverable(StrictModel):
 
 class ToolUse(StrictModel):
     use: ReferenceText = Field(description="Tool reference: `python@1`.")
-    actions: tuple[Identifier, ...] = Field(min_length=1, description="Those of its actions that the run may use.")
+    actions: tuple[Identifier, ...] = Field(min_length=1, description="Actions of the tool that the run may use.")
 
 
 class ModelUse(StrictModel):
     role: Name = Field("dialogue", description="A role, resolved by model profiles; never a provider's name.")
-    temperature: float = Field(0.0, ge=0, le=2, description="0: the most likely words; higher: more varied.")
-    max_output_tokens: int = Field(256, ge=1, le=32_768, description="Cap of one reply.")
+    temperature: float = Field(0.0, ge=0, le=2, description="0: the most likely words; a higher value: more variation.")
+    max_output_tokens: int = Field(256, ge=1, le=32_768, description="Highest number of tokens of one reply.")
 
 
 class Recall(StrictModel):
-    limit: int = Field(5, ge=1, le=50, description="Most memories to show.")
+    limit: int = Field(5, ge=1, le=50, description="Highest number of memories.")
     query: str = Field("", description="Template with `${{ }}`; unset: the intent.")
 
 
 class MemoryUse(StrictModel):
-    recall: Recall | None = Field(None, description="What the persona is shown of earlier runs; unset: nothing.")
+    recall: Recall | None = Field(None, description="Memories of earlier runs that the persona sees; unset: none.")
     remember: Literal["nothing", "summary", "deliverable"] = Field(
-        "nothing", description="What later runs may recall: nothing, the output's `summary`, or all of the output."
+        "nothing", description="What later runs can recall: nothing, the output's `summary`, or the whole output."
     )
     space: Name = Field("default", description="Space of the tenant's memory that is read and written.")
 
 
 class Guardrails(StrictModel):
-    max_steps: int = Field(ge=1, le=1000, description="Required: a run that reaches it ends and says so.")
+    max_steps: int = Field(ge=1, le=1000, description="Most steps; a run that reaches it fails with this reason.")
     autonomy: Autonomy = Field(
-        "supervised", description="What the constitution reads as `run.autonomy`: how closely people watch."
+        "supervised", description="How closely people watch; the constitution reads it as `run.autonomy`."
     )
-    max_repairs: int = Field(2, ge=0, le=5, description="How often a reply that breaks its schema is asked for again.")
+    max_repairs: int = Field(2, ge=0, le=5, description="How often a reply that breaks its schema is requested again.")
     max_revisions: int = Field(
-        1, ge=0, le=5, description="How often a deliverable that is not accepted is asked for again."
+        1, ge=0, le=5, description="How often a deliverable that is not accepted is requested again."
     )
 
 
@@ -82,9 +82,9 @@ class Pressure(StrictModel):
 
     at: Literal[50, 80, 100] = Field(description="Per cent of any one limit.")
     do: Literal["cheaper_model", "shorter_outputs", "ask", "pause", "stop"] = Field(
-        description="Ask `role` from now on; halve the cap of each reply; wait for a raise; pause; end the run."
+        description="Use `role` from now on; halve the token limit of replies; wait for a raise; pause; end the run."
     )
-    role: Name | None = Field(None, description="cheaper_model: the role to ask, resolved by model profiles.")
+    role: Name | None = Field(None, description="For cheaper_model: the model role, resolved by model profiles.")
 
     @model_validator(mode="after")
     def _role_of_a_cheaper_model(self) -> Self:
@@ -98,7 +98,7 @@ class TaskBudget(StrictModel):
 
     tokens: Count = Field(0, description="Tokens read and written by models.")
     usd: float = Field(0.0, ge=0, le=1_000_000, description="Dollars, kept as micro-dollars.")
-    tool_calls: Count = Field(0, description="Uses of tools.")
+    tool_calls: Count = Field(0, description="Number of tool calls.")
 
     def amounts(self) -> Amounts:
         return Amounts(tokens=self.tokens, micro_usd=round(self.usd * 1_000_000), tool_calls=self.tool_calls)
@@ -110,7 +110,7 @@ class Budget(TaskBudget):
     wall_clock: Duration = Field(600, description="Seconds, or `90s`, `10m`, `2h`.")
     on_exhausted: Literal["ask", "fail"] = Field("fail", description="Wait for a raise, or end.")
     on_pressure: tuple[Pressure, ...] = Field(
-        (), max_length=8, description="What to do when 50, 80 or 100 per cent of a limit are spent."
+        (), max_length=8, description="Reaction when 50, 80 or 100 per cent of a limit are spent."
     )
 
 
@@ -155,7 +155,7 @@ class Task(StrictModel):
     )
     budget: TaskBudget | None = Field(None, description="Unset: the child capsule's own.")
     on_failure: Literal["fail", "continue"] = Field(
-        "fail", description="End the whole run, or go on with `output` null and the reason."
+        "fail", description="End the whole run, or continue with `output` null and the reason."
     )
 
 
@@ -175,21 +175,21 @@ class Spec(StrictModel):
     type: Literal["atomic", "composite", "utility"] = Field(
         description="A persona or fixed steps; tasks that are capsules; one tool action."
     )
-    intent: str = Field(min_length=1, max_length=4000, description="What is to be done; the persona reads it first.")
+    intent: str = Field(min_length=1, max_length=4000, description="The job in words; the persona reads it first.")
     inputs: JsonSchema = Field(default_factory=lambda: {"type": "object"}, description="JSON Schema of the inputs.")
-    deliverable: Deliverable = Field(Deliverable(), description="What the run hands over.")
-    persona: ReferenceText | None = Field(None, description="Who thinks: `analyst@^1`.")
-    model: ModelUse | None = Field(None, description="What the persona thinks with.")
-    tools: tuple[ToolUse, ...] = Field((), description="All that the run, or a child of it, may use.")
-    memory: MemoryUse = Field(MemoryUse(), description="What is taken from earlier runs and left for later ones.")
-    guardrails: Guardrails = Field(description="Where the run ends, whatever the persona wants.")
-    budget: Budget = Field(description="What the run may spend. What is not given is nothing.")
+    deliverable: Deliverable = Field(Deliverable(), description="Result of the run.")
+    persona: ReferenceText | None = Field(None, description="The persona: `analyst@^1`.")
+    model: ModelUse | None = Field(None, description="The model of the persona.")
+    tools: tuple[ToolUse, ...] = Field((), description="Tools that the run and its child runs may use.")
+    memory: MemoryUse = Field(MemoryUse(), description="Memories that the run reads and writes.")
+    guardrails: Guardrails = Field(description="Limits of the run that the persona cannot change.")
+    budget: Budget = Field(description="What the run may spend. An amount that is not given is zero.")
     steps: tuple[Step, ...] = Field((), description="Fixed steps, in order; without them the persona chooses each.")
     tasks: tuple[Task, ...] = Field((), description="A composite's child runs.")
     triggers: tuple[Trigger, ...] = Field(
-        (), description="What is meant to start it. Not wired yet: `somagent schedule create`."
+        (), description="Intended triggers. They start nothing yet: use `somagent schedule create`."
     )
-    example: dict[str, Any] | None = Field(None, description="Inputs that run.")
+    example: dict[str, Any] | None = Field(None, description="Example inputs, for `somagent run --example`.")
 
 
 class Capsule(StrictModel):
@@ -199,7 +199,7 @@ class Capsule(StrictModel):
 
     api_version: Literal["somagent/v1"] = Field(alias="apiVersion", description="Version of this format.")
     kind: Literal["Capsule"] = Field(description="What the file describes.")
-    metadata: Metadata = Field(description="What it is called.")
+    metadata: Metadata = Field(description="Name, version and description.")
     spec: Spec = Field(description="What it does.")
 
     @property
