@@ -18,9 +18,7 @@ top = group()
 app = group("approvals", "List and show what waits, or waited, for a person.")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="An approval's id, as `somagent approvals list` shows it.")]
-Ids = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="Approvals' ids; of several each is decided on its own.")
-]
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of approvals; each is decided separately.")]
 OnBehalf = Annotated[
     str | None,
     typer.Option("--on-behalf-of", metavar="NAME", help="Use the right that this principal delegated to you."),
@@ -79,7 +77,7 @@ def list_approvals(
     state: Annotated[
         str, typer.Option("--state", help="pending, approved, denied, edited, expired, used, or all.")
     ] = "pending",
-    run: Annotated[str | None, typer.Option("--run", help="Only those of this run.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Only approvals of this run.")] = None,
     limit: Limit = 50,
 ) -> JsonValue:
     """List approvals, newest first."""
@@ -96,7 +94,7 @@ def show(api: Api, approval: Id) -> JsonValue:
 def attest(
     api: Api,
     approval: Id,
-    no: Annotated[bool, typer.Option("--no", help="Attest a no instead of a yes.")] = False,
+    no: Annotated[bool, typer.Option("--no", help="Attest a denial instead of an approval.")] = False,
     comment: Comment = "",
     on_behalf_of: OnBehalf = None,
 ) -> JsonValue:
@@ -109,14 +107,14 @@ def attest(
 @command(top)
 @command(app)
 def approve(api: Api, approvals: Ids, comment: Comment = "", on_behalf_of: OnBehalf = None) -> None:
-    """Say yes to exactly this action, once. Who asked for it cannot."""
+    """Approve exactly this action, once. The principal who started the run cannot."""
     _decide(api, approvals, {"comment": comment, "on_behalf_of": on_behalf_of}, approving=True)
 
 
 @command(top)
 @command(app)
 def deny(api: Api, approvals: Ids, comment: Comment = "", on_behalf_of: OnBehalf = None) -> None:
-    """Say no. The persona is told and may try another way."""
+    """Deny this action. The persona is told and can try another way."""
     _decide(api, approvals, {"comment": comment, "on_behalf_of": on_behalf_of}, approving=False)
 
 
@@ -131,16 +129,16 @@ def edit(  # noqa: PLR0913, PLR0917 - the command line's own options
     fields: Annotated[
         list[str] | None,
         typer.Option(
-            "-f", "--field", metavar="NAME=VALUE", help="One argument: JSON where it reads as such, else text."
+            "-f", "--field", metavar="NAME=VALUE", help="One argument: JSON if it is valid JSON, otherwise text."
         ),
     ] = None,
     texts: Annotated[
-        list[str] | None, typer.Option("--input-file", metavar="NAME=PATH", help="An argument from a text file.")
+        list[str] | None, typer.Option("--input-file", metavar="NAME=PATH", help="One argument: the text of a file.")
     ] = None,
     comment: Comment = "",
     on_behalf_of: OnBehalf = None,
 ) -> JsonValue:
-    """Change arguments of a waiting tool call. It is judged anew; where it asks again, your yes counts.
+    """Change arguments of a waiting tool call. The gate evaluates it again; if it needs approval, yours counts.
 
     What you do not name stays as `somagent approvals arguments` shows it.
     """
@@ -153,7 +151,7 @@ def edit(  # noqa: PLR0913, PLR0917 - the command line's own options
 
 @command(app)
 def arguments(api: Api, approval: Id) -> JsonValue:
-    """Show the arguments of a tool call that waits, as JSON."""
+    """Show the arguments of a waiting tool call as JSON."""
     return api.get(f"{PATH}/{approval}/arguments")["arguments"]
 
 

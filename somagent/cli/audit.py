@@ -20,7 +20,7 @@ app = group("audit", "List changes, and check that nothing recorded was altered.
 evidence = group("evidence", "Hand over the evidence of a run.")
 
 OneRun = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="One run only; without: the tenant's whole record.")
+    str | None, typer.Argument(metavar="[RUN]", help="One run only. Unset: the whole record of the tenant.")
 ]
 History = Annotated[
     Path | None,
@@ -38,13 +38,16 @@ Keys = Annotated[
         "--keys",
         exists=True,
         file_okay=False,
-        help="Directory of the sealer's public keys (`sealer-1.pub`) as you were given them. Without: this home's.",
+        help="Directory of the sealer's public keys (`sealer-1.pub`) as given to you. Unset: those of this home.",
     ),
 ]
 Anchors = Annotated[
     Path | None,
     typer.Option(
-        "--anchors", exists=True, dir_okay=False, help="File of anchored blocks. Without: this home's, where it is."
+        "--anchors",
+        exists=True,
+        dir_okay=False,
+        help="File of anchored blocks. Unset: that of this home, if there is one.",
     ),
 ]
 Bundle = Annotated[
@@ -53,7 +56,7 @@ Bundle = Annotated[
         "--bundle",
         exists=True,
         dir_okay=False,
-        help="Evidence that `somagent evidence export` wrote: checked offline, with nothing but the keys.",
+        help="Archive of `somagent evidence export`. It is checked offline and needs only the keys.",
     ),
 ]
 
@@ -78,7 +81,7 @@ def list_entries(
     subject: Annotated[str | None, typer.Option("--subject", help="Only this subject.")] = None,
     limit: Limit = 50,
 ) -> JsonValue:
-    """List changes of what decides over runs, newest first."""
+    """List changes of what governs runs, newest first."""
     return api.all("/v1/audit/entries", most=limit, action=action, subject=subject)
 
 
@@ -91,7 +94,7 @@ def verify(  # noqa: PLR0913, PLR0917 - an option for each thing that an auditor
     anchors: Anchors = None,
     bundle: Bundle = None,
 ) -> JsonValue:
-    """Recompute the record: signatures, chains, gaps, inclusion, anchors. Code 11 names the first bad item."""
+    """Recompute the record: signatures, chains, gaps, inclusion, anchors. Exit code 11: the first bad item is named."""
     if history is not None and run is None:
         output.fail("--history is of one run: name it, `somagent audit verify RUN --history FILE`.", code=Code.USAGE)
     if bundle is not None and (run is not None or anchors is not None):
@@ -116,7 +119,7 @@ def write_keys(
         Path, typer.Option("--output", "-o", file_okay=False, help="Directory to write the public keys to.")
     ] = Path("somagent-keys"),
 ) -> None:
-    """Write the public keys that check the record, to give to an auditor by a way that you trust."""
+    """Write the public keys that check the record. Give them to an auditor over a channel that you trust."""
     keys = api.get("/v1/audit/keys")["keys"]
     into.mkdir(parents=True, exist_ok=True)
     for key_id, pem in keys.items():
@@ -131,14 +134,16 @@ def export(
     run: RunId,
     into: Annotated[
         Path | None,
-        typer.Option("--output", "-o", dir_okay=False, help="File to write. Without: RUN.evidence.zip here."),
+        typer.Option(
+            "--output", "-o", dir_okay=False, help="File to write. Unset: RUN.evidence.zip in this directory."
+        ),
     ] = None,
     redact: Annotated[
         list[str] | None,
-        typer.Option("--redact", help=f"What to leave out, as often as needed: {', '.join(REDACTIONS)}."),
+        typer.Option("--redact", help=f"Leave this out; may be repeated: {', '.join(REDACTIONS)}."),
     ] = None,
     children: Annotated[
-        bool, typer.Option(help="With the evidence of each child run of a composite, each in a folder.")
+        bool, typer.Option(help="Include the evidence of each child run of a composite, each in its own folder.")
     ] = True,
 ) -> None:
     """Export one signed archive. Check it with: somagent audit verify --bundle FILE --keys DIR."""

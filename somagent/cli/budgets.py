@@ -21,7 +21,7 @@ app = group("budget", "Show and raise budgets.")
 project = group("project", "Give projects their part of the tenant's budget.")
 
 Name = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name, such as website.")]
-PerMinute = Annotated[int | None, typer.Option(min=1, help="At most so many in any sixty seconds. Unset: no bound.")]
+PerMinute = Annotated[int | None, typer.Option(min=1, help="Highest number in any sixty seconds. Unset: no limit.")]
 
 
 def _account_lines(found: dict[str, Any]) -> Lines:
@@ -68,7 +68,7 @@ def _check_lines(found: dict[str, Any]) -> Lines:
 @command(app, text=_account_lines)
 def show(
     api: Api,
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's id. Without: the tenant.")] = None,
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's id. Unset: the tenant.")] = None,
     limit: Limit = 20,
 ) -> JsonValue:
     """Show an account: limit, spent, reserved, left, and its last entries."""
@@ -94,7 +94,7 @@ def raise_limit(  # noqa: PLR0913, PLR0917 - the command line's own options
     tool_calls: Annotated[int, typer.Option("--tool-calls", min=0, help="Tool calls to add.")] = 0,
     key: Key = None,
 ) -> JsonValue:
-    """Add to a run's limit. A run that waits for budget goes on. Who runs cannot raise: --as approver."""
+    """Add to a run's limit. A run that waits for budget continues. Requires the approver: --as approver."""
     body = {"tokens": tokens, "micro_usd": round(usd * MICRO), "tool_calls": tool_calls}
     if not any(body.values()):
         output.fail("Say what to add: --tokens, --usd or --tool-calls.", code=Code.USAGE)
@@ -138,12 +138,12 @@ def set_project(  # noqa: PLR0913, PLR0917 - the command line's own options
     monthly: Annotated[bool, typer.Option("--monthly", help="In each calendar month (UTC), not once.")] = False,
     wall_clock: Annotated[
         str | None,
-        typer.Option("--wall-clock", help="How long its runs may work in all, such as 10h. Unset: no bound."),
+        typer.Option("--wall-clock", help="How long its runs may work in total, such as 10h. Unset: no limit."),
     ] = None,
     tokens_per_minute: PerMinute = None,
     calls_per_minute: PerMinute = None,
 ) -> None:
-    """Say what a project may spend; open it if there is none. Who runs cannot: --as approver."""
+    """Set what a project may spend; open it if there is none. Requires the approver: --as approver."""
     body: dict[str, Any] = {
         "allowance": {"tokens": tokens, "micro_usd": round(usd * MICRO), "tool_calls": tool_calls},
         "period": "month" if monthly else None,
@@ -168,7 +168,9 @@ def usage(
     api: Api,
     by: Annotated[
         list[str] | None,
-        typer.Option("--by", help=f"What to group by, as often as needed: {', '.join(DIMENSIONS)}. Unset: one total."),
+        typer.Option(
+            "--by", help=f"Group by this dimension; may be repeated: {', '.join(DIMENSIONS)}. Unset: one total."
+        ),
     ] = None,
     since: Annotated[
         str | None, typer.Option(metavar="YYYY-MM-DD", help="First day, UTC. Unset: thirty days back.")

@@ -18,17 +18,17 @@ As = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document instead of text.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Most items to show.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Highest number of items to show.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, as `somagent runs list` shows it.")]
 CapsuleRef = Annotated[str, typer.Argument(metavar="CAPSULE", help="`name`, `name@1`, `name@^1.2` or `name@1.2.0`.")]
 Key = Annotated[
     str | None,
-    typer.Option("--key", help="Idempotency key: the same key again is the same thing, not a second one."),
+    typer.Option("--key", help="Idempotency key: the same key returns the first result instead of a second one."),
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 Comment = Annotated[str, typer.Option("--comment", help="Why, for the record.")]
 Project = Annotated[
-    str | None, typer.Option("--project", metavar="PROJECT", help="Whose budget is spent. Unset: the tenant's.")
+    str | None, typer.Option("--project", metavar="PROJECT", help="Project whose budget is spent. Unset: the tenant's.")
 ]
 
 _AS = inspect.Parameter("principal", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=As)

@@ -36,11 +36,11 @@ def delegate(  # noqa: PLR0913, PLR0917 - the command line's own options
     to: Annotated[str, typer.Argument(metavar="NAME", help="The principal who may use it in your name.")],
     lasting: Annotated[str, typer.Option("--for", help="How long: 90s, 30m, 8h, 3d; at most 90 days.")] = "1d",
     starts: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="From when on, such as 2026-12-24T00:00:00Z. Now.")
+        str | None, typer.Option("--from", metavar="TIME", help="Start, such as 2026-12-24T00:00:00Z. Unset: now.")
     ] = None,
     reason: Reason = "",
 ) -> JsonValue:
-    """Lend a capability for a time, for approvals. It cannot be lent on, nor used for what you asked for yourself."""
+    """Lend a capability for a time, for approvals. It cannot be lent again, nor used for your own requests."""
     body = {"capability": capability, "to": to, "seconds": lasting, "reason": reason}
     return api.post(PATH, body | ({"starts_at": starts} if starts else {}))
 
@@ -49,7 +49,7 @@ def delegate(  # noqa: PLR0913, PLR0917 - the command line's own options
 def delegations(
     api: Api,
     of: Annotated[
-        str | None, typer.Option("--of", metavar="NAME", help="Only those this principal gave or got.")
+        str | None, typer.Option("--of", metavar="NAME", help="Only delegations that this principal gave or got.")
     ] = None,
     limit: Limit = 50,
 ) -> JsonValue:
@@ -64,5 +64,5 @@ def revoke(
         str, typer.Argument(metavar="ID", help="A delegation's id, as `somagent approvals delegations` shows it.")
     ],
 ) -> JsonValue:
-    """Take a delegation back, or give it back. What was decided by it stays decided."""
+    """Revoke a delegation that you gave or got. Decisions made by it stay."""
     return api.delete(f"{PATH}/{delegation}")

@@ -34,7 +34,7 @@ MEANINGS: dict[Code, str] = {
     Code.CONFLICT: "It exists, ended or changed already.",
     Code.REFUTED: "A property of a constitution is refuted, or not proved in time; what contradicts it is shown.",
     Code.UNSOUND: "The audit found something that does not hold; the first bad item is named.",
-    Code.INTERRUPTED: "Ctrl-C. A run that was watched goes on.",
+    Code.INTERRUPTED: "Ctrl-C. A run that was watched continues.",
 }
 
 BY_STATUS: dict[int, Code] = {

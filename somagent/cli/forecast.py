@@ -56,7 +56,7 @@ def forecast(  # noqa: PLR0913, PLR0917 - the command line's own options
     texts: Texts = None,
     example: Example = False,
 ) -> JsonValue:
-    """Forecast what a run would take, with an interval; nothing is started."""
+    """Forecast the usage of a run, with an interval. Nothing is started."""
     found = api.get(f"/v1/capsules/{capsule}")["capsule"]
     begin = example_of(found, capsule) if example else None
     given = gather(example=begin, file=inputs, fields=fields, files=texts)
@@ -65,7 +65,7 @@ def forecast(  # noqa: PLR0913, PLR0917 - the command line's own options
 
 @command(app, "list", text=rows("run", "basis", "forecast", "took", "held", row=_past_row))
 def list_forecasts(api: Api, capsule: OfCapsule = None, limit: Limit = 20) -> JsonValue:
-    """List the last completed runs: what was forecast, and what each took."""
+    """List the last completed runs with their forecast and their usage."""
     return _past(api, capsule, limit)
 
 

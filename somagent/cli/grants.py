@@ -34,13 +34,13 @@ def grant(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
     scope: Annotated[str, typer.Argument(metavar="SCOPE", help="Which actions: a CEL expression over `action`.")],
     reason: Reason,
-    uses: Annotated[int, typer.Option("--uses", min=1, help="How many actions it lets begin.")] = 1,
-    lasting: Annotated[str, typer.Option("--for", help="How long it holds: 90s, 10m, 2h, 7d.")] = "1d",
+    uses: Annotated[int, typer.Option("--uses", min=1, help="Number of actions that it approves.")] = 1,
+    lasting: Annotated[str, typer.Option("--for", help="How long it is valid: 90s, 10m, 2h, 7d.")] = "1d",
     capability: Annotated[
-        str, typer.Option("--capability", help="In which capacity you approve; you must hold it.")
+        str, typer.Option("--capability", help="Capability that you approve with; you must hold it.")
     ] = "approval:decide",
 ) -> JsonValue:
-    """Approve so many actions of a scope in advance. The scope must be proved to lie within the constitution."""
+    """Approve a number of actions of a scope in advance. It must be proved that the constitution permits the scope."""
     body = {"scope": scope, "uses": uses, "expires_seconds": lasting, "capability": capability, "reason": reason}
     return api.post(PATH, body)
 
@@ -57,12 +57,12 @@ def grants(
 
 @command(app, text=_lines)
 def prove(api: Api, grant: Id) -> JsonValue:
-    """Prove your grant's scope again, under the constitution now in force. It counts only there."""
+    """Prove your grant's scope again, under the constitution in force. The grant counts only under that one."""
     return api.post(f"{PATH}/{grant}/prove")
 
 
 @command(app, text=_lines)
 def ungrant(api: Api, grant: Id) -> JsonValue:
-    """Take a standing grant back. What began under it goes on; nothing else begins."""
+    """Revoke a standing grant. Actions that began under it continue; no other one begins."""
     api.delete(f"{PATH}/{grant}")
     return api.get(f"{PATH}/{grant}")

@@ -15,13 +15,13 @@ File = Annotated[
 Fields = Annotated[
     list[str] | None,
     typer.Option(
-        "-f", "--field", metavar="NAME=VALUE", help="One input: JSON where it is JSON, else text. Dots lead inside."
+        "-f", "--field", metavar="NAME=VALUE", help="One input: JSON or else text. Use dots for nested fields."
     ),
 ]
 Texts = Annotated[
     list[str] | None, typer.Option("--input-file", metavar="NAME=PATH", help="One input: the text of a file.")
 ]
-Example = Annotated[bool, typer.Option("--example", help="Begin with the inputs of the capsule's own example.")]
+Example = Annotated[bool, typer.Option("--example", help="Use the example inputs of the capsule.")]
 
 
 def gather(
@@ -61,7 +61,7 @@ def _value(text: str) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _put(inputs: dict[str, Any], name: str, value: Any) -> None:  # noqa: ANN401 - any JSON value
-    """Set a field; dots lead inside: `issue.title`."""
+    """Set a field. Dots separate nested fields: `issue.title`."""
     *around, last = name.split(".")
     where = inputs
     for part in around:

@@ -25,7 +25,7 @@ def _row(item: dict[str, Any]) -> tuple[str, ...]:
 
 @command(app, "test")
 def send_test(api: Api) -> None:
-    """Send a test by every channel that is set and say what came of it."""
+    """Send a test by every channel that is set and show the results."""
     trial = api.post("/v1/notifications/test")
     api.show(trial, lambda it: map(_trial_line, it["channels"]))
     if not all(tried["sent"] for tried in trial["channels"]):
@@ -42,5 +42,5 @@ def list_deliveries(
     state: Annotated[str, typer.Option("--state", help="waiting, sent, dead, or all.")] = "all",
     limit: Limit = 50,
 ) -> JsonValue:
-    """List what people were told, newest first."""
+    """List notifications, newest first."""
     return api.all("/v1/notifications", most=limit, state=state)

@@ -12,7 +12,7 @@ from somagent.cli.output import Lines, clock, rows
 
 PATH = "/v1/retention"
 app = group("retention", "Say how long content is kept, and hold what must not be deleted.")
-Days = Annotated[str | None, typer.Option(metavar="DAYS", help="Days, or `forever`. Unset: as it is.")]
+Days = Annotated[str | None, typer.Option(metavar="DAYS", help="Days, or `forever`. Unset: no change.")]
 
 
 def _lines(found: dict[str, Any]) -> Lines:
@@ -36,7 +36,7 @@ def show(api: Api) -> JsonValue:
 
 @command(app, "set", text=_lines)
 def set_retention(api: Api, content_days: Days = None, memory_days: Days = None) -> JsonValue:
-    """Say how long content is kept. Receipts, ledger, approvals and audit stay. Who runs cannot: --as approver."""
+    """Set how long content is kept. Records are always kept. Requires the approver: --as approver."""
     given = {"content_days": content_days, "memory_days": memory_days}
     changes = {name: _days(text) for name, text in given.items() if text is not None}
     if not changes:
@@ -46,7 +46,7 @@ def set_retention(api: Api, content_days: Days = None, memory_days: Days = None)
 
 @command(app, text=rows("hold", "covers", "why", "placed", "lifted", row=_row))
 def holds(api: Api) -> JsonValue:
-    """List legal holds, those that stand first."""
+    """List legal holds, those in force first."""
     return api.get(f"{PATH}/holds")["items"]
 
 
@@ -54,9 +54,9 @@ def holds(api: Api) -> JsonValue:
 def hold(
     api: Api,
     scope: Annotated[str, typer.Argument(metavar="SCOPE", help="tenant, capsule:NAME, or run:ID.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why, such as the number of a case.")],
+    reason: Annotated[str, typer.Option("--reason", help="Reason, such as the number of a case.")],
 ) -> JsonValue:
-    """Keep content until the hold is lifted. Who runs cannot: --as approver."""
+    """Keep content until the hold is lifted. Requires the approver: --as approver."""
     return api.post(f"{PATH}/holds", {"scope": scope, "reason": reason})
 
 
@@ -67,7 +67,7 @@ def lift(
         str, typer.Argument(metavar="HOLD", help="A hold's id, as `somagent retention holds` shows it.")
     ],
 ) -> None:
-    """Lift a hold: what is due by then is deleted at the next pruning."""
+    """Lift a hold. Content whose time is over is deleted at the next pruning."""
     api.show(api.delete(f"{PATH}/holds/{hold_id}"), lambda _: [f"{hold_id} is lifted."])
 
 

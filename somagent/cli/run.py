@@ -31,12 +31,12 @@ def run(  # noqa: PLR0913, PLR0917 - the command line's own options
     example: Example = False,
     project: Project = None,
     key: Key = None,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return at once; the run goes on.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return at once; the run continues.")] = False,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="End with code 7 when the run waits for a person or budget.")
     ] = False,
 ) -> None:
-    """Start a run and follow it to its end. Ctrl-C stops following; the run goes on."""
+    """Start a run and follow it to its end. Ctrl-C stops following; the run continues."""
     found = api.get(f"/v1/capsules/{capsule}")["capsule"]
     begin = example_of(found, capsule) if example else None
     given = gather(example=begin, file=inputs, fields=fields, files=texts)
@@ -68,7 +68,7 @@ def watch(api: Api, run: str, capsule: dict[str, Any], *, no_wait: bool = False)
     try:
         read_events(api, lambda client: follow(client, run, tasks=tasks), handle, then=f"somagent runs show {run}")
     except KeyboardInterrupt:
-        output.fail(f"The run goes on. Stop it: somagent runs cancel {run}", code=Code.INTERRUPTED)
+        output.fail(f"The run continues. Stop it: somagent runs cancel {run}", code=Code.INTERRUPTED)
     record = api.get(run_path(run))
     api.show(record, lambda it: [] if it["output"] is None else [JSON.from_data(it["output"])])
     if record["status"] in {"failed", "cancelled"}:
@@ -100,4 +100,4 @@ def read_events(
     except Lost as error:
         if error.response is not None:
             api.refused(error.response)
-        output.fail(f"{error} The run goes on: {then}" if then else str(error), code=Code.UNAVAILABLE)
+        output.fail(f"{error} The run continues: {then}" if then else str(error), code=Code.UNAVAILABLE)

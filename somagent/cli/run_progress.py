@@ -57,7 +57,7 @@ def _line(event: RunEvent) -> str:  # noqa: C901, PLR0911 - a form for each type
         case "approval.decided":
             return f"{colored(data['state'])}  by {by}  {escape(data.get('comment', ''))}".rstrip()
         case "approval.edited":
-            return f"{colored('edited')}  by {by}: other arguments, judged anew"
+            return f"{colored('edited')}  by {by}: other arguments, evaluated again"
         case "approval.escalated":
             return f"[magenta]waits[/] also for people with {escape(str(data.get('capability')))}"
         case "approval.expired":

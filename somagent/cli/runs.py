@@ -59,7 +59,7 @@ def show(api: Api, run: RunId) -> JsonValue:
 
 @command(app, "watch")
 def watch_run(api: Api, run: RunId) -> None:
-    """Follow a run to its end, then print what it hands over."""
+    """Follow a run to its end, then print its deliverable."""
     record = api.get(run_path(run))
     watch(api, run, api.get(f"/v1/capsules/{record['capsule']}")["capsule"])
 
@@ -68,7 +68,7 @@ def watch_run(api: Api, run: RunId) -> None:
 def events(
     api: Api,
     run: RunId,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until the run is closed.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Continue until the run is closed.")] = False,
 ) -> None:
     """Show a run's events. With --json: one JSON document a line."""
     record = api.get(run_path(run))
@@ -93,19 +93,19 @@ def events(
 
 @command(app, text=_control_lines)
 def cancel(api: Api, run: RunId, reason: Reason = "") -> JsonValue:
-    """End a run: its container stops and its budget returns."""
+    """Cancel a run: its container stops and its budget returns."""
     return api.post(run_path(run, "cancel"), {"reason": reason})
 
 
 @command(app, text=_control_lines)
 def pause(api: Api, run: RunId, reason: Reason = "") -> JsonValue:
-    """Let the action under way end, and start no other."""
+    """Pause a run: the current action ends and no other one begins."""
     return api.post(run_path(run, "pause"), {"reason": reason})
 
 
 @command(app, text=_control_lines)
 def resume(api: Api, run: RunId, reason: Reason = "") -> JsonValue:
-    """Go on after a pause."""
+    """Resume a run after a pause."""
     return api.post(run_path(run, "resume"), {"reason": reason})
 
 
@@ -113,8 +113,8 @@ def resume(api: Api, run: RunId, reason: Reason = "") -> JsonValue:
 def message(
     api: Api,
     run: RunId,
-    text: Annotated[str, typer.Argument(help="What the persona reads before its next thought.")],
+    text: Annotated[str, typer.Argument(help="The message; the persona reads it before its next model call.")],
     key: Key = None,
 ) -> JsonValue:
-    """Say something to the running persona."""
+    """Send a message to the persona of a run."""
     return api.post(run_path(run, "messages"), {"text": text} | ({"id": key} if key else {}))

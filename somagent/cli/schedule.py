@@ -39,7 +39,12 @@ def _lines(it: dict[str, Any]) -> Lines:
 def create(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
     name: Name,
-    capsule: Annotated[str, typer.Argument(metavar="CAPSULE", help="Resolved now; its runs stay on that version.")],
+    capsule: Annotated[
+        str,
+        typer.Argument(
+            metavar="CAPSULE", help="A capsule reference. It is resolved now, and all runs use that version."
+        ),
+    ],
     cron: Annotated[
         list[str] | None, typer.Option("--cron", help="Five cron fields in UTC, such as '0 7 * * 1'.")
     ] = None,
@@ -48,11 +53,11 @@ def create(  # noqa: PLR0913, PLR0917 - the command line's own options
         str,
         typer.Option(
             "--overlap",
-            help="While the last run goes on: skip, buffer_one, buffer_all, cancel_other, terminate_other, allow_all.",
+            help="While the last run is open: skip, buffer_one, buffer_all, cancel_other, terminate_other, allow_all.",
         ),
     ] = "skip",
     catch_up: Annotated[
-        str, typer.Option("--catch-up", help="Starts missed for longer than this are left out.")
+        str, typer.Option("--catch-up", help="Starts that were missed for longer than this are skipped.")
     ] = "10m",
     paused: Annotated[bool, typer.Option("--paused", help="Create it paused.")] = False,
     note: Annotated[str, typer.Option("--note", help="What it is for.")] = "",
@@ -83,30 +88,30 @@ def list_schedules(api: Api, limit: Limit = 100) -> JsonValue:
 
 @command(app, text=_lines)
 def show(api: Api, name: Name) -> JsonValue:
-    """Show a schedule: when it runs next, what it started last."""
+    """Show a schedule: its next times and its last runs."""
     return api.get(f"{PATH}/{name}")
 
 
 @command(app, text=_lines)
 def pause(api: Api, name: Name) -> JsonValue:
-    """Start nothing until it is unpaused."""
+    """Pause a schedule: it starts nothing until it is unpaused."""
     return api.post(f"{PATH}/{name}/pause")
 
 
 @command(app, text=_lines)
 def unpause(api: Api, name: Name) -> JsonValue:
-    """Go on, in your name and with a fresh authority."""
+    """Unpause a schedule, in your name and with a new start authority."""
     return api.post(f"{PATH}/{name}/unpause")
 
 
 @command(app, text=_lines)
 def trigger(api: Api, name: Name) -> JsonValue:
-    """Start a run of it now."""
+    """Start a run of a schedule now."""
     return api.post(f"{PATH}/{name}/trigger")
 
 
 @command(app, text=lambda it: [escape(f"Deleted {it['deleted']}.")])
 def delete(api: Api, name: Name) -> JsonValue:
-    """Delete a schedule. Runs that it started go on."""
+    """Delete a schedule. Runs that it started continue."""
     api.delete(f"{PATH}/{name}")
     return {"deleted": name}

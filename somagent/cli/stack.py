@@ -31,8 +31,12 @@ app = group()
 
 @app.command()
 def up(
-    only: Annotated[str, typer.Option(help="Start only these parts, by comma, and what they depend on.")] = "",
-    foreground: Annotated[bool, typer.Option("--foreground", help="Stay in front and stop with Ctrl-C.")] = False,
+    only: Annotated[
+        str, typer.Option(help="Start only these parts, separated by commas, and those that they depend on.")
+    ] = "",
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Run in the foreground; Ctrl-C stops the stack.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Start the local stack and wait until it is ready."""
@@ -66,7 +70,7 @@ def up(
 
 @app.command()
 def down(json: Json = False) -> None:
-    """Stop the local stack: no process and no container stays."""
+    """Stop the local stack with all its processes and containers."""
     from somagent.local_stack.control import stop
 
     stopped = stop(Settings())
@@ -82,7 +86,7 @@ def down(json: Json = False) -> None:
 
 @app.command()
 def status(json: Json = False) -> None:
-    """Show each part of the stack. Exit code 0: all ready; 1: some part is not; 3: not running."""
+    """Show each part of the stack. Exit code 0: all parts are ready; 1: a part is not; 3: the stack is not running."""
     from somagent.local_stack.control import running
 
     settings = Settings()
@@ -99,7 +103,7 @@ def status(json: Json = False) -> None:
 
 @app.command()
 def doctor(json: Json = False) -> None:
-    """Check what the stack needs and say how to mend what is wrong. Exit code 1 if anything is."""
+    """Check what the stack needs and say how to repair each problem. Exit code 1 if there is one."""
     from somagent.local_stack.doctor import examine
 
     checks = examine(Settings())
@@ -115,11 +119,11 @@ def doctor(json: Json = False) -> None:
 
 @app.command()
 def logs(
-    part: Annotated[str | None, typer.Argument(help="A part's name, or `supervisor`. Without: all.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many last lines of each log.")] = 50,
+    part: Annotated[str | None, typer.Argument(help="A part's name, or `supervisor`. Unset: all parts.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue with new lines.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Number of last lines of each log.")] = 50,
 ) -> None:
-    """Show the logs of a part, or of all."""
+    """Show the logs of one part or of all parts."""
     from somagent.local_stack.logs import last_lines, log_file, new_lines
     from somagent.local_stack.stack import NAMES
 

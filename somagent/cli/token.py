@@ -22,7 +22,7 @@ app = group("token", "Show and mint tokens.")
     ],
 )
 def show(api: Api) -> JsonValue:
-    """Show who the token says you are and what it may do."""
+    """Show the principal of the token and its capabilities."""
     return api.get("/v1/principals/self")
 
 
@@ -30,11 +30,11 @@ def show(api: Api) -> JsonValue:
 def mint(
     api: Api,
     capability: Annotated[
-        list[str] | None, typer.Option("--capability", "-c", help="What it may do. Without: all you may.")
+        list[str] | None, typer.Option("--capability", "-c", help="A capability of the token. Unset: all of yours.")
     ] = None,
     seconds: Annotated[int, typer.Option("--seconds", min=1, help="How long it is valid.")] = 3600,
 ) -> None:
-    """Mint a token: as much as yours or less, never more. Text output is the token alone."""
+    """Mint a token with at most the capabilities of yours. Text output is the token alone."""
     made = api.post("/v1/tokens", {"seconds": seconds} | ({"capabilities": capability} if capability else {}))
     api.show(made, lambda it: [escape(it["token"])])
     if not api.json:

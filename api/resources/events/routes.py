@@ -26,7 +26,7 @@ async def watch_run(
     caller: RunReader,
     soma: Soma,
     last_event_id: Annotated[
-        str | None, Header(max_length=100, description="Id of the last event seen; the stream goes on after it.")
+        str | None, Header(max_length=100, description="Id of the last event seen; the stream continues after it.")
     ] = None,
 ) -> StreamingResponse:
     """Follow a run. Stored events come once each and in order, across reconnects; pieces of replies come live."""

@@ -31,7 +31,7 @@ async def show_retention(caller: AuditReader, soma: Soma) -> RetentionShown:
 
 @router.put("", responses=responses())
 async def set_retention(body: Retention, caller: RetentionManager, soma: Soma) -> RetentionShown:
-    """Say how long content is kept. Receipts, ledger, approvals and audit stay: they hold digests, not content."""
+    """Set how long content is kept. Receipts, ledger, approvals and audit stay: they hold digests, not content."""
     async with soma.store.transaction(caller.tenant) as tx:
         await tx.retention.set(body, by=caller.subject)
         return RetentionShown(terms=body, due=await tx.retention.due())
@@ -39,7 +39,7 @@ async def set_retention(body: Retention, caller: RetentionManager, soma: Soma) -
 
 @router.get("/holds", responses=responses())
 async def list_holds(caller: AuditReader, soma: Soma) -> Page[Hold]:
-    """List legal holds, those that stand first."""
+    """List legal holds, those in force first."""
     async with soma.store.transaction(caller.tenant) as tx:
         return Page(items=await tx.retention.holds())
 
@@ -59,6 +59,6 @@ async def lift_hold(
     caller: RetentionManager,
     soma: Soma,
 ) -> Hold:
-    """Lift a hold. What is due by then is deleted at the next pruning."""
+    """Lift a hold. Content whose time is over is deleted at the next pruning."""
     async with soma.store.transaction(caller.tenant) as tx:
         return await tx.retention.lift(hold, by=caller.subject)

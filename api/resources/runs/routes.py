@@ -37,7 +37,7 @@ async def list_runs(  # noqa: PLR0913, PLR0917 - a parameter for each filter
 
 @router.get("/{run}", responses=responses(404))
 async def show_run(run: RunPath, caller: RunReader, soma: Soma) -> RunRecord:
-    """Show a run from the store: status, inputs, deliverable, usage."""
+    """Show a run from the database: status, inputs, deliverable, usage."""
     return await service.get(soma, caller, run)
 
 

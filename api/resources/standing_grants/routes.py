@@ -28,7 +28,7 @@ GrantId = Annotated[str, Path(alias="grant", pattern=r"^[A-Za-z0-9][A-Za-z0-9._:
 
 @router.post("", status_code=201, responses=responses(409))
 async def give(body: GrantRequest, caller: StandingApprover, soma: Soma) -> StandingGrant:
-    """Approve so many actions of a scope in advance. Refused, with a counterexample, unless the scope is proved."""
+    """Approve a number of actions of a scope in advance. Refused, with a counterexample, unless the scope is proved."""
     _require_held(caller, body.capability)
     constitution = await _proved(soma, caller, body.scope, body.capability)
     async with soma.store.transaction(caller.tenant) as tx:
@@ -72,7 +72,7 @@ async def prove_again(grant: GrantId, caller: StandingApprover, soma: Soma) -> S
 
 @router.delete("/{grant}", responses=responses(404))
 async def revoke(grant: GrantId, caller: StandingApprover, soma: Soma) -> StandingGrant:
-    """Take a grant back, anybody's. What began under it goes on; nothing else begins, and a second time is no error."""
+    """Revoke any grant of the tenant. Actions that began under it continue. A repeated call is no error."""
     async with soma.store.transaction(caller.tenant) as tx:
         return await tx.standing_grants.revoke(grant, by=caller.subject, now=dt.datetime.now(dt.UTC))
 

@@ -22,10 +22,10 @@ POLL_SECONDS = 0.3
 app = group()
 
 Tenant = Annotated[
-    str | None, typer.Option("--tenant", help="For this tenant alone: a canary. Unset: for whom you may change it.")
+    str | None, typer.Option("--tenant", help="Only for this tenant (a canary). Unset: for all that you may change.")
 ]
-Wait = Annotated[bool, typer.Option("--wait", help="Wait for the people who must approve it, too.")]
-Activation = Annotated[str, typer.Argument(metavar="ACTIVATION", help="An activation's id, as `activate` says it.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Also wait for the people who must approve it.")]
+Activation = Annotated[str, typer.Argument(metavar="ACTIVATION", help="An activation's id, as `activate` shows it.")]
 
 
 @command(app)
@@ -37,12 +37,12 @@ def activate(  # noqa: PLR0913, PLR0917 - the command line's own options
     overlay: Overlays = None,
     tenant: Tenant = None,
     shadow: Annotated[
-        bool, typer.Option("--shadow", help="Only judge beside the active one, and count the differences.")
+        bool, typer.Option("--shadow", help="Only evaluate it beside the active one, and count the differences.")
     ] = False,
     wait: Wait = False,
     key: Key = None,
 ) -> None:
-    """Have a constitution proved, compared, approved and made the active one. Code 10 when a proof blocks it."""
+    """Propose a constitution: it is proved, compared, approved and then active. Exit code 10 if a proof blocks it."""
     body = _proposal(constitution, overlay or []) | {"stage": "shadow" if shadow else "active"}
     _follow(api, api.post(PATH, body | ({"scope": tenant} if tenant else {}), key=key), wait=wait)
 
@@ -51,26 +51,26 @@ def activate(  # noqa: PLR0913, PLR0917 - the command line's own options
 def rollback(
     api: Api,
     to: Annotated[
-        str | None, typer.Option("--to", help="Digest of one that was active. Unset: the one before.")
+        str | None, typer.Option("--to", help="Digest of a constitution that was active. Unset: the previous one.")
     ] = None,
     tenant: Tenant = None,
     wait: Wait = False,
     key: Key = None,
 ) -> None:
-    """Go back to a constitution that was active. It is proved and approved like any other change."""
+    """Propose a constitution that was active before. It is proved and approved like any other change."""
     body = ({"to": to} if to else {}) | ({"scope": tenant} if tenant else {})
     _follow(api, api.post(f"{PATH}/rollback", body, key=key), wait=wait)
 
 
 @command(app)
 def approve(api: Api, activation: Activation, comment: Comment = "") -> None:
-    """Agree to a change of constitution. Who proposed it cannot."""
+    """Approve an activation. The principal who proposed it cannot."""
     _follow(api, api.post(f"{PATH}/activations/{activation}/approve", {"comment": comment}), wait=False)
 
 
 @command(app, text=lambda it: [f"{it['id']} is {it['state']}; the active constitution stays."])
 def reject(api: Api, activation: Activation, comment: Comment = "") -> JsonValue:
-    """End a proposed change. The active constitution stays."""
+    """Reject an activation. The active constitution stays."""
     return api.post(f"{PATH}/activations/{activation}/reject", {"comment": comment})
 
 

@@ -16,15 +16,13 @@ from somagent.cli.policy.sources import ACTIVE, SHIPPED, WHICH, Overlays, Source
 
 app = group("policy", "Check, prove, compare, explain and change constitutions.")
 Which = Annotated[str, typer.Argument(metavar="CONSTITUTION", help=WHICH)]
-Base = Annotated[str, typer.Option("--base", help=f"For an overlay: what it is laid over. {WHICH}")]
-Seconds = Annotated[
-    float, typer.Option("--timeout", min=0.1, max=600, help="How long each property may take, in seconds.")
-]
+Base = Annotated[str, typer.Option("--base", help=f"For an overlay: the constitution that it is applied to. {WHICH}")]
+Seconds = Annotated[float, typer.Option("--timeout", min=0.1, max=600, help="Time limit of each proof, in seconds.")]
 
 
 @command(app)
 def check(api: Api, constitution: Which, overlay: Overlays = None, base: Base = SHIPPED) -> None:
-    """Read and type a constitution or an overlay: every fault with its clause, line and column. Proves nothing."""
+    """Check a constitution or an overlay: every error with its clause, line and column. Proves nothing."""
     from somagent.cli.policy import reviews
 
     reviews.check(api, *_with_overlays(api, constitution, overlay, base))
@@ -34,7 +32,7 @@ def check(api: Api, constitution: Which, overlay: Overlays = None, base: Base = 
 def prove(
     api: Api, constitution: Which, overlay: Overlays = None, base: Base = SHIPPED, timeout: Seconds = 10.0
 ) -> None:
-    """Prove what activation needs. What is refuted is shown with an action that contradicts it; code 10 then."""
+    """Prove what activation requires. Each refuted guarantee is shown with a counterexample; exit code 10 then."""
     from somagent.cli.policy import reviews
 
     reviews.prove(api, *_with_overlays(api, constitution, overlay, base), seconds=timeout)
@@ -44,13 +42,13 @@ def prove(
 def diff(
     api: Api,
     old: Annotated[str, typer.Argument(metavar="OLD", help=WHICH)],
-    new: Annotated[str, typer.Argument(metavar="NEW", help=f"{WHICH} An overlay is laid over OLD.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help=f"{WHICH} An overlay is applied to OLD.")],
     overlay: Annotated[
-        list[Path] | None, typer.Option("--overlay", help="An overlay's file, laid over NEW. May be given again.")
+        list[Path] | None, typer.Option("--overlay", help="File of an overlay to apply to NEW. May be repeated.")
     ] = None,
     timeout: Seconds = 10.0,
 ) -> None:
-    """Say what is newly allowed, asked and denied, each with an action that shows it. Texts are not compared."""
+    """Show what is newly allowed, asked and denied, each with an example action. Texts are not compared."""
     from somagent.cli.policy import reviews
 
     before = source(old, api)
@@ -63,13 +61,17 @@ def explain(  # noqa: PLR0913, PLR0917 - the command line's own options
     constitution: Which = ACTIVE,
     attribute: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="ATTRIBUTE=VALUE", help="`action.egress=open`; what is not set is ordinary."),
+        typer.Option(
+            "--set",
+            metavar="ATTRIBUTE=VALUE",
+            help="`action.egress=open`. Attributes that are not set have ordinary values.",
+        ),
     ] = None,
-    approval: Annotated[str | None, typer.Option("--approval", help="Explain why this approval is asked for.")] = None,
+    approval: Annotated[str | None, typer.Option("--approval", help="Explain why this approval is needed.")] = None,
     run: Annotated[str | None, typer.Option("--run", help="Explain a decision of this run; with --seq.")] = None,
-    seq: Annotated[int | None, typer.Option("--seq", min=1, help="The number of the decision's receipt.")] = None,
+    seq: Annotated[int | None, typer.Option("--seq", min=1, help="Number of the decision's receipt.")] = None,
 ) -> None:
-    """Say why an action is asked or denied, the smallest change after which it would not be, and who can approve it."""
+    """Explain why an action is asked or denied, the smallest change that would help, and who can approve it."""
     if (run is None) != (seq is None) or (approval is not None) + (run is not None) + bool(attribute) > 1:
         output.fail("Say one of: --set …, --approval ID, --run RUN --seq N.", code=Code.USAGE)
     if approval or run:

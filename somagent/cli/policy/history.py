@@ -42,12 +42,14 @@ def backtest(
         str, typer.Argument(metavar="CONSTITUTION", help="A file, `default` for the shipped one, or a digest.")
     ],
     overlay: Overlays = None,
-    runs: Annotated[int, typer.Option("--runs", min=1, max=10_000, help="At most so many runs, the newest.")] = 200,
+    runs: Annotated[
+        int, typer.Option("--runs", min=1, max=10_000, help="Highest number of runs; the newest are taken.")
+    ] = 200,
     since: Annotated[
-        datetime | None, typer.Option("--since", help="Only runs that began then or later, by this machine's clock.")
+        datetime | None, typer.Option("--since", help="Only runs that began at this time or later (local time).")
     ] = None,
 ) -> JsonValue:
-    """Judge what real runs did again: the first action of each run that this constitution would decide otherwise."""
+    """Evaluate what real runs did: the first action of each run that this constitution would decide differently."""
     installed = constitution == ACTIVE or DIGEST.fullmatch(constitution)
     body = {
         "candidate": constitution if installed else source(constitution, api).document,

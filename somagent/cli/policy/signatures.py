@@ -18,7 +18,7 @@ from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import sign_digest
 
 app = group()
-BASE = f"For an overlay: what it is laid over. A file, `{ACTIVE}` for the one in force, or a digest."
+BASE = f"For an overlay: the constitution that it is applied to. A file, `{ACTIVE}` for the one in force, or a digest."
 
 
 def _lines(made: dict[str, Any]) -> Lines:
@@ -35,11 +35,11 @@ def sign(
         Path | None, typer.Option("--keys", metavar="DIR", help="Directory with your key. Unset: the local stack's.")
     ] = None,
     overlay: Annotated[
-        list[Path] | None, typer.Option("--overlay", help="A further overlay's file. May be given again.")
+        list[Path] | None, typer.Option("--overlay", help="File of another overlay. May be repeated.")
     ] = None,
     base: Annotated[str, typer.Option("--base", help=BASE)] = ACTIVE,
 ) -> JsonValue:
-    """Sign with the newest constitution key and add it to FILE.sig.json. Of overlays, what they make is signed."""
+    """Sign with the newest constitution key and add it to FILE.sig.json. With overlays, the result is signed."""
     found, over = from_file(file), [from_file(one) for one in overlay or ()]
     if found.kind == "Overlay":
         found, over = source(base, api), [found, *over]
