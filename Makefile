@@ -24,7 +24,7 @@ down: ## Stop the local stack: no process and no container stays
 	@if [ -x $(BIN)/somagent ]; then $(BIN)/somagent down; else echo "Nothing is installed, so nothing runs."; fi
 
 test: image ## Run the whole suite (PYTEST_ARGS for a part of it)
-	@$(BIN)/pytest --durations=20 $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile --durations=20 $(PYTEST_ARGS)
 
 test-unit: ## Run the tests that need no server and no Docker
 	@deploy/setup python

@@ -71,9 +71,9 @@ def test_the_files_come_together_without_being_root(tmp_path):
     home.chmod(0o777)
     # Root gives itself up after the imports: another user may not reach the interpreter's own files.
     code = (
-        "import os, sys, subprocess; from pathlib import Path; from sandbox import packages\n"
+        "import os, sys, subprocess; from pathlib import Path; from sandbox import debian_packages\n"
         "if os.geteuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        "packages.root_file_system(Path(sys.argv[1]), None, lambda *_: None)"
+        "debian_packages.root_file_system(Path(sys.argv[1]), None, lambda *_: None)"
     )
     command = [sys.executable, "-c", code, str(home)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
