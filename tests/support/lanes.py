@@ -18,7 +18,7 @@ import pytest
 TESTS = Path(__file__).parents[1]
 SERVERS = {
     *("running", "Supervisor", "Cli"),  # parts of the local stack
-    *("serving", "receiving", "served", "Server", "ThreadingHTTPServer", "create_server", "start_server"),
+    *("serving", "receiving", "serve_metrics", "Server", "ThreadingHTTPServer", "create_server", "start_server"),
 }
 ENGINES = {"platform_in", "from_env", "DockerSandbox", "DockerClient"}
 PROGRAMS = {"postgres", "initdb", "valkey-server", "temporal", "llama-server", "docker"}
