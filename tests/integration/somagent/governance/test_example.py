@@ -26,7 +26,7 @@ async def test_the_programs_serve_an_order_from_their_own_directory(shop, activa
 
     worker = await program("worker.py")
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             said, _ = await (await program("starter.py", "o-7")).communicate()
         assert said.decode() == "charge ch-o-7, parcel tr-o-7 to Turin\n"
         book = [json.loads(line) for line in (directory / "book.jsonl").read_text("utf-8").splitlines()]
