@@ -13,9 +13,9 @@ import docker
 import psutil
 from docker.errors import DockerException, NotFound
 
+from somagent.local_stack.environment import ours
 from somagent.local_stack.errors import StackError, tail
 from somagent.local_stack.logs import log_file, rotate
-from somagent.local_stack.part import ours
 from somagent.local_stack.process import signal_group
 from somagent.local_stack.state import StackState, read_state, state_file
 from somagent.settings import Settings

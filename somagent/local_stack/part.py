@@ -1,19 +1,12 @@
 """Declaration of a part of the stack: its command, environment and dependencies, and a health check from outside."""
 
-import json
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from signal import SIGTERM, Signals
 
-from pydantic import SecretStr
-
 from somagent.local_stack.system_user import Identity
-from somagent.settings import Settings
-
-PASSED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "TMPDIR")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,26 +53,3 @@ class Part:
     stop_signal: Signals = SIGTERM
     start_seconds: float = 60
     stop_seconds: float = 10
-
-
-def ours(settings: Settings) -> dict[str, str]:
-    """Return the environment of our own processes: this one's, with every setting spelled out for the child."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SOMAGENT_")}
-    return inherited | {f"SOMAGENT_{name.upper()}": _text(value) for name, value in settings if value is not None}
-
-
-def theirs(**extra: str) -> dict[str, str]:
-    """Return the environment of other servers: a few variables, none of our settings or of the caller's secrets."""
-    return {name: os.environ[name] for name in PASSED if name in os.environ} | extra
-
-
-def _text(value: object) -> str:
-    match value:
-        case SecretStr():
-            return value.get_secret_value()
-        case Path():
-            return str(value.absolute())
-        case dict() | tuple():
-            return json.dumps(value)  # what pydantic-settings reads a collection from
-        case _:
-            return str(value)

@@ -18,8 +18,9 @@ import asyncpg
 import psutil
 
 from somagent.local_stack.database_roles import DATABASE, grant_database, grant_server, make_passwords
+from somagent.local_stack.environment import theirs
 from somagent.local_stack.errors import MissingProgram, NotYet
-from somagent.local_stack.part import Launched, Listening, Part, theirs
+from somagent.local_stack.part import Launched, Listening, Part
 from somagent.local_stack.system_user import Identity, current_user, unprivileged
 from somagent.local_stack.wheels import postgres_programs
 from somagent.settings import Settings

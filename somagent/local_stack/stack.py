@@ -6,9 +6,10 @@ Our own processes are started by name, as on a cluster; this package imports non
 import sys
 from collections.abc import Callable, Iterable
 
+from somagent.local_stack.environment import ours, theirs
 from somagent.local_stack.errors import StackError
 from somagent.local_stack.health import answers_http, answers_ping, has_session, polls, serves_namespace
-from somagent.local_stack.part import Listening, Part, ours, theirs
+from somagent.local_stack.part import Listening, Part
 from somagent.local_stack.postgres import postgres
 from somagent.local_stack.wheels import language_model, temporal_program, valkey_server
 from somagent.settings import Settings

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from somagent.local_stack.part import ours
+from somagent.local_stack.environment import ours
 from somagent.settings import Settings
 
 FORKS = multiprocessing.get_context("forkserver")

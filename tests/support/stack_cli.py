@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from somagent.local_stack.part import ours
+from somagent.local_stack.environment import ours
 from somagent.settings import Settings
 
 PROGRAM = "from somagent.cli.stack import app; app()"

@@ -87,10 +87,10 @@ def test_no_other_distribution_claims_our_names():
 
 
 def test_only_settings_read_the_environment():
-    # `part` hands a child process what it inherits; it reads no setting. `secret` reads what a setting names.
+    # `environment` hands a child process what it inherits; it reads no setting. `secret` reads what a setting names.
     allowed = {
         Path("somagent/settings.py"),
-        Path("somagent/local_stack/part.py"),
+        Path("somagent/local_stack/environment.py"),
         Path("somagent/notifications/secret.py"),
     }
     readers = [

@@ -31,7 +31,7 @@ from somagent.db.gate.decisions import PostgresDecisions
 from somagent.governance import governance
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
-from somagent.local_stack.part import ours
+from somagent.local_stack.environment import ours
 from somagent.settings import Settings
 
 ORDERS = ROOT / "deploy" / "examples" / "orders"

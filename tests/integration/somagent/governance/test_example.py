@@ -10,7 +10,7 @@ from sources import ROOT
 
 from capsules.budgets.amounts import Amounts
 from somagent.identity.keys import KeyRing
-from somagent.local_stack.part import ours
+from somagent.local_stack.environment import ours
 
 
 async def test_the_programs_serve_an_order_from_their_own_directory(shop, activate, tmp_path):

@@ -16,7 +16,7 @@ from servers import settings_in, temporary_home
 
 from somagent.cli.exit_codes import BY_STATUS, MEANINGS, Code
 from somagent.cli.main import app
-from somagent.local_stack.part import ours
+from somagent.local_stack.environment import ours
 from somagent.settings import Settings
 
 ROOT = typer.main.get_command(app)
