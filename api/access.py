@@ -32,7 +32,7 @@ async def authenticate(state: State, header: str) -> Principal:
     if not credential.startswith(PREFIX):
         return state.tokens.verify_access(credential)
     key = parse_key(credential)
-    async with state.store.transaction(key.tenant) as tx:
+    async with state.db.transaction(key.tenant) as tx:
         principal = await tx.principals.by_key_hash(key.hash)
     if principal is None:
         raise Unauthenticated(f"The API key {key.id!r} is not known or was removed.")

@@ -18,7 +18,7 @@ from policy.forecasts.forecaster import learn
 from policy.gate import Gate
 from somagent.capsule_files.library import Library
 from somagent.content.postgres import PostgresContent
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.forecasts.forecaster import ForecasterCache, LearnedForecasts
 from somagent.identity.keys import KeyRing
@@ -35,7 +35,7 @@ class State:
     """The adapters behind the API; `gate` only evaluates here, it performs nothing."""
 
     settings: Settings
-    store: Store
+    db: Database
     temporal: Client
     bus: Bus
     content: ContentStore
@@ -58,26 +58,26 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
     keyring = KeyRing.load(settings.keys_dir)
     trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
     async with contextlib.AsyncExitStack() as stack:
-        store = await stack.enter_async_context(open_store(settings.database("app"), codec=keyring.codec))
+        db = await stack.enter_async_context(open_database(settings.database("app"), codec=keyring.codec))
         rates = await stack.enter_async_context(
             contextlib.aclosing(RequestRates(settings.redis_target(), per_minute=settings.rate_limit_per_minute))
         )
         metrics = Metrics()
-        policies, tokens = ConstitutionCache(store.constitutions.get, trust), Tokens(keyring)
+        policies, tokens = ConstitutionCache(db.constitutions.get, trust), Tokens(keyring)
         profiles = Profiles.from_settings(settings)
-        foresight = LearnedForecasts(store, ForecasterCache(store, learn), profiles)
+        foresight = LearnedForecasts(db, ForecasterCache(db, learn), profiles)
         yield State(
             settings=settings,
-            store=store,
+            db=db,
             temporal=await connect(settings, keyring),
             bus=await stack.enter_async_context(Bus(settings.redis_target())),
-            content=PostgresContent(store),
+            content=PostgresContent(db),
             keyring=keyring,
             tokens=tokens,
             library=Library.load(),
             trust=trust,
             policies=policies,
-            gate=Gate(tokens, policies, PostgresLedger(store), clock=time.time, forecaster=foresight),
+            gate=Gate(tokens, policies, PostgresLedger(db), clock=time.time, forecaster=foresight),
             rates=rates,
             foresight=foresight,
             explanations=ExplanationPool(ProofPool("explanations", at_once=1, patience=5.0, metrics=metrics)),

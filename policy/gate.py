@@ -222,7 +222,7 @@ class Gate:
     async def _read_facts(
         self, authority: Authority, action: Action, key: AttemptKey, account: str | None, policy: Policy
     ) -> tuple[LedgerFacts, frozenset[str]]:
-        """Return what the store knows, as far as this constitution or its shadow reads it, and all that they read."""
+        """Return the facts that this constitution or its shadow reads, and the names of all that they read."""
 
         async def ask(history: HistoryAsked) -> LedgerFacts:
             return await self.ledger.facts(authority.tenant, key.run, account, policy.digest, history)

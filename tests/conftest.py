@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from receivers import WEBHOOK_SECRET, Hook, Mailbox, new_hook, new_mailbox, receiving, serving
 from servers import running, settings_in, temporary_home
 
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.db.schema.migrate import upgrade
 from somagent.local_stack.control import remove_containers
 from somagent.memory.embedder import MiniLmEmbedder
@@ -100,16 +100,16 @@ async def template(postgres_settings: Settings) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="session")
-async def owner(postgres_settings: Settings, migrated: Settings) -> AsyncIterator[Store]:
+async def owner(postgres_settings: Settings, migrated: Settings) -> AsyncIterator[Database]:
     """The migrated database as its owner."""
-    async with open_store(postgres_settings.database("owner"), codec=codec(postgres_settings)) as store:
-        yield store
+    async with open_database(postgres_settings.database("owner"), codec=codec(postgres_settings)) as db:
+        yield db
 
 
 @pytest.fixture(scope="session")
-async def store(postgres_settings: Settings, owner: Store) -> AsyncIterator[Store]:
+async def db(postgres_settings: Settings, owner: Database) -> AsyncIterator[Database]:
     """The migrated database as the application sees it."""
-    async with open_store(postgres_settings.database("app"), codec=codec(postgres_settings)) as opened:
+    async with open_database(postgres_settings.database("app"), codec=codec(postgres_settings)) as opened:
         yield opened
 
 

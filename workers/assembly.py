@@ -28,7 +28,7 @@ from sandbox.executor import ContainerExecutor
 from somagent.budgets.rate_windows import ValkeyWindows
 from somagent.capsule_files.library import Library
 from somagent.content.postgres import PostgresArtifacts, PostgresContent
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.db.gate.decisions import PostgresDecisions
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
@@ -52,12 +52,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Assembly:
-    """The activities of a worker process, with its client, gate, metrics, store and sandbox."""
+    """The activities of a worker process, with its client, gate, metrics, database and sandbox."""
 
     client: Client
     interceptor: PolicyInterceptor
     metrics: GateMetrics
-    store: Store
+    db: Database
     settings: Settings
     models: ModelActivities
     memory: MemoryActivities
@@ -75,16 +75,16 @@ def tool_executors(settings: Settings, sandbox: Sandbox) -> Mapping[str, ToolExe
     return {"container": ContainerExecutor(sandbox, image=settings.sandbox_image)}
 
 
-async def _check_constitution(store: Store, trust: ConstitutionTrust) -> None:
+async def _check_constitution(db: Database, trust: ConstitutionTrust) -> None:
     """Raise ConstitutionRefused when no constitution is active.
 
     When the active one is revoked, or its signatures do not suffice, the worker starts all the same: the gate denies
     everything, and only a running worker can activate another one.
     """
-    found = await store.constitutions.active_digest()
+    found = await db.constitutions.active_digest()
     if found is None:
         raise ConstitutionRefused("No constitution is active, so nothing may run. `somagent up` installs one.")
-    active = await store.constitutions.get(found)
+    active = await db.constitutions.get(found)
     try:
         verified(active, found, trust)
     except ConstitutionRefused as error:
@@ -98,9 +98,9 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
     tokens = Tokens(keyring)
     library = Library.load()
     trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
-    async with open_store(settings.database("app"), codec=keyring.codec) as store:
-        await _check_constitution(store, trust)
-        content = PostgresContent(store)
+    async with open_database(settings.database("app"), codec=keyring.codec) as db:
+        await _check_constitution(db, trust)
+        content = PostgresContent(db)
         profiles = Profiles.from_settings(settings)
         embedder = MiniLmEmbedder()
         sandbox = DockerSandbox(
@@ -110,36 +110,36 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             scope=settings.container_scope,
         )
         metrics = GateMetrics()
-        policies = ConstitutionCache(store.constitutions.get, trust)
+        policies = ConstitutionCache(db.constitutions.get, trust)
         async with (
             Bus(settings.redis_target()) as bus,
-            ValkeyWindows(settings.redis_target(), store) as windows,
+            ValkeyWindows(settings.redis_target(), db) as windows,
             PydanticAiModel(profiles) as models,
-            activation_service(settings, store, tokens, trust, proved=metrics.count_proof) as activations,
+            activation_service(settings, db, tokens, trust, proved=metrics.count_proof) as activations,
         ):
-            forecasting = ForecasterCache(store, learn)
+            forecasting = ForecasterCache(db, learn)
             gate = Gate(
                 tokens,
                 policies,
-                PostgresLedger(store),
+                PostgresLedger(db),
                 clock=time.time,
                 metrics=metrics.count_decision,
                 windows=windows,
-                forecaster=LearnedForecasts(store, forecasting, profiles),
+                forecaster=LearnedForecasts(db, forecasting, profiles),
             )
             yield Assembly(
                 client=await connect(settings, keyring),
                 interceptor=PolicyInterceptor(gate, governed=governs(*GOVERNED), platform=PLATFORM),
                 metrics=metrics,
-                store=store,
+                db=db,
                 settings=settings,
                 models=ModelActivities(models, content, ValkeyTokens(bus)),
-                memory=MemoryActivities(embedder, PostgresMemories(store, embedder)),
+                memory=MemoryActivities(embedder, PostgresMemories(db, embedder)),
                 tools=ToolActivities(tool_executors(settings, sandbox), content),
-                artifacts=ArtifactActivities(content, PostgresArtifacts(store)),
+                artifacts=ArtifactActivities(content, PostgresArtifacts(db)),
                 admission=AdmissionActivities(
                     CapsuleAdmissions(
-                        store,
+                        db,
                         keyring,
                         library,
                         profiles=profiles,
@@ -147,8 +147,8 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                         forecasting=forecasting,
                     )
                 ),
-                run_state=RunStateActivities(PostgresRuns(store)),
-                approvals=ApprovalActivities(PostgresDecisions(store, tokens)),
+                run_state=RunStateActivities(PostgresRuns(db)),
+                approvals=ApprovalActivities(PostgresDecisions(db, tokens)),
                 constitutions=ConstitutionActivities(activations),
                 sandbox=sandbox,
             )

@@ -185,7 +185,7 @@ class Run(GovernedEffects):
         return math.ceil(max(0.0, workflow.time() - self.state.started_at - self.state.waited))
 
     async def _close(self, status: RunStatus, reason: str = "") -> None:
-        """Close the run in the store, retrying until it is written, so that its budget always returns."""
+        """Close the run in the database, retrying until it is written, so that its budget always returns."""
         self.state.reason = reason[:2000]
         self.closed = await platform_activity(
             RunStateActivities.close,

@@ -51,7 +51,7 @@ async def set_approval_headers(tx: Transaction, response: Response, *asked: Appr
 async def _set_last_verdict_headers(run: RunPath, caller: Caller, soma: Soma, response: Response) -> None:
     """Set the headers from the last verdict of a run: that of the waiting action, if there is one."""
     try:
-        async with soma.store.transaction(caller.tenant) as tx:
+        async with soma.db.transaction(caller.tenant) as tx:
             found = await tx.decision_log.last(run)
     except SomaError:
         return  # the endpoint raises it

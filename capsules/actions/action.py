@@ -66,7 +66,7 @@ class ForecastRange(StrictModel):
 
 
 class Facts(FrozenModel):
-    """Facts of the platform about an action and its run. The gate reads it from the store at that moment."""
+    """Facts of the platform about an action and its run. The gate reads it from the database at that moment."""
 
     autonomy: Autonomy = "supervised"
     headroom: Share = Field(1.0, description="Least share of the run's limit left after this action, any dimension.")

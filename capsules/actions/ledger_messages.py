@@ -59,7 +59,7 @@ class StandingOffer(FrozenModel):
 
 
 class LedgerFacts(FrozenModel):
-    """The facts of the store when an action is evaluated."""
+    """The facts of the database when an action is evaluated."""
 
     account: Account | None = Field(None, description="None before admission.")
     rates: tuple[RateBound, ...] = Field((), description="Of the tenant and the project that the account lies in.")

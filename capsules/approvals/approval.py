@@ -71,7 +71,7 @@ class ApprovalRequest(StrictModel):
 
 
 class Approval(ApprovalRequest):
-    """An approval as it stands in the store."""
+    """An approval as it stands in the database."""
 
     state: State = "pending"
     requested_at: datetime | None = None

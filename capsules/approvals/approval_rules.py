@@ -1,4 +1,4 @@
-"""Approval rules: who may answer an approval. The API checks them first, the store again when it writes."""
+"""Approval rules: who may answer an approval. The API checks them first, the database again when it writes."""
 
 from dataclasses import dataclass
 from datetime import datetime

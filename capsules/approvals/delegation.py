@@ -34,7 +34,7 @@ class DelegationRequest(StrictModel):
 
 
 class Delegation(FrozenModel):
-    """A delegation as it stands in the store. It is never changed, only revoked."""
+    """A delegation as it stands in the database. It is never changed, only revoked."""
 
     id: str
     state: State

@@ -43,7 +43,7 @@ class GrantRequest(StrictModel):
 
 
 class StandingGrant(FrozenModel):
-    """A standing grant as it stands in the store."""
+    """A standing grant as it stands in the database."""
 
     id: str
     state: State

@@ -182,7 +182,7 @@ def _decided(receipt: Receipt, clauses: Clauses) -> ActionDecision:
         attempt=receipt.attempt,
         decision=body["decision"],
         reason=body.get("reason", ""),
-        # What the store found out (a spent budget, a revoked constitution) comes after what the policy said.
+        # What the database found out (a spent budget, a revoked constitution) comes after what the policy said.
         sentence=body.get("why") or verdict.get("sentence", ""),
         clauses=tuple(Cited(id=name, because=said.get(name, "")) for name in verdict.get("clauses", ())),
         score=verdict.get("score"),

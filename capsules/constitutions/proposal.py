@@ -49,7 +49,7 @@ class Proposal(StrictModel):
 
 
 class ActivationStep(StrictModel):
-    """Input of each step: which proposal. Everything else is in the store."""
+    """Input of each step: which proposal. Everything else is in the database."""
 
     tenant: str
     id: str
@@ -120,7 +120,7 @@ class ProposalView(StrictModel):
 
 
 class ActivationRecord(FrozenModel):
-    """A proposal as the store has it: state, proofs, difference, who agreed and who is missing."""
+    """A proposal as the database has it: state, proofs, difference, who agreed and who is missing."""
 
     id: str
     tenant: str

@@ -10,7 +10,7 @@ from rig import enter_run
 from capsules.audit.audit_blocks import Block
 from capsules.audit.auditor import Auditor, Record, group_by_block
 from capsules.digest import Digest
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.db.repositories.audit_blocks import BlockWriter
 from somagent.identity.keys import KeyRing, holds
 from somagent.local_stack.bootstrap import TENANT
@@ -34,12 +34,12 @@ ACTION = (
 
 async def measure(turns: Turns) -> list[Result]:
     settings = turns.settings
-    async with open_store(settings.database("app")) as store, open_store(settings.database("sealer")) as sealers:
-        await _append_receipts(store)
+    async with open_database(settings.database("app")) as db, open_database(settings.database("sealer")) as sealers:
+        await _append_receipts(db)
         turns.tell(0.5)
         sealing = await _seal(BlockWriter(sealers.pool), settings)
         turns.tell(0.6)
-        rates = await _verify(store, settings)
+        rates = await _verify(db, settings)
         turns.tell(1.0)
     return [
         result("seal-100k", "s", [sealing]),
@@ -47,11 +47,11 @@ async def measure(turns: Turns) -> list[Result]:
     ]
 
 
-async def _append_receipts(store: Store) -> None:
+async def _append_receipts(db: Database) -> None:
     async def one() -> None:
-        async with store.transaction(TENANT) as tx:
+        async with db.transaction(TENANT) as tx:
             run = await enter_run(tx, TENANT)
-        async with store.pool.acquire() as connection, connection.transaction():
+        async with db.pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT set_config('somagent.tenant', $1, true)", TENANT)
             await connection.fetchval(APPEND, run, ACTION, EACH)
 
@@ -72,7 +72,7 @@ async def _seal(blocks: BlockWriter, settings: Settings) -> float:
     return time.perf_counter() - began
 
 
-async def _verify(store: Store, settings: Settings) -> list[float]:
+async def _verify(db: Database, settings: Settings) -> list[float]:
     """Return receipts a second of three checks of everything, read before: what an auditor's machine computes."""
     keyring = KeyRing.load(settings.keys_dir)
 
@@ -81,7 +81,7 @@ async def _verify(store: Store, settings: Settings) -> list[float]:
 
     blocks: list[Block] = []
     records: list[Record] = []
-    async with store.transaction(TENANT) as tx:
+    async with db.transaction(TENANT) as tx:
         while part := await tx.audit.blocks(blocks[-1].height if blocks else 0):
             blocks += part
         while read := await tx.audit.records(records[-1].leaf.seq if records else 0, PAGE):

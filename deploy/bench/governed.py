@@ -75,8 +75,8 @@ class Bare:
 
 async def measure(turns: Turns) -> list[Result]:
     async with rig(turns.settings) as found:
-        store = found.assembly.store
-        bare = Bare(PostgresContent(store), PostgresArtifacts(store))
+        db = found.assembly.db
+        bare = Bare(PostgresContent(db), PostgresArtifacts(db))
         await found.work(GOVERNED, activities=[found.assembly.artifacts.publish], workflow=Publishes, governed=True)
         await found.work(BARE, activities=[bare.publish], workflow=Publishes, governed=False)
         together, alone = turns.parts(2)

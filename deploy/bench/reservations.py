@@ -17,7 +17,7 @@ from capsules.actions.ledger_messages import AttemptKey, BeginEffect
 from capsules.actions.verdict import Verdict
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
-from somagent.db.database import open_store
+from somagent.db.database import open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.settings import Settings
 
@@ -70,7 +70,7 @@ class Reserving:
 
 async def measure(turns: Turns) -> list[Result]:
     async with rig(turns.settings) as found:
-        reserving = Reserving(found, PostgresLedger(found.assembly.store))
+        reserving = Reserving(found, PostgresLedger(found.assembly.db))
         small = await _small_tenant(turns.settings, found)
         many: list[str] = []
         while len(many) < MANY:
@@ -88,10 +88,10 @@ async def measure(turns: Turns) -> list[Result]:
 
 async def _small_tenant(settings: Settings, found: Rig) -> list[str]:
     """Return ten runs of a tenant that has no others."""
-    async with open_store(settings.database("owner"), connections=1) as owner:
+    async with open_database(settings.database("owner"), connections=1) as owner:
         await owner.tenants.add(SMALL)
     runs = []
-    async with found.assembly.store.transaction(SMALL) as tx:
+    async with found.assembly.db.transaction(SMALL) as tx:
         for _ in range(10):
             runs.append(await enter_run(tx, SMALL))
             await tx.accounts.ensure(f"run:{runs[-1]}", LIMIT)

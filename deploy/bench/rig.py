@@ -63,7 +63,7 @@ class Rig:
         await self.stack.enter_async_context(worker)
 
     async def _new_run(self, limit: Amounts) -> Run:
-        async with self.assembly.store.transaction(TENANT) as tx:
+        async with self.assembly.db.transaction(TENANT) as tx:
             run = await enter_run(tx, TENANT)
             account = f"run:{run}"
             await tx.accounts.carve(f"tenant:{TENANT}", account, limit)
@@ -91,5 +91,5 @@ async def enter_run(tx: Transaction, tenant: str) -> str:
 async def rig(settings: Settings) -> AsyncIterator[Rig]:
     """Assemble what a worker process assembles."""
     async with assemble(settings) as assembly, AsyncExitStack() as stack:
-        active = await assembly.store.constitutions.active()
+        active = await assembly.db.constitutions.active()
         yield Rig(assembly, Tokens(KeyRing.load(settings.keys_dir)), active.digest, stack)

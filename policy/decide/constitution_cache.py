@@ -13,7 +13,7 @@ from policy.language.constitution import document_digest, parse
 
 TRUSTED_SECONDS = 1.0
 """How long a record that was checked is not read again. One that is altered meanwhile, or whose signing key is revoked,
-stops runs after that. A revoked constitution stops them at once: the store looks before each effect."""
+stops runs after that. A revoked constitution stops them at once: the database looks before each effect."""
 
 
 @dataclass(frozen=True)

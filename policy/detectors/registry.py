@@ -1,7 +1,7 @@
-"""Registry of detectors, and the two scores from the store: `actor.standing` and `signals.trust`.
+"""Registry of detectors, and the two scores from the database: `actor.standing` and `signals.trust`.
 
-The share of the store scores is Laplace's: (good + 1) / (all + 2). An actor or target without history has one half. One
-bad action of one gives a third; with a hundred actions the prior hardly counts.
+These two follow Laplace's rule: (good + 1) / (all + 2). An actor or target without history has one half. One bad
+action of one gives a third; with a hundred actions the prior hardly counts.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from capsules.budgets.account import RateBound, RateRefusal
 from capsules.errors import Unavailable
 from somagent.budgets.rate_scripts import CORRECT, FILL, TAKE
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.effects import recent_effects
 
 WINDOW_MS = 60_000
@@ -26,8 +26,8 @@ WAIT_SECONDS = 5.0
 class ValkeyWindows:
     """The rate windows of all accounts; one object for each worker process."""
 
-    def __init__(self, redis_url: str, store: Store) -> None:
-        self._store = store
+    def __init__(self, redis_url: str, db: Database) -> None:
+        self._db = db
         self._redis = Redis.from_pool(
             BlockingConnectionPool.from_url(
                 redis_url,
@@ -73,7 +73,7 @@ class ValkeyWindows:
         await self._run(self._correct, bases, [effect, -1 if tokens is None else tokens])
 
     async def _rebuild(self, tenant: str, account: str) -> None:
-        entries = await recent_effects(self._store, tenant, account, seconds=WINDOW_MS / 1000)
+        entries = await recent_effects(self._db, tenant, account, seconds=WINDOW_MS / 1000)
         flat = [part for entry in entries for part in (entry.effect, entry.tokens, entry.age_ms)]
         await self._run(self._fill, [_base(tenant, account)], [WINDOW_MS, *flat])
 

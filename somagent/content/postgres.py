@@ -4,23 +4,23 @@ from dataclasses import dataclass
 
 from capsules.digest import Digest
 from capsules.runs.run import Artifact
-from somagent.db.database import Store
+from somagent.db.database import Database
 
 
 @dataclass(frozen=True)
 class PostgresContent:
     """Implements `capsules.digest.ContentStore`."""
 
-    store: Store
+    db: Database
 
     async def put(self, tenant: str, data: bytes, media_type: str) -> Digest:
         """Store bytes and return their digest. Idempotent."""
-        async with self.store.transaction(tenant) as tx:
+        async with self.db.transaction(tenant) as tx:
             return await tx.contents.put(data, media_type)
 
     async def get(self, tenant: str, digest: Digest) -> bytes:
         """Return the bytes. Raises NotFound, or TamperedContent when they do not match the digest."""
-        async with self.store.transaction(tenant) as tx:
+        async with self.db.transaction(tenant) as tx:
             return await tx.contents.get(digest)
 
 
@@ -28,11 +28,11 @@ class PostgresContent:
 class PostgresArtifacts:
     """Implements `activities.artifacts.ArtifactStore`."""
 
-    store: Store
+    db: Database
 
     async def add(self, tenant: str, run: str, artifact: Artifact) -> None:
         """Add an artifact to the list of its run. Idempotent."""
-        async with self.store.transaction(tenant) as tx:
+        async with self.db.transaction(tenant) as tx:
             await tx.artifacts.add(
                 run,
                 name=artifact.name,

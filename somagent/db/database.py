@@ -20,7 +20,7 @@ COMMAND_SECONDS = 30
 
 
 @dataclass(frozen=True)
-class Store:
+class Database:
     """The database under one role: transactions of one tenant, and data of all tenants. Made by `open_store`."""
 
     engine: AsyncEngine
@@ -49,9 +49,9 @@ class Store:
 
 
 @contextlib.asynccontextmanager
-async def open_store(
+async def open_database(
     url: str, *, connections: int = 10, codec: Mapping[str, bytes] | None = None
-) -> AsyncIterator[Store]:
+) -> AsyncIterator[Database]:
     """Connect with a `postgresql+asyncpg://` URL and close at the end.
 
     codec: the key ring's codec keys, without which constitutions can be neither kept nor read.
@@ -73,7 +73,7 @@ async def open_store(
             command_timeout=COMMAND_SECONDS,
             reset=_skip_reset,
         ) as pool:
-            yield Store(engine, pool, ConstitutionEncryption(codec or {}))
+            yield Database(engine, pool, ConstitutionEncryption(codec or {}))
     finally:
         await engine.dispose()
 

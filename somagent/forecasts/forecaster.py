@@ -16,7 +16,7 @@ from capsules.forecasts.forecast import Forecast, Past, Shape, shape_of
 from capsules.models.chat import Price
 from capsules.names import parse_reference
 from capsules.runs.run import StartCapsule
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.transaction import Transaction
 from somagent.models.profiles import Profiles
 
@@ -39,8 +39,8 @@ LearnForecaster = Callable[[Sequence[Past]], TenantForecaster]
 class ForecasterCache:
     """Keeps the forecaster of each tenant, and learns a new one in the background when it is older than ten seconds."""
 
-    def __init__(self, store: Store, learn: LearnForecaster) -> None:
-        self._store = store
+    def __init__(self, db: Database, learn: LearnForecaster) -> None:
+        self._db = db
         self._learn = learn
         self._known: dict[str, tuple[float, TenantForecaster]] = {}
         self._learning: dict[str, asyncio.Task[TenantForecaster]] = {}
@@ -58,7 +58,7 @@ class ForecasterCache:
         return learned[1] if learned is not None and age < STALE_SECONDS else await asyncio.shield(task)
 
     async def _refresh(self, tenant: str) -> TenantForecaster:
-        async with self._store.transaction(tenant) as tx:
+        async with self._db.transaction(tenant) as tx:
             past = await tx.forecasts.past()
         forecaster = await asyncio.to_thread(self._learn, past)
         self._known[tenant] = time.monotonic(), forecaster
@@ -74,20 +74,20 @@ class ForecasterCache:
 class LearnedForecasts:
     """Forecasts runs by the tenant's forecaster and today's prices."""
 
-    store: Store
+    db: Database
     forecasting: ForecasterCache
     profiles: Profiles
 
     async def of(self, tenant: str, request: StartCapsule) -> Forecast:
         """Forecast a start. Raises NotFound for a capsule that is not published, Unavailable."""
-        async with self.store.transaction(tenant) as tx:
+        async with self.db.transaction(tenant) as tx:
             capsule = (await tx.capsules.get(parse_reference(request.capsule))).capsule
         return await self.forecast(tenant, capsule, input_length=request.input_length, budget=request.budget)
 
     async def forecast(self, tenant: str, capsule: Capsule, *, input_length: int, budget: Amounts | None) -> Forecast:
         """Forecast a run of a capsule. Raises NotFound for a child that is not published, Unavailable."""
         forecaster = await self.forecasting.of(tenant)
-        async with self.store.transaction(tenant) as tx:
+        async with self.db.transaction(tenant) as tx:
             children: dict[str, Capsule] = {}
             await _load_children(tx, capsule, children)
         shape = shape_in(capsule, children, self.profiles, input_length=input_length)

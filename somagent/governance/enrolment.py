@@ -14,7 +14,7 @@ from capsules.actions.ledger_messages import Ledger
 from capsules.errors import AuthorityRefused, Unavailable
 from capsules.governance.application import Enrolment, Terms
 from capsules.identity.authority import Authority, narrow
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.identity.tokens import Tokens
 
 CACHE_SIZE = 10_000
@@ -38,7 +38,7 @@ class Enrolments:
     """Enrols runs, and exchanges the authority of their start for one that covers a single action."""
 
     terms: Terms
-    store: Store
+    db: Database
     ledger: Ledger
     tokens: Tokens
     _cache: dict[tuple[str, str], Enrolment] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Enrolments:
     async def _find_or_enter(self, client: Client, execution: Execution, start: Authority) -> Enrolment:
         application = self.terms.application
         run = application.run(execution.workflow_id, execution.first_run_id)
-        async with self.store.transaction(application.tenant) as tx:
+        async with self.db.transaction(application.tenant) as tx:
             known = await tx.applications.find(run)
         if known is not None:
             return known
@@ -127,7 +127,7 @@ class Enrolments:
             account=account,
             constitution=constitution,
         )
-        async with self.store.transaction(terms.application.tenant) as tx:
+        async with self.db.transaction(terms.application.tenant) as tx:
             if run == root:
                 if terms.limit is not None and start.account == f"application:{terms.application.name}":
                     await tx.accounts.carve(f"tenant:{terms.application.tenant}", start.account, terms.limit)

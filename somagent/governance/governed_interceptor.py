@@ -74,7 +74,7 @@ class GovernedActivityInterceptor(GatedInbound):
         except ApprovalRequired as error:
             if workflow_waits is not None or not self._terms.wait_for_approval or "state" in error.fields:
                 raise to_failure(error) from None
-            # The next attempt finds the decision in the store.
+            # The next attempt finds the decision in the database.
             raise to_failure(error, retry_in=self._terms.look_every) from None
         except SomaError as error:
             raise to_failure(error) from None
@@ -159,7 +159,7 @@ class GovernedActivityInterceptor(GatedInbound):
 
     async def _find_approval(self, run: str, action: Action, approval: str, since: datetime) -> Approval | None:
         wanted = action.digest()
-        async with self._enrolments.store.transaction(self._terms.application.tenant) as tx:
+        async with self._enrolments.db.transaction(self._terms.application.tenant) as tx:
             known = approval or await tx.applications.last_approval(run, wanted, since)
             found = await tx.approvals.get(known) if known else None
         return found if found and found.run == run and found.action == wanted else None

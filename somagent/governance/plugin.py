@@ -4,7 +4,7 @@
         client = await Client.connect("…", plugins=[plugin])
         async with Worker(client, task_queue="…", workflows=[…], activities=[…]): …
 
-Composition root of such a process: opens the store, reads the keys, and closes the store at the end.
+Composition root of such a process: opens the database, reads the keys, and closes it at the end.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from capsules.governance.governed import marker_of
 from policy.decide.constitution_cache import ConstitutionCache
 from policy.gate import Gate
 from somagent.budgets.rate_windows import ValkeyWindows
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.governance.authority_propagation import propagating_interceptor
 from somagent.governance.client_interceptor import StartInterceptor, StartTokens
@@ -86,7 +86,7 @@ class GovernancePlugin(SimplePlugin):
     """The plugin that `governance` yields. A client's workers use it too; given to both, it still acts once."""
 
     def __init__(
-        self, interceptor: GovernanceInterceptor, terms: Terms, store: Store, *, converter: DataConverter | None
+        self, interceptor: GovernanceInterceptor, terms: Terms, db: Database, *, converter: DataConverter | None
     ) -> None:
         super().__init__(
             "somagent-governance",
@@ -96,7 +96,7 @@ class GovernancePlugin(SimplePlugin):
         )
         self._interceptor = interceptor
         self._terms = terms
-        self._store = store
+        self._db = db
 
     def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
         """Put the gate before the worker's activities, once, and log which of them it will refuse."""
@@ -115,7 +115,7 @@ class GovernancePlugin(SimplePlugin):
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:  # noqa: A002
         """Run the worker, and meanwhile close the runs whose workflows have ended."""
-        reconciler = ApplicationRunReconciler(self._terms.application, self._store, worker.client)
+        reconciler = ApplicationRunReconciler(self._terms.application, self._db, worker.client)
         watch = asyncio.create_task(reconciler.watch())
         try:
             await super().run_worker(worker, next)
@@ -135,15 +135,15 @@ async def governance(settings: Settings, terms: Terms, *, encrypt: bool = False)
     keyring = KeyRing.load(settings.keys_dir)
     tokens = Tokens(keyring)
     async with (
-        open_store(settings.database("app"), codec=keyring.codec) as store,
-        ValkeyWindows(settings.redis_target(), store) as windows,
+        open_database(settings.database("app"), codec=keyring.codec) as db,
+        ValkeyWindows(settings.redis_target(), db) as windows,
     ):
-        ledger = PostgresLedger(store)
+        ledger = PostgresLedger(db)
         trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
-        gate = Gate(tokens, ConstitutionCache(store.constitutions.get, trust), ledger, clock=time.time, windows=windows)
+        gate = Gate(tokens, ConstitutionCache(db.constitutions.get, trust), ledger, clock=time.time, windows=windows)
         start_tokens = StartTokens(terms, tokens, EncryptionCodec(keyring.codec))
-        interceptor = GovernanceInterceptor(gate, start_tokens, Enrolments(terms, store, ledger, tokens))
-        yield GovernancePlugin(interceptor, terms, store, converter=data_converter(keyring) if encrypt else None)
+        interceptor = GovernanceInterceptor(gate, start_tokens, Enrolments(terms, db, ledger, tokens))
+        yield GovernancePlugin(interceptor, terms, db, converter=data_converter(keyring) if encrypt else None)
 
 
 def _with_passthrough(runner: WorkflowRunner | None) -> WorkflowRunner:

@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from capsules.errors import SomaError, Unavailable
 from capsules.governance.application import Application, Enrolment
 from capsules.runs.run import CloseRun, RunStatus
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.run_projection import PostgresRuns
 
 PAGE = 100
@@ -37,7 +37,7 @@ class ApplicationRunReconciler:
     """Closes the runs of one application whose workflows have ended."""
 
     application: Application
-    store: Store
+    db: Database
     client: Client
 
     async def watch(self) -> None:
@@ -61,7 +61,7 @@ class ApplicationRunReconciler:
     async def look(self, after: str) -> tuple[list[CloseRun], str]:
         """Look at the page of open runs after this one; return the closed ones, and where the next page begins."""
         closed: list[CloseRun] = []
-        async with self.store.transaction(self.application.tenant) as tx:
+        async with self.db.transaction(self.application.tenant) as tx:
             page = await tx.applications.list_open(self.application.name, after, PAGE)
         for run in page:
             closing = await self._plan_close(run)
@@ -72,7 +72,7 @@ class ApplicationRunReconciler:
     async def _close(self, closing: CloseRun) -> bool:
         """Close a run. If the database refuses that, log it and return False, so that the others are closed."""
         try:
-            await PostgresRuns(self.store).close(closing)
+            await PostgresRuns(self.db).close(closing)
         except Unavailable:
             raise
         except SomaError as error:
@@ -85,7 +85,7 @@ class ApplicationRunReconciler:
         ending = await self._find_ending(run) if run.namespace == self.client.namespace else None
         if ending is None:
             return None
-        async with self.store.transaction(self.application.tenant) as tx:
+        async with self.db.transaction(self.application.tenant) as tx:
             # A child that goes on without its parent still spends from its account.
             if await tx.applications.has_open_children(run.run):
                 return None

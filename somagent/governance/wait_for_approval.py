@@ -17,7 +17,7 @@ from capsules.errors import ApprovalRequired
 from policy.temporal_errors import from_failure
 
 SIGNAL = "approval_decided"
-"""Carries the approval's id. It only wakes the workflow: the gate reads the decision from the store."""
+"""Carries the approval's id. It only wakes the workflow: the gate reads the decision from the database."""
 
 MINUTE = timedelta(minutes=1)
 

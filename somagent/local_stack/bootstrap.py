@@ -19,7 +19,7 @@ from capsules.digest import Digest, digest
 from capsules.errors import ConstitutionRefused, NotFound
 from capsules.read_models import ConstitutionRecord, ConstitutionSignature, Principal
 from somagent.capsule_files.library import Library
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.db.schema.migrate import upgrade
 from somagent.db.transaction import Transaction
 from somagent.identity.capabilities import local_people, local_principals
@@ -51,20 +51,20 @@ async def bootstrap(settings: Settings, prove: Prove) -> None:
     keyring = KeyRing.load(settings.keys_dir)
     library = Library.load()
     await upgrade(settings.database("owner"))
-    async with open_store(settings.database("owner"), connections=2, codec=keyring.codec) as owner:
+    async with open_database(settings.database("owner"), connections=2, codec=keyring.codec) as owner:
         await owner.tenants.add(TENANT)
         record = shipped(keyring, library.constitution)
         if await owner.constitutions.active_digest() is None:
             verify_constitution(keyring, record, settings.constitution_signatures)
             await activate_first(owner, record, prove(record.document, record.digest))
-    async with open_store(settings.database("app"), connections=2) as store:
-        await _enter(store, keyring, library, people)
-        async with store.transaction(TENANT) as tx:
+    async with open_database(settings.database("app"), connections=2) as db:
+        await _enter(db, keyring, library, people)
+        async with db.transaction(TENANT) as tx:
             await audit_installation(tx, settings, keyring)
     _write_credentials(settings.credentials_file, Tokens(keyring), people)
 
 
-async def activate_first(owner: Store, record: ConstitutionRecord, report: ProofReport) -> None:
+async def activate_first(owner: Database, record: ConstitutionRecord, report: ProofReport) -> None:
     """Activate the shipped constitution, which nobody has to approve, if everything in it is proved."""
     if not report.holds:
         bad = next(proof for proof in report.proofs if proof.outcome != "proved")
@@ -91,9 +91,9 @@ def shipped(keyring: KeyRing, document: dict[str, Any]) -> ConstitutionRecord:
     )
 
 
-async def _enter(store: Store, keyring: KeyRing, library: Library, people: tuple[Principal, ...]) -> None:
+async def _enter(db: Database, keyring: KeyRing, library: Library, people: tuple[Principal, ...]) -> None:
     """Enter the principals, the tenant's account and the shipped capsules."""
-    async with store.transaction(TENANT) as tx:
+    async with db.transaction(TENANT) as tx:
         await _open_budget(tx)
         known = {p.subject for p in await tx.principals.list()}
         always = {p.subject for p in local_principals(TENANT)}

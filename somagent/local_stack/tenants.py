@@ -9,7 +9,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.budgets.usage_report import Days, Dimension, Usage
 from capsules.errors import Invalid, NotFound
 from somagent.capsule_files.library import Library
-from somagent.db.database import open_store
+from somagent.db.database import open_database
 from somagent.db.transaction import Transaction
 from somagent.identity.capabilities import local_principals
 from somagent.identity.keys import KeyRing
@@ -37,9 +37,9 @@ async def add_tenant(
     """
     keyring = KeyRing.load(settings.keys_dir)
     people = local_principals(tenant)
-    async with open_store(settings.database("owner"), connections=2) as owner:
+    async with open_database(settings.database("owner"), connections=2) as owner:
         await owner.tenants.add(tenant)
-    async with open_store(settings.database("app"), connections=2) as store, store.transaction(tenant) as tx:
+    async with open_database(settings.database("app"), connections=2) as db, db.transaction(tenant) as tx:
         try:
             account = await tx.accounts.get(f"tenant:{tenant}")
         except NotFound:
@@ -70,17 +70,17 @@ async def credit_tenant(settings: Settings, tenant: str, amounts: Amounts, key: 
 
 async def tenants_of(settings: Settings) -> tuple[str, ...]:
     """Return every tenant's name."""
-    async with open_store(settings.database("app"), connections=1) as store:
-        return await store.tenants.list()
+    async with open_database(settings.database("app"), connections=1) as db:
+        return await db.tenants.list()
 
 
 async def usage_of(settings: Settings, by: Collection[Dimension], days: Days) -> tuple[Usage, ...]:
     """Return what every tenant's runs spent, one tenant after another."""
     begins, ends = days.moments()
     found: list[Usage] = []
-    async with open_store(settings.database("app"), connections=1) as store:
-        for tenant in await store.tenants.list():
-            async with store.transaction(tenant) as tx:
+    async with open_database(settings.database("app"), connections=1) as db:
+        for tenant in await db.tenants.list():
+            async with db.transaction(tenant) as tx:
                 found += await tx.usage.report(by, since=begins, until=ends)
     return tuple(found)
 
@@ -88,8 +88,8 @@ async def usage_of(settings: Settings, by: Collection[Dimension], days: Days) ->
 @asynccontextmanager
 async def _existing(settings: Settings, tenant: str) -> AsyncIterator[Transaction]:
     """Yield a transaction of a tenant that exists. Raises NotFound for another."""
-    async with open_store(settings.database("app"), connections=2) as store:
-        if not await store.tenants.exists(tenant):
+    async with open_database(settings.database("app"), connections=2) as db:
+        if not await db.tenants.exists(tenant):
             raise NotFound(f"There is no tenant {tenant!r}.", tenant=tenant)
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             yield tx

@@ -7,7 +7,7 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from capsules.memory.items import Embedder, MemoryItem
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.schema.tables import memories
 
 # With filters, one approximate index scan can give fewer than `limit` rows; an iterative scan goes on.
@@ -18,7 +18,7 @@ COMPLETE_SCAN = text("SET LOCAL hnsw.iterative_scan = strict_order")
 class PostgresMemories:
     """Memory items of all tenants. Queries name the tenant, and row-level security enforces it."""
 
-    store: Store
+    db: Database
     embedder: Embedder
 
     async def remember(  # noqa: PLR0913 - the port's
@@ -37,7 +37,7 @@ class PostgresMemories:
             "key": key,
             "embedding": list(vector),
         }
-        async with self.store.transaction(tenant) as tx:
+        async with self.db.transaction(tenant) as tx:
             await tx.connection.execute(insert(memories).values(**row).on_conflict_do_nothing())
         return id_
 
@@ -51,7 +51,7 @@ class PostgresMemories:
             .order_by(distance)
             .limit(limit)
         )
-        async with self.store.transaction(tenant) as tx:
+        async with self.db.transaction(tenant) as tx:
             await tx.connection.execute(COMPLETE_SCAN)
             rows = (await tx.connection.execute(nearest)).all()
         return tuple(

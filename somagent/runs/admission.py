@@ -12,7 +12,7 @@ from capsules.runs.lock import Lock
 from capsules.runs.run import Admission, StartCapsule
 from capsules.tools.tool import Tool
 from somagent.capsule_files.library import Library
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.transaction import Transaction
 from somagent.forecasts.forecaster import MAX_DEPTH, ForecasterCache, shape_in, today
 from somagent.identity.keys import KeyRing
@@ -46,7 +46,7 @@ class CapsuleAdmissions:
 
     def __init__(  # noqa: PLR0913 - what admission consults
         self,
-        store: Store,
+        db: Database,
         keyring: KeyRing,
         library: Library,
         *,
@@ -54,7 +54,7 @@ class CapsuleAdmissions:
         image: str,
         forecasting: ForecasterCache,
     ) -> None:
-        self._store = store
+        self._db = db
         self._forecasting = forecasting
         self._keyring = keyring
         self._tokens = Tokens(keyring)
@@ -71,13 +71,13 @@ class CapsuleAdmissions:
         """
         if authority.capsules.get(request.capsule) != request.digest:
             raise Invalid(f"The authority covers another content of {request.capsule!r} than {request.digest}.")
-        constitution = authority.constitution or await self._store.constitutions.active_digest(authority.tenant)
+        constitution = authority.constitution or await self._db.constitutions.active_digest(authority.tenant)
         if constitution is None:
             raise ConstitutionRefused("No constitution is active, so nothing may run. `somagent up` installs one.")
-        if await self._store.constitutions.revoked(constitution):
+        if await self._db.constitutions.revoked(constitution):
             raise ConstitutionRefused(f"The constitution {constitution} was revoked; start the run again.")
         forecaster = await self._forecasting.of(authority.tenant)
-        async with self._store.transaction(authority.tenant) as tx:
+        async with self._db.transaction(authority.tenant) as tx:
             capsule = await self._load_verified(tx, request.capsule, request.digest)
             needs = Needs()
             await self._collect_needs(tx, capsule, needs, depth=0)

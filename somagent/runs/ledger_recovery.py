@@ -18,7 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from capsules.actions.ledger_messages import AttemptKey, FinishEffect, Ledger
 from capsules.actions.verdict import Outcome
 from capsules.errors import SomaError, Unavailable
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.effects import open_effects
 
 log = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ class LedgerRecovery:
     """Settles the open effects of runs that have ended."""
 
     client: Client
-    store: Store
+    db: Database
     ledger: Ledger
 
     async def settle(self, tenant: str, run: str) -> int:
@@ -38,7 +38,7 @@ class LedgerRecovery:
         Raises Unavailable when Temporal or the database cannot be reached.
         """
         waiting: dict[str, dict[str, AttemptKey]] = {}
-        for key in await open_effects(self.store, tenant, run):
+        for key in await open_effects(self.db, tenant, run):
             waiting.setdefault(key.execution, {})[key.activity] = key
         settled = 0
         for execution, keys in waiting.items():

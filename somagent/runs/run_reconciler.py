@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from capsules.errors import SomaError, Unavailable
 from capsules.runs.run import CloseRun, Runs, RunStatus
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.errors import translated
 from somagent.db.repositories.applications import is_application_run
 from somagent.db.schema.tables import runs
@@ -52,7 +52,7 @@ class RunReconciler:
     """Checks the open runs of all tenants, one page in each sweep, and starts again after the last page."""
 
     client: Client
-    outbox: Store
+    outbox: Database
     """Opened under the relay's role, which sees the runs of all tenants."""
     runs: Runs
     recovery: LedgerRecovery

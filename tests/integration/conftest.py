@@ -7,7 +7,7 @@ import pytest
 
 from capsules.digest import digest
 from capsules.read_models import NewRun
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.messaging.streams import Bus
 from somagent.settings import Settings
 
@@ -15,8 +15,8 @@ numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-async def outbox(postgres_settings: Settings, owner: Store) -> AsyncIterator[Store]:
-    async with open_store(postgres_settings.database("relay")) as opened:
+async def outbox(postgres_settings: Settings, owner: Database) -> AsyncIterator[Database]:
+    async with open_database(postgres_settings.database("relay")) as opened:
         yield opened
 
 
@@ -27,14 +27,14 @@ async def bus(valkey: str) -> AsyncIterator[Bus]:
 
 
 @pytest.fixture
-async def tenant(owner: Store) -> str:
+async def tenant(owner: Database) -> str:
     name = f"bus-{next(numbers)}"
     await owner.tenants.add(name)
     return name
 
 
 @pytest.fixture
-async def run(store: Store, tenant: str) -> str:
+async def run(db: Database, tenant: str) -> str:
     """Id of an accepted run; its event `run.started` is in the outbox."""
     new = NewRun(
         id=f"{tenant}/word-count/1",
@@ -43,6 +43,6 @@ async def run(store: Store, tenant: str) -> str:
         actor="ada",
         request=digest({}),
     )
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.runs.accept(new)
     return new.id

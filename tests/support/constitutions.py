@@ -6,7 +6,7 @@ from typing import Any
 from capsules.constitutions.proposal import EVERYBODY
 from capsules.read_models import ConstitutionRecord
 from somagent.capsule_files.library import Library
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.identity.keys import KeyRing
 from somagent.local_stack.bootstrap import shipped
 from somagent.settings import Settings
@@ -17,7 +17,7 @@ def codec(settings: Settings) -> dict[str, bytes]:
     return dict(KeyRing.create_missing(settings.keys_dir).codec)
 
 
-async def make_active(owner: Store, record: ConstitutionRecord, *, scope: str = EVERYBODY) -> ConstitutionRecord:
+async def make_active(owner: Database, record: ConstitutionRecord, *, scope: str = EVERYBODY) -> ConstitutionRecord:
     """Install and activate without a proposal, unless it is active already."""
     await owner.constitutions.install(record)
     if await owner.constitutions.active_digest(scope) != record.digest:
@@ -26,7 +26,7 @@ async def make_active(owner: Store, record: ConstitutionRecord, *, scope: str = 
 
 
 async def activate_document(
-    owner: Store, keyring: KeyRing, document: dict[str, Any], *, scope: str = EVERYBODY
+    owner: Database, keyring: KeyRing, document: dict[str, Any], *, scope: str = EVERYBODY
 ) -> ConstitutionRecord:
     """Sign, install and activate a document."""
     return await make_active(owner, shipped(keyring, document), scope=scope)

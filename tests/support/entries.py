@@ -1,4 +1,4 @@
-"""Entries and exits of the gate for tests of the store: real domain objects, told apart by what a test says."""
+"""Entries and exits of the gate for tests of the database: real domain objects, told apart by what a test says."""
 
 from itertools import count
 from typing import Any

@@ -12,7 +12,7 @@ from platforms import Platform
 
 from capsules.budgets.amounts import Amounts
 from capsules.read_models import Principal
-from somagent.db.database import open_store
+from somagent.db.database import open_database
 from somagent.identity.capabilities import OPERATOR
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
@@ -60,13 +60,13 @@ async def groups_in(
         for name, rule in askers.items()
     ]
     people = dict.fromkeys(askers, OPERATOR) | {name: frozenset(SEES | held) for name, held in deciders.items()}
-    async with open_store(settings.database("owner"), codec=codec(settings)) as owner:
+    async with open_database(settings.database("owner"), codec=codec(settings)) as owner:
         await owner.tenants.add(tenant)
         document = default()
         document["metadata"]["name"] = tenant
         document["approvals"] += [part for rule in rules for part in _each(rule)]
         await activate_document(owner, keyring, document, scope=tenant)
-    async with open_store(settings.database("app"), codec=codec(settings)) as store, store.transaction(tenant) as tx:
+    async with open_database(settings.database("app"), codec=codec(settings)) as db, db.transaction(tenant) as tx:
         await tx.accounts.ensure(f"tenant:{tenant}", RICH)
         for name, held in people.items():
             await tx.principals.add(Principal(tenant=tenant, subject=name, capabilities=held))

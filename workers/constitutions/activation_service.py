@@ -1,4 +1,4 @@
-"""Activation service: implements the steps of an activation (`ConstitutionSteps`) on store, keys, prover and SomaBrain.
+"""Activation service: the steps of an activation (`ConstitutionSteps`) on database, keys, prover and SomaBrain.
 
 A step that finds a reason against the change records it. Only `activate` changes the active constitution, for a
 proposal with enough approvals.
@@ -33,7 +33,7 @@ from policy.prove.difference import compare
 from policy.prove.overlay import prove_narrower
 from policy.prove.proofs import prove
 from somagent.constitutions.somabrain import SomaBrain
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.identity.signatures import ConstitutionTrust
 from somagent.identity.tokens import Attestation, Purpose, Tokens
 from somagent.settings import Settings
@@ -53,7 +53,7 @@ class ActivationService:
     proved: called with each proof, for metrics.
     """
 
-    store: Store
+    db: Database
     tokens: Tokens
     trust: ConstitutionTrust
     prover: Executor
@@ -74,16 +74,16 @@ class ActivationService:
                 f"Tenant {said.tenant!r} may only narrow its own constitution. Changing {change.scope!r} is for "
                 f"principals of the tenant {self.platform_tenant!r}."
             )
-        if change.scope != EVERYBODY and change.scope not in await self.store.tenants.list():
+        if change.scope != EVERYBODY and change.scope not in await self.db.tenants.list():
             raise NotFound(f"There is no tenant {change.scope!r}.")
-        since = await self.store.constitutions.newest()
-        against = await self.store.constitutions.active_digest(change.scope)
+        since = await self.db.constitutions.newest()
+        against = await self.db.constitutions.active_digest(change.scope)
         keys: tuple[str, ...] = ()
         if change.constitution is not None:
-            record = await self.store.constitutions.get(change.constitution)
+            record = await self.db.constitutions.get(change.constitution)
             keys = self.trust.keys_of(record)
             verified(record, record.digest, self.trust)
-            await refuse_older_version(self.store, change, record, against)
+            await refuse_older_version(self.db, change, record, against)
         await self._note(proposal, against=against, since=since, keys=list(keys), state="proving")
         return Examination(against=against, keys=keys)
 
@@ -92,7 +92,7 @@ class ActivationService:
         if record.constitution is None:
             return Findings()
         candidate = await self._policy(record.constitution)
-        document = parse((await self.store.constitutions.get(record.constitution)).document)
+        document = parse((await self.db.constitutions.get(record.constitution)).document)
         report: ProofReport = await self._in_prover(
             alive, lambda: prove(document, candidate.digest, seconds=self.seconds)
         )
@@ -108,13 +108,13 @@ class ActivationService:
 
     async def compare(self, step: ActivationStep, *, alive: Callable[[], None]) -> Findings:
         record = await self._get(step)
-        after = record.constitution or await self.store.constitutions.active_digest()
+        after = record.constitution or await self.db.constitutions.active_digest()
         if record.against is not None and after is not None and after != record.against:
             # The old one decides nothing here, so a revoked one may be compared too.
             old, new = await self._policy(record.against, revoked=True), await self._policy(after)
             found = await self._in_prover(alive, lambda: compare(old, new, seconds=self.seconds))
             await self._note(step, difference=found.model_dump(mode="json"))
-        async with self.store.transaction(step.tenant) as tx:
+        async with self.db.transaction(step.tenant) as tx:
             if record.quorum:
                 await tx.proposals.ask(step.id)
             else:
@@ -126,7 +126,7 @@ class ActivationService:
         try:
             said = self.tokens.verify_attestation(voice.consent.token)
             _require_match(said, tenant=voice.step.tenant, run=run, change=voice.consent.change, purpose=purpose)
-            async with self.store.transaction(voice.step.tenant) as tx:
+            async with self.db.transaction(voice.step.tenant) as tx:
                 known = await tx.proposals.get(voice.step.id)
                 if known.change != voice.consent.change:
                     raise Conflict("The consent is for another change than this one.")
@@ -142,7 +142,7 @@ class ActivationService:
         return VoteResult(state=known.state, approved_by=known.approved_by, missing=known.missing)
 
     async def activate(self, step: ActivationStep) -> None:
-        async with self.store.transaction(step.tenant) as tx:
+        async with self.db.transaction(step.tenant) as tx:
             await tx.proposals.activate(step.id)
 
     async def mirror(self, step: ActivationStep, *, alive: Callable[[], None]) -> Mirrored:
@@ -150,7 +150,7 @@ class ActivationService:
         if self.brain is None or (record.scope, record.stage) != (EVERYBODY, "active") or record.constitution is None:
             mirrored = Mirrored(status="off")
         else:
-            document = (await self.store.constitutions.get(record.constitution)).document
+            document = (await self.db.constitutions.get(record.constitution)).document
             mirrored = await _with_heartbeat(alive, asyncio.ensure_future(self.brain.mirror(document)))
         await self._note(step, somabrain=mirrored.model_dump(mode="json"))
         return mirrored
@@ -164,7 +164,7 @@ class ActivationService:
         """Return why this constitution, or a tenant's own under a new one for all, is not stricter than that of all."""
         if record.scope == EVERYBODY:
             return await self._problem_of_tenants(candidate, alive, but=record.clears)
-        base = await self.store.constitutions.active_digest()
+        base = await self.db.constitutions.active_digest()
         if not record.narrows or base is None:
             return None
         proof = await self._narrower(await self._policy(base), candidate, alive)
@@ -173,10 +173,10 @@ class ActivationService:
 
     async def _problem_of_tenants(self, candidate: Policy, alive: Callable[[], None], *, but: str | None) -> str | None:
         """Return which tenant's own constitution would not be stricter. Only a canary of the platform may differ."""
-        for tenant, line in (await self.store.constitutions.own()).items():
+        for tenant, line in (await self.db.constitutions.own()).items():
             if tenant == but or line.reason == "canary" or line.constitution in {None, candidate.digest}:
                 continue
-            theirs = await self.store.constitutions.get(Digest(str(line.constitution)))
+            theirs = await self.db.constitutions.get(Digest(str(line.constitution)))
             if theirs.state == "revoked":
                 continue
             proof = await self._narrower(candidate, await self._policy(theirs.digest), alive)
@@ -191,17 +191,17 @@ class ActivationService:
         return await self._in_prover(alive, lambda: prove_narrower(base, candidate, seconds=self.seconds))
 
     async def _policy(self, digest: Digest, *, revoked: bool = False) -> Policy:
-        record = await self.store.constitutions.get(digest)
+        record = await self.db.constitutions.get(digest)
         if revoked:
             return Policy(parse(record.document), digest)
         return verified(record, digest, self.trust)
 
     async def _get(self, step: ActivationStep) -> ActivationRecord:
-        async with self.store.transaction(step.tenant) as tx:
+        async with self.db.transaction(step.tenant) as tx:
             return await tx.proposals.get(step.id)
 
     async def _note(self, step: ActivationStep | Proposal, **found: Any) -> None:  # noqa: ANN401 - columns
-        async with self.store.transaction(step.tenant) as tx:
+        async with self.db.transaction(step.tenant) as tx:
             await tx.proposals.note(step.id, **found)
 
     async def _in_prover[R](self, alive: Callable[[], None], work: Callable[[], R]) -> R:
@@ -218,14 +218,14 @@ async def _with_heartbeat[R](alive: Callable[[], None], working: asyncio.Future[
 
 @asynccontextmanager
 async def activation_service(
-    settings: Settings, store: Store, tokens: Tokens, trust: ConstitutionTrust, *, proved: Callable[[Proof], None]
+    settings: Settings, db: Database, tokens: Tokens, trust: ConstitutionTrust, *, proved: Callable[[Proof], None]
 ) -> AsyncIterator[ActivationService]:
     """Open the prover's thread and, if one is set, the connection to SomaBrain."""
     with ThreadPoolExecutor(1, thread_name_prefix="prover") as prover:
         brain = SomaBrain.at(settings.somabrain_url) if settings.somabrain_url else None
         try:
             yield ActivationService(
-                store=store,
+                db=db,
                 tokens=tokens,
                 trust=trust,
                 prover=prover,

@@ -5,19 +5,19 @@ from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused, NotFound
 from capsules.names import version_key
 from capsules.read_models import ConstitutionRecord
-from somagent.db.database import Store
+from somagent.db.database import Database
 
 
 async def refuse_older_version(
-    store: Store, change: Change, record: ConstitutionRecord, against: Digest | None
+    db: Database, change: Change, record: ConstitutionRecord, against: Digest | None
 ) -> None:
     """Raise ConstitutionRefused when a change would return to a former or an older version in its scope."""
     if change.stage == "shadow":
         return
     ref = f"{record.name}@{record.version}"
-    history = await store.constitutions.history(change.scope, stage="active")
+    history = await db.constitutions.history(change.scope, stage="active")
     own = history[0].constitution if history else None
-    once = await store.constitutions.history(change.scope, stage="active", of=record.digest)
+    once = await db.constitutions.history(change.scope, stage="active", of=record.digest)
     if own == record.digest:
         raise ConstitutionRefused(f"The constitution {ref} is active for {change.scope!r} already.")
     if change.reason == "rollback":
@@ -29,7 +29,7 @@ async def refuse_older_version(
             f"The constitution {ref} was active for {change.scope!r} before. To have it back, roll back to it."
         )
     if against is not None:
-        _refuse_older(change, record, await _known(store, against))
+        _refuse_older(change, record, await _known(db, against))
 
 
 def _refuse_older(change: Change, record: ConstitutionRecord, active: ConstitutionRecord | None) -> None:
@@ -42,8 +42,8 @@ def _refuse_older(change: Change, record: ConstitutionRecord, active: Constituti
         raise ConstitutionRefused(f"{known} is active with another content. Give the new one a new version.")
 
 
-async def _known(store: Store, digest: Digest) -> ConstitutionRecord | None:
+async def _known(db: Database, digest: Digest) -> ConstitutionRecord | None:
     try:
-        return await store.constitutions.get(digest)
+        return await db.constitutions.get(digest)
     except NotFound:
         return None

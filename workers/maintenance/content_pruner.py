@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from capsules.retention import Due
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.repositories.retention import prune
 
 BATCH = 200
@@ -14,7 +14,7 @@ BATCH = 200
 log = structlog.get_logger(__name__)
 
 
-async def sweep(relay: Store) -> Due:
+async def sweep(relay: Database) -> Due:
     """Delete what is due now, for every tenant, and return the counts. Raises Unavailable when PostgreSQL stops."""
     total = Due(runs=0, blobs=0, memories=0)
     for tenant in await relay.tenants.list():
@@ -28,7 +28,7 @@ async def sweep(relay: Store) -> Due:
     return total
 
 
-async def prune_hourly(relay: Store, seconds: int) -> None:
+async def prune_hourly(relay: Database, seconds: int) -> None:
     """Sweep for ever, with `seconds` between."""
     while True:
         await sweep(relay)

@@ -14,7 +14,7 @@ import structlog
 from capsules.approvals.approval import Approval
 from capsules.errors import NotFound, SomaError, Unavailable
 from capsules.events import Event
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.repositories.deliveries import DueDelivery, Outgoing
 from somagent.notifications.notification import Channel, Notification, NotSent, compose
 
@@ -35,9 +35,9 @@ class Notifier:
     """The delivery loop of one channel."""
 
     channel: Channel
-    outbox: Store
+    outbox: Database
     """Opened as the relay's role, which sees every tenant's events."""
-    store: Store
+    db: Database
     """Opened as the application: what waits is read as its tenant sees it."""
     types: Sequence[str]
     api: str
@@ -91,7 +91,7 @@ class Notifier:
         if not isinstance(approval, str):
             return None
         try:
-            async with self.store.transaction(event.tenant) as tx:
+            async with self.db.transaction(event.tenant) as tx:
                 return await tx.approvals.get(approval)
         except NotFound:
             return None

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.errors import SomaError
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.db.errors import translated
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
@@ -44,16 +44,16 @@ log = structlog.get_logger(__name__)
 async def relay(settings: Settings) -> None:
     """Do the work of the relay until cancelled. It waits for servers that are down."""
     async with (
-        open_store(settings.database("relay"), connections=5) as outbox,
-        open_store(settings.database("app"), connections=2) as store,
+        open_database(settings.database("relay"), connections=5) as outbox,
+        open_database(settings.database("app"), connections=2) as db,
         Bus(settings.redis_target()) as bus,
         asyncio.TaskGroup() as tasks,
     ):
         tasks.create_task(keep_doing("relay", lambda: publish_outbox(outbox, bus)))
-        tasks.create_task(keep_doing("reconcile", lambda: reconcile(settings, outbox, store)))
+        tasks.create_task(keep_doing("reconcile", lambda: reconcile(settings, outbox, db)))
         tasks.create_task(keep_doing("retention", lambda: prune_hourly(outbox, settings.prune_seconds)))
         for channel in channels(settings):
-            notifier = Notifier(channel, outbox, store, types=settings.notify_events, api=settings.api_base())
+            notifier = Notifier(channel, outbox, db, types=settings.notify_events, api=settings.api_base())
             tasks.create_task(keep_doing(f"notify by {channel.name}", notifier.run))
 
 
@@ -71,7 +71,7 @@ async def keep_doing(part: str, work: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(wait)
 
 
-async def publish_outbox(outbox: Store, bus: Bus) -> None:
+async def publish_outbox(outbox: Database, bus: Bus) -> None:
     """Take the lock and publish batch after batch. Raises Unavailable when PostgreSQL or Valkey stops."""
     async with translated(), outbox.engine.connect() as connection:
         try:
@@ -88,7 +88,7 @@ async def publish_outbox(outbox: Store, bus: Bus) -> None:
             await connection.invalidate()
 
 
-async def publish_batch(outbox: Store, bus: Bus) -> int:
+async def publish_batch(outbox: Database, bus: Bus) -> int:
     """Publish and mark the oldest waiting events; return how many."""
     async with next_batch(outbox.engine, BATCH) as batch:
         if batch.events:
@@ -97,11 +97,11 @@ async def publish_batch(outbox: Store, bus: Bus) -> int:
     return len(batch.events)
 
 
-async def reconcile(settings: Settings, outbox: Store, store: Store) -> None:
+async def reconcile(settings: Settings, outbox: Database, db: Database) -> None:
     """Close the runs of ended workflows, every 15 seconds. Raises Unavailable when a server stops."""
     client = await connect(settings, KeyRing.load(settings.keys_dir))
-    reaper = LedgerRecovery(client, store, PostgresLedger(store))
-    reconciler = RunReconciler(client, outbox, PostgresRuns(store), reaper)
+    reaper = LedgerRecovery(client, db, PostgresLedger(db))
+    reconciler = RunReconciler(client, outbox, PostgresRuns(db), reaper)
     while True:
         for closed in await reconciler.sweep():
             log.info("reconcile.closed", run=closed.run, status=closed.status, reason=closed.reason)

@@ -14,7 +14,7 @@ import structlog
 from capsules.digest import Digest
 from capsules.errors import SomaError
 from somagent.anchors.anchor import Anchor, FileAnchor, WebAnchor
-from somagent.db.database import open_store
+from somagent.db.database import open_database
 from somagent.db.repositories.audit_blocks import BlockWriter
 from somagent.identity.keys import KeyRing
 from somagent.settings import Settings
@@ -65,11 +65,11 @@ async def sealer(settings: Settings) -> AsyncIterator[Sealer]:
     """Open the sealer with its own key and role. Raises KeyMissing when this machine has no sealer's key."""
     keyring = KeyRing.load(settings.sealer_keys_dir)
     keyring.signer("sealer")
-    async with open_store(settings.database("sealer"), connections=2) as store, httpx.AsyncClient() as client:
+    async with open_database(settings.database("sealer"), connections=2) as db, httpx.AsyncClient() as client:
         anchors: list[Anchor] = [FileAnchor(settings.anchors)]
         if settings.anchor_url:
             anchors.append(WebAnchor(settings.anchor_url, client))
-        yield Sealer(BlockWriter(store.pool), keyring, anchors)
+        yield Sealer(BlockWriter(db.pool), keyring, anchors)
 
 
 async def work(settings: Settings) -> None:

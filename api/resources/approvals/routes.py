@@ -38,7 +38,7 @@ async def list_approvals(  # noqa: PLR0913, PLR0917 - a parameter for each filte
     limit: Limit = 50,
 ) -> Page[Approval]:
     """List approvals, newest first."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.approvals.list(state=state, run=run, cursor=cursor, limit=limit)
 
 

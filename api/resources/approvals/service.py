@@ -1,7 +1,7 @@
 """Decisions of approvals: by which right the caller decides, the Update to the run, and the result.
 
 The run takes the decision by Update, so that API, command line and Signals go one way. `resolve_approver` refuses early
-from the loaded approval; the store checks everything again from the attestation and the locked row. The run of a
+from the loaded approval; the database checks everything again from the attestation and the locked row. The run of a
 governed application has no such Update: its decision is written at once, with the same checks.
 """
 
@@ -33,14 +33,14 @@ from somagent.identity.tokens import Purpose
 log = logging.getLogger(__name__)
 
 ATTEMPTS, PAUSE_SECONDS = 10, 0.2
-"""An approval is in the store a moment before its run waits for it: an early decision is sent again."""
+"""An approval is in the database a moment before its run waits for it: an early decision is sent again."""
 AT_ONCE = 20
 """Decisions of one batch that are sent at the same time."""
 
 
 async def load(soma: State, caller: Principal, approval: str, response: Response) -> Approval:
     """Return the approval, with its verdict in the answer's policy headers. Raises NotFound."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         asked = await tx.approvals.get(approval)
         await set_approval_headers(tx, response, asked)
     return asked
@@ -48,7 +48,7 @@ async def load(soma: State, caller: Principal, approval: str, response: Response
 
 async def show(soma: State, caller: Principal, approval: str) -> ShownApproval:
     """Return the approval with the principals who could decide it now. Raises NotFound."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         asked = await tx.approvals.get(approval)
         deciders = await tx.eligible_approvers.of(asked, dt.datetime.now(dt.UTC))
     return ShownApproval(**dict(asked), deciders=deciders)
@@ -56,7 +56,7 @@ async def show(soma: State, caller: Principal, approval: str) -> ShownApproval:
 
 async def waiting_call(soma: State, caller: Principal, approval: str) -> WaitingCall:
     """Return the tool call that waits for an approval. Raises Conflict when none does."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         asked = await tx.approvals.get(approval)
     if asked.state != "pending":
         raise Conflict(f"Approval {approval!r} is {asked.state}; nothing waits for it.", state=asked.state)
@@ -79,7 +79,7 @@ async def answer(soma: State, caller: Principal, asked: Approval, reason: Reason
         problem = (await _send_decision(soma, asked, verb, decision, key=key)).problem
     except (Conflict, NotFound) as error:
         problem = error.message
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         stands = await tx.approvals.get(asked.id)
     # When two people give the last answer at once, both succeed: the result is what both wanted.
     if problem and stands.state not in ({"approved", "used"} if approving else {"denied"}):
@@ -111,13 +111,13 @@ async def edit(soma: State, caller: Principal, asked: Approval, wanted: Edit) ->
         raise Invalid(made.problem or "The arguments do not follow the schema.", problems=listed, approval=asked.id)
     if made.problem:
         raise Conflict(made.problem, approval=asked.id)
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.approvals.get(asked.id)
 
 
 async def decide_all(soma: State, caller: Principal, decisions: Sequence[OneDecision], response: Response) -> Results:
     """Answer each approval by itself; a refusal is in its result and stops no other decision."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         known = await tx.approvals.named(*(item.approval for item in decisions))
         await set_approval_headers(tx, response, *known.values())
     few = asyncio.Semaphore(AT_ONCE)
@@ -162,7 +162,7 @@ async def resolve_approver(
     if on_behalf_of is None and asked.may_decide(caller.capabilities, now):
         rights = [own]
     else:
-        async with soma.store.transaction(caller.tenant) as tx:
+        async with soma.db.transaction(caller.tenant) as tx:
             lent = await tx.delegations.lent(caller.subject, now, owner=on_behalf_of)
         rights = [Approver(caller.subject, capabilities, owner) for owner, capabilities in lent.items()]
     if on_behalf_of is not None and not rights:
@@ -211,11 +211,11 @@ async def _send_decision(
 ) -> DecisionMade:
     """Send the decision to the run, or write it here when it is the run of a governed application."""
     tenant = asked.run.partition("/")[0]
-    async with soma.store.transaction(tenant) as tx:
+    async with soma.db.transaction(tenant) as tx:
         application = await tx.applications.find(asked.run)
     if application is None:
         return await _send(soma, asked, verb, decision, key=key, reply=DecisionMade)
-    decisions = PostgresDecisions(soma.store, soma.tokens)
+    decisions = PostgresDecisions(soma.db, soma.tokens)
     return await decisions.decide(asked.run, tenant, decision, approve=verb == "approve")
 
 
@@ -227,7 +227,7 @@ async def _send[M: BaseModel](  # noqa: PLR0913 - as `api.temporal.update`
         try:
             return await update(soma.temporal, asked.run, verb, argument, key=key, answer=reply)
         except NotFound:
-            async with soma.store.transaction(asked.run.partition("/")[0]) as tx:
+            async with soma.db.transaction(asked.run.partition("/")[0]) as tx:
                 if (await tx.approvals.get(asked.id)).state != "pending":
                     raise
                 if (await tx.runs.get(asked.run)).closed_at is not None:

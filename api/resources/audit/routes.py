@@ -74,14 +74,14 @@ async def list_entries(  # noqa: PLR0913, PLR0917 - a parameter for each filter
     limit: Limit = 50,
 ) -> Page[AuditEntry]:
     """List changes of what decides over runs, newest first."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.audit.list(action, subject, cursor, limit)
 
 
 @router.get("/status", responses=responses())
 async def show_status(caller: AuditReader, soma: Soma) -> AuditStatus:
     """Show how far the record is sealed, and what is in it without a seal."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         found = await tx.audit.status()
     return AuditStatus(height=found.height, leaves=found.leaves, waiting=found.waiting, strays=tuple(found.strays))
 
@@ -89,7 +89,7 @@ async def show_status(caller: AuditReader, soma: Soma) -> AuditStatus:
 @router.get("/blocks", responses=responses())
 async def list_blocks(caller: AuditReader, soma: Soma, after: AfterHeight = 0, limit: Limit = 100) -> BlockPage:
     """List signed blocks in the order of their heights."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         items = await tx.audit.blocks(after, limit)
     return BlockPage(items=items, next=items[-1].height if len(items) == limit else None)
 
@@ -97,7 +97,7 @@ async def list_blocks(caller: AuditReader, soma: Soma, after: AfterHeight = 0, l
 @router.get("/records", responses=responses())
 async def list_records(caller: AuditReader, soma: Soma, after: AfterSeq = 0, limit: Many = 1000) -> Records:
     """List what was sealed: each leaf, and its record's canonical text as it was hashed."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         items = await tx.audit.records(after, limit)
     return Records(items=items, next=items[-1].leaf.seq if len(items) == limit else None)
 
@@ -106,7 +106,7 @@ async def list_records(caller: AuditReader, soma: Soma, after: AfterSeq = 0, lim
 async def prove_inclusions(run: RunPath, caller: AuditReader, soma: Soma) -> Inclusions:
     """Prove that each sealed receipt of a run is in its block. The newest may wait for the sealer yet."""
     require_own(run, caller)
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         await tx.runs.get(run)
         proofs = await tx.audit.inclusions(run)
         return Inclusions(proofs=proofs, blocks=await tx.audit.sealing({proof.height for proof in proofs}))

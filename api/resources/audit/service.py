@@ -24,5 +24,5 @@ async def audited(soma: State, caller: Principal, action: str, subject: str, **d
 
 
 async def _add(soma: State, caller: Principal, action: str, subject: str, details: dict[str, Any]) -> None:
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         await tx.audit.add(caller.subject, action, subject, details)

@@ -44,7 +44,7 @@ async def run_budget(run: RunPath, caller: BudgetReader, soma: Soma, limit: Limi
 @router.get("/check", responses=responses())
 async def check_ledger(caller: BudgetReader, soma: Soma) -> LedgerCheck:
     """Check the ledger: entries add up to balances, and parents hold what their children were given."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         found = await tx.accounts.breaches()
     return LedgerCheck(holds=not found, breaches=found)
 

@@ -28,7 +28,7 @@ class BudgetView(BaseModel):
 
 async def budget_of(soma: State, tenant: str, account: str, limit: int) -> BudgetView:
     """Return an account as it stands in the current month. Raises NotFound."""
-    async with soma.store.transaction(tenant) as tx:
+    async with soma.db.transaction(tenant) as tx:
         await tx.accounts.open_period(account, dt.datetime.now(dt.UTC))
         found = await tx.accounts.get(account)
         return BudgetView(account=found, left=found.left, entries=tuple(await tx.accounts.ledger(account, limit)))
@@ -49,12 +49,12 @@ async def raise_budget(
     await get_open(soma, caller, run)
     request = RaiseBudget(amounts=amounts, token=attest(soma, caller, "raise_budget", run, amounts=amounts))
     key = f"raise/{caller.subject}/{idempotency_key or uuid.uuid4().hex}"
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         application = await tx.applications.find(run)
     if application is None:
         raised = await update(soma.temporal, run, "raise_budget", request, key=key, answer=BudgetRaised)
     else:  # the workflow of a governed application has no such Update; its next action finds the new limit
-        raised = await PostgresDecisions(soma.store, soma.tokens).raise_budget(run, caller.tenant, request, key=key)
+        raised = await PostgresDecisions(soma.db, soma.tokens).raise_budget(run, caller.tenant, request, key=key)
     if raised.problem:
         raise BudgetExhausted(raised.problem, run=run)
     return raised

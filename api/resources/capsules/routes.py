@@ -40,7 +40,7 @@ async def publish_capsule(
     """Publish a version. The same file again returns the published version; other content under it is a conflict."""
     capsule = await read_capsule(request, soma, caller)
     signed = sign_digest(soma.keyring, "publisher", capsule.digest())
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         published = await tx.capsules.publish(
             capsule, digest=capsule.digest(), signature=signed.value, key_id=signed.key_id, by=caller.subject
         )
@@ -60,7 +60,7 @@ async def list_capsules(
     caller: CapsuleReader, soma: Soma, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[PublishedCapsule]:
     """List every published version by name."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.capsules.list(cursor, limit)
 
 

@@ -30,7 +30,7 @@ async def read_capsule(request: Request, soma: State, caller: Principal) -> Caps
 async def _published_tasks(soma: State, caller: Principal, capsule: Capsule) -> dict[str, Capsule]:
     """Return the published capsules of the tasks, by reference, without those that do not exist."""
     found: dict[str, Capsule] = {}
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         for reference in {task.capsule for task in capsule.spec.tasks}:
             try:
                 found[reference] = (await tx.capsules.get(parse_reference(reference))).capsule

@@ -50,12 +50,12 @@ async def propose_constitution(
 @router.get("", responses=responses())
 async def list_constitutions(caller: PolicyReader, soma: Soma) -> ConstitutionPage:
     """List the constitutions that concern the caller's tenant, newest first, with the active ones and their history."""
-    store = soma.store.constitutions
+    db = soma.db.constitutions
     digests, history = await service.concerning(soma, caller)
     return ConstitutionPage(
-        active=await store.active_digest(caller.tenant),
-        shadow=await store.active_digest(caller.tenant, "shadow"),
-        items=await store.list(digests),
+        active=await db.active_digest(caller.tenant),
+        shadow=await db.active_digest(caller.tenant, "shadow"),
+        items=await db.list(digests),
         history=history,
     )
 
@@ -72,7 +72,7 @@ async def end_shadow(
 ) -> None:
     """Remove the shadow of a scope. The receipts keep what it would have decided."""
     wanted = service.own_scope(soma, caller, scope)
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         await tx.proposals.unshadow(wanted, by=caller.subject)
 
 
@@ -81,14 +81,14 @@ async def list_activations(
     caller: PolicyReader, soma: Soma, cursor: Cursor = None, limit: Limit = 50
 ) -> Page[ActivationRecord]:
     """List what the caller's tenant proposed, newest first."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.proposals.list(cursor, limit)
 
 
 @router.get("/activations/{activation}", responses=responses(404))
 async def show_activation(activation: ActivationId, caller: PolicyReader, soma: Soma) -> ActivationRecord:
     """Show how far it is: proofs, difference, who approved, and how many are missing."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.proposals.get(activation)
 
 
@@ -131,9 +131,9 @@ async def show_installed(digest: DigestPath, caller: PolicyReader, soma: Soma) -
     """Show a constitution: document, digests, signatures, where it was active, and its proofs."""
     record = await service.visible(soma, caller, digest)
     scopes = () if service.is_platform(soma, caller) else (EVERYBODY, caller.tenant)
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         activations = await tx.proposals.list(limit=50, of=record.digest)
-    history = await soma.store.constitutions.history(*scopes, of=record.digest)
+    history = await soma.db.constitutions.history(*scopes, of=record.digest)
     return ConstitutionDetail(constitution=record, history=history, activations=activations.items)
 
 

@@ -65,9 +65,9 @@ def own_scope(soma: State, caller: Principal, scope: str | None) -> str:
 async def concerning(soma: State, caller: Principal) -> tuple[frozenset[Digest] | None, tuple[ActiveConstitution, ...]]:
     """Return the digests that concern the caller's tenant (None: all) and the history that it may see."""
     if is_platform(soma, caller):
-        return None, await soma.store.constitutions.history()
-    history = await soma.store.constitutions.history(EVERYBODY, caller.tenant)
-    async with soma.store.transaction(caller.tenant) as tx:
+        return None, await soma.db.constitutions.history()
+    history = await soma.db.constitutions.history(EVERYBODY, caller.tenant)
+    async with soma.db.transaction(caller.tenant) as tx:
         proposed = await tx.proposals.digests()
     return frozenset({line.constitution for line in history if line.constitution}) | proposed, history
 
@@ -77,7 +77,7 @@ async def visible(soma: State, caller: Principal, digest: Digest) -> Constitutio
     digests, _ = await concerning(soma, caller)
     if digests is not None and digest not in digests:
         raise NotFound(f"No constitution {digest!r} was ever installed.", digest=digest)
-    return await soma.store.constitutions.get(digest)
+    return await soma.db.constitutions.get(digest)
 
 
 def _change_of(  # noqa: PLR0913 - what a proposal says
@@ -101,7 +101,7 @@ def _change_of(  # noqa: PLR0913 - what a proposal says
 
 async def _overlaid(soma: State, overlays: tuple[dict[str, Any], ...]) -> dict[str, Any]:
     """Return the constitution of all tenants with these overlays."""
-    base = await soma.store.constitutions.active()
+    base = await soma.db.constitutions.active()
     try:
         return merged(base.document, overlays)
     except ConstitutionRefused as error:
@@ -118,7 +118,7 @@ async def _install(
         Policy(constitution, found)
     except ConstitutionRefused as error:
         raise Invalid(error.message, **error.fields) from error
-    await soma.store.constitutions.install(
+    await soma.db.constitutions.install(
         ConstitutionRecord(
             digest=found,
             name=constitution.metadata.name,
@@ -155,7 +155,7 @@ async def rollback_change(soma: State, caller: Principal, body: RollBack) -> Cha
 async def promotion_change(soma: State, caller: Principal, tenant: str) -> Change:
     """Return the change of a tenant's canary to the constitution of all. Raises NotFound when it has none."""
     own_scope(soma, caller, EVERYBODY)
-    own = (await soma.store.constitutions.own()).get(tenant)
+    own = (await soma.db.constitutions.own()).get(tenant)
     if own is None:
         raise NotFound(f"The tenant {tenant!r} has no constitution of its own to promote.", scope=tenant)
     return Change(constitution=own.constitution, scope=EVERYBODY, reason="promote", narrows=False, clears=tenant)
@@ -167,7 +167,7 @@ async def propose(
     """Start the workflow of a change, or return the one that this key started; its path goes to Location."""
     key = idempotency_key or secrets.token_hex(8)
     seconds = soma.settings.constitution_approval_hours * 3600
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         record, _ = await tx.proposals.enter(
             key,
             change,
@@ -210,13 +210,13 @@ async def _previous(soma: State, scope: str) -> Digest | None:
 
     A rollback goes back on a path, not in the history: after A, B and a rollback to A, nothing comes before A.
     """
-    history = await soma.store.constitutions.history(scope, stage="active")
+    history = await soma.db.constitutions.history(scope, stage="active")
     path: list[Digest | None] = [] if scope == EVERYBODY else [None]
     for line in reversed(history):
         if line.constitution in path:
             del path[path.index(line.constitution) :]
         path.append(line.constitution)
-    kept = {one.digest for one in await soma.store.constitutions.list() if one.state != "revoked"}
+    kept = {one.digest for one in await soma.db.constitutions.list() if one.state != "revoked"}
     former = [one for one in path[:-1] if one is None or one in kept]
     if not former:
         raise Conflict(f"Nothing was active for {scope!r} before that could come back.", scope=scope)
@@ -225,12 +225,12 @@ async def _previous(soma: State, scope: str) -> Digest | None:
 
 async def shadow_report(soma: State, caller: Principal) -> ShadowReport:
     """Return the differences that the shadow of the caller's tenant has shown."""
-    shadow = await soma.store.constitutions.active_digest(caller.tenant, "shadow")
+    shadow = await soma.db.constitutions.active_digest(caller.tenant, "shadow")
     if shadow is None:
         return ShadowReport(constitution=None)
-    own = await soma.store.constitutions.history(caller.tenant, stage="shadow")
+    own = await soma.db.constitutions.history(caller.tenant, stage="shadow")
     scope = caller.tenant if own and own[0].constitution == shadow else EVERYBODY
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.shadows.report(shadow, scope=scope)
 
 
@@ -238,7 +238,7 @@ async def cast_vote(
     soma: State, caller: Principal, activation: str, body: Comment, *, approve: bool
 ) -> ActivationRecord:
     """Send the caller's vote to the workflow and return the activation after it. Raises Conflict, Denied, NotFound."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         asked = await tx.proposals.get(activation)
     if asked.state != "awaiting_approval":
         raise Conflict(f"Activation {activation!r} is {asked.state}; it does not wait for approval.", state=asked.state)
@@ -250,16 +250,16 @@ async def cast_vote(
     result = await update(soma.temporal, run, verb, vote, key=f"{caller.subject}/{verb}", answer=VoteResult)
     if result.problem:
         raise Conflict(result.problem, activation=activation, state=result.state)
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.proposals.get(activation)
 
 
 async def revoke(soma: State, caller: Principal, digest: Digest, reason: str) -> Revoked:
     """Revoke a constitution. Raises Denied when it was active for others than the caller's tenant, NotFound."""
-    record, store = await visible(soma, caller, digest), soma.store.constitutions
-    scopes = {line.scope for line in await store.history(of=record.digest)}
+    record, db = await visible(soma, caller, digest), soma.db.constitutions
+    scopes = {line.scope for line in await db.history(of=record.digest)}
     if not is_platform(soma, caller) and not scopes <= {caller.tenant}:
         raise Denied(f"{digest} is not the tenant {caller.tenant!r}'s alone: it cannot revoke it.", digest=digest)
-    await store.revoke(record.digest, tenant=caller.tenant, by=caller.subject, reason=reason)
-    now = {scope: await store.active_digest(scope) for scope in scopes}
+    await db.revoke(record.digest, tenant=caller.tenant, by=caller.subject, reason=reason)
+    now = {scope: await db.active_digest(scope) for scope in scopes}
     return Revoked(digest=record.digest, active_for=tuple(sorted(s for s, d in now.items() if d == record.digest)))

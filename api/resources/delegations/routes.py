@@ -25,7 +25,7 @@ async def give(body: DelegationRequest, caller: ApprovalReader, soma: Soma) -> D
     """Lend a capability of one's own. It is used for approvals only, and never lent on."""
     if body.capability not in caller.capabilities:
         raise Denied(f"{caller.subject!r} does not hold {body.capability!r} and cannot delegate it.")
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.delegations.give(body, by=caller.subject, now=dt.datetime.now(dt.UTC))
 
 
@@ -38,14 +38,14 @@ async def list_delegations(
     limit: Limit = 50,
 ) -> Page[Delegation]:
     """List the tenant's delegations, newest first."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.delegations.list(of=of, cursor=cursor, limit=limit)
 
 
 @router.delete("/{delegation}", responses=responses(404))
 async def revoke(delegation: DelegationId, caller: ApprovalReader, soma: Soma) -> Delegation:
     """Take a delegation back, or give it back. What was decided by it stays decided; a second time is no error."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         known = await tx.delegations.get(delegation)
         if caller.subject not in {known.delegator, known.delegate} and "principal:manage" not in caller.capabilities:
             raise Denied(f"Delegation {delegation!r} is between {known.delegator!r} and {known.delegate!r}.")

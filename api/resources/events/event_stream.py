@@ -103,7 +103,7 @@ class _Follower:
     async def _stored(self) -> list[Event]:
         """Return the next stored events. A database that is away for a moment does not end the stream."""
         try:
-            async with self._soma.store.transaction(self._run.tenant) as tx:
+            async with self._soma.db.transaction(self._run.tenant) as tx:
                 return list(await tx.events.after(self._run.id, self._position.stored, PAGE))
         except Unavailable:
             return []

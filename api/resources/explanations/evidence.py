@@ -79,7 +79,7 @@ class Gathering:
         if self.children:
             self._count(explanation)
         await _sealed(soma, self.caller.tenant, explanation)
-        async with soma.store.transaction(self.caller.tenant) as tx:
+        async with soma.db.transaction(self.caller.tenant) as tx:
             files = await _recorded(tx, explanation, redact)
         files |= await self._constitutions(explanation)
         if "history" not in redact:
@@ -113,7 +113,7 @@ class Gathering:
         records = []
         for constitution in explanation.constitutions:
             try:
-                record = await self.soma.store.constitutions.get(constitution)
+                record = await self.soma.db.constitutions.get(constitution)
             except SomaError:
                 continue  # the check names the decision that cites it
             records.append(record.model_dump(mode="json"))
@@ -128,7 +128,7 @@ class Gathering:
 async def _sealed(soma: State, tenant: str, explanation: RunExplanation) -> None:
     """Give the sealer the time for what was recorded last. Evidence without it says what waits."""
     for _ in range(SEAL_PATIENCE):
-        async with soma.store.transaction(tenant) as tx:
+        async with soma.db.transaction(tenant) as tx:
             if len(await tx.audit.inclusions(explanation.run.id)) >= explanation.chain.receipts:
                 return
         await asyncio.sleep(soma.settings.seal_every_seconds / 2)

@@ -1,4 +1,4 @@
-"""Explanation of a run from the store's records, and its HTML page.
+"""Explanation of a run from the database's records, and its HTML page.
 
 Everything on the page comes from models, tools and people, so every value is escaped.
 """
@@ -35,7 +35,7 @@ _PAGES.filters["cost"] = Amounts.format
 
 async def explain_run(soma: State, tenant: str, run: str) -> RunExplanation:
     """Return the explanation of a tenant's run. Raises NotFound."""
-    async with soma.store.transaction(tenant) as tx:
+    async with soma.db.transaction(tenant) as tx:
         record = await tx.runs.get(run)
         receipts = tuple([receipt async for receipt in receipts_of(tx, run)])
         named, clauses = await _constitutions(soma, receipts)
@@ -93,7 +93,7 @@ async def _constitutions(
     clauses: dict[Digest, dict[str, str]] = {}
     for digest in sorted(filter(None, cited)):
         try:
-            record = await soma.store.constitutions.get(digest)
+            record = await soma.db.constitutions.get(digest)
         except SomaError as error:
             named[digest] = f"cannot be read: {error.message}"
             continue

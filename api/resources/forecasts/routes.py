@@ -50,12 +50,12 @@ async def forecast(body: ToForecast, caller: CapsuleReader, soma: Soma) -> Forec
 @router.get("", responses=responses())
 async def list_forecasts(caller: RunReader, soma: Soma, capsule: OfCapsule = None, limit: Limit = 50) -> Page[Past]:
     """List the last completed runs, oldest first, with their forecast and the tokens that they used."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return Page(items=tuple(await tx.forecasts.past(capsule, limit)))
 
 
 @router.get("/accuracy", responses=responses())
 async def show_accuracy(caller: RunReader, soma: Soma, capsule: OfCapsule = None) -> Page[Accuracy]:
     """Show the coverage of the intervals and the error of the estimates, by capsule and model."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return Page(items=accuracy(await tx.forecasts.past(capsule)))

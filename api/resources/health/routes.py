@@ -52,7 +52,7 @@ async def health(soma: Soma) -> Health:
 async def ready(response: Response, soma: Soma) -> Readiness:
     """Ask every part behind the API, and say how each answered."""
     checks = {
-        "postgres": soma.store.check(),
+        "postgres": soma.db.check(),
         "temporal": _temporal(soma),
         "valkey": soma.rates.ping(),
         "model": _model(soma),

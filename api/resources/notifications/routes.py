@@ -48,7 +48,7 @@ async def list_deliveries(
     limit: Limit = 50,
 ) -> Page[Delivery]:
     """List what people were told, newest event first: `dead` is what never arrived."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.deliveries.list(state=state, cursor=cursor, limit=limit)
 
 

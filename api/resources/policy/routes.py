@@ -43,7 +43,7 @@ FILE_BODY: dict[str, Any] = {
 @router.get("/constitution", responses=responses())
 async def show_constitution(caller: PolicyReader, soma: Soma) -> ConstitutionRecord:
     """Show the constitution that is active for the caller's tenant, with its digests and signatures."""
-    return await soma.store.constitutions.active(caller.tenant)
+    return await soma.db.constitutions.active(caller.tenant)
 
 
 @router.post("/policy/dry-run", responses={200: POLICY_HEADERS, **responses(404)})

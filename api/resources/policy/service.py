@@ -38,7 +38,7 @@ async def document_of(soma: State, caller: Principal, subject: Subject) -> dict[
     if isinstance(subject, dict):
         return subject
     if subject == "active":
-        return (await soma.store.constitutions.active(caller.tenant)).document
+        return (await soma.db.constitutions.active(caller.tenant)).document
     return (await visible(soma, caller, Digest(subject))).document
 
 
@@ -59,7 +59,7 @@ async def prove_work[R](soma: State, piece: Callable[[], R]) -> R:
 
 async def dry_run(soma: State, caller: Principal, body: DryRun) -> DryRunResult:
     """Evaluate an action, or each action that a capsule declares. Raises NotFound for an unknown capsule."""
-    active = await soma.store.constitutions.active(caller.tenant)
+    active = await soma.db.constitutions.active(caller.tenant)
     policy = await soma.policies.get(active.digest)
     facts = body.facts.of(caller)
     if body.action is not None:
@@ -94,7 +94,7 @@ async def backtest(soma: State, caller: Principal, body: ToBacktest) -> Backtest
     _require_run_reader(caller)
     document = await document_of(soma, caller, body.candidate)
     loop, skipped = asyncio.get_running_loop(), 0
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         batches = aiter(tx.decision_log.batches(newest=body.runs, since=body.since))
 
         async def next_batch() -> list[RecordedAction | None] | None:
@@ -119,7 +119,7 @@ def _require_run_reader(caller: Principal) -> None:
 
 
 async def _decision(soma: State, caller: Principal, body: ToExplain) -> RecordedDecision:
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         if body.run is not None and body.seq is not None:
             return await tx.decision_log.decision(require_own(body.run, caller), body.seq)
         asked = await tx.approvals.get(str(body.approval))
@@ -131,7 +131,7 @@ async def _decision(soma: State, caller: Principal, body: ToExplain) -> Recorded
 
 async def _policy(soma: State, digest: Digest) -> Policy:
     """Return the constitution of a recorded decision, revoked or not: an explanation decides nothing."""
-    record = await soma.store.constitutions.get(digest)
+    record = await soma.db.constitutions.get(digest)
     return await soma.proofs.work(lambda: review.policy_of(record.document))
 
 

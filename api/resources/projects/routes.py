@@ -22,7 +22,7 @@ Project = Annotated[Name, Path(description="The project's name.", examples=["web
 @router.get("", responses=responses())
 async def list_projects(caller: BudgetReader, soma: Soma) -> Page[Account]:
     """List the open projects by name, with their limits and amounts spent."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         await tx.accounts.open_period(f"tenant:{caller.tenant}", dt.datetime.now(dt.UTC))
         return Page(items=await tx.accounts.projects())
 
@@ -39,13 +39,13 @@ async def set_project(project: Project, body: AccountTerms, caller: BudgetRaiser
 
     The allowance never falls below what is spent and reserved; at that limit nothing further begins.
     """
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.accounts.allow(f"project:{project}", f"tenant:{caller.tenant}", body, by=caller.subject)
 
 
 @router.delete("/{project}", status_code=204, responses=responses(404, 409))
 async def close_project(project: Project, caller: BudgetRaiser, soma: Soma) -> None:
     """Close a project without open runs; its remaining budget returns to the tenant. Its name cannot be used again."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         await tx.audit.set_actor(caller.subject)
         await tx.accounts.retire(f"project:{project}")

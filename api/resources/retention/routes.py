@@ -25,14 +25,14 @@ class RetentionShown(BaseModel):
 @router.get("", responses=responses())
 async def show_retention(caller: AuditReader, soma: Soma) -> RetentionShown:
     """Show how long content is kept, and what would be deleted now."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return RetentionShown(terms=await tx.retention.terms(), due=await tx.retention.due())
 
 
 @router.put("", responses=responses())
 async def set_retention(body: Retention, caller: RetentionManager, soma: Soma) -> RetentionShown:
     """Set how long content is kept. Receipts, ledger, approvals and audit stay: they hold digests, not content."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         await tx.retention.set(body, by=caller.subject)
         return RetentionShown(terms=body, due=await tx.retention.due())
 
@@ -40,14 +40,14 @@ async def set_retention(body: Retention, caller: RetentionManager, soma: Soma) -
 @router.get("/holds", responses=responses())
 async def list_holds(caller: AuditReader, soma: Soma) -> Page[Hold]:
     """List legal holds, those in force first."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return Page(items=await tx.retention.holds())
 
 
 @router.post("/holds", status_code=201, responses=responses())
 async def place_hold(body: NewHold, response: Response, caller: RetentionManager, soma: Soma) -> Hold:
     """Keep a tenant's, a capsule's or a run's content until the hold is lifted."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         placed = await tx.retention.place(body, by=caller.subject)
     response.headers["Location"] = f"/v1/retention/holds/{placed.id}"
     return placed
@@ -60,5 +60,5 @@ async def lift_hold(
     soma: Soma,
 ) -> Hold:
     """Lift a hold. Content whose time is over is deleted at the next pruning."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.retention.lift(hold, by=caller.subject)

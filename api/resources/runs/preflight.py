@@ -109,7 +109,7 @@ async def _publish_denial(soma: State, authority: Authority, action: Action, ver
         "sentence": verdict.sentence,
         "constitution": verdict.constitution,
     }
-    async with soma.store.transaction(authority.tenant) as tx:
+    async with soma.db.transaction(authority.tenant) as tx:
         await tx.events.add("policy.decisions", "start.denied", None, data)
 
 

@@ -30,7 +30,7 @@ async def list_runs(  # noqa: PLR0913, PLR0917 - a parameter for each filter
     ] = None,
 ) -> Page[RunSummary]:
     """List the tenant's runs, newest first."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         page = await tx.runs.list(cursor, limit, status=status, capsule=capsule)
     return Page(items=tuple(RunSummary.model_validate(run) for run in page.items), next=page.next)
 
@@ -82,7 +82,7 @@ async def list_receipts(
 ) -> ReceiptPage:
     """List the run's receipts: every decision and outcome, each hashed with the one before it."""
     require_own(run, caller)
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         await tx.runs.get(run)
         items = tuple(await tx.receipts.list(run, after, limit))
     return ReceiptPage(items=items, next=items[-1].seq if len(items) == limit else None)
@@ -92,6 +92,6 @@ async def list_receipts(
 async def list_artifacts(run: RunPath, caller: RunReader, soma: Soma) -> Page[ArtifactRecord]:
     """List the run's artifacts; their bytes are at `/v1/artifacts/{digest}`."""
     require_own(run, caller)
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         await tx.runs.get(run)
         return Page(items=tuple(await tx.artifacts.list(run)))

@@ -45,7 +45,7 @@ def workflow_of(capsule: Capsule) -> str:
 
 async def find(state: State, caller: Principal, reference: Reference) -> PublishedCapsule:
     """Return a published capsule. Raises NotFound, or TamperedContent when its signature does not verify."""
-    async with state.store.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         published = await tx.capsules.get(reference)
     verify_capsule(state.keyring, published)
     return published
@@ -84,7 +84,7 @@ async def start(  # noqa: PLR0913 - what a request says
         request=digest(asked),
     )
     verdict = await _preflight(state, caller, new, budget, account)
-    async with state.store.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         record, created = await tx.runs.accept(new)
     if record.status not in TERMINAL:
         if record.capsule != published.capsule.ref:  # a newer version was published since this key's first request
@@ -97,7 +97,7 @@ async def account_for(state: State, tenant: str, project: str | None) -> str:
     """Return the account that a run's budget comes from. Raises NotFound or Conflict when the project is not open."""
     if project is None:
         return f"tenant:{tenant}"
-    async with state.store.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         found = await tx.accounts.get(f"project:{project}")
     if found.closed:
         raise Conflict(f"Project {project!r} is closed; nothing can be started in it.", project=project)
@@ -117,7 +117,7 @@ async def _preflight(
         return await preflight_start(state, claims, request)
     except PolicyDenied:
         try:
-            async with state.store.transaction(caller.tenant) as tx:
+            async with state.db.transaction(caller.tenant) as tx:
                 await tx.runs.get(new.id)
         except NotFound:
             pass
@@ -185,7 +185,7 @@ def start_claims(  # noqa: PLR0913
 async def get(state: State, caller: Principal, run: str) -> RunRecord:
     """Return a run of the caller's tenant. Raises NotFound."""
     require_own(run, caller)
-    async with state.store.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return await tx.runs.get(run)
 
 

@@ -31,7 +31,7 @@ async def give(body: GrantRequest, caller: StandingApprover, soma: Soma) -> Stan
     """Approve a number of actions of a scope in advance. Refused, with a counterexample, unless the scope is proved."""
     _require_held(caller, body.capability)
     constitution = await _proved(soma, caller, body.scope, body.capability)
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.standing_grants.give(
             body, constitution=constitution, by=caller.subject, now=dt.datetime.now(dt.UTC)
         )
@@ -46,34 +46,34 @@ async def list_grants(
     limit: Limit = 50,
 ) -> Page[StandingGrant]:
     """List standing grants, newest first."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.standing_grants.list(state=state, cursor=cursor, limit=limit)
 
 
 @router.get("/{grant}", responses=responses(404))
 async def show_grant(grant: GrantId, caller: ApprovalReader, soma: Soma) -> StandingGrant:
     """Show a standing grant and what is left of it."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.standing_grants.get(grant)
 
 
 @router.post("/{grant}/prove", responses=responses(404, 409))
 async def prove_again(grant: GrantId, caller: StandingApprover, soma: Soma) -> StandingGrant:
     """Prove the scope of one's own open grant under the constitution now in force, under which it then counts."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         known = await tx.standing_grants.get(grant)
     if known.granted_by != caller.subject:
         raise Denied(f"The standing grant {grant!r} is of {known.granted_by!r}; give one of your own.", grant=grant)
     _require_held(caller, known.capability)
     constitution = await _proved(soma, caller, known.scope, known.capability)
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.standing_grants.rebind(grant, constitution=constitution, by=caller.subject)
 
 
 @router.delete("/{grant}", responses=responses(404))
 async def revoke(grant: GrantId, caller: StandingApprover, soma: Soma) -> StandingGrant:
     """Revoke any grant of the tenant. Actions that began under it continue. A repeated call is no error."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.standing_grants.revoke(grant, by=caller.subject, now=dt.datetime.now(dt.UTC))
 
 
@@ -87,7 +87,7 @@ def _require_held(caller: Principal, capability: str) -> None:
 
 async def _proved(soma: State, caller: Principal, scope: str, capability: str) -> Digest:
     """Return the digest of the tenant's active constitution once the scope is proved under it."""
-    active = (await soma.store.constitutions.active(caller.tenant)).digest
+    active = (await soma.db.constitutions.active(caller.tenant)).digest
     policy = await soma.policies.get(active)
     # The prover is a C library that holds its thread for seconds.
     proof = await asyncio.to_thread(prove_scope, policy, scope, capability=capability)

@@ -82,7 +82,7 @@ async def who_am_i(caller: Caller) -> Principal:
 @router.get("/principals", responses=responses())
 async def list_principals(caller: PrincipalManager, soma: Soma) -> Page[Principal]:
     """List the tenant's principals."""
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return Page(items=tuple(await tx.principals.list()))
 
 
@@ -92,7 +92,7 @@ async def add_principal(body: PrincipalRequest, caller: PrincipalManager, soma: 
     _require_held(caller, frozenset(body.capabilities))
     principal = Principal(tenant=caller.tenant, subject=body.subject, capabilities=frozenset(body.capabilities))
     key = new_key(caller.tenant)
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         await tx.audit.set_actor(caller.subject)
         if any(known.subject == body.subject for known in await tx.principals.list()):
             raise Conflict(f"There is a principal {body.subject!r} already.", subject=body.subject)

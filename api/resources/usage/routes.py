@@ -44,7 +44,7 @@ async def show_usage(  # noqa: PLR0913, PLR0917 - a parameter for each thing tha
     """Report what runs that began in these days spent themselves; a child's part is the child's."""
     days = Days.of(since, until, today=today())
     begins, ends = days.moments()
-    async with soma.store.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         items = await tx.usage.report(by or (), since=begins, until=ends)
     if format == "json":
         return UsageAnswer(since=days.first, until=days.last, items=items)

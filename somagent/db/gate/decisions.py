@@ -20,7 +20,7 @@ from capsules.approvals.approval_edit import ApprovalEdit, EditMade
 from capsules.approvals.approval_rules import Approver
 from capsules.digest import Digest, canonical, digest
 from capsules.errors import Denied, NotFound, SomaError
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.transaction import Transaction
 from somagent.identity.tokens import Attestation, Purpose, Tokens
 
@@ -29,7 +29,7 @@ from somagent.identity.tokens import Attestation, Purpose, Tokens
 class PostgresDecisions:
     """Verifies attestations and writes what they decide, each in one transaction."""
 
-    store: Store
+    db: Database
     tokens: Tokens
 
     async def decide(self, run: str, tenant: str, decision: ApprovalDecision, *, approve: bool) -> DecisionMade:
@@ -68,12 +68,12 @@ class PostgresDecisions:
 
     async def escalate(self, tenant: str, request: Escalate) -> None:
         """Let the next groups decide too, unless it was decided meanwhile. Raises NotFound, Unavailable."""
-        async with self.store.transaction(tenant) as tx:
+        async with self.db.transaction(tenant) as tx:
             await tx.approvals.escalate(request.approval, groups=request.groups)
 
     async def expire(self, tenant: str, request: Expire) -> DecisionMade:
         """Close an approval that nobody decided and return its state. Raises NotFound, Unavailable."""
-        async with self.store.transaction(tenant) as tx:
+        async with self.db.transaction(tenant) as tx:
             approval = await tx.approvals.expire(request.approval)
         return DecisionMade(approval=approval.id, state=approval.state, decided_by=approval.decided_by)
 
@@ -83,7 +83,7 @@ class PostgresDecisions:
             token = self.tokens.verify_attestation(request.token)
             _check_claims(token, tenant=tenant, run=run, purpose="raise_budget", capability="budget:raise")
             _check_equal(token.amounts, request.amounts, "amounts")
-            async with self.store.transaction(tenant) as tx:
+            async with self.db.transaction(tenant) as tx:
                 account = await tx.accounts.raise_limit(f"run:{run}", request.amounts, key=key, by=token.subject)
         except SomaError as error:
             if error.retryable:
@@ -92,7 +92,7 @@ class PostgresDecisions:
         return BudgetRaised(limit=account.limit, left=account.left)
 
     async def _write(self, token: Attestation, decision: ApprovalDecision, *, approve: bool) -> Approval:
-        async with self.store.transaction(token.tenant) as tx:
+        async with self.db.transaction(token.tenant) as tx:
             now = dt.datetime.now(dt.UTC)
             approval = await tx.approvals.lock(decision.approval, run=token.run)
             _check_equal(approval.action, decision.action, "action of the approval")
@@ -102,7 +102,7 @@ class PostgresDecisions:
             return await tx.approvals.decide(approval, approver, approve=approve, comment=decision.comment, now=now)
 
     async def _edit(self, token: Attestation, edit: ApprovalEdit, into: Digest) -> None:
-        async with self.store.transaction(token.tenant) as tx:
+        async with self.db.transaction(token.tenant) as tx:
             now = dt.datetime.now(dt.UTC)
             approval = await tx.approvals.lock(edit.approval, run=token.run)
             _check_equal(approval.action, edit.action, "action of the approval")
@@ -127,7 +127,7 @@ class PostgresDecisions:
 
     async def _describe_refusal(self, tenant: str, approval: str, error: SomaError) -> DecisionMade:
         try:
-            async with self.store.transaction(tenant) as tx:
+            async with self.db.transaction(tenant) as tx:
                 known = await tx.approvals.get(approval)
         except NotFound:
             return DecisionMade(approval=approval, state="pending", problem=error.message)

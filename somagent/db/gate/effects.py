@@ -6,7 +6,7 @@ from sqlalchemy import select, text
 
 from capsules.actions.ledger_messages import AttemptKey
 from capsules.budgets.account import CALLS
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.schema.tables import effects
 
 # An effect counts with what it used so far, and while it is open also with what is reserved for it.
@@ -30,19 +30,19 @@ class RecentEffect:
     age_ms: int
 
 
-async def recent_effects(store: Store, tenant: str, account: str, *, seconds: float) -> list[RecentEffect]:
+async def recent_effects(db: Database, tenant: str, account: str, *, seconds: float) -> list[RecentEffect]:
     """Return the model and tool calls under a tenant's or a project's account that began in the last seconds."""
     project = account.removeprefix("project:") if account.startswith("project:") else None
     values = {"seconds": seconds, "kinds": sorted(CALLS), "project": project}
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         rows = (await tx.connection.execute(QUERY, values)).all()
     return [RecentEffect(row.effect, row.tokens, max(0, row.age_ms)) for row in rows]
 
 
-async def open_effects(store: Store, tenant: str, run: str) -> list[AttemptKey]:
+async def open_effects(db: Database, tenant: str, run: str) -> list[AttemptKey]:
     """Return the last attempt at each open effect of a run."""
     query = select(effects.c.key, effects.c.attempt).where((effects.c.run == run) & (effects.c.state == "started"))
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         rows = (await tx.connection.execute(query.order_by(effects.c.key))).all()
     found = []
     for row in rows:

@@ -28,7 +28,7 @@ from capsules.actions.ledger_messages import (
 from capsules.approvals.approval import merged
 from capsules.digest import Digest, canonical, sha256
 from capsules.errors import ConstitutionRefused
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.errors import translated
 
 
@@ -58,7 +58,7 @@ would hold connections that other runs need, and PostgreSQL would pass the lock 
 class PostgresLedger:
     """Implements `capsules.actions.ledger_messages.Ledger`."""
 
-    store: Store
+    db: Database
     turns: KeyedSemaphore = field(default_factory=lambda: KeyedSemaphore(AT_ONCE), compare=False)
 
     async def facts(
@@ -71,7 +71,7 @@ class PostgresLedger:
 
     async def active_constitution(self, tenant: str) -> Digest:
         """Return the digest of the tenant's active constitution. Raises ConstitutionRefused when there is none."""
-        found = await self.store.constitutions.active_digest(tenant)
+        found = await self.db.constitutions.active_digest(tenant)
         if found is None:
             raise ConstitutionRefused("No constitution is active, so nothing may run. `somagent up` installs one.")
         return found
@@ -96,7 +96,7 @@ class PostgresLedger:
         return Settled.model_validate_json(answer)
 
     async def _ask(self, query: str, *arguments: Any) -> str:  # noqa: ANN401 - the driver's
-        async with translated(), self.store.pool.acquire() as connection:
+        async with translated(), self.db.pool.acquire() as connection:
             answer: str = await connection.fetchval(query, *arguments)
             return answer
 

@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from capsules.budgets.account import Account
 from capsules.digest import digest
 from capsules.runs.run import Closed, CloseRun, RunUpdate
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.errors import translated
 from somagent.db.gate.ledger import canonical_parts
 
@@ -17,11 +17,11 @@ from somagent.db.gate.ledger import canonical_parts
 class PostgresRuns:
     """Writes the projection of runs, each call in one transaction."""
 
-    store: Store
+    db: Database
 
     async def record(self, update: RunUpdate) -> None:
         """Write the state of a workflow. A run that has ended is not changed."""
-        async with self.store.transaction(update.tenant) as tx:
+        async with self.db.transaction(update.tenant) as tx:
             await tx.runs.record(update)
 
     async def close(self, closing: CloseRun) -> Closed:
@@ -41,11 +41,11 @@ class PostgresRuns:
                 }
             ),
         }
-        async with translated(), self.store.pool.acquire() as connection:
+        async with translated(), self.db.pool.acquire() as connection:
             answer = await connection.fetchval("SELECT run_close($1, $2)", json.dumps(request), output)
         return Closed.model_validate_json(answer)
 
     async def account(self, run: str, tenant: str) -> Account:
         """Return the run's account. Raises NotFound before the run was admitted."""
-        async with self.store.transaction(tenant) as tx:
+        async with self.db.transaction(tenant) as tx:
             return await tx.accounts.get(f"run:{run}")

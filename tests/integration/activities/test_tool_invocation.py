@@ -22,7 +22,7 @@ from capsules.identity.authority import Authority
 from capsules.tools.tool import ToolCall, ToolResult
 from somagent.capsule_files.library import read_tool
 from somagent.content.postgres import PostgresContent
-from somagent.db.database import Store
+from somagent.db.database import Database
 
 TICKETS = read_tool(TOOL, filename="tickets.yaml", kinds={"tickets"})
 
@@ -34,10 +34,10 @@ async def desk() -> AsyncIterator[Desk]:
 
 
 @pytest.fixture
-async def tools(desk: Desk, store: Store, owner: Store) -> AsyncIterator[ToolActivities]:
+async def tools(desk: Desk, db: Database, owner: Database) -> AsyncIterator[ToolActivities]:
     await owner.tenants.add("test")
     async with httpx.AsyncClient(base_url=desk.url) as http:
-        yield ToolActivities({"tickets": TicketExecutor(http)}, PostgresContent(store))
+        yield ToolActivities({"tickets": TicketExecutor(http)}, PostgresContent(db))
 
 
 def open_ticket(**arguments: object) -> ToolCall:
@@ -80,13 +80,13 @@ async def test_it_heartbeats_while_the_executor_works(tools: ToolActivities) -> 
     assert len(beats) >= 2
 
 
-async def test_a_long_text_is_cut_and_kept_whole(tools: ToolActivities, store: Store) -> None:
+async def test_a_long_text_is_cut_and_kept_whole(tools: ToolActivities, db: Database) -> None:
     outcome = await invoke(tools, open_ticket(title="y" * 5000), new_pass())
     result = outcome.value
     assert result.output["title"] == "y" * 5000
     assert len(result.text) == 4096
     assert result.content is not None
-    assert b"y" * 5000 in await PostgresContent(store).get("test", result.content)
+    assert b"y" * 5000 in await PostgresContent(db).get("test", result.content)
 
 
 async def test_a_cancelled_run_stops_it(tools: ToolActivities, desk: Desk) -> None:

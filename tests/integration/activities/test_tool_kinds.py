@@ -33,7 +33,7 @@ from sandbox.container import DockerSandbox
 from somagent.capsule_files.document import load
 from somagent.capsule_files.library import Library, read_tool
 from somagent.content.postgres import PostgresContent
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.forecasts.forecaster import ForecasterCache
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import sign_digest
@@ -119,7 +119,7 @@ class Office:
         new = NewRun(
             id=run, capsule=capsule.ref, digest=capsule.digest(), actor=actor, inputs=inputs, request=digest(inputs)
         )
-        async with self.assembly.store.transaction(TENANT) as tx:
+        async with self.assembly.db.transaction(TENANT) as tx:
             await tx.runs.accept(new)
         authority = Authority(
             kind="start",
@@ -142,14 +142,14 @@ class Office:
         return await client.start_workflow("RunCapsule", start, id=run, task_queue=CAPSULES, result_type=dict)
 
     async def receipts(self, run: str) -> list[Receipt]:
-        async with self.assembly.store.transaction(TENANT) as tx:
+        async with self.assembly.db.transaction(TENANT) as tx:
             return list(await tx.receipts.list(run))
 
 
-async def publish(store: Store, keyring: KeyRing) -> None:
+async def publish(db: Database, keyring: KeyRing) -> None:
     capsule = load(CAPSULE)
     signature = sign_digest(keyring, "publisher", capsule.digest())
-    async with store.transaction(TENANT) as tx:
+    async with db.transaction(TENANT) as tx:
         await tx.accounts.ensure(f"tenant:{TENANT}", Amounts(tokens=10**6, tool_calls=10**3))
         await tx.capsules.publish(
             capsule, digest=capsule.digest(), signature=signature.value, key_id=signature.key_id, by="ada"
@@ -157,7 +157,7 @@ async def publish(store: Store, keyring: KeyRing) -> None:
 
 
 @contextlib.asynccontextmanager
-async def office(settings: Settings, owner: Store, **executors: TicketExecutor) -> AsyncIterator[Office]:
+async def office(settings: Settings, owner: Database, **executors: TicketExecutor) -> AsyncIterator[Office]:
     """Serve the queues that a utility capsule needs, with further executors beside the product's own."""
     keyring = KeyRing.create_missing(settings.keys_dir)
     await owner.tenants.add(TENANT)
@@ -165,19 +165,19 @@ async def office(settings: Settings, owner: Store, **executors: TicketExecutor) 
     library = Library.load()
     library = replace(library, tools=(*library.tools, read_tool(TOOL, filename="tickets.yaml", kinds=KINDS)))
     async with assemble(settings) as assembly, contextlib.AsyncExitStack() as stack:
-        await publish(assembly.store, keyring)
+        await publish(assembly.db, keyring)
         admissions = CapsuleAdmissions(
-            assembly.store,
+            assembly.db,
             keyring,
             library,
             profiles=Profiles.from_settings(settings),
             image=settings.sandbox_image,
-            forecasting=ForecasterCache(assembly.store, learn),
+            forecasting=ForecasterCache(assembly.db, learn),
         )
         registered = {**tool_executors(settings, assembly.sandbox), **executors}
         extended = replace(
             assembly,
-            tools=ToolActivities(registered, PostgresContent(assembly.store)),
+            tools=ToolActivities(registered, PostgresContent(assembly.db)),
             admission=type(assembly.admission)(admissions),
         )
         for name in (CAPSULES, TOOLS, PLATFORM):
@@ -187,7 +187,7 @@ async def office(settings: Settings, owner: Store, **executors: TicketExecutor) 
 
 @pytest.fixture(scope="module")
 async def tickets(
-    postgres_settings: Settings, owner: Store, temporal_address: str, valkey: str, desk: Desk
+    postgres_settings: Settings, owner: Database, temporal_address: str, valkey: str, desk: Desk
 ) -> AsyncIterator[Office]:
     async with (
         httpx.AsyncClient(base_url=desk.url) as http,

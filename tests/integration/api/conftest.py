@@ -15,7 +15,7 @@ from api.deps import State, open_state
 from capsules.budgets.amounts import Amounts
 from capsules.read_models import ConstitutionRecord
 from somagent.capsule_files.library import Library
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.identity.keys import KeyRing
 from somagent.settings import Settings
 
@@ -30,13 +30,13 @@ async def api_settings(migrated: Settings, valkey: str, temporal_address: str) -
 
 
 @pytest.fixture(scope="session")
-async def api_owner(api_settings: Settings) -> AsyncIterator[Store]:
-    async with open_store(api_settings.database("owner"), codec=codec(api_settings)) as store:
-        yield store
+async def api_owner(api_settings: Settings) -> AsyncIterator[Database]:
+    async with open_database(api_settings.database("owner"), codec=codec(api_settings)) as db:
+        yield db
 
 
 @pytest.fixture(scope="session")
-async def state(api_settings: Settings, api_owner: Store) -> AsyncIterator[State]:
+async def state(api_settings: Settings, api_owner: Database) -> AsyncIterator[State]:
     async with open_state(api_settings) as opened:
         yield opened
 
@@ -55,10 +55,10 @@ async def http(base: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def tenant(api_owner: Store, state: State) -> str:
+async def tenant(api_owner: Database, state: State) -> str:
     name = f"api-{next(NUMBERS)}"
     await api_owner.tenants.add(name)
-    async with state.store.transaction(name) as tx:
+    async with state.db.transaction(name) as tx:
         await tx.accounts.ensure(f"tenant:{name}", RICH)
     return name
 
@@ -69,7 +69,7 @@ def callers(state: State, tenant: str) -> Callers:
 
 
 @pytest.fixture
-async def constitution(state: State, api_owner: Store) -> ConstitutionRecord:
+async def constitution(state: State, api_owner: Database) -> ConstitutionRecord:
     """The shipped constitution, signed with this stack's key and active."""
     document = Library.load().constitution
     return await activate_document(api_owner, state.keyring, document)

@@ -131,7 +131,7 @@ async def test_an_api_key_opens_what_its_principal_may_and_a_revoked_one_nothing
     assert_problem(await http.get("/v1/capsules", headers=key), 403, "Denied", "capsule:read")
     other = {"Authorization": f"Bearer {made.json()['key'].replace(tenant, tenant + 'x')}"}
     assert_problem(await http.get("/v1/runs", headers=other), 401, "Unauthenticated")
-    async with state.store.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         await tx.principals.revoke_keys("ci")
     assert_problem(await http.get("/v1/runs", headers=key), 401, "Unauthenticated", "not known")
 

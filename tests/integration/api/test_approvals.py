@@ -28,13 +28,13 @@ async def approval(state: State, tenant: str, constitution: ConstitutionRecord) 
         demands=(Demand(quorum=2),),
         escalation=(Escalation(after_seconds=3600, capability="approval:board"),),
     )
-    passage = await PostgresLedger(state.store).begin(question)
+    passage = await PostgresLedger(state.db).begin(question)
     assert passage.approval is not None
     return passage.approval.id
 
 
 async def known(state: State, tenant: str, **people: set[str]) -> None:
-    async with state.store.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         for subject, capabilities in people.items():
             await tx.principals.add(Principal(tenant=tenant, subject=subject, capabilities=frozenset(capabilities)))
 
@@ -154,10 +154,10 @@ async def test_a_decision_reads_the_approval_three_times(
         account=f"tenant:{tenant}",
         constitution=constitution.digest,
     )
-    async with state.store.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         await tx.applications.enter(enrolment)
     question = entry(key(tenant, run), decision="ask", constitution=constitution.digest)
-    asked = (await PostgresLedger(state.store).begin(question)).approval
+    asked = (await PostgresLedger(state.db).begin(question)).approval
     assert asked is not None
     reads: list[str] = []
 
@@ -165,7 +165,7 @@ async def test_a_decision_reads_the_approval_three_times(
         if "FROM approvals" in statement:
             reads.append(statement)
 
-    engine = state.store.engine.sync_engine
+    engine = state.db.engine.sync_engine
     event.listen(engine, "before_cursor_execute", note)
     try:
         answer = await http.post(f"/v1/approvals/{asked.id}/approve", headers=callers.with_(SEES, DECIDES))

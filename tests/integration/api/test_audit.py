@@ -125,7 +125,7 @@ async def test_a_change_that_fails_says_so(http: httpx.AsyncClient, callers: Cal
 async def test_a_budget_that_is_opened_and_raised_is_audited(
     http: httpx.AsyncClient, callers: Callers, state: State, tenant: str
 ) -> None:
-    async with state.store.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         await tx.accounts.ensure("run:x", Amounts(tokens=5))
         await tx.accounts.raise_limit("run:x", Amounts(tokens=7), key="k", by="rosa")
     opened, raised = await entries(http, callers, subject="run:x")

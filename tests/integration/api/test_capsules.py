@@ -113,7 +113,7 @@ async def test_a_capsule_row_that_was_tampered_with_starts_nothing(
     http: httpx.AsyncClient, callers: Callers, state: State, tenant: str
 ) -> None:
     capsule = Capsule.model_validate(HELLO)
-    async with state.store.transaction(tenant) as tx:  # entered past the API, with a signature that is not ours
+    async with state.db.transaction(tenant) as tx:  # entered past the API, with a signature that is not ours
         await tx.capsules.publish(capsule, digest=capsule.digest(), signature="AAAA", key_id="publisher-1", by="eve")
     problem = assert_problem(await start(http, callers, {"text": "x"}), 422, "TamperedContent", "hello@1.0.0")
     assert problem["fields"] == {"ref": "hello@1.0.0"}

@@ -24,7 +24,7 @@ async def started(http: httpx.AsyncClient, callers: Callers) -> str:
 
 
 async def tell(state: State, tenant: str, run: str, type_: str, data: dict[str, Any]) -> Event:
-    async with state.store.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         return await tx.events.add("agent.events", type_, run, data)
 
 
@@ -101,7 +101,7 @@ async def test_without_valkey_stored_events_still_come(
     run = await started(http, callers)
     nobody = Bus(settings_in(tmp_path_factory.mktemp("bus")).redis_target())
     without = State(**{**vars(state), "bus": nobody})
-    async with state.store.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         record = await tx.runs.get(run)
     stream = follow(without, record, Position())
     names = []

@@ -13,7 +13,7 @@ async def test_more_child_runs_than_one_archive_holds_are_refused_before_any_is_
     http: httpx.AsyncClient, callers: Callers, state: State, tenant: str, constitution: ConstitutionRecord
 ) -> None:
     parent = f"{tenant}/whole/1"
-    async with state.store.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         for run, above in ((parent, None), *((f"{parent}/{n}", parent) for n in range(MOST_CHILDREN + 1))):
             await tx.runs.accept(
                 NewRun(id=run, capsule="whole@1.0.0", digest=digest({}), actor="ada", request=digest(run), parent=above)

@@ -20,7 +20,7 @@ from capsules.errors import Unavailable
 from capsules.read_models import ConstitutionRecord
 from policy.prove.review import policy_of
 from somagent.capsule_files.library import Library
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.local_stack.bootstrap import shipped
 
@@ -106,7 +106,7 @@ async def test_what_is_not_installed_or_not_the_tenants_is_not_found(
 
 
 async def test_what_was_installed_for_others_is_not_shown(
-    http: httpx.AsyncClient, headers: dict[str, str], api_owner: Store, state: State
+    http: httpx.AsyncClient, headers: dict[str, str], api_owner: Database, state: State
 ) -> None:
     others = shipped(state.keyring, default("9.9.9"))
     await api_owner.constitutions.install(others)
@@ -149,7 +149,7 @@ async def test_a_start_tells_its_verdict_and_a_denied_one_begins_nothing(  # noq
     http: httpx.AsyncClient,
     callers: Callers,
     state: State,
-    api_owner: Store,
+    api_owner: Database,
     tenant: str,
     constitution: ConstitutionRecord,
 ) -> None:
@@ -172,7 +172,7 @@ async def test_a_start_tells_its_verdict_and_a_denied_one_begins_nothing(  # noq
     assert refused.headers["x-policy-decision"] == "deny"
     assert refused.headers["x-constitution-hash"] == active.digest
     assert (await http.get("/v1/runs", headers=callers.all())).json()["items"] == before
-    async with state.store.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         rows = await tx.connection.execute(text("SELECT data FROM outbox WHERE type = 'start.denied'"))
         (told,) = rows.scalars()
     assert (told["clauses"], told["decision"], told["constitution"]) == (["no-starts"], "deny", active.digest)
@@ -183,7 +183,7 @@ async def test_a_start_tells_its_verdict_and_a_denied_one_begins_nothing(  # noq
 @pytest.fixture
 async def recorded(state: State, tenant: str, constitution: ConstitutionRecord) -> str:
     """A run of the tenant whose second action the broken constitution would allow."""
-    run, ledger, policy = run_id(tenant), PostgresLedger(state.store), policy_of(constitution.document)
+    run, ledger, policy = run_id(tenant), PostgresLedger(state.db), policy_of(constitution.document)
     for action in (
         Action(kind="slm.chat", target="dialogue", arguments=digest({})),
         Action(**SECRET, arguments=digest({})),

@@ -24,11 +24,11 @@ async def test_a_project_takes_its_part_of_the_tenants_budget(
     assert [one["project"] for one in listed] == ["website"]
     assert (await http.get("/v1/budgets/check", headers=callers.all())).json() == {"holds": True, "breaches": []}
 
-    async with state.store.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         await tx.accounts.carve("project:website", f"run:{tenant}/x/1", Amounts(tokens=1))
     busy = await http.delete("/v1/projects/website", headers=callers.all())
     assert_problem(busy, 409, "Conflict", "1 runs under way")
-    async with state.store.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         await tx.accounts.close(f"run:{tenant}/x/1")
     assert (await http.delete("/v1/projects/website", headers=callers.all(subject="rosa"))).status_code == 204
     assert (await http.get("/v1/budgets/tenant", headers=callers.all())).json()["left"]["tokens"] == before

@@ -27,7 +27,7 @@ def url(run: str, *rest: str) -> str:
 async def asked(state: State, tenant: str, run: str, constitution: ConstitutionRecord, *, by: str) -> str:
     """Let the gate ask for an approval, as `by`'s action; return its id."""
     question = entry(key(tenant, run), decision="ask", actor=by, constitution=constitution.digest)
-    passage = await PostgresLedger(state.store).begin(question)
+    passage = await PostgresLedger(state.db).begin(question)
     assert passage.approval is not None
     return passage.approval.id
 
@@ -36,7 +36,7 @@ async def test_an_ended_run_takes_no_orders(
     http: httpx.AsyncClient, callers: Callers, state: State, tenant: str
 ) -> None:
     run = await started(http, callers)
-    async with state.store.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         await tx.runs.record(RunUpdate(run=run, tenant=tenant, status="cancelled"))
     for verb in ("pause", "resume", "cancel"):
         assert_problem(await http.post(url(run, verb), headers=callers.all()), 409, "Conflict", run, "cancelled")
@@ -80,7 +80,7 @@ async def test_a_decided_approval_cannot_be_decided_again(
 ) -> None:
     run = await started(http, callers)
     approval = await asked(state, tenant, run, constitution, by="ana")
-    async with state.store.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         shown = await tx.approvals.get(approval)
         bob = Approver("bob", frozenset({"approval:decide"}))
         await tx.approvals.decide(

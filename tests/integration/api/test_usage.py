@@ -14,7 +14,7 @@ from capsules.read_models import NewRun
 
 async def test_a_report_is_json_or_csv(http: httpx.AsyncClient, callers: Callers, state: State, tenant: str) -> None:
     run = f"{tenant}/hello/1"
-    async with state.store.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         new = NewRun(id=run, capsule="=hello@1.0.0", digest=digest({}), actor="ada", request=digest(run))
         await tx.runs.accept(new)
         await tx.accounts.carve(f"tenant:{tenant}", f"run:{run}", Amounts(tokens=5))

@@ -12,7 +12,7 @@ from servers import settings_in, temporary_home
 
 from capsules.budgets.amounts import Amounts
 from capsules.read_models import Principal
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.identity.capabilities import local_principals
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
@@ -30,9 +30,9 @@ async def stack() -> AsyncIterator[Platform]:
 
 
 @pytest.fixture(scope="session")
-async def stack_owner(stack: Platform) -> AsyncIterator[Store]:
-    async with open_store(stack.settings.database("owner"), codec=codec(stack.settings)) as store:
-        yield store
+async def stack_owner(stack: Platform) -> AsyncIterator[Database]:
+    async with open_database(stack.settings.database("owner"), codec=codec(stack.settings)) as db:
+        yield db
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ class Tenant:
 
 
 @pytest.fixture
-async def tenant(stack: Platform, stack_owner: Store, tokens: Tokens) -> AsyncIterator[Tenant]:
+async def tenant(stack: Platform, stack_owner: Database, tokens: Tokens) -> AsyncIterator[Tenant]:
     name = unique("acme")
     await stack_owner.tenants.add(name)
-    async with open_store(stack.settings.database("app")) as store, store.transaction(name) as tx:
+    async with open_database(stack.settings.database("app")) as db, db.transaction(name) as tx:
         await tx.accounts.ensure(f"tenant:{name}", Amounts(tokens=10**6, micro_usd=10**6, tool_calls=1000))
 
     def client(principal: Principal) -> httpx.AsyncClient:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from capsules.constitutions.proposal import Change
 from capsules.errors import Conflict, ConstitutionRefused, Denied, Invalid, NotFound
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.identity.keys import KeyRing
 from somagent.local_stack.bootstrap import activate_first, shipped
@@ -35,19 +35,19 @@ async def url(postgres_settings: Settings, template: str) -> AsyncIterator[Url]:
 
 
 @pytest.fixture(scope="module")
-async def own(postgres_settings: Settings, url: Url) -> AsyncIterator[Store]:
-    async with open_store(url("owner"), codec=codec(postgres_settings)) as store:
-        await store.tenants.add("acme")
-        yield store
+async def own(postgres_settings: Settings, url: Url) -> AsyncIterator[Database]:
+    async with open_database(url("owner"), codec=codec(postgres_settings)) as db:
+        await db.tenants.add("acme")
+        yield db
 
 
 @pytest.fixture(scope="module")
-async def app(postgres_settings: Settings, url: Url, own: Store) -> AsyncIterator[Store]:
-    async with open_store(url("app"), codec=codec(postgres_settings)) as store:
-        yield store
+async def app(postgres_settings: Settings, url: Url, own: Database) -> AsyncIterator[Database]:
+    async with open_database(url("app"), codec=codec(postgres_settings)) as db:
+        yield db
 
 
-async def test_while_none_is_active_nothing_may_run(app: Store) -> None:
+async def test_while_none_is_active_nothing_may_run(app: Database) -> None:
     with pytest.raises(ConstitutionRefused, match="No constitution is active"):
         await PostgresLedger(app).active_constitution("acme")
     with pytest.raises(ConstitutionRefused, match="No constitution is active"):
@@ -55,7 +55,7 @@ async def test_while_none_is_active_nothing_may_run(app: Store) -> None:
 
 
 async def test_a_first_constitution_that_is_refuted_is_not_activated_and_its_counterexample_is_shown(
-    app: Store, own: Store, keyring: KeyRing
+    app: Database, own: Database, keyring: KeyRing
 ) -> None:
     document = default("0.0.1")
     document["articles"] = [a for a in document["articles"] if a["id"] != "no-secret-egress"]
@@ -66,7 +66,7 @@ async def test_a_first_constitution_that_is_refuted_is_not_activated_and_its_cou
 
 
 async def test_a_document_is_encrypted_at_rest_and_read_back_with_both_digests(
-    app: Store, own: Store, keyring: KeyRing
+    app: Database, own: Database, keyring: KeyRing
 ) -> None:
     record = await activate_document(own, keyring, default("1.0.0"))
     read = await app.constitutions.active("acme")
@@ -79,7 +79,7 @@ async def test_a_document_is_encrypted_at_rest_and_read_back_with_both_digests(
 
 
 async def test_what_was_altered_in_the_database_is_not_read(
-    app: Store, own: Store, keyring: KeyRing, postgres_settings: Settings
+    app: Database, own: Database, keyring: KeyRing, postgres_settings: Settings
 ) -> None:
     one = await activate_document(own, keyring, default("2.0.0"), scope="acme")
     other = await activate_document(own, keyring, default("2.0.1"), scope="acme")
@@ -100,16 +100,16 @@ async def test_what_was_altered_in_the_database_is_not_read(
 
 
 async def test_without_its_codec_key_a_constitution_is_refused_by_the_keys_name(
-    url: Url, app: Store, own: Store, keyring: KeyRing, tmp_path
+    url: Url, app: Database, own: Database, keyring: KeyRing, tmp_path
 ) -> None:
     record = await activate_document(own, keyring, default("1.0.0"))
     other = KeyRing.create_missing(tmp_path / "keys")
-    async with open_store(url("app"), codec={"codec-7": list(other.codec.values())[-1]}) as store:
+    async with open_database(url("app"), codec={"codec-7": list(other.codec.values())[-1]}) as db:
         with pytest.raises(ConstitutionRefused, match=r"codec key 'codec-1', which is not here. Known: codec-7"):
-            await store.constitutions.get(record.digest)
+            await db.constitutions.get(record.digest)
 
 
-async def test_the_application_cannot_write_past_the_functions(app: Store, own: Store, keyring: KeyRing) -> None:
+async def test_the_application_cannot_write_past_the_functions(app: Database, own: Database, keyring: KeyRing) -> None:
     await activate_document(own, keyring, default("1.0.0"))
     for statement in (
         "UPDATE constitutions SET state = 'installed'",
@@ -127,7 +127,7 @@ async def test_the_application_cannot_write_past_the_functions(app: Store, own: 
 
 
 async def test_only_an_approved_proposal_is_activated_and_its_proposer_cannot_agree(
-    app: Store, own: Store, keyring: KeyRing
+    app: Database, own: Database, keyring: KeyRing
 ) -> None:
     record = shipped(keyring, default("3.0.0"))
     await app.constitutions.install(record)
@@ -160,12 +160,12 @@ async def test_only_an_approved_proposal_is_activated_and_its_proposer_cannot_ag
         await _activate(app, "p2")
 
 
-async def _activate(app: Store, proposal: str) -> None:
+async def _activate(app: Database, proposal: str) -> None:
     async with app.transaction("acme") as tx:
         await tx.proposals.activate(proposal)
 
 
-async def test_signatures_are_added_and_a_wrong_one_keeps_no_right_one_out(app: Store, keyring: KeyRing) -> None:
+async def test_signatures_are_added_and_a_wrong_one_keeps_no_right_one_out(app: Database, keyring: KeyRing) -> None:
     record = shipped(keyring, default("4.0.0"))
     [good] = record.signatures
     wrong = good.model_copy(update={"signature": "d3Jvbmc="})

@@ -15,7 +15,7 @@ from temporalio.worker import Replayer
 
 from capsules.constitutions.proposal import Change, Proposal, ProposalView, Vote, VoteResult
 from capsules.digest import digest
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
 from somagent.local_stack.bootstrap import shipped
@@ -30,12 +30,12 @@ async def temporal(stack: Platform) -> Client:
 
 
 @pytest.fixture
-async def app(stack: Platform) -> AsyncIterator[Store]:
-    async with open_store(stack.settings.database("app"), codec=codec(stack.settings)) as store:
-        yield store
+async def app(stack: Platform) -> AsyncIterator[Database]:
+    async with open_database(stack.settings.database("app"), codec=codec(stack.settings)) as db:
+        yield db
 
 
-async def entered(app: Store, changing: Changing, *, by: str = "operator", quorum: int = 1) -> Proposal:
+async def entered(app: Database, changing: Changing, *, by: str = "operator", quorum: int = 1) -> Proposal:
     """Install a signed version and enter its proposal, as the API does before it starts the workflow."""
     record = shipped(changing.keyring, await changing.next())
     await app.constitutions.install(record)
@@ -85,7 +85,7 @@ async def _ended(temporal: Client, proposal: Proposal) -> ProposalView:
     ],
 )
 async def test_who_can_start_workflows_but_holds_no_fitting_token_changes_nothing(
-    *, temporal: Client, app: Store, changing: Changing, tokens: Tokens, claims: dict[str, Any], why: str
+    *, temporal: Client, app: Database, changing: Changing, tokens: Tokens, claims: dict[str, Any], why: str
 ) -> None:
     before = await changing.active()
     view = await _ended(temporal, attested(tokens, await entered(app, changing), **claims))
@@ -94,7 +94,7 @@ async def test_who_can_start_workflows_but_holds_no_fitting_token_changes_nothin
 
 
 async def test_a_forged_token_and_a_tenant_that_is_not_the_platforms_change_nothing(
-    *, temporal: Client, app: Store, changing: Changing, tokens: Tokens, tenant, tmp_path
+    *, temporal: Client, app: Database, changing: Changing, tokens: Tokens, tenant, tmp_path
 ) -> None:
     proposal = await entered(app, changing)
     forger = Tokens(KeyRing.create_missing(tmp_path / "keys"))
@@ -105,7 +105,7 @@ async def test_a_forged_token_and_a_tenant_that_is_not_the_platforms_change_noth
 
 
 async def test_a_consent_without_a_fitting_token_counts_for_nothing(
-    temporal: Client, app: Store, changing: Changing, tokens: Tokens
+    temporal: Client, app: Database, changing: Changing, tokens: Tokens
 ) -> None:
     proposal = attested(tokens, await entered(app, changing))
     handle = await temporal.start_workflow(
@@ -144,7 +144,7 @@ async def test_a_consent_without_a_fitting_token_counts_for_nothing(
 
 
 async def test_where_two_must_agree_one_person_twice_is_one(
-    temporal: Client, app: Store, changing: Changing, tokens: Tokens
+    temporal: Client, app: Database, changing: Changing, tokens: Tokens
 ) -> None:
     proposal = attested(tokens, await entered(app, changing, quorum=2))
     handle = await temporal.start_workflow(
@@ -174,7 +174,7 @@ async def test_where_two_must_agree_one_person_twice_is_one(
 
 
 async def test_a_start_that_says_nobody_need_agree_changes_nothing(
-    temporal: Client, app: Store, changing: Changing, tokens: Tokens
+    temporal: Client, app: Database, changing: Changing, tokens: Tokens
 ) -> None:
     before = await changing.active()
     proposal = (await entered(app, changing)).model_copy(update={"quorum": 0})
@@ -184,7 +184,7 @@ async def test_a_start_that_says_nobody_need_agree_changes_nothing(
 
 
 async def test_a_proposal_that_nobody_answers_expires(
-    temporal: Client, app: Store, changing: Changing, tokens: Tokens
+    temporal: Client, app: Database, changing: Changing, tokens: Tokens
 ) -> None:
     proposal = (await entered(app, changing)).model_copy(update={"expires_seconds": 1})
     view = await _ended(temporal, attested(tokens, proposal))

@@ -39,7 +39,7 @@ from policy.interceptor import PolicyInterceptor, governs
 from sandbox.container import DockerSandbox
 from somagent.capsule_files.library import Library
 from somagent.content.postgres import PostgresArtifacts, PostgresContent
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.forecasts.forecaster import ForecasterCache
 from somagent.identity.keys import KeyRing
@@ -132,7 +132,7 @@ class Rig:
     """A worker with the gate before it, and what is needed to speak to it."""
 
     client: Client
-    store: Store
+    db: Database
     tokens: Tokens
     digests: dict[str, Digest] = field(default_factory=dict)
 
@@ -160,13 +160,13 @@ class Rig:
         return answer
 
     async def receipts(self, run: str) -> list[str]:
-        async with self.store.transaction(TENANT) as tx:
+        async with self.db.transaction(TENANT) as tx:
             return [r.body["decision"] if r.kind == "decision" else r.kind for r in await tx.receipts.list(run)]
 
     async def new_run(self, limit: Amounts | None = None) -> str:
         """Return a run id with an account of its own."""
         run = f"{TENANT}/asks/{uuid.uuid4().hex}"
-        async with self.store.transaction(TENANT) as tx:
+        async with self.db.transaction(TENANT) as tx:
             await tx.accounts.carve(f"tenant:{TENANT}", f"run:{run}", limit or Amounts(tokens=9000, tool_calls=5))
         return run
 
@@ -189,22 +189,22 @@ KINDS = [name for name, _ in GOVERNED]
 
 @asynccontextmanager
 async def worker(
-    client: Client, store: Store, bus: Bus, settings: Settings, interceptors: list[Any], *, queue: str = QUEUE
+    client: Client, db: Database, bus: Bus, settings: Settings, interceptors: list[Any], *, queue: str = QUEUE
 ) -> AsyncIterator[None]:
-    content, embedder = PostgresContent(store), MiniLmEmbedder()
+    content, embedder = PostgresContent(db), MiniLmEmbedder()
     async with PydanticAiModel(Profiles.from_settings(settings)) as models:
-        remembering = MemoryActivities(embedder, PostgresMemories(store, embedder))
+        remembering = MemoryActivities(embedder, PostgresMemories(db, embedder))
         thinking = ModelActivities(models, content, ValkeyTokens(bus))
         tools = ToolActivities(tool_executors(settings, DockerSandbox(image=settings.sandbox_image)), content)
-        publishing = ArtifactActivities(content, PostgresArtifacts(store))
+        publishing = ArtifactActivities(content, PostgresArtifacts(db))
         keyring = KeyRing.load(settings.keys_dir)
         admissions = CapsuleAdmissions(
-            store,
+            db,
             keyring,
             Library.load(),
             profiles=Profiles.from_settings(settings),
             image=settings.sandbox_image,
-            forecasting=ForecasterCache(store, learn),
+            forecasting=ForecasterCache(db, learn),
         )
         starting = AdmissionActivities(admissions)
         async with Worker(
@@ -231,23 +231,23 @@ async def rig(migrated: Settings, temporal_address: str, valkey: str) -> AsyncIt
     settings = migrated
     keyring = KeyRing.create_missing(settings.keys_dir)
     async with (
-        open_store(settings.database("owner"), codec=keyring.codec) as owner,
-        open_store(settings.database("app"), codec=keyring.codec) as store,
+        open_database(settings.database("owner"), codec=keyring.codec) as owner,
+        open_database(settings.database("app"), codec=keyring.codec) as db,
     ):
         await owner.tenants.add(TENANT)
-        async with store.transaction(TENANT) as tx:
+        async with db.transaction(TENANT) as tx:
             await tx.accounts.ensure(f"tenant:{TENANT}", Amounts(tokens=10**9, tool_calls=10**6))
-        rig = Rig(await connect(settings, keyring), store, Tokens(keyring))
+        rig = Rig(await connect(settings, keyring), db, Tokens(keyring))
         for document in (DENYING, ASKING, CAREFUL, ALLOWING):
             rig.digests[document["metadata"]["name"]] = (await activate_document(owner, keyring, document)).digest
         gate = Gate(
             rig.tokens,
-            ConstitutionCache(store.constitutions.get, ConstitutionTrust(settings.keys_dir)),
-            PostgresLedger(store),
+            ConstitutionCache(db.constitutions.get, ConstitutionTrust(settings.keys_dir)),
+            PostgresLedger(db),
             clock=time.time,
         )
         interceptor = PolicyInterceptor(gate, governed=governs(*GOVERNED), platform=PLATFORM)
-        async with Bus(valkey) as bus, worker(rig.client, store, bus, settings, [interceptor, AuthorityInterceptor()]):
+        async with Bus(valkey) as bus, worker(rig.client, db, bus, settings, [interceptor, AuthorityInterceptor()]):
             yield rig
 
 
@@ -291,7 +291,7 @@ async def test_an_authority_that_does_not_fit_is_refused(
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_forged_authority_is_refused(rig: Rig, kind: str, tmp_path: Path) -> None:
     run = await rig.new_run()
-    forger = Rig(rig.client, rig.store, Tokens(KeyRing.create_missing(tmp_path / "keys")), rig.digests)
+    forger = Rig(rig.client, rig.db, Tokens(KeyRing.create_missing(tmp_path / "keys")), rig.digests)
     answer = await rig.ask(kind, arguments()[kind], forger.authority(run), run)
     assert answer["refused"] == "AuthorityRefused"
 
@@ -310,7 +310,7 @@ async def test_what_may_be_a_secret_is_asked_for_and_stands_in_no_receipt(rig: R
     answer = await rig.ask("artifact.publish", draft, authority, run)
     assert answer["refused"] == "ApprovalRequired"
     assert "may be a secret. (secrets)" in answer["why"]
-    async with rig.store.transaction(TENANT) as tx:
+    async with rig.db.transaction(TENANT) as tx:
         approval = (await tx.approvals.list(run=run)).items[0]
         approver = Approver("grace", frozenset({"approval:decide"}))
         await tx.approvals.decide(
@@ -318,7 +318,7 @@ async def test_what_may_be_a_secret_is_asked_for_and_stands_in_no_receipt(rig: R
         )
     answer = await rig.ask("artifact.publish", draft, authority, run)
     assert answer["value"]["digest"] == digest({"password": password})
-    async with rig.store.transaction(TENANT) as tx:
+    async with rig.db.transaction(TENANT) as tx:
         bodies = [receipt.body for receipt in await tx.receipts.list(run)]
     assert [body.get("decision") for body in bodies] == ["ask", "allow", None]
     assert bodies[0]["facts"]["signals"] == {"injection": 0, "secrets": 0.8, "trust": 0.5}
@@ -374,7 +374,7 @@ async def test_a_worker_without_the_gate_does_nothing(
     rig: Rig, postgres_settings: Settings, valkey: str, kind: str
 ) -> None:
     run = await rig.new_run()
-    async with Bus(valkey) as bus, worker(rig.client, rig.store, bus, postgres_settings, [], queue=f"open-{kind}"):
+    async with Bus(valkey) as bus, worker(rig.client, rig.db, bus, postgres_settings, [], queue=f"open-{kind}"):
         answer = await rig.client.execute_workflow(
             "Asks", Question(kind, arguments()[kind], ""), id=run, task_queue=f"open-{kind}", result_type=dict
         )

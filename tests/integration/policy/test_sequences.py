@@ -20,7 +20,7 @@ from capsules.identity.authority import Authority
 from policy.decide.constitution_cache import ConstitutionCache
 from policy.detectors.argument_text import read
 from policy.gate import AdmittedAttempt, Gate
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import ConstitutionTrust
@@ -53,13 +53,13 @@ RULES = minimal(
 @dataclass
 class Rig:
     gate: Gate
-    store: Store
+    db: Database
     tokens: Tokens
     constitution: Digest
 
     async def new_run(self) -> str:
         run = f"{TENANT}/asks/{uuid.uuid4().hex}"
-        async with self.store.transaction(TENANT) as tx:
+        async with self.db.transaction(TENANT) as tx:
             await tx.accounts.carve(f"tenant:{TENANT}", f"run:{run}", Amounts(tool_calls=5))
         return run
 
@@ -74,7 +74,7 @@ class Rig:
         return await self.gate.enter(token=token, action=asked, key=key, text=lambda: read(name))
 
     async def decisions(self, run: str) -> list[dict[str, Any]]:
-        async with self.store.transaction(TENANT) as tx:
+        async with self.db.transaction(TENANT) as tx:
             return [r.body for r in await tx.receipts.list(run) if r.kind == "decision"]
 
 
@@ -83,18 +83,18 @@ async def rig(migrated: Settings) -> AsyncIterator[Rig]:
     settings = migrated
     keyring = KeyRing.create_missing(settings.keys_dir)
     async with (
-        open_store(settings.database("owner"), codec=keyring.codec) as owner,
-        open_store(settings.database("app"), codec=keyring.codec) as store,
+        open_database(settings.database("owner"), codec=keyring.codec) as owner,
+        open_database(settings.database("app"), codec=keyring.codec) as db,
     ):
         await owner.tenants.add(TENANT)
-        async with store.transaction(TENANT) as tx:
+        async with db.transaction(TENANT) as tx:
             await tx.accounts.ensure(f"tenant:{TENANT}", Amounts(tool_calls=10**6))
         digest = (await activate_document(owner, keyring, RULES, scope=TENANT)).digest
         trust = ConstitutionTrust(settings.keys_dir)
         gate = Gate(
-            Tokens(keyring), ConstitutionCache(store.constitutions.get, trust), PostgresLedger(store), clock=time.time
+            Tokens(keyring), ConstitutionCache(db.constitutions.get, trust), PostgresLedger(db), clock=time.time
         )
-        yield Rig(gate, store, Tokens(keyring), digest)
+        yield Rig(gate, db, Tokens(keyring), digest)
 
 
 async def test_a_write_outside_is_free_before_confidential_data_was_read_and_asked_after(rig: Rig) -> None:
@@ -119,7 +119,7 @@ async def test_what_was_asked_and_not_done_moves_nothing(rig: Rig) -> None:
     await rig.enter(run, READ, "read")
     with pytest.raises(ApprovalRequired):
         await rig.enter(run, both, "both")
-    async with rig.store.transaction(TENANT) as tx:
+    async with rig.db.transaction(TENANT) as tx:
         assert (await tx.runs.get(run)).status == "running"
     assert (await rig.decisions(run))[-1]["verdict"]["sequences"] == {"exposure": "exposed"}
 

@@ -11,7 +11,7 @@ import pytest
 from servers import running, settings_in, temporary_home
 from sources import ROOT
 
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.repositories.outbox import backlog
 from somagent.identity.keys import KeyRing
 from somagent.local_stack.supervisor import Supervisor
@@ -52,15 +52,15 @@ async def relaying(postgres: Settings, valkey: Settings) -> AsyncIterator[asynci
             await asyncio.wait_for(process.wait(), 20)
 
 
-async def write(store: Store, tenant: str, run: str, count: int) -> list[int]:
+async def write(db: Database, tenant: str, run: str, count: int) -> list[int]:
     ids = []
     for n in range(count):
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             ids.append((await tx.events.add("agent.events", "run.changed", run, {"n": n})).id)
     return ids
 
 
-async def drained(outbox: Store) -> None:
+async def drained(outbox: Database) -> None:
     async with asyncio.timeout(60):
         while await backlog(outbox.engine):  # noqa: ASYNC110 - another process drains it
             await asyncio.sleep(0.1)
@@ -79,28 +79,28 @@ async def received(bus: Bus, tenant: str, run: str, last: int) -> list[int]:
 
 
 async def test_every_event_of_a_run_arrives_in_order(  # noqa: PLR0917 - fixtures
-    postgres_settings: Settings, own_valkey, outbox: Store, store: Store, tenant: str, run: str
+    postgres_settings: Settings, own_valkey, outbox: Database, db: Database, tenant: str, run: str
 ):
     settings, _ = own_valkey
     async with relaying(postgres_settings, settings), Bus(settings.redis_target()) as bus:
-        ids = await write(store, tenant, run, EVENTS)
+        ids = await write(db, tenant, run, EVENTS)
         assert (await received(bus, tenant, run, ids[-1]))[1:] == ids  # the first is run.started
         await drained(outbox)
 
 
 async def test_after_valkey_is_killed_every_later_event_arrives_in_order(  # noqa: PLR0917 - fixtures
-    postgres_settings: Settings, own_valkey, outbox: Store, store: Store, tenant: str, run: str
+    postgres_settings: Settings, own_valkey, outbox: Database, db: Database, tenant: str, run: str
 ):
     settings, supervisor = own_valkey
     async with relaying(postgres_settings, settings) as process, Bus(settings.redis_target()) as bus:
-        first = await write(store, tenant, run, 20)
+        first = await write(db, tenant, run, 20)
         await received(bus, tenant, run, first[-1])
         # Frozen first, so that events certainly wait while it is dead.
         valkey = supervisor.runners["valkey"].state.process.pid
         os.kill(valkey, signal.SIGSTOP)
-        waiting = await write(store, tenant, run, 40)
+        waiting = await write(db, tenant, run, 40)
         os.kill(valkey, signal.SIGKILL)
-        later = await write(store, tenant, run, 40)
+        later = await write(db, tenant, run, 40)
         await drained(outbox)
         seen = await received(bus, tenant, run, later[-1])
         assert process.returncode is None
@@ -112,12 +112,12 @@ async def test_after_valkey_is_killed_every_later_event_arrives_in_order(  # noq
 
 
 async def test_a_relay_that_is_killed_loses_nothing(  # noqa: PLR0917 - fixtures
-    postgres_settings: Settings, own_valkey, outbox: Store, store: Store, tenant: str, run: str
+    postgres_settings: Settings, own_valkey, outbox: Database, db: Database, tenant: str, run: str
 ):
     settings, _ = own_valkey
     async with Bus(settings.redis_target()) as bus:
         async with relaying(postgres_settings, settings) as process:
-            writing = asyncio.create_task(write(store, tenant, run, EVENTS))
+            writing = asyncio.create_task(write(db, tenant, run, EVENTS))
             await asyncio.sleep(2)
             process.kill()
             ids = await writing
@@ -129,7 +129,7 @@ async def test_a_relay_that_is_killed_loses_nothing(  # noqa: PLR0917 - fixtures
 
 
 async def test_a_second_relay_stands_by_and_takes_over(  # noqa: PLR0917 - fixtures
-    postgres_settings: Settings, own_valkey, outbox: Store, store: Store, tenant: str, run: str
+    postgres_settings: Settings, own_valkey, outbox: Database, db: Database, tenant: str, run: str
 ):
     settings, _ = own_valkey
     async with (
@@ -137,10 +137,10 @@ async def test_a_second_relay_stands_by_and_takes_over(  # noqa: PLR0917 - fixtu
         relaying(postgres_settings, settings) as first,
         relaying(postgres_settings, settings),
     ):
-        ids = await write(store, tenant, run, 20)
+        ids = await write(db, tenant, run, 20)
         assert (await received(bus, tenant, run, ids[-1]))[1:] == ids, "both at once would have sent twice"
         first.kill()
-        more = await write(store, tenant, run, 20)
+        more = await write(db, tenant, run, 20)
         seen = await received(bus, tenant, run, more[-1])
         assert list(dict.fromkeys(seen))[1:] == ids + more
         await drained(outbox)

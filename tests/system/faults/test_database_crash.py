@@ -13,7 +13,7 @@ from servers import eventually, running, settings_in, temporary_home
 from capsules.actions.ledger_messages import AttemptKey, FinishEffect
 from capsules.budgets.amounts import Amounts
 from capsules.errors import Unavailable
-from somagent.db.database import open_store
+from somagent.db.database import open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.schema.migrate import upgrade
 
@@ -58,13 +58,13 @@ async def test_a_crash_in_the_middle_of_reserving_and_settling_loses_and_doubles
         settings = settings_in(home)
         async with running(settings, "postgres") as supervisor:
             await upgrade(settings.database("owner"))
-            async with open_store(settings.database("owner"), codec=codec(settings)) as owner:
+            async with open_database(settings.database("owner"), codec=codec(settings)) as owner:
                 await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
                 await owner.tenants.add(tenant)
-            async with open_store(settings.database("app"), connections=20) as store:
-                async with store.transaction(tenant) as tx:
+            async with open_database(settings.database("app"), connections=20) as db:
+                async with db.transaction(tenant) as tx:
                     await tx.accounts.ensure("shared", Amounts(tokens=10**6, tool_calls=LIMIT))
-                ledger = PostgresLedger(store)
+                ledger = PostgresLedger(db)
                 begun = [
                     asyncio.create_task(begin(ledger, key(tenant, f"{tenant}/x/{n % 10}"))) for n in range(ATTEMPTS)
                 ]
@@ -75,7 +75,7 @@ async def test_a_crash_in_the_middle_of_reserving_and_settling_loses_and_doubles
                 assert sum(lost for _, _, lost in answers) > 0, "the crash met nobody"
                 passed = [attempt for attempt, status, _ in answers if status == "go"]
                 assert len(passed) == LIMIT
-                async with store.transaction(tenant) as tx:
+                async with db.transaction(tenant) as tx:
                     account = await tx.accounts.get("shared")
                     assert account.reserved == Amounts(tokens=7 * LIMIT, tool_calls=LIMIT)
                     assert await tx.accounts.breaches() == ()
@@ -86,7 +86,7 @@ async def test_a_crash_in_the_middle_of_reserving_and_settling_loses_and_doubles
                 restarts = kill(supervisor, "postgres")
                 await back(supervisor, "postgres", restarts)
                 await asyncio.gather(*settled)
-                async with store.transaction(tenant) as tx:
+                async with db.transaction(tenant) as tx:
                     account = await tx.accounts.get("shared")
                     assert (account.spent, account.reserved) == (Amounts(tokens=5 * LIMIT, tool_calls=LIMIT), Amounts())
                     assert await tx.accounts.breaches() == ()

@@ -17,7 +17,7 @@ from temporalio.worker import Replayer
 
 from capsules.audit.receipt import Receipt, verify_chain
 from somagent.cli.exit_codes import Code
-from somagent.db.database import open_store
+from somagent.db.database import open_database
 from somagent.db.schema.tables import content_blobs
 from somagent.identity.keys import KeyRing
 from somagent.temporal.client import connect, somagent_plugin
@@ -206,7 +206,7 @@ async def test_a_persona_is_told_that_a_person_changed_the_arguments(groups: Gro
     ended = await seen.until(run)
     assert ended["status"] == "completed", ended["reason"]
     note = "A person changed the arguments of python@1.0.0/run before it ran."
-    async with open_store(seen.settings.database("app")) as store, store.transaction(groups.tenant) as tx:
+    async with open_database(seen.settings.database("app")) as db, db.transaction(groups.tenant) as tx:
         kept = select(content_blobs.c.data).where(content_blobs.c.data.contains(note.encode()))
         [said] = {bytes(row.data) for row in (await tx.connection.execute(kept)).all()}
     assert b"print(20 + 22)" in said

@@ -12,7 +12,7 @@ from servers import eventually
 
 from capsules.forecasts.forecast import Forecast
 from somagent.cli.exit_codes import Code
-from somagent.db.database import open_store
+from somagent.db.database import open_database
 
 PRINTS = "print('{\"done\": true}')"
 NEEDED = 18
@@ -27,13 +27,13 @@ async def test_a_forecast_is_learned_from_completed_runs_and_kept_with_the_next(
     for run in runs:
         assert (await platform.until(run, seconds=120))["status"] == "completed"
 
-    async with open_store(platform.settings.database("app")) as store:
-        async with store.transaction("local") as tx:
+    async with open_database(platform.settings.database("app")) as db:
+        async with db.transaction("local") as tx:
             kept = await tx.forecasts.of(runs[0])
         assert kept is not None
         assert (kept.basis, kept.bound.tool_calls) == ("static", 2)
         for statement in ("UPDATE forecasts SET model = 'x'", "DELETE FROM forecasts"):
-            async with store.pool.acquire() as connection:
+            async with db.pool.acquire() as connection:
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     await connection.execute(statement)
 

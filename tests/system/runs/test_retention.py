@@ -7,7 +7,7 @@ from files import utility
 from platforms import Platform
 
 from somagent.cli.exit_codes import Code
-from somagent.db.database import open_store
+from somagent.db.database import open_database
 from somagent.local_stack.postgres import superuser
 from workers.maintenance.content_pruner import sweep
 
@@ -39,7 +39,7 @@ async def test_a_pruned_run_keeps_its_record_and_a_held_one_keeps_everything(
         for run in (gone, held):
             await older(platform, run)
         assert "1 runs" in (await platform.cli("retention", "show")).out
-        async with open_store(platform.settings.database("relay")) as relay:
+        async with open_database(platform.settings.database("relay")) as relay:
             assert (await sweep(relay)).runs == 1
     finally:
         kept = await platform.cli("retention", "set", "--content-days", "forever", "--as", "approver")

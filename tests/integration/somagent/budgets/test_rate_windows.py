@@ -12,7 +12,7 @@ from capsules.budgets.account import AccountTerms, Rate, RateBound
 from capsules.budgets.amounts import Amounts
 from capsules.errors import Unavailable
 from somagent.budgets.rate_windows import SETTLING_MS, ValkeyWindows
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.effects import recent_effects
 from somagent.db.gate.ledger import PostgresLedger
 
@@ -20,18 +20,18 @@ SETTLED = SETTLING_MS / 1000 + 0.1
 
 
 @pytest.fixture
-async def tenant(owner: Store, store: Store) -> str:
+async def tenant(owner: Database, db: Database) -> str:
     name = f"rates-{number()}"
     await owner.tenants.add(name)
-    async with store.transaction(name) as tx:
+    async with db.transaction(name) as tx:
         terms = AccountTerms(allowance=Amounts(tokens=10**6, tool_calls=10**6))
         await tx.accounts.allow(f"tenant:{name}", None, terms, by="owner")
     return name
 
 
 @pytest.fixture
-async def windows(valkey: str, store: Store) -> AsyncIterator[ValkeyWindows]:
-    async with ValkeyWindows(valkey, store) as opened:
+async def windows(valkey: str, db: Database) -> AsyncIterator[ValkeyWindows]:
+    async with ValkeyWindows(valkey, db) as opened:
         yield opened
 
 
@@ -86,11 +86,11 @@ async def test_an_effect_counts_under_every_account_or_under_none(windows: Valke
         assert await windows.take(tenant, [wide], effect=name, tokens=0) is None, "b was not counted above"
 
 
-async def begun(store: Store, tenant: str, ledger: PostgresLedger, project: str | None, used: int | None) -> str:
+async def begun(db: Database, tenant: str, ledger: PostgresLedger, project: str | None, used: int | None) -> str:
     """Begin one effect of fifty tokens; end it with what it used, where that is given."""
     parent = f"project:{project}" if project else f"tenant:{tenant}"
     act = key(tenant, f"{tenant}/x/{number()}")
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.carve(parent, f"run:{act.run}", Amounts(tokens=50))
     await ledger.begin(entry(act, cost=Amounts(tokens=50), account=f"run:{act.run}"))
     if used is not None:
@@ -99,32 +99,32 @@ async def begun(store: Store, tenant: str, ledger: PostgresLedger, project: str 
 
 
 @pytest.fixture
-async def project(store: Store, tenant: str) -> str:
-    async with store.transaction(tenant) as tx:
+async def project(db: Database, tenant: str) -> str:
+    async with db.transaction(tenant) as tx:
         terms = AccountTerms(allowance=Amounts(tokens=1000), rate=Rate(tokens=100))
         await tx.accounts.allow("project:web", f"tenant:{tenant}", terms, by="rosa")
     return "web"
 
 
-async def test_what_a_window_is_filled_from_is_the_ledger(store: Store, tenant: str, project: str) -> None:
-    ledger = PostgresLedger(store)
-    under_way = await begun(store, tenant, ledger, project, None)
-    ended = await begun(store, tenant, ledger, project, 20)
-    elsewhere = await begun(store, tenant, ledger, None, 5)
-    of_project = {one.effect: one.tokens for one in await recent_effects(store, tenant, "project:web", seconds=60)}
+async def test_what_a_window_is_filled_from_is_the_ledger(db: Database, tenant: str, project: str) -> None:
+    ledger = PostgresLedger(db)
+    under_way = await begun(db, tenant, ledger, project, None)
+    ended = await begun(db, tenant, ledger, project, 20)
+    elsewhere = await begun(db, tenant, ledger, None, 5)
+    of_project = {one.effect: one.tokens for one in await recent_effects(db, tenant, "project:web", seconds=60)}
     assert of_project == {under_way: 50, ended: 20}
-    of_tenant = {one.effect: one.tokens for one in await recent_effects(store, tenant, f"tenant:{tenant}", seconds=60)}
+    of_tenant = {one.effect: one.tokens for one in await recent_effects(db, tenant, f"tenant:{tenant}", seconds=60)}
     assert of_tenant == {under_way: 50, ended: 20, elsewhere: 5}
 
 
 async def test_a_flushed_valkey_forgets_nothing(
-    valkey: str, windows: ValkeyWindows, store: Store, tenant: str, project: str
+    valkey: str, windows: ValkeyWindows, db: Database, tenant: str, project: str
 ) -> None:
-    ledger = PostgresLedger(store)
+    ledger = PostgresLedger(db)
     bounds = [RateBound(account="project:web", tokens=100)]
     await ready(windows, tenant, *bounds)
     for used in (None, 20):
-        effect = await begun(store, tenant, ledger, project, used)
+        effect = await begun(db, tenant, ledger, project, used)
         assert await windows.take(tenant, bounds, effect=effect, tokens=50) is None
         if used is not None:
             await windows.correct(tenant, bounds, effect=effect, tokens=used)
@@ -149,8 +149,8 @@ async def test_a_flushed_valkey_forgets_nothing(
     await client.aclose()
 
 
-async def test_without_valkey_nothing_is_let_through(store: Store, tenant: str) -> None:
-    async with ValkeyWindows("redis://127.0.0.1:1/0", store) as nowhere:
+async def test_without_valkey_nothing_is_let_through(db: Database, tenant: str) -> None:
+    async with ValkeyWindows("redis://127.0.0.1:1/0", db) as nowhere:
         began = time.monotonic()
         with pytest.raises(Unavailable, match="nothing runs"):
             await nowhere.take(tenant, [bound(tenant, calls=5)], effect="a", tokens=0)

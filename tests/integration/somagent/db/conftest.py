@@ -12,7 +12,7 @@ from databases import own_database
 from entries import constitution, number
 from pydantic import SecretStr
 
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.repositories.audit_blocks import BlockWriter
 from somagent.db.schema.migrate import upgrade
@@ -29,37 +29,39 @@ async def postgres_settings(postgres_settings: Settings) -> AsyncIterator[Settin
 
 
 @pytest.fixture(scope="session")
-async def owner(postgres_settings: Settings) -> AsyncIterator[Store]:
-    async with open_store(postgres_settings.database("owner"), codec=codec(postgres_settings)) as opened:
+async def owner(postgres_settings: Settings) -> AsyncIterator[Database]:
+    async with open_database(postgres_settings.database("owner"), codec=codec(postgres_settings)) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
-async def store(postgres_settings: Settings, owner: Store) -> AsyncIterator[Store]:
+async def db(postgres_settings: Settings, owner: Database) -> AsyncIterator[Database]:
     await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
-    async with open_store(postgres_settings.database("app"), connections=20, codec=codec(postgres_settings)) as opened:
+    async with open_database(
+        postgres_settings.database("app"), connections=20, codec=codec(postgres_settings)
+    ) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
-async def relay(postgres_settings: Settings, owner: Store) -> AsyncIterator[Store]:
-    async with open_store(postgres_settings.database("relay")) as opened:
+async def relay(postgres_settings: Settings, owner: Database) -> AsyncIterator[Database]:
+    async with open_database(postgres_settings.database("relay")) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
-async def blocks(postgres_settings: Settings, owner: Store) -> AsyncIterator[BlockWriter]:
-    async with open_store(postgres_settings.database("sealer")) as opened:
+async def blocks(postgres_settings: Settings, owner: Database) -> AsyncIterator[BlockWriter]:
+    async with open_database(postgres_settings.database("sealer")) as opened:
         yield BlockWriter(opened.pool)
 
 
 @pytest.fixture
-async def tenant(owner: Store, store: Store) -> str:
+async def tenant(owner: Database, db: Database) -> str:
     name = f"store-{number()}"
     await owner.tenants.add(name)
     return name
 
 
 @pytest.fixture
-def ledger(store: Store) -> PostgresLedger:
-    return PostgresLedger(store)
+def ledger(db: Database) -> PostgresLedger:
+    return PostgresLedger(db)

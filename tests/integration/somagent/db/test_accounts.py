@@ -12,47 +12,44 @@ from hypothesis import strategies as st
 from capsules.budgets.amounts import Amounts
 from capsules.errors import BudgetExhausted, Conflict, NotFound
 from capsules.runs.run import CloseRun
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
 
 PLENTY = Amounts(tokens=10**6, micro_usd=10**6, tool_calls=10**6)
 
 
-async def assert_balanced(store: Store, tenant: str) -> None:
+async def assert_balanced(db: Database, tenant: str) -> None:
     """Every law of the ledger holds."""
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         assert await tx.accounts.breaches() == ()
 
 
-async def test_two_hundred_concurrent_reservations_never_pass_the_limit(store, ledger: PostgresLedger, tenant):
+async def test_two_hundred_concurrent_reservations_never_pass_the_limit(db, ledger: PostgresLedger, tenant):
     account = "shared"
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure(account, Amounts(tokens=1000, tool_calls=77))
     attempts = [key(tenant, f"{tenant}/x/{i % 10}") for i in range(200)]
     answers = await asyncio.gather(
         # as in as many workers, that take no turns
-        *(
-            PostgresLedger(store).begin(entry(a, cost=Amounts(tokens=7, tool_calls=1), account=account))
-            for a in attempts
-        )
+        *(PostgresLedger(db).begin(entry(a, cost=Amounts(tokens=7, tool_calls=1), account=account)) for a in attempts)
     )
     statuses = [a.status for a in answers]
     assert statuses.count("go") == 77
     assert statuses.count("exhausted") == 123
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         assert (await tx.accounts.get(account)).reserved == Amounts(tokens=77 * 7, tool_calls=77)
     passed = [a for a, answer in zip(attempts, answers, strict=True) if answer.status == "go"]
     await asyncio.gather(*(ledger.finish(exit_(a, usage=Amounts(tokens=3, tool_calls=1))) for a in passed))
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         account_now = await tx.accounts.get(account)
     assert (account_now.spent, account_now.reserved) == (Amounts(tokens=231, tool_calls=77), Amounts())
-    await assert_balanced(store, tenant)
+    await assert_balanced(db, tenant)
 
 
-async def test_a_carved_account_takes_from_its_parent_and_gives_the_rest_back(store, ledger, tenant):
+async def test_a_carved_account_takes_from_its_parent_and_gives_the_rest_back(db, ledger, tenant):
     run = run_id(tenant)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure("root", Amounts(tokens=100))
         await tx.accounts.ensure("root", Amounts(tokens=5))
         first = await tx.accounts.carve("root", f"run:{run}", Amounts(tokens=60))
@@ -61,7 +58,7 @@ async def test_a_carved_account_takes_from_its_parent_and_gives_the_rest_back(st
     attempt = key(tenant, run)
     await ledger.begin(entry(attempt, cost=Amounts(tokens=25), account=f"run:{run}"))
     await ledger.finish(exit_(attempt, usage=Amounts(tokens=20)))
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         assert await tx.accounts.close(f"run:{run}") == Amounts(tokens=20)
         assert await tx.accounts.close(f"run:{run}") == Amounts(tokens=20)
         root = await tx.accounts.get("root")
@@ -70,119 +67,119 @@ async def test_a_carved_account_takes_from_its_parent_and_gives_the_rest_back(st
         assert kinds == ["open", "reserve", "settle", "close"]
         assert [e.kind for e in await tx.accounts.ledger("root")] == ["open", "carve", "return"]
     with pytest.raises(Conflict, match="exists already"):
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.accounts.carve("root", f"run:{run}", Amounts())
-    await assert_balanced(store, tenant)
+    await assert_balanced(db, tenant)
 
 
-async def test_carving_more_than_is_left_names_account_and_dimension(store, tenant):
-    async with store.transaction(tenant) as tx:
+async def test_carving_more_than_is_left_names_account_and_dimension(db, tenant):
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure("root", Amounts(tokens=100, tool_calls=3))
     with pytest.raises(BudgetExhausted, match="'root' cannot cover 4 tool_calls: it has 3 left") as caught:
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.accounts.carve("root", "child", Amounts(tokens=5, tool_calls=4))
     assert caught.value.fields["dimension"] == "tool_calls"
     assert caught.value.fields["left"] == {"tokens": 100, "micro_usd": 0, "tool_calls": 3}
     with pytest.raises(NotFound, match="no account 'nowhere'"):
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.accounts.carve("nowhere", "child", Amounts())
 
 
-async def test_many_carvings_at_once_never_pass_the_parents_limit(store, tenant):
-    async with store.transaction(tenant) as tx:
+async def test_many_carvings_at_once_never_pass_the_parents_limit(db, tenant):
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure("root", Amounts(tokens=100))
 
     async def carve(number: int) -> bool:
         try:
-            async with store.transaction(tenant) as tx:
+            async with db.transaction(tenant) as tx:
                 await tx.accounts.carve("root", f"c{number}", Amounts(tokens=9))
         except BudgetExhausted:
             return False
         return True
 
     assert sum(await asyncio.gather(*(carve(i) for i in range(40)))) == 11
-    await assert_balanced(store, tenant)
+    await assert_balanced(db, tenant)
 
 
-async def test_eight_children_spend_at_once_what_one_parent_has(store, tenant):
+async def test_eight_children_spend_at_once_what_one_parent_has(db, tenant):
     """Nothing is left for a tenth account; each child reserves 40 times at once where 25 fit, settles and closes beside the others."""
     parent = run_id(tenant)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure("root", Amounts(tokens=1000))
         await tx.accounts.carve("root", f"run:{parent}", Amounts(tokens=8 * 25))
 
     async def child(number: int) -> int:
         run = f"{parent}/{number}"
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.accounts.carve(f"run:{parent}", f"run:{run}", Amounts(tokens=25))
         attempts = [key(tenant, run) for _ in range(40)]
-        ledger = PostgresLedger(store)
+        ledger = PostgresLedger(db)
         answers = await asyncio.gather(
             *(ledger.begin(entry(a, cost=Amounts(tokens=1), account=f"run:{run}")) for a in attempts)
         )
         begun = [a for a, answer in zip(attempts, answers, strict=True) if answer.status == "go"]
         await asyncio.gather(*(ledger.finish(exit_(a, usage=Amounts(tokens=n % 2))) for n, a in enumerate(begun)))
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.accounts.close(f"run:{run}")
         return len(begun)
 
     assert await asyncio.gather(*(child(number) for number in range(8))) == [25] * 8
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         found = await tx.accounts.get(f"run:{parent}")
         assert (found.spent, found.reserved) == (Amounts(tokens=8 * 12), Amounts())
         await tx.accounts.carve(f"run:{parent}", "ninth", found.left)
     with pytest.raises(BudgetExhausted):
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.accounts.carve(f"run:{parent}", "tenth", Amounts(tokens=1))
-    await assert_balanced(store, tenant)
+    await assert_balanced(db, tenant)
 
 
-async def test_a_raise_counts_once_and_comes_from_the_parent(store, tenant):
-    async with store.transaction(tenant) as tx:
+async def test_a_raise_counts_once_and_comes_from_the_parent(db, tenant):
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure("root", Amounts(tokens=100))
         await tx.accounts.carve("root", "child", Amounts(tokens=60))
 
     async def lift(key: str) -> None:
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.accounts.raise_limit("child", Amounts(tokens=30), key=key, by="grace")
 
     await asyncio.gather(*(lift("one") for _ in range(10)))
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         assert (await tx.accounts.get("child")).limit == Amounts(tokens=90)
         assert (await tx.accounts.get("root")).left == Amounts(tokens=10)
         raised = [e for e in await tx.accounts.ledger("child") if e.kind == "raise"]
     assert [(e.key, e.by, e.limit.tokens) for e in raised] == [("one", "grace", 30)]
     with pytest.raises(BudgetExhausted):
         await lift("two")
-    await assert_balanced(store, tenant)
+    await assert_balanced(db, tenant)
 
 
-async def test_closing_counts_what_never_reported_as_spent_and_closes_the_children(store, ledger, tenant):
+async def test_closing_counts_what_never_reported_as_spent_and_closes_the_children(db, ledger, tenant):
     run = run_id(tenant)
     child = f"{run}/task"
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure("root", Amounts(tokens=100))
         await tx.accounts.carve("root", f"run:{run}", Amounts(tokens=60))
         await tx.accounts.carve(f"run:{run}", f"run:{child}", Amounts(tokens=30))
     lost = key(tenant, child)
     await ledger.begin(entry(key(tenant, run)))
     await ledger.begin(entry(lost, cost=Amounts(tokens=13), account=f"run:{child}"))
-    closed = await PostgresRuns(store).close(CloseRun(run=run, tenant=tenant, status="failed", reason="worker died"))
+    closed = await PostgresRuns(db).close(CloseRun(run=run, tenant=tenant, status="failed", reason="worker died"))
     assert closed.spent == Amounts(tokens=13)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         root = await tx.accounts.get("root")
         assert (await tx.runs.get(child)).parent == run
     assert (root.spent, root.reserved) == (Amounts(tokens=13), Amounts())
     with pytest.raises(Conflict, match="closed"):
         await ledger.finish(exit_(lost, usage=Amounts(tokens=1)))
-    await assert_balanced(store, tenant)
+    await assert_balanced(db, tenant)
 
 
-async def test_a_reservation_that_does_not_fit_breaks_the_tables_own_constraint(store, tenant):
+async def test_a_reservation_that_does_not_fit_breaks_the_tables_own_constraint(db, tenant):
     """The last defence, should a function forget to ask."""
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure("root", Amounts(tokens=10))
-    async with store.pool.acquire() as connection, connection.transaction():
+    async with db.pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT set_config('somagent.tenant', $1, true)", tenant)
         with pytest.raises(asyncpg.CheckViolationError, match="budget_accounts_tokens"):
             await connection.execute(
@@ -206,15 +203,15 @@ MOVES = st.lists(
 class Game:
     """A tree of runs below one root, on which moves are made."""
 
-    def __init__(self, store: Store, tenant: str, seed: int) -> None:
-        self.store, self.tenant, self.chance = store, tenant, random.Random(seed)
-        self.ledger, self.runs = PostgresLedger(store), PostgresRuns(store)
+    def __init__(self, db: Database, tenant: str, seed: int) -> None:
+        self.db, self.tenant, self.chance = db, tenant, random.Random(seed)
+        self.ledger, self.runs = PostgresLedger(db), PostgresRuns(db)
         self.first = f"{tenant}/x/{number()}"
         self.open, self.begun = [self.first], []
 
     async def set_up(self) -> str:
         root = f"root:{self.first}"
-        async with self.store.transaction(self.tenant) as tx:
+        async with self.db.transaction(self.tenant) as tx:
             await tx.accounts.ensure(root, Amounts(tokens=400, micro_usd=400, tool_calls=40))
             await tx.accounts.carve(root, f"run:{self.first}", Amounts(tokens=200, micro_usd=200, tool_calls=20))
         return root
@@ -235,18 +232,18 @@ class Game:
 
     async def carve(self, run: str, limit: Amounts, _: Amounts) -> None:
         child = f"{run}/t{number()}"
-        async with self.store.transaction(self.tenant) as tx:
+        async with self.db.transaction(self.tenant) as tx:
             await tx.accounts.carve(f"run:{run}", f"run:{child}", limit)
         self.open.append(child)
 
     async def lift(self, run: str, extra: Amounts, _: Amounts) -> None:
-        async with self.store.transaction(self.tenant) as tx:
+        async with self.db.transaction(self.tenant) as tx:
             await tx.accounts.raise_limit(f"run:{run}", extra, key=str(number()), by="grace")
 
     async def close(self, run: str, _: Amounts, __: Amounts) -> None:
         if run != self.first:
             self.open.remove(run)
-            async with self.store.transaction(self.tenant) as tx:
+            async with self.db.transaction(self.tenant) as tx:
                 await tx.accounts.close(f"run:{run}")
 
     async def close_run(self, run: str, _: Amounts, __: Amounts) -> None:
@@ -258,17 +255,17 @@ class Game:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moves=MOVES, seed=st.integers(0, 2**32))
-async def test_interleaved_moves_balance_to_the_unit(store: Store, tenant: str, moves: list, seed: int):
-    game = Game(store, tenant, seed)
+async def test_interleaved_moves_balance_to_the_unit(db: Database, tenant: str, moves: list, seed: int):
+    game = Game(db, tenant, seed)
     root = await game.set_up()
     for start in range(0, len(moves), 4):
         answers = await asyncio.gather(*(game.move(*m) for m in moves[start : start + 4]), return_exceptions=True)
         for answer in answers:
             # Refusals are part of the game; anything else, a deadlock among them, is not.
             assert answer is None or isinstance(answer, BudgetExhausted | Conflict | NotFound), repr(answer)
-    await assert_balanced(store, tenant)
-    async with store.transaction(tenant) as tx:
+    await assert_balanced(db, tenant)
+    async with db.transaction(tenant) as tx:
         total = await tx.accounts.close(root)
         again = await tx.accounts.get(root)
     assert (again.spent, again.reserved) == (total, Amounts())
-    await assert_balanced(store, tenant)
+    await assert_balanced(db, tenant)

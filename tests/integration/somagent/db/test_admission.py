@@ -17,7 +17,7 @@ from capsules.runs.run import Admission, StartCapsule
 from policy.forecasts.forecaster import learn
 from somagent.capsule_files.document import load
 from somagent.capsule_files.library import Library
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.forecasts.forecaster import ForecasterCache
 from somagent.identity.keys import KeyRing
@@ -37,31 +37,31 @@ def keyring(postgres_settings: Settings) -> KeyRing:
 
 
 @pytest.fixture
-def admissions(postgres_settings: Settings, store: Store, keyring: KeyRing) -> CapsuleAdmissions:
+def admissions(postgres_settings: Settings, db: Database, keyring: KeyRing) -> CapsuleAdmissions:
     return CapsuleAdmissions(
-        store,
+        db,
         keyring,
         Library.load(),
         profiles=Profiles.from_settings(postgres_settings),
         image=postgres_settings.sandbox_image,
-        forecasting=ForecasterCache(store, learn),
+        forecasting=ForecasterCache(db, learn),
     )
 
 
-async def publish(store: Store, tenant: str, keyring: KeyRing, capsule: Capsule, *, altered: bool = False) -> None:
+async def publish(db: Database, tenant: str, keyring: KeyRing, capsule: Capsule, *, altered: bool = False) -> None:
     signed = sign_digest(keyring, "publisher", digest("another") if altered else capsule.digest())
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.capsules.publish(
             capsule, digest=capsule.digest(), signature=signed.value, key_id=signed.key_id, by="ada"
         )
 
 
-async def admit(admissions: CapsuleAdmissions, store: Store, tenant: str) -> Admission:
+async def admit(admissions: CapsuleAdmissions, db: Database, tenant: str) -> Admission:
     """Admit a run of the outer capsule, as the activity `capsule.start` does behind the gate."""
     run = run_id(tenant)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure(f"tenant:{tenant}", Amounts(tool_calls=100))
-    await PostgresLedger(store).begin(entry(key(tenant, run), kind="capsule.start", target=OUTER.ref))
+    await PostgresLedger(db).begin(entry(key(tenant, run), kind="capsule.start", target=OUTER.ref))
     authority = Authority(
         kind="start",
         tenant=tenant,
@@ -77,21 +77,21 @@ async def admit(admissions: CapsuleAdmissions, store: Store, tenant: str) -> Adm
 
 
 async def test_each_child_is_read_once_however_often_it_is_used(
-    admissions: CapsuleAdmissions, store: Store, tenant: str, keyring: KeyRing
+    admissions: CapsuleAdmissions, db: Database, tenant: str, keyring: KeyRing
 ) -> None:
     for capsule in (LEAF, INNER, OUTER):
-        await publish(store, tenant, keyring, capsule)
+        await publish(db, tenant, keyring, capsule)
     reads: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if "FROM capsules" in statement and "capsules.document" in statement:
             reads.append(statement)
 
-    event.listen(store.engine.sync_engine, "before_cursor_execute", note)
+    event.listen(db.engine.sync_engine, "before_cursor_execute", note)
     try:
-        lock = (await admit(admissions, store, tenant)).lock
+        lock = (await admit(admissions, db, tenant)).lock
     finally:
-        event.remove(store.engine.sync_engine, "before_cursor_execute", note)
+        event.remove(db.engine.sync_engine, "before_cursor_execute", note)
     assert lock.task_capsules == {"a": LEAF.ref, "b": LEAF.ref, "c": INNER.ref}
     assert lock.children == {LEAF.ref: LEAF.digest(), INNER.ref: INNER.digest()}
     assert lock.composites == {INNER.ref}
@@ -99,10 +99,10 @@ async def test_each_child_is_read_once_however_often_it_is_used(
 
 
 async def test_a_child_whose_signature_does_not_hold_admits_nothing(
-    admissions: CapsuleAdmissions, store: Store, tenant: str, keyring: KeyRing
+    admissions: CapsuleAdmissions, db: Database, tenant: str, keyring: KeyRing
 ) -> None:
-    await publish(store, tenant, keyring, LEAF, altered=True)
+    await publish(db, tenant, keyring, LEAF, altered=True)
     for capsule in (INNER, OUTER):
-        await publish(store, tenant, keyring, capsule)
+        await publish(db, tenant, keyring, capsule)
     with pytest.raises(TamperedContent, match="leaf"):
-        await admit(admissions, store, tenant)
+        await admit(admissions, db, tenant)

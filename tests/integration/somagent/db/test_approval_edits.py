@@ -1,4 +1,4 @@
-"""Edit-then-approve in the store: what was edited is closed, and its editor's yes counts once, for one demand."""
+"""Edit-then-approve in the database: what was edited is closed, and its editor's yes counts once, for one demand."""
 
 import datetime as dt
 
@@ -11,7 +11,7 @@ from capsules.approvals.approval_rules import Approver
 from capsules.audit.receipt import verify_chain
 from capsules.digest import digest
 from capsules.errors import Conflict, Denied
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 
 DECIDES = "approval:decide"
@@ -25,8 +25,8 @@ def asking(tenant: str, run: str, arguments: int, **verdict) -> BeginEffect:
     return made.model_copy(update={"action": action, "action_digest": action.digest()})
 
 
-async def edit(store: Store, tenant: str, approval: str, to: BeginEffect, by: str, *held: str):
-    async with store.transaction(tenant) as tx:
+async def edit(db: Database, tenant: str, approval: str, to: BeginEffect, by: str, *held: str):
+    async with db.transaction(tenant) as tx:
         return await tx.approvals.edit(
             await tx.approvals.lock(approval),
             Approver(by, frozenset(held or {DECIDES})),
@@ -37,24 +37,24 @@ async def edit(store: Store, tenant: str, approval: str, to: BeginEffect, by: st
         )
 
 
-async def yes(store: Store, tenant: str, approval: str, by: str, *held: str):
-    async with store.transaction(tenant) as tx:
+async def yes(db: Database, tenant: str, approval: str, by: str, *held: str):
+    async with db.transaction(tenant) as tx:
         approver = Approver(by, frozenset(held or {DECIDES}))
         return await tx.approvals.decide(
             await tx.approvals.lock(approval), approver, approve=True, comment="", now=dt.datetime.now(dt.UTC)
         )
 
 
-async def test_an_editor_who_is_the_one_needed_has_approved_what_they_wrote_and_nothing_else(store, tenant):
-    ledger, run = PostgresLedger(store), run_id(tenant)
+async def test_an_editor_who_is_the_one_needed_has_approved_what_they_wrote_and_nothing_else(db, tenant):
+    ledger, run = PostgresLedger(db), run_id(tenant)
     asked = (await ledger.begin(asking(tenant, run, 1))).approval
-    edited = await edit(store, tenant, asked.id, asking(tenant, run, 2), "grace")
+    edited = await edit(db, tenant, asked.id, asking(tenant, run, 2), "grace")
     assert (edited.state, edited.decided_by, edited.answers[0].said) == ("edited", "grace", "edit")
     assert (await ledger.begin(asking(tenant, run, 3))).status == "ask", "a third action is neither of the two"
     begun = asking(tenant, run, 2)
     assert (await ledger.begin(begun)).status == "go"
     assert (await ledger.begin(asking(tenant, run, 2))).status == "ask", "the yes was used"
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         [used] = [a for a in (await tx.approvals.list(run=run)).items if a.state == "used"]
         receipts = await tx.receipts.list(run)
         assert verify_chain(receipts) is None
@@ -64,54 +64,54 @@ async def test_an_editor_who_is_the_one_needed_has_approved_what_they_wrote_and_
     assert "approval.edited" in kinds
 
 
-async def test_where_two_must_approve_the_editor_is_one_of_them(store, tenant):
-    ledger, run = PostgresLedger(store), run_id(tenant)
+async def test_where_two_must_approve_the_editor_is_one_of_them(db, tenant):
+    ledger, run = PostgresLedger(db), run_id(tenant)
     demands = (Demand(quorum=2),)
     asked = (await ledger.begin(asking(tenant, run, 1, demands=demands))).approval
-    await yes(store, tenant, asked.id, "hedy")
-    await edit(store, tenant, asked.id, asking(tenant, run, 2), "grace")
+    await yes(db, tenant, asked.id, "hedy")
+    await edit(db, tenant, asked.id, asking(tenant, run, 2), "grace")
     again = (await ledger.begin(asking(tenant, run, 2, demands=demands))).approval
     assert again.id != asked.id
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         shown = await tx.approvals.get(again.id)
     assert ([a.by for a in shown.answers], shown.missing) == (["grace"], (Demand(),))
     with pytest.raises(Denied, match="'grace' approved already"):
-        await yes(store, tenant, again.id, "grace")
-    assert (await yes(store, tenant, again.id, "hedy")).state == "approved", "her yes was for the action of before"
+        await yes(db, tenant, again.id, "grace")
+    assert (await yes(db, tenant, again.id, "hedy")).state == "approved", "her yes was for the action of before"
 
 
-async def test_an_editor_with_every_role_is_not_enough_where_several_are_asked(store, tenant):
-    ledger, run = PostgresLedger(store), run_id(tenant)
+async def test_an_editor_with_every_role_is_not_enough_where_several_are_asked(db, tenant):
+    ledger, run = PostgresLedger(db), run_id(tenant)
     demands = (Demand(capability="approval:security"), Demand(capability="approval:finance"))
     both = ("approval:security", "approval:finance")
     asked = (await ledger.begin(asking(tenant, run, 1, demands=demands))).approval
-    await edit(store, tenant, asked.id, asking(tenant, run, 2), "grace", *both)
+    await edit(db, tenant, asked.id, asking(tenant, run, 2), "grace", *both)
     again = (await ledger.begin(asking(tenant, run, 2, demands=demands))).approval
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         assert (await tx.approvals.get(again.id)).missing == (demands[1],)
-    assert (await yes(store, tenant, again.id, "fay", "approval:finance")).state == "approved"
+    assert (await yes(db, tenant, again.id, "fay", "approval:finance")).state == "approved"
 
 
-async def test_an_editor_whom_the_edited_action_does_not_ask_has_said_nothing_about_it(store, tenant):
-    ledger, run = PostgresLedger(store), run_id(tenant)
+async def test_an_editor_whom_the_edited_action_does_not_ask_has_said_nothing_about_it(db, tenant):
+    ledger, run = PostgresLedger(db), run_id(tenant)
     asked = (await ledger.begin(asking(tenant, run, 1))).approval
-    await edit(store, tenant, asked.id, asking(tenant, run, 2), "grace")
+    await edit(db, tenant, asked.id, asking(tenant, run, 2), "grace")
     stricter = asking(tenant, run, 2, demands=(Demand(capability="approval:security"),))
     again = (await ledger.begin(stricter)).approval
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         shown = await tx.approvals.get(again.id)
     assert (shown.answers, shown.state, shown.edited_from) == ((), "pending", asked.id)
 
 
-async def test_the_requester_and_who_may_not_decide_cannot_edit_and_an_edit_changes_something(store, tenant):
-    ledger, run = PostgresLedger(store), run_id(tenant)
+async def test_the_requester_and_who_may_not_decide_cannot_edit_and_an_edit_changes_something(db, tenant):
+    ledger, run = PostgresLedger(db), run_id(tenant)
     asked = (await ledger.begin(asking(tenant, run, 1))).approval
     with pytest.raises(Denied, match="Separation of duties"):
-        await edit(store, tenant, asked.id, asking(tenant, run, 2), "ada")
+        await edit(db, tenant, asked.id, asking(tenant, run, 2), "ada")
     with pytest.raises(Denied, match="lacks the capability"):
-        await edit(store, tenant, asked.id, asking(tenant, run, 2), "ben", "run:read")
+        await edit(db, tenant, asked.id, asking(tenant, run, 2), "ben", "run:read")
     with pytest.raises(Conflict, match="changes nothing"):
-        await edit(store, tenant, asked.id, asking(tenant, run, 1), "grace")
-    await edit(store, tenant, asked.id, asking(tenant, run, 2), "grace")
+        await edit(db, tenant, asked.id, asking(tenant, run, 1), "grace")
+    await edit(db, tenant, asked.id, asking(tenant, run, 2), "grace")
     with pytest.raises(Conflict, match="edited by 'grace' already"):
-        await yes(store, tenant, asked.id, "hedy")
+        await yes(db, tenant, asked.id, "hedy")

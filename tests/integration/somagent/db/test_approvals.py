@@ -13,7 +13,7 @@ from capsules.approvals.approval import ApprovalDecision, RaiseBudget
 from capsules.approvals.approval_rules import Approver
 from capsules.budgets.amounts import Amounts
 from capsules.errors import Conflict, Denied, NotFound
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.decisions import PostgresDecisions
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.identity.keys import KeyRing
@@ -29,87 +29,87 @@ def tokens(tmp_path_factory) -> Tokens:
     return Tokens(KeyRing.load(directory))
 
 
-async def _ask(store: Store, tenant: str, run: str | None = None, **verdict):
+async def _ask(db: Database, tenant: str, run: str | None = None, **verdict):
     return (
-        await PostgresLedger(store).begin(entry(key(tenant, run or run_id(tenant)), decision="ask", **verdict))
+        await PostgresLedger(db).begin(entry(key(tenant, run or run_id(tenant)), decision="ask", **verdict))
     ).approval
 
 
-async def _decide(store: Store, tenant: str, approval: str, *, by: str = "grace", approve: bool = True, now=NOW):
+async def _decide(db: Database, tenant: str, approval: str, *, by: str = "grace", approve: bool = True, now=NOW):
     approver = Approver(by, frozenset({"approval:decide"}))
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         return await tx.approvals.decide(
             await tx.approvals.lock(approval), approver, approve=approve, comment="seen", now=now
         )
 
 
-async def test_another_person_decides_once(store, tenant):
-    asked = await _ask(store, tenant)
-    approval = await _decide(store, tenant, asked.id)
+async def test_another_person_decides_once(db, tenant):
+    asked = await _ask(db, tenant)
+    approval = await _decide(db, tenant, asked.id)
     assert (approval.state, approval.decided_by, approval.comment) == ("approved", "grace", "seen")
     with pytest.raises(Conflict, match="approved by 'grace' already"):
-        await _decide(store, tenant, asked.id, by="hedy", approve=False)
-    async with store.transaction(tenant) as tx:
+        await _decide(db, tenant, asked.id, by="hedy", approve=False)
+    async with db.transaction(tenant) as tx:
         events = [e.data["state"] for e in await tx.events.after(asked.run) if e.type == "approval.decided"]
     assert events == ["approved"]
 
 
-async def test_of_two_who_decide_at_once_one_is_late(store, tenant):
-    asked = await _ask(store, tenant)
+async def test_of_two_who_decide_at_once_one_is_late(db, tenant):
+    asked = await _ask(db, tenant)
     answers = await asyncio.gather(
-        *(_decide(store, tenant, asked.id, by=f"p{i}", approve=i % 2 == 0) for i in range(10)), return_exceptions=True
+        *(_decide(db, tenant, asked.id, by=f"p{i}", approve=i % 2 == 0) for i in range(10)), return_exceptions=True
     )
     assert sum(isinstance(a, Conflict) for a in answers) == 9
 
 
-async def test_the_requester_cannot_decide_not_even_in_the_database(store, tenant):
-    asked = await _ask(store, tenant)
+async def test_the_requester_cannot_decide_not_even_in_the_database(db, tenant):
+    asked = await _ask(db, tenant)
     with pytest.raises(Denied, match="Separation of duties"):
-        await _decide(store, tenant, asked.id, by="ada")
+        await _decide(db, tenant, asked.id, by="ada")
     with pytest.raises(Exception, match="approvals_duties"):
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.connection.execute(text("UPDATE approvals SET decided_by = requested_by"))
 
 
-async def test_an_approval_expires_and_the_gate_asks_anew(store, tenant):
+async def test_an_approval_expires_and_the_gate_asks_anew(db, tenant):
     run = run_id(tenant)
-    asked = await _ask(store, tenant, run, expires_seconds=1)
+    asked = await _ask(db, tenant, run, expires_seconds=1)
     with pytest.raises(Conflict, match="expired"):
-        await _decide(store, tenant, asked.id, now=asked.expires_at)
+        await _decide(db, tenant, asked.id, now=asked.expires_at)
     await asyncio.sleep(1.1)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         assert (await tx.approvals.get(asked.id)).state == "expired"
         assert [a.id for a in (await tx.approvals.list(state="expired")).items] == [asked.id]
         assert (await tx.approvals.list(state="pending")).items == ()
-    again = await _ask(store, tenant, run)
+    again = await _ask(db, tenant, run)
     assert again.id != asked.id
 
 
-async def test_an_approved_action_that_waited_too_long_needs_a_new_yes(store, tenant):
+async def test_an_approved_action_that_waited_too_long_needs_a_new_yes(db, tenant):
     run = run_id(tenant)
-    asked = await _ask(store, tenant, run, expires_seconds=1)
-    await _decide(store, tenant, asked.id)
+    asked = await _ask(db, tenant, run, expires_seconds=1)
+    await _decide(db, tenant, asked.id)
     await asyncio.sleep(1.1)
-    assert (await _ask(store, tenant, run)).id != asked.id
+    assert (await _ask(db, tenant, run)).id != asked.id
 
 
-async def test_a_quorum_takes_that_many_different_people(store, tenant):
+async def test_a_quorum_takes_that_many_different_people(db, tenant):
     run = run_id(tenant)
-    asked = await _ask(store, tenant, run, demands=(Demand(quorum=2),))
-    assert (await _decide(store, tenant, asked.id)).state == "pending"
-    assert (await _ask(store, tenant, run, demands=(Demand(quorum=2),))).id == asked.id
+    asked = await _ask(db, tenant, run, demands=(Demand(quorum=2),))
+    assert (await _decide(db, tenant, asked.id)).state == "pending"
+    assert (await _ask(db, tenant, run, demands=(Demand(quorum=2),))).id == asked.id
     with pytest.raises(Denied, match="different people"):
-        await _decide(store, tenant, asked.id)
-    assert (await _decide(store, tenant, asked.id, by="hedy")).state == "approved"
-    passage = await PostgresLedger(store).begin(entry(key(tenant, run), decision="ask", demands=(Demand(quorum=2),)))
+        await _decide(db, tenant, asked.id)
+    assert (await _decide(db, tenant, asked.id, by="hedy")).state == "approved"
+    passage = await PostgresLedger(db).begin(entry(key(tenant, run), decision="ask", demands=(Demand(quorum=2),)))
     assert passage.status == "go"
 
 
-async def test_lists_are_paged_newest_first(store, tenant):
-    ids = [(await _ask(store, tenant)).id for _ in range(5)]
+async def test_lists_are_paged_newest_first(db, tenant):
+    ids = [(await _ask(db, tenant)).id for _ in range(5)]
     seen, cursor = [], None
     while True:
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             page = await tx.approvals.list(cursor=cursor, limit=2)
         seen += [a.id for a in page.items]
         cursor = page.next
@@ -131,15 +131,15 @@ def _said(for_tenant: str, asked, **changes) -> Attestation:
     return Attestation(**(claims | changes))
 
 
-async def _by_token(store: Store, tokens: Tokens, tenant: str, asked, said: Attestation, *, approve: bool = True):
+async def _by_token(db: Database, tokens: Tokens, tenant: str, asked, said: Attestation, *, approve: bool = True):
     decision = ApprovalDecision(approval=asked.id, action=asked.action, token=tokens.mint_attestation(said))
-    return await PostgresDecisions(store, tokens).decide(asked.run, tenant, decision, approve=approve)
+    return await PostgresDecisions(db, tokens).decide(asked.run, tenant, decision, approve=approve)
 
 
-async def test_a_decision_with_its_token_is_written_and_a_retry_of_it_is_no_problem(store, tenant, tokens):
-    asked = await _ask(store, tenant)
+async def test_a_decision_with_its_token_is_written_and_a_retry_of_it_is_no_problem(db, tenant, tokens):
+    asked = await _ask(db, tenant)
     for _ in range(2):
-        made = await _by_token(store, tokens, tenant, asked, _said(tenant, asked))
+        made = await _by_token(db, tokens, tenant, asked, _said(tenant, asked))
         assert (made.state, made.decided_by, made.problem) == ("approved", "grace", None)
 
 
@@ -155,32 +155,32 @@ async def test_a_decision_with_its_token_is_written_and_a_retry_of_it_is_no_prob
         ({"subject": "ada"}, "Separation of duties"),
     ],
 )
-async def test_a_token_for_anything_else_is_refused_and_changes_nothing(store, tenant, tokens, changes, why):
-    asked = await _ask(store, tenant)
-    made = await _by_token(store, tokens, tenant, asked, _said(tenant, asked, **changes))
+async def test_a_token_for_anything_else_is_refused_and_changes_nothing(db, tenant, tokens, changes, why):
+    asked = await _ask(db, tenant)
+    made = await _by_token(db, tokens, tenant, asked, _said(tenant, asked, **changes))
     assert why in made.problem
     assert (made.state, made.decided_by) == ("pending", None)
 
 
-async def test_a_run_cannot_decide_the_approval_of_another(store, tenant, tokens):
-    asked, other = await _ask(store, tenant), await _ask(store, tenant)
+async def test_a_run_cannot_decide_the_approval_of_another(db, tenant, tokens):
+    asked, other = await _ask(db, tenant), await _ask(db, tenant)
     wrong = asked.model_copy(update={"run": other.run})
-    made = await _by_token(store, tokens, tenant, wrong, _said(tenant, wrong))
+    made = await _by_token(db, tokens, tenant, wrong, _said(tenant, wrong))
     assert made.problem == f"There is no approval {asked.id!r} in run {other.run!r}."
     assert (made.state, made.decided_by) == ("pending", None)
 
 
-async def test_a_token_that_is_no_token_is_refused(store, tenant, tokens):
-    asked = await _ask(store, tenant)
+async def test_a_token_that_is_no_token_is_refused(db, tenant, tokens):
+    asked = await _ask(db, tenant)
     decision = ApprovalDecision(approval=asked.id, action=asked.action, token="forged")
-    made = await PostgresDecisions(store, tokens).decide(asked.run, tenant, decision, approve=True)
+    made = await PostgresDecisions(db, tokens).decide(asked.run, tenant, decision, approve=True)
     assert made.problem
     assert made.state == "pending"
 
 
-async def test_a_budget_is_raised_by_a_token_once_for_each_key(store, tenant, tokens):
+async def test_a_budget_is_raised_by_a_token_once_for_each_key(db, tenant, tokens):
     run = run_id(tenant)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure("root", Amounts(tokens=100))
         await tx.accounts.carve("root", f"run:{run}", Amounts(tokens=10))
     amounts = Amounts(tokens=5)
@@ -192,7 +192,7 @@ async def test_a_budget_is_raised_by_a_token_once_for_each_key(store, tenant, to
         run=run,
         amounts=amounts,
     )
-    decisions = PostgresDecisions(store, tokens)
+    decisions = PostgresDecisions(db, tokens)
     request = RaiseBudget(amounts=amounts, token=tokens.mint_attestation(said))
     for _ in range(2):
         raised = await decisions.raise_budget(run, tenant, request, key="k1")
@@ -207,7 +207,7 @@ async def test_a_budget_is_raised_by_a_token_once_for_each_key(store, tenant, to
     assert "cannot cover" in (await decisions.raise_budget(run, tenant, request, key="k4")).problem
 
 
-async def test_an_unknown_approval_is_not_found(store, tenant):
+async def test_an_unknown_approval_is_not_found(db, tenant):
     with pytest.raises(NotFound, match="'nothing'"):
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.approvals.get("nothing")

@@ -13,7 +13,7 @@ from sealings import Sealing
 
 from capsules.audit.audit_blocks import Block
 from capsules.audit.auditor import Auditor, VerificationError, group_by_block
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.repositories.audit_blocks import BlockWriter
 from somagent.local_stack.postgres import superuser
@@ -33,9 +33,9 @@ async def acted(ledger: PostgresLedger, tenant: str, run: str, times: int = 3) -
         await ledger.finish(exit_(attempt))
 
 
-async def audited(store: Store, tenant: str, sealing: Sealing) -> Auditor:
+async def audited(db: Database, tenant: str, sealing: Sealing) -> Auditor:
     """Check all of it, as an auditor does. Raises VerificationError."""
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         blocks, records = await tx.audit.blocks(), await tx.audit.records(limit=5000)
         status = await tx.audit.status()
     auditor = Auditor(tenant, sealing.checks)
@@ -47,11 +47,11 @@ async def audited(store: Store, tenant: str, sealing: Sealing) -> Auditor:
 
 
 async def test_receipts_and_changes_are_sealed_in_one_sequence(
-    store: Store, ledger: PostgresLedger, tenant: str, blocks: BlockWriter, sealing: Sealing
+    db: Database, ledger: PostgresLedger, tenant: str, blocks: BlockWriter, sealing: Sealing
 ) -> None:
     run = run_id(tenant)
     await acted(ledger, tenant, run)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.audit.add("ada", "test.changed", "nothing", {"é": "<ü>", "n": 1})
         assert (await tx.audit.status()).waiting == 7
     assert tenant in await blocks.waiting()
@@ -63,9 +63,9 @@ async def test_receipts_and_changes_are_sealed_in_one_sequence(
     assert second.previous == first.digest
     assert await blocks.seal(tenant, sealing.sign, most=5) is None
     assert tenant not in await blocks.waiting()
-    auditor = await audited(store, tenant, sealing)
+    auditor = await audited(db, tenant, sealing)
     assert (auditor.blocks, auditor.leaves, auditor.runs, auditor.head) == (2, 7, 1, second.digest)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         proofs = await tx.audit.inclusions(run)
         sealed = {block.height: block for block in await tx.audit.blocks()}
     assert [proof.leaf.number for proof in proofs] == [1, 2, 3, 4, 5, 6]
@@ -74,7 +74,7 @@ async def test_receipts_and_changes_are_sealed_in_one_sequence(
 
 
 async def test_sealers_that_race_writers_and_each_other_leave_no_gap_and_no_double(
-    store: Store, ledger: PostgresLedger, tenant: str, blocks: BlockWriter, sealing: Sealing
+    db: Database, ledger: PostgresLedger, tenant: str, blocks: BlockWriter, sealing: Sealing
 ) -> None:
     writing = asyncio.gather(*(acted(ledger, tenant, run_id(tenant), times=5) for _ in range(10)))
 
@@ -85,18 +85,18 @@ async def test_sealers_that_race_writers_and_each_other_leave_no_gap_and_no_doub
     await asyncio.gather(writing, seal(), seal(), seal())
     while await blocks.seal(tenant, sealing.sign, most=7):
         pass
-    auditor = await audited(store, tenant, sealing)
+    auditor = await audited(db, tenant, sealing)
     assert (auditor.leaves, auditor.runs) == (100, 10)
 
 
 @pytest.mark.parametrize("table", ["audit_entries", "seal_leaves", "seal_blocks", "seal_pending", "receipts"])
-async def test_who_writes_records_can_neither_change_nor_seal_them(store: Store, tenant: str, table: str) -> None:
+async def test_who_writes_records_can_neither_change_nor_seal_them(db: Database, tenant: str, table: str) -> None:
     for statement in (f"UPDATE {table} SET hash = 'x'", f"DELETE FROM {table}", f"TRUNCATE {table}"):
-        async with store.pool.acquire() as connection:
+        async with db.pool.acquire() as connection:
             with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedColumnError)):
                 await connection.execute(statement)
     if table in {"seal_leaves", "seal_blocks", "seal_pending"}:
-        async with store.pool.acquire() as connection:
+        async with db.pool.acquire() as connection:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(f"INSERT INTO {table} (tenant_id) VALUES ($1)", tenant)
 
@@ -154,7 +154,7 @@ ATTACKS = {
 @pytest.mark.parametrize("attack", ATTACKS)
 async def test_the_first_bad_item_is_named_whatever_a_superuser_did(  # noqa: PLR0917 - fixtures
     postgres_settings: Settings,
-    store: Store,
+    db: Database,
     ledger: PostgresLedger,
     tenant: str,
     blocks: BlockWriter,
@@ -165,20 +165,20 @@ async def test_the_first_bad_item_is_named_whatever_a_superuser_did(  # noqa: PL
     await acted(ledger, tenant, run)
     while await blocks.seal(tenant, sealing.sign, most=3):
         pass
-    assert (await audited(store, tenant, sealing)).leaves == 6
+    assert (await audited(db, tenant, sealing)).leaves == 6
     statement, named = ATTACKS[attack]
     async with superuser(postgres_settings, database=name_of(postgres_settings)) as connection:
         await connection.execute("SET session_replication_role = replica")  # no trigger, no foreign key
         status = await connection.execute(statement.replace("{{}}", "{}"), run)
         assert status.endswith(" 1"), "the attack took place"
     with pytest.raises(VerificationError) as caught:
-        await audited(store, tenant, sealing)
+        await audited(db, tenant, sealing)
     assert named.format(run=run) in str(caught.value)
 
 
 async def test_a_block_signed_by_another_key_is_named(  # noqa: PLR0917 - fixtures
     postgres_settings: Settings,
-    store: Store,
+    db: Database,
     ledger: PostgresLedger,
     tenant: str,
     blocks: BlockWriter,
@@ -195,12 +195,12 @@ async def test_a_block_signed_by_another_key_is_named(  # noqa: PLR0917 - fixtur
             tenant,
         )
     with pytest.raises(VerificationError, match="The signature of block 1 by key 'sealer-1-"):
-        await audited(store, tenant, sealing)
+        await audited(db, tenant, sealing)
 
 
 async def test_what_was_cut_off_is_told_by_the_anchor(  # noqa: PLR0917 - fixtures
     postgres_settings: Settings,
-    store: Store,
+    db: Database,
     ledger: PostgresLedger,
     tenant: str,
     blocks: BlockWriter,
@@ -215,7 +215,7 @@ async def test_what_was_cut_off_is_told_by_the_anchor(  # noqa: PLR0917 - fixtur
         for table in ("seal_leaves", "seal_blocks"):
             await connection.execute(f"DELETE FROM {table} WHERE tenant_id = $1 AND height = 2", tenant)
         await connection.execute("DELETE FROM receipts WHERE tenant_id = $1 AND seq > 3", tenant)
-    auditor = await audited(store, tenant, sealing)
+    auditor = await audited(db, tenant, sealing)
     assert auditor.leaves == 3, "what is left is sound in itself"
     left = {1: anchored[0]["digest"]}
     with pytest.raises(VerificationError, match="Block 2 was anchored and is gone"):

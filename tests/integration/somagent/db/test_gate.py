@@ -11,29 +11,29 @@ from capsules.audit.receipt import verify_chain
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import Conflict, Invalid, NotFound
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 
 TEN = Amounts(tokens=100, micro_usd=1000, tool_calls=10)
 
 
-async def _account(store: Store, tenant: str, run: str, limit: Amounts = TEN) -> str:
-    async with store.transaction(tenant) as tx:
+async def _account(db: Database, tenant: str, run: str, limit: Amounts = TEN) -> str:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure(f"tenant:{tenant}", Amounts(tokens=10**6, micro_usd=10**6, tool_calls=10**6))
         await tx.accounts.carve(f"tenant:{tenant}", f"run:{run}", limit)
     return f"run:{run}"
 
 
-async def _bodies(store: Store, tenant: str, run: str) -> list[dict]:
-    async with store.transaction(tenant) as tx:
+async def _bodies(db: Database, tenant: str, run: str) -> list[dict]:
+    async with db.transaction(tenant) as tx:
         chain = await tx.receipts.list(run)
     assert verify_chain(chain) is None
     return [receipt.body for receipt in chain]
 
 
-async def test_an_allowed_action_is_reserved_settled_and_recorded(store, ledger: PostgresLedger, tenant):
+async def test_an_allowed_action_is_reserved_settled_and_recorded(db, ledger: PostgresLedger, tenant):
     run = run_id(tenant)
-    account = await _account(store, tenant, run)
+    account = await _account(db, tenant, run)
     attempt = key(tenant, run)
     passage = await ledger.begin(entry(attempt, cost=Amounts(tokens=30, tool_calls=1), account=account))
     assert passage.status == "go"
@@ -43,11 +43,11 @@ async def test_an_allowed_action_is_reserved_settled_and_recorded(store, ledger:
     settled = await ledger.finish(exit_(attempt, usage=Amounts(tokens=12, tool_calls=1), result={"text": "nul \0 ok"}))
     assert settled.left == Amounts(tokens=88, micro_usd=1000, tool_calls=9)
     assert (passage.receipt.seq, settled.receipt.seq) == (1, 2)
-    decided, finished = await _bodies(store, tenant, run)
+    decided, finished = await _bodies(db, tenant, run)
     assert (decided["decision"], decided["reason"], decided["verdict"]["score"]) == ("allow", "policy", 612_000)
     assert (finished["ok"], finished["overrun"]) == (True, None)
     assert finished["reserved"] == {"tokens": 30, "micro_usd": 0, "tool_calls": 1}
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         events = [(e.topic, e.type) for e in await tx.events.after(run)]
         record = await tx.runs.get(run)
     assert events == [
@@ -58,20 +58,20 @@ async def test_an_allowed_action_is_reserved_settled_and_recorded(store, ledger:
     assert (record.status, record.account, record.spent) == ("running", account, Amounts(tokens=12, tool_calls=1))
 
 
-async def test_a_denied_action_spends_nothing_and_is_counted(store, ledger, tenant):
+async def test_a_denied_action_spends_nothing_and_is_counted(db, ledger, tenant):
     run = run_id(tenant)
-    account = await _account(store, tenant, run)
+    account = await _account(db, tenant, run)
     passage = await ledger.begin(entry(key(tenant, run), decision="deny", cost=Amounts(tokens=5), account=account))
     assert passage.status == "denied"
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert facts.denials == 1
     assert facts.account.left == TEN
-    assert [b["decision"] for b in await _bodies(store, tenant, run)] == ["deny"]
+    assert [b["decision"] for b in await _bodies(db, tenant, run)] == ["deny"]
 
 
-async def test_an_effect_that_is_done_is_replayed_and_not_run_again(store, ledger, tenant):
+async def test_an_effect_that_is_done_is_replayed_and_not_run_again(db, ledger, tenant):
     run = run_id(tenant)
-    account = await _account(store, tenant, run)
+    account = await _account(db, tenant, run)
     first = key(tenant, run, "a")
     await ledger.begin(entry(first, cost=Amounts(tool_calls=1), account=account, idempotent=False))
     result = {"value": [1, 2.5, None, "ü\0"], "usage": {"tokens": 1}}
@@ -80,14 +80,14 @@ async def test_an_effect_that_is_done_is_replayed_and_not_run_again(store, ledge
     retry = key(tenant, run, "a", attempt=2)
     passage = await ledger.begin(entry(retry, cost=Amounts(tool_calls=1), account=account, idempotent=False))
     assert (passage.status, passage.result) == ("replay", result)
-    assert [b.get("replay") for b in await _bodies(store, tenant, run)] == [None, None, True]
+    assert [b.get("replay") for b in await _bodies(db, tenant, run)] == [None, None, True]
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert facts.account.spent == Amounts(tool_calls=1)
 
 
-async def test_a_retry_of_an_idempotent_effect_keeps_its_reservation(store, ledger, tenant):
+async def test_a_retry_of_an_idempotent_effect_keeps_its_reservation(db, ledger, tenant):
     run = run_id(tenant)
-    account = await _account(store, tenant, run)
+    account = await _account(db, tenant, run)
     for attempt in (1, 2, 3):
         passage = await ledger.begin(
             entry(key(tenant, run, "a", attempt=attempt), cost=Amounts(tokens=60), account=account)
@@ -103,18 +103,18 @@ async def test_a_retry_of_an_idempotent_effect_keeps_its_reservation(store, ledg
     assert settled.left.tokens == 100 - 55
 
 
-async def test_a_failed_attempt_gives_its_reservation_back(store, ledger, tenant):
+async def test_a_failed_attempt_gives_its_reservation_back(db, ledger, tenant):
     run = run_id(tenant)
-    account = await _account(store, tenant, run)
+    account = await _account(db, tenant, run)
     attempt = key(tenant, run)
     await ledger.begin(entry(attempt, cost=Amounts(tokens=60), account=account))
     settled = await ledger.finish(exit_(attempt, ok=False, error="Unavailable: model is away \0"))
     assert settled.left == TEN
 
 
-async def test_an_uncertain_effect_becomes_a_question_and_a_yes_charges_the_first_attempt(store, ledger, tenant):
+async def test_an_uncertain_effect_becomes_a_question_and_a_yes_charges_the_first_attempt(db, ledger, tenant):
     run = run_id(tenant)
-    account = await _account(store, tenant, run)
+    account = await _account(db, tenant, run)
     cost = Amounts(tool_calls=2)
     await ledger.begin(entry(key(tenant, run, "a"), cost=cost, account=account, idempotent=False))
     passage = await ledger.begin(entry(key(tenant, run, "a", attempt=2), cost=cost, account=account, idempotent=False))
@@ -124,7 +124,7 @@ async def test_an_uncertain_effect_becomes_a_question_and_a_yes_charges_the_firs
     again = entry(key(tenant, run, "b"), cost=cost, account=account, idempotent=False)
     waiting = await ledger.begin(again)
     assert (waiting.status, waiting.approval.id) == ("ask", passage.approval.id)
-    await _approve(store, tenant, passage.approval.id)
+    await _approve(db, tenant, passage.approval.id)
     assert (await ledger.begin(again)).status == "go"
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert (facts.account.spent, facts.account.reserved) == (cost, cost)
@@ -133,58 +133,58 @@ async def test_an_uncertain_effect_becomes_a_question_and_a_yes_charges_the_firs
     await ledger.finish(exit_(key(tenant, run, "b"), usage=Amounts(tool_calls=1), result=2))
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert (facts.account.spent, facts.account.reserved) == (cost, Amounts())
-    await _bodies(store, tenant, run)
+    await _bodies(db, tenant, run)
 
 
-async def test_a_used_approval_does_not_cover_a_later_uncertain_attempt(store, ledger, tenant):
+async def test_a_used_approval_does_not_cover_a_later_uncertain_attempt(db, ledger, tenant):
     run = run_id(tenant)
     first = entry(key(tenant, run, "a"), decision="ask", idempotent=False)
     asked = await ledger.begin(first)
-    await _approve(store, tenant, asked.approval.id)
+    await _approve(db, tenant, asked.approval.id)
     assert (await ledger.begin(first)).status == "go"
     retry = await ledger.begin(entry(key(tenant, run, "a", attempt=2), decision="ask", idempotent=False))
     assert retry.status == "ask"
     assert retry.approval.id != asked.approval.id
 
 
-async def test_an_approval_lets_one_effect_pass_also_when_it_is_retried(store, ledger, tenant):
+async def test_an_approval_lets_one_effect_pass_also_when_it_is_retried(db, ledger, tenant):
     run = run_id(tenant)
     asked = await ledger.begin(entry(key(tenant, run, "a"), decision="ask"))
     assert asked.status == "ask"
     assert asked.approval.requested_by == "ada"
     assert (await ledger.begin(entry(key(tenant, run, "b"), decision="ask"))).approval == asked.approval
-    await _approve(store, tenant, asked.approval.id)
+    await _approve(db, tenant, asked.approval.id)
     assert (await ledger.begin(entry(key(tenant, run, "c"), decision="ask"))).status == "go"
     await ledger.finish(exit_(key(tenant, run, "c"), ok=False, error="no luck"))
     assert (await ledger.begin(entry(key(tenant, run, "c", attempt=2), decision="ask"))).status == "go"
     other = await ledger.begin(entry(key(tenant, run, "d"), decision="ask"))
     assert other.status == "ask"
     assert other.approval.id != asked.approval.id
-    bodies = await _bodies(store, tenant, run)
+    bodies = await _bodies(db, tenant, run)
     assert [b["approved_by"] for b in bodies if b.get("decision") == "allow"] == ["grace", "grace"]
 
 
-async def test_only_one_of_many_takes_an_approval(store, ledger, tenant):
+async def test_only_one_of_many_takes_an_approval(db, ledger, tenant):
     run = run_id(tenant)
     asked = await ledger.begin(entry(key(tenant, run), decision="ask"))
-    await _approve(store, tenant, asked.approval.id)
+    await _approve(db, tenant, asked.approval.id)
     answers = await asyncio.gather(*(ledger.begin(entry(key(tenant, run), decision="ask")) for _ in range(20)))
     assert sorted(a.status for a in answers) == ["ask"] * 19 + ["go"]
-    await _bodies(store, tenant, run)
+    await _bodies(db, tenant, run)
 
 
-async def test_an_exhausted_account_keeps_the_approval_for_later(store, ledger, tenant):
+async def test_an_exhausted_account_keeps_the_approval_for_later(db, ledger, tenant):
     run = run_id(tenant)
-    account = await _account(store, tenant, run, Amounts(tokens=10))
+    account = await _account(db, tenant, run, Amounts(tokens=10))
     wanted = entry(key(tenant, run, "a"), decision="ask", cost=Amounts(tokens=20), account=account)
     asked = await ledger.begin(wanted)
-    await _approve(store, tenant, asked.approval.id)
+    await _approve(db, tenant, asked.approval.id)
     passage = await ledger.begin(wanted)
     assert (passage.status, passage.left) == ("exhausted", Amounts(tokens=10))
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.raise_limit(account, Amounts(tokens=10), key="r1", by="grace")
     assert (await ledger.begin(wanted)).status == "go"
-    reasons = [(b["decision"], b["reason"]) for b in await _bodies(store, tenant, run)]
+    reasons = [(b["decision"], b["reason"]) for b in await _bodies(db, tenant, run)]
     assert reasons == [("ask", "policy"), ("deny", "budget"), ("allow", "approval")]
 
 
@@ -193,20 +193,20 @@ async def test_a_cost_without_an_account_is_refused(ledger, tenant):
     assert (passage.status, passage.left) == ("exhausted", Amounts())
 
 
-async def test_usage_beyond_the_reservation_is_recorded_as_it_was(store, ledger, tenant):
+async def test_usage_beyond_the_reservation_is_recorded_as_it_was(db, ledger, tenant):
     run = run_id(tenant)
-    account = await _account(store, tenant, run, Amounts(tokens=10))
+    account = await _account(db, tenant, run, Amounts(tokens=10))
     attempt = key(tenant, run)
     await ledger.begin(entry(attempt, cost=Amounts(tokens=10), account=account))
     settled = await ledger.finish(exit_(attempt, usage=Amounts(tokens=17), result=1))
     assert settled.left == Amounts()
-    assert (await _bodies(store, tenant, run))[-1]["overrun"] == {"tokens": 7, "micro_usd": 0, "tool_calls": 0}
+    assert (await _bodies(db, tenant, run))[-1]["overrun"] == {"tokens": 7, "micro_usd": 0, "tool_calls": 0}
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert facts.account.spent == Amounts(tokens=17)
     assert (await ledger.begin(entry(key(tenant, run), cost=Amounts(tokens=1), account=account))).status == "exhausted"
 
 
-async def test_a_revoked_or_unknown_constitution_lets_nothing_pass(owner: Store, store, ledger, tenant):
+async def test_a_revoked_or_unknown_constitution_lets_nothing_pass(owner: Database, db, ledger, tenant):
     run = run_id(tenant)
     old = {"kind": "Constitution", "metadata": {"name": "store-tests", "version": "0.9.0"}}
     await owner.constitutions.install(constitution(datetime.now(UTC), document=old))
@@ -216,20 +216,20 @@ async def test_a_revoked_or_unknown_constitution_lets_nothing_pass(owner: Store,
     unknown = digest("never installed")
     assert (await ledger.begin(entry(key(tenant, run), constitution=unknown))).status == "revoked"
     assert (await ledger.facts(tenant, run, None, unknown)).constitution == "unknown"
-    assert [b["decision"] for b in await _bodies(store, tenant, run)] == ["allow", "deny", "deny"]
+    assert [b["decision"] for b in await _bodies(db, tenant, run)] == ["allow", "deny", "deny"]
     assert await ledger.active_constitution(tenant) == CONSTITUTION
 
 
-async def test_concurrent_actions_of_one_run_make_one_whole_chain(store, tenant):
+async def test_concurrent_actions_of_one_run_make_one_whole_chain(db, tenant):
     run = run_id(tenant)
 
     async def act() -> None:
-        attempt, ledger = key(tenant, run), PostgresLedger(store)  # as in as many workers, that take no turns
+        attempt, ledger = key(tenant, run), PostgresLedger(db)  # as in as many workers, that take no turns
         await ledger.begin(entry(attempt))
         await ledger.finish(exit_(attempt, result="done"))
 
     await asyncio.gather(*(act() for _ in range(30)))
-    assert len(await _bodies(store, tenant, run)) == 60
+    assert len(await _bodies(db, tenant, run)) == 60
 
 
 async def test_a_finish_without_a_begin_and_a_nul_in_a_name_are_refused(ledger, tenant):
@@ -244,8 +244,8 @@ async def test_an_unknown_tenant_cannot_begin(ledger):
         await ledger.begin(entry(key("nobody", "nobody/x/1")))
 
 
-async def _approve(store: Store, tenant: str, approval: str) -> None:
-    async with store.transaction(tenant) as tx:
+async def _approve(db: Database, tenant: str, approval: str) -> None:
+    async with db.transaction(tenant) as tx:
         grace = Approver("grace", frozenset({"approval:decide"}))
         await tx.approvals.decide(
             await tx.approvals.lock(approval), grace, approve=True, comment="", now=datetime.now(UTC)

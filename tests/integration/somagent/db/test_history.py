@@ -1,4 +1,4 @@
-"""What the store remembers of actors and targets: counted in windows, by index, for this tenant only."""
+"""What the database remembers of actors and targets: counted in windows, by index, for this tenant only."""
 
 import time
 
@@ -6,7 +6,7 @@ import pytest
 from entries import CONSTITUTION, entry, exit_, key, number, run_id
 
 from capsules.actions.ledger_messages import History, HistoryAsked, Tally
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 
 TARGET = HistoryAsked(kind="tool.invoke", target="python@1.0.0/run")
@@ -48,7 +48,7 @@ async def test_an_actor_is_remembered_over_runs_by_what_was_denied(ledger: Postg
     assert (await _history(ledger, tenant, ADA)).decisions == Tally(of=3, bad=1)
 
 
-async def test_another_tenants_past_is_not_seen(ledger: PostgresLedger, tenant: str, owner: Store):
+async def test_another_tenants_past_is_not_seen(ledger: PostgresLedger, tenant: str, owner: Database):
     other = f"store-{number()}"
     await owner.tenants.add(other)
     await _use(ledger, other, run_id(other), ok=False)
@@ -57,7 +57,9 @@ async def test_another_tenants_past_is_not_seen(ledger: PostgresLedger, tenant: 
 
 
 @pytest.mark.parametrize("effects", [100_000, pytest.param(1_000_000, marks=pytest.mark.long)])
-async def test_many_effects_are_no_slower_to_remember(ledger: PostgresLedger, tenant: str, owner: Store, effects: int):
+async def test_many_effects_are_no_slower_to_remember(
+    ledger: PostgresLedger, tenant: str, owner: Database, effects: int
+):
     """A hundred thousand to a million effects, ten to a run, the last hundred in each second."""
     async with owner.pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT set_config('somagent.tenant', $1, true)", tenant)

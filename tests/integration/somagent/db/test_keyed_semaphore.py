@@ -9,7 +9,7 @@ from entries import entry, key, run_id
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.read_models import NewRun
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import KeyedSemaphore, PostgresLedger
 
 
@@ -54,11 +54,11 @@ async def _fail(turns: KeyedSemaphore, what: str) -> None:
 
 
 async def test_a_run_with_many_actions_leaves_connections_to_others(
-    store: Store, postgres_settings, tenant: str
+    db: Database, postgres_settings, tenant: str
 ) -> None:
     """Somebody holds the row of a busy run; of eight connections its forty actions take two, and another run goes on."""
     busy, other = run_id(tenant), run_id(tenant)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         for run in (busy, other):
             await tx.runs.accept(
                 NewRun(id=run, capsule="word-count@1.0.0", digest=digest({}), actor="ada", request=digest(run))
@@ -68,9 +68,9 @@ async def test_a_run_with_many_actions_leaves_connections_to_others(
     def asked(run: str):
         return entry(key(tenant, run), cost=Amounts(tokens=1), account=f"run:{run}")
 
-    async with open_store(postgres_settings.database("app"), connections=8) as small:
+    async with open_database(postgres_settings.database("app"), connections=8) as small:
         ledger = PostgresLedger(small)
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.connection.exec_driver_sql("SELECT FROM runs WHERE id = $1 FOR UPDATE", (busy,))
             actions = [asyncio.create_task(ledger.begin(asked(busy))) for _ in range(40)]
             await asyncio.sleep(0.5)  # as many as may are on their way now

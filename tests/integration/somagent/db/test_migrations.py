@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from capsules.errors import Unavailable
-from somagent.db.database import open_store
+from somagent.db.database import open_database
 from somagent.db.schema import migrate, tables
 from somagent.db.schema.migrate import configuration, upgrade
 from somagent.local_stack.postgres import superuser
@@ -169,9 +169,9 @@ async def test_the_comparison_sees_every_kind_of_change(postgres_settings: Setti
 async def test_an_empty_database_is_brought_up_and_doing_it_again_changes_nothing(empty):
     await upgrade(empty)
     await upgrade(empty)
-    async with open_store(empty) as store:
-        await store.tenants.add("first")
-        assert await store.tenants.list() == ("first",)
+    async with open_database(empty) as db:
+        await db.tenants.add("first")
+        assert await db.tenants.list() == ("first",)
 
 
 async def test_every_table_and_column_that_queries_name_is_in_the_database_with_that_type(
@@ -201,8 +201,8 @@ async def test_a_downgrade_is_refused_and_leaves_everything(empty):
         async with engine.begin() as connection:
             await connection.run_sync(lambda sync: command.downgrade(configuration(sync), "base"))
     await engine.dispose()
-    async with open_store(empty) as store:
-        assert await store.tenants.list() == ()
+    async with open_database(empty) as db:
+        assert await db.tenants.list() == ()
 
 
 async def test_a_migration_that_fails_leaves_nothing_behind(empty, postgres_settings):
@@ -220,5 +220,5 @@ async def test_a_server_that_is_not_there_is_unavailable():
     with pytest.raises(Unavailable, match="cannot be used now"):
         await upgrade("postgresql+asyncpg://somagent_owner@127.0.0.1:1/none")
     with pytest.raises(Unavailable):
-        async with open_store("postgresql+asyncpg://somagent_app@127.0.0.1:1/none") as store:
-            await store.check()
+        async with open_database("postgresql+asyncpg://somagent_app@127.0.0.1:1/none") as db:
+            await db.check()

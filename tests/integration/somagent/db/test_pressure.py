@@ -4,12 +4,12 @@ import pytest
 from entries import entry, exit_, key, run_id
 
 from capsules.budgets.amounts import Amounts
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 
 
-async def told(store: Store, tenant: str, run: str) -> list[tuple[str, int, int]]:
-    async with store.transaction(tenant) as tx:
+async def told(db: Database, tenant: str, run: str) -> list[tuple[str, int, int]]:
+    async with db.transaction(tenant) as tx:
         events = await tx.events.after(run)
     pressure = [event.data for event in events if event.type == "budget.pressure"]
     assert all(one["account"] == f"run:{run}" for one in pressure)
@@ -17,9 +17,9 @@ async def told(store: Store, tenant: str, run: str) -> list[tuple[str, int, int]
 
 
 @pytest.fixture
-async def run(store: Store, tenant: str) -> str:
+async def run(db: Database, tenant: str) -> str:
     run = run_id(tenant)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure(f"run:{run}", Amounts(tokens=100, tool_calls=4))
     return run
 
@@ -32,30 +32,28 @@ async def spend(ledger: PostgresLedger, run: str, amounts: Amounts) -> None:
 
 
 async def test_each_threshold_is_told_once_by_dimension(
-    store: Store, ledger: PostgresLedger, tenant: str, run: str
+    db: Database, ledger: PostgresLedger, tenant: str, run: str
 ) -> None:
     await spend(ledger, run, Amounts(tokens=49, tool_calls=1))
-    assert await told(store, tenant, run) == []
+    assert await told(db, tenant, run) == []
     await spend(ledger, run, Amounts(tokens=1))
-    assert await told(store, tenant, run) == [("tokens", 50, 50)]
+    assert await told(db, tenant, run) == [("tokens", 50, 50)]
     await spend(ledger, run, Amounts(tokens=10, tool_calls=1))
-    assert (await told(store, tenant, run))[1:] == [("tool_calls", 50, 2)]
+    assert (await told(db, tenant, run))[1:] == [("tool_calls", 50, 2)]
     await spend(ledger, run, Amounts(tokens=40, tool_calls=2))
-    assert (await told(store, tenant, run))[2:] == [("tokens", 100, 100), ("tool_calls", 100, 4)], (
-        "the greatest reached"
-    )
+    assert (await told(db, tenant, run))[2:] == [("tokens", 100, 100), ("tool_calls", 100, 4)], "the greatest reached"
 
 
-async def test_a_raise_moves_the_thresholds(store: Store, ledger: PostgresLedger, tenant: str, run: str) -> None:
+async def test_a_raise_moves_the_thresholds(db: Database, ledger: PostgresLedger, tenant: str, run: str) -> None:
     await spend(ledger, run, Amounts(tokens=80))
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.raise_limit(f"run:{run}", Amounts(tokens=100), key="more", by="rosa")
     await spend(ledger, run, Amounts(tokens=20))
-    assert await told(store, tenant, run) == [("tokens", 80, 80), ("tokens", 50, 100)], "of the limit that there is"
+    assert await told(db, tenant, run) == [("tokens", 80, 80), ("tokens", 50, 100)], "of the limit that there is"
 
 
 async def test_a_limit_of_nothing_has_no_thresholds(
-    store: Store, ledger: PostgresLedger, tenant: str, run: str
+    db: Database, ledger: PostgresLedger, tenant: str, run: str
 ) -> None:
     await spend(ledger, run, Amounts(tokens=1))
-    assert await told(store, tenant, run) == []
+    assert await told(db, tenant, run) == []

@@ -12,95 +12,95 @@ from capsules.actions.verdict import Demand, Escalation
 from capsules.approvals.approval import Answer, missing
 from capsules.approvals.approval_rules import Approver
 from capsules.errors import Conflict, Denied, SomaError
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 
 TWO_ROLES = (Demand(capability="approval:security", quorum=2), Demand(capability="approval:finance"))
 
 
-async def ask(store: Store, tenant: str, run: str | None = None, **verdict):
-    passage = await PostgresLedger(store).begin(entry(key(tenant, run or run_id(tenant)), decision="ask", **verdict))
+async def ask(db: Database, tenant: str, run: str | None = None, **verdict):
+    passage = await PostgresLedger(db).begin(entry(key(tenant, run or run_id(tenant)), decision="ask", **verdict))
     return passage.approval
 
 
-async def say(store: Store, tenant: str, approval: str, by: str, *held: str, approve: bool = True, later: float = 0):
+async def say(db: Database, tenant: str, approval: str, by: str, *held: str, approve: bool = True, later: float = 0):
     now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=later)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         approver = Approver(by, frozenset(held))
         return await tx.approvals.decide(
             await tx.approvals.lock(approval), approver, approve=approve, comment=f"{by} looked", now=now
         )
 
 
-async def test_each_role_needs_its_own_number_of_people(store, tenant):
+async def test_each_role_needs_its_own_number_of_people(db, tenant):
     run = run_id(tenant)
-    asked = await ask(store, tenant, run, demands=TWO_ROLES)
+    asked = await ask(db, tenant, run, demands=TWO_ROLES)
     assert (asked.capability, asked.demands) == ("approval:security", TWO_ROLES)
-    first = await say(store, tenant, asked.id, "sam", "approval:security", "run:read")
+    first = await say(db, tenant, asked.id, "sam", "approval:security", "run:read")
     assert (first.state, first.missing) == ("pending", (Demand(capability="approval:security"), TWO_ROLES[1]))
-    second = await say(store, tenant, asked.id, "sue", "approval:security")
+    second = await say(db, tenant, asked.id, "sue", "approval:security")
     assert (second.state, second.missing) == ("pending", (TWO_ROLES[1],))
-    last = await say(store, tenant, asked.id, "fay", "approval:finance")
+    last = await say(db, tenant, asked.id, "fay", "approval:finance")
     assert (last.state, last.missing, last.decided_by) == ("approved", (), "fay")
     assert [(a.by, a.said, a.capabilities, a.comment) for a in last.answers] == [
         ("sam", "yes", ("approval:security", "run:read"), "sam looked"),
         ("sue", "yes", ("approval:security",), "sue looked"),
         ("fay", "yes", ("approval:finance",), "fay looked"),
     ]
-    begun = await PostgresLedger(store).begin(entry(key(tenant, run), decision="ask", demands=TWO_ROLES))
+    begun = await PostgresLedger(db).begin(entry(key(tenant, run), decision="ask", demands=TWO_ROLES))
     assert begun.status == "go"
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         body = (await tx.receipts.list(run))[-1].body
     assert [a["by"] for a in body["approvers"]] == ["sam", "sue", "fay"]
 
 
-async def test_a_yes_counts_only_while_it_satisfies_what_is_demanded_now(store, tenant):
+async def test_a_yes_counts_only_while_it_satisfies_what_is_demanded_now(db, tenant):
     run = run_id(tenant)
-    asked = await ask(store, tenant, run, demands=TWO_ROLES[1:])
-    assert (await say(store, tenant, asked.id, "fay", "approval:finance")).state == "approved"
+    asked = await ask(db, tenant, run, demands=TWO_ROLES[1:])
+    assert (await say(db, tenant, asked.id, "fay", "approval:finance")).state == "approved"
     # Meanwhile the budget shrank, say, and a further rule asks.
-    again = await ask(store, tenant, run, demands=TWO_ROLES)
+    again = await ask(db, tenant, run, demands=TWO_ROLES)
     assert again.id != asked.id
     assert again.demands == TWO_ROLES
-    begun = await PostgresLedger(store).begin(entry(key(tenant, run), decision="ask", demands=TWO_ROLES[1:]))
+    begun = await PostgresLedger(db).begin(entry(key(tenant, run), decision="ask", demands=TWO_ROLES[1:]))
     assert begun.status == "go"
 
 
-async def test_one_person_may_count_for_several_roles_but_never_twice_for_one(store, tenant):
-    asked = await ask(store, tenant, demands=TWO_ROLES)
-    both = await say(store, tenant, asked.id, "sam", "approval:security", "approval:finance")
+async def test_one_person_may_count_for_several_roles_but_never_twice_for_one(db, tenant):
+    asked = await ask(db, tenant, demands=TWO_ROLES)
+    both = await say(db, tenant, asked.id, "sam", "approval:security", "approval:finance")
     assert both.missing == (Demand(capability="approval:security"),)
     with pytest.raises(Denied, match="'sam' approved already"):
-        await say(store, tenant, asked.id, "sam", "approval:security")
-    assert (await say(store, tenant, asked.id, "sue", "approval:security")).state == "approved"
+        await say(db, tenant, asked.id, "sam", "approval:security")
+    assert (await say(db, tenant, asked.id, "sue", "approval:security")).state == "approved"
 
 
-async def test_one_no_denies_at_once_even_of_somebody_who_said_yes(store, tenant):
+async def test_one_no_denies_at_once_even_of_somebody_who_said_yes(db, tenant):
     for by in ("fay", "sam"):
-        asked = await ask(store, tenant, demands=TWO_ROLES)
-        await say(store, tenant, asked.id, "sam", "approval:security")
-        denied = await say(store, tenant, asked.id, by, "approval:finance", approve=False)
+        asked = await ask(db, tenant, demands=TWO_ROLES)
+        await say(db, tenant, asked.id, "sam", "approval:security")
+        denied = await say(db, tenant, asked.id, by, "approval:finance", approve=False)
         assert (denied.state, denied.decided_by, denied.missing) == ("denied", by, ())
 
 
-async def test_who_holds_none_of_the_roles_decides_nothing(store, tenant):
-    asked = await ask(store, tenant, demands=TWO_ROLES)
+async def test_who_holds_none_of_the_roles_decides_nothing(db, tenant):
+    asked = await ask(db, tenant, demands=TWO_ROLES)
     for approve in (True, False):
         with pytest.raises(Denied, match="lacks the capability 'approval:security' or 'approval:finance'"):
-            await say(store, tenant, asked.id, "ben", "approval:decide", approve=approve)
+            await say(db, tenant, asked.id, "ben", "approval:decide", approve=approve)
 
 
-async def test_demands_for_one_capability_are_one_demand(store, tenant):
-    asked = await ask(store, tenant, demands=(Demand(), Demand(quorum=3), Demand(quorum=2)))
+async def test_demands_for_one_capability_are_one_demand(db, tenant):
+    asked = await ask(db, tenant, demands=(Demand(), Demand(quorum=3), Demand(quorum=2)))
     assert asked.demands == (Demand(quorum=3),)
 
 
-async def test_of_two_who_say_the_last_yes_at_once_one_is_needed_and_the_other_is_told(store, tenant):
+async def test_of_two_who_say_the_last_yes_at_once_one_is_needed_and_the_other_is_told(db, tenant):
     for _ in range(5):
-        asked = await ask(store, tenant, demands=(Demand(quorum=2),))
-        await say(store, tenant, asked.id, "ann", "approval:decide")
+        asked = await ask(db, tenant, demands=(Demand(quorum=2),))
+        await say(db, tenant, asked.id, "ann", "approval:decide")
         said = await asyncio.gather(
-            *(say(store, tenant, asked.id, by, "approval:decide") for by in ("ben", "cem")), return_exceptions=True
+            *(say(db, tenant, asked.id, by, "approval:decide") for by in ("ben", "cem")), return_exceptions=True
         )
         approved = [a for a in said if not isinstance(a, SomaError)]
         [late] = [a for a in said if isinstance(a, SomaError)]
@@ -109,49 +109,49 @@ async def test_of_two_who_say_the_last_yes_at_once_one_is_needed_and_the_other_i
         assert "approved by" in late.message
 
 
-async def test_a_later_group_counts_everywhere_from_its_moment_on(store, tenant):
+async def test_a_later_group_counts_everywhere_from_its_moment_on(db, tenant):
     steps = (Escalation(after_seconds=60, capability="approval:board"),)
-    asked = await ask(store, tenant, demands=(Demand(quorum=2),), escalation=steps, expires_seconds=3600)
+    asked = await ask(db, tenant, demands=(Demand(quorum=2),), escalation=steps, expires_seconds=3600)
     [group] = asked.escalation
     assert 3539 < (asked.expires_at - group.at).total_seconds() <= 3540
     with pytest.raises(Denied, match="lacks the capability"):
-        await say(store, tenant, asked.id, "bea", "approval:board")
-    assert (await say(store, tenant, asked.id, "ann", "approval:decide")).state == "pending"
-    late = await say(store, tenant, asked.id, "bea", "approval:board", later=61)
+        await say(db, tenant, asked.id, "bea", "approval:board")
+    assert (await say(db, tenant, asked.id, "ann", "approval:decide")).state == "pending"
+    late = await say(db, tenant, asked.id, "bea", "approval:board", later=61)
     assert (late.state, [a.escalated for a in late.answers]) == ("approved", [False, True])
 
 
-async def test_each_later_group_is_told_once_and_none_that_would_come_after_the_end(store, tenant):
+async def test_each_later_group_is_told_once_and_none_that_would_come_after_the_end(db, tenant):
     steps = tuple(Escalation(after_seconds=s, capability=f"approval:{n}") for s, n in ((9, "b"), (5, "a"), (99, "c")))
-    asked = await ask(store, tenant, escalation=steps, expires_seconds=60)
+    asked = await ask(db, tenant, escalation=steps, expires_seconds=60)
     assert [group.capability for group in asked.escalation] == ["approval:a", "approval:b"]
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         for groups in (1, 1, 2, 1, 2):
             await tx.approvals.escalate(asked.id, groups=groups)
         told = [e.data["capability"] for e in await tx.events.after(asked.run) if e.type == "approval.escalated"]
     assert told == ["approval:a", "approval:b"]
 
 
-async def test_nobody_is_told_of_what_is_decided(store, tenant):
-    asked = await ask(store, tenant, escalation=(Escalation(after_seconds=5, capability="approval:a"),))
-    await say(store, tenant, asked.id, "ann", "approval:decide")
-    async with store.transaction(tenant) as tx:
+async def test_nobody_is_told_of_what_is_decided(db, tenant):
+    asked = await ask(db, tenant, escalation=(Escalation(after_seconds=5, capability="approval:a"),))
+    await say(db, tenant, asked.id, "ann", "approval:decide")
+    async with db.transaction(tenant) as tx:
         await tx.approvals.escalate(asked.id, groups=1)
         assert not [e for e in await tx.events.after(asked.run) if e.type == "approval.escalated"]
 
 
-async def test_one_that_nobody_decided_is_closed_once_and_a_decision_of_before_stays(store, tenant):
-    asked = await ask(store, tenant)
-    async with store.transaction(tenant) as tx:
+async def test_one_that_nobody_decided_is_closed_once_and_a_decision_of_before_stays(db, tenant):
+    asked = await ask(db, tenant)
+    async with db.transaction(tenant) as tx:
         for _ in range(2):
             assert (await tx.approvals.expire(asked.id)).state == "expired"
         [told] = [e.data for e in await tx.events.after(asked.run) if e.type == "approval.expired"]
     assert told["asked"] == "1 with 'approval:decide'"
     with pytest.raises(Conflict, match="expired"):
-        await say(store, tenant, asked.id, "ann", "approval:decide")
-    decided = await ask(store, tenant)
-    await say(store, tenant, decided.id, "ann", "approval:decide")
-    async with store.transaction(tenant) as tx:
+        await say(db, tenant, asked.id, "ann", "approval:decide")
+    decided = await ask(db, tenant)
+    await say(db, tenant, decided.id, "ann", "approval:decide")
+    async with db.transaction(tenant) as tx:
         assert (await tx.approvals.expire(decided.id)).state == "approved"
 
 
@@ -174,9 +174,9 @@ SATISFACTION = [
 
 
 @pytest.mark.parametrize(("demands", "answers", "enough"), SATISFACTION)
-async def test_the_database_and_the_code_count_alike(store, demands, answers, enough):
+async def test_the_database_and_the_code_count_alike(db, demands, answers, enough):
     assert (missing(demands, answers) == ()) is enough
-    async with store.pool.acquire() as connection:
+    async with db.pool.acquire() as connection:
         counted = await connection.fetchval(
             "SELECT approval_satisfied($1, $2)",
             json.dumps([d.model_dump() for d in demands]),
@@ -194,12 +194,10 @@ async def test_the_database_and_the_code_count_alike(store, demands, answers, en
         ((yes("a", "approval:decide"), yes("b", "approval:decide", owner="a")), "approvals_duties"),
     ],
 )
-async def test_nothing_is_approved_past_its_quorum_or_duties_not_even_in_the_database(
-    store, tenant, answers, constraint
-):
-    asked = await ask(store, tenant, demands=(Demand(quorum=2),))
+async def test_nothing_is_approved_past_its_quorum_or_duties_not_even_in_the_database(db, tenant, answers, constraint):
+    asked = await ask(db, tenant, demands=(Demand(quorum=2),))
     written = json.dumps([a.model_dump(mode="json") for a in answers])
     statement = "UPDATE approvals SET state = 'approved', answers = CAST(:answers AS jsonb) WHERE id = :id"
     with pytest.raises(Exception, match=constraint):
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.connection.execute(text(statement), {"answers": written, "id": asked.id})

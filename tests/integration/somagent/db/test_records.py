@@ -15,7 +15,7 @@ from capsules.read_models import NewRun, Principal
 from capsules.runs.run import CloseRun, RunUpdate
 from somagent.capsule_files.library import Library
 from somagent.content.postgres import PostgresContent
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
 from somagent.local_stack.postgres import superuser
@@ -27,26 +27,26 @@ def _capsule(version: str, **spec) -> Capsule:
     return shipped.model_copy(update={"metadata": metadata, "spec": shipped.spec.model_copy(update=spec)})
 
 
-async def _publish(store: Store, tenant: str, capsule: Capsule):
-    async with store.transaction(tenant) as tx:
+async def _publish(db: Database, tenant: str, capsule: Capsule):
+    async with db.transaction(tenant) as tx:
         return await tx.capsules.publish(capsule, digest=capsule.digest(), signature="c2ln", key_id="k", by="ada")
 
 
-async def test_a_published_version_is_what_it_was_and_other_content_is_a_conflict(store, tenant):
+async def test_a_published_version_is_what_it_was_and_other_content_is_a_conflict(db, tenant):
     capsule = _capsule("1.0.0")
-    first = await _publish(store, tenant, capsule)
-    assert first == await _publish(store, tenant, capsule)
+    first = await _publish(db, tenant, capsule)
+    assert first == await _publish(db, tenant, capsule)
     assert first.capsule == capsule
     assert first.capsule.digest() == first.digest
     with pytest.raises(Conflict, match="other content"):
-        await _publish(store, tenant, _capsule("1.0.0", intent="Something else."))
+        await _publish(db, tenant, _capsule("1.0.0", intent="Something else."))
 
 
-async def test_a_reference_gets_the_best_version_and_a_miss_names_the_known_ones(store, tenant):
+async def test_a_reference_gets_the_best_version_and_a_miss_names_the_known_ones(db, tenant):
     for version in ("1.2.0", "1.10.0", "2.0.0", "2.1.0-beta"):
-        published = await _publish(store, tenant, _capsule(version))
+        published = await _publish(db, tenant, _capsule(version))
     name = published.capsule.metadata.name
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         for range_, best in (("", "2.0.0"), ("@^1", "1.10.0"), ("@1.2.0", "1.2.0"), ("@2.1.0-beta", "2.1.0-beta")):
             found = await tx.capsules.get(parse_reference(name + range_))
             assert found.capsule.metadata.version == best
@@ -57,7 +57,7 @@ async def test_a_reference_gets_the_best_version_and_a_miss_names_the_known_ones
         second = await tx.capsules.list(first.next, limit=3)
     assert (len(first.items), len(second.items), second.next) == (3, 1, None)
     with pytest.raises(Invalid, match="not a cursor"):
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.capsules.list("nonsense")
 
 
@@ -73,41 +73,41 @@ def _new_run(tenant: str, **changes) -> NewRun:
     return NewRun(**(values | changes))
 
 
-async def test_a_run_is_accepted_once_and_another_request_is_a_conflict(store, tenant):
+async def test_a_run_is_accepted_once_and_another_request_is_a_conflict(db, tenant):
     new = _new_run(tenant)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         run, created = await tx.runs.accept(new)
     assert created
     assert (run.status, run.inputs) == ("starting", new.inputs)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         assert await tx.runs.accept(new) == (run, False)
         assert [e.type for e in await tx.events.after(new.id)] == ["run.started"]
     with pytest.raises(Conflict, match="another request"):
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.runs.accept(new.model_copy(update={"request": digest("other")}))
 
 
-async def test_a_run_that_the_gate_saw_first_takes_the_request(store, tenant):
+async def test_a_run_that_the_gate_saw_first_takes_the_request(db, tenant):
     new = _new_run(tenant)
-    await PostgresLedger(store).begin(entry(key(tenant, new.id)))
-    async with store.transaction(tenant) as tx:
+    await PostgresLedger(db).begin(entry(key(tenant, new.id)))
+    async with db.transaction(tenant) as tx:
         run, created = await tx.runs.accept(new)
     assert (created, run.inputs, run.status) == (False, new.inputs, "running")
 
 
-async def test_a_run_is_followed_closed_and_then_stays_as_it_is(store, tenant):
-    runs, ledger, new = PostgresRuns(store), PostgresLedger(store), _new_run(tenant)
-    async with store.transaction(tenant) as tx:
+async def test_a_run_is_followed_closed_and_then_stays_as_it_is(db, tenant):
+    runs, ledger, new = PostgresRuns(db), PostgresLedger(db), _new_run(tenant)
+    async with db.transaction(tenant) as tx:
         await tx.runs.accept(new)
     await runs.record(RunUpdate(run=new.id, tenant=tenant, status="paused", reason="lunch", step=3, note="n"))
     asked = (await ledger.begin(entry(key(tenant, new.id), decision="ask"))).approval
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         assert (await tx.runs.get(new.id)).closed_at is None
     closing = CloseRun(run=new.id, tenant=tenant, status="completed", output={"a": [1, "\0"]}, artifact=digest("a"))
     closed = await runs.close(closing)
     assert await runs.close(closing) == closed
     await runs.record(RunUpdate(run=new.id, tenant=tenant, status="running"))
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         run = await tx.runs.get(new.id)
         chain = await tx.receipts.list(new.id)
         events = [e.type for e in await tx.events.after(new.id)]
@@ -123,12 +123,12 @@ async def test_a_run_is_followed_closed_and_then_stays_as_it_is(store, tenant):
         await runs.close(closing.model_copy(update={"run": f"{tenant}/x/none"}))
 
 
-async def test_runs_are_listed_newest_first_by_status_and_capsule(store, tenant):
+async def test_runs_are_listed_newest_first_by_status_and_capsule(db, tenant):
     made = [_new_run(tenant), _new_run(tenant, capsule="log-triage@1.0.0"), _new_run(tenant)]
     for new in made:
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.runs.accept(new)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         first = await tx.runs.list(limit=2)
         rest = await tx.runs.list(first.next, limit=2)
         assert [r.id for r in (*first.items, *rest.items)] == [new.id for new in made[::-1]]
@@ -139,11 +139,11 @@ async def test_runs_are_listed_newest_first_by_status_and_capsule(store, tenant)
             await tx.runs.list(limit=0)
 
 
-async def test_altered_and_missing_receipts_are_noticed(store, tenant):
+async def test_altered_and_missing_receipts_are_noticed(db, tenant):
     run = run_id(tenant)
     for _ in range(3):
-        await PostgresLedger(store).begin(entry(key(tenant, run)))
-    async with store.transaction(tenant) as tx:
+        await PostgresLedger(db).begin(entry(key(tenant, run)))
+    async with db.transaction(tenant) as tx:
         chain = await tx.receipts.list(run)
         assert await tx.receipts.list(run, after=2) == chain[2:]
     assert verify_chain(chain) is None
@@ -152,8 +152,8 @@ async def test_altered_and_missing_receipts_are_noticed(store, tenant):
     assert "missing" in verify_chain((chain[0], chain[2]))
 
 
-async def test_content_is_read_back_and_a_tampered_blob_is_noticed(store, tenant, postgres_settings):
-    content, data = PostgresContent(store), bytes(range(256)) * 50
+async def test_content_is_read_back_and_a_tampered_blob_is_noticed(db, tenant, postgres_settings):
+    content, data = PostgresContent(db), bytes(range(256)) * 50
     stored = await content.put(tenant, data, "application/octet-stream")
     assert stored == await content.put(tenant, data, "application/octet-stream") == sha256(data)
     assert await content.get(tenant, stored) == data
@@ -165,10 +165,10 @@ async def test_content_is_read_back_and_a_tampered_blob_is_noticed(store, tenant
         await content.get(tenant, digest("nothing"))
 
 
-async def test_principals_are_found_by_the_hash_of_their_key_until_it_is_revoked(store, tenant):
+async def test_principals_are_found_by_the_hash_of_their_key_until_it_is_revoked(db, tenant):
     ada = Principal(tenant=tenant, subject="ada", capabilities=frozenset({"run:read"}))
     hash_ = f"hash-{number()}"
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.principals.add(ada, hash_)
         await tx.principals.add(ada)
         assert await tx.principals.by_key_hash(hash_) == ada
@@ -179,23 +179,23 @@ async def test_principals_are_found_by_the_hash_of_their_key_until_it_is_revoked
             await tx.principals.add(ada.model_copy(update={"tenant": "other"}))
 
 
-async def test_artifacts_are_listed_with_their_run(store, tenant):
+async def test_artifacts_are_listed_with_their_run(db, tenant):
     run = run_id(tenant)
-    await PostgresLedger(store).begin(entry(key(tenant, run)))
-    async with store.transaction(tenant) as tx:
+    await PostgresLedger(db).begin(entry(key(tenant, run)))
+    async with db.transaction(tenant) as tx:
         for _ in range(2):
             await tx.artifacts.add(run, name="a.json", media_type="application/json", digest=digest(1), size=1)
         (artifact,) = await tx.artifacts.list(run)
     assert (artifact.name, artifact.digest, artifact.size) == ("a.json", digest(1), 1)
 
 
-async def test_an_error_rolls_everything_back(store, tenant):
+async def test_an_error_rolls_everything_back(db, tenant):
     async def fail() -> None:
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.contents.put(b"gone", "text/plain")
             raise OSError("the caller's disk is full")
 
     with pytest.raises(OSError, match="disk is full"):
         await fail()
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         assert await tx.connection.scalar(text("SELECT count(*) FROM content_blobs")) == 0

@@ -12,7 +12,7 @@ from capsules.errors import Conflict, NotFound
 from capsules.read_models import NewRun
 from capsules.retention import Due, NewHold, Retention
 from capsules.runs.run import CloseRun
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.run_projection import PostgresRuns
 from somagent.db.repositories.retention import prune
 
@@ -21,14 +21,14 @@ NOTHING = Due(runs=0, blobs=0, memories=0)
 
 
 @pytest.fixture(autouse=True)
-async def terms(store: Store, tenant: str) -> None:
-    async with store.transaction(tenant) as tx:
+async def terms(db: Database, tenant: str) -> None:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure(f"tenant:{tenant}", Amounts(tokens=10**6))
         await tx.retention.set(KEPT, by="rosa")
 
 
 async def ended(
-    store: Store, ledger, tenant: str, *, blob: bytes = b"", name: str = "word-count", run: str = ""
+    db: Database, ledger, tenant: str, *, blob: bytes = b"", name: str = "word-count", run: str = ""
 ) -> str:
     """Return a run that took an input, did one thing, handed an artifact over and ended."""
     run = run or f"{tenant}/{name}/{run_id(tenant).rpartition('/')[2]}"
@@ -36,21 +36,21 @@ async def ended(
     new = NewRun(
         id=run, capsule=f"{name}@1.0.0", digest=digest({}), actor="ada", inputs={"text": "secret"}, request=digest(run)
     )
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.runs.accept(new)
         if parent:
             await tx.connection.execute(text("UPDATE runs SET parent = :p WHERE id = :r"), {"p": parent, "r": run})
     act = key(tenant, run)
     await ledger.begin(entry(act))
     await ledger.finish(exit_(act, usage=Amounts(tool_calls=0), result={"said": "secret"}))
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         stored = await tx.contents.put(blob or run.encode(), "text/plain")
         await tx.artifacts.add(run, name="out", media_type="text/plain", digest=stored, size=1)
-    await PostgresRuns(store).close(CloseRun(run=run, tenant=tenant, status="completed", output="secret"))
+    await PostgresRuns(db).close(CloseRun(run=run, tenant=tenant, status="completed", output="secret"))
     return run
 
 
-async def age(owner: Store, tenant: str, days: int, run: str | None = None) -> None:
+async def age(owner: Database, tenant: str, days: int, run: str | None = None) -> None:
     """Let a run, or everything, be that much older: this one test turns the clock, with the owner's right."""
     past = {"back": dt.timedelta(days=days), "run": run}
     async with owner.transaction(tenant) as tx:
@@ -69,22 +69,22 @@ async def age(owner: Store, tenant: str, days: int, run: str | None = None) -> N
             await tx.connection.execute(text(change), past)
 
 
-async def counts(store: Store, tenant: str) -> dict[str, int]:
-    async with store.transaction(tenant) as tx:
+async def counts(db: Database, tenant: str) -> dict[str, int]:
+    async with db.transaction(tenant) as tx:
         tables = ("content_blobs", "outbox", "memories", "receipts", "ledger_entries")
         return {t: await tx.connection.scalar(text(f"SELECT count(*) FROM {t}")) or 0 for t in tables}
 
 
-async def test_what_is_due_goes_and_the_record_stays(store, owner, relay, ledger, tenant):
-    old, young = await ended(store, ledger, tenant), await ended(store, ledger, tenant)
-    before = await counts(store, tenant)
+async def test_what_is_due_goes_and_the_record_stays(db, owner, relay, ledger, tenant):
+    old, young = await ended(db, ledger, tenant), await ended(db, ledger, tenant)
+    before = await counts(db, tenant)
     assert await prune(relay.engine, tenant, 100) == NOTHING
     await age(owner, tenant, 31, old)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         assert await tx.retention.due() == Due(runs=1, blobs=1, memories=0)
     assert await prune(relay.engine, tenant, 100) == Due(runs=1, blobs=1, memories=0)
     assert await prune(relay.engine, tenant, 100) == NOTHING
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         gone, kept = await tx.runs.get(old), await tx.runs.get(young)
         assert (gone.inputs, gone.output, gone.status) == ({}, None, "completed")
         assert gone.pruned_at is not None
@@ -101,36 +101,36 @@ async def test_what_is_due_goes_and_the_record_stays(store, owner, relay, ledger
         ).all()
         assert [row.subject for row in entries] == [old]
         assert await tx.accounts.breaches() == ()
-    after = await counts(store, tenant)
+    after = await counts(db, tenant)
     assert (after["receipts"], after["ledger_entries"]) == (before["receipts"], before["ledger_entries"])
     assert after["outbox"] < before["outbox"]
 
 
-async def test_bytes_that_a_kept_run_put_again_stay(store, owner, relay, ledger, tenant):
-    first = await ended(store, ledger, tenant, blob=b"the same")
+async def test_bytes_that_a_kept_run_put_again_stay(db, owner, relay, ledger, tenant):
+    first = await ended(db, ledger, tenant, blob=b"the same")
     await age(owner, tenant, 40, first)
-    second = await ended(store, ledger, tenant, blob=b"the same")
+    second = await ended(db, ledger, tenant, blob=b"the same")
     assert await prune(relay.engine, tenant, 100) == Due(runs=1, blobs=0, memories=0)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         (artifact,) = await tx.artifacts.list(second)
         assert await tx.contents.get(artifact.digest) == b"the same"
 
 
 @pytest.mark.parametrize("scope", ["tenant", "capsule:word-count", "run:{run}", "run:{parent}"])
 async def test_a_hold_keeps_what_it_covers_until_it_is_lifted(  # noqa: PLR0917 - pytest gives fixtures by name
-    store, owner, relay, ledger, tenant, scope
+    db, owner, relay, ledger, tenant, scope
 ):
     parent = f"{tenant}/both/1"
-    await ended(store, ledger, tenant, name="both", run=parent)
-    held = await ended(store, ledger, tenant, run=f"{parent}/task")
-    other = await ended(store, ledger, tenant, name="elsewhere")
-    async with store.transaction(tenant) as tx:
+    await ended(db, ledger, tenant, name="both", run=parent)
+    held = await ended(db, ledger, tenant, run=f"{parent}/task")
+    other = await ended(db, ledger, tenant, name="elsewhere")
+    async with db.transaction(tenant) as tx:
         hold = await tx.retention.place(
             NewHold(scope=scope.format(run=held, parent=parent), reason="Case 7"), by="rosa"
         )
     await age(owner, tenant, 50)
     await prune(relay.engine, tenant, 100)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         assert (await tx.runs.get(held)).output == "secret"
         (artifact,) = await tx.artifacts.list(held)
         assert await tx.contents.get(artifact.digest)
@@ -138,30 +138,30 @@ async def test_a_hold_keeps_what_it_covers_until_it_is_lifted(  # noqa: PLR0917 
         assert ((await tx.runs.get(parent)).output is None) == (scope in {"capsule:word-count", "run:{run}"})
         await tx.retention.lift(hold.id, by="olga")
     await prune(relay.engine, tenant, 100)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         assert (await tx.runs.get(held)).output is None
         (lifted,) = await tx.retention.holds()
         assert (lifted.placed_by, lifted.lifted_by) == ("rosa", "olga")
     for wrong, error in ((hold.id, Conflict), ("nothing", NotFound)):
         with pytest.raises(error):
-            async with store.transaction(tenant) as tx:
+            async with db.transaction(tenant) as tx:
                 await tx.retention.lift(wrong, by="olga")
 
 
-async def test_nothing_is_deleted_where_nothing_is_set_and_batches_end(store, owner, relay, ledger, tenant):
+async def test_nothing_is_deleted_where_nothing_is_set_and_batches_end(db, owner, relay, ledger, tenant):
     for _ in range(3):
-        await ended(store, ledger, tenant)
-    async with store.transaction(tenant) as tx:
+        await ended(db, ledger, tenant)
+    async with db.transaction(tenant) as tx:
         await tx.retention.set(Retention(), by="rosa")
     await age(owner, tenant, 5000)
     assert await prune(relay.engine, tenant, 100) == NOTHING
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.retention.set(KEPT, by="rosa")
     assert [(await prune(relay.engine, tenant, 2)).runs for _ in range(3)] == [2, 1, 0]
 
 
-async def test_only_the_relay_deletes_and_a_hold_is_never_changed(store, owner, tenant):
-    async with store.transaction(tenant) as tx:
+async def test_only_the_relay_deletes_and_a_hold_is_never_changed(db, owner, tenant):
+    async with db.transaction(tenant) as tx:
         hold = await tx.retention.place(NewHold(scope="tenant", reason="Case 7"), by="rosa")
     for statement in (
         f"SELECT retention_prune('{tenant}', 5)",
@@ -170,11 +170,11 @@ async def test_only_the_relay_deletes_and_a_hold_is_never_changed(store, owner, 
         "UPDATE legal_holds SET scope = 'run:x'",
     ):
         with pytest.raises(Exception, match="permission denied"):
-            async with store.transaction(tenant) as tx:
+            async with db.transaction(tenant) as tx:
                 await tx.connection.execute(text(statement))
     for statement in ("UPDATE legal_holds SET reason = 'none'", "DELETE FROM legal_holds"):
         with pytest.raises(Conflict):
             async with owner.transaction(tenant) as tx:
                 await tx.connection.execute(text(statement))
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         assert [one.id for one in await tx.retention.holds()] == [hold.id]

@@ -20,7 +20,7 @@ from capsules.forecasts.forecast import Shape, static
 from capsules.read_models import Principal
 from capsules.retention import NewHold, Retention
 from somagent.capsule_files.library import Library
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.repositories.audit_blocks import BlockWriter
 from somagent.db.repositories.deliveries import Outgoing
@@ -61,23 +61,23 @@ REFUSED = asyncpg.InsufficientPrivilegeError  # by a missing grant and by a row 
 
 @pytest.fixture(scope="module")
 async def tenants(
-    owner: Store, store: Store, relay: Store, blocks: BlockWriter, tmp_path_factory: pytest.TempPathFactory
+    owner: Database, db: Database, relay: Database, blocks: BlockWriter, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, str]:
-    """Two tenants, each with a real row in every table, written through the store itself."""
+    """Two tenants, each with a real row in every table, written through the database itself."""
     names = (f"row-a-{number()}", f"row-b-{number()}")
     for name in names:
         await owner.tenants.add(name)
-        await _fill(store, name)
+        await _fill(db, name)
         await blocks.seal(name, Sealing(tmp_path_factory.mktemp(name)).sign, most=1)
     await Outgoing(relay.engine, "webhook").enter(["approval.requested"])
     return names
 
 
-async def _fill(store: Store, tenant: str) -> None:
+async def _fill(db: Database, tenant: str) -> None:
     run = run_id(tenant)
-    ledger = PostgresLedger(store)
+    ledger = PostgresLedger(db)
     capsule = Library.load().capsules[0]
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure(f"run:{run}", Amounts(tokens=10))
         await tx.principals.add(Principal(tenant=tenant, subject="ada", capabilities=frozenset()), key_hash=tenant)
         grace = Principal(tenant=tenant, subject="grace", capabilities=frozenset({"approval:decide"}))
@@ -94,11 +94,11 @@ async def _fill(store: Store, tenant: str) -> None:
     await ledger.finish(exit_(begun, result=1))
     await ledger.begin(entry(key(tenant, run), decision="ask"))
     asked = GrantRequest(scope="true", uses=1, expires_seconds=60, reason="test")
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         given = await tx.standing_grants.give(asked, constitution=CONSTITUTION, by="grace", now=dt.datetime.now(dt.UTC))
     passing = entry(key(tenant, run), decision="ask", target="shell@1.0.0/run")
     await ledger.begin(passing.model_copy(update={"standing": (given.id,)}))
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.retention.set(Retention(content_days=9), by="ada")
         await tx.retention.place(NewHold(scope="tenant", reason="Case 1"), by="ada")
         shape = Shape(capsule="word-count")
@@ -109,9 +109,9 @@ async def _fill(store: Store, tenant: str) -> None:
 
 
 @asynccontextmanager
-async def _as(store: Store, tenant: str | None) -> AsyncIterator["asyncpg.Connection"]:
+async def _as(db: Database, tenant: str | None) -> AsyncIterator["asyncpg.Connection"]:
     """Yield a connection whose changes never stay."""
-    async with store.pool.acquire() as connection:
+    async with db.pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
         try:
@@ -161,34 +161,34 @@ async def test_no_role_of_ours_gets_past_row_security(postgres_settings: Setting
 class TestAcrossTenants:
     """Both roles: the owner too is held by the policies, where it has every other privilege."""
 
-    async def test_reads_its_own_rows_and_no_others(self, store, owner, tenants, role, table):
+    async def test_reads_its_own_rows_and_no_others(self, db, owner, tenants, role, table):
         mine, _ = tenants
-        async with _as(store if role == "app" else owner, mine) as connection:
+        async with _as(db if role == "app" else owner, mine) as connection:
             assert await connection.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id = $1", mine) > 0
             assert await connection.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id <> $1", mine) == 0
 
-    async def test_sees_nothing_without_a_tenant(self, store, owner, tenants, role, table):
+    async def test_sees_nothing_without_a_tenant(self, db, owner, tenants, role, table):
         for setting in (None, ""):
-            async with _as(store if role == "app" else owner, setting) as connection:
+            async with _as(db if role == "app" else owner, setting) as connection:
                 assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
 
-    async def test_cannot_insert_for_another_tenant_or_none(self, store, owner, tenants, role, table):
+    async def test_cannot_insert_for_another_tenant_or_none(self, db, owner, tenants, role, table):
         mine, theirs = tenants
-        async with _as(store, theirs) as connection:
+        async with _as(db, theirs) as connection:
             row = await connection.fetchval(f"SELECT to_jsonb(t) FROM {table} t LIMIT 1")
         for setting in (mine, None):
-            async with _as(store if role == "app" else owner, setting) as connection:
+            async with _as(db if role == "app" else owner, setting) as connection:
                 may = await connection.fetchval("SELECT has_table_privilege($1, 'INSERT')", table)
                 with pytest.raises(REFUSED, match="row-level security" if may else "permission denied"):
                     await connection.execute(
                         f"INSERT INTO {table} SELECT * FROM jsonb_populate_record(NULL::{table}, $1)", row
                     )
 
-    async def test_cannot_update_or_delete_anothers_rows(self, store, owner, tenants, role, table):
+    async def test_cannot_update_or_delete_anothers_rows(self, db, owner, tenants, role, table):
         mine, theirs = tenants
         for setting in (mine, None):
             for statement in (f"UPDATE {table} SET tenant_id = tenant_id", f"DELETE FROM {table}"):
-                async with _as(store if role == "app" else owner, setting) as connection:
+                async with _as(db if role == "app" else owner, setting) as connection:
                     verb = statement.split()[0]
                     if await connection.fetchval("SELECT has_table_privilege($1, $2)", table, verb):
                         assert (await connection.execute(f"{statement} WHERE tenant_id = $1", theirs)).endswith(" 0")
@@ -197,9 +197,9 @@ class TestAcrossTenants:
                     with pytest.raises(REFUSED, match="permission denied"):
                         await connection.execute(f"{statement} WHERE tenant_id = $1", theirs)
 
-    async def test_cannot_give_its_rows_to_another_tenant(self, store, owner, tenants, role, table):
+    async def test_cannot_give_its_rows_to_another_tenant(self, db, owner, tenants, role, table):
         mine, theirs = tenants
-        async with _as(store if role == "app" else owner, mine) as connection:
+        async with _as(db if role == "app" else owner, mine) as connection:
             # What is immutable is refused by its trigger first, whoever asks.
             with pytest.raises(
                 (REFUSED, asyncpg.PostgresError), match=r"row-level security|permission denied|never changed"
@@ -230,7 +230,7 @@ async def test_the_application_only_adds_to_the_record(postgres_settings: Settin
     assert not any({"DELETE", "TRUNCATE"} & set(rights) for rights in granted.values())
 
 
-async def test_the_relay_reads_events_of_all_and_changes_only_their_mark(relay: Store, tenants):
+async def test_the_relay_reads_events_of_all_and_changes_only_their_mark(relay: Database, tenants):
     async with _as(relay, None) as connection:
         seen = {row["tenant_id"] for row in await connection.fetch("SELECT DISTINCT tenant_id FROM outbox")}
         assert set(tenants) <= seen
@@ -250,7 +250,7 @@ async def test_the_relay_reads_events_of_all_and_changes_only_their_mark(relay: 
                 await connection.execute(statement)
 
 
-async def test_a_digest_of_bytes_is_the_same_for_both_and_the_rows_are_apart(store, tenants):
+async def test_a_digest_of_bytes_is_the_same_for_both_and_the_rows_are_apart(db, tenants):
     for tenant in tenants:
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             assert await tx.contents.get(sha256(b"bytes")) == b"bytes"

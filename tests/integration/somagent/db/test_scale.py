@@ -20,7 +20,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.read_models import NewRun
 from capsules.runs.run import CloseRun
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
 from somagent.local_stack.postgres import superuser
@@ -38,11 +38,11 @@ READ = "SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0) FROM 
 class Steps:
     """One run after another, step by step, all on one connection of each kind."""
 
-    store: Store
+    db: Database
     database: Callable[[], Awaitable[int]]
 
     def __post_init__(self) -> None:
-        self.ledger = PostgresLedger(self.store)
+        self.ledger = PostgresLedger(self.db)
         self.reads: dict[str, int] = {}
 
     async def run(self, *, counted: bool = True) -> None:
@@ -57,7 +57,7 @@ class Steps:
             "begin": lambda: self.ledger.begin(entry(attempt, cost=COST, account=f"run:{run}")),
             "finish": lambda: self.ledger.finish(exit_(attempt, usage=COST)),
             "show": lambda: self._show(run),
-            "close": lambda: PostgresRuns(self.store).close(CloseRun(run=run, tenant=TENANT, status="completed")),
+            "close": lambda: PostgresRuns(self.db).close(CloseRun(run=run, tenant=TENANT, status="completed")),
         }.items():
             before = await self._read() if counted else 0
             await step()
@@ -65,26 +65,26 @@ class Steps:
                 self.reads[name] = await self._read() - before
 
     async def _enter(self, run: str) -> None:
-        async with self.store.transaction(TENANT) as tx:
+        async with self.db.transaction(TENANT) as tx:
             await tx.runs.accept(
                 NewRun(id=run, capsule="word-count@1.0.0", digest=digest({}), actor="ada", request=digest(run))
             )
 
     async def _carve(self, run: str) -> None:
-        async with self.store.transaction(TENANT) as tx:
+        async with self.db.transaction(TENANT) as tx:
             await tx.accounts.carve_run(f"tenant:{TENANT}", f"run:{run}", Amounts(tokens=5), seconds=5)
 
     async def _show(self, run: str) -> None:
-        async with self.store.transaction(TENANT) as tx:
+        async with self.db.transaction(TENANT) as tx:
             await tx.runs.get(run)
             await tx.accounts.get(f"run:{run}")
 
     async def _read(self) -> int:
         """Return how many rows were read so far. What a connection counted is told when it is next idle."""
         flush = "SELECT pg_stat_force_next_flush()"
-        async with self.store.pool.acquire() as plain:
+        async with self.db.pool.acquire() as plain:
             await plain.execute(flush)
-        async with self.store.transaction(TENANT) as tx:
+        async with self.db.transaction(TENANT) as tx:
             await tx.connection.execute(text(flush))
         return await self.database()
 
@@ -102,15 +102,15 @@ async def steps(postgres_settings: Settings, template: str) -> AsyncIterator[Ste
             for table in ("runs", "effects", "budget_accounts", "receipts", "ledger_entries", "outbox", "seal_pending"):
                 await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
         sealing = codec(postgres_settings)
-        async with open_store(url("owner"), codec=sealing) as owner:
+        async with open_database(url("owner"), codec=sealing) as owner:
             await owner.tenants.add(TENANT)
             await make_active(owner, constitution("2026-01-01T00:00:00Z"))
-        async with open_store(url("app"), connections=1, codec=sealing) as store:
-            async with store.transaction(TENANT) as tx:
+        async with open_database(url("app"), connections=1, codec=sealing) as db:
+            async with db.transaction(TENANT) as tx:
                 await tx.accounts.allow(
                     f"tenant:{TENANT}", None, AccountTerms(allowance=Amounts(tokens=10**6)), by="owner"
                 )
-            yield Steps(store, read)
+            yield Steps(db, read)
 
 
 async def test_a_step_of_a_run_reads_no_more_when_the_tenant_has_grown(steps: Steps) -> None:

@@ -12,24 +12,24 @@ from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import Conflict, NotFound
 from capsules.read_models import Principal
-from somagent.db.database import Store
+from somagent.db.database import Database
 
 SCOPE = "action.kind == 'tool.invoke'"
 
 
-async def _give(store: Store, tenant: str, *, by: str = "grace", constitution=CONSTITUTION, **asked) -> StandingGrant:
+async def _give(db: Database, tenant: str, *, by: str = "grace", constitution=CONSTITUTION, **asked) -> StandingGrant:
     request = GrantRequest(**({"scope": SCOPE, "uses": 5, "expires_seconds": 600, "reason": "nightly"} | asked))
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         return await tx.standing_grants.give(request, constitution=constitution, by=by, now=dt.datetime.now(dt.UTC))
 
 
-async def _get(store: Store, tenant: str, grant: StandingGrant) -> StandingGrant:
-    async with store.transaction(tenant) as tx:
+async def _get(db: Database, tenant: str, grant: StandingGrant) -> StandingGrant:
+    async with db.transaction(tenant) as tx:
         return await tx.standing_grants.get(grant.id)
 
 
-async def _revoke(store: Store, tenant: str, grant: StandingGrant) -> StandingGrant:
-    async with store.transaction(tenant) as tx:
+async def _revoke(db: Database, tenant: str, grant: StandingGrant) -> StandingGrant:
+    async with db.transaction(tenant) as tx:
         return await tx.standing_grants.revoke(grant.id, by="hedy", now=dt.datetime.now(dt.UTC))
 
 
@@ -38,39 +38,39 @@ def _asks(attempt, *grants: StandingGrant, **rest):
     return entry(attempt, decision="ask", **rest).model_copy(update={"standing": tuple(g.id for g in grants)})
 
 
-async def test_of_twenty_actions_at_once_five_take_the_five_uses(store, ledger, tenant):
-    grant = await _give(store, tenant, uses=5)
+async def test_of_twenty_actions_at_once_five_take_the_five_uses(db, ledger, tenant):
+    grant = await _give(db, tenant, uses=5)
     runs = [run_id(tenant) for _ in range(20)]
     passages = await asyncio.gather(*(ledger.begin(_asks(key(tenant, run), grant)) for run in runs))
     assert sorted(p.status for p in passages) == ["ask"] * 15 + ["go"] * 5
-    left = await _get(store, tenant, grant)
+    left = await _get(db, tenant, grant)
     assert (left.state, left.uses_left) == ("used up", 0)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         told = [e.data["uses_left"] for run in runs for e in await tx.events.after(run) if e.type == "grant.used"]
     assert sorted(told) == [0, 1, 2, 3, 4]
 
 
-async def test_many_actions_use_up_one_grant_after_the_other(store, ledger, tenant):
-    grants = [await _give(store, tenant, uses=3), await _give(store, tenant, uses=4)]
+async def test_many_actions_use_up_one_grant_after_the_other(db, ledger, tenant):
+    grants = [await _give(db, tenant, uses=3), await _give(db, tenant, uses=4)]
     passages = await asyncio.gather(*(ledger.begin(_asks(key(tenant, run_id(tenant)), *grants)) for _ in range(12)))
     assert sum(p.status == "go" for p in passages) == 7
-    assert [(await _get(store, tenant, g)).uses_left for g in grants] == [0, 0]
+    assert [(await _get(db, tenant, g)).uses_left for g in grants] == [0, 0]
 
 
-async def test_the_receipt_says_which_grant_let_it_pass_and_whose_it_is(store, ledger, tenant):
+async def test_the_receipt_says_which_grant_let_it_pass_and_whose_it_is(db, ledger, tenant):
     run = run_id(tenant)
-    grant = await _give(store, tenant)
+    grant = await _give(db, tenant)
     assert (await ledger.begin(_asks(key(tenant, run), grant))).status == "go"
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         [receipt] = await tx.receipts.list(run)
     body = receipt.body
     assert (body["decision"], body["reason"]) == ("allow", "standing grant")
     assert (body["standing_grant"], body["approved_by"]) == (grant.id, "grace")
 
 
-async def test_a_retry_and_a_replay_of_an_effect_use_it_once(store, ledger, tenant):
+async def test_a_retry_and_a_replay_of_an_effect_use_it_once(db, ledger, tenant):
     run = run_id(tenant)
-    grant = await _give(store, tenant, uses=1)
+    grant = await _give(db, tenant, uses=1)
     for attempt in (1, 2, 3):
         # A retry finds no grant with a use left: the gate offers none, and it passes on the use it has.
         offered = (grant,) if attempt == 1 else ()
@@ -78,86 +78,86 @@ async def test_a_retry_and_a_replay_of_an_effect_use_it_once(store, ledger, tena
     await ledger.finish(exit_(key(tenant, run, "a", attempt=3), result=1))
     assert (await ledger.begin(_asks(key(tenant, run, "a", attempt=4)))).status == "replay"
     assert (await ledger.begin(_asks(key(tenant, run, "b"), grant))).status == "ask"
-    assert (await _get(store, tenant, grant)).uses_left == 0
+    assert (await _get(db, tenant, grant)).uses_left == 0
 
 
-async def test_a_use_covers_its_effect_only_for_the_action_it_was_taken_for(store, ledger, tenant):
+async def test_a_use_covers_its_effect_only_for_the_action_it_was_taken_for(db, ledger, tenant):
     run = run_id(tenant)
-    grant = await _give(store, tenant, uses=1)
+    grant = await _give(db, tenant, uses=1)
     assert (await ledger.begin(_asks(key(tenant, run, "a"), grant))).status == "go"
     assert (await ledger.begin(_asks(key(tenant, run, "a", attempt=2), target="shell@1.0.0/run"))).status == "ask"
-    other = await _give(store, tenant, uses=1)
+    other = await _give(db, tenant, uses=1)
     changed = _asks(key(tenant, run, "a", attempt=3), other, target="bash@1.0.0/run")
     assert (await ledger.begin(changed)).status == "go"
-    assert (await _get(store, tenant, other)).uses_left == 0, "another action is another use"
+    assert (await _get(db, tenant, other)).uses_left == 0, "another action is another use"
 
 
-async def test_an_uncertain_effect_is_never_passed(store, ledger, tenant):
+async def test_an_uncertain_effect_is_never_passed(db, ledger, tenant):
     run = run_id(tenant)
-    grant = await _give(store, tenant)
+    grant = await _give(db, tenant)
     assert (await ledger.begin(_asks(key(tenant, run, "a"), grant, idempotent=False))).status == "go"
     for activity in ("a", "b"):
         again = await ledger.begin(_asks(key(tenant, run, activity, attempt=2), grant, idempotent=False))
         assert again.status == "ask"
         assert "may have taken effect" in again.approval.sentence
-    assert (await _get(store, tenant, grant)).uses_left == 4
+    assert (await _get(db, tenant, grant)).uses_left == 4
 
 
-async def test_an_action_that_the_budget_cannot_cover_uses_none(store, ledger, tenant):
+async def test_an_action_that_the_budget_cannot_cover_uses_none(db, ledger, tenant):
     run = run_id(tenant)
-    grant = await _give(store, tenant)
+    grant = await _give(db, tenant)
     assert (await ledger.begin(_asks(key(tenant, run), grant, cost=Amounts(tokens=1)))).status == "exhausted"
-    assert (await _get(store, tenant, grant)).uses_left == 5
+    assert (await _get(db, tenant, grant)).uses_left == 5
 
 
-async def test_a_grant_that_expired_or_was_revoked_lets_nothing_begin(store, ledger, tenant):
-    short, revoked = await _give(store, tenant, expires_seconds=1), await _give(store, tenant)
+async def test_a_grant_that_expired_or_was_revoked_lets_nothing_begin(db, ledger, tenant):
+    short, revoked = await _give(db, tenant, expires_seconds=1), await _give(db, tenant)
     retried = key(tenant, run_id(tenant), "a")
     assert (await ledger.begin(_asks(retried, revoked))).status == "go"
-    assert (await _revoke(store, tenant, revoked)).revoked_by == "hedy"
-    assert (await _revoke(store, tenant, revoked)).state == "revoked", "once more changes nothing"
+    assert (await _revoke(db, tenant, revoked)).revoked_by == "hedy"
+    assert (await _revoke(db, tenant, revoked)).state == "revoked", "once more changes nothing"
     await asyncio.sleep(1.1)
-    assert (await _get(store, tenant, short)).state == "expired"
+    assert (await _get(db, tenant, short)).state == "expired"
     assert (await ledger.begin(_asks(key(tenant, run_id(tenant)), short, revoked))).status == "ask"
     assert (await ledger.begin(_asks(retried.model_copy(update={"attempt": 2}), revoked))).status == "ask"
     facts = await ledger.facts(tenant, run_id(tenant), None, CONSTITUTION)
     assert facts.standing == ()
 
 
-async def test_who_granted_cannot_ask_under_it(store, ledger, tenant):
-    grant = await _give(store, tenant, by="ada")
+async def test_who_granted_cannot_ask_under_it(db, ledger, tenant):
+    grant = await _give(db, tenant, by="ada")
     assert (await ledger.begin(_asks(key(tenant, run_id(tenant)), grant, actor="ada"))).status == "ask"
     assert (await ledger.begin(_asks(key(tenant, run_id(tenant)), grant, actor="hedy"))).status == "go"
 
 
-async def test_under_another_constitution_it_does_not_count_until_it_is_proved_again(store, ledger, tenant):
-    grant = await _give(store, tenant, constitution=digest("the one before"))
+async def test_under_another_constitution_it_does_not_count_until_it_is_proved_again(db, ledger, tenant):
+    grant = await _give(db, tenant, constitution=digest("the one before"))
     assert (await ledger.begin(_asks(key(tenant, run_id(tenant)), grant))).status == "ask"
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         bound = await tx.standing_grants.rebind(grant.id, constitution=CONSTITUTION, by="grace")
     assert bound.constitution == CONSTITUTION
     assert (await ledger.begin(_asks(key(tenant, run_id(tenant)), grant))).status == "go"
-    revoked = await _revoke(store, tenant, grant)
+    revoked = await _revoke(db, tenant, grant)
     with pytest.raises(Conflict, match="is revoked"):
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.standing_grants.rebind(revoked.id, constitution=CONSTITUTION, by="grace")
 
 
-async def test_a_granter_who_lost_the_capability_has_lost_the_grant(store, ledger, tenant):
-    grant = await _give(store, tenant)
+async def test_a_granter_who_lost_the_capability_has_lost_the_grant(db, ledger, tenant):
+    grant = await _give(db, tenant)
     for capabilities, status in ((frozenset({"run:read"}), "ask"), (frozenset({"approval:decide"}), "go")):
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.principals.add(Principal(tenant=tenant, subject="grace", capabilities=capabilities))
         assert (await ledger.begin(_asks(key(tenant, run_id(tenant)), grant))).status == status
 
 
-async def test_a_persons_no_to_an_action_goes_before_any_grant(store, ledger, tenant):
+async def test_a_persons_no_to_an_action_goes_before_any_grant(db, ledger, tenant):
     run = run_id(tenant)
     asked = await ledger.begin(_asks(key(tenant, run)))
-    grant = await _give(store, tenant)
+    grant = await _give(db, tenant)
     waiting = await ledger.begin(_asks(key(tenant, run), grant))
     assert (waiting.status, waiting.approval.id) == ("ask", asked.approval.id)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         grace = Approver("grace", frozenset({"approval:decide"}))
         await tx.approvals.decide(
             await tx.approvals.lock(asked.approval.id), grace, approve=False, comment="", now=dt.datetime.now(dt.UTC)
@@ -166,27 +166,27 @@ async def test_a_persons_no_to_an_action_goes_before_any_grant(store, ledger, te
     assert (await ledger.begin(_asks(key(tenant, run_id(tenant)), grant))).status == "go", "another run was not refused"
 
 
-async def test_the_gate_is_told_of_open_grants_of_this_constitution_and_tenant_only(store, owner, ledger, tenant):
-    late, soon = await _give(store, tenant), await _give(store, tenant, expires_seconds=60)
-    await _give(store, tenant, constitution=digest("another"))
+async def test_the_gate_is_told_of_open_grants_of_this_constitution_and_tenant_only(db, owner, ledger, tenant):
+    late, soon = await _give(db, tenant), await _give(db, tenant, expires_seconds=60)
+    await _give(db, tenant, constitution=digest("another"))
     stranger = f"{tenant}-b"
     await owner.tenants.add(stranger)
-    await _give(store, stranger)
+    await _give(db, stranger)
     facts = await ledger.facts(tenant, run_id(tenant), None, CONSTITUTION)
     assert [offer.id for offer in facts.standing] == [soon.id, late.id]
     assert (facts.standing[0].scope, facts.standing[0].granted_by) == (SCOPE, "grace")
 
 
-async def test_no_more_than_the_gate_looks_at_may_be_open(store, ledger, tenant):
-    given = await asyncio.gather(*(_give(store, tenant) for _ in range(MOST_OPEN + 3)), return_exceptions=True)
+async def test_no_more_than_the_gate_looks_at_may_be_open(db, ledger, tenant):
+    given = await asyncio.gather(*(_give(db, tenant) for _ in range(MOST_OPEN + 3)), return_exceptions=True)
     assert sum(isinstance(one, Conflict) for one in given) == 3
     assert len((await ledger.facts(tenant, run_id(tenant), None, CONSTITUTION)).standing) == MOST_OPEN
 
 
-async def test_grants_are_listed_newest_first_by_state(store, tenant):
-    grants = [await _give(store, tenant) for _ in range(3)]
-    await _revoke(store, tenant, grants[1])
-    async with store.transaction(tenant) as tx:
+async def test_grants_are_listed_newest_first_by_state(db, tenant):
+    grants = [await _give(db, tenant) for _ in range(3)]
+    await _revoke(db, tenant, grants[1])
+    async with db.transaction(tenant) as tx:
         first = await tx.standing_grants.list(limit=2)
         rest = await tx.standing_grants.list(limit=2, cursor=first.next)
         still = await tx.standing_grants.list(state="open")

@@ -10,7 +10,7 @@ from capsules.budgets.usage_report import DIMENSIONS, Usage
 from capsules.digest import digest
 from capsules.read_models import NewRun
 from capsules.runs.run import CloseRun
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
 
@@ -18,10 +18,10 @@ NOW = dt.datetime.now(dt.UTC)
 WIDE = {"since": NOW - dt.timedelta(days=1), "until": NOW + dt.timedelta(days=1)}
 
 
-async def ran(store: Store, ledger: PostgresLedger, run: str, capsule: str, tokens: int, *, parent: str = "") -> None:
+async def ran(db: Database, ledger: PostgresLedger, run: str, capsule: str, tokens: int, *, parent: str = "") -> None:
     """Let a run of a capsule spend tokens from its own account, carved from its parent's."""
     tenant = run.partition("/")[0]
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.runs.accept(
             NewRun(id=run, capsule=capsule, digest=digest({}), actor="ada", request=digest(run), parent=parent or None)
         )
@@ -35,44 +35,44 @@ async def ran(store: Store, ledger: PostgresLedger, run: str, capsule: str, toke
 
 
 @pytest.fixture
-async def spent(store: Store, ledger: PostgresLedger, owner: Store, tenant: str) -> str:
+async def spent(db: Database, ledger: PostgresLedger, owner: Database, tenant: str) -> str:
     """A parent that spent 10 and paid for a child that spent 7; another run that spent 5."""
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure(f"tenant:{tenant}", Amounts(tokens=10_000))
     parent = run_id(tenant)
-    await ran(store, ledger, run_id(tenant), "single@1.0.0", 5)
-    await ran(store, ledger, parent, "whole@1.0.0", 10)
-    await ran(store, ledger, f"{parent}/part", "single@2.0.0", 7, parent=parent)
+    await ran(db, ledger, run_id(tenant), "single@1.0.0", 5)
+    await ran(db, ledger, parent, "whole@1.0.0", 10)
+    await ran(db, ledger, f"{parent}/part", "single@2.0.0", 7, parent=parent)
     for run, seconds in ((f"{parent}/part", 20), (parent, 30)):
-        await PostgresRuns(store).close(CloseRun(run=run, tenant=tenant, status="completed", seconds=seconds))
-    async with store.transaction(tenant) as tx:
+        await PostgresRuns(db).close(CloseRun(run=run, tenant=tenant, status="completed", seconds=seconds))
+    async with db.transaction(tenant) as tx:
         assert (await tx.accounts.get(f"run:{parent}")).spent.tokens == 17, "a parent's account holds its child's"
     return tenant
 
 
-async def report(store: Store, tenant: str, *by: str) -> tuple[Usage, ...]:
-    async with store.transaction(tenant) as tx:
+async def report(db: Database, tenant: str, *by: str) -> tuple[Usage, ...]:
+    async with db.transaction(tenant) as tx:
         return await tx.usage.report(by, **WIDE)  # type: ignore[arg-type]
 
 
-async def test_each_run_is_counted_once(store: Store, spent: str) -> None:
-    (total,) = await report(store, spent)
+async def test_each_run_is_counted_once(db: Database, spent: str) -> None:
+    (total,) = await report(db, spent)
     assert (total.runs, total.spent) == (3, Amounts(tokens=22))
-    by_capsule = {one.capsule: one.spent.tokens for one in await report(store, spent, "capsule")}
+    by_capsule = {one.capsule: one.spent.tokens for one in await report(db, spent, "capsule")}
     assert by_capsule == {"single": 12, "whole": 10}
     for by in ([], ["day"], ["model"], ["persona"], list(DIMENSIONS)):
-        rows = await report(store, spent, *by)
+        rows = await report(db, spent, *by)
         assert sum(one.spent.tokens for one in rows) == 22
         assert {one.model for one in rows} == ({"m"} if "model" in by else {None})
 
 
-async def test_a_child_works_in_its_parents_time(store: Store, spent: str) -> None:
-    assert {one.capsule: one.seconds for one in await report(store, spent, "capsule")} == {"single": 0, "whole": 30}
+async def test_a_child_works_in_its_parents_time(db: Database, spent: str) -> None:
+    assert {one.capsule: one.seconds for one in await report(db, spent, "capsule")} == {"single": 0, "whole": 30}
 
 
-async def test_days_and_tenants_are_apart(store: Store, spent: str, owner: Store) -> None:
-    async with store.transaction(spent) as tx:
+async def test_days_and_tenants_are_apart(db: Database, spent: str, owner: Database) -> None:
+    async with db.transaction(spent) as tx:
         assert await tx.usage.report(("day",), since=NOW - dt.timedelta(days=9), until=NOW - dt.timedelta(days=2)) == ()
     other = f"{spent}-other"
     await owner.tenants.add(other)
-    assert await report(store, other) == ()
+    assert await report(db, other) == ()

@@ -12,7 +12,7 @@ from capsules.digest import digest
 from capsules.errors import BudgetExhausted
 from capsules.read_models import NewRun
 from capsules.runs.run import CloseRun
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.run_projection import PostgresRuns
 
 PLENTY = Amounts(tokens=10_000)
@@ -20,9 +20,9 @@ NEXT = (dt.datetime.now(dt.UTC).replace(day=1) + dt.timedelta(days=40)).replace(
 
 
 @pytest.fixture
-async def root(store: Store, tenant: str) -> str:
+async def root(db: Database, tenant: str) -> str:
     """A tenant of 1000 s a month, with a project of 300 s."""
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         terms = AccountTerms(allowance=PLENTY, period="month", wall_clock=1000)
         await tx.accounts.allow(f"tenant:{tenant}", None, terms, by="owner")
         part = AccountTerms(allowance=Amounts(tokens=5000), period="month", wall_clock=300)
@@ -30,9 +30,9 @@ async def root(store: Store, tenant: str) -> str:
     return f"tenant:{tenant}"
 
 
-async def begin(store: Store, tenant: str, parent: str, seconds: int, run: str | None = None) -> str:
+async def begin(db: Database, tenant: str, parent: str, seconds: int, run: str | None = None) -> str:
     run = run or run_id(tenant)
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.runs.accept(
             NewRun(id=run, capsule="x@1.0.0", digest=digest({}), actor="ada", inputs={}, request=digest(run))
         )
@@ -40,60 +40,58 @@ async def begin(store: Store, tenant: str, parent: str, seconds: int, run: str |
     return run
 
 
-async def end(store: Store, tenant: str, run: str, seconds: int | None) -> None:
+async def end(db: Database, tenant: str, run: str, seconds: int | None) -> None:
     for _ in range(2):  # again counts nothing again
-        await PostgresRuns(store).close(CloseRun(run=run, tenant=tenant, status="completed", seconds=seconds))
+        await PostgresRuns(db).close(CloseRun(run=run, tenant=tenant, status="completed", seconds=seconds))
 
 
-async def clock(store: Store, tenant: str, account: str, moment: dt.datetime | None = None) -> tuple[int, int]:
-    async with store.transaction(tenant) as tx:
+async def clock(db: Database, tenant: str, account: str, moment: dt.datetime | None = None) -> tuple[int, int]:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.open_period(account, moment or dt.datetime.now(dt.UTC))
         assert await tx.accounts.breaches() == ()
         found: Account = await tx.accounts.get(account)
     return found.wall_clock.spent, found.wall_clock.reserved
 
 
-async def test_a_run_holds_its_time_and_counts_what_it_worked(store, tenant, root):
-    run = await begin(store, tenant, "project:web", 200)
-    await begin(store, tenant, "project:web", 200, run)  # admitted again
-    assert await clock(store, tenant, "project:web") == (0, 200)
-    assert await clock(store, tenant, root) == (0, 200)
+async def test_a_run_holds_its_time_and_counts_what_it_worked(db, tenant, root):
+    run = await begin(db, tenant, "project:web", 200)
+    await begin(db, tenant, "project:web", 200, run)  # admitted again
+    assert await clock(db, tenant, "project:web") == (0, 200)
+    assert await clock(db, tenant, root) == (0, 200)
     with pytest.raises(BudgetExhausted, match="'project:web' has 100 s of wall clock left, and the run may take 101 s"):
-        await begin(store, tenant, "project:web", 101)
-    child = await begin(store, tenant, f"run:{run}", 150, f"{run}/task")
-    assert await clock(store, tenant, root) == (0, 200), "a child works inside its parent's time"
-    await end(store, tenant, child, 30)
-    await end(store, tenant, run, 42)
-    assert await clock(store, tenant, "project:web") == (42, 0)
-    assert await clock(store, tenant, root) == (42, 0)
+        await begin(db, tenant, "project:web", 101)
+    child = await begin(db, tenant, f"run:{run}", 150, f"{run}/task")
+    assert await clock(db, tenant, root) == (0, 200), "a child works inside its parent's time"
+    await end(db, tenant, child, 30)
+    await end(db, tenant, run, 42)
+    assert await clock(db, tenant, "project:web") == (42, 0)
+    assert await clock(db, tenant, root) == (42, 0)
 
 
-async def test_what_nobody_can_say_counts_whole_and_a_month_begins_anew(store, tenant, root):
-    await end(store, tenant, await begin(store, tenant, root, 120), None)
-    held = await begin(store, tenant, root, 70)
-    assert await clock(store, tenant, root) == (120, 70)
-    assert await clock(store, tenant, root, NEXT) == (0, 70)
-    await end(store, tenant, held, 5)
-    assert await clock(store, tenant, root, NEXT) == (5, 0)
+async def test_what_nobody_can_say_counts_whole_and_a_month_begins_anew(db, tenant, root):
+    await end(db, tenant, await begin(db, tenant, root, 120), None)
+    held = await begin(db, tenant, root, 70)
+    assert await clock(db, tenant, root) == (120, 70)
+    assert await clock(db, tenant, root, NEXT) == (0, 70)
+    await end(db, tenant, held, 5)
+    assert await clock(db, tenant, root, NEXT) == (5, 0)
 
 
-async def test_many_starts_at_once_never_pass_the_bound(store, tenant, root):
-    answers = await asyncio.gather(
-        *(begin(store, tenant, "project:web", 50) for _ in range(12)), return_exceptions=True
-    )
+async def test_many_starts_at_once_never_pass_the_bound(db, tenant, root):
+    answers = await asyncio.gather(*(begin(db, tenant, "project:web", 50) for _ in range(12)), return_exceptions=True)
     assert sum(isinstance(one, str) for one in answers) == 6
     assert all(isinstance(one, str | BudgetExhausted) for one in answers)
-    assert await clock(store, tenant, "project:web") == (0, 300)
+    assert await clock(db, tenant, "project:web") == (0, 300)
 
 
-async def test_a_bound_that_is_set_while_runs_work_counts_those_that_begin_after(store, tenant):
+async def test_a_bound_that_is_set_while_runs_work_counts_those_that_begin_after(db, tenant):
     once = f"tenant:{tenant}"
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.allow(once, None, AccountTerms(allowance=PLENTY), by="owner")
-    before = await begin(store, tenant, once, 60)
-    async with store.transaction(tenant) as tx:
+    before = await begin(db, tenant, once, 60)
+    async with db.transaction(tenant) as tx:
         await tx.accounts.allow(once, None, AccountTerms(allowance=PLENTY, wall_clock=100), by="owner")
-    await end(store, tenant, before, 50)
-    assert await clock(store, tenant, once) == (0, 0)
-    await end(store, tenant, await begin(store, tenant, once, 60), 50)
-    assert await clock(store, tenant, once) == (50, 0)
+    await end(db, tenant, before, 50)
+    assert await clock(db, tenant, once) == (0, 0)
+    await end(db, tenant, await begin(db, tenant, once, 60), 50)
+    assert await clock(db, tenant, once) == (50, 0)

@@ -26,7 +26,7 @@ from capsules.approvals.approval import Approval, ApprovalDecision, DecisionMade
 from capsules.budgets.account import Account
 from capsules.budgets.amounts import Amounts
 from capsules.governance.application import Application, Terms
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.decisions import PostgresDecisions
 from somagent.governance import governance
 from somagent.identity.keys import KeyRing
@@ -91,7 +91,7 @@ class Governed:
 
     application: OrdersProcess
     client: Client
-    store: Store
+    db: Database
     settings: Settings
     book_file: Path
     queue: str
@@ -132,15 +132,15 @@ class Governed:
         return governed_client(self.settings, self.address, terms)
 
     async def receipts(self, run: str) -> list[Any]:
-        async with self.store.transaction(TENANT) as tx:
+        async with self.db.transaction(TENANT) as tx:
             return list(await tx.receipts.list(run))
 
     async def runs(self) -> list[Any]:
-        async with self.store.transaction(TENANT) as tx:
+        async with self.db.transaction(TENANT) as tx:
             return list((await tx.runs.list(limit=100)).items)
 
     async def account(self, name: str) -> Account:
-        async with self.store.transaction(TENANT) as tx:
+        async with self.db.transaction(TENANT) as tx:
             return await tx.accounts.get(name)
 
     async def decisions(self, run: str) -> list[str]:
@@ -156,7 +156,7 @@ class Governed:
         return (await self.waiting(run))[0]
 
     async def waiting(self, run: str) -> tuple[Approval, ...]:
-        async with self.store.transaction(TENANT) as tx:
+        async with self.db.transaction(TENANT) as tx:
             return (await tx.approvals.list(state="pending", run=run)).items
 
     async def refused(self, run: str) -> None:
@@ -185,7 +185,7 @@ class Governed:
             comment="looked at it",
             token=tokens.mint_attestation(attestation),
         )
-        return await PostgresDecisions(self.store, tokens).decide(approval.run, TENANT, decision, approve=approve)
+        return await PostgresDecisions(self.db, tokens).decide(approval.run, TENANT, decision, approve=approve)
 
 
 def new_order(cents: int = 2_000, lines: int = 2) -> dict[str, Any]:
@@ -226,7 +226,7 @@ async def governed_client(
 async def governed_shop(
     application: OrdersProcess,
     settings: Settings,
-    store: Store,
+    db: Database,
     address: str,
     book: Path,
     *,
@@ -249,7 +249,7 @@ async def governed_shop(
     )
     try:
         async with governed_client(settings, address, terms, encrypt=encrypt) as client:
-            yield Governed(application, client, store, settings, book, queue, address, terms, warned)
+            yield Governed(application, client, db, settings, book, queue, address, terms, warned)
     finally:
         await application.do("stop", queue=queue)
 
@@ -258,18 +258,18 @@ async def governed_shop(
 async def shop(  # noqa: PLR0917 - what it is made of
     application: OrdersProcess,
     postgres_settings: Settings,
-    owner: Store,
-    store: Store,
+    owner: Database,
+    db: Database,
     temporal_address: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Governed]:
     keyring = KeyRing.create_missing(postgres_settings.keys_dir)
     await owner.tenants.add(TENANT)
-    async with store.transaction(TENANT) as tx:
+    async with db.transaction(TENANT) as tx:
         await tx.accounts.ensure(f"tenant:{TENANT}", Amounts(tool_calls=10**6, micro_usd=10**12))
     await activate_document(owner, keyring, CONSTITUTION, scope=TENANT)
     book = tmp_path_factory.mktemp("orders") / "book.jsonl"
-    async with governed_shop(application, postgres_settings, store, temporal_address, book) as running:
+    async with governed_shop(application, postgres_settings, db, temporal_address, book) as running:
         yield running
 
 
@@ -283,13 +283,13 @@ def governed_again(shop: Governed) -> Callable[..., AbstractAsyncContextManager[
     """Run the shop once more, on another queue, under terms of its own."""
 
     def start(**changes: Any) -> AbstractAsyncContextManager[Governed]:
-        return governed_shop(shop.application, shop.settings, shop.store, shop.address, shop.book_file, **changes)
+        return governed_shop(shop.application, shop.settings, shop.db, shop.address, shop.book_file, **changes)
 
     return start
 
 
 @pytest.fixture
-def activate(owner: Store) -> Callable[..., Awaitable[Any]]:
+def activate(owner: Database) -> Callable[..., Awaitable[Any]]:
     """Make the shop's constitution count for another tenant, too."""
 
     async def make(keyring: KeyRing, *, scope: str) -> None:

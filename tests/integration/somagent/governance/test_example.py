@@ -16,7 +16,7 @@ from somagent.local_stack.environment import ours
 async def test_the_programs_serve_an_order_from_their_own_directory(shop, activate, tmp_path):
     directory = shutil.copytree(ROOT / "deploy" / "examples" / "orders", tmp_path / "orders")
     await activate(KeyRing.load(shop.settings.keys_dir), scope="local")
-    async with shop.store.transaction("local") as tx:
+    async with shop.db.transaction("local") as tx:
         await tx.accounts.ensure("tenant:local", Amounts(tool_calls=10**6, micro_usd=10**9))
 
     async def program(*command: str) -> asyncio.subprocess.Process:

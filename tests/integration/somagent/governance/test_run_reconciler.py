@@ -8,7 +8,7 @@ from servers import eventually
 from capsules.audit.receipt import verify_chain
 from capsules.budgets.amounts import Amounts
 from capsules.read_models import RunRecord
-from somagent.db.database import open_store
+from somagent.db.database import open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
 from somagent.governance.run_reconciler import ApplicationRunReconciler
@@ -18,10 +18,10 @@ from somagent.runs.run_reconciler import RunReconciler
 
 async def swept(shop, run: str) -> RunRecord:
     """Return a run after the look that each worker takes now and then, which may have been taken already."""
-    endings = ApplicationRunReconciler(shop.terms.application, shop.store, shop.client)
+    endings = ApplicationRunReconciler(shop.terms.application, shop.db, shop.client)
     await endings.sweep()
     await endings.sweep()  # a parent is closed after its children
-    async with shop.store.transaction("shop") as tx:
+    async with shop.db.transaction("shop") as tx:
         return await tx.runs.get(run)
 
 
@@ -41,7 +41,7 @@ async def test_a_run_whose_workflow_ended_is_closed_and_its_budget_goes_back(sho
     await handle.result()
     run = await shop.run_of(handle)
     assert (await swept(shop, run)).status == "completed"
-    async with shop.store.transaction("shop") as tx:
+    async with shop.db.transaction("shop") as tx:
         entries = await tx.accounts.ledger(f"run:{run}")
         [back] = [
             each
@@ -93,11 +93,11 @@ async def test_our_own_reconciler_leaves_foreign_runs_alone(shop, order):
     handle = await shop.start("Fulfilment", order(cents=20_000), "4111111111111111")
     run = await shop.run_of(handle)
     await shop.pending(run)
-    async with open_store(shop.settings.database("relay")) as outbox:
+    async with open_database(shop.settings.database("relay")) as outbox:
         # It would find no workflow of that id, and close the run at once.
-        reaper = LedgerRecovery(shop.client, shop.store, PostgresLedger(shop.store))
+        reaper = LedgerRecovery(shop.client, shop.db, PostgresLedger(shop.db))
         reconciler = RunReconciler(
-            shop.client, outbox, PostgresRuns(shop.store), reaper, settling=timedelta(0), missing=timedelta(0)
+            shop.client, outbox, PostgresRuns(shop.db), reaper, settling=timedelta(0), missing=timedelta(0)
         )
         assert run not in {each.run for each in await reconciler.sweep()}
     assert (await swept(shop, run)).status == "running"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.identity.keys import KeyRing
 from somagent.local_stack.bootstrap import audit_installation, keys_of, settings_of
 from somagent.settings import Settings
@@ -26,7 +26,7 @@ def test_of_a_secret_only_that_it_is_set(tmp_path: Path) -> None:
 
 
 async def test_an_entry_is_written_when_something_changed(
-    postgres_settings: Settings, owner: Store, tmp_path: Path
+    postgres_settings: Settings, owner: Database, tmp_path: Path
 ) -> None:
     await owner.tenants.add("audited-installation")
     keyring = KeyRing.create_missing(tmp_path / "keys")
@@ -34,8 +34,8 @@ async def test_an_entry_is_written_when_something_changed(
 
     async def actions(settings: Settings, keys: KeyRing) -> list[str]:
         async with (
-            open_store(postgres_settings.database("app"), connections=1) as store,
-            store.transaction("audited-installation") as tx,
+            open_database(postgres_settings.database("app"), connections=1) as db,
+            db.transaction("audited-installation") as tx,
         ):
             await audit_installation(tx, settings, keys)
             return [one.action for one in (await tx.audit.list()).items if one.actor == "bootstrap"][::-1]

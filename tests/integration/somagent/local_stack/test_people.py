@@ -7,7 +7,7 @@ from constitutions import codec
 from servers import running, settings_in, temporary_home
 
 from capsules.errors import Invalid
-from somagent.db.database import open_store
+from somagent.db.database import open_database
 from somagent.identity.capabilities import local_people
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
@@ -27,7 +27,7 @@ async def test_named_people_are_principals_with_tokens_and_change_with_the_setti
                 assert tokens.keys() == {"operator", "approver", "sam"}
                 sam = Tokens(KeyRing.load(now.keys_dir)).verify_access(tokens["sam"]["token"])
                 assert sam.capabilities == held
-                async with open_store(now.database("app"), codec=codec(now)) as store, store.transaction(TENANT) as tx:
+                async with open_database(now.database("app"), codec=codec(now)) as db, db.transaction(TENANT) as tx:
                     known = {p.subject: p.capabilities for p in await tx.principals.list()}
                 assert known["sam"] == held
 

@@ -16,7 +16,7 @@ from sources import ROOT
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.read_models import NewRun
-from somagent.db.database import open_store
+from somagent.db.database import open_database
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 from somagent.settings import Settings
@@ -81,7 +81,7 @@ def test_usage_is_told_of_every_tenant(installed: Settings, tmp_path: Path) -> N
 
 async def ran(settings: Settings, tenant: str) -> None:
     run = f"{tenant}/hello/1"
-    async with open_store(settings.database("app"), connections=1) as store, store.transaction(tenant) as tx:
+    async with open_database(settings.database("app"), connections=1) as db, db.transaction(tenant) as tx:
         await tx.runs.accept(
             NewRun(id=run, capsule="hello@1.0.0", digest=digest({}), actor="operator", request=digest(run))
         )

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.memory.pgvector import PostgresMemories
 
@@ -12,12 +12,12 @@ numbers = itertools.count(1)
 
 
 @pytest.fixture
-def memories(store: Store, embedder: MiniLmEmbedder) -> PostgresMemories:
-    return PostgresMemories(store, embedder)
+def memories(db: Database, embedder: MiniLmEmbedder) -> PostgresMemories:
+    return PostgresMemories(db, embedder)
 
 
 @pytest.fixture
-async def tenant(owner: Store) -> str:
+async def tenant(owner: Database) -> str:
     name = f"memory-{next(numbers)}"
     await owner.tenants.add(name)
     return name

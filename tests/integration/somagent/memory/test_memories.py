@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import insert, text
 
 from capsules.errors import Invalid, Unavailable
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.db.schema.tables import memories as table
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.memory.pgvector import PostgresMemories
@@ -52,7 +52,7 @@ async def test_spaces_are_apart(memories: PostgresMemories, tenant: str):
     assert await memories.recall(tenant, space="default", query="in the other space", limit=5) == ()
 
 
-async def test_a_tenant_never_sees_anothers(memories: PostgresMemories, owner: Store, tenant: str):
+async def test_a_tenant_never_sees_anothers(memories: PostgresMemories, owner: Database, tenant: str):
     other = f"{tenant}-other"
     await owner.tenants.add(other)
     await remember(memories, tenant, "our secret recipe", key="same-key")
@@ -63,12 +63,12 @@ async def test_a_tenant_never_sees_anothers(memories: PostgresMemories, owner: S
 
 
 async def test_row_level_security_holds_where_a_query_forgets_the_tenant(
-    memories: PostgresMemories, store: Store, owner: Store, tenant: str, embedder: MiniLmEmbedder
+    memories: PostgresMemories, db: Database, owner: Database, tenant: str, embedder: MiniLmEmbedder
 ):
     other = f"{tenant}-forgetful"
     await owner.tenants.add(other)
     await remember(memories, tenant, "ours")
-    async with store.transaction(other) as tx:
+    async with db.transaction(other) as tx:
         assert await tx.connection.scalar(text("SELECT count(*) FROM memories")) == 0
     [vector] = (await embedder.embed(("forged",))).vectors
     row = {
@@ -81,12 +81,12 @@ async def test_row_level_security_holds_where_a_query_forgets_the_tenant(
         "embedding": list(vector),
     }
     with pytest.raises(Exception, match="row-level security"):
-        async with store.transaction(other) as tx:
+        async with db.transaction(other) as tx:
             await tx.connection.execute(insert(table).values(tenant_id=tenant, **row))
 
 
 async def test_a_small_tenant_finds_its_own_among_many_of_anothers(
-    memories: PostgresMemories, store: Store, owner: Store, tenant: str, embedder: MiniLmEmbedder
+    memories: PostgresMemories, db: Database, owner: Database, tenant: str, embedder: MiniLmEmbedder
 ):
     crowd = f"{tenant}-crowd"
     await owner.tenants.add(crowd)
@@ -104,7 +104,7 @@ async def test_a_small_tenant_finds_its_own_among_many_of_anothers(
         }
         for n in range(300)
     ]
-    async with store.transaction(crowd) as tx:
+    async with db.transaction(crowd) as tx:
         await tx.connection.execute(insert(table), rows)
     for n in range(3):
         await remember(memories, tenant, f"a remark about bread number {n}")
@@ -126,6 +126,6 @@ async def test_a_text_that_the_database_cannot_hold_is_invalid(memories: Postgre
 
 async def test_a_database_that_is_gone_is_unavailable(postgres_settings: Settings, embedder: MiniLmEmbedder):
     url = postgres_settings.database("app").replace(f":{postgres_settings.postgres_port}/", ":1/")
-    async with open_store(url) as store:
+    async with open_database(url) as db:
         with pytest.raises(Unavailable):
-            await PostgresMemories(store, embedder).recall("t", space="default", query="q", limit=1)
+            await PostgresMemories(db, embedder).recall("t", space="default", query="q", limit=1)

@@ -10,7 +10,7 @@ from constitutions import make_active
 from entries import constitution, number
 from receivers import Hook
 
-from somagent.db.database import Store, open_store
+from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.notifications.notification import Channel
 from somagent.notifications.secret import SecretReference
@@ -22,22 +22,22 @@ TYPES = Settings.model_fields["notify_events"].default
 
 
 @pytest.fixture(scope="session")
-async def outbox(postgres_settings: Settings, owner: Store) -> AsyncIterator[Store]:
+async def outbox(postgres_settings: Settings, owner: Database) -> AsyncIterator[Database]:
     await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
-    async with open_store(postgres_settings.database("relay")) as opened:
+    async with open_database(postgres_settings.database("relay")) as opened:
         yield opened
 
 
 @pytest.fixture
-async def tenant(owner: Store) -> str:
+async def tenant(owner: Database) -> str:
     name = f"notices-{number()}"
     await owner.tenants.add(name)
     return name
 
 
 @pytest.fixture
-def ledger(store: Store) -> PostgresLedger:
-    return PostgresLedger(store)
+def ledger(db: Database) -> PostgresLedger:
+    return PostgresLedger(db)
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def webhook(secret: SecretReference) -> Callable[..., Webhook]:
 
 
 @pytest.fixture
-def notifier(outbox: Store, store: Store) -> Callable[..., Notifier]:
+def notifier(outbox: Database, db: Database) -> Callable[..., Notifier]:
     def make(channel: Channel, types: Sequence[str] = TYPES, **changes: Any) -> Notifier:
         given = {"api": "http://127.0.0.1:8080", "first_wait": dt.timedelta(milliseconds=50)}
-        return Notifier(channel, outbox, store, types=types, **(given | changes))
+        return Notifier(channel, outbox, db, types=types, **(given | changes))
 
     return make

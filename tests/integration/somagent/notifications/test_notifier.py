@@ -14,7 +14,7 @@ from capsules.approvals.approval import ApprovalRequest
 from capsules.approvals.approval_rules import Approver
 from capsules.events import Event
 from capsules.runs.run import RunUpdate
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.repositories.deliveries import Outgoing
 from somagent.db.schema.tables import outbox as outbox_table
 from somagent.notifications.mail import Mail
@@ -27,13 +27,13 @@ async def ask(ledger, tenant: str, run: str | None = None) -> ApprovalRequest:
     return (await ledger.begin(entry(key(tenant, run or run_id(tenant)), decision="ask"))).approval
 
 
-async def events(store: Store, run: str, *types: str) -> list[Event]:
-    async with store.transaction(run.partition("/")[0]) as tx:
+async def events(db: Database, run: str, *types: str) -> list[Event]:
+    async with db.transaction(run.partition("/")[0]) as tx:
         return [event for event in await tx.events.after(run) if event.type in types]
 
 
-async def deliveries(store: Store, tenant: str, channel: str):
-    async with store.transaction(tenant) as tx:
+async def deliveries(db: Database, tenant: str, channel: str):
+    async with db.transaction(tenant) as tx:
         return [d for d in (await tx.deliveries.list(limit=500)).items if d.channel == channel]
 
 
@@ -42,12 +42,12 @@ def of(hook, tenant: str) -> list[dict]:
     return [body for body in (json.loads(p.body) for p in hook.got) if body["tenant"] == tenant]
 
 
-async def test_an_approval_that_waits_is_told_with_the_command_that_answers(store, ledger, tenant, webhook, notifier):
+async def test_an_approval_that_waits_is_told_with_the_command_that_answers(db, ledger, tenant, webhook, notifier):
     asked = await ask(ledger, tenant)
     with serving(new_hook()) as hook:
         await notifier(webhook(hook)).sweep()
     [told] = of(hook, tenant)
-    [event] = await events(store, asked.run, "approval.requested")
+    [event] = await events(db, asked.run, "approval.requested")
     assert (told["id"], told["type"], told["run"]) == (str(event.id), "approval.requested", asked.run)
     assert told["title"] == "tool.invoke python@1.0.0/run waits for your yes or no"
     assert told["approval"]["id"] == asked.id
@@ -59,13 +59,13 @@ async def test_an_approval_that_waits_is_told_with_the_command_that_answers(stor
         assert said in told["text"]
 
 
-async def test_a_decision_and_a_wait_for_budget_are_told(store, ledger, tenant, webhook, notifier):
+async def test_a_decision_and_a_wait_for_budget_are_told(db, ledger, tenant, webhook, notifier):
     asked = await ask(ledger, tenant)
     with serving(new_hook()) as hook:
         sending = notifier(webhook(hook))
         await sending.sweep()
-        await deny(store, tenant, asked.id)
-        async with store.transaction(tenant) as tx:
+        await deny(db, tenant, asked.id)
+        async with db.transaction(tenant) as tx:
             await tx.runs.record(
                 RunUpdate(run=asked.run, tenant=tenant, status="awaiting_budget", reason="12 tokens short.", step=1)
             )
@@ -78,15 +78,15 @@ async def test_a_decision_and_a_wait_for_budget_are_told(store, ledger, tenant, 
     assert f"somagent budget raise {asked.run} --tokens 1000" in budget["commands"]
 
 
-async def test_an_escalation_asks_the_next_group_and_an_expiry_is_told(store, ledger, tenant, webhook, notifier):
+async def test_an_escalation_asks_the_next_group_and_an_expiry_is_told(db, ledger, tenant, webhook, notifier):
     later = Escalation(after_seconds=60, capability="approval:chief")
     asked = (await ledger.begin(entry(key(tenant, run_id(tenant)), decision="ask", escalation=(later,)))).approval
     with serving(new_hook()) as hook:
         sending = notifier(webhook(hook), types=["approval.escalated", "approval.expired"])
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.approvals.escalate(asked.id, groups=1)
         await sending.sweep()
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.approvals.expire(asked.id)
         await sending.sweep()
     escalated, expired = of(hook, tenant)
@@ -97,9 +97,9 @@ async def test_an_escalation_asks_the_next_group_and_an_expiry_is_told(store, le
     assert expired["commands"] == [f"somagent approvals show {asked.id}"]
 
 
-async def test_what_was_decided_meanwhile_says_so(store, ledger, tenant, webhook, notifier):
+async def test_what_was_decided_meanwhile_says_so(db, ledger, tenant, webhook, notifier):
     asked = await ask(ledger, tenant)
-    await deny(store, tenant, asked.id)
+    await deny(db, tenant, asked.id)
     with serving(new_hook()) as hook:
         await notifier(webhook(hook), types=["approval.requested"]).sweep()
     [told] = of(hook, tenant)
@@ -107,30 +107,30 @@ async def test_what_was_decided_meanwhile_says_so(store, ledger, tenant, webhook
     assert told["commands"] == [f"somagent approvals show {asked.id}"]
 
 
-async def test_a_receiver_that_was_down_gets_it_later_and_once(store, ledger, tenant, webhook, notifier):
+async def test_a_receiver_that_was_down_gets_it_later_and_once(db, ledger, tenant, webhook, notifier):
     hook = new_hook(500, 204)
     channel = webhook(hook)
     sending = notifier(channel)
     asked = await ask(ledger, tenant)
     await sending.sweep()
-    [waiting] = await deliveries(store, tenant, channel.name)
+    [waiting] = await deliveries(db, tenant, channel.name)
     assert (waiting.state, waiting.attempts) == ("waiting", 1)
     assert "cannot be reached" in waiting.said
     with serving(hook):
         async with asyncio.timeout(20):
-            while (await deliveries(store, tenant, channel.name))[0].state != "sent":
+            while (await deliveries(db, tenant, channel.name))[0].state != "sent":
                 await asyncio.sleep(0.05)
                 await sending.sweep()
         for _ in range(3):
             await sending.sweep()
-    [event] = await events(store, asked.run, "approval.requested")
+    [event] = await events(db, asked.run, "approval.requested")
     assert hook.ids.count(str(event.id)) in {1, 2}, "the one that was answered with 500, and the one after it"
     assert len({body["id"] for body in of(hook, tenant)}) == 1
-    [sent] = await deliveries(store, tenant, channel.name)
+    [sent] = await deliveries(db, tenant, channel.name)
     assert (sent.state, sent.attempts >= 2, sent.ended_at is not None) == ("sent", True, True)
 
 
-async def test_nothing_is_sent_twice_by_notifiers_at_once(store, ledger, tenant, webhook, notifier):
+async def test_nothing_is_sent_twice_by_notifiers_at_once(db, ledger, tenant, webhook, notifier):
     asked = [await ask(ledger, tenant) for _ in range(10)]
     with serving(new_hook()) as hook:
         channel = webhook(hook)
@@ -141,7 +141,7 @@ async def test_nothing_is_sent_twice_by_notifiers_at_once(store, ledger, tenant,
 
 
 async def test_an_attempt_that_died_is_made_again_under_the_same_id(  # noqa: PLR0917 - fixtures
-    store, ledger, tenant, webhook, notifier, outbox
+    db, ledger, tenant, webhook, notifier, outbox
 ):
     await ask(ledger, tenant)
     with serving(new_hook()) as hook:
@@ -155,10 +155,10 @@ async def test_an_attempt_that_died_is_made_again_under_the_same_id(  # noqa: PL
         await asyncio.sleep(1.1)
         await notifier(channel).sweep()
     assert len(of(hook, tenant)) == 1
-    assert [d.attempts for d in await deliveries(store, tenant, channel.name)] == [2]
+    assert [d.attempts for d in await deliveries(db, tenant, channel.name)] == [2]
 
 
-async def test_what_is_refused_too_often_or_for_good_is_dead_and_shown(store, ledger, tenant, webhook, notifier):
+async def test_what_is_refused_too_often_or_for_good_is_dead_and_shown(db, ledger, tenant, webhook, notifier):
     await ask(ledger, tenant)
     with serving(new_hook(503)) as failing, serving(new_hook(410)) as gone:
         often, once = webhook(failing), webhook(gone)
@@ -168,13 +168,13 @@ async def test_what_is_refused_too_often_or_for_good_is_dead_and_shown(store, le
             await asyncio.sleep(0.1)
         await notifier(once).sweep()
     for channel, attempts, said in ((often, 3, "503"), (once, 1, "410")):
-        [dead] = await deliveries(store, tenant, channel.name)
+        [dead] = await deliveries(db, tenant, channel.name)
         assert (dead.state, dead.attempts) == ("dead", attempts)
         assert said in dead.said
     assert (len(of(failing, tenant)), len(of(gone, tenant))) == (3, 1)
 
 
-async def test_a_broken_channel_does_not_hold_up_another(store, ledger, tenant, webhook, notifier):
+async def test_a_broken_channel_does_not_hold_up_another(db, ledger, tenant, webhook, notifier):
     asked = await ask(ledger, tenant)
     broken = webhook(new_hook())
     with receiving(new_mailbox()) as mailbox:
@@ -187,10 +187,10 @@ async def test_a_broken_channel_does_not_hold_up_another(store, ledger, tenant, 
     assert message["Subject"].endswith("waits for your yes or no")
 
 
-async def test_only_the_chosen_and_the_recent_events_are_told(store, ledger, tenant, webhook, notifier):
+async def test_only_the_chosen_and_the_recent_events_are_told(db, ledger, tenant, webhook, notifier):
     asked = await ask(ledger, tenant)
-    await deny(store, tenant, asked.id)
-    async with store.transaction(tenant) as tx:
+    await deny(db, tenant, asked.id)
+    async with db.transaction(tenant) as tx:
         old = {"topic": "approval.events", "type": "approval.decided", "tenant_id": tenant, "data": {}}
         at = dt.datetime.now(dt.UTC) - dt.timedelta(days=4)
         await tx.connection.execute(insert(outbox_table).values(**old, at=at))
@@ -200,7 +200,7 @@ async def test_only_the_chosen_and_the_recent_events_are_told(store, ledger, ten
 
 
 async def test_a_tenant_sees_its_own_deliveries_only_and_the_application_cannot_write_them(  # noqa: PLR0917 - fixtures
-    store, ledger, tenant, webhook, notifier, owner
+    db, ledger, tenant, webhook, notifier, owner
 ):
     await ask(ledger, tenant)
     with serving(new_hook()) as hook:
@@ -208,14 +208,14 @@ async def test_a_tenant_sees_its_own_deliveries_only_and_the_application_cannot_
         await notifier(channel).sweep()
     stranger = f"{tenant}-b"
     await owner.tenants.add(stranger)
-    assert await deliveries(store, stranger, channel.name) == []
+    assert await deliveries(db, stranger, channel.name) == []
     with pytest.raises(Exception, match="permission denied"):
-        async with store.transaction(tenant) as tx:
+        async with db.transaction(tenant) as tx:
             await tx.connection.exec_driver_sql("UPDATE deliveries SET state = 'sent'")
 
 
-async def deny(store: Store, tenant: str, approval: str) -> None:
-    async with store.transaction(tenant) as tx:
+async def deny(db: Database, tenant: str, approval: str) -> None:
+    async with db.transaction(tenant) as tx:
         await tx.approvals.decide(
             await tx.approvals.lock(approval), GRACE, approve=False, comment="No.", now=dt.datetime.now(dt.UTC)
         )

@@ -16,7 +16,7 @@ from capsules.actions.ledger_messages import AttemptKey
 from capsules.actions.verdict import Outcome
 from capsules.budgets.amounts import Amounts
 from capsules.runs.run import CloseRun
-from somagent.db.database import Store
+from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
 from somagent.identity.keys import KeyRing
@@ -35,12 +35,12 @@ async def temporal(temporal_address: str) -> Client:
 
 
 @pytest.fixture
-def reconciler(temporal: Client, outbox: Store, store: Store) -> RunReconciler:
-    return RunReconciler(temporal, outbox, PostgresRuns(store), reaper(temporal, store), settling=NOW)
+def reconciler(temporal: Client, outbox: Database, db: Database) -> RunReconciler:
+    return RunReconciler(temporal, outbox, PostgresRuns(db), reaper(temporal, db), settling=NOW)
 
 
-def reaper(temporal: Client, store: Store) -> LedgerRecovery:
-    return LedgerRecovery(temporal, store, PostgresLedger(store))
+def reaper(temporal: Client, db: Database) -> LedgerRecovery:
+    return LedgerRecovery(temporal, db, PostgresLedger(db))
 
 
 async def swept(reconciler: RunReconciler) -> list[CloseRun]:
@@ -56,22 +56,22 @@ async def start(temporal: Client, run: str, **options) -> None:
     await temporal.start_workflow("RunCapsule", id=run, task_queue="nobody-serves-this", **options)
 
 
-async def fund(store: Store, tenant: str, run: str) -> None:
-    async with store.transaction(tenant) as tx:
+async def fund(db: Database, tenant: str, run: str) -> None:
+    async with db.transaction(tenant) as tx:
         await tx.accounts.ensure(f"tenant:{tenant}", LIMIT)
         await tx.accounts.carve(f"tenant:{tenant}", f"run:{run}", LIMIT)
 
 
 async def test_a_terminated_run_is_closed_and_gives_its_budget_back(
-    temporal: Client, reconciler: RunReconciler, store: Store, tenant: str, run: str
+    temporal: Client, reconciler: RunReconciler, db: Database, tenant: str, run: str
 ):
     await start(temporal, run)
-    await fund(store, tenant, run)
+    await fund(db, tenant, run)
     assert run not in {closed.run for closed in await swept(reconciler)}, "it is still open"
     await temporal.get_workflow_handle(run).terminate("by an operator")
     [closed] = [c for c in await swept(reconciler) if c.run == run]
     assert "terminated" in closed.reason
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         record = await tx.runs.get(run)
         assert (record.status, record.reason) == ("failed", closed.reason)
         assert record.closed_at is not None
@@ -89,16 +89,16 @@ async def test_a_run_that_timed_out_is_closed(temporal: Client, reconciler: RunR
 
 
 async def test_a_run_that_never_started_is_closed_only_after_a_while(
-    temporal: Client, reconciler: RunReconciler, outbox: Store, store: Store, run: str
+    temporal: Client, reconciler: RunReconciler, outbox: Database, db: Database, run: str
 ):
     assert run not in {closed.run for closed in await swept(reconciler)}
-    patient = RunReconciler(temporal, outbox, PostgresRuns(store), reaper(temporal, store), settling=NOW, missing=NOW)
+    patient = RunReconciler(temporal, outbox, PostgresRuns(db), reaper(temporal, db), settling=NOW, missing=NOW)
     [closed] = [c for c in await swept(patient) if c.run == run]
     assert "never started" in closed.reason
 
 
-async def test_a_young_run_is_left_alone(temporal: Client, outbox: Store, store: Store, run: str):
-    careful = RunReconciler(temporal, outbox, PostgresRuns(store), reaper(temporal, store), missing=NOW)
+async def test_a_young_run_is_left_alone(temporal: Client, outbox: Database, db: Database, run: str):
+    careful = RunReconciler(temporal, outbox, PostgresRuns(db), reaper(temporal, db), missing=NOW)
     assert run not in {closed.run for closed in await swept(careful)}
 
 
@@ -125,13 +125,13 @@ class Half:
         )
 
 
-async def half_done(temporal: Client, store: Store, tenant: str, run: str) -> None:
+async def half_done(temporal: Client, db: Database, tenant: str, run: str) -> None:
     """Let Temporal hear of the first activity's end; the ledger hears of two beginnings and of no end."""
-    await fund(store, tenant, run)
+    await fund(db, tenant, run)
     async with Worker(temporal, task_queue=tenant, workflows=[Half], activities=[counted]):
         handle = await temporal.start_workflow("Half", id=run, task_queue=tenant)
         execution = str(handle.first_execution_run_id)
-        ledger = PostgresLedger(store)
+        ledger = PostgresLedger(db)
         for name in ("first", "second"):
             attempt = AttemptKey(tenant=tenant, run=run, execution=execution, activity=name, attempt=1)
             assert (await ledger.begin(entry(attempt, cost=HELD, account=f"run:{run}"))).status == "go"
@@ -145,13 +145,13 @@ async def half_done(temporal: Client, store: Store, tenant: str, run: str) -> No
 
 
 async def test_what_the_history_knows_is_settled_and_what_it_does_not_know_counts_whole(  # noqa: PLR0917 - fixtures
-    temporal: Client, reconciler: RunReconciler, store: Store, owner: Store, tenant: str, run: str
+    temporal: Client, reconciler: RunReconciler, db: Database, owner: Database, tenant: str, run: str
 ):
     """As after a failover to a copy that lagged behind."""
     await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
-    await half_done(temporal, store, tenant, run)
+    await half_done(temporal, db, tenant, run)
     assert run in {closed.run for closed in await swept(reconciler)}
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         account = await tx.accounts.get(f"run:{run}")
         assert (account.spent, account.reserved) == (USED + HELD, Amounts())
         assert await tx.accounts.breaches() == ()
@@ -162,9 +162,9 @@ async def test_what_the_history_knows_is_settled_and_what_it_does_not_know_count
 async def test_a_history_that_cannot_be_decrypted_does_not_keep_its_run_open(  # noqa: PLR0917 - fixtures
     settings: Settings,
     temporal_address: str,
-    outbox: Store,
-    store: Store,
-    owner: Store,
+    outbox: Database,
+    db: Database,
+    owner: Database,
     tenant: str,
     run: str,
     tmp_path,
@@ -172,23 +172,23 @@ async def test_a_history_that_cannot_be_decrypted_does_not_keep_its_run_open(  #
     """Its effects count whole: nobody can read what they used."""
     await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
     theirs, ours = [await connect(settings, KeyRing.create_missing(tmp_path / name)) for name in ("theirs", "ours")]
-    await half_done(theirs, store, tenant, run)
-    reconciler = RunReconciler(ours, outbox, PostgresRuns(store), reaper(ours, store), settling=NOW)
+    await half_done(theirs, db, tenant, run)
+    reconciler = RunReconciler(ours, outbox, PostgresRuns(db), reaper(ours, db), settling=NOW)
     assert run in {closed.run for closed in await swept(reconciler)}
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         assert (await tx.accounts.get(f"run:{run}")).spent == HELD + HELD
 
 
 @pytest.mark.parametrize("execution", ["e1", "0199a1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b"])
 async def test_an_effect_of_which_there_is_no_history_counts_whole(  # noqa: PLR0917 - fixtures
-    temporal: Client, reconciler: RunReconciler, store: Store, owner: Store, tenant: str, run: str, execution: str
+    temporal: Client, reconciler: RunReconciler, db: Database, owner: Database, tenant: str, run: str, execution: str
 ):
     await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
-    await fund(store, tenant, run)
+    await fund(db, tenant, run)
     await start(temporal, run)
     attempt = AttemptKey(tenant=tenant, run=run, execution=execution, activity="first", attempt=1)
-    assert (await PostgresLedger(store).begin(entry(attempt, cost=HELD, account=f"run:{run}"))).status == "go"
+    assert (await PostgresLedger(db).begin(entry(attempt, cost=HELD, account=f"run:{run}"))).status == "go"
     await temporal.get_workflow_handle(run).terminate("by an operator")
     assert run in {closed.run for closed in await swept(reconciler)}
-    async with store.transaction(tenant) as tx:
+    async with db.transaction(tenant) as tx:
         assert (await tx.accounts.get(f"run:{run}")).spent == HELD
