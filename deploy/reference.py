@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import Any, get_args
 
-from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
@@ -24,10 +23,10 @@ from somagent.cli.main import app as cli
 from somagent.identity.capabilities import APPROVER, CAPABILITIES, OPERATOR
 from somagent.settings import Settings
 
-# What any endpoint may answer is said once above the table.
-ANYWHERE = {"401", "403", "413", "422", "429", "503"}
-# These two look at the caller themselves: Temporal UI asks them from a browser on the same machine, without a token.
-OTHERWISE = {"/v1/codec/": "run:read, or this machine"}
+# Any endpoint may answer these, so the text above the table says so once.
+COMMON_STATUSES = {"401", "403", "413", "422", "429", "503"}
+# The codec endpoints check the caller themselves: Temporal UI calls them from a browser on this machine, without token.
+OTHER_ACCESS = {"/v1/codec/": "run:read, or this machine"}
 
 
 def table(head: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:
@@ -41,48 +40,28 @@ def code(text: object) -> str:
 
 
 def settings() -> str:
-    return table(
-        ("variable", "default", "what it is"),
-        (
-            (
-                code(f"SOMAGENT_{name.upper()}"),
-                _default(field.get_default(call_default_factory=True)),
-                field.description or "",
-            )
-            for name, field in Settings.model_fields.items()
-        ),
-    )
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = _default(field.get_default(call_default_factory=True))
+        rows.append((code(f"SOMAGENT_{name.upper()}"), default, field.description or ""))
+    return table(("variable", "default", "what it is"), rows)
 
 
 def routes() -> str:
     return table(
         ("endpoint", "capability", "answers", "what it does"),
         (
-            (
-                code(f"{method} {route.path}"),
-                _capability(route),
-                ", ".join(_statuses(route)),
-                _first_line(route.description),
-            )
-            for router in ROUTERS
-            for route in router.routes
-            if isinstance(route, APIRoute) and route.include_in_schema
-            for method in sorted(route.methods)
+            (endpoint, _capability(route), ", ".join(_statuses(route)), _first_line(route.description))
+            for endpoint, route in _endpoints()
         ),
     )
 
 
 def problem_codes() -> str:
-    rows = [
-        (
-            code(one.code),
-            str(one.status),
-            "yes" if one.retryable else "no",
-            str(int(BY_STATUS[one.status])),
-            _meaning(one),
-        )
-        for one in errors.ALL
-    ]
+    rows = []
+    for error in errors.ALL:
+        retried = "yes" if error.retryable else "no"
+        rows.append((code(error.code), str(error.status), retried, str(int(BY_STATUS[error.status])), _meaning(error)))
     return table(("code", "status", "retried", "CLI exit code", "what it means"), rows)
 
 
@@ -134,19 +113,13 @@ def constitution_clauses() -> str:
 
 
 def attributes() -> str:
-    """Return every attribute that an expression may look at."""
-    return table(
-        ("attribute", "type, in order", "ordinary", "a caller can change it"),
-        (
-            (
-                code(path),
-                f"{_kind(attribute)}{', may be absent' if attribute.optional else ''}",
-                "" if attribute.ordinary is None else code(_ordinary(attribute)),
-                "yes" if attribute.changeable else "",
-            )
-            for path, attribute in ACTION_SCHEMA.attributes.items()
-        ),
-    )
+    """Return every attribute that an expression can read."""
+    rows = []
+    for path, attribute in ACTION_SCHEMA.attributes.items():
+        kind = f"{_kind(attribute)}{', may be absent' if attribute.optional else ''}"
+        ordinary = "" if attribute.ordinary is None else code(_ordinary(attribute))
+        rows.append((code(path), kind, ordinary, "yes" if attribute.changeable else ""))
+    return table(("attribute", "type, in order", "ordinary", "a caller can change it"), rows)
 
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -194,54 +167,57 @@ def _one_line(text: str) -> str:
 
 
 def _capability(route: APIRoute) -> str:
-    inside = next((who for prefix, who in OTHERWISE.items() if route.path.startswith(prefix)), None)
-    if inside:
-        return inside
-    held = [call.capability for call in _calls(route.dependant) if isinstance(call, RequireCapability)]
-    if held:
-        return ", ".join(code(one) for one in held)
-    return "any token" if any(_name(call) == "_caller" for call in _calls(route.dependant)) else "none"
+    other = next((who for prefix, who in OTHER_ACCESS.items() if route.path.startswith(prefix)), None)
+    if other:
+        return other
+    if required := _capabilities(route):
+        return ", ".join(map(code, required))
+    return "any token" if any(getattr(call, "__name__", "") == "_caller" for call in _calls(route)) else "none"
 
 
-def _calls(dependant: Dependant) -> Iterator[Any]:
-    for one in dependant.dependencies:
-        yield one.call
-        yield from _calls(one)
+def _endpoints() -> Iterator[tuple[str, APIRoute]]:
+    """Yield each documented endpoint, as `METHOD /path`, with its route."""
+    for router in ROUTERS:
+        for route in router.routes:
+            if isinstance(route, APIRoute) and route.include_in_schema:
+                for method in sorted(route.methods or ()):
+                    yield code(f"{method} {route.path}"), route
 
 
-def _name(call: object) -> str:
-    return getattr(call, "__name__", "")
+def _capabilities(route: APIRoute) -> list[str]:
+    return [call.capability for call in _calls(route) if isinstance(call, RequireCapability)]
+
+
+def _calls(route: APIRoute) -> Iterator[Any]:
+    """Yield every dependency of a route, nested ones included."""
+    waiting = list(route.dependant.dependencies)
+    while waiting:
+        dependency = waiting.pop(0)
+        yield dependency.call
+        waiting[:0] = dependency.dependencies
 
 
 def _statuses(route: APIRoute) -> list[str]:
     success = str(route.status_code or int(HTTPStatus.OK))
-    return sorted({success, *(str(status) for status in route.responses)} - ANYWHERE)
+    return sorted({success, *(str(status) for status in route.responses)} - COMMON_STATUSES)
 
 
 def _needed_by(capability: str) -> str:
-    needing = [
-        code(f"{method} {route.path}")
-        for router in ROUTERS
-        for route in router.routes
-        if isinstance(route, APIRoute)
-        and any(getattr(c, "capability", None) == capability for c in _calls(route.dependant))
-        for method in sorted(route.methods)
-    ]
-    return ", ".join(needing)
+    return ", ".join(endpoint for endpoint, route in _endpoints() if capability in _capabilities(route))
 
 
 def _meaning(error: type[errors.SomaError]) -> str:
-    """Return the class's sentence, or the line that the drawing of all errors gives it."""
+    """Return the first sentence of the class's docstring, else its line in the error tree of capsules/errors.py."""
     if error.__doc__ and error.__doc__ != error.__base__.__doc__:
         return _first_line(inspect.cleandoc(error.__doc__))
-    drawn = re.search(rf"^ +{error.__name__} +(.+?)(?:  +\d.*)?$", errors.__doc__ or "", re.MULTILINE)
-    if drawn is None:
+    line = re.search(rf"^ +{error.__name__} +(.+?)(?:  +\d.*)?$", errors.__doc__ or "", re.MULTILINE)
+    if line is None:
         raise LookupError(f"{error.__name__} has neither a docstring nor a line in capsules/errors.py")
-    sentence = drawn[1].strip()
+    sentence = line[1].strip()
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
-# Typer carries click's classes with it, so they are told by what they have and not by what they are.
+# Typer ships its own copy of click's classes, so commands and parameters are recognised by their attributes.
 def _commands(command: Any, path: str) -> Iterator[str]:  # noqa: ANN401
     if hasattr(command, "commands"):
         for name, inner in command.commands.items():
@@ -275,34 +251,33 @@ def _fields(
     known = known or schema.get("$defs", {})
     required = set(schema.get("required", ()))
     for name, field in schema.get("properties", {}).items():
-        inner, each = _inside(field, known)
+        inner, is_list = _nested(field, known)
         default = "**required**" if name in required else _json_default(field)
-        yield code(f"{prefix}{name}"), _type(field, known), default, field.get("description", "")
+        yield code(f"{prefix}{name}"), _type(field), default, field.get("description", "")
         if inner is not None:
-            yield from _fields(inner, f"{prefix}{name}{'[]' if each else ''}.", known)
+            yield from _fields(inner, f"{prefix}{name}{'[]' if is_list else ''}.", known)
 
 
-def _inside(field: dict[str, Any], known: dict[str, Any]) -> tuple[dict[str, Any] | None, bool]:
-    """Return the object that a field, or each item of it, is."""
-    for way in (field, *field.get("anyOf", ())):
-        if "$ref" in way:
-            return known[way["$ref"].rpartition("/")[2]], False
-        if "$ref" in way.get("items", {}):
-            return known[way["items"]["$ref"].rpartition("/")[2]], True
+def _nested(field: dict[str, Any], known: dict[str, Any]) -> tuple[dict[str, Any] | None, bool]:
+    """Return the schema of the object in a field, if it has one, and whether the field is a list of such objects."""
+    for choice in (field, *field.get("anyOf", ())):
+        for schema, is_list in ((choice, False), (choice.get("items", {}), True)):
+            if "$ref" in schema:
+                return known[schema["$ref"].rpartition("/")[2]], is_list
     return None, False
 
 
-def _type(field: dict[str, Any], known: dict[str, Any]) -> str:
+def _type(field: dict[str, Any]) -> str:
     if "enum" in field:
         return " or ".join(code(value) for value in field["enum"])
     if "const" in field:
         return code(field["const"])
     if "anyOf" in field:
-        return " or ".join(_type(way, known) for way in field["anyOf"] if way.get("type") != "null")
+        return " or ".join(_type(choice) for choice in field["anyOf"] if choice.get("type") != "null")
     if "$ref" in field:
         return "object"
     if field.get("type") == "array":
-        return f"list of {_type(field['items'], known)}s"
+        return f"list of {_type(field['items'])}s"
     bounds = [
         f"{word} {field[key]:,}"
         for key, word in (("minimum", "≥"), ("maximum", "≤"))
@@ -313,8 +288,6 @@ def _type(field: dict[str, Any], known: dict[str, Any]) -> str:
 
 def _json_default(field: dict[str, Any]) -> str:
     value = field.get("default")
-    return (
-        ""
-        if value in (None, "", [], {}) or isinstance(value, dict)
-        else code(str(value).lower() if isinstance(value, bool) else value)
-    )
+    if value in (None, "", []) or isinstance(value, dict):
+        return ""
+    return code(str(value).lower() if isinstance(value, bool) else value)
