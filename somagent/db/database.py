@@ -9,9 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from somagent.db.constitution_encryption import ConstitutionEncryption
-from somagent.db.errors import begin, translated
-from somagent.db.repositories.constitutions import Constitutions
+from somagent.db.errors import begin, translate_errors
+from somagent.db.repositories.constitutions import ConstitutionEncryption, Constitutions
 from somagent.db.repositories.principals import Tenants
 from somagent.db.transaction import Transaction
 
@@ -21,11 +20,11 @@ COMMAND_SECONDS = 30
 
 @dataclass(frozen=True)
 class Database:
-    """The database under one role: transactions of one tenant, and data of all tenants. Made by `open_store`."""
+    """The database under one role: transactions of one tenant, and data of all tenants. Made by `open_database`."""
 
     engine: AsyncEngine
     pool: "asyncpg.Pool"
-    sealing: ConstitutionEncryption
+    encryption: ConstitutionEncryption
 
     @contextlib.asynccontextmanager
     async def transaction(self, tenant: str) -> AsyncIterator[Transaction]:
@@ -36,7 +35,7 @@ class Database:
 
     @property
     def constitutions(self) -> Constitutions:
-        return Constitutions(self.engine, self.sealing)
+        return Constitutions(self.engine, self.encryption)
 
     @property
     def tenants(self) -> Tenants:
@@ -44,7 +43,7 @@ class Database:
 
     async def check(self) -> None:
         """Raise Unavailable unless the database answers now."""
-        async with translated(), self.pool.acquire() as connection:
+        async with translate_errors(), self.pool.acquire() as connection:
             await connection.fetchval("SELECT 1")
 
 
@@ -54,7 +53,7 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """Connect with a `postgresql+asyncpg://` URL and close at the end.
 
-    codec: the key ring's codec keys, without which constitutions can be neither kept nor read.
+    codec: codec keys of the key ring, by id. Without them constitutions can be neither written nor read.
     """
     engine = create_async_engine(
         url,

@@ -1,4 +1,4 @@
-"""Database errors: translates what the driver raises into the errors of `capsules.errors`, by SQLSTATE."""
+"""Database errors: translates the driver's errors into the errors of `capsules.errors`, by SQLSTATE."""
 
 import contextlib
 import json
@@ -19,25 +19,25 @@ OURS: dict[str, type[SomaError]] = {"SO402": BudgetExhausted, "SO404": NotFound,
 # operator, system error.
 TRANSIENT = ("08", "40", "53", "57", "58")
 
-# What the driver raises. InternalClientError: a call on a connection that was lost between being taken and being used.
+# Errors of the driver. InternalClientError: the connection was lost after it was taken from the pool.
 DRIVER = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, PoolTimeout)
 LOST = (OSError, PoolTimeout, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 @contextlib.asynccontextmanager
-async def translated() -> AsyncIterator[None]:
-    """Raise our errors instead of the driver's: Unavailable, and what `OURS` and `REFUSALS` name by SQLSTATE."""
+async def translate_errors() -> AsyncIterator[None]:
+    """Raise our error in place of the driver's: one of `OURS` or `REFUSALS`, or Unavailable for a lost database."""
     try:
         yield
     except DBAPIError as error:
-        raise translate(error.orig or error) from error
+        raise translate_error(error.orig or error) from error
     except DRIVER as error:
-        raise translate(error) from error
+        raise translate_error(error) from error
 
 
 @contextlib.asynccontextmanager
 async def begin(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Yield a connection in a transaction that commits at the end. Raises as `translated` does.
+    """Yield a connection in a transaction that commits at the end. Raises as `translate_errors` does.
 
     The caller's code runs inside, so an OSError counts as the database's only when this connection is lost too.
     """
@@ -50,11 +50,11 @@ async def begin(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
                 foreign = None if await _is_lost(connection) else error
                 raise
     except DBAPIError as error:
-        raise translate(error.orig or error) from error
+        raise translate_error(error.orig or error) from error
     except DRIVER as error:
         if error is foreign:
             raise
-        raise translate(error) from error
+        raise translate_error(error) from error
 
 
 async def _is_lost(connection: AsyncConnection) -> bool:
@@ -66,8 +66,8 @@ async def _is_lost(connection: AsyncConnection) -> bool:
     return driver is None or bool(driver.is_closed())
 
 
-def translate(error: BaseException) -> SomaError | BaseException:
-    """Return our error for a driver's, or the driver's own when it says that our code is wrong."""
+def translate_error(error: BaseException) -> SomaError | BaseException:
+    """Return our error for a driver's error. One that is a bug of ours, such as wrong SQL, is returned unchanged."""
     driver = _driver_error(error)
     state = str(getattr(driver, "sqlstate", None) or "")
     if state in OURS:
@@ -89,12 +89,12 @@ def _missing_reference(error: BaseException) -> SomaError:
     return NotFound(f"What the new row refers to is not there: {error}")
 
 
-def _refused_value(error: BaseException) -> SomaError:
+def _invalid_value(error: BaseException) -> SomaError:
     return Invalid(f"The database refuses the value: {error}")
 
 
-REFUSALS = {"22021": _nul_character, "22P05": _nul_character, "23503": _missing_reference, "23514": _refused_value}
-"""Errors of the data that was sent, by SQLSTATE."""
+REFUSALS = {"22021": _nul_character, "22P05": _nul_character, "23503": _missing_reference, "23514": _invalid_value}
+"""Errors in the data of the caller, by SQLSTATE."""
 
 
 def _driver_error(error: BaseException) -> BaseException:

@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from capsules.errors import SomaError, Unavailable
 from capsules.runs.run import CloseRun, Runs, RunStatus
 from somagent.db.database import Database
-from somagent.db.errors import translated
+from somagent.db.errors import translate_errors
 from somagent.db.repositories.applications import is_application_run
 from somagent.db.schema.tables import runs
 from somagent.runs.ledger_recovery import LedgerRecovery
@@ -95,7 +95,7 @@ class RunReconciler:
             .order_by(runs.c.tenant_id, runs.c.id)
             .limit(PAGE)
         )
-        async with translated(), self.outbox.engine.connect() as connection:
+        async with translate_errors(), self.outbox.engine.connect() as connection:
             return [OpenRun(row.tenant_id, row.id, row.updated_at) for row in await connection.execute(query)]
 
     async def _ending(self, run: OpenRun) -> tuple[RunStatus, str] | None:

@@ -39,10 +39,10 @@ class EncryptionCodec(PayloadCodec):
 
     def _encrypt(self, payload: Payload) -> Payload:
         nonce = os.urandom(NONCE_BYTES)
-        sealed = self._ciphers[self._newest].encrypt(nonce, payload.SerializeToString(), ENCODING)
+        encrypted = self._ciphers[self._newest].encrypt(nonce, payload.SerializeToString(), ENCODING)
         return Payload(
             metadata={"encoding": ENCODING, "encryption-key-id": self._newest.encode()},
-            data=nonce + sealed,
+            data=nonce + encrypted,
         )
 
     def _decrypt(self, payload: Payload) -> Payload:

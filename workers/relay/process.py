@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.errors import SomaError
 from somagent.db.database import Database, open_database
-from somagent.db.errors import translated
+from somagent.db.errors import translate_errors
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
 from somagent.db.repositories.outbox import next_batch
@@ -73,7 +73,7 @@ async def keep_doing(part: str, work: Callable[[], Awaitable[None]]) -> None:
 
 async def publish_outbox(outbox: Database, bus: Bus) -> None:
     """Take the lock and publish batch after batch. Raises Unavailable when PostgreSQL or Valkey stops."""
-    async with translated(), outbox.engine.connect() as connection:
+    async with translate_errors(), outbox.engine.connect() as connection:
         try:
             await _wait_for_lock(connection)
             log.info("relay.leading")

@@ -29,7 +29,7 @@ from capsules.approvals.approval import merged
 from capsules.digest import Digest, canonical, sha256
 from capsules.errors import ConstitutionRefused
 from somagent.db.database import Database
-from somagent.db.errors import translated
+from somagent.db.errors import translate_errors
 
 
 class KeyedSemaphore:
@@ -96,7 +96,7 @@ class PostgresLedger:
         return Settled.model_validate_json(answer)
 
     async def _ask(self, query: str, *arguments: Any) -> str:  # noqa: ANN401 - the driver's
-        async with translated(), self.db.pool.acquire() as connection:
+        async with translate_errors(), self.db.pool.acquire() as connection:
             answer: str = await connection.fetchval(query, *arguments)
             return answer
 

@@ -9,7 +9,7 @@ from capsules.budgets.account import Account
 from capsules.digest import digest
 from capsules.runs.run import Closed, CloseRun, RunUpdate
 from somagent.db.database import Database
-from somagent.db.errors import translated
+from somagent.db.errors import translate_errors
 from somagent.db.gate.ledger import canonical_parts
 
 
@@ -41,7 +41,7 @@ class PostgresRuns:
                 }
             ),
         }
-        async with translated(), self.db.pool.acquire() as connection:
+        async with translate_errors(), self.db.pool.acquire() as connection:
             answer = await connection.fetchval("SELECT run_close($1, $2)", json.dumps(request), output)
         return Closed.model_validate_json(answer)
 

@@ -10,7 +10,7 @@ import asyncpg
 from capsules.audit import merkle
 from capsules.audit.audit_blocks import Block, Leaf, header_digest
 from capsules.digest import GENESIS, Digest
-from somagent.db.errors import translated
+from somagent.db.errors import translate_errors
 
 Sign = Callable[[Digest], tuple[str, str]]
 """Returns the id of the key and the Base64 signature over the digest's ASCII text."""
@@ -26,7 +26,7 @@ class BlockWriter:
 
     async def waiting(self) -> list[str]:
         """Return the tenants with records that wait for a block."""
-        async with translated(), self.pool.acquire() as connection:
+        async with translate_errors(), self.pool.acquire() as connection:
             return [row[0] for row in await connection.fetch("SELECT seal_waiting()")]
 
     async def seal(self, tenant: str, sign: Sign, *, most: int) -> Block | None:
@@ -34,7 +34,7 @@ class BlockWriter:
 
         Two sealers cannot make the same block: one waits for the other, and a height is used once.
         """
-        async with translated(), self.pool.acquire() as connection, connection.transaction():
+        async with translate_errors(), self.pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", LOCK % 2**31, tenant)
             newest = await connection.fetchrow(
                 "SELECT height, last, digest FROM seal_blocks WHERE tenant_id = $1 ORDER BY height DESC LIMIT 1", tenant
@@ -57,7 +57,7 @@ class BlockWriter:
 
     async def since(self, tenant: str, height: int) -> list[Block]:
         """Return a tenant's blocks above a height, in order, for an anchor that lacks them."""
-        async with translated(), self.pool.acquire() as connection:
+        async with translate_errors(), self.pool.acquire() as connection:
             rows = await connection.fetch(
                 "SELECT tenant_id AS tenant, height, first, last, root, previous, sealed_at, digest, key_id, signature"
                 " FROM seal_blocks WHERE tenant_id = $1 AND height > $2 ORDER BY height",
@@ -67,7 +67,7 @@ class BlockWriter:
 
     async def heads(self) -> dict[str, int]:
         """Return the height of every tenant's newest block."""
-        async with translated(), self.pool.acquire() as connection:
+        async with translate_errors(), self.pool.acquire() as connection:
             rows = await connection.fetch("SELECT tenant_id, max(height) FROM seal_blocks GROUP BY tenant_id")
         return {row[0]: row[1] for row in rows}
 

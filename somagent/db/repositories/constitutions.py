@@ -5,18 +5,21 @@ is checked where it is used.
 """
 
 import json
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Row, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from capsules.constitutions.proposal import EVERYBODY, ActiveConstitution, Stage
 from capsules.digest import Digest, canonical, digest, sha3_512
-from capsules.errors import ConstitutionRefused, NotFound
+from capsules.errors import ConstitutionRefused, NotFound, Unavailable
 from capsules.read_models import ConstitutionRecord, ConstitutionSignature, ConstitutionSummary
-from somagent.db.constitution_encryption import ConstitutionEncryption
-from somagent.db.errors import translated
+from somagent.db.errors import translate_errors
 from somagent.db.schema.tables import constitution_activations as activations
 from somagent.db.schema.tables import constitution_signatures as signatures
 from somagent.db.schema.tables import constitutions, from_row
@@ -30,16 +33,51 @@ MOST = 1000
 _SUMMARY = tuple(column for column in constitutions.c if column.name not in {"sealed", "sealed_by"})
 
 
+NONCE_BYTES = 12
+
+
+@dataclass(frozen=True)
+class ConstitutionEncryption:
+    """Encrypts documents by AES-256-GCM, bound to their digests. keys: codec keys by id; the last one encrypts."""
+
+    keys: Mapping[str, bytes] = field(repr=False)
+
+    def encrypt(self, document: bytes, *, bound_to: Digest) -> tuple[str, bytes]:
+        """Return the id of the key, and nonce with ciphertext. Raises Unavailable when there is no key."""
+        if not self.keys:
+            raise Unavailable("This process has no codec key (codec-1.key), so it cannot keep a constitution.")
+        key_id, key = list(self.keys.items())[-1]
+        nonce = os.urandom(NONCE_BYTES)
+        return key_id, nonce + AESGCM(key).encrypt(nonce, document, bound_to.encode("ascii"))
+
+    def decrypt(self, encrypted: bytes, *, key_id: str, bound_to: Digest) -> bytes:
+        """Return the document. Raises ConstitutionRefused when it was altered or the key is not here."""
+        key = self.keys.get(key_id)
+        if key is None:
+            raise ConstitutionRefused(
+                f"The constitution {bound_to} is encrypted with the codec key {key_id!r}, which is not here. "
+                f"Known: {', '.join(self.keys) or 'none'}.",
+                digest=bound_to,
+            )
+        try:
+            return AESGCM(key).decrypt(encrypted[:NONCE_BYTES], encrypted[NONCE_BYTES:], bound_to.encode("ascii"))
+        except (InvalidTag, ValueError) as error:
+            raise ConstitutionRefused(
+                f"The constitution {bound_to} was altered: what is stored does not decrypt with {key_id!r}.",
+                digest=bound_to,
+            ) from error
+
+
 @dataclass(frozen=True)
 class Constitutions:
     """Installed constitutions, their signatures and activations; each call in a transaction of its own."""
 
     engine: AsyncEngine
-    sealing: ConstitutionEncryption
+    encryption: ConstitutionEncryption
 
     async def active_digest(self, tenant: str = EVERYBODY, stage: Stage = "active") -> Digest | None:
         """Return the digest of the constitution that is active for a tenant, by the SQL function `constitution_of`."""
-        async with translated(), self.engine.connect() as connection:
+        async with translate_errors(), self.engine.connect() as connection:
             found: str | None = await connection.scalar(select(func.constitution_of(tenant, stage)))
         return Digest(found) if found else None
 
@@ -54,7 +92,7 @@ class Constitutions:
         """Return a constitution, checked against its digests. Raises NotFound; ConstitutionRefused when altered."""
         query = select(constitutions).where(constitutions.c.digest == digest_)
         signed = select(signatures.c.key_id, signatures.c.signature).where(signatures.c.digest == digest_)
-        async with translated(), self.engine.connect() as connection:
+        async with translate_errors(), self.engine.connect() as connection:
             row = (await connection.execute(query)).first()
             keys = (await connection.execute(signed.order_by(signatures.c.added_at, signatures.c.key_id))).all()
         if row is None:
@@ -64,7 +102,7 @@ class Constitutions:
     async def revoked(self, digest_: Digest) -> bool:
         """Tell whether a constitution is revoked. Raises NotFound."""
         query = select(constitutions.c.state).where(constitutions.c.digest == digest_)
-        async with translated(), self.engine.connect() as connection:
+        async with translate_errors(), self.engine.connect() as connection:
             state = await connection.scalar(query)
         if state is None:
             raise NotFound(f"No constitution {digest_!r} was ever installed.", digest=digest_)
@@ -77,31 +115,31 @@ class Constitutions:
         query = query.select_from(signed).group_by(constitutions.c.digest)
         if digests is not None:
             query = query.where(constitutions.c.digest.in_(digests))
-        async with translated(), self.engine.connect() as connection:
+        async with translate_errors(), self.engine.connect() as connection:
             found = await connection.execute(query.order_by(constitutions.c.installed_at.desc()).limit(MOST))
         return tuple(from_row(ConstitutionSummary, row) for row in found)
 
     async def install(self, record: ConstitutionRecord) -> None:
         """Store a document, or add signatures to a stored one. This does not activate it."""
-        key_id, sealed = self.sealing.seal(canonical(record.document), bound_to=record.digest)
+        key_id, encrypted = self.encryption.encrypt(canonical(record.document), bound_to=record.digest)
         entry = record.model_dump(include={"digest", "name", "version", "proposed_by", "signatures"}) | {
             "sha3_512": sha3_512(record.document),
             "sealed_by": key_id,
         }
-        async with translated(), self.engine.begin() as connection:
-            await connection.execute(INSTALL, {"entry": json.dumps(entry), "sealed": sealed})
+        async with translate_errors(), self.engine.begin() as connection:
+            await connection.execute(INSTALL, {"entry": json.dumps(entry), "sealed": encrypted})
 
     async def activate(
         self, digest_: Digest | None, *, scope: str = EVERYBODY, stage: Stage = "active", by: str, reason: str
     ) -> None:
         """Write an activation without a proposal, at the first start of an installation. Needs the owner's role."""
         values = {"digest": digest_, "scope": scope, "stage": stage, "by": by, "reason": reason}
-        async with translated(), self.engine.begin() as connection:
+        async with translate_errors(), self.engine.begin() as connection:
             await connection.execute(insert(activations).values(values))
 
     async def revoke(self, digest_: Digest, *, tenant: str, by: str, reason: str) -> None:
         """Revoke a constitution for ever. tenant: the one whose outbox gets the event."""
-        async with translated(), self.engine.begin() as connection:
+        async with translate_errors(), self.engine.begin() as connection:
             await connection.execute(TENANT, {"tenant": tenant})
             await connection.execute(REVOKE, {"digest": digest_, "by": by, "reason": reason})
 
@@ -116,12 +154,12 @@ class Constitutions:
             query = query.where(activations.c.digest == of)
         if stage:
             query = query.where(activations.c.stage == stage)
-        async with translated(), self.engine.connect() as connection:
+        async with translate_errors(), self.engine.connect() as connection:
             return tuple(_activation(row) for row in (await connection.execute(query)).all())
 
     async def newest(self) -> int:
         """Return the number of the newest activation; 0 when there is none."""
-        async with translated(), self.engine.connect() as connection:
+        async with translate_errors(), self.engine.connect() as connection:
             return await connection.scalar(select(func.coalesce(func.max(activations.c.id), 0))) or 0
 
     async def own(self) -> dict[str, ActiveConstitution]:
@@ -132,13 +170,13 @@ class Constitutions:
             .distinct(activations.c.scope)
             .order_by(activations.c.scope, activations.c.id.desc())
         )
-        async with translated(), self.engine.connect() as connection:
+        async with translate_errors(), self.engine.connect() as connection:
             lines = [_activation(row) for row in (await connection.execute(newest)).all()]
         return {line.scope: line for line in lines if line.constitution is not None}
 
     def _record(self, row: Row[Any], signed: Any) -> ConstitutionRecord:  # noqa: ANN401 - rows
         found = Digest(row.digest)
-        plain = self.sealing.open(row.sealed, key_id=row.sealed_by, bound_to=found)
+        plain = self.encryption.decrypt(row.sealed, key_id=row.sealed_by, bound_to=found)
         document = json.loads(plain)
         if digest(document) != found or sha3_512(document) != row.sha3_512:
             raise ConstitutionRefused(

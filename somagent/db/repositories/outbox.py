@@ -13,7 +13,7 @@ from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from capsules.events import Event, Topic
-from somagent.db.errors import begin, translated
+from somagent.db.errors import begin, translate_errors
 from somagent.db.pages import bounded
 from somagent.db.schema.tables import from_row, outbox
 
@@ -73,5 +73,5 @@ async def next_batch(engine: AsyncEngine, limit: int = 500) -> AsyncIterator[Bat
 
 async def backlog(engine: AsyncEngine) -> int:
     """Return the number of unpublished events of all tenants. Needs the relay's role."""
-    async with translated(), engine.connect() as connection:
+    async with translate_errors(), engine.connect() as connection:
         return int(await connection.scalar(text("SELECT count(*) FROM outbox WHERE published_at IS NULL")) or 0)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from capsules.errors import Invalid
 from capsules.read_models import Principal
-from somagent.db.errors import translated
+from somagent.db.errors import translate_errors
 from somagent.db.schema.tables import api_keys, principals, tenants
 
 
@@ -20,16 +20,16 @@ class Tenants:
     engine: AsyncEngine
 
     async def exists(self, tenant: str) -> bool:
-        async with translated(), self.engine.connect() as connection:
+        async with translate_errors(), self.engine.connect() as connection:
             return (await connection.scalar(select(tenants.c.id).where(tenants.c.id == tenant))) is not None
 
     async def list(self) -> tuple[str, ...]:
-        async with translated(), self.engine.connect() as connection:
+        async with translate_errors(), self.engine.connect() as connection:
             return tuple((await connection.scalars(select(tenants.c.id).order_by(tenants.c.id))).all())
 
     async def add(self, tenant: str) -> None:
         """Add a tenant. Idempotent. Needs the owner's role."""
-        async with translated(), self.engine.begin() as connection:
+        async with translate_errors(), self.engine.begin() as connection:
             await connection.execute(insert(tenants).values(id=tenant).on_conflict_do_nothing())
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from capsules.errors import Conflict, NotFound
 from capsules.retention import Due, Hold, NewHold, Retention
-from somagent.db.errors import translated
+from somagent.db.errors import translate_errors
 from somagent.db.schema.tables import from_row, legal_holds, retention
 
 
@@ -67,7 +67,7 @@ class Retentions:
 
 async def prune(engine: AsyncEngine, tenant: str, most: int) -> Due:
     """Delete at most `most` items of each kind that are due in a tenant. Needs the relay's role."""
-    async with translated(), engine.begin() as connection:
+    async with translate_errors(), engine.begin() as connection:
         deleted = await connection.scalar(
             text("SELECT retention_prune(:tenant, :most)"), {"tenant": tenant, "most": most}
         )

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from capsules.errors import Unavailable
-from somagent.db.errors import translated
+from somagent.db.errors import translate_errors
 
 ROLES = ("somagent_app", "somagent_relay", "somagent_sealer")
 LOCK = 7_405_113_802  # any number that is ours
@@ -21,7 +21,7 @@ async def upgrade(owner_url: str) -> None:
     """Apply every missing migration. Raises Unavailable when a role is missing or the database cannot be reached."""
     engine = create_async_engine(owner_url, poolclass=NullPool)
     try:
-        async with translated(), engine.begin() as connection:
+        async with translate_errors(), engine.begin() as connection:
             await connection.run_sync(_upgrade)
     finally:
         await engine.dispose()
