@@ -10,7 +10,7 @@ from fastapi import Depends, Query, Request
 from temporalio.client import Client
 
 from api.middleware.metrics import Metrics
-from api.middleware.rate_limit import RequestRates
+from api.middleware.request_rate_limit import RequestRates
 from api.proof_pool import ExplanationPool, ProofPool
 from capsules.digest import ContentStore
 from policy.decide.constitution_cache import ConstitutionCache
@@ -20,11 +20,11 @@ from somagent.capsule_files.library import Library
 from somagent.content.postgres import PostgresContent
 from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
-from somagent.forecasts.forecaster import ForecasterCache, LearnedForecasts
+from somagent.forecasts.run_forecasts import ForecasterCache, LearnedForecasts
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import ConstitutionTrust
 from somagent.identity.tokens import Tokens
-from somagent.messaging.streams import Bus
+from somagent.messaging.event_bus import EventBus
 from somagent.models.profiles import Profiles
 from somagent.settings import Settings
 from somagent.temporal.client import connect
@@ -37,7 +37,7 @@ class State:
     settings: Settings
     db: Database
     temporal: Client
-    bus: Bus
+    bus: EventBus
     content: ContentStore
     keyring: KeyRing
     tokens: Tokens
@@ -70,7 +70,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             settings=settings,
             db=db,
             temporal=await connect(settings, keyring),
-            bus=await stack.enter_async_context(Bus(settings.redis_target())),
+            bus=await stack.enter_async_context(EventBus(settings.redis_target())),
             content=PostgresContent(db),
             keyring=keyring,
             tokens=tokens,

@@ -4,11 +4,15 @@ Setting `x` is the environment variable `SOMAGENT_X`. The defaults describe the 
 database, a Temporal cluster, a model server), set its address. Nothing else reads the environment.
 """
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from capsules.errors import Invalid
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Reference = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]
@@ -251,3 +255,31 @@ class Settings(BaseSettings):
     def credentials_file(self) -> Path:
         """JSON file with the local principals' tokens, mode 0600."""
         return self.home / "credentials.json"
+
+
+@dataclass(frozen=True)
+class SecretReference:
+    """The place of a secret, which is read at each use: `env:NAME`, or `file:/path` for the first line of a file."""
+
+    reference: str
+
+    def read(self, *, shortest: int = 1) -> str:
+        """Return the secret. Raises Invalid when it is missing or has fewer than `shortest` characters."""
+        kind, _, place = self.reference.partition(":")
+        match kind:
+            case "env":
+                found = os.environ.get(place, "")
+            case "file":
+                found = self._read_file(Path(place))
+            case _:
+                raise Invalid(f"{self.reference!r} is no reference to a secret; write env:NAME or file:/path.")
+        if len(found) < shortest:
+            raise Invalid(f"The secret at {self.reference!r} has {len(found)} characters; {shortest} are needed.")
+        return found
+
+    def _read_file(self, path: Path) -> str:
+        try:
+            lines = path.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Invalid(f"The secret at {self.reference!r} cannot be read: {error}") from error
+        return lines[0].strip() if lines else ""

@@ -32,13 +32,13 @@ from somagent.db.database import Database, open_database
 from somagent.db.gate.decisions import PostgresDecisions
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
-from somagent.forecasts.forecaster import ForecasterCache, LearnedForecasts
+from somagent.forecasts.run_forecasts import ForecasterCache, LearnedForecasts
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import ConstitutionTrust
 from somagent.identity.tokens import Tokens
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.memory.pgvector import PostgresMemories
-from somagent.messaging.streams import Bus, ValkeyTokens
+from somagent.messaging.event_bus import EventBus, ValkeyTokens
 from somagent.models.client import PydanticAiModel
 from somagent.models.profiles import Profiles
 from somagent.runs.admission import CapsuleAdmissions
@@ -112,7 +112,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
         metrics = GateMetrics()
         policies = ConstitutionCache(db.constitutions.get, trust)
         async with (
-            Bus(settings.redis_target()) as bus,
+            EventBus(settings.redis_target()) as bus,
             ValkeyWindows(settings.redis_target(), db) as windows,
             PydanticAiModel(profiles) as models,
             activation_service(settings, db, tokens, trust, proved=metrics.count_proof) as activations,

@@ -15,7 +15,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.budgets.usage_report import DIMENSIONS, Days, Usage, as_csv
 from capsules.errors import SomaError
 from capsules.names import TenantId
-from somagent.forecasts.forecaster import today
+from somagent.forecasts.run_forecasts import today
 from somagent.local_stack.tenants import TEST_DRIVE, add_tenant, allow_tenant, credit_tenant, tenants_of, usage_of
 from somagent.settings import Settings
 

@@ -38,11 +38,11 @@ from policy.gate import Gate
 from somagent.budgets.rate_windows import ValkeyWindows
 from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
+from somagent.governance.application_run_reconciler import ApplicationRunReconciler
 from somagent.governance.authority_propagation import propagating_interceptor
 from somagent.governance.client_interceptor import StartInterceptor, StartTokens
 from somagent.governance.enrolment import Enrolments
 from somagent.governance.governed_interceptor import GovernedActivityInterceptor
-from somagent.governance.run_reconciler import ApplicationRunReconciler
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import ConstitutionTrust
 from somagent.identity.tokens import Tokens

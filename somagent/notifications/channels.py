@@ -2,9 +2,8 @@
 
 from somagent.notifications.mail import Mail
 from somagent.notifications.notification import Channel
-from somagent.notifications.secret import SecretReference
 from somagent.notifications.webhook import Webhook
-from somagent.settings import Settings
+from somagent.settings import SecretReference, Settings
 
 
 def channels(settings: Settings) -> tuple[Channel, ...]:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from capsules.errors import Invalid
 from somagent.notifications.notification import Notification, NotSent
-from somagent.notifications.secret import SecretReference
+from somagent.settings import SecretReference
 
 Tls = Literal["starttls", "tls", "none"]
 SECONDS = 10

@@ -22,7 +22,7 @@ import httpx
 
 from capsules.errors import Invalid
 from somagent.notifications.notification import Notification, NotSent
-from somagent.notifications.secret import SHORTEST, SecretReference
+from somagent.settings import SecretReference
 
 Reach = Literal["public", "loopback", "private"]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -63,6 +63,7 @@ async def resolve(host: str, port: int, reach: Reach) -> tuple[str, ...]:
 
 TIMEOUT = httpx.Timeout(10, connect=5)
 GONE = 410
+SHORTEST_SECRET = 16  # characters
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Webhook:
             "User-Agent": "somagent",
             "X-SomaAgent-Event-Id": notification.id,
             "X-SomaAgent-Signature": signature(
-                self.secret.read(shortest=SHORTEST).encode(), body, at=int(self.clock())
+                self.secret.read(shortest=SHORTEST_SECRET).encode(), body, at=int(self.clock())
             ),
         }
         port = url.port or (443 if url.scheme == "https" else 80)

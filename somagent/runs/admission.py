@@ -14,7 +14,7 @@ from capsules.tools.tool import Tool
 from somagent.capsule_files.library import Library
 from somagent.db.database import Database
 from somagent.db.transaction import Transaction
-from somagent.forecasts.forecaster import MAX_DEPTH, ForecasterCache, shape_in, today
+from somagent.forecasts.run_forecasts import MAX_DEPTH, ForecasterCache, shape_in, today
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import verify_capsule
 from somagent.identity.tokens import Tokens

@@ -27,14 +27,15 @@ SETTLING = timedelta(seconds=10)
 MISSING = timedelta(minutes=10)
 """Age at which a run without a workflow in Temporal is closed: its start failed and was not retried."""
 
-ENDED: dict[WorkflowExecutionStatus, tuple[RunStatus, str]] = {
+UNCLOSED: dict[WorkflowExecutionStatus, tuple[RunStatus, str]] = {
     WorkflowExecutionStatus.TERMINATED: ("failed", "The workflow was terminated in Temporal."),
     WorkflowExecutionStatus.TIMED_OUT: ("failed", "The workflow timed out in Temporal."),
-    WorkflowExecutionStatus.FAILED: ("failed", "The workflow failed before it could close its run."),
+    WorkflowExecutionStatus.FAILED: ("failed", "The workflow failed in Temporal."),
     WorkflowExecutionStatus.CANCELED: ("cancelled", "The workflow was cancelled in Temporal."),
     # Closing is idempotent: a run that its workflow closed meanwhile is not changed.
     WorkflowExecutionStatus.COMPLETED: ("failed", "The workflow ended without closing its run."),
 }
+"""Status and reason of a run whose workflow ended in Temporal and left the run open."""
 UNKNOWN: tuple[RunStatus, str] = ("failed", "Temporal knows no workflow of this run: it was never started.")
 
 
@@ -105,4 +106,4 @@ class RunReconciler:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise Unavailable(f"Temporal cannot describe run {run.id!r}: {error.message}", run=run.id) from error
             return UNKNOWN if run.touched < datetime.now(UTC) - self.missing else None
-        return ENDED.get(description.status) if description.status else None
+        return UNCLOSED.get(description.status) if description.status else None

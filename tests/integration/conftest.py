@@ -8,7 +8,7 @@ import pytest
 from capsules.digest import digest
 from capsules.read_models import NewRun
 from somagent.db.database import Database, open_database
-from somagent.messaging.streams import Bus
+from somagent.messaging.event_bus import EventBus
 from somagent.settings import Settings
 
 numbers = itertools.count(1)
@@ -21,8 +21,8 @@ async def outbox(postgres_settings: Settings, owner: Database) -> AsyncIterator[
 
 
 @pytest.fixture
-async def bus(valkey: str) -> AsyncIterator[Bus]:
-    async with Bus(valkey) as opened:
+async def bus(valkey: str) -> AsyncIterator[EventBus]:
+    async with EventBus(valkey) as opened:
         yield opened
 
 

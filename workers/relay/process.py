@@ -21,7 +21,7 @@ from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
 from somagent.db.repositories.outbox import next_batch
 from somagent.identity.keys import KeyRing
-from somagent.messaging.streams import Bus
+from somagent.messaging.event_bus import EventBus
 from somagent.notifications.channels import channels
 from somagent.runs.ledger_recovery import LedgerRecovery
 from somagent.runs.run_reconciler import RunReconciler
@@ -46,7 +46,7 @@ async def relay(settings: Settings) -> None:
     async with (
         open_database(settings.database("relay"), connections=5) as outbox,
         open_database(settings.database("app"), connections=2) as db,
-        Bus(settings.redis_target()) as bus,
+        EventBus(settings.redis_target()) as bus,
         asyncio.TaskGroup() as tasks,
     ):
         tasks.create_task(keep_doing("relay", lambda: publish_outbox(outbox, bus)))
@@ -71,7 +71,7 @@ async def keep_doing(part: str, work: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(wait)
 
 
-async def publish_outbox(outbox: Database, bus: Bus) -> None:
+async def publish_outbox(outbox: Database, bus: EventBus) -> None:
     """Take the lock and publish batch after batch. Raises Unavailable when PostgreSQL or Valkey stops."""
     async with translate_errors(), outbox.engine.connect() as connection:
         try:
@@ -88,11 +88,11 @@ async def publish_outbox(outbox: Database, bus: Bus) -> None:
             await connection.invalidate()
 
 
-async def publish_batch(outbox: Database, bus: Bus) -> int:
+async def publish_batch(outbox: Database, bus: EventBus) -> int:
     """Publish and mark the oldest waiting events; return how many."""
     async with next_batch(outbox.engine, BATCH) as batch:
         if batch.events:
-            await bus.publish_all(batch.events)
+            await bus.publish(*batch.events)
             await batch.mark([event.id for event in batch.events])
     return len(batch.events)
 

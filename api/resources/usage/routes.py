@@ -12,7 +12,7 @@ from api.deps import Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from capsules.budgets.usage_report import Days, Dimension, Usage, as_csv
-from somagent.forecasts.forecaster import today
+from somagent.forecasts.run_forecasts import today
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"], route_class=StorableJsonRoute)
 

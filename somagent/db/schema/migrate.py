@@ -4,7 +4,9 @@ All of them run in one transaction, so a migration that fails leaves nothing beh
 start at the same time from running them twice.
 """
 
-from alembic import command
+from pathlib import Path
+
+from alembic import command, op
 from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -42,3 +44,14 @@ def _upgrade(connection: Connection) -> None:
     if missing:
         raise Unavailable(f"The database has no role {' and no role '.join(missing)}. Create them, then migrate.")
     command.upgrade(configuration(connection), "head")
+
+
+def run_script(revision: str) -> None:
+    """Run the `.sql` file beside a revision's Python file. It is frozen: once released, it is never edited."""
+    script = Path(revision).with_suffix(".sql").read_text("utf-8")
+    connection = op.get_bind()
+    connection.execute(text("SELECT 1"))  # the adapter opens its transaction with the first statement it sees
+    raw = connection.connection.dbapi_connection
+    if raw is None:
+        raise RuntimeError("The migration's connection is closed.")
+    raw.run_async(lambda driver: driver.execute(script))  # many statements: the driver cannot prepare them

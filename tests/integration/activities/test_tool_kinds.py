@@ -34,7 +34,7 @@ from somagent.capsule_files.document import load
 from somagent.capsule_files.library import Library, read_tool
 from somagent.content.postgres import PostgresContent
 from somagent.db.database import Database
-from somagent.forecasts.forecaster import ForecasterCache
+from somagent.forecasts.run_forecasts import ForecasterCache
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import sign_digest
 from somagent.identity.tokens import Tokens

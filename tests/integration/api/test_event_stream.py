@@ -12,7 +12,7 @@ from servers import settings_in
 from api.deps import State
 from api.resources.events.event_stream import Position, follow
 from capsules.events import Event
-from somagent.messaging.streams import Bus, ValkeyTokens
+from somagent.messaging.event_bus import EventBus, ValkeyTokens
 
 
 async def started(http: httpx.AsyncClient, callers: Callers) -> str:
@@ -99,7 +99,7 @@ async def test_without_valkey_stored_events_still_come(
     http: httpx.AsyncClient, callers: Callers, state: State, tenant: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     run = await started(http, callers)
-    nobody = Bus(settings_in(tmp_path_factory.mktemp("bus")).redis_target())
+    nobody = EventBus(settings_in(tmp_path_factory.mktemp("bus")).redis_target())
     without = State(**{**vars(state), "bus": nobody})
     async with state.db.transaction(tenant) as tx:
         record = await tx.runs.get(run)

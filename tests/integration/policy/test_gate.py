@@ -41,13 +41,13 @@ from somagent.capsule_files.library import Library
 from somagent.content.postgres import PostgresArtifacts, PostgresContent
 from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
-from somagent.forecasts.forecaster import ForecasterCache
+from somagent.forecasts.run_forecasts import ForecasterCache
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import ConstitutionTrust
 from somagent.identity.tokens import Tokens
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.memory.pgvector import PostgresMemories
-from somagent.messaging.streams import Bus, ValkeyTokens
+from somagent.messaging.event_bus import EventBus, ValkeyTokens
 from somagent.models.client import PydanticAiModel
 from somagent.models.profiles import Profiles
 from somagent.runs.admission import CapsuleAdmissions
@@ -189,7 +189,7 @@ KINDS = [name for name, _ in GOVERNED]
 
 @asynccontextmanager
 async def worker(
-    client: Client, db: Database, bus: Bus, settings: Settings, interceptors: list[Any], *, queue: str = QUEUE
+    client: Client, db: Database, bus: EventBus, settings: Settings, interceptors: list[Any], *, queue: str = QUEUE
 ) -> AsyncIterator[None]:
     content, embedder = PostgresContent(db), MiniLmEmbedder()
     async with PydanticAiModel(Profiles.from_settings(settings)) as models:
@@ -247,7 +247,10 @@ async def rig(migrated: Settings, temporal_address: str, valkey: str) -> AsyncIt
             clock=time.time,
         )
         interceptor = PolicyInterceptor(gate, governed=governs(*GOVERNED), platform=PLATFORM)
-        async with Bus(valkey) as bus, worker(rig.client, db, bus, settings, [interceptor, AuthorityInterceptor()]):
+        async with (
+            EventBus(valkey) as bus,
+            worker(rig.client, db, bus, settings, [interceptor, AuthorityInterceptor()]),
+        ):
             yield rig
 
 
@@ -374,7 +377,7 @@ async def test_a_worker_without_the_gate_does_nothing(
     rig: Rig, postgres_settings: Settings, valkey: str, kind: str
 ) -> None:
     run = await rig.new_run()
-    async with Bus(valkey) as bus, worker(rig.client, rig.db, bus, postgres_settings, [], queue=f"open-{kind}"):
+    async with EventBus(valkey) as bus, worker(rig.client, rig.db, bus, postgres_settings, [], queue=f"open-{kind}"):
         answer = await rig.client.execute_workflow(
             "Asks", Question(kind, arguments()[kind], ""), id=run, task_queue=f"open-{kind}", result_type=dict
         )

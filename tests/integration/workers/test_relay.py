@@ -15,7 +15,7 @@ from somagent.db.database import Database
 from somagent.db.repositories.outbox import backlog
 from somagent.identity.keys import KeyRing
 from somagent.local_stack.supervisor import Supervisor
-from somagent.messaging.streams import START, Bus
+from somagent.messaging.event_bus import START, EventBus
 from somagent.settings import Settings
 
 EVENTS = 300
@@ -66,7 +66,7 @@ async def drained(outbox: Database) -> None:
             await asyncio.sleep(0.1)
 
 
-async def received(bus: Bus, tenant: str, run: str, last: int) -> list[int]:
+async def received(bus: EventBus, tenant: str, run: str, last: int) -> list[int]:
     """Return the ids of the run's events on the bus, up to the first `last`."""
     ids: list[int] = []
     async with asyncio.timeout(20), aclosing(bus.tail(tenant, run, START)) as tail:
@@ -82,7 +82,7 @@ async def test_every_event_of_a_run_arrives_in_order(  # noqa: PLR0917 - fixture
     postgres_settings: Settings, own_valkey, outbox: Database, db: Database, tenant: str, run: str
 ):
     settings, _ = own_valkey
-    async with relaying(postgres_settings, settings), Bus(settings.redis_target()) as bus:
+    async with relaying(postgres_settings, settings), EventBus(settings.redis_target()) as bus:
         ids = await write(db, tenant, run, EVENTS)
         assert (await received(bus, tenant, run, ids[-1]))[1:] == ids  # the first is run.started
         await drained(outbox)
@@ -92,7 +92,7 @@ async def test_after_valkey_is_killed_every_later_event_arrives_in_order(  # noq
     postgres_settings: Settings, own_valkey, outbox: Database, db: Database, tenant: str, run: str
 ):
     settings, supervisor = own_valkey
-    async with relaying(postgres_settings, settings) as process, Bus(settings.redis_target()) as bus:
+    async with relaying(postgres_settings, settings) as process, EventBus(settings.redis_target()) as bus:
         first = await write(db, tenant, run, 20)
         await received(bus, tenant, run, first[-1])
         # Frozen first, so that events certainly wait while it is dead.
@@ -115,7 +115,7 @@ async def test_a_relay_that_is_killed_loses_nothing(  # noqa: PLR0917 - fixtures
     postgres_settings: Settings, own_valkey, outbox: Database, db: Database, tenant: str, run: str
 ):
     settings, _ = own_valkey
-    async with Bus(settings.redis_target()) as bus:
+    async with EventBus(settings.redis_target()) as bus:
         async with relaying(postgres_settings, settings) as process:
             writing = asyncio.create_task(write(db, tenant, run, EVENTS))
             await asyncio.sleep(2)
@@ -133,7 +133,7 @@ async def test_a_second_relay_stands_by_and_takes_over(  # noqa: PLR0917 - fixtu
 ):
     settings, _ = own_valkey
     async with (
-        Bus(settings.redis_target()) as bus,
+        EventBus(settings.redis_target()) as bus,
         relaying(postgres_settings, settings) as first,
         relaying(postgres_settings, settings),
     ):

@@ -87,11 +87,10 @@ def test_no_other_distribution_claims_our_names():
 
 
 def test_only_settings_read_the_environment():
-    # `environment` hands a child process what it inherits; it reads no setting. `secret` reads what a setting names.
+    # `environment` hands a child process what it inherits; it reads no setting.
     allowed = {
         Path("somagent/settings.py"),
         Path("somagent/local_stack/environment.py"),
-        Path("somagent/notifications/secret.py"),
     }
     readers = [
         at(file, node)

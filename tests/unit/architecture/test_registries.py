@@ -162,7 +162,7 @@ def test_pure_packages_ask_neither_clock_nor_chance(package):
 
 def test_only_the_composition_roots_open_connections():
     """Adapters are constructed in one place for each process; this finds a second one."""
-    openers = {"open_store", "Bus", "connect", "DockerSandbox", "PydanticAiModel"}
+    openers = {"open_database", "EventBus", "connect", "DockerSandbox", "PydanticAiModel"}
     allowed = {
         Path("workers/assembly.py"),
         Path("workers/main.py"),

@@ -19,7 +19,7 @@ from somagent.capsule_files.document import load
 from somagent.capsule_files.library import Library
 from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
-from somagent.forecasts.forecaster import ForecasterCache
+from somagent.forecasts.run_forecasts import ForecasterCache
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import sign_digest
 from somagent.models.profiles import Profiles

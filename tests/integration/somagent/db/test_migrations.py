@@ -134,9 +134,7 @@ def test_each_revision_has_sql_of_its_own():
     assert python == sorted(file.stem for file in VERSIONS.glob("*.sql"))
     assert len(python) == len(REVISIONS)
     assert len(SCRIPTS.get_heads()) == 1
-    outside = [
-        name for name in python if "scripts.run_beside(__file__)" not in (VERSIONS / f"{name}.py").read_text("utf-8")
-    ]
+    outside = [name for name in python if "run_script(__file__)" not in (VERSIONS / f"{name}.py").read_text("utf-8")]
     assert outside == []
 
 

@@ -11,7 +11,7 @@ from capsules.read_models import RunRecord
 from somagent.db.database import open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
-from somagent.governance.run_reconciler import ApplicationRunReconciler
+from somagent.governance.application_run_reconciler import ApplicationRunReconciler
 from somagent.runs.ledger_recovery import LedgerRecovery
 from somagent.runs.run_reconciler import RunReconciler
 

@@ -13,9 +13,8 @@ from receivers import Hook
 from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.notifications.notification import Channel
-from somagent.notifications.secret import SecretReference
 from somagent.notifications.webhook import Webhook
-from somagent.settings import Settings
+from somagent.settings import SecretReference, Settings
 from workers.relay.notifier import Notifier
 
 TYPES = Settings.model_fields["notify_events"].default

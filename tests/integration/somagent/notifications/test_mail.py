@@ -11,7 +11,7 @@ from receivers import Mailbox, certificate, new_mailbox, receiving
 from capsules.errors import Invalid
 from somagent.notifications.mail import Mail
 from somagent.notifications.notification import Notification, NotSent, line, trial
-from somagent.notifications.secret import SecretReference
+from somagent.settings import SecretReference
 
 
 def notice() -> Notification:

@@ -15,8 +15,7 @@ from servers import eventually
 from sources import ROOT
 
 from somagent.identity.keys import KeyRing
-from somagent.notifications.secret import SecretReference
-from somagent.settings import Settings
+from somagent.settings import SecretReference, Settings
 
 
 @asynccontextmanager

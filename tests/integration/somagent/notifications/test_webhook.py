@@ -14,8 +14,8 @@ from sources import ROOT
 
 from capsules.errors import Invalid
 from somagent.notifications.notification import Notification, NotSent, trial
-from somagent.notifications.secret import SecretReference
 from somagent.notifications.webhook import Webhook, allowed
+from somagent.settings import SecretReference
 
 SECRET = "a secret of many characters"
 

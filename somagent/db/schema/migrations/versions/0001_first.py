@@ -3,7 +3,7 @@
 Revision ID: 0001
 """
 
-from somagent.db.schema.migrations import scripts
+from somagent.db.schema.migrate import run_script
 
 revision = "0001"
 down_revision = None
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    scripts.run_beside(__file__)
+    run_script(__file__)
 
 
 def downgrade() -> None:

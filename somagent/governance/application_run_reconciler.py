@@ -16,18 +16,13 @@ from capsules.governance.application import Application, Enrolment
 from capsules.runs.run import CloseRun, RunStatus
 from somagent.db.database import Database
 from somagent.db.gate.run_projection import PostgresRuns
+from somagent.runs.run_reconciler import UNCLOSED
 
 PAGE = 100
 EVERY_SECONDS = 15.0
 log = structlog.get_logger(__name__)
 
-ENDINGS: dict[WorkflowExecutionStatus, tuple[RunStatus, str]] = {
-    WorkflowExecutionStatus.COMPLETED: ("completed", ""),
-    WorkflowExecutionStatus.FAILED: ("failed", "The workflow failed."),
-    WorkflowExecutionStatus.CANCELED: ("cancelled", "The workflow was cancelled."),
-    WorkflowExecutionStatus.TERMINATED: ("failed", "The workflow was terminated."),
-    WorkflowExecutionStatus.TIMED_OUT: ("failed", "The workflow timed out."),
-}
+ENDED = {**UNCLOSED, WorkflowExecutionStatus.COMPLETED: ("completed", "")}
 REPLACED: tuple[RunStatus, str] = ("completed", "It ended; another execution has its workflow id, so how is not known.")
 UNKNOWN: tuple[RunStatus, str] = ("failed", "Temporal knows no such workflow any more.")
 
@@ -101,4 +96,4 @@ class ApplicationRunReconciler:
             raise Unavailable(f"Temporal cannot describe workflow {run.workflow_id!r}: {error.message}") from error
         if description.raw_description.workflow_execution_info.first_run_id not in {"", run.first_run_id}:
             return REPLACED
-        return ENDINGS.get(description.status) if description.status else None
+        return ENDED.get(description.status) if description.status else None

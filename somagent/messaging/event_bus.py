@@ -1,13 +1,13 @@
 """Event bus on Valkey: one stream for each run, with its events and the pieces of its replies, and one for each topic.
 
-Delivery is at least once: an event carries its id, and readers drop what they have seen. Streams are cut to a length
-and expire. The outbox in PostgreSQL is what lasts.
+Delivery is at least once: an event has an id, and readers drop ids that they have seen. Streams have a maximum length
+and expire. The durable record is the outbox in PostgreSQL.
 """
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -21,11 +21,11 @@ from redis.exceptions import RedisError
 from capsules.errors import Unavailable
 from capsules.events import Event
 
-KEPT = 5_000
+KEPT = 5_000  # entries of a stream, approximately
 KEPT_SECONDS = 86_400
 CONNECT_SECONDS = 2
 ANSWER_SECONDS = 5
-BLOCK_MS = 1_000  # shorter than ANSWER_SECONDS, or waiting for news would look like a server that is gone
+BLOCK_MS = 1_000  # shorter than ANSWER_SECONDS; otherwise a wait for entries would look like a lost server
 PAGE = 200
 PAUSE_SECONDS = 2.0
 
@@ -45,7 +45,7 @@ def topic_stream(topic: str) -> str:
     return f"somagent:topic:{topic}"
 
 
-class Bus:
+class EventBus:
     """The event bus. It connects at the first use. Every method raises Unavailable when Valkey cannot be used."""
 
     def __init__(self, redis_url: str) -> None:
@@ -63,18 +63,11 @@ class Bus:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
         await self._redis.aclose()
 
-    async def publish(self, event: Event) -> None:
-        """Append one event."""
-        await self.publish_all((event,))
-
-    async def publish_all(self, events: Sequence[Event]) -> None:
+    async def publish(self, *events: Event) -> None:
         """Append events in order, in one round trip."""
-        async with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+        async with self._translate_errors(), self._redis.pipeline(transaction=False) as pipe:
             for event in events:
                 document = event.model_dump_json()
                 if event.run is not None:
@@ -84,29 +77,15 @@ class Bus:
 
     async def publish_token(self, tenant: str, run: str, piece: dict[str, Any]) -> None:
         """Append a piece of a model's reply to the run's stream."""
-        async with self._errors(), self._redis.pipeline(transaction=False) as pipe:
+        async with self._translate_errors(), self._redis.pipeline(transaction=False) as pipe:
             _append(pipe, run_stream(tenant, run), "token", json.dumps(piece, ensure_ascii=False))
             await pipe.execute()
 
     async def tail(self, tenant: str, run: str, last_id: str = START) -> AsyncIterator[Entry]:
         """Yield (stream id, kind, document) of a run from after `last_id`, without end. Close it to stop."""
-        async for entry in self._tail(run_stream(tenant, run), last_id):
-            yield entry
-
-    async def tail_topic(self, topic: str, last_id: str = START) -> AsyncIterator[Entry]:
-        """Yield every tenant's events of a topic from after `last_id`, without end."""
-        async for entry in self._tail(topic_stream(topic), last_id):
-            yield entry
-
-    async def check(self) -> None:
-        """Raise Unavailable unless Valkey answers now."""
-        async with self._errors():
-            await self._redis.ping()
-
-    async def _tail(self, stream: str, last_id: str) -> AsyncIterator[Entry]:
-        position = last_id
+        stream, position = run_stream(tenant, run), last_id
         while True:
-            async with self._errors():
+            async with self._translate_errors():
                 answer = await self._redis.xread({stream: position}, count=PAGE, block=BLOCK_MS)
             for id_, fields in _entries(answer, stream):
                 position = id_
@@ -114,8 +93,13 @@ class Bus:
                     if kind in fields:
                         yield id_, kind, json.loads(fields[kind])
 
+    async def check(self) -> None:
+        """Raise Unavailable unless Valkey answers now."""
+        async with self._translate_errors():
+            await self._redis.ping()
+
     @contextlib.asynccontextmanager
-    async def _errors(self) -> AsyncIterator[None]:
+    async def _translate_errors(self) -> AsyncIterator[None]:
         try:
             yield
         except (RedisError, OSError) as error:
@@ -144,7 +128,7 @@ class ValkeyTokens:
     After a failure it sends nothing for two seconds: a reply has hundreds of pieces, and each would wait for a timeout.
     """
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: EventBus) -> None:
         self._bus = bus
         self._resume_at = 0.0
         self.dropped = 0
