@@ -15,7 +15,7 @@ from capsules.errors import Denied, SomaError, Unauthenticated
 from capsules.read_models import Principal
 from somagent.identity.api_keys import PREFIX, parse_key
 from somagent.identity.capabilities import Capability
-from somagent.identity.tokens import Attestation, Purpose
+from somagent.identity.tokens import Attestation, AttestationPurpose
 
 BEARER = HTTPBearer(
     scheme_name="bearer", bearerFormat="JWT or API key", description="An access token or an API key.", auto_error=False
@@ -56,7 +56,7 @@ Caller = Annotated[Principal, Depends(_caller)]
 def attest(
     state: State,
     caller: Principal,
-    purpose: Purpose,
+    purpose: AttestationPurpose,
     run: str,
     *,
     seconds: int = 300,

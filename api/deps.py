@@ -97,4 +97,4 @@ Cursor = Annotated[
     str | None,
     Query(max_length=1000, pattern=r"^[A-Za-z0-9_-]+$", description="`next` of the page before; opaque."),
 ]
-Limit = Annotated[int, Query(ge=1, le=500, description="Most items of a page.")]
+PageLimit = Annotated[int, Query(ge=1, le=500, description="Most items of a page.")]

@@ -24,6 +24,17 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+type DocumentPath = tuple[str | int, ...]
+"""The keys and indexes from the top of a document to a value."""
+
+
+def path_text(path: DocumentPath) -> str:
+    """Return a path as text, such as `spec.steps[0].use`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
 
 class SomaError(Exception):
     """Base of all our errors: a sentence for people and `fields` for machines."""

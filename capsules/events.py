@@ -64,7 +64,7 @@ TYPES: dict[str, str] = {
 }
 """Every event type and what it means; the documentation test reads it."""
 
-State = Literal["waiting", "sent", "dead"]
+DeliveryState = Literal["waiting", "sent", "dead"]
 
 
 class Delivery(FrozenModel):
@@ -72,7 +72,7 @@ class Delivery(FrozenModel):
 
     event: int
     channel: str
-    state: State = Field(description="dead: tried as often as it is, or refused for good.")
+    state: DeliveryState = Field(description="dead: tried as often as it is, or refused for good.")
     attempts: int
     due_at: datetime = Field(description="waiting: when it is tried next.")
     said: str = Field(description="What the other side said last, or why it could not be reached.")

@@ -17,7 +17,7 @@ def _scope(text: str) -> str:
     return text
 
 
-Scope = Annotated[str, Field(max_length=260), AfterValidator(_scope)]
+HoldScope = Annotated[str, Field(max_length=260), AfterValidator(_scope)]
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
@@ -47,7 +47,7 @@ class NewHold(StrictModel):
         json_schema_extra={"examples": [{"scope": "run:acme/word-count/1", "reason": "Case 2026-114"}]}
     )
 
-    scope: Scope = Field(description="`tenant`, `capsule:<name>`, or `run:<id>` with the runs below it.")
+    scope: HoldScope = Field(description="`tenant`, `capsule:<name>`, or `run:<id>` with the runs below it.")
     reason: str = Field(min_length=1, max_length=500)
 
 

@@ -27,7 +27,7 @@ from sandbox.engine import DEFAULT_HOST
 IMAGE = "somagent-sandbox:bookworm"
 REGISTRY_SECONDS = 20
 
-Step = Callable[[str, float], None]
+ReportProgress = Callable[[str, float], None]
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Builder:
         except ImageNotFound:
             return False
 
-    def build(self, step: Step) -> str:
+    def build(self, step: ReportProgress) -> str:
         """Build the image, drop the one it replaces, and return where it came from: `registry` or `packages`."""
         replaced = [image.id for image in self._engine.images.list(self._image) if image.id is not None]
         origin = self._from_anywhere(step)
@@ -64,7 +64,7 @@ class Builder:
                 self._engine.api.remove_image(identity)
         return origin
 
-    def _from_anywhere(self, step: Step) -> str:
+    def _from_anywhere(self, step: ReportProgress) -> str:
         repository, tag = "debian", f"{image_recipe.SUITE}-slim"
         step(f"Asking the registry for {repository}:{tag}", 0.02)
         try:
@@ -78,7 +78,7 @@ class Builder:
         _watch(self._engine.api.build(fileobj=dockerfile, tag=self._image, rm=True, decode=True), step)
         return "registry"
 
-    def _from_packages(self, step: Step) -> None:
+    def _from_packages(self, step: ReportProgress) -> None:
         raw = f"{self._tag}-raw-{os.getpid()}"  # two builders do not meet
         with tempfile.TemporaryDirectory(prefix="somagent-image-") as folder:
             archive = debian_packages.root_file_system(
@@ -103,7 +103,7 @@ class Builder:
             self._engine.api.remove_image(f"{self._repository}:{raw}", noprune=True)
 
 
-def _watch(lines: Iterator[dict[str, Any]], step: Step) -> None:
+def _watch(lines: Iterator[dict[str, Any]], step: ReportProgress) -> None:
     """Follow the engine's report. Raises the error it ends with, if any."""
     done = 0.05
     for line in lines:

@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from capsules.errors import Invalid
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-Reference = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]
+SecretReferenceText = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]
 NotifiedType = Annotated[str, Field(pattern=r"^(approval|budget|constitution|delegation|grant)\.[a-z]+$")]
 
 
@@ -140,7 +140,7 @@ class Settings(BaseSettings):
     notify_webhook_url: SecretStr | None = Field(
         None, description="https://… that gets a signed POST for each notification. Unset: none."
     )
-    notify_webhook_secret: Reference | None = Field(
+    notify_webhook_secret: SecretReferenceText | None = Field(
         None, description="Place of the webhook's shared secret: `env:NAME` or `file:/path`."
     )
     notify_reach: Literal["public", "loopback", "private"] = Field(
@@ -156,7 +156,7 @@ class Settings(BaseSettings):
         description="How the connection to the mail server is encrypted; `none` is for one on this machine.",
     )
     notify_smtp_user: str | None = Field(None, description="User at the mail server. Unset: no login.")
-    notify_smtp_password: Reference | None = Field(
+    notify_smtp_password: SecretReferenceText | None = Field(
         None, description="Place of that user's password: `env:NAME` or `file:/path`."
     )
 

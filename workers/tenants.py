@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from capsules.budgets.account import Account, AccountTerms, Rate
 from capsules.budgets.amounts import Amounts
-from capsules.budgets.usage_report import DIMENSIONS, Days, Usage, as_csv
+from capsules.budgets.usage_report import USAGE_GROUPS, DayRange, Usage, as_csv
 from capsules.errors import SomaError
 from capsules.names import TenantId
 from somagent.forecasts.run_forecasts import today
@@ -23,12 +23,14 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 MICRO = 1_000_000
 DAY = ["%Y-%m-%d"]
 
-Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="Lower-case letters, digits and hyphens.")]
-Tokens = Annotated[int, typer.Option("--tokens", min=0, help="Tokens.")]
-Usd = Annotated[float, typer.Option("--usd", min=0, help="Dollars.")]
-Calls = Annotated[int, typer.Option("--tool-calls", min=0, help="Tool calls.")]
-Once = Annotated[bool, typer.Option("--once", help="Once and for all, not in each calendar month (UTC).")]
-PerMinute = Annotated[int | None, typer.Option(min=1, help="At most so many in any sixty seconds. Unset: no bound.")]
+TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="Lower-case letters, digits and hyphens.")]
+TokensOption = Annotated[int, typer.Option("--tokens", min=0, help="Tokens.")]
+UsdOption = Annotated[float, typer.Option("--usd", min=0, help="Dollars.")]
+ToolCallsOption = Annotated[int, typer.Option("--tool-calls", min=0, help="Tool calls.")]
+OnceOption = Annotated[bool, typer.Option("--once", help="Once and for all, not in each calendar month (UTC).")]
+TenantRateOption = Annotated[
+    int | None, typer.Option(min=1, help="At most so many in any sixty seconds. Unset: no bound.")
+]
 
 
 @app.command("list")
@@ -40,11 +42,11 @@ def list_tenants() -> None:
 
 @app.command()
 def add(  # noqa: PLR0913, PLR0917 - the command line's own options
-    tenant: Tenant,
-    tokens: Tokens = 0,
-    usd: Usd = 0.0,
-    tool_calls: Calls = 0,
-    once: Once = False,
+    tenant: TenantArgument,
+    tokens: TokensOption = 0,
+    usd: UsdOption = 0.0,
+    tool_calls: ToolCallsOption = 0,
+    once: OnceOption = False,
     credit_tokens: Annotated[int, typer.Option(min=0, help="Test drive: tokens.")] = TEST_DRIVE.tokens,
     credit_usd: Annotated[float, typer.Option(min=0, help="Test drive: dollars.")] = TEST_DRIVE.micro_usd / MICRO,
     credit_tool_calls: Annotated[int, typer.Option(min=0, help="Test drive: tool calls.")] = TEST_DRIVE.tool_calls,
@@ -69,16 +71,16 @@ def add(  # noqa: PLR0913, PLR0917 - the command line's own options
 
 @app.command()
 def allow(  # noqa: PLR0913, PLR0917 - the command line's own options
-    tenant: Tenant,
-    tokens: Tokens = 0,
-    usd: Usd = 0.0,
-    tool_calls: Calls = 0,
-    once: Once = False,
+    tenant: TenantArgument,
+    tokens: TokensOption = 0,
+    usd: UsdOption = 0.0,
+    tool_calls: ToolCallsOption = 0,
+    once: OnceOption = False,
     wall_clock: Annotated[
         str | None, typer.Option("--wall-clock", help="How long its runs may work, such as 10h.")
     ] = None,
-    tokens_per_minute: PerMinute = None,
-    calls_per_minute: PerMinute = None,
+    tokens_per_minute: TenantRateOption = None,
+    calls_per_minute: TenantRateOption = None,
 ) -> None:
     """Say what a tenant may spend from now on."""
     rate = Rate(tokens=tokens_per_minute, calls=calls_per_minute) if tokens_per_minute or calls_per_minute else None
@@ -89,11 +91,11 @@ def allow(  # noqa: PLR0913, PLR0917 - the command line's own options
 
 @app.command()
 def credit(
-    tenant: Tenant,
+    tenant: TenantArgument,
     key: Annotated[str, typer.Argument(metavar="KEY", help="What it is for; the same key again gives nothing.")],
-    tokens: Tokens = 0,
-    usd: Usd = 0.0,
-    tool_calls: Calls = 0,
+    tokens: TokensOption = 0,
+    usd: UsdOption = 0.0,
+    tool_calls: ToolCallsOption = 0,
 ) -> None:
     """Give a tenant credit, which is spent once, after its allowance."""
     _show(_run(credit_tenant(Settings(), tenant, _amounts(tokens, usd, tool_calls), key)))
@@ -101,7 +103,9 @@ def credit(
 
 @app.command()
 def usage(
-    by: Annotated[list[str] | None, typer.Option("--by", help=f"As often as needed: {', '.join(DIMENSIONS)}.")] = None,
+    by: Annotated[
+        list[str] | None, typer.Option("--by", help=f"As often as needed: {', '.join(USAGE_GROUPS)}.")
+    ] = None,
     since: Annotated[
         datetime | None, typer.Option(formats=DAY, help="First day, UTC. Unset: thirty days back.")
     ] = None,
@@ -109,13 +113,13 @@ def usage(
     csv: Annotated[Path | None, typer.Option("--csv", dir_okay=False, help="Write a CSV file.")] = None,
 ) -> None:
     """Report what every tenant's runs spent, as JSON or a CSV file."""
-    chosen = [name for name in DIMENSIONS if name in (by or ())]
+    chosen = [name for name in USAGE_GROUPS if name in (by or ())]
     if unknown := set(by or ()) - set(chosen):
-        raise typer.BadParameter(f"--by takes {', '.join(DIMENSIONS)}; not {', '.join(sorted(unknown))}.")
+        raise typer.BadParameter(f"--by takes {', '.join(USAGE_GROUPS)}; not {', '.join(sorted(unknown))}.")
 
     async def report() -> tuple[Usage, ...]:
         first, last = (moment.date() if moment else None for moment in (since, until))
-        return await usage_of(Settings(), chosen, Days.of(first, last, today=today()))
+        return await usage_of(Settings(), chosen, DayRange.of(first, last, today=today()))
 
     found = _run(report())
     if csv is None:

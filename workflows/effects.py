@@ -17,7 +17,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, CancelledErro
 from activities.approvals import ApprovalActivities
 from activities.run_state import RunStateActivities
 from capsules.actions.verdict import Outcome
-from capsules.approvals.approval import ApprovalRequest, Escalate, Expire, State
+from capsules.approvals.approval import ApprovalRequest, ApprovalState, Escalate, Expire
 from capsules.digest import canonical
 from capsules.errors import ApprovalRequired, BudgetExhausted, EffectFailed, PolicyDenied, RateLimited, SomaError
 from capsules.models.chat import Message
@@ -153,7 +153,7 @@ class GovernedEffects(MessageHandlers):
             await self._expire(approval)
 
     async def _expire(self, approval: ApprovalRequest) -> None:
-        state: State = "expired"
+        state: ApprovalState = "expired"
         # Histories older than this patch recorded no expiry.
         if workflow.patched("approval-expired"):
             recorded = await platform_activity(

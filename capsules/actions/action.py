@@ -13,7 +13,7 @@ from capsules.base_model import FrozenModel, StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest, digest
 
-Kind = Literal[
+ActionKind = Literal[
     "slm.chat",
     "slm.embed",
     "memory.remember",
@@ -40,7 +40,7 @@ Share = Annotated[float, Field(ge=0, le=1), AfterValidator(in_fixed_point)]
 class Action(StrictModel):
     """One effect: its kind, target, properties and highest cost."""
 
-    kind: Kind
+    kind: ActionKind
     target: str = Field(description="What is acted on: `python@1.0.0/run`, a model role, a memory space, a capsule.")
     effect: Effect = "read"
     reversible: bool = True

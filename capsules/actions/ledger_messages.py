@@ -4,7 +4,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
-from capsules.actions.action import Action, Facts, Kind
+from capsules.actions.action import Action, ActionKind, Facts
 from capsules.actions.verdict import ReceiptRef, ShadowVerdict, Verdict
 from capsules.approvals.approval import ApprovalRequest
 from capsules.base_model import FrozenModel
@@ -39,7 +39,7 @@ class HistoryAsked(FrozenModel):
 
     actor: str | None = None
     target: str | None = None
-    kind: Kind | None = None
+    kind: ActionKind | None = None
 
 
 class History(FrozenModel):

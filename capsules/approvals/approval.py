@@ -15,7 +15,7 @@ from capsules.base_model import StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 
-State = Literal["pending", "approved", "denied", "expired", "used", "edited"]
+ApprovalState = Literal["pending", "approved", "denied", "expired", "used", "edited"]
 Said = Literal["yes", "no", "edit"]
 
 
@@ -73,7 +73,7 @@ class ApprovalRequest(StrictModel):
 class Approval(ApprovalRequest):
     """An approval as it stands in the database."""
 
-    state: State = "pending"
+    state: ApprovalState = "pending"
     requested_at: datetime | None = None
     answers: tuple[Answer, ...] = Field((), description="Who said what so far, in the order they said it.")
     missing: tuple[Demand, ...] = Field((), description="How many more people each demand needs.")
@@ -137,7 +137,7 @@ class DecisionMade(StrictModel):
     """Result of recording a decision."""
 
     approval: str
-    state: State
+    state: ApprovalState
     decided_by: str | None = None
     problem: str | None = Field(None, description="Why the decision was refused; the approval is unchanged then.")
     missing: tuple[Demand, ...] = Field((), description="pending: how many more people each demand needs.")

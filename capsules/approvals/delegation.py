@@ -14,7 +14,7 @@ from capsules.duration import Duration
 LONGEST_SECONDS = 90 * 86_400
 Subject = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,99}$")]
 CapabilityName = Annotated[str, Field(pattern=r"^[a-z]+:[a-z][a-z0-9-]{0,40}$")]
-State = Literal["coming", "open", "ended", "revoked"]
+DelegationState = Literal["coming", "open", "ended", "revoked"]
 
 
 class DelegationRequest(StrictModel):
@@ -37,7 +37,7 @@ class Delegation(FrozenModel):
     """A delegation as it stands in the database. It is never changed, only revoked."""
 
     id: str
-    state: State
+    state: DelegationState
     capability: str
     delegator: str
     delegate: str

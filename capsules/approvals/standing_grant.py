@@ -10,7 +10,7 @@ from capsules.digest import Digest
 from capsules.duration import Duration
 from capsules.expressions import MAX_LENGTH
 
-State = Literal["open", "used up", "expired", "revoked"]
+GrantState = Literal["open", "used up", "expired", "revoked"]
 MOST_USES = 1000
 LONGEST_SECONDS = 90 * 86_400
 MOST_OPEN = 50
@@ -46,7 +46,7 @@ class StandingGrant(FrozenModel):
     """A standing grant as it stands in the database."""
 
     id: str
-    state: State
+    state: GrantState
     scope: str
     capability: str
     reason: str

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 from urllib.parse import quote
 
-from capsules.actions.action import Kind
+from capsules.actions.action import ActionKind
 from capsules.audit.audit_blocks import Block, Inclusion
 from capsules.audit.auditor import SignatureCheck, VerificationError, check_run
 from capsules.audit.receipt import Receipt
@@ -32,8 +32,7 @@ NAME_FIELDS = frozenset(
 )  # fmt: skip
 """JSON fields that name people, at any depth."""
 
-Files = Mapping[str, bytes]
-Found = list[tuple[str, Any]]
+ArchiveFiles = Mapping[str, bytes]
 
 
 def signed_text(manifest: bytes) -> str:
@@ -41,7 +40,7 @@ def signed_text(manifest: bytes) -> str:
     return f"{FORMAT}\n{sha256(manifest)}"
 
 
-def manifest_of(files: Files, about: dict[str, Any]) -> bytes:
+def manifest_of(files: ArchiveFiles, about: dict[str, Any]) -> bytes:
     return canonical({**about, "format": FORMAT, "files": {name: sha256(data) for name, data in files.items()}})
 
 
@@ -60,8 +59,8 @@ def _redact(value: Any) -> Any:  # noqa: ANN401 - a name, several, or what holds
     return redact_names(value)
 
 
-def verify(files: Files, *, sealer: SignatureCheck, publisher: SignatureCheck) -> Found:
-    """Verify an archive and return what was checked.
+def verify(files: ArchiveFiles, *, sealer: SignatureCheck, publisher: SignatureCheck) -> dict[str, Any]:
+    """Verify an archive and return the figures of the check by name, in the order to show them.
 
     Raises VerificationError with the first error, Invalid for a file that is no evidence.
     """
@@ -72,19 +71,18 @@ def verify(files: Files, *, sealer: SignatureCheck, publisher: SignatureCheck) -
     blocks = [Block.model_validate(item) for item in _json(files, "blocks.json")]
     checked = check_run(run, receipts, proofs, blocks, sealer, withheld)
     children = _children(files, about, sealer, publisher)
-    found: Found = [("run", run), ("redacted", ", ".join(about["redacted"]) or "nothing"), ("files", len(files) - 2)]
-    found += [*checked._asdict().items(), ("bodies_withheld", len(withheld))]
-    found += [("capsule", _capsule(files, publisher)), ("constitutions", _constitutions(files, receipts))]
-    found.append(("approvals", _approvals(files, receipts)))
+    found: dict[str, Any] = {"run": run, "redacted": ", ".join(about["redacted"]) or "nothing", "files": len(files) - 2}
+    found |= {**checked._asdict(), "bodies_withheld": len(withheld), "capsule": _capsule(files, publisher)}
+    found |= {"constitutions": _constitutions(files, receipts), "approvals": _approvals(files, receipts)}
     deleted = _json(files, "explanation.json")["run"].get("pruned_at")
     if deleted:
-        found.append(("content", f"deleted at {deleted}, as the tenant's retention says"))
+        found["content"] = f"deleted at {deleted}, as the tenant's retention says"
     else:
         _output(files, receipts, about["redacted"])
     if "history.json" in files and not withheld:
-        agreed = match_history(_json(files, "history.json"), receipts, get_args(Kind))
-        found += [("governed_activities", agreed.activities), ("allowed_attempts", agreed.allows)]
-    return [*found, ("child_runs", children)]
+        agreed = match_history(_json(files, "history.json"), receipts, get_args(ActionKind))
+        found |= {"governed_activities": agreed.activities, "allowed_attempts": agreed.allows}
+    return found | {"child_runs": children}
 
 
 def folder_of(run: str, child: str) -> str:
@@ -92,7 +90,9 @@ def folder_of(run: str, child: str) -> str:
     return f"children/{quote(child.removeprefix(f'{run}/'), safe='')}/"
 
 
-def _children(files: Files, about: dict[str, Any], sealer: SignatureCheck, publisher: SignatureCheck) -> int | str:
+def _children(
+    files: ArchiveFiles, about: dict[str, Any], sealer: SignatureCheck, publisher: SignatureCheck
+) -> int | str:
     """Check the evidence of each child run, whole as it would be by itself."""
     children: list[str] = _json(files, "explanation.json")["children"]
     if children and not about.get("children"):
@@ -101,7 +101,7 @@ def _children(files: Files, about: dict[str, Any], sealer: SignatureCheck, publi
         folder = folder_of(about["run"], child)
         part = {name.removeprefix(folder): data for name, data in files.items() if name.startswith(folder)}
         try:
-            found = dict(verify(part, sealer=sealer, publisher=publisher))
+            found = verify(part, sealer=sealer, publisher=publisher)
         except (VerificationError, Invalid) as problem:
             raise VerificationError(f"Child run {child!r}: {problem}") from problem
         if found["run"] != child:
@@ -109,7 +109,7 @@ def _children(files: Files, about: dict[str, Any], sealer: SignatureCheck, publi
     return len(children)
 
 
-def _manifest(files: Files, publisher: SignatureCheck) -> dict[str, Any]:
+def _manifest(files: ArchiveFiles, publisher: SignatureCheck) -> dict[str, Any]:
     if MANIFEST not in files or SIGNATURE not in files:
         raise Invalid(f"This is no evidence of a run: it has no {MANIFEST} with its signature.")
     about: dict[str, Any] = _json(files, MANIFEST)
@@ -131,7 +131,7 @@ def _manifest(files: Files, publisher: SignatureCheck) -> dict[str, Any]:
     return about
 
 
-def _receipts(files: Files) -> tuple[list[Receipt], dict[int, Digest]]:
+def _receipts(files: ArchiveFiles) -> tuple[list[Receipt], dict[int, Digest]]:
     receipts, withheld = [], {}
     for line in files.get("receipts.jsonl", b"").splitlines():
         item = json.loads(line)
@@ -143,7 +143,7 @@ def _receipts(files: Files) -> tuple[list[Receipt], dict[int, Digest]]:
     return receipts, withheld
 
 
-def _capsule(files: Files, publisher: SignatureCheck) -> str:
+def _capsule(files: ArchiveFiles, publisher: SignatureCheck) -> str:
     if "capsule.json" not in files:
         return "none: not a published capsule"
     published = _json(files, "capsule.json")
@@ -154,7 +154,7 @@ def _capsule(files: Files, publisher: SignatureCheck) -> str:
     return str(published["digest"])
 
 
-def _constitutions(files: Files, receipts: list[Receipt]) -> int:
+def _constitutions(files: ArchiveFiles, receipts: list[Receipt]) -> int:
     known = set()
     for record in _json(files, "constitutions.json"):
         if digest(record["document"]) != record["digest"]:
@@ -169,7 +169,7 @@ def _constitutions(files: Files, receipts: list[Receipt]) -> int:
     return len(known)
 
 
-def _approvals(files: Files, receipts: list[Receipt]) -> int:
+def _approvals(files: ArchiveFiles, receipts: list[Receipt]) -> int:
     known = {approval["id"]: approval for approval in _json(files, "approvals.json")}
     for receipt in receipts:
         named = receipt.body.get("approval")
@@ -182,7 +182,7 @@ def _approvals(files: Files, receipts: list[Receipt]) -> int:
     return len(known)
 
 
-def _output(files: Files, receipts: list[Receipt], redacted: list[str]) -> None:
+def _output(files: ArchiveFiles, receipts: list[Receipt], redacted: list[str]) -> None:
     """Compare what came out with what the receipt that ends the run says."""
     said = receipts[-1].body.get("output") if receipts else None
     shown = _json(files, "explanation.json")["run"]["output"]
@@ -190,7 +190,7 @@ def _output(files: Files, receipts: list[Receipt], redacted: list[str]) -> None:
         raise VerificationError("What came out is not what the run's last receipt says.")
 
 
-def _json(files: Files, name: str) -> Any:  # noqa: ANN401 - any JSON value
+def _json(files: ArchiveFiles, name: str) -> Any:  # noqa: ANN401 - any JSON value
     if name not in files:
         raise VerificationError(f"The file {name!r} is missing from the archive.")
     return json.loads(files[name])
@@ -200,7 +200,7 @@ Signer = Callable[[str], tuple[str, str]]
 """Returns a key's id and its Base64 signature over a text."""
 
 
-def sign_archive(files: Files, about: dict[str, Any], sign: Signer) -> dict[str, bytes]:
+def sign_archive(files: ArchiveFiles, about: dict[str, Any], sign: Signer) -> dict[str, bytes]:
     """Return the files with the signed manifest over them."""
     manifest = manifest_of(files, about)
     key_id, signature = sign(signed_text(manifest))

@@ -120,11 +120,11 @@ class RunExplanation(FrozenModel):
 CLOSING = "run.close"
 """Activity name in the receipt that ends a run."""
 
-Clauses = Mapping[Digest, Mapping[str, str]]
+ClauseTexts = Mapping[Digest, Mapping[str, str]]
 """Constitution digest to clause id to the clause's reason."""
 
 
-def explain_actions(receipts: Iterable[Receipt], clauses: Clauses) -> tuple[ExplainedAction, ...]:
+def explain_actions(receipts: Iterable[Receipt], clauses: ClauseTexts) -> tuple[ExplainedAction, ...]:
     """Return the actions in a run's receipts, in the order of their first decisions.
 
     An action that was asked and then approved is one action, although the workflow retries it as another activity.
@@ -172,7 +172,7 @@ def _action(receipt: Receipt) -> dict[str, Any]:
     return {name: action[name] for name in ("kind", "target", "effect", "data", "arguments") if name in action}
 
 
-def _decided(receipt: Receipt, clauses: Clauses) -> ActionDecision:
+def _decided(receipt: Receipt, clauses: ClauseTexts) -> ActionDecision:
     body, verdict = receipt.body, receipt.body.get("verdict", {})
     constitution = verdict.get("constitution")
     said = clauses.get(constitution, {})

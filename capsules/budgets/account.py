@@ -6,7 +6,7 @@ from typing import Literal, Protocol, Self, get_args
 
 from pydantic import Field, model_validator
 
-from capsules.actions.action import Kind
+from capsules.actions.action import ActionKind
 from capsules.base_model import FrozenModel, StrictModel
 from capsules.budgets.amounts import Amounts, Count
 from capsules.duration import Duration
@@ -67,9 +67,9 @@ class Account(FrozenModel):
         return self.limit.minus(self.spent + self.reserved)
 
 
-CALLS: frozenset[Kind] = frozenset({"slm.chat", "slm.embed", "tool.invoke"})
+CALLS: frozenset[ActionKind] = frozenset({"slm.chat", "slm.embed", "tool.invoke"})
 """The kinds of action that count as a call."""
-assert frozenset(get_args(Kind)) >= CALLS
+assert frozenset(get_args(ActionKind)) >= CALLS
 
 
 def format_rate(tokens: int | None, calls: int | None) -> str:

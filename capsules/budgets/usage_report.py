@@ -12,8 +12,8 @@ from capsules.base_model import FrozenModel
 from capsules.budgets.amounts import Amounts
 from capsules.errors import Invalid
 
-Dimension = Literal["project", "capsule", "persona", "model", "day"]
-DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+UsageGroup = Literal["project", "capsule", "persona", "model", "day"]
+USAGE_GROUPS: tuple[UsageGroup, ...] = get_args(UsageGroup)
 
 
 class Usage(FrozenModel):
@@ -33,13 +33,13 @@ class Usage(FrozenModel):
 
 SPAN = 31
 FORMULA = frozenset("=+-@\t\r")
-COLUMNS = ("tenant", *DIMENSIONS, "runs", "failed", "tokens", "micro_usd", "tool_calls", "seconds")
+COLUMNS = ("tenant", *USAGE_GROUPS, "runs", "failed", "tokens", "micro_usd", "tool_calls", "seconds")
 
 
 def row(usage: Usage) -> dict[str, str | int]:
     """Return a flat row for a table or a CSV file, in the order of `COLUMNS`."""
     named: dict[str, str | int] = {
-        name: "" if getattr(usage, name) is None else _cell(str(getattr(usage, name))) for name in DIMENSIONS
+        name: "" if getattr(usage, name) is None else _cell(str(getattr(usage, name))) for name in USAGE_GROUPS
     }
     return {
         "tenant": usage.tenant,
@@ -60,14 +60,14 @@ def as_csv(items: Iterable[Usage]) -> str:
     return file.getvalue()
 
 
-class Days(NamedTuple):
+class DayRange(NamedTuple):
     """The days of a report, in UTC, both ends included."""
 
     first: dt.date
     last: dt.date
 
     @classmethod
-    def of(cls, since: dt.date | None, until: dt.date | None, *, today: dt.date) -> "Days":
+    def of(cls, since: dt.date | None, until: dt.date | None, *, today: dt.date) -> "DayRange":
         """Return what was asked for; unset: the last 31 days. Raises Invalid for none."""
         last = until or today
         first = since or last - dt.timedelta(days=SPAN - 1)

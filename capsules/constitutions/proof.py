@@ -10,7 +10,7 @@ from capsules.actions.verdict import Decision, Verdict
 from capsules.base_model import StrictModel
 from capsules.digest import Digest
 
-Outcome = Literal["proved", "refuted", "not proved"]
+ProofOutcome = Literal["proved", "refuted", "not proved"]
 
 
 class Witness(StrictModel):
@@ -25,7 +25,7 @@ class Proof(StrictModel):
     """Result of the proof of one property of a constitution."""
 
     guarantee: str = Field(description="Id of the guarantee, or of a property that every constitution must have.")
-    outcome: Outcome
+    outcome: ProofOutcome
     sentence: str = Field(description="What was shown, or why it was not, for a person.")
     witnesses: tuple[Witness, ...] = Field((), description="refuted: the counterexample; two for a flip.")
     seconds: float = 0.0

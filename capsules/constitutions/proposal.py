@@ -14,7 +14,7 @@ EVERYBODY = "*"
 """The scope of every tenant that has no constitution of its own."""
 
 Stage = Literal["active", "shadow"]
-Reason = Literal["activate", "canary", "promote", "rollback", "shadow"]
+ActivationReason = Literal["activate", "canary", "promote", "rollback", "shadow"]
 ProposalState = Literal[
     "examining", "proving", "comparing", "awaiting_approval", "approved", "activated", "refused", "rejected", "expired"
 ]
@@ -27,7 +27,7 @@ class Change(StrictModel):
     constitution: Digest | None = Field(None, description="None: the scope follows everybody's again.")
     scope: str = Field(description="`*` or a tenant.")
     stage: Stage = "active"
-    reason: Reason = "activate"
+    reason: ActivationReason = "activate"
     narrows: bool = Field(True, description="Must be proved to allow nothing that everybody's constitution does not.")
     overlaid: bool = Field(False, description="Made of everybody's constitution and overlays.")
     clears: str | None = Field(None, description="promote: the tenant that from then on follows everybody's again.")
@@ -127,7 +127,7 @@ class ActivationRecord(FrozenModel):
     constitution: Digest | None
     scope: str
     stage: Stage
-    reason: Reason
+    reason: ActivationReason
     change: Digest
     narrows: bool = Field(True, description="Must be proved to allow nothing that everybody's does not.")
     clears: str | None = None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from capsules.actions.action import Action, DataClass, Effect, Egress, Kind
+from capsules.actions.action import Action, ActionKind, DataClass, Effect, Egress
 from capsules.actions.activity_context import current_context
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
@@ -23,7 +23,7 @@ ONE_CALL = Amounts(tool_calls=1)
 class Governed:
     """Declaration of a marked activity. `action`, when given, computes the whole action from the arguments."""
 
-    kind: Kind
+    kind: ActionKind
     target: str | None
     effect: Effect
     reversible: bool
@@ -58,7 +58,7 @@ def governed[F: Callable[..., Any]](  # noqa: PLR0913 - one keyword for each att
     data: DataClass = "secret",
     idempotent: bool = False,
     cost: Amounts | Callable[..., Amounts] = ONE_CALL,
-    kind: Kind = "tool.invoke",
+    kind: ActionKind = "tool.invoke",
     target: str | None = None,
     action: Callable[..., Action] | None = None,
 ) -> Callable[[F], F]:

@@ -7,11 +7,11 @@ engine remembers of one helps with the next only as far as it would in a day's w
 import random
 from collections.abc import Iterator
 
-from capsules.actions.action import Action, Facts, Kind
+from capsules.actions.action import Action, ActionKind, Facts
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 
-KINDS: tuple[Kind, ...] = (
+KINDS: tuple[ActionKind, ...] = (
     "slm.chat", "tool.invoke", "memory.recall", "memory.remember", "artifact.publish", "slm.embed", "capsule.start",
 )  # fmt: skip
 KIND_SHARES = (35, 35, 10, 6, 6, 4, 4)

@@ -9,14 +9,14 @@ from capsules.actions.verdict import PPM, Contribution
 from capsules.base_model import fast_model
 from policy.decide.evaluation import REMEMBERED, AttributeReader, Evaluated, Values
 
-Feature = Evaluated[int]
+EvaluatedFeature = Evaluated[int]
 _FIELDS = set(Contribution.model_fields)
 
 
 class Scorer:
     """The weighted features. Those that only compare are summed once for all actions alike."""
 
-    def __init__(self, features: tuple[Feature, ...], weights: list[int], reader: AttributeReader) -> None:
+    def __init__(self, features: tuple[EvaluatedFeature, ...], weights: list[int], reader: AttributeReader) -> None:
         self._features = features
         self._weights = np.array(weights, dtype=np.int64)
         self._named = tuple((feature.name, weight) for feature, weight in zip(features, weights, strict=True))

@@ -19,7 +19,7 @@ from policy.forecasts.ridge import Ridge, Row, fit
 
 PPM = 1_000_000
 ALPHA = 1 - COVERAGE / PPM
-Key = tuple[str, str]
+GroupKey = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Calibrated:
 @dataclass(frozen=True)
 class Forecaster:
     ridge: Ridge | None
-    known: dict[Key, Calibrated]
+    known: dict[GroupKey, Calibrated]
 
     def forecast(self, shape: Shape, *, bound: Amounts, price: Price) -> Forecast:
         """Forecast a run; without enough completed runs of it, or of all its parts, say so and give the bound."""
@@ -113,7 +113,7 @@ class Forecaster:
 
 def learn(past: Sequence[Past]) -> Forecaster:
     """Learn from completed runs, oldest first."""
-    of: dict[Key, list[Past]] = defaultdict(list)
+    of: dict[GroupKey, list[Past]] = defaultdict(list)
     for one in past:
         of[key(one.shape)].append(one)
     learned = [one for runs in of.values() for one in runs[::2]]
@@ -125,13 +125,13 @@ def learn(past: Sequence[Past]) -> Forecaster:
 
 def accuracy(past: Sequence[Past]) -> tuple[Accuracy, ...]:
     """Return how the forecasts that were made came out, by capsule and model; `past`: oldest first."""
-    of: dict[Key, list[Past]] = defaultdict(list)
+    of: dict[GroupKey, list[Past]] = defaultdict(list)
     for one in past:
         of[key(one.shape)].append(one)
     return tuple(_accuracy(name, runs) for name, runs in sorted(of.items()))
 
 
-def key(shape: Shape) -> Key:
+def key(shape: Shape) -> GroupKey:
     return shape.capsule, shape.model
 
 
@@ -158,7 +158,7 @@ def _held(one: Past) -> bool:
     return one.forecast.tokens.low <= one.tokens <= one.forecast.tokens.high
 
 
-def _accuracy(name: Key, runs: Sequence[Past]) -> Accuracy:
+def _accuracy(name: GroupKey, runs: Sequence[Past]) -> Accuracy:
     errors, of_mean, judged, covered, total = [], [], 0, 0, 0
     for number, one in enumerate(runs):
         if one.forecast.basis != "static":

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from capsules.errors import Invalid
+from capsules.errors import DocumentPath, Invalid
 from policy.language.constitution import (
     ApprovalRule,
     Article,
@@ -18,7 +18,7 @@ from policy.language.constitution import (
 from policy.language.schema import Schema, for_guarantees, with_sequences
 from policy.language.type_checker import condition, number, provable
 from policy.language.typed_tree import Node, reads
-from policy.language.validation_errors import Path, refused, validation_error
+from policy.language.validation_errors import refused, validation_error
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def typed(constitution: Constitution) -> Clauses:
     schema = with_sequences({s.id: s.states for s in constitution.sequences})
     problems: list[dict[str, Any]] = []
 
-    def each[C](clauses: tuple[C, ...], at: Path, field: str, name: Callable[[C], str],
+    def each[C](clauses: tuple[C, ...], at: DocumentPath, field: str, name: Callable[[C], str],
                 read: Callable[[str], Node]) -> tuple[Typed[C], ...]:  # fmt: skip
         found = []
         for index, clause in enumerate(clauses):

@@ -4,7 +4,7 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from capsules.actions.action import Kind
+from capsules.actions.action import ActionKind
 from capsules.actions.verdict import PPM
 from capsules.base_model import StrictModel
 from capsules.digest import Digest, digest
@@ -14,22 +14,21 @@ from policy.language.validation_errors import refused, validation_errors_of
 
 STATE = r"^[a-z][a-z0-9_]{0,39}$"
 Clause = Name
-Share = float
 
 
 class Feature(StrictModel):
     """φ: an expression that gives a number from 0 to 1, and its weight w."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    weight: Share = Field(gt=0, le=1)
+    weight: float = Field(gt=0, le=1)
     value: str = Field(min_length=1)
 
 
 class Score(StrictModel):
     """S(a) = Σ wᵢ·φᵢ(x(a)): allowed from `threshold` on, asked from `ask_from` on, denied below."""
 
-    threshold: Share = Field(ge=0, le=1)
-    ask_from: Share = Field(ge=0, le=1)
+    threshold: float = Field(ge=0, le=1)
+    ask_from: float = Field(ge=0, le=1)
     features: tuple[Feature, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -128,8 +127,8 @@ class Constitution(StrictModel):
     api_version: Literal["somagent/v1"] = Field(alias="apiVersion")
     kind: Literal["Constitution"]
     metadata: ConstitutionMetadata
-    kinds: tuple[Kind, ...] = Field(
-        get_args(Kind), description="Kinds of action that exist at all; any other is denied."
+    kinds: tuple[ActionKind, ...] = Field(
+        get_args(ActionKind), description="Kinds of action that exist at all; any other is denied."
     )
     score: Score
     sequences: tuple[Sequence, ...] = Field((), max_length=16)

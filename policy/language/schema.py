@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, get_args
 
-from capsules.actions.action import Action, Autonomy, DataClass, Effect, Egress, Facts, Kind
+from capsules.actions.action import Action, ActionKind, Autonomy, DataClass, Effect, Egress, Facts
 from capsules.actions.verdict import PPM
 
 LARGEST = 2**53 - 1
@@ -135,7 +135,7 @@ FORECAST_PATHS = frozenset({"forecast.tokens", "forecast.micro_usd"})
 SIGNALS = ("secrets", "pii", "injection", "trust")
 
 _ATTRIBUTES = (
-    _plain("action.kind", Choice(get_args(Kind)), "tool.invoke", "action.kind"),
+    _plain("action.kind", Choice(get_args(ActionKind)), "tool.invoke", "action.kind"),
     _plain("action.target", Text(), "python@1.0.0/run", "action.target"),
     _plain("action.effect", Choice(get_args(Effect)), "read", "action.effect", changeable=True),
     _plain("action.reversible", Flag(), True, "action.reversible", changeable=True),

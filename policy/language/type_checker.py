@@ -15,27 +15,27 @@ from policy.language.parser import parse, place_of, plain, refused
 from policy.language.schema import Choice, Fixed, Flag, Schema, Text, Whole
 from policy.language.type_rules import DECIMALS, arithmetic, choice, comparison, membership, prefix
 from policy.language.typed_tree import (
+    ArithmeticOperator,
     Both,
+    ComparisonOperator,
     Either,
     Has,
     Literal,
     Node,
     Not,
     Opaque,
-    Operator,
     Read,
-    Sign,
     SourcePosition,
     ToFixed,
     is_number,
     opaque,
 )
 
-_RELATIONS: dict[str, Operator] = {
+_RELATIONS: dict[str, ComparisonOperator] = {
     "relation_eq": "==", "relation_ne": "!=", "relation_lt": "<", "relation_le": "<=", "relation_gt": ">",
     "relation_ge": ">=",
 }  # fmt: skip
-_SIGNS: dict[str, Sign] = {
+_SIGNS: dict[str, ArithmeticOperator] = {
     "addition_add": "+", "addition_sub": "-", "multiplication_mul": "*", "multiplication_div": "/",
     "multiplication_mod": "%",
 }  # fmt: skip

@@ -6,14 +6,14 @@ from policy.language.parser import refused
 from policy.language.schema import Choice, Fixed, Flag, Text, Type, Whole
 from policy.language.typed_tree import (
     Arithmetic,
+    ArithmeticOperator,
     Compare,
+    ComparisonOperator,
     If,
     Literal,
     Node,
     Opaque,
-    Operator,
     Read,
-    Sign,
     SourcePosition,
     StartsWith,
     ToFixed,
@@ -31,7 +31,7 @@ def same_kind(left: Type, right: Type) -> bool:
     return (isinstance(left, _TEXTS) and isinstance(right, _TEXTS)) or type(left) is type(right)
 
 
-def comparison(place: SourcePosition, operator: Operator, left: Node, right: Node) -> Node:
+def comparison(place: SourcePosition, operator: ComparisonOperator, left: Node, right: Node) -> Node:
     """Return the typed comparison. Raises Invalid for operands that cannot be compared."""
     if not same_kind(left.type, right.type):
         hint = " (write 1.0 for a number with a point)" if is_number(left.type) and is_number(right.type) else ""
@@ -77,7 +77,7 @@ def choice(place: SourcePosition, condition: Node, then: Node, otherwise: Node) 
     return If(place, _joined(then.type, otherwise.type), condition, then, otherwise)
 
 
-def arithmetic(place: SourcePosition, sign: Sign, left: Node, right: Node) -> Node:
+def arithmetic(place: SourcePosition, sign: ArithmeticOperator, left: Node, right: Node) -> Node:
     """Return a sum, difference, product, quotient or remainder of two numbers of one kind."""
     if isinstance(left.type, _TEXTS) and isinstance(right.type, _TEXTS) and sign == "+":
         return Opaque(place, Text(), "texts are joined", (left, right))
@@ -96,7 +96,7 @@ def arithmetic(place: SourcePosition, sign: Sign, left: Node, right: Node) -> No
     return Arithmetic(place, Fixed(), sign, left, right)
 
 
-def _whole(place: SourcePosition, sign: Sign, left: Node, right: Node, a: Whole, b: Whole) -> Node:  # noqa: PLR0913, PLR0917
+def _whole(place: SourcePosition, sign: ArithmeticOperator, left: Node, right: Node, a: Whole, b: Whole) -> Node:  # noqa: PLR0913, PLR0917
     if sign in {"/", "%"}:
         if not isinstance(right, Literal) or not isinstance(right.value, int) or right.value <= 0 or a.low < 0:
             raise refused(place, f"{sign!r} takes a number that is never negative and a constant above zero")
@@ -120,7 +120,7 @@ def _products(a: Whole, b: Whole) -> tuple[int, int]:
     return min(corners), max(corners)
 
 
-def _texts(place: SourcePosition, operator: Operator, left: Node, right: Node) -> Node:
+def _texts(place: SourcePosition, operator: ComparisonOperator, left: Node, right: Node) -> Node:
     if operator not in {"==", "!="}:
         return Opaque(place, Flag(), "texts are put in order", (left, right))
     _known_choice(left, right)

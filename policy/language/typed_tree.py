@@ -7,8 +7,8 @@ from typing import Literal as OneOf
 
 from policy.language.schema import Attribute, Fixed, Type, Whole
 
-Operator = OneOf["==", "!=", "<", "<=", ">", ">="]
-Sign = OneOf["+", "-", "*", "/", "%"]
+ComparisonOperator = OneOf["==", "!=", "<", "<=", ">", ">="]
+ArithmeticOperator = OneOf["+", "-", "*", "/", "%"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class If(Node):
 
 @dataclass(frozen=True)
 class Compare(Node):
-    operator: Operator
+    operator: ComparisonOperator
     left: Node
     right: Node
 
@@ -103,7 +103,7 @@ class StartsWith(Node):
 
 @dataclass(frozen=True)
 class Arithmetic(Node):
-    sign: Sign
+    sign: ArithmeticOperator
     left: Node
     right: Node
 

@@ -5,24 +5,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from capsules.errors import ConstitutionRefused
-
-Path = tuple[str | int, ...]
+from capsules.errors import ConstitutionRefused, DocumentPath, path_text
 
 
 def validation_errors_of(error: ValidationError, document: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - what was to be read
-    """Return a fault for each of pydantic's errors."""
+    """Return a validation error for each of pydantic's errors."""
     return [
         validation_error(tuple(one["loc"]), _words(one), clause=_clause(document, one["loc"])) for one in error.errors()
     ]
 
 
-def validation_error(path: Path, message: str, *, clause: str = "") -> dict[str, Any]:
-    """Return one fault. `path` is written as people do: `articles[0].forbid`."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return {"path": text, **({"clause": clause} if clause else {}), "message": message}
+def validation_error(path: DocumentPath, message: str, *, clause: str = "") -> dict[str, Any]:
+    """Return one validation error: the path as text (`articles[0].forbid`), the clause if there is one, the message."""
+    return {"path": path_text(path), **({"clause": clause} if clause else {}), "message": message}
 
 
 def refused(what: str, faults: Sequence[dict[str, Any]]) -> ConstitutionRefused:

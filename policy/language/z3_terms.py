@@ -19,6 +19,7 @@ from policy.language.typed_tree import (
     Arithmetic,
     Both,
     Compare,
+    ComparisonOperator,
     Either,
     Has,
     If,
@@ -26,7 +27,6 @@ from policy.language.typed_tree import (
     Node,
     Not,
     Opaque,
-    Operator,
     Read,
     StartsWith,
     ToFixed,
@@ -37,7 +37,7 @@ from policy.language.vocabulary import Vocabulary
 Term = Any
 """A Z3 term; the library's own types are loose."""
 
-_HOLDS: Mapping[Operator, Callable[[Term, Term], Term]] = {
+_HOLDS: Mapping[ComparisonOperator, Callable[[Term, Term], Term]] = {
     "==": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
     "<": lambda a, b: a < b,

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import z3
 
-from capsules.actions.action import Kind
+from capsules.actions.action import ActionKind
 from capsules.actions.verdict import PPM, Decision
 from policy.language.clauses import Clauses
 from policy.language.constitution import in_ppm
@@ -64,7 +64,7 @@ def space_of(many: Iterable[Clauses], *, context: z3.Context, mark: str = "", ex
     trees = [tree for clauses in every for tree in clauses.trees()]
     words = dict(vocabulary([*trees, *extra]))
     # A kind is always looked at: what the constitution does not know is denied.
-    words["action.kind"] = Words(get_args(Kind))
+    words["action.kind"] = Words(get_args(ActionKind))
     return Space(schema, words, context, mark)
 
 
@@ -81,7 +81,9 @@ def encode(clauses: Clauses, space: Space) -> Encoded:
     total = z3.Sum([z3.IntVal(w, context) * f for w, f in zip(clauses.weights, features, strict=True)])
     kind = space.schema.attributes["action.kind"]
     variable = space.variable(kind)
-    known = _any([variable == i for i, k in enumerate(get_args(Kind)) if k in clauses.constitution.kinds], context)
+    known = _any(
+        [variable == i for i, k in enumerate(get_args(ActionKind)) if k in clauses.constitution.kinds], context
+    )
     articles = {t.clause.id: holds(t.tree, space) for t in clauses.articles}
     approvals = {t.clause.id: holds(t.tree, space) for t in clauses.approvals}
     low = total < in_ppm(score.ask_from) * PPM

@@ -18,7 +18,7 @@ from capsules.constitutions.proof import Proof, Witness
 from capsules.errors import ConstitutionRefused
 from policy.decide.engine import Policy
 from policy.language.clauses import Typed
-from policy.language.constitution import ApprovalRule, Article, ConstitutionMetadata, Guarantee, Share
+from policy.language.constitution import ApprovalRule, Article, ConstitutionMetadata, Guarantee
 from policy.language.constitution import Sequence as Automaton
 from policy.language.validation_errors import refused, validation_errors_of
 from policy.language.z3_terms import Term, holds
@@ -31,8 +31,8 @@ _LENIENCE = {"deny": 0, "ask": 1, "allow": 2}
 class Raised(StrictModel):
     """Thresholds that replace those of the base."""
 
-    threshold: Share | None = Field(None, ge=0, le=1)
-    ask_from: Share | None = Field(None, ge=0, le=1)
+    threshold: float | None = Field(None, ge=0, le=1)
+    ask_from: float | None = Field(None, ge=0, le=1)
 
 
 class Overlay(StrictModel):

@@ -12,7 +12,7 @@ import z3
 
 from capsules.actions.action import action_variables
 from capsules.actions.verdict import PPM
-from capsules.constitutions.proof import Outcome, Proof, ProofReport, Witness
+from capsules.constitutions.proof import Proof, ProofOutcome, ProofReport, Witness
 from capsules.digest import Digest
 from capsules.expressions import compile_expression
 from policy.decide.engine import Policy
@@ -205,7 +205,7 @@ class _Prover:
         if witnesses and confirms is not None and not confirms(witnesses):
             why = "Z3 found a contradiction that the engine does not confirm: a feature no proof can look into."
             return Proof(guarantee=name, outcome="not proved", sentence=why, witnesses=witnesses, seconds=spent)
-        outcome: Outcome = "proved" if holds else "refuted"
+        outcome: ProofOutcome = "proved" if holds else "refuted"
         return Proof(
             guarantee=name,
             outcome=outcome,

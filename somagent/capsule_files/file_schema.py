@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from capsules.capsule import Capsule
+from capsules.errors import DocumentPath
 from capsules.names import Identifier, Name, Version
-from somagent.capsule_files.problems import FileProblem, Path, Places, file_problem, suggestion, type_name
+from somagent.capsule_files.problems import FileProblem, Places, file_problem, suggestion, type_name
 
 IDENTIFIER = "urn:somagent:capsule:v1"
 type Context = dict[str, Any]
@@ -62,7 +63,7 @@ def translate(error: ValidationError, places: Places) -> tuple[FileProblem, ...]
 
 
 def _translate_error(entry: Any, places: Places) -> FileProblem:  # noqa: ANN401 - pydantic's own shape
-    path: Path = tuple(entry["loc"])
+    path: DocumentPath = tuple(entry["loc"])
     given, context, kind = entry["input"], entry.get("ctx", {}), entry["type"]
     match kind:
         case "missing":
@@ -76,13 +77,13 @@ def _translate_error(entry: Any, places: Places) -> FileProblem:  # noqa: ANN401
             return file_problem(places, path, f"{_format_value(given)} does not fit here.", expected=wanted)
 
 
-def _unknown(path: Path, places: Places) -> FileProblem:
+def _unknown(path: DocumentPath, places: Places) -> FileProblem:
     known = _fields_at(path[:-1])
     message = f"`{path[-1]}` is not a field.{suggestion(str(path[-1]), known)}"
     return file_problem(places, path, message, expected=f"one of {', '.join(known)}" if known else "", key=True)
 
 
-def _from_validator(path: Path, places: Places, words: str, given: object) -> FileProblem:
+def _from_validator(path: DocumentPath, places: Places, words: str, given: object) -> FileProblem:
     """Translate an error of our own validators: `what is wrong; expected what is right`, or a rule alone."""
     wrong, _, right = words.partition("; expected ")
     if not right:
@@ -90,7 +91,7 @@ def _from_validator(path: Path, places: Places, words: str, given: object) -> Fi
     return file_problem(places, path, f"{wrong}.", expected=right)
 
 
-def _expected_at(path: Path) -> str:
+def _expected_at(path: DocumentPath) -> str:
     inside = _fields_at(path)
     if inside:
         return f"a mapping with {', '.join(f'`{name}`' for name in inside)}"
@@ -115,13 +116,13 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _fields_at(path: Path) -> tuple[str, ...]:
+def _fields_at(path: DocumentPath) -> tuple[str, ...]:
     """Return the field names that a mapping at `path` may have; empty where it may have any."""
     node = _schema_at(path)
     return tuple(node.get("properties", {})) if node else ()
 
 
-def _description_at(path: Path) -> str:
+def _description_at(path: DocumentPath) -> str:
     """Return the schema's description of the value at `path`."""
     node = _schema_at(path)
     return str(node.get("description", "")) if node else ""
@@ -132,7 +133,7 @@ def _capsule_schema() -> dict[str, Any]:
     return Capsule.model_json_schema(by_alias=True, mode="validation")
 
 
-def _schema_at(path: Path) -> dict[str, Any] | None:
+def _schema_at(path: DocumentPath) -> dict[str, Any] | None:
     node = _capsule_schema()
     for part in path:
         found = node.get("items") if isinstance(part, int) else node.get("properties", {}).get(part)

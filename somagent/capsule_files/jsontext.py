@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from capsules.errors import DocumentPath
 from somagent.capsule_files.problems import (
     MAX_DEPTH,
     MAX_INTEGER,
     MAX_VALUES,
     FileProblem,
     Parsed,
-    Path,
     Place,
     Places,
     file_problem,
@@ -83,7 +83,7 @@ class _Walk:
         self.problems: list[FileProblem] = []
         self._lines = lines
 
-    def value(self, tokens: Iterator[_Token], path: Path, first: _Token | None = None) -> None:
+    def value(self, tokens: Iterator[_Token], path: DocumentPath, first: _Token | None = None) -> None:
         token = first or next(tokens)
         self.places.values.setdefault(path, self._lines.place(token.at))
         if token.text == "{":
@@ -91,7 +91,7 @@ class _Walk:
         elif token.text == "[":
             self._list(tokens, path)
 
-    def _mapping(self, tokens: Iterator[_Token], path: Path) -> None:
+    def _mapping(self, tokens: Iterator[_Token], path: DocumentPath) -> None:
         while (token := next(tokens)).text != "}":
             if token.text == ",":
                 continue
@@ -106,7 +106,7 @@ class _Walk:
             next(tokens)  # the colon
             self.value(tokens, key)
 
-    def _list(self, tokens: Iterator[_Token], path: Path) -> None:
+    def _list(self, tokens: Iterator[_Token], path: DocumentPath) -> None:
         index = 0
         while (token := next(tokens)).text != "]":
             if token.text == ",":
@@ -114,7 +114,7 @@ class _Walk:
             self.value(tokens, (*path, index), token)
             index += 1
 
-    def check(self, value: Any, path: Path) -> None:  # noqa: ANN401 - any JSON value
+    def check(self, value: Any, path: DocumentPath) -> None:  # noqa: ANN401 - any JSON value
         """Report values that are valid JSON, but not possible in canonical JSON or in PostgreSQL."""
         match value:
             case dict():
@@ -130,5 +130,5 @@ class _Walk:
             case _:
                 pass
 
-    def _refuse(self, path: Path, message: str, expected: str) -> None:
+    def _refuse(self, path: DocumentPath, message: str, expected: str) -> None:
         self.problems.append(file_problem(self.places, path, message, expected=expected))

@@ -7,10 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from capsules.errors import Invalid
-
-type Path = tuple[str | int, ...]
-"""The keys and indexes from the top of a document to a value."""
+from capsules.errors import DocumentPath, Invalid, path_text
 
 
 class FileProblem(BaseModel):
@@ -37,29 +34,23 @@ class Place:
 class Places:
     """Where each key and each value of a document begins."""
 
-    keys: dict[Path, Place] = field(default_factory=dict)
-    values: dict[Path, Place] = field(default_factory=dict)
+    keys: dict[DocumentPath, Place] = field(default_factory=dict)
+    values: dict[DocumentPath, Place] = field(default_factory=dict)
 
-    def of_value(self, path: Path) -> Place | None:
+    def of_value(self, path: DocumentPath) -> Place | None:
         """Return the place of the value at `path`, or of the nearest value that contains it."""
         while path not in self.values and path:
             path = path[:-1]
         return self.values.get(path)
 
-    def of_key(self, path: Path) -> Place | None:
+    def of_key(self, path: DocumentPath) -> Place | None:
         """Return the place of the key at `path`, or of its value."""
         return self.keys.get(path) or self.of_value(path)
 
 
-def path_text(path: Path) -> str:
-    """Return a path as text, such as `spec.steps[0].use`."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
-def file_problem(places: Places, path: Path, message: str, *, expected: str = "", key: bool = False) -> FileProblem:
+def file_problem(
+    places: Places, path: DocumentPath, message: str, *, expected: str = "", key: bool = False
+) -> FileProblem:
     """Return a problem at the place of the value, or of the key where the key itself is wrong."""
     place = places.of_key(path) if key else places.of_value(path)
     return FileProblem(
@@ -78,7 +69,7 @@ class ProblemCollector:
         self._places = places
         self.found: list[FileProblem] = []
 
-    def add(self, path: Path, message: str, *, expected: str = "", key: bool = False) -> None:
+    def add(self, path: DocumentPath, message: str, *, expected: str = "", key: bool = False) -> None:
         """Add a problem. key: it is about the key, not the value."""
         self.found.append(file_problem(self._places, path, message, expected=expected, key=key))
 

@@ -11,10 +11,10 @@ from celpy.celparser import CELParseError, CELParser
 from celpy.evaluation import celstr
 from lark import Token, Tree
 
-from capsules.errors import Invalid
+from capsules.errors import DocumentPath, Invalid
 from capsules.expressions import compile_expression, expressions_in
 from somagent.capsule_files.expression_scope import ExpressionScope, FieldPath
-from somagent.capsule_files.problems import Path, ProblemCollector, suggestion
+from somagent.capsule_files.problems import ProblemCollector, suggestion
 
 # Nodes for levels of the grammar. With one operand and no operator they have no meaning.
 _LEVELS = frozenset({
@@ -30,7 +30,7 @@ FUNCTIONS = _MACROS | {
 }  # fmt: skip
 
 
-def check_expression(problems: ProblemCollector, path: Path, text: str, scope: ExpressionScope) -> None:
+def check_expression(problems: ProblemCollector, path: DocumentPath, text: str, scope: ExpressionScope) -> None:
     """Check that an expression parses and that every name in it exists."""
     try:
         compile_expression(text)
@@ -54,7 +54,7 @@ def check_expression(problems: ProblemCollector, path: Path, text: str, scope: E
         _check_fields(problems, path, text, followed, scope)
 
 
-def check_template(problems: ProblemCollector, path: Path, value: object, scope: ExpressionScope) -> None:
+def check_template(problems: ProblemCollector, path: DocumentPath, value: object, scope: ExpressionScope) -> None:
     """Check every `${{ expression }}` inside a JSON value."""
     match value:
         case dict():
@@ -83,7 +83,7 @@ def plain_path(text: str) -> FieldPath | None:
 
 
 def _check_fields(
-    problems: ProblemCollector, path: Path, text: str, followed: FieldPath, scope: ExpressionScope
+    problems: ProblemCollector, path: DocumentPath, text: str, followed: FieldPath, scope: ExpressionScope
 ) -> None:
     unknown = scope.unknown_field(followed)
     if unknown is None:

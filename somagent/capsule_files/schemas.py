@@ -7,15 +7,18 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
+from capsules.errors import DocumentPath
 from capsules.expressions import expressions_in
 from somagent.capsule_files.expression_scope import ExpressionScope
-from somagent.capsule_files.problems import Path, ProblemCollector, suggestion, type_name
+from somagent.capsule_files.problems import ProblemCollector, suggestion, type_name
 from somagent.capsule_files.references import check_template, plain_path
 
 TYPES = "array, boolean, integer, null, number, object, string"
 
 
-def check_schema(problems: ProblemCollector, path: Path, schema: Mapping[str, Any], *, of_object: bool = False) -> bool:
+def check_schema(
+    problems: ProblemCollector, path: DocumentPath, schema: Mapping[str, Any], *, of_object: bool = False
+) -> bool:
     """Check a schema and return whether it is valid, so that values can be checked against it."""
     before = len(problems.found)
     for error in Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema):
@@ -31,7 +34,9 @@ def check_schema(problems: ProblemCollector, path: Path, schema: Mapping[str, An
     return len(problems.found) == before
 
 
-def check_value(problems: ProblemCollector, path: Path, value: object, schema: Mapping[str, Any], *, of: str) -> None:
+def check_value(
+    problems: ProblemCollector, path: DocumentPath, value: object, schema: Mapping[str, Any], *, of: str
+) -> None:
     """Check a literal value against a valid schema."""
     for error in Draft202012Validator(schema).iter_errors(value):
         problems.add((*path, *error.absolute_path), f"This does not fit {of}: {error.message[:300]}.")
@@ -39,7 +44,7 @@ def check_value(problems: ProblemCollector, path: Path, value: object, schema: M
 
 def check_mapping(  # noqa: PLR0913 - each says one thing about the mapping
     problems: ProblemCollector,
-    path: Path,
+    path: DocumentPath,
     given: Mapping[str, Any],
     schema: Mapping[str, Any],
     scope: ExpressionScope,
@@ -66,7 +71,7 @@ def check_mapping(  # noqa: PLR0913 - each says one thing about the mapping
 
 
 def _check_value(  # noqa: PLR0913 - see above
-    problems: ProblemCollector, path: Path, value: object, schema: object, scope: ExpressionScope, *, of: str
+    problems: ProblemCollector, path: DocumentPath, value: object, schema: object, scope: ExpressionScope, *, of: str
 ) -> None:
     if not isinstance(schema, Mapping):
         return
@@ -124,14 +129,14 @@ def _are_compatible(given: frozenset[str], wanted: frozenset[str]) -> bool:
     return "integer" in given and "number" in wanted
 
 
-def _check_pattern(problems: ProblemCollector, path: Path, pattern: str) -> None:
+def _check_pattern(problems: ProblemCollector, path: DocumentPath, pattern: str) -> None:
     try:
         re.compile(pattern)
     except re.error as error:
         problems.add(path, f"{pattern!r} is not a regular expression: {error}.", expected="a regular expression")
 
 
-def _texts(node: object, path: Path) -> Iterator[tuple[Path, str, str]]:
+def _texts(node: object, path: DocumentPath) -> Iterator[tuple[DocumentPath, str, str]]:
     """Yield every text below a node, with its path and key."""
     match node:
         case Mapping():

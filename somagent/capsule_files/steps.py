@@ -7,9 +7,10 @@ steps only.
 from collections.abc import Mapping
 
 from capsules.capsule import Spec, Step
+from capsules.errors import DocumentPath
 from capsules.tools.tool import Tool
 from somagent.capsule_files.expression_scope import ExpressionScope, of_steps
-from somagent.capsule_files.problems import Path, ProblemCollector, suggestion
+from somagent.capsule_files.problems import ProblemCollector, suggestion
 from somagent.capsule_files.references import check_expression, check_template
 from somagent.capsule_files.schemas import check_mapping, check_schema
 
@@ -92,7 +93,7 @@ def check_steps(problems: ProblemCollector, spec: Spec, tools: Mapping[str, Tool
     """Check every step; `tools` are the declared ones that exist, by name."""
     seen: set[str] = set()
     for index, step in enumerate(spec.steps):
-        path: Path = ("spec", "steps", index)
+        path: DocumentPath = ("spec", "steps", index)
         if step.id in seen:
             problems.add((*path, "id"), f"There is a step {step.id!r} before this one.", expected="an id of its own")
         seen.add(step.id)
@@ -105,7 +106,7 @@ def check_steps(problems: ProblemCollector, spec: Spec, tools: Mapping[str, Tool
             _check_thought(problems, path, step, scope)
 
 
-def _check_thought(problems: ProblemCollector, path: Path, step: Step, scope: ExpressionScope) -> None:
+def _check_thought(problems: ProblemCollector, path: DocumentPath, step: Step, scope: ExpressionScope) -> None:
     check_template(problems, (*path, "think"), step.think, scope)
     if step.with_:
         message = "Only a step that uses a tool has arguments."
@@ -115,7 +116,12 @@ def _check_thought(problems: ProblemCollector, path: Path, step: Step, scope: Ex
 
 
 def _check_use(  # noqa: PLR0913, PLR0917 - what a step may name
-    problems: ProblemCollector, path: Path, step: Step, spec: Spec, tools: Mapping[str, Tool], scope: ExpressionScope
+    problems: ProblemCollector,
+    path: DocumentPath,
+    step: Step,
+    spec: Spec,
+    tools: Mapping[str, Tool],
+    scope: ExpressionScope,
 ) -> None:
     if step.shape is not None:
         message = "Only a thought follows a schema."

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from capsules.capsule import Capsule, Spec, Task
+from capsules.errors import DocumentPath
 from somagent.capsule_files.expression_scope import of_tasks
-from somagent.capsule_files.problems import Path, ProblemCollector, suggestion
+from somagent.capsule_files.problems import ProblemCollector, suggestion
 from somagent.capsule_files.references import check_expression, check_template
 from somagent.capsule_files.schemas import check_mapping
 
@@ -14,7 +15,7 @@ def check_tasks(problems: ProblemCollector, spec: Spec, children: Mapping[str, C
     needs = {task.id: task.needs for task in spec.tasks}
     seen: set[str] = set()
     for index, task in enumerate(spec.tasks):
-        path: Path = ("spec", "tasks", index)
+        path: DocumentPath = ("spec", "tasks", index)
         if task.id in seen:
             problems.add((*path, "id"), f"There is a task {task.id!r} before this one.", expected="an id of its own")
         seen.add(task.id)
@@ -34,7 +35,9 @@ def check_tasks(problems: ProblemCollector, spec: Spec, children: Mapping[str, C
     _check_cycles(problems, needs)
 
 
-def _check_needs(problems: ProblemCollector, path: Path, task: Task, needs: Mapping[str, tuple[str, ...]]) -> None:
+def _check_needs(
+    problems: ProblemCollector, path: DocumentPath, task: Task, needs: Mapping[str, tuple[str, ...]]
+) -> None:
     for position, need in enumerate(task.needs):
         where = (*path, "needs", position)
         others = [name for name in needs if name != task.id]
@@ -83,10 +86,10 @@ def _all_before(task: str, needs: Mapping[str, tuple[str, ...]]) -> set[str]:
     return before - {task}
 
 
-def _check_budget(problems: ProblemCollector, path: Path, task: Task, child: Capsule, spec: Spec) -> None:
+def _check_budget(problems: ProblemCollector, path: DocumentPath, task: Task, child: Capsule, spec: Spec) -> None:
     own = (task.budget or child.spec.budget).amounts()
     whole = spec.budget.amounts()
-    where: Path = (*path, "budget") if task.budget else ("spec", "budget")
+    where: DocumentPath = (*path, "budget") if task.budget else ("spec", "budget")
     for name in ("tokens", "micro_usd", "tool_calls"):
         wants, has = getattr(own, name), getattr(whole, name)
         if wants > has:
@@ -94,7 +97,7 @@ def _check_budget(problems: ProblemCollector, path: Path, task: Task, child: Cap
             problems.add(where, message, expected=f"at least {wants:,} in `spec.budget`, or less for the task")
 
 
-def _check_tools(problems: ProblemCollector, path: Path, child: Capsule, spec: Spec) -> None:
+def _check_tools(problems: ProblemCollector, path: DocumentPath, child: Capsule, spec: Spec) -> None:
     """Check that the capsule declares every tool of a child, whose authority is never wider than its own."""
     own = {(use.use.partition("@")[0], action) for use in spec.tools for action in use.actions}
     for use in child.spec.tools:

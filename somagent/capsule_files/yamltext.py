@@ -11,13 +11,13 @@ from typing import Any, Protocol
 
 import yaml
 
+from capsules.errors import DocumentPath
 from somagent.capsule_files.problems import (
     MAX_DEPTH,
     MAX_INTEGER,
     MAX_VALUES,
     FileProblem,
     Parsed,
-    Path,
     Place,
     Places,
     file_problem,
@@ -89,7 +89,7 @@ class _Builder:
         self.places = Places()
         self.problems: list[FileProblem] = []
 
-    def build(self, node: yaml.Node, path: Path) -> Any:  # noqa: ANN401 - any JSON value
+    def build(self, node: yaml.Node, path: DocumentPath) -> Any:  # noqa: ANN401 - any JSON value
         self.places.values[path] = _place(node.start_mark)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -97,7 +97,7 @@ class _Builder:
             return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
         return self._scalar(node, path)
 
-    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: DocumentPath) -> dict[str, Any]:
         value: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
@@ -115,7 +115,7 @@ class _Builder:
             value[key] = self.build(value_node, (*path, key))
         return value
 
-    def _scalar(self, node: yaml.Node, path: Path) -> Any:  # noqa: ANN401 - any JSON value
+    def _scalar(self, node: yaml.Node, path: DocumentPath) -> Any:  # noqa: ANN401 - any JSON value
         text: str = node.value
         if getattr(node, "style", None) is not None:  # quoted or a block: text, whatever it looks like
             return text
@@ -127,13 +127,13 @@ class _Builder:
             return bool(_TRUE.match(text))
         return None if _NULL.match(text) else text
 
-    def _integer(self, text: str, path: Path) -> int:
+    def _integer(self, text: str, path: DocumentPath) -> int:
         if len(text) > 20 or abs(int(text)) > MAX_INTEGER:
             self._refuse(path, f"{text[:40]} is beyond what JSON carries exactly.", "at most 2^53 - 1, or quoted text")
             return 0
         return int(text)
 
-    def _refuse(self, path: Path, message: str, expected: str) -> None:
+    def _refuse(self, path: DocumentPath, message: str, expected: str) -> None:
         self.problems.append(file_problem(self.places, path, message, expected=expected, key=True))
 
 

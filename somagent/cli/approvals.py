@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 from somagent.cli import delegations, grants, output
-from somagent.cli.command import Comment, Limit, command, group
+from somagent.cli.command import CommentOption, LimitOption, command, group
 from somagent.cli.connection import Api, JsonValue
 from somagent.cli.exit_codes import BY_STATUS, Code
 from somagent.cli.inputs import gather
@@ -17,9 +17,13 @@ PATH = "/v1/approvals"
 top = group()
 app = group("approvals", "List and show what waits, or waited, for a person.")
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="An approval's id, as `somagent approvals list` shows it.")]
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of approvals; each is decided separately.")]
-OnBehalf = Annotated[
+ApprovalArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="An approval's id, as `somagent approvals list` shows it.")
+]
+ApprovalsArgument = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="Ids of approvals; each is decided separately.")
+]
+OnBehalfOption = Annotated[
     str | None,
     typer.Option("--on-behalf-of", metavar="NAME", help="Use the right that this principal delegated to you."),
 ]
@@ -78,14 +82,14 @@ def list_approvals(
         str, typer.Option("--state", help="pending, approved, denied, edited, expired, used, or all.")
     ] = "pending",
     run: Annotated[str | None, typer.Option("--run", help="Only approvals of this run.")] = None,
-    limit: Limit = 50,
+    limit: LimitOption = 50,
 ) -> JsonValue:
     """List approvals, newest first."""
     return api.all(PATH, most=limit, state=state, run=run)
 
 
 @command(app, text=_lines)
-def show(api: Api, approval: Id) -> JsonValue:
+def show(api: Api, approval: ApprovalArgument) -> JsonValue:
     """Show what is asked, of whom, who could decide it now, and how it was decided."""
     return api.get(f"{PATH}/{approval}")
 
@@ -93,10 +97,10 @@ def show(api: Api, approval: Id) -> JsonValue:
 @command(app, json=False)
 def attest(
     api: Api,
-    approval: Id,
+    approval: ApprovalArgument,
     no: Annotated[bool, typer.Option("--no", help="Attest a denial instead of an approval.")] = False,
-    comment: Comment = "",
-    on_behalf_of: OnBehalf = None,
+    comment: CommentOption = "",
+    on_behalf_of: OnBehalfOption = None,
 ) -> JsonValue:
     """Write the JSON that `temporal workflow signal --name approve --input` takes. It holds for five minutes."""
     api.json = True
@@ -106,14 +110,18 @@ def attest(
 
 @command(top)
 @command(app)
-def approve(api: Api, approvals: Ids, comment: Comment = "", on_behalf_of: OnBehalf = None) -> None:
+def approve(
+    api: Api, approvals: ApprovalsArgument, comment: CommentOption = "", on_behalf_of: OnBehalfOption = None
+) -> None:
     """Approve exactly this action, once. The principal who started the run cannot."""
     _decide(api, approvals, {"comment": comment, "on_behalf_of": on_behalf_of}, approving=True)
 
 
 @command(top)
 @command(app)
-def deny(api: Api, approvals: Ids, comment: Comment = "", on_behalf_of: OnBehalf = None) -> None:
+def deny(
+    api: Api, approvals: ApprovalsArgument, comment: CommentOption = "", on_behalf_of: OnBehalfOption = None
+) -> None:
     """Deny this action. The persona is told and can try another way."""
     _decide(api, approvals, {"comment": comment, "on_behalf_of": on_behalf_of}, approving=False)
 
@@ -121,7 +129,7 @@ def deny(api: Api, approvals: Ids, comment: Comment = "", on_behalf_of: OnBehalf
 @command(app, text=_lines)
 def edit(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
-    approval: Id,
+    approval: ApprovalArgument,
     file: Annotated[
         str | None,
         typer.Option("--file", metavar="FILE", help="JSON or YAML mapping of arguments; `-` is standard input."),
@@ -135,8 +143,8 @@ def edit(  # noqa: PLR0913, PLR0917 - the command line's own options
     texts: Annotated[
         list[str] | None, typer.Option("--input-file", metavar="NAME=PATH", help="One argument: the text of a file.")
     ] = None,
-    comment: Comment = "",
-    on_behalf_of: OnBehalf = None,
+    comment: CommentOption = "",
+    on_behalf_of: OnBehalfOption = None,
 ) -> JsonValue:
     """Change arguments of a waiting tool call. The gate evaluates it again; if it needs approval, yours counts.
 
@@ -150,7 +158,7 @@ def edit(  # noqa: PLR0913, PLR0917 - the command line's own options
 
 
 @command(app)
-def arguments(api: Api, approval: Id) -> JsonValue:
+def arguments(api: Api, approval: ApprovalArgument) -> JsonValue:
     """Show the arguments of a waiting tool call as JSON."""
     return api.get(f"{PATH}/{approval}/arguments")["arguments"]
 

@@ -11,7 +11,7 @@ from capsules.audit.evidence import REDACTIONS
 from capsules.errors import Invalid
 from somagent.cli import output
 from somagent.cli.audit_check import audit_bundle, audit_run, audit_tenant, keys_of
-from somagent.cli.command import Limit, RunId, command, group
+from somagent.cli.command import LimitOption, RunArgument, command, group
 from somagent.cli.connection import Api, JsonValue, run_path
 from somagent.cli.exit_codes import Code
 from somagent.cli.output import Lines, clock, rows
@@ -19,10 +19,10 @@ from somagent.cli.output import Lines, clock, rows
 app = group("audit", "List changes, and check that nothing recorded was altered.")
 evidence = group("evidence", "Hand over the evidence of a run.")
 
-OneRun = Annotated[
+OneRunArgument = Annotated[
     str | None, typer.Argument(metavar="[RUN]", help="One run only. Unset: the whole record of the tenant.")
 ]
-History = Annotated[
+HistoryOption = Annotated[
     Path | None,
     typer.Option(
         "--history",
@@ -32,7 +32,7 @@ History = Annotated[
         "has its receipt, and every receipt its activity.",
     ),
 ]
-Keys = Annotated[
+KeysOption = Annotated[
     Path | None,
     typer.Option(
         "--keys",
@@ -41,7 +41,7 @@ Keys = Annotated[
         help="Directory of the sealer's public keys (`sealer-1.pub`) as given to you. Unset: those of this home.",
     ),
 ]
-Anchors = Annotated[
+AnchorsOption = Annotated[
     Path | None,
     typer.Option(
         "--anchors",
@@ -50,7 +50,7 @@ Anchors = Annotated[
         help="File of anchored blocks. Unset: that of this home, if there is one.",
     ),
 ]
-Bundle = Annotated[
+BundleOption = Annotated[
     Path | None,
     typer.Option(
         "--bundle",
@@ -79,7 +79,7 @@ def list_entries(
     api: Api,
     action: Annotated[str | None, typer.Option("--action", help="Only this action: capsule.published.")] = None,
     subject: Annotated[str | None, typer.Option("--subject", help="Only this subject.")] = None,
-    limit: Limit = 50,
+    limit: LimitOption = 50,
 ) -> JsonValue:
     """List changes of what governs runs, newest first."""
     return api.all("/v1/audit/entries", most=limit, action=action, subject=subject)
@@ -88,11 +88,11 @@ def list_entries(
 @command(app, text=_lines)
 def verify(  # noqa: PLR0913, PLR0917 - an option for each thing that an auditor brings
     api: Api,
-    run: OneRun = None,
-    history: History = None,
-    keys: Keys = None,
-    anchors: Anchors = None,
-    bundle: Bundle = None,
+    run: OneRunArgument = None,
+    history: HistoryOption = None,
+    keys: KeysOption = None,
+    anchors: AnchorsOption = None,
+    bundle: BundleOption = None,
 ) -> JsonValue:
     """Recompute the record: signatures, chains, gaps, inclusion, anchors. Exit code 11: the first bad item is named."""
     if history is not None and run is None:
@@ -131,7 +131,7 @@ def write_keys(
 @command(evidence, json=False)
 def export(
     api: Api,
-    run: RunId,
+    run: RunArgument,
     into: Annotated[
         Path | None,
         typer.Option(

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 
-from capsules.actions.action import Kind
+from capsules.actions.action import ActionKind
 from capsules.audit.audit_blocks import Block, Inclusion, Leaf
 from capsules.audit.auditor import Auditor, Record, SignatureCheck, VerificationError, check_run, group_by_block
 from capsules.audit.evidence import verify
@@ -17,17 +17,17 @@ from somagent.anchors.anchor import read_anchors
 from somagent.cli import output
 from somagent.cli.connection import Api, run_path
 from somagent.cli.exit_codes import Code
-from somagent.identity.keys import Purpose, holds, verifier_of, verifiers
+from somagent.identity.keys import KeyPurpose, holds, verifier_of, verifiers
 from somagent.settings import Settings
 
 AT_ONCE = 5000
 LARGEST = 2 * 2**30
 
-Found = dict[str, Any]
+CheckFigures = dict[str, Any]
 """The figures of a check by name, in the order to show them."""
 
 
-def keys_of(purpose: Purpose, given: Path | None, api: Api | None) -> tuple[SignatureCheck, str]:
+def keys_of(purpose: KeyPurpose, given: Path | None, api: Api | None) -> tuple[SignatureCheck, str]:
     """Return the check of a purpose's signatures, and where its keys are from. The API's own are the last resort."""
     home = Settings().keys_dir
     directory = given or (home if home.is_dir() else None)
@@ -50,7 +50,7 @@ def keys_of(purpose: Purpose, given: Path | None, api: Api | None) -> tuple[Sign
     return checks, origin
 
 
-def audit_bundle(file: Path, keys: Path | None) -> tuple[Found, str]:
+def audit_bundle(file: Path, keys: Path | None) -> tuple[CheckFigures, str]:
     """Check evidence offline. Raises VerificationError with the first bad item, Invalid for what is no evidence."""
     sealer, origin = keys_of("sealer", keys, None)
     publisher, _ = keys_of("publisher", keys, None)
@@ -63,12 +63,12 @@ def audit_bundle(file: Path, keys: Path | None) -> tuple[Found, str]:
     except (zipfile.BadZipFile, OSError) as error:
         raise Invalid(f"{str(file)!r} is no ZIP archive: {error}") from error
     try:
-        return dict(verify(files, sealer=sealer, publisher=publisher)), origin
+        return verify(files, sealer=sealer, publisher=publisher), origin
     except (ValueError, KeyError, TypeError) as error:
         raise VerificationError(f"A file of the archive is not what its name says: {error}") from error
 
 
-def audit_tenant(api: Api, checks: SignatureCheck, anchors: Path | None) -> Found:
+def audit_tenant(api: Api, checks: SignatureCheck, anchors: Path | None) -> CheckFigures:
     """Check everything that is sealed for the caller's tenant. Raises VerificationError with the first bad item."""
     anchored = read_anchors(anchors or Settings().anchors)  # first: what is sealed meanwhile is not missing
     status = api.get("/v1/audit/status")
@@ -98,15 +98,15 @@ def audit_tenant(api: Api, checks: SignatureCheck, anchors: Path | None) -> Foun
     }
 
 
-def audit_run(api: Api, run: str, checks: SignatureCheck, history: dict[str, Any] | None) -> Found:
+def audit_run(api: Api, run: str, checks: SignatureCheck, history: dict[str, Any] | None) -> CheckFigures:
     """Check one run, and against its history where there is one. Raises VerificationError with the first bad item."""
     receipts = [Receipt.model_validate(item) for item in api.numbered(run_path(run, "receipts"))]
     sealed = api.get(run_path(run, "inclusions", below="/v1/audit/runs"))
     proofs = [Inclusion.model_validate(item) for item in sealed["proofs"]]
     blocks = [Block.model_validate(item) for item in sealed["blocks"]]
-    found: Found = check_run(run, receipts, proofs, blocks, checks)._asdict()
+    found: CheckFigures = check_run(run, receipts, proofs, blocks, checks)._asdict()
     if history is not None:
-        agreed = match_history(history, receipts, get_args(Kind))
+        agreed = match_history(history, receipts, get_args(ActionKind))
         found |= {"history_of_execution": agreed.execution, "governed_activities": agreed.activities}
         found |= {"allowed_attempts": agreed.allows}
     return found

@@ -7,9 +7,9 @@ import typer
 from rich.markup import escape
 
 from capsules.budgets.account import format_rate
-from capsules.budgets.usage_report import DIMENSIONS, Usage
+from capsules.budgets.usage_report import USAGE_GROUPS, Usage
 from somagent.cli import output
-from somagent.cli.command import Key, Limit, RunId, command, group
+from somagent.cli.command import KeyOption, LimitOption, RunArgument, command, group
 from somagent.cli.connection import Api, JsonValue, run_path
 from somagent.cli.exit_codes import Code
 from somagent.cli.output import Lines, amounts, clock, rows
@@ -20,8 +20,10 @@ top = group()
 app = group("budget", "Show and raise budgets.")
 project = group("project", "Give projects their part of the tenant's budget.")
 
-Name = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name, such as website.")]
-PerMinute = Annotated[int | None, typer.Option(min=1, help="Highest number in any sixty seconds. Unset: no limit.")]
+ProjectArgument = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name, such as website.")]
+ProjectRateOption = Annotated[
+    int | None, typer.Option(min=1, help="Highest number in any sixty seconds. Unset: no limit.")
+]
 
 
 def _account_lines(found: dict[str, Any]) -> Lines:
@@ -69,7 +71,7 @@ def _check_lines(found: dict[str, Any]) -> Lines:
 def show(
     api: Api,
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's id. Unset: the tenant.")] = None,
-    limit: Limit = 20,
+    limit: LimitOption = 20,
 ) -> JsonValue:
     """Show an account: limit, spent, reserved, left, and its last entries."""
     path = run_path(run, below="/v1/budgets/runs") if run else "/v1/budgets/tenant"
@@ -88,11 +90,11 @@ def check(api: Api) -> None:
 @command(app, "raise", text=lambda it: [f"limit {amounts(it['limit'])}, left {amounts(it['left'])}"])
 def raise_limit(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
-    run: RunId,
+    run: RunArgument,
     tokens: Annotated[int, typer.Option("--tokens", min=0, help="Tokens to add.")] = 0,
     usd: Annotated[float, typer.Option("--usd", min=0, help="Dollars to add.")] = 0.0,
     tool_calls: Annotated[int, typer.Option("--tool-calls", min=0, help="Tool calls to add.")] = 0,
-    key: Key = None,
+    key: KeyOption = None,
 ) -> JsonValue:
     """Add to a run's limit. A run that waits for budget continues. Requires the approver: --as approver."""
     body = {"tokens": tokens, "micro_usd": round(usd * MICRO), "tool_calls": tool_calls}
@@ -123,7 +125,7 @@ def list_projects(api: Api) -> JsonValue:
 
 
 @command(project, "show", text=_account_lines)
-def show_project(api: Api, name: Name, limit: Limit = 20) -> JsonValue:
+def show_project(api: Api, name: ProjectArgument, limit: LimitOption = 20) -> JsonValue:
     """Show a project's account and its last entries."""
     return api.get(f"{PROJECTS}/{name}", limit=min(limit, 500))
 
@@ -131,7 +133,7 @@ def show_project(api: Api, name: Name, limit: Limit = 20) -> JsonValue:
 @command(project, "set")
 def set_project(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
-    name: Name,
+    name: ProjectArgument,
     tokens: Annotated[int, typer.Option("--tokens", min=0, help="Tokens that it may spend.")] = 0,
     usd: Annotated[float, typer.Option("--usd", min=0, help="Dollars that it may spend.")] = 0.0,
     tool_calls: Annotated[int, typer.Option("--tool-calls", min=0, help="Tool calls that it may make.")] = 0,
@@ -140,8 +142,8 @@ def set_project(  # noqa: PLR0913, PLR0917 - the command line's own options
         str | None,
         typer.Option("--wall-clock", help="How long its runs may work in total, such as 10h. Unset: no limit."),
     ] = None,
-    tokens_per_minute: PerMinute = None,
-    calls_per_minute: PerMinute = None,
+    tokens_per_minute: ProjectRateOption = None,
+    calls_per_minute: ProjectRateOption = None,
 ) -> None:
     """Set what a project may spend; open it if there is none. Requires the approver: --as approver."""
     body: dict[str, Any] = {
@@ -157,7 +159,7 @@ def set_project(  # noqa: PLR0913, PLR0917 - the command line's own options
 
 
 @command(project, text=lambda it: [f"{escape(it['project'])} is closed."])
-def close(api: Api, name: Name) -> JsonValue:
+def close(api: Api, name: ProjectArgument) -> JsonValue:
     """Close a project under which no run is under way; what it has left returns to the tenant."""
     api.delete(f"{PROJECTS}/{name}")
     return {"project": name, "closed": True}
@@ -169,7 +171,7 @@ def usage(
     by: Annotated[
         list[str] | None,
         typer.Option(
-            "--by", help=f"Group by this dimension; may be repeated: {', '.join(DIMENSIONS)}. Unset: one total."
+            "--by", help=f"Group by this dimension; may be repeated: {', '.join(USAGE_GROUPS)}. Unset: one total."
         ),
     ] = None,
     since: Annotated[
@@ -181,13 +183,13 @@ def usage(
     ] = None,
 ) -> None:
     """Report what runs spent themselves; what a child spent is the child's."""
-    output.require_known("--by", by, DIMENSIONS)
+    output.require_known("--by", by, USAGE_GROUPS)
     query: dict[str, Any] = {"by": by or [], "since": since, "until": until}
     if csv is not None:
         csv.write_bytes(api.fetch("/v1/usage", **query, format="csv"))
         output.show([f"Written: {csv}"])
         return
-    groups: list[str] = [name for name in DIMENSIONS if name in (by or ())]
+    groups: list[str] = [name for name in USAGE_GROUPS if name in (by or ())]
 
     def row(one: Usage) -> tuple[str, ...]:
         values = [str(getattr(one, name) or "-") for name in groups] or [one.tenant]

@@ -10,13 +10,13 @@ from rich.markup import escape
 from capsules.capsule import Capsule
 from somagent.capsule_files.document import load
 from somagent.cli import output
-from somagent.cli.command import Limit, command, group
+from somagent.cli.command import LimitOption, command, group
 from somagent.cli.connection import Api, JsonValue
 from somagent.cli.output import Lines, clock, rows
 
 PATH = "/v1/capsules"
 app = group("capsule", "Check, publish, list and show capsules.")
-Files = Annotated[list[Path], typer.Argument(metavar="FILE…", help="Capsule files, YAML or JSON.")]
+FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE…", help="Capsule files, YAML or JSON.")]
 
 
 def _ref(published: dict[str, Any]) -> str:
@@ -41,7 +41,7 @@ def _lines(found: dict[str, Any]) -> Lines:
 @command(app, text=lambda checked: [escape(f"{c['file']}: {c['ref']} is valid, {c['digest']}") for c in checked])
 def validate(
     api: Api,
-    files: Files,
+    files: FilesArgument,
     offline: Annotated[bool, typer.Option("--offline", help="Check the form only, without the API.")] = False,
 ) -> JsonValue:
     """Check files: every problem at once, with line, path and what was expected."""
@@ -56,7 +56,7 @@ def validate(
 
 
 @command(app, text=lambda published: [escape(f"{_ref(one)}  {one['digest']}") for one in published])
-def publish(api: Api, files: Files) -> JsonValue:
+def publish(api: Api, files: FilesArgument) -> JsonValue:
     """Publish files. A version is immutable: the same file again changes nothing."""
     published = []
     for file in files:
@@ -67,7 +67,7 @@ def publish(api: Api, files: Files) -> JsonValue:
 
 
 @command(app, "list", text=rows("capsule", "type", "summary", "published", row=_row))
-def list_capsules(api: Api, limit: Limit = 100) -> JsonValue:
+def list_capsules(api: Api, limit: LimitOption = 100) -> JsonValue:
     """List every published version."""
     return api.all(PATH, most=limit)
 

@@ -9,30 +9,32 @@ import typer
 
 from capsules.errors import SomaError
 from somagent.cli.connection import Api, JsonValue
-from somagent.cli.output import Text
+from somagent.cli.output import TextFunction
 
-As = Annotated[
+AsOption = Annotated[
     str | None,
     typer.Option(
         "--as", metavar="NAME", help="Principal of the local stack, when SOMAGENT_TOKEN is not set: operator, approver."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Write one JSON document instead of text.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Highest number of items to show.")]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, as `somagent runs list` shows it.")]
-CapsuleRef = Annotated[str, typer.Argument(metavar="CAPSULE", help="`name`, `name@1`, `name@^1.2` or `name@1.2.0`.")]
-Key = Annotated[
+JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON document instead of text.")]
+LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Highest number of items to show.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, as `somagent runs list` shows it.")]
+CapsuleArgument = Annotated[
+    str, typer.Argument(metavar="CAPSULE", help="`name`, `name@1`, `name@^1.2` or `name@1.2.0`.")
+]
+KeyOption = Annotated[
     str | None,
     typer.Option("--key", help="Idempotency key: the same key returns the first result instead of a second one."),
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
-Comment = Annotated[str, typer.Option("--comment", help="Why, for the record.")]
-Project = Annotated[
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+CommentOption = Annotated[str, typer.Option("--comment", help="Why, for the record.")]
+ProjectOption = Annotated[
     str | None, typer.Option("--project", metavar="PROJECT", help="Project whose budget is spent. Unset: the tenant's.")
 ]
 
-_AS = inspect.Parameter("principal", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=As)
-_JSON = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
+_AS = inspect.Parameter("principal", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=AsOption)
+_JSON = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption)
 
 
 def group(name: str | None = None, description: str | None = None) -> typer.Typer:
@@ -41,7 +43,7 @@ def group(name: str | None = None, description: str | None = None) -> typer.Type
 
 
 def command[**P](
-    app: typer.Typer, name: str | None = None, *, text: Text | None = None, json: bool = True
+    app: typer.Typer, name: str | None = None, *, text: TextFunction | None = None, json: bool = True
 ) -> Callable[[Callable[Concatenate[Api, P], JsonValue]], Callable[Concatenate[Api, P], JsonValue]]:
     """Register a function of an Api and options as a command, and give it `--as` and `--json`.
 

@@ -42,7 +42,7 @@ class Api:
         if "_client" in self.__dict__:
             self._client.close()
 
-    def show(self, result: output.Emitted, text: output.Text | None) -> None:
+    def show(self, result: output.Emitted, text: output.TextFunction | None) -> None:
         """Write the result of the command: as JSON, or as the lines of `text`."""
         if self.json or text is None:
             output.emit(result)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from somagent.cli.command import Limit, Reason, command, group
+from somagent.cli.command import LimitOption, ReasonOption, command, group
 from somagent.cli.connection import Api, JsonValue
 from somagent.cli.output import clock, colored, rows
 
@@ -38,7 +38,7 @@ def delegate(  # noqa: PLR0913, PLR0917 - the command line's own options
     starts: Annotated[
         str | None, typer.Option("--from", metavar="TIME", help="Start, such as 2026-12-24T00:00:00Z. Unset: now.")
     ] = None,
-    reason: Reason = "",
+    reason: ReasonOption = "",
 ) -> JsonValue:
     """Lend a capability for a time, for approvals. It cannot be lent again, nor used for your own requests."""
     body = {"capability": capability, "to": to, "seconds": lasting, "reason": reason}
@@ -51,7 +51,7 @@ def delegations(
     of: Annotated[
         str | None, typer.Option("--of", metavar="NAME", help="Only delegations that this principal gave or got.")
     ] = None,
-    limit: Limit = 50,
+    limit: LimitOption = 50,
 ) -> JsonValue:
     """List delegations, newest first."""
     return api.all(PATH, most=limit, of=of)

@@ -11,7 +11,7 @@ from rich.markup import escape
 from capsules.approvals.approval import Approval
 from capsules.audit.explanation import ActionDecision, ExplainedAction, RunExplanation
 from somagent.cli import output
-from somagent.cli.command import RunId, command, group
+from somagent.cli.command import RunArgument, command, group
 from somagent.cli.connection import Api, run_path
 from somagent.cli.output import amounts, clock, colored, score
 
@@ -21,7 +21,7 @@ app = group()
 @command(app)
 def explain(
     api: Api,
-    run: RunId,
+    run: RunArgument,
     html: Annotated[
         Path | None,
         typer.Option("--html", metavar="FILE", dir_okay=False, help="Write a page for people: it loads nothing else."),

@@ -9,15 +9,15 @@ import typer
 from capsules.actions.verdict import PPM
 from capsules.forecasts.forecast import Accuracy, Forecast, Interval, Past
 from somagent.cli import output
-from somagent.cli.command import CapsuleRef, Limit, command, group
+from somagent.cli.command import CapsuleArgument, LimitOption, command, group
 from somagent.cli.connection import Api, JsonValue
 from somagent.cli.exit_codes import Code
-from somagent.cli.inputs import Example, Fields, File, Texts, example_of, gather
+from somagent.cli.inputs import ExampleOption, FieldOption, InputFileOption, InputsOption, example_of, gather
 from somagent.cli.output import Lines, rows
 
 top = group()
 app = group("forecasts", "List forecasts, and show how they came out.")
-OfCapsule = Annotated[str | None, typer.Option("--capsule", help="Only runs of this capsule, by name.")]
+CapsuleOption = Annotated[str | None, typer.Option("--capsule", help="Only runs of this capsule, by name.")]
 
 
 def _lines(it: Forecast) -> Lines:
@@ -50,11 +50,11 @@ def _accuracy_row(one: Accuracy) -> tuple[str, ...]:
 @command(top, text=_lines)
 def forecast(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
-    capsule: CapsuleRef,
-    inputs: File = None,
-    fields: Fields = None,
-    texts: Texts = None,
-    example: Example = False,
+    capsule: CapsuleArgument,
+    inputs: InputsOption = None,
+    fields: FieldOption = None,
+    texts: InputFileOption = None,
+    example: ExampleOption = False,
 ) -> JsonValue:
     """Forecast the usage of a run, with an interval. Nothing is started."""
     found = api.get(f"/v1/capsules/{capsule}")["capsule"]
@@ -64,7 +64,7 @@ def forecast(  # noqa: PLR0913, PLR0917 - the command line's own options
 
 
 @command(app, "list", text=rows("run", "basis", "forecast", "took", "held", row=_past_row))
-def list_forecasts(api: Api, capsule: OfCapsule = None, limit: Limit = 20) -> JsonValue:
+def list_forecasts(api: Api, capsule: CapsuleOption = None, limit: LimitOption = 20) -> JsonValue:
     """List the last completed runs with their forecast and their usage."""
     return _past(api, capsule, limit)
 
@@ -76,7 +76,7 @@ def list_forecasts(api: Api, capsule: OfCapsule = None, limit: Limit = 20) -> Js
 )
 def show_accuracy(
     api: Api,
-    capsule: OfCapsule = None,
+    capsule: CapsuleOption = None,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", metavar="FILE", dir_okay=False, help="Draw intervals and actuals, as .png or .svg."),

@@ -6,13 +6,15 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from somagent.cli.command import Limit, Reason, command, group
+from somagent.cli.command import LimitOption, ReasonOption, command, group
 from somagent.cli.connection import Api, JsonValue
 from somagent.cli.output import clock, colored, rows
 
 PATH = "/v1/standing-grants"
 app = group()
-Id = Annotated[str, typer.Argument(metavar="ID", help="A grant's id, as `somagent approvals grants` shows it.")]
+GrantArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="A grant's id, as `somagent approvals grants` shows it.")
+]
 
 
 def _row(item: dict[str, Any]) -> tuple[str, ...]:
@@ -33,7 +35,7 @@ def _lines(it: dict[str, Any]) -> Iterator[str]:
 def grant(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
     scope: Annotated[str, typer.Argument(metavar="SCOPE", help="Which actions: a CEL expression over `action`.")],
-    reason: Reason,
+    reason: ReasonOption,
     uses: Annotated[int, typer.Option("--uses", min=1, help="Number of actions that it approves.")] = 1,
     lasting: Annotated[str, typer.Option("--for", help="How long it is valid: 90s, 10m, 2h, 7d.")] = "1d",
     capability: Annotated[
@@ -49,20 +51,20 @@ def grant(  # noqa: PLR0913, PLR0917 - the command line's own options
 def grants(
     api: Api,
     state: Annotated[str, typer.Option("--state", help="open, 'used up', expired, revoked, or all.")] = "open",
-    limit: Limit = 50,
+    limit: LimitOption = 50,
 ) -> JsonValue:
     """List standing grants, newest first."""
     return api.all(PATH, most=limit, state=state)
 
 
 @command(app, text=_lines)
-def prove(api: Api, grant: Id) -> JsonValue:
+def prove(api: Api, grant: GrantArgument) -> JsonValue:
     """Prove your grant's scope again, under the constitution in force. The grant counts only under that one."""
     return api.post(f"{PATH}/{grant}/prove")
 
 
 @command(app, text=_lines)
-def ungrant(api: Api, grant: Id) -> JsonValue:
+def ungrant(api: Api, grant: GrantArgument) -> JsonValue:
     """Revoke a standing grant. Actions that began under it continue; no other one begins."""
     api.delete(f"{PATH}/{grant}")
     return api.get(f"{PATH}/{grant}")

@@ -9,19 +9,19 @@ import yaml
 from somagent.cli import output
 from somagent.cli.exit_codes import Code
 
-File = Annotated[
+InputsOption = Annotated[
     str | None, typer.Option("-i", "--inputs", metavar="FILE", help="Inputs as JSON or YAML; - is standard input.")
 ]
-Fields = Annotated[
+FieldOption = Annotated[
     list[str] | None,
     typer.Option(
         "-f", "--field", metavar="NAME=VALUE", help="One input: JSON or else text. Use dots for nested fields."
     ),
 ]
-Texts = Annotated[
+InputFileOption = Annotated[
     list[str] | None, typer.Option("--input-file", metavar="NAME=PATH", help="One input: the text of a file.")
 ]
-Example = Annotated[bool, typer.Option("--example", help="Use the example inputs of the capsule.")]
+ExampleOption = Annotated[bool, typer.Option("--example", help="Use the example inputs of the capsule.")]
 
 
 def gather(

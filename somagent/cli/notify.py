@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 
 from somagent.cli import output
-from somagent.cli.command import Limit, command, group
+from somagent.cli.command import LimitOption, command, group
 from somagent.cli.connection import Api, JsonValue
 from somagent.cli.exit_codes import Code
 from somagent.cli.output import clock, colored, rows
@@ -40,7 +40,7 @@ def send_test(api: Api) -> None:
 def list_deliveries(
     api: Api,
     state: Annotated[str, typer.Option("--state", help="waiting, sent, dead, or all.")] = "all",
-    limit: Limit = 50,
+    limit: LimitOption = 50,
 ) -> JsonValue:
     """List notifications, newest first."""
     return api.all("/v1/notifications", most=limit, state=state)

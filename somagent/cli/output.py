@@ -21,7 +21,7 @@ from somagent.cli.exit_codes import Code
 
 Emitted = BaseModel | Mapping[str, Any] | Sequence[BaseModel] | Sequence[Mapping[str, Any]]
 Lines = Iterable[RenderableType]
-Text = Callable[[Any], Lines]
+TextFunction = Callable[[Any], Lines]
 """Returns what a command writes for people about its result."""
 
 COLORS = {
@@ -77,7 +77,7 @@ def require_known(option: str, given: Iterable[str] | None, known: Collection[st
         fail(f"{option} takes {', '.join(known)}; not {', '.join(unknown)}.", code=Code.USAGE)
 
 
-def rows(*columns: str, row: Callable[[Any], Iterable[str]], none: str | None = None) -> Text:
+def rows(*columns: str, row: Callable[[Any], Iterable[str]], none: str | None = None) -> TextFunction:
     """Return the text of a list: a table with a row for each item. Empty: the sentence `none`, if there is one."""
 
     def text(items: Sequence[Any]) -> Lines:

@@ -6,7 +6,7 @@ import typer
 
 from capsules.audit.receipt import Receipt, verify_chain
 from somagent.cli import output
-from somagent.cli.command import RunId, command, group
+from somagent.cli.command import RunArgument, command, group
 from somagent.cli.connection import Api, run_path
 from somagent.cli.exit_codes import Code
 from somagent.cli.output import Lines, clock, colored, rows, score
@@ -17,7 +17,7 @@ app = group()
 @command(app)
 def receipts(
     api: Api,
-    run: RunId,
+    run: RunArgument,
     verify: Annotated[
         bool, typer.Option("--verify", help="Recompute every hash here; code 1 when the chain is broken.")
     ] = False,

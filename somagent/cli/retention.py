@@ -12,7 +12,7 @@ from somagent.cli.output import Lines, clock, rows
 
 PATH = "/v1/retention"
 app = group("retention", "Say how long content is kept, and hold what must not be deleted.")
-Days = Annotated[str | None, typer.Option(metavar="DAYS", help="Days, or `forever`. Unset: no change.")]
+DaysOption = Annotated[str | None, typer.Option(metavar="DAYS", help="Days, or `forever`. Unset: no change.")]
 
 
 def _lines(found: dict[str, Any]) -> Lines:
@@ -35,7 +35,7 @@ def show(api: Api) -> JsonValue:
 
 
 @command(app, "set", text=_lines)
-def set_retention(api: Api, content_days: Days = None, memory_days: Days = None) -> JsonValue:
+def set_retention(api: Api, content_days: DaysOption = None, memory_days: DaysOption = None) -> JsonValue:
     """Set how long content is kept. Records are always kept. Requires the approver: --as approver."""
     given = {"content_days": content_days, "memory_days": memory_days}
     changes = {name: _days(text) for name, text in given.items() if text is not None}

@@ -10,10 +10,10 @@ from rich.json import JSON
 from rich.markup import escape
 
 from somagent.cli import output
-from somagent.cli.command import CapsuleRef, Key, Project, command, group
+from somagent.cli.command import CapsuleArgument, KeyOption, ProjectOption, command, group
 from somagent.cli.connection import Api, run_path
 from somagent.cli.exit_codes import Code
-from somagent.cli.inputs import Example, Fields, File, Texts, example_of, gather
+from somagent.cli.inputs import ExampleOption, FieldOption, InputFileOption, InputsOption, example_of, gather
 from somagent.cli.run_progress import RunProgress
 from somagent.cli.run_stream import Lost, RunEvent, follow
 
@@ -24,13 +24,13 @@ app = group()
 @command(app)
 def run(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
-    capsule: CapsuleRef,
-    inputs: File = None,
-    fields: Fields = None,
-    texts: Texts = None,
-    example: Example = False,
-    project: Project = None,
-    key: Key = None,
+    capsule: CapsuleArgument,
+    inputs: InputsOption = None,
+    fields: FieldOption = None,
+    texts: InputFileOption = None,
+    example: ExampleOption = False,
+    project: ProjectOption = None,
+    key: KeyOption = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return at once; the run continues.")] = False,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="End with code 7 when the run waits for a person or budget.")

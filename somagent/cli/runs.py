@@ -9,7 +9,7 @@ from rich.json import JSON
 from rich.markup import escape
 
 from somagent.cli import output
-from somagent.cli.command import Key, Limit, Reason, RunId, command, group
+from somagent.cli.command import KeyOption, LimitOption, ReasonOption, RunArgument, command, group
 from somagent.cli.connection import Api, JsonValue, run_path
 from somagent.cli.exit_codes import Code
 from somagent.cli.output import Lines, amounts, clock, colored, rows
@@ -45,20 +45,20 @@ def list_runs(
     api: Api,
     status: Annotated[str | None, typer.Option("--status", help="Only runs in this status.")] = None,
     capsule: Annotated[str | None, typer.Option("--capsule", help="Only runs of this capsule.")] = None,
-    limit: Limit = 20,
+    limit: LimitOption = 20,
 ) -> JsonValue:
     """List runs, newest first."""
     return api.all("/v1/runs", most=limit, status=status, capsule=capsule)
 
 
 @command(app, text=_lines)
-def show(api: Api, run: RunId) -> JsonValue:
+def show(api: Api, run: RunArgument) -> JsonValue:
     """Show a run: status, spent, deliverable."""
     return api.get(run_path(run))
 
 
 @command(app, "watch")
-def watch_run(api: Api, run: RunId) -> None:
+def watch_run(api: Api, run: RunArgument) -> None:
     """Follow a run to its end, then print its deliverable."""
     record = api.get(run_path(run))
     watch(api, run, api.get(f"/v1/capsules/{record['capsule']}")["capsule"])
@@ -67,7 +67,7 @@ def watch_run(api: Api, run: RunId) -> None:
 @command(app)
 def events(
     api: Api,
-    run: RunId,
+    run: RunArgument,
     follow: Annotated[bool, typer.Option("--follow", help="Continue until the run is closed.")] = False,
 ) -> None:
     """Show a run's events. With --json: one JSON document a line."""
@@ -92,19 +92,19 @@ def events(
 
 
 @command(app, text=_control_lines)
-def cancel(api: Api, run: RunId, reason: Reason = "") -> JsonValue:
+def cancel(api: Api, run: RunArgument, reason: ReasonOption = "") -> JsonValue:
     """Cancel a run: its container stops and its budget returns."""
     return api.post(run_path(run, "cancel"), {"reason": reason})
 
 
 @command(app, text=_control_lines)
-def pause(api: Api, run: RunId, reason: Reason = "") -> JsonValue:
+def pause(api: Api, run: RunArgument, reason: ReasonOption = "") -> JsonValue:
     """Pause a run: the current action ends and no other one begins."""
     return api.post(run_path(run, "pause"), {"reason": reason})
 
 
 @command(app, text=_control_lines)
-def resume(api: Api, run: RunId, reason: Reason = "") -> JsonValue:
+def resume(api: Api, run: RunArgument, reason: ReasonOption = "") -> JsonValue:
     """Resume a run after a pause."""
     return api.post(run_path(run, "resume"), {"reason": reason})
 
@@ -112,9 +112,9 @@ def resume(api: Api, run: RunId, reason: Reason = "") -> JsonValue:
 @command(app, text=_control_lines)
 def message(
     api: Api,
-    run: RunId,
+    run: RunArgument,
     text: Annotated[str, typer.Argument(help="The message; the persona reads it before its next model call.")],
-    key: Key = None,
+    key: KeyOption = None,
 ) -> JsonValue:
     """Send a message to the persona of a run."""
     return api.post(run_path(run, "messages"), {"text": text} | ({"id": key} if key else {}))

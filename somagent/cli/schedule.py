@@ -5,14 +5,14 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from somagent.cli.command import Limit, Project, command, group
+from somagent.cli.command import LimitOption, ProjectOption, command, group
 from somagent.cli.connection import Api, JsonValue
-from somagent.cli.inputs import Fields, File, Texts, gather
+from somagent.cli.inputs import FieldOption, InputFileOption, InputsOption, gather
 from somagent.cli.output import Lines, clock, colored, rows
 
 PATH = "/v1/schedules"
 app = group("schedule", "Start runs by the clock.")
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
+ScheduleArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 
 
 def _state(schedule: dict[str, Any]) -> str:
@@ -38,7 +38,7 @@ def _lines(it: dict[str, Any]) -> Lines:
 @command(app, text=_lines)
 def create(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
-    name: Name,
+    name: ScheduleArgument,
     capsule: Annotated[
         str,
         typer.Argument(
@@ -61,10 +61,10 @@ def create(  # noqa: PLR0913, PLR0917 - the command line's own options
     ] = "10m",
     paused: Annotated[bool, typer.Option("--paused", help="Create it paused.")] = False,
     note: Annotated[str, typer.Option("--note", help="What it is for.")] = "",
-    project: Project = None,
-    inputs: File = None,
-    fields: Fields = None,
-    texts: Texts = None,
+    project: ProjectOption = None,
+    inputs: InputsOption = None,
+    fields: FieldOption = None,
+    texts: InputFileOption = None,
 ) -> JsonValue:
     """Create a schedule."""
     body: dict[str, Any] = {
@@ -81,37 +81,37 @@ def create(  # noqa: PLR0913, PLR0917 - the command line's own options
 
 
 @command(app, "list", text=rows("name", "capsule", "when", "state", "next", row=_row))
-def list_schedules(api: Api, limit: Limit = 100) -> JsonValue:
+def list_schedules(api: Api, limit: LimitOption = 100) -> JsonValue:
     """List schedules."""
     return api.get(PATH)["items"][:limit]
 
 
 @command(app, text=_lines)
-def show(api: Api, name: Name) -> JsonValue:
+def show(api: Api, name: ScheduleArgument) -> JsonValue:
     """Show a schedule: its next times and its last runs."""
     return api.get(f"{PATH}/{name}")
 
 
 @command(app, text=_lines)
-def pause(api: Api, name: Name) -> JsonValue:
+def pause(api: Api, name: ScheduleArgument) -> JsonValue:
     """Pause a schedule: it starts nothing until it is unpaused."""
     return api.post(f"{PATH}/{name}/pause")
 
 
 @command(app, text=_lines)
-def unpause(api: Api, name: Name) -> JsonValue:
+def unpause(api: Api, name: ScheduleArgument) -> JsonValue:
     """Unpause a schedule, in your name and with a new start authority."""
     return api.post(f"{PATH}/{name}/unpause")
 
 
 @command(app, text=_lines)
-def trigger(api: Api, name: Name) -> JsonValue:
+def trigger(api: Api, name: ScheduleArgument) -> JsonValue:
     """Start a run of a schedule now."""
     return api.post(f"{PATH}/{name}/trigger")
 
 
 @command(app, text=lambda it: [escape(f"Deleted {it['deleted']}.")])
-def delete(api: Api, name: Name) -> JsonValue:
+def delete(api: Api, name: ScheduleArgument) -> JsonValue:
     """Delete a schedule. Runs that it started continue."""
     api.delete(f"{PATH}/{name}")
     return {"deleted": name}

@@ -18,7 +18,7 @@ import typer
 from rich.markup import escape
 
 from somagent.cli import output
-from somagent.cli.command import Json, group
+from somagent.cli.command import JsonOption, group
 from somagent.cli.stack_progress import StackProgress
 from somagent.settings import Settings
 
@@ -37,7 +37,7 @@ def up(
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Run in the foreground; Ctrl-C stops the stack.")
     ] = False,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Start the local stack and wait until it is ready."""
     from somagent.local_stack.control import follow, running, start, stop
@@ -69,7 +69,7 @@ def up(
 
 
 @app.command()
-def down(json: Json = False) -> None:
+def down(json: JsonOption = False) -> None:
     """Stop the local stack with all its processes and containers."""
     from somagent.local_stack.control import stop
 
@@ -85,7 +85,7 @@ def down(json: Json = False) -> None:
 
 
 @app.command()
-def status(json: Json = False) -> None:
+def status(json: JsonOption = False) -> None:
     """Show each part of the stack. Exit code 0: all parts are ready; 1: a part is not; 3: the stack is not running."""
     from somagent.local_stack.control import running
 
@@ -102,7 +102,7 @@ def status(json: Json = False) -> None:
 
 
 @app.command()
-def doctor(json: Json = False) -> None:
+def doctor(json: JsonOption = False) -> None:
     """Check what the stack needs and say how to repair each problem. Exit code 1 if there is one."""
     from somagent.local_stack.doctor import examine
 

@@ -29,9 +29,9 @@ from cryptography.hazmat.primitives.serialization import (
 from capsules.errors import Unavailable
 from somagent.identity.files import private_directory, read_private, write_once
 
-Purpose = Literal["issuer", "constitution", "publisher", "sealer"]
-PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
-KEPT_APART: frozenset[Purpose] = frozenset({"sealer"})
+KeyPurpose = Literal["issuer", "constitution", "publisher", "sealer"]
+KEY_PURPOSES: tuple[KeyPurpose, ...] = get_args(KeyPurpose)
+KEPT_APART: frozenset[KeyPurpose] = frozenset({"sealer"})
 """Purposes with public keys only in the common directory: a process that writes records must not seal them."""
 
 _FILE = re.compile(r"^(?P<name>(?P<purpose>[a-z]+)-(?P<number>\d{1,6}))\.(?P<kind>pem|pub|key|revoked)$")
@@ -54,10 +54,10 @@ class Signature:
 class KeyRing:
     """Keys in the order of their numbers; the last one of a purpose signs or encrypts."""
 
-    public: Mapping[Purpose, Mapping[str, Ed25519PublicKey]]
-    private: Mapping[Purpose, tuple[str, Ed25519PrivateKey]] = field(repr=False)
+    public: Mapping[KeyPurpose, Mapping[str, Ed25519PublicKey]]
+    private: Mapping[KeyPurpose, tuple[str, Ed25519PrivateKey]] = field(repr=False)
     codec: Mapping[str, bytes] = field(repr=False)
-    revoked: Mapping[Purpose, frozenset[str]] = field(default_factory=dict)
+    revoked: Mapping[KeyPurpose, frozenset[str]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -65,10 +65,10 @@ class KeyRing:
         if not directory.is_dir():
             raise KeyMissing(f"There is no key directory {str(directory)!r}. `somagent up` creates it with its keys.")
         private_directory(directory)
-        public: dict[Purpose, dict[str, Ed25519PublicKey]] = {purpose: {} for purpose in PURPOSES}
-        private: dict[Purpose, tuple[str, Ed25519PrivateKey]] = {}
+        public: dict[KeyPurpose, dict[str, Ed25519PublicKey]] = {purpose: {} for purpose in KEY_PURPOSES}
+        private: dict[KeyPurpose, tuple[str, Ed25519PrivateKey]] = {}
         codec: dict[str, bytes] = {}
-        revoked: dict[Purpose, set[str]] = {purpose: set() for purpose in PURPOSES}
+        revoked: dict[KeyPurpose, set[str]] = {purpose: set() for purpose in KEY_PURPOSES}
         files = _key_files(directory)
         revoked_names = {name for name, _, path in files if path.suffix == ".revoked"}
         for name, purpose, path in files:
@@ -92,7 +92,7 @@ class KeyRing:
         """Make the directory and a first key for each purpose that has none; then load. Never replaces a key."""
         private_directory(directory)
         present = {purpose for _, purpose, path in _key_files(directory) if path.suffix in {".pem", ".key"}}
-        for purpose in PURPOSES:
+        for purpose in KEY_PURPOSES:
             if purpose not in present and purpose not in KEPT_APART:
                 _write_key(directory, purpose)
         if "codec" not in present:
@@ -100,7 +100,7 @@ class KeyRing:
         return cls.load(directory)
 
     @classmethod
-    def create_apart(cls, directory: Path, purpose: Purpose, common: Path) -> Self:
+    def create_apart(cls, directory: Path, purpose: KeyPurpose, common: Path) -> Self:
         """Make the own directory and first key of a purpose if missing, and put the public key into `common`."""
         private_directory(directory)
         if not any(found == purpose and path.suffix == ".pem" for _, found, path in _key_files(directory)):
@@ -112,28 +112,28 @@ class KeyRing:
                 write_once(public, pem)
         return cls.load(directory)
 
-    def signer(self, purpose: Purpose) -> tuple[str, Ed25519PrivateKey]:
+    def signer(self, purpose: KeyPurpose) -> tuple[str, Ed25519PrivateKey]:
         """Return the id and the private key that signs for `purpose`. Raises KeyMissing."""
         try:
             return self.private[purpose]
         except KeyError:
             raise KeyMissing(f"There is no private {purpose!r} key here: this process cannot sign with it.") from None
 
-    def verifier(self, purpose: Purpose, key_id: str) -> Ed25519PublicKey | None:
+    def verifier(self, purpose: KeyPurpose, key_id: str) -> Ed25519PublicKey | None:
         """Return a public key; None for one that this installation does not know."""
         return self.public[purpose].get(key_id)
 
-    def sign(self, purpose: Purpose, data: bytes) -> Signature:
+    def sign(self, purpose: KeyPurpose, data: bytes) -> Signature:
         """Sign with the newest key of a purpose. Raises KeyMissing."""
         key_id, key = self.signer(purpose)
         return Signature(key_id=key_id, value=base64.b64encode(key.sign(data)).decode())
 
-    def verify(self, purpose: Purpose, key_id: str, data: bytes, value: str) -> bool:
+    def verify(self, purpose: KeyPurpose, key_id: str, data: bytes, value: str) -> bool:
         """Tell whether `value` is the signature of `data` by this key of the ring."""
         return holds(self.verifier(purpose, key_id), data, value)
 
 
-def verifiers(directory: Path, purpose: Purpose) -> dict[str, Ed25519PublicKey]:
+def verifiers(directory: Path, purpose: KeyPurpose) -> dict[str, Ed25519PublicKey]:
     """Return the public keys of a purpose by id. A directory with public keys only need not be private."""
     found = {}
     for name, kind, path in _key_files(directory):
@@ -160,7 +160,7 @@ def holds(key: Ed25519PublicKey | None, data: bytes, value: str) -> bool:
     return True
 
 
-def _write_key(directory: Path, purpose: Purpose) -> None:
+def _write_key(directory: Path, purpose: KeyPurpose) -> None:
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     write_once(directory / f"{purpose}-1.pem", pem)
 
@@ -171,9 +171,9 @@ def key_identity(name: str, key: Ed25519PublicKey) -> str:
     return f"{name}-{fingerprint[:16]}"
 
 
-def _key_files(directory: Path) -> list[tuple[str, Purpose | Literal["codec"], Path]]:
+def _key_files(directory: Path) -> list[tuple[str, KeyPurpose | Literal["codec"], Path]]:
     """Return name, purpose and path of each key file, by purpose and number. Ignores other files (passwords)."""
-    known: dict[str, Purpose | Literal["codec"]] = {**{p: p for p in PURPOSES}, "codec": "codec"}
+    known: dict[str, KeyPurpose | Literal["codec"]] = {**{p: p for p in KEY_PURPOSES}, "codec": "codec"}
     found = []
     for path in directory.iterdir():
         match = _FILE.match(path.name)

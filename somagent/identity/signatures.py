@@ -13,13 +13,13 @@ from capsules.capsule import Capsule
 from capsules.digest import Digest, digest
 from capsules.errors import ConstitutionRefused, TamperedContent
 from capsules.read_models import ConstitutionRecord, PublishedCapsule
-from somagent.identity.keys import KeyRing, Purpose, Signature
+from somagent.identity.keys import KeyPurpose, KeyRing, Signature
 
 VerifiedCapsule = NewType("VerifiedCapsule", Capsule)
 """A capsule whose digest and signature hold; only `verify_capsule` makes one."""
 
 
-def sign_digest(keyring: KeyRing, purpose: Purpose, value: Digest) -> Signature:
+def sign_digest(keyring: KeyRing, purpose: KeyPurpose, value: Digest) -> Signature:
     """Sign a digest; the purpose is `publisher` for capsules, `constitution` for constitutions. Raises KeyMissing."""
     return keyring.sign(purpose, value.encode("ascii"))
 

@@ -25,7 +25,7 @@ from capsules.read_models import Principal
 from somagent.identity.keys import KeyRing
 
 Audience = Literal["somagent.access", "somagent.authority", "somagent.attestation"]
-Purpose = Literal[
+AttestationPurpose = Literal[
     "approve",
     "deny",
     "edit",
@@ -52,7 +52,7 @@ class Attestation(BaseModel):
     tenant: TenantId
     subject: str = Field(min_length=1)
     capabilities: frozenset[str]
-    purpose: Purpose
+    purpose: AttestationPurpose
     run: RunId
     approval: str | None = None
     action: Digest | None = None

@@ -23,7 +23,7 @@ from somagent.db.database import Database, open_database
 from somagent.db.schema.migrate import upgrade
 from somagent.db.transaction import Transaction
 from somagent.identity.capabilities import local_people, local_principals
-from somagent.identity.keys import PURPOSES, KeyRing
+from somagent.identity.keys import KEY_PURPOSES, KeyRing
 from somagent.identity.signatures import sign_digest, verify_constitution
 from somagent.identity.tokens import Tokens
 from somagent.settings import Settings
@@ -153,7 +153,7 @@ def settings_of(settings: Settings) -> dict[str, Any]:
 
 def keys_of(keyring: KeyRing) -> dict[str, list[str]]:
     """Return the ids of the public keys that count, by purpose, and of those that were revoked."""
-    known = {purpose: sorted(keyring.public[purpose]) for purpose in PURPOSES}
+    known = {purpose: sorted(keyring.public[purpose]) for purpose in KEY_PURPOSES}
     return known | {"revoked": sorted(one for ids in keyring.revoked.values() for one in ids)}
 
 

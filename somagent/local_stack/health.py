@@ -15,14 +15,14 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from somagent.local_stack.errors import NotYet
-from somagent.local_stack.part import Health, Launched
+from somagent.local_stack.part import HealthCheck, Launched
 from somagent.settings import Settings
 
 PATIENCE_SECONDS = 2.0
 CLOCK_SLACK = timedelta(milliseconds=50)  # Temporal stamps polls with its own reading of the clock
 
 
-def answers_http(url: str) -> Health:
+def answers_http(url: str) -> HealthCheck:
     """Healthy when the address answers 200."""
 
     async def check(_: Launched) -> None:
@@ -37,7 +37,7 @@ def answers_http(url: str) -> Health:
     return check
 
 
-def answers_ping(url: str) -> Health:
+def answers_ping(url: str) -> HealthCheck:
     """Healthy when Valkey or Redis answers PING."""
 
     async def check(_: Launched) -> None:
@@ -52,7 +52,7 @@ def answers_ping(url: str) -> Health:
     return check
 
 
-def serves_namespace(target: str, namespace: str) -> Health:
+def serves_namespace(target: str, namespace: str) -> HealthCheck:
     """Healthy when Temporal's frontend serves and knows the namespace."""
 
     async def check(_: Launched) -> None:
@@ -65,7 +65,7 @@ def serves_namespace(target: str, namespace: str) -> Health:
     return check
 
 
-def polls(target: str, namespace: str, queues: Sequence[str]) -> Health:
+def polls(target: str, namespace: str, queues: Sequence[str]) -> HealthCheck:
     """Healthy when this process has polled each queue since it started.
 
     Another process's polls, those of the one that died before it among them, say nothing about this one.
@@ -111,7 +111,7 @@ WHERE usename = current_user AND pid <> pg_backend_pid() AND backend_start >= $1
 """
 
 
-def has_session(settings: Settings, role: str) -> Health:
+def has_session(settings: Settings, role: str) -> HealthCheck:
     """Healthy when the process's own role holds a session that is younger than the process."""
 
     async def check(launched: Launched) -> None:

@@ -25,8 +25,8 @@ class Listening:
     port: int
 
 
-Health = Callable[[Launched], Awaitable[None]]
-Step = Callable[[], Awaitable[None]]
+HealthCheck = Callable[[Launched], Awaitable[None]]
+PartHook = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +40,14 @@ class Part:
 
     name: str
     command: tuple[str, ...]
-    health: Health | None = None
+    health: HealthCheck | None = None
     depends_on: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     listens: tuple[Listening, ...] = ()
     address: str = ""
     data: Path | None = None
-    prepare: Step | None = None
-    provision: Step | None = None
+    prepare: PartHook | None = None
+    provision: PartHook | None = None
     once: bool = False  # runs to its end; a failure stops the start
     identity: Identity | None = None  # another system user, when the caller is root
     stop_signal: Signals = SIGTERM

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from capsules.budgets.account import Account, AccountTerms
 from capsules.budgets.amounts import Amounts
-from capsules.budgets.usage_report import Days, Dimension, Usage
+from capsules.budgets.usage_report import DayRange, Usage, UsageGroup
 from capsules.errors import Invalid, NotFound
 from somagent.capsule_files.library import Library
 from somagent.db.database import open_database
@@ -74,7 +74,7 @@ async def tenants_of(settings: Settings) -> tuple[str, ...]:
         return await db.tenants.list()
 
 
-async def usage_of(settings: Settings, by: Collection[Dimension], days: Days) -> tuple[Usage, ...]:
+async def usage_of(settings: Settings, by: Collection[UsageGroup], days: DayRange) -> tuple[Usage, ...]:
     """Return what every tenant's runs spent, one tenant after another."""
     begins, ends = days.moments()
     found: list[Usage] = []

@@ -29,9 +29,9 @@ BLOCK_MS = 1_000  # shorter than ANSWER_SECONDS; otherwise a wait for entries wo
 PAGE = 200
 PAUSE_SECONDS = 2.0
 
-Kind = Literal["event", "token"]
-KINDS: tuple[Kind, ...] = ("event", "token")
-Entry = tuple[str, Kind, dict[str, Any]]
+StreamKind = Literal["event", "token"]
+KINDS: tuple[StreamKind, ...] = ("event", "token")
+Entry = tuple[str, StreamKind, dict[str, Any]]
 START = "0-0"
 
 
@@ -108,7 +108,7 @@ class EventBus:
             ) from error
 
 
-def _append(pipe: Pipeline, stream: str, kind: Kind, document: str) -> None:
+def _append(pipe: Pipeline, stream: str, kind: StreamKind, document: str) -> None:
     pipe.xadd(stream, {kind: document}, maxlen=KEPT, approximate=True)
     pipe.expire(stream, KEPT_SECONDS)
 

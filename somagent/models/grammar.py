@@ -8,11 +8,9 @@ against the original schema afterwards.
 """
 
 import re
-from typing import Any
 
+from capsules.capsule import JsonSchema
 from capsules.errors import EffectFailed
-
-Schema = dict[str, Any]
 
 MAX_TEXT = 2_000
 LONGEST_TEXT = 16_384
@@ -24,7 +22,7 @@ MAX_NODES = 2_000
 EXACT = 2**53
 FORMATS = frozenset({"date", "time", "date-time", "uuid"})
 
-SCALAR: Schema = {
+SCALAR: JsonSchema = {
     "anyOf": [
         {"type": "string", "maxLength": FREE_TEXT},
         {"type": "number"},
@@ -32,7 +30,7 @@ SCALAR: Schema = {
         {"type": "null"},
     ]
 }
-FREE: Schema = {
+FREE: JsonSchema = {
     "anyOf": [
         *SCALAR["anyOf"],
         {"type": "array", "items": SCALAR, "maxItems": FREE_ITEMS},
@@ -53,7 +51,7 @@ CLASSES = {r"\d": "[0-9]", r"\w": "[A-Za-z0-9_]", r"\.": "[.]", r"\-": "-", r"\/
 UNSAFE = re.compile(r"""[\\"]|\(\?|\[\^|\$.|.\^(?!\])""", re.DOTALL)
 
 
-def grammar_schema(schema: Schema) -> Schema:
+def grammar_schema(schema: JsonSchema) -> JsonSchema:
     """Return the bounded schema. Raises EffectFailed with the place for a schema that no value satisfies."""
     return _Rewriter().document(schema)
 
@@ -64,14 +62,14 @@ class _Rewriter:
     def __init__(self) -> None:
         self._nodes = 0
 
-    def document(self, schema: Schema) -> Schema:
+    def document(self, schema: JsonSchema) -> JsonSchema:
         result = self._node(schema, "#")
         for key in ("$defs", "definitions"):
             if isinstance(schema.get(key), dict):
                 result[key] = {name: self._node(value, f"#/{key}/{name}") for name, value in schema[key].items()}
         return result
 
-    def _node(self, schema: object, at: str) -> Schema:  # noqa: PLR0911 - one return a kind of schema
+    def _node(self, schema: object, at: str) -> JsonSchema:  # noqa: PLR0911 - one return a kind of schema
         self._nodes += 1
         if self._nodes > MAX_NODES:
             raise EffectFailed(f"The answer's schema has more than {MAX_NODES} parts. Make it smaller.", at=at)
@@ -93,7 +91,7 @@ class _Rewriter:
                 return {"anyOf": [self._node(s, f"{at}/{key}/{n}") for n, s in enumerate(schema[key])]}
         return self._typed(schema, at)
 
-    def _typed(self, schema: Schema, at: str) -> Schema:  # noqa: PLR0911 - one return a type
+    def _typed(self, schema: JsonSchema, at: str) -> JsonSchema:  # noqa: PLR0911 - one return a type
         kind = _kind(schema)
         if isinstance(kind, list):
             return {"anyOf": [self._node(schema | {"type": one}, at) for one in kind]}
@@ -112,8 +110,8 @@ class _Rewriter:
                 return FREE
         raise _contradiction(at, f"the type {kind!r} is not one of JSON Schema's")
 
-    def _object(self, schema: Schema, at: str) -> Schema:
-        given: Schema = schema.get("properties", {})
+    def _object(self, schema: JsonSchema, at: str) -> JsonSchema:
+        given: JsonSchema = schema.get("properties", {})
         # A property that can have no value is one that is left out.
         properties = {n: self._node(s, f"{at}/properties/{n}") for n, s in given.items() if s is not False}
         required = [name for name in schema.get("required", []) if isinstance(name, str)]
@@ -133,7 +131,7 @@ class _Rewriter:
         values = SCALAR if others is True else self._node(others, f"{at}/additionalProperties")
         return {"type": "object", "additionalProperties": values}
 
-    def _array(self, schema: Schema, at: str) -> Schema:
+    def _array(self, schema: JsonSchema, at: str) -> JsonSchema:
         if schema.get("prefixItems"):
             return {
                 "type": "array",
@@ -147,7 +145,7 @@ class _Rewriter:
         return {"type": "array", "items": inner, "minItems": least, "maxItems": most}
 
 
-def _kind(schema: Schema) -> object:
+def _kind(schema: JsonSchema) -> object:
     """Return the type of a schema, from `type` or from its keywords; None when it has neither."""
     if "type" in schema:
         return schema["type"]
@@ -156,7 +154,7 @@ def _kind(schema: Schema) -> object:
     return next((kind for kind, signs in SIGNS if any(sign in schema for sign in signs)), None)
 
 
-def _reference(target: object, at: str) -> Schema:
+def _reference(target: object, at: str) -> JsonSchema:
     if not isinstance(target, str) or not target.startswith("#/"):
         raise EffectFailed(
             f"The answer's schema refers to {target!r} at {at}. Only parts below `#/$defs` can be referred to.", at=at
@@ -164,15 +162,15 @@ def _reference(target: object, at: str) -> Schema:
     return {"$ref": target}
 
 
-def _enumeration(values: object, at: str) -> Schema:
+def _enumeration(values: object, at: str) -> JsonSchema:
     if not isinstance(values, list) or not values:
         raise _contradiction(at, "`enum` lists no value")
     return {"enum": values}
 
 
-def _merged(schema: Schema, at: str) -> Schema:
+def _merged(schema: JsonSchema, at: str) -> JsonSchema:
     """Merge `allOf` and the keywords beside it into one schema."""
-    joined: Schema = {key: value for key, value in schema.items() if key != "allOf"}
+    joined: JsonSchema = {key: value for key, value in schema.items() if key != "allOf"}
     for part in schema["allOf"]:
         if not isinstance(part, dict):
             raise _contradiction(f"{at}/allOf", f"{part!r} admits no value")
@@ -183,7 +181,7 @@ def _merged(schema: Schema, at: str) -> Schema:
     return joined
 
 
-def _text(schema: Schema, at: str) -> Schema:
+def _text(schema: JsonSchema, at: str) -> JsonSchema:
     if schema.get("format") in FORMATS:
         return {"type": "string", "format": schema["format"]}
     least, most = _bounds(schema, ("minLength", "maxLength"), (MAX_TEXT, LONGEST_TEXT), at)
@@ -193,7 +191,7 @@ def _text(schema: Schema, at: str) -> Schema:
     return {"type": "string", "minLength": least, "maxLength": most}
 
 
-def _bounds(schema: Schema, keys: tuple[str, str], caps: tuple[int, int], at: str) -> tuple[int, int]:
+def _bounds(schema: JsonSchema, keys: tuple[str, str], caps: tuple[int, int], at: str) -> tuple[int, int]:
     usual, ceiling = caps
     least = int(schema.get(keys[0], 0))
     most = int(schema.get(keys[1], max(usual, least)))
@@ -204,7 +202,7 @@ def _bounds(schema: Schema, keys: tuple[str, str], caps: tuple[int, int], at: st
     return least, min(most, ceiling)
 
 
-def _number(schema: Schema, kind: str, at: str) -> Schema:
+def _number(schema: JsonSchema, kind: str, at: str) -> JsonSchema:
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and high is not None and low > high:
         raise _contradiction(at, f"`minimum` is {low} and `maximum` is {high}")

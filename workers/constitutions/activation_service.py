@@ -35,7 +35,7 @@ from policy.prove.proofs import prove
 from somagent.constitutions.somabrain import SomaBrain
 from somagent.db.database import Database
 from somagent.identity.signatures import ConstitutionTrust
-from somagent.identity.tokens import Attestation, Purpose, Tokens
+from somagent.identity.tokens import Attestation, AttestationPurpose, Tokens
 from somagent.settings import Settings
 from workers.constitutions.version_guard import refuse_older_version
 
@@ -122,7 +122,7 @@ class ActivationService:
         return Findings()
 
     async def record_vote(self, run: str, voice: CastVote) -> VoteResult:
-        purpose: Purpose = "approve_constitution" if voice.approve else "reject_constitution"
+        purpose: AttestationPurpose = "approve_constitution" if voice.approve else "reject_constitution"
         try:
             said = self.tokens.verify_attestation(voice.consent.token)
             _require_match(said, tenant=voice.step.tenant, run=run, change=voice.consent.change, purpose=purpose)
@@ -244,7 +244,7 @@ def _problem_of_proofs(proofs: tuple[Proof, ...]) -> str | None:
     return " ".join(f"{proof.guarantee} is {proof.outcome}: {proof.sentence}" for proof in bad)[:4000] or None
 
 
-def _require_match(said: Attestation, *, tenant: str, run: str, change: Digest, purpose: Purpose) -> None:
+def _require_match(said: Attestation, *, tenant: str, run: str, change: Digest, purpose: AttestationPurpose) -> None:
     wanted = {"tenant": tenant, "run": run, "action": change, "purpose": purpose}
     for name, value in wanted.items():
         if getattr(said, name) != value:

@@ -9,15 +9,14 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from api.access import ApprovalReader
-from api.deps import Cursor, Limit, Soma
+from api.deps import Cursor, PageLimit, Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.policy_headers import POLICY_HEADERS
 from api.middleware.problems import responses
 from api.resources.approvals import service
 from api.resources.approvals.schemas import DecisionBatch, Edit, Reason, Results, ToAttest
 from api.run_urls import RECORD_ID
-from capsules.approvals.approval import Approval, ApprovalDecision, ShownApproval
-from capsules.approvals.approval import State as ApprovalState
+from capsules.approvals.approval import Approval, ApprovalDecision, ApprovalState, ShownApproval
 from capsules.approvals.approval_edit import WaitingCall
 from capsules.read_models import Page
 
@@ -35,7 +34,7 @@ async def list_approvals(  # noqa: PLR0913, PLR0917 - a parameter for each filte
         str | None, Query(max_length=255, pattern=r"^[ -~]+$", description="Only those of this run.")
     ] = None,
     cursor: Cursor = None,
-    limit: Limit = 50,
+    limit: PageLimit = 50,
 ) -> Page[Approval]:
     """List approvals, newest first."""
     async with soma.db.transaction(caller.tenant) as tx:

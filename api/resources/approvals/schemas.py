@@ -6,11 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.middleware.problems import Problem
 from api.run_urls import RECORD_ID
-from capsules.approvals.approval import State as ApprovalState
+from capsules.approvals.approval import ApprovalState
 from capsules.approvals.delegation import Subject
 
-Id = Annotated[str, Field(pattern=RECORD_ID)]
-Comment = Annotated[str, Field(max_length=2000, description="Why, for the record.")]
 OnBehalfOf = Annotated[
     Subject | None,
     Field(description="Whose delegation you use. Unset: your own right, else any delegation to you."),
@@ -22,7 +20,7 @@ class Reason(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"comment": "Checked with Ana."}]})
 
-    comment: Comment = ""
+    comment: str = Field("", max_length=2000, description="Why, for the record.")
     on_behalf_of: OnBehalfOf = None
 
 
@@ -52,7 +50,7 @@ class OneDecision(ToAttest):
         extra="forbid", json_schema_extra={"examples": [{"approval": "0198c5f0a1b2", "approve": True}]}
     )
 
-    approval: Id
+    approval: str = Field(pattern=RECORD_ID)
 
 
 class DecisionBatch(BaseModel):

@@ -28,7 +28,7 @@ from capsules.digest import digest
 from capsules.errors import Conflict, Denied, Invalid, NotFound, SomaError
 from capsules.read_models import Principal
 from somagent.db.gate.decisions import PostgresDecisions
-from somagent.identity.tokens import Purpose
+from somagent.identity.tokens import AttestationPurpose
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +191,7 @@ def _attest(
     caller: Principal,
     asked: Approval,
     approver: Approver,
-    purpose: Purpose,
+    purpose: AttestationPurpose,
     **claims: Any,  # noqa: ANN401
 ) -> str:
     return access.attest(

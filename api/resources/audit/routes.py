@@ -7,18 +7,18 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import AuditReader
-from api.deps import Cursor, Limit, Soma
+from api.deps import Cursor, PageLimit, Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.run_urls import RunPath, require_own
 from capsules.audit.audit_blocks import Block, Inclusion
 from capsules.audit.auditor import AuditEntry, Record
 from capsules.read_models import Page
-from somagent.identity.keys import Purpose
+from somagent.identity.keys import KeyPurpose
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=StorableJsonRoute)
 
-SHOWN: tuple[Purpose, ...] = ("sealer", "publisher", "constitution")
+SHOWN: tuple[KeyPurpose, ...] = ("sealer", "publisher", "constitution")
 AfterHeight = Annotated[int, Query(ge=0, le=2**53 - 1, description="Height to go on after.")]
 AfterSeq = Annotated[int, Query(ge=0, le=2**53 - 1, description="Sequence number to go on after.")]
 Many = Annotated[int, Query(ge=1, le=5000, description="Most to return.")]
@@ -71,7 +71,7 @@ async def list_entries(  # noqa: PLR0913, PLR0917 - a parameter for each filter
     action: Annotated[str | None, Query(max_length=100, description="Only this action.")] = None,
     subject: Annotated[str | None, Query(max_length=255, description="Only this subject.")] = None,
     cursor: Cursor = None,
-    limit: Limit = 50,
+    limit: PageLimit = 50,
 ) -> Page[AuditEntry]:
     """List changes of what decides over runs, newest first."""
     async with soma.db.transaction(caller.tenant) as tx:
@@ -87,7 +87,7 @@ async def show_status(caller: AuditReader, soma: Soma) -> AuditStatus:
 
 
 @router.get("/blocks", responses=responses())
-async def list_blocks(caller: AuditReader, soma: Soma, after: AfterHeight = 0, limit: Limit = 100) -> BlockPage:
+async def list_blocks(caller: AuditReader, soma: Soma, after: AfterHeight = 0, limit: PageLimit = 100) -> BlockPage:
     """List signed blocks in the order of their heights."""
     async with soma.db.transaction(caller.tenant) as tx:
         items = await tx.audit.blocks(after, limit)

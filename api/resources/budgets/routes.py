@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header
 from pydantic import BaseModel
 
 from api.access import BudgetRaiser, BudgetReader
-from api.deps import Limit, Soma
+from api.deps import PageLimit, Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.policy_headers import POLICY_HEADERS, SetsLastVerdictHeaders
 from api.middleware.problems import responses
@@ -29,13 +29,13 @@ class LedgerCheck(BaseModel):
 
 
 @router.get("/tenant", responses=responses(404))
-async def tenant_budget(caller: BudgetReader, soma: Soma, limit: Limit = 50) -> BudgetView:
+async def tenant_budget(caller: BudgetReader, soma: Soma, limit: PageLimit = 50) -> BudgetView:
     """Show the tenant's account, from which every run's budget is carved."""
     return await service.budget_of(soma, caller.tenant, f"tenant:{caller.tenant}", limit)
 
 
 @router.get("/runs/{run}", responses=responses(404))
-async def run_budget(run: RunPath, caller: BudgetReader, soma: Soma, limit: Limit = 50) -> BudgetView:
+async def run_budget(run: RunPath, caller: BudgetReader, soma: Soma, limit: PageLimit = 50) -> BudgetView:
     """Show a run's account."""
     await runs.get(soma, caller, run)
     return await service.budget_of(soma, caller.tenant, f"run:{run}", limit)

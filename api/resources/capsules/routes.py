@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Path, Request, Response
 
 from api import run_urls
 from api.access import CapsulePublisher, CapsuleReader, CapsuleRunner
-from api.deps import Cursor, Limit, Soma
+from api.deps import Cursor, PageLimit, Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.policy_headers import POLICY_HEADERS, set_policy_headers
 from api.middleware.problems import responses
@@ -57,7 +57,7 @@ async def validate_capsule(request: Request, caller: CapsuleReader, soma: Soma) 
 
 @router.get("", responses=responses())
 async def list_capsules(
-    caller: CapsuleReader, soma: Soma, cursor: Cursor = None, limit: Limit = 50
+    caller: CapsuleReader, soma: Soma, cursor: Cursor = None, limit: PageLimit = 50
 ) -> Page[PublishedCapsule]:
     """List every published version by name."""
     async with soma.db.transaction(caller.tenant) as tx:

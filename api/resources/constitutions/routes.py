@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 
 from api import run_urls
 from api.access import ConstitutionApprover, ConstitutionProposer, ConstitutionRevoker, PolicyReader
-from api.deps import Cursor, Limit, Soma
+from api.deps import Cursor, PageLimit, Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.resources.constitutions import service
@@ -32,7 +32,7 @@ router = APIRouter(prefix="/v1/constitutions", tags=["constitutions"], route_cla
 
 DigestPath = Annotated[Digest, Path(alias="digest", pattern=run_urls.DIGEST)]
 ActivationId = Annotated[str, Path(alias="activation", pattern=run_urls.KEY, examples=["k1"])]
-Key = Annotated[
+IdempotencyKey = Annotated[
     str | None,
     Header(pattern=run_urls.KEY, description="The same key with the same request is the same activation."),
 ]
@@ -40,7 +40,7 @@ Key = Annotated[
 
 @router.post("", status_code=202, responses=responses(404, 409))
 async def propose_constitution(
-    body: Propose, response: Response, caller: ConstitutionProposer, soma: Soma, idempotency_key: Key = None
+    body: Propose, response: Response, caller: ConstitutionProposer, soma: Soma, idempotency_key: IdempotencyKey = None
 ) -> ActivationRecord:
     """Propose a constitution. It becomes active when it is proved and approved: watch it at Location."""
     change = await service.proposed_change(soma, caller, body)
@@ -78,7 +78,7 @@ async def end_shadow(
 
 @router.get("/activations", responses=responses())
 async def list_activations(
-    caller: PolicyReader, soma: Soma, cursor: Cursor = None, limit: Limit = 50
+    caller: PolicyReader, soma: Soma, cursor: Cursor = None, limit: PageLimit = 50
 ) -> Page[ActivationRecord]:
     """List what the caller's tenant proposed, newest first."""
     async with soma.db.transaction(caller.tenant) as tx:
@@ -110,7 +110,7 @@ async def reject_activation(
 
 @router.post("/rollback", status_code=202, responses=responses(404, 409))
 async def roll_back(
-    body: RollBack, response: Response, caller: ConstitutionProposer, soma: Soma, idempotency_key: Key = None
+    body: RollBack, response: Response, caller: ConstitutionProposer, soma: Soma, idempotency_key: IdempotencyKey = None
 ) -> ActivationRecord:
     """Propose a constitution that was active before. It is proved and approved like any other change."""
     change = await service.rollback_change(soma, caller, body)
@@ -119,7 +119,7 @@ async def roll_back(
 
 @router.post("/promote", status_code=202, responses=responses(404, 409))
 async def promote(
-    body: Promote, response: Response, caller: ConstitutionProposer, soma: Soma, idempotency_key: Key = None
+    body: Promote, response: Response, caller: ConstitutionProposer, soma: Soma, idempotency_key: IdempotencyKey = None
 ) -> ActivationRecord:
     """Propose the canary of one tenant for all tenants."""
     change = await service.promotion_change(soma, caller, body.scope)

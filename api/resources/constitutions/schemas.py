@@ -10,7 +10,7 @@ from capsules.digest import Digest
 from capsules.read_models import ConstitutionRecord, ConstitutionSignature, ConstitutionSummary
 
 SCOPE = r"^(\*|[a-z0-9][a-z0-9-]{0,62})$"
-Scope = Annotated[
+ScopeText = Annotated[
     str,
     Field(
         pattern=SCOPE,
@@ -34,7 +34,7 @@ class Propose(BaseModel):
         max_length=50,
         description="Over the digest of the document, or of the document that results from the overlays.",
     )
-    scope: Scope | None = None
+    scope: ScopeText | None = None
     stage: Stage = "active"
 
     @model_validator(mode="after")
@@ -47,7 +47,7 @@ class Propose(BaseModel):
 class RollBack(BaseModel):
     model_config = STRICT
 
-    scope: Scope | None = None
+    scope: ScopeText | None = None
     to: DigestText | None = Field(None, description="A constitution that was active there. Unset: the previous one.")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from api.access import ApprovalReader
-from api.deps import Cursor, Limit, Soma
+from api.deps import Cursor, PageLimit, Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from capsules.approvals.delegation import Delegation, DelegationRequest, Subject
@@ -35,7 +35,7 @@ async def list_delegations(
     soma: Soma,
     of: Annotated[Subject | None, Query(description="Only those that this principal gave or got.")] = None,
     cursor: Cursor = None,
-    limit: Limit = 50,
+    limit: PageLimit = 50,
 ) -> Page[Delegation]:
     """List the tenant's delegations, newest first."""
     async with soma.db.transaction(caller.tenant) as tx:

@@ -25,7 +25,7 @@ from capsules.names import parse_reference
 from capsules.read_models import Principal
 from policy.prove import review
 from somagent.db.transaction import Transaction
-from somagent.identity.keys import Purpose, holds
+from somagent.identity.keys import KeyPurpose, holds
 
 PROOF_SECONDS, PROOFS_SECONDS = 2.0, 10.0
 ENTRIES = 500
@@ -50,7 +50,7 @@ children/          the same of each child run, to be checked by itself or with t
 verification.json  what this check said when the archive was made
 """
 
-Files = dict[str, bytes]
+EvidenceFiles = dict[str, bytes]
 
 
 async def evidence_of(
@@ -72,7 +72,7 @@ class Gathering:
     runs: int = 0
     """Child runs met so far, at any depth."""
 
-    async def archive(self, run: str) -> Files:
+    async def archive(self, run: str) -> EvidenceFiles:
         """Return the files, signed; each child run's in a folder, signed by themselves."""
         soma, redact = self.soma, self.redact
         explanation = await explain_run(soma, self.caller.tenant, run)
@@ -109,7 +109,7 @@ class Gathering:
                 run=explanation.run.id,
             )
 
-    async def _constitutions(self, explanation: RunExplanation) -> Files:
+    async def _constitutions(self, explanation: RunExplanation) -> EvidenceFiles:
         records = []
         for constitution in explanation.constitutions:
             try:
@@ -146,7 +146,7 @@ def redacted(explanation: RunExplanation, redact: Collection[Redaction]) -> RunE
     return RunExplanation.model_validate(redact_names(value) if "people" in redact else value)
 
 
-async def _recorded(tx: Transaction, explanation: RunExplanation, redact: Collection[Redaction]) -> Files:
+async def _recorded(tx: Transaction, explanation: RunExplanation, redact: Collection[Redaction]) -> EvidenceFiles:
     run = explanation.run
     proofs = await tx.audit.inclusions(run.id)
     approvals = [approval.model_dump(mode="json") for approval in explanation.approvals]
@@ -186,7 +186,7 @@ async def _proved(soma: State, document: dict[str, Any]) -> dict[str, Any]:
         return {"not_proved": error.message}
 
 
-async def _history(soma: State, run: str) -> Files:
+async def _history(soma: State, run: str) -> EvidenceFiles:
     try:
         history = await soma.temporal.get_workflow_handle(run).fetch_history()
     except RPCError:
@@ -208,15 +208,15 @@ def _without_comments(approvals: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _verified(soma: State, files: Files) -> bytes:
-    def checks(purpose: Purpose) -> SignatureCheck:
+def _verified(soma: State, files: EvidenceFiles) -> bytes:
+    def checks(purpose: KeyPurpose) -> SignatureCheck:
         return lambda key_id, text, value: holds(soma.keyring.verifier(purpose, key_id), text.encode(), value)
 
     try:
         found = verify(files, sealer=checks("sealer"), publisher=checks("publisher"))
     except (SomaError, VerificationError) as problem:  # told here, and again by whoever checks
         return _json({"holds": False, "problem": str(problem)})
-    return _json({"holds": True, **dict(found)})
+    return _json({"holds": True, **found})
 
 
 def _sign(soma: State) -> Signer:
@@ -232,7 +232,7 @@ def _json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value or model
     return (json.dumps(plain, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def _zip(files: Files) -> bytes:
+def _zip(files: EvidenceFiles) -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in sorted(files.items()):

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import CapsuleReader, RunReader
-from api.deps import Limit, Soma
+from api.deps import PageLimit, Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.resources.runs import service as runs
@@ -21,7 +21,7 @@ from policy.forecasts.forecaster import accuracy
 
 router = APIRouter(prefix="/v1/forecasts", tags=["forecasts"], route_class=StorableJsonRoute)
 
-OfCapsule = Annotated[str | None, Query(max_length=63, description="Only runs of this capsule, by name.")]
+CapsuleFilter = Annotated[str | None, Query(max_length=63, description="Only runs of this capsule, by name.")]
 
 
 class ToForecast(BaseModel):
@@ -48,14 +48,16 @@ async def forecast(body: ToForecast, caller: CapsuleReader, soma: Soma) -> Forec
 
 
 @router.get("", responses=responses())
-async def list_forecasts(caller: RunReader, soma: Soma, capsule: OfCapsule = None, limit: Limit = 50) -> Page[Past]:
+async def list_forecasts(
+    caller: RunReader, soma: Soma, capsule: CapsuleFilter = None, limit: PageLimit = 50
+) -> Page[Past]:
     """List the last completed runs, oldest first, with their forecast and the tokens that they used."""
     async with soma.db.transaction(caller.tenant) as tx:
         return Page(items=tuple(await tx.forecasts.past(capsule, limit)))
 
 
 @router.get("/accuracy", responses=responses())
-async def show_accuracy(caller: RunReader, soma: Soma, capsule: OfCapsule = None) -> Page[Accuracy]:
+async def show_accuracy(caller: RunReader, soma: Soma, capsule: CapsuleFilter = None) -> Page[Accuracy]:
     """Show the coverage of the intervals and the error of the estimates, by capsule and model."""
     async with soma.db.transaction(caller.tenant) as tx:
         return Page(items=accuracy(await tx.forecasts.past(capsule)))

@@ -8,11 +8,10 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import ApprovalReader, PrincipalManager
-from api.deps import Cursor, Limit, Soma
+from api.deps import Cursor, PageLimit, Soma
 from api.middleware.problems import responses
 from capsules.errors import Conflict, SomaError
-from capsules.events import Delivery
-from capsules.events import State as DeliveryState
+from capsules.events import Delivery, DeliveryState
 from capsules.read_models import Page
 from somagent.notifications.channels import channels
 from somagent.notifications.notification import Channel, Notification, NotSent, trial
@@ -45,7 +44,7 @@ async def list_deliveries(
     soma: Soma,
     state: Annotated[DeliveryState | None, Query(description="Only those in this state.")] = None,
     cursor: Cursor = None,
-    limit: Limit = 50,
+    limit: PageLimit = 50,
 ) -> Page[Delivery]:
     """List what people were told, newest event first: `dead` is what never arrived."""
     async with soma.db.transaction(caller.tenant) as tx:

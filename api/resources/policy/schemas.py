@@ -15,12 +15,14 @@ from capsules.names import ReferenceText
 from capsules.read_models import Principal
 from policy.language.schema import SIGNALS
 
-Subject = Annotated[
+ConstitutionChoice = Annotated[
     Literal["active"] | Annotated[str, Field(pattern=DIGEST)] | dict[str, Any],
     Field(description="`active`, the digest of an installed one, or a document."),
 ]
-Overlays = Annotated[tuple[dict[str, Any], ...], Field(max_length=20, description="Applied to it, in this order.")]
-Seconds = Annotated[float, Field(gt=0, le=10, description="How long each property may take.")]
+OverlayDocuments = Annotated[
+    tuple[dict[str, Any], ...], Field(max_length=20, description="Applied to it, in this order.")
+]
+ProofSeconds = Annotated[float, Field(gt=0, le=10, description="How long each property may take.")]
 
 StateName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
@@ -119,7 +121,7 @@ class ToExplain(BaseModel):
         extra="forbid", json_schema_extra={"examples": [EXPLAIN_EXAMPLE], "oneOf": EXPLAIN_SUBJECTS}
     )
 
-    constitution: Subject = "active"
+    constitution: ConstitutionChoice = "active"
     action: SupposedAction | None = None
     facts: SupposedFacts = SupposedFacts()
     approval: str | None = Field(None, pattern=RECORD_ID)
@@ -140,8 +142,8 @@ class ToBacktest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"candidate": "active", "runs": 100}]})
 
-    candidate: Subject
-    overlays: Overlays = ()
+    candidate: ConstitutionChoice
+    overlays: OverlayDocuments = ()
     runs: int = Field(200, ge=1, le=10_000, description="At most so many, the newest.")
     since: AwareDatetime | None = Field(
         None, ge=EARLIEST, le=LATEST, description="Only runs that began then or later; with an offset from UTC."
@@ -164,9 +166,9 @@ class ToProve(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"constitution": "active"}]})
 
-    constitution: Subject = "active"
-    overlays: Overlays = ()
-    seconds: Seconds = 5.0
+    constitution: ConstitutionChoice = "active"
+    overlays: OverlayDocuments = ()
+    seconds: ProofSeconds = 5.0
 
 
 class ToCompare(BaseModel):
@@ -174,7 +176,7 @@ class ToCompare(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"old": "active", "new": "active"}]})
 
-    old: Subject = "active"
-    new: Subject
-    overlays: Overlays = ()
-    seconds: Seconds = 5.0
+    old: ConstitutionChoice = "active"
+    new: ConstitutionChoice
+    overlays: OverlayDocuments = ()
+    seconds: ProofSeconds = 5.0

@@ -9,11 +9,11 @@ from api.deps import State
 from api.resources.constitutions.service import visible
 from api.resources.policy.schemas import (
     BacktestAnswer,
+    ConstitutionChoice,
     DryRun,
     DryRunResult,
     Judged,
     LinkedFlip,
-    Subject,
     ToBacktest,
     ToExplain,
 )
@@ -33,7 +33,7 @@ BATCH_SECONDS = 60.0
 """How long a thread waits for the next receipts: it must not wait for an event loop that has ended."""
 
 
-async def document_of(soma: State, caller: Principal, subject: Subject) -> dict[str, Any]:
+async def document_of(soma: State, caller: Principal, subject: ConstitutionChoice) -> dict[str, Any]:
     """Return the document. Raises NotFound for one that does not concern the caller's tenant."""
     if isinstance(subject, dict):
         return subject

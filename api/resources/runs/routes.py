@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api.access import RunController, RunReader
-from api.deps import Cursor, Limit, Soma
+from api.deps import Cursor, PageLimit, Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.resources.runs import service
@@ -23,7 +23,7 @@ async def list_runs(  # noqa: PLR0913, PLR0917 - a parameter for each filter
     caller: RunReader,
     soma: Soma,
     cursor: Cursor = None,
-    limit: Limit = 50,
+    limit: PageLimit = 50,
     status: Annotated[RunStatus | None, Query(description="Only runs in this status.")] = None,
     capsule: Annotated[
         str | None, Query(pattern=REFERENCE, max_length=160, description="Only runs of this capsule.")
@@ -78,7 +78,7 @@ async def list_receipts(
     caller: RunReader,
     soma: Soma,
     after: Annotated[int, Query(ge=0, le=2**53 - 1, description="Sequence number to go on after.")] = 0,
-    limit: Limit = 100,
+    limit: PageLimit = 100,
 ) -> ReceiptPage:
     """List the run's receipts: every decision and outcome, each hashed with the one before it."""
     require_own(run, caller)

@@ -21,7 +21,7 @@ from capsules.read_models import Page
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=StorableJsonRoute)
 
-Name = Annotated[str, Path(pattern=KEY, description="The schedule's name.", examples=["monday-report"])]
+ScheduleName = Annotated[str, Path(pattern=KEY, description="The schedule's name.", examples=["monday-report"])]
 
 
 @router.post("", status_code=201, responses=responses(404, 409))
@@ -40,13 +40,13 @@ async def list_schedules(caller: Scheduler, soma: Soma) -> Page[Schedule]:
 
 
 @router.get("/{name}", responses=responses(404))
-async def show_schedule(name: Name, caller: Scheduler, soma: Soma) -> Schedule:
+async def show_schedule(name: ScheduleName, caller: Scheduler, soma: Soma) -> Schedule:
     """Show a schedule with its next times and last runs."""
     return await service.show(soma, caller, service.handle_of(soma, caller, name))
 
 
 @router.post("/{name}/pause", responses=responses(404))
-async def pause_schedule(name: Name, caller: Scheduler, soma: Soma) -> Schedule:
+async def pause_schedule(name: ScheduleName, caller: Scheduler, soma: Soma) -> Schedule:
     """Pause: start nothing until it is unpaused."""
     handle = service.handle_of(soma, caller, name)
     async with service.changing(soma, caller, "schedule.paused", name):
@@ -55,13 +55,13 @@ async def pause_schedule(name: Name, caller: Scheduler, soma: Soma) -> Schedule:
 
 
 @router.post("/{name}/unpause", responses=responses(404, 409))
-async def unpause_schedule(name: Name, caller: Scheduler, soma: Soma) -> Schedule:
+async def unpause_schedule(name: ScheduleName, caller: Scheduler, soma: Soma) -> Schedule:
     """Unpause, from now on in the caller's name and with a new start authority."""
     return await service.unpause(soma, caller, name)
 
 
 @router.post("/{name}/trigger", status_code=202, responses={202: POLICY_HEADERS, **responses(404)})
-async def trigger_schedule(name: Name, caller: Scheduler, soma: Soma, response: Response) -> Schedule:
+async def trigger_schedule(name: ScheduleName, caller: Scheduler, soma: Soma, response: Response) -> Schedule:
     """Start a run now, if the overlap policy allows it."""
     handle = service.handle_of(soma, caller, name)
     async with service.changing(soma, caller, "schedule.triggered", name):
@@ -73,7 +73,7 @@ async def trigger_schedule(name: Name, caller: Scheduler, soma: Soma, response: 
 
 
 @router.delete("/{name}", status_code=204, responses=responses(404))
-async def delete_schedule(name: Name, caller: Scheduler, soma: Soma) -> None:
+async def delete_schedule(name: ScheduleName, caller: Scheduler, soma: Soma) -> None:
     """Delete a schedule. Runs that it started continue."""
     async with service.changing(soma, caller, "schedule.deleted", name):
         await service.handle_of(soma, caller, name).delete(rpc_timeout=ANSWER)

@@ -11,11 +11,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from api.access import ApprovalReader, StandingApprover
-from api.deps import Cursor, Limit, Soma, State
+from api.deps import Cursor, PageLimit, Soma, State
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
-from capsules.approvals.standing_grant import GrantRequest, StandingGrant
-from capsules.approvals.standing_grant import State as GrantState
+from capsules.approvals.standing_grant import GrantRequest, GrantState, StandingGrant
 from capsules.digest import Digest
 from capsules.errors import Denied, Invalid
 from capsules.read_models import Page, Principal
@@ -43,7 +42,7 @@ async def list_grants(
     soma: Soma,
     state: Annotated[GrantState | None, Query(description="Only those in this state.")] = None,
     cursor: Cursor = None,
-    limit: Limit = 50,
+    limit: PageLimit = 50,
 ) -> Page[StandingGrant]:
     """List standing grants, newest first."""
     async with soma.db.transaction(caller.tenant) as tx:

@@ -4,7 +4,6 @@ Nobody can hand out what they do not hold: a token's and a key's capabilities ar
 """
 
 import time
-from typing import Annotated
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +13,7 @@ from api.deps import Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.resources.audit.service import audited
+from capsules.approvals.delegation import Subject
 from capsules.errors import Conflict, Denied
 from capsules.read_models import Page, Principal
 from somagent.identity.api_keys import PREFIX, new_key
@@ -22,7 +22,6 @@ from somagent.identity.capabilities import Capability, Role
 router = APIRouter(prefix="/v1", tags=["identity"], route_class=StorableJsonRoute)
 
 LONGEST_SECONDS = 30 * 86_400
-Subject = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,99}$")]
 
 
 class TokenRequest(BaseModel):

@@ -11,12 +11,12 @@ from api.access import BudgetReader
 from api.deps import Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
-from capsules.budgets.usage_report import Days, Dimension, Usage, as_csv
+from capsules.budgets.usage_report import DayRange, Usage, UsageGroup, as_csv
 from somagent.forecasts.run_forecasts import today
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"], route_class=StorableJsonRoute)
 
-By = Annotated[list[Dimension] | None, Query(description="What to group by, as often as needed. Unset: one total.")]
+By = Annotated[list[UsageGroup] | None, Query(description="What to group by, as often as needed. Unset: one total.")]
 Since = Annotated[dt.date | None, Query(description="First day, UTC. Unset: thirty days before the last.")]
 Until = Annotated[dt.date | None, Query(description="Last day, UTC. Unset: today.")]
 FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
@@ -42,7 +42,7 @@ async def show_usage(  # noqa: PLR0913, PLR0917 - a parameter for each thing tha
     format: Annotated[Literal["json", "csv"], Query(description="How to write it.")] = "json",  # noqa: A002 - as it is asked
 ) -> UsageAnswer | Response:
     """Report what runs that began in these days spent themselves; a child's part is the child's."""
-    days = Days.of(since, until, today=today())
+    days = DayRange.of(since, until, today=today())
     begins, ends = days.moments()
     async with soma.db.transaction(caller.tenant) as tx:
         items = await tx.usage.report(by or (), since=begins, until=ends)

@@ -10,22 +10,24 @@ from capsules.constitutions.proof import Difference, Proof
 from capsules.constitutions.proposal import SETTLED
 from capsules.digest import digest
 from somagent.cli import output
-from somagent.cli.command import Comment, Key, command, group
+from somagent.cli.command import CommentOption, KeyOption, command, group
 from somagent.cli.connection import Api, JsonValue
 from somagent.cli.exit_codes import Code
 from somagent.cli.output import Lines
 from somagent.cli.policy.signatures import signature_file, signatures_of
-from somagent.cli.policy.sources import DIGEST, Overlays, from_file
+from somagent.cli.policy.sources import DIGEST, OverlayOption, from_file
 
 PATH = "/v1/constitutions"
 POLL_SECONDS = 0.3
 app = group()
 
-Tenant = Annotated[
+TenantOption = Annotated[
     str | None, typer.Option("--tenant", help="Only for this tenant (a canary). Unset: for all that you may change.")
 ]
-Wait = Annotated[bool, typer.Option("--wait", help="Also wait for the people who must approve it.")]
-Activation = Annotated[str, typer.Argument(metavar="ACTIVATION", help="An activation's id, as `activate` shows it.")]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Also wait for the people who must approve it.")]
+ActivationArgument = Annotated[
+    str, typer.Argument(metavar="ACTIVATION", help="An activation's id, as `activate` shows it.")
+]
 
 
 @command(app)
@@ -34,13 +36,13 @@ def activate(  # noqa: PLR0913, PLR0917 - the command line's own options
     constitution: Annotated[
         str, typer.Argument(metavar="CONSTITUTION", help="A file, signed by `policy sign`, or a digest.")
     ],
-    overlay: Overlays = None,
-    tenant: Tenant = None,
+    overlay: OverlayOption = None,
+    tenant: TenantOption = None,
     shadow: Annotated[
         bool, typer.Option("--shadow", help="Only evaluate it beside the active one, and count the differences.")
     ] = False,
-    wait: Wait = False,
-    key: Key = None,
+    wait: WaitOption = False,
+    key: KeyOption = None,
 ) -> None:
     """Propose a constitution: it is proved, compared, approved and then active. Exit code 10 if a proof blocks it."""
     body = _proposal(constitution, overlay or []) | {"stage": "shadow" if shadow else "active"}
@@ -53,9 +55,9 @@ def rollback(
     to: Annotated[
         str | None, typer.Option("--to", help="Digest of a constitution that was active. Unset: the previous one.")
     ] = None,
-    tenant: Tenant = None,
-    wait: Wait = False,
-    key: Key = None,
+    tenant: TenantOption = None,
+    wait: WaitOption = False,
+    key: KeyOption = None,
 ) -> None:
     """Propose a constitution that was active before. It is proved and approved like any other change."""
     body = ({"to": to} if to else {}) | ({"scope": tenant} if tenant else {})
@@ -63,13 +65,13 @@ def rollback(
 
 
 @command(app)
-def approve(api: Api, activation: Activation, comment: Comment = "") -> None:
+def approve(api: Api, activation: ActivationArgument, comment: CommentOption = "") -> None:
     """Approve an activation. The principal who proposed it cannot."""
     _follow(api, api.post(f"{PATH}/activations/{activation}/approve", {"comment": comment}), wait=False)
 
 
 @command(app, text=lambda it: [f"{it['id']} is {it['state']}; the active constitution stays."])
-def reject(api: Api, activation: Activation, comment: Comment = "") -> JsonValue:
+def reject(api: Api, activation: ActivationArgument, comment: CommentOption = "") -> JsonValue:
     """Reject an activation. The active constitution stays."""
     return api.post(f"{PATH}/activations/{activation}/reject", {"comment": comment})
 

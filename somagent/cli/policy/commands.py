@@ -12,16 +12,22 @@ from somagent.cli.command import command, group
 from somagent.cli.connection import Api
 from somagent.cli.exit_codes import Code
 from somagent.cli.policy.history import explain_recorded
-from somagent.cli.policy.sources import ACTIVE, SHIPPED, WHICH, Overlays, Source, from_file, source
+from somagent.cli.policy.sources import ACTIVE, SHIPPED, WHICH, OverlayOption, Source, from_file, source
 
 app = group("policy", "Check, prove, compare, explain and change constitutions.")
-Which = Annotated[str, typer.Argument(metavar="CONSTITUTION", help=WHICH)]
-Base = Annotated[str, typer.Option("--base", help=f"For an overlay: the constitution that it is applied to. {WHICH}")]
-Seconds = Annotated[float, typer.Option("--timeout", min=0.1, max=600, help="Time limit of each proof, in seconds.")]
+ConstitutionArgument = Annotated[str, typer.Argument(metavar="CONSTITUTION", help=WHICH)]
+BaseOption = Annotated[
+    str, typer.Option("--base", help=f"For an overlay: the constitution that it is applied to. {WHICH}")
+]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", min=0.1, max=600, help="Time limit of each proof, in seconds.")
+]
 
 
 @command(app)
-def check(api: Api, constitution: Which, overlay: Overlays = None, base: Base = SHIPPED) -> None:
+def check(
+    api: Api, constitution: ConstitutionArgument, overlay: OverlayOption = None, base: BaseOption = SHIPPED
+) -> None:
     """Check a constitution or an overlay: every error with its clause, line and column. Proves nothing."""
     from somagent.cli.policy import reviews
 
@@ -30,7 +36,11 @@ def check(api: Api, constitution: Which, overlay: Overlays = None, base: Base = 
 
 @command(app)
 def prove(
-    api: Api, constitution: Which, overlay: Overlays = None, base: Base = SHIPPED, timeout: Seconds = 10.0
+    api: Api,
+    constitution: ConstitutionArgument,
+    overlay: OverlayOption = None,
+    base: BaseOption = SHIPPED,
+    timeout: TimeoutOption = 10.0,
 ) -> None:
     """Prove what activation requires. Each refuted guarantee is shown with a counterexample; exit code 10 then."""
     from somagent.cli.policy import reviews
@@ -46,7 +56,7 @@ def diff(
     overlay: Annotated[
         list[Path] | None, typer.Option("--overlay", help="File of an overlay to apply to NEW. May be repeated.")
     ] = None,
-    timeout: Seconds = 10.0,
+    timeout: TimeoutOption = 10.0,
 ) -> None:
     """Show what is newly allowed, asked and denied, each with an example action. Texts are not compared."""
     from somagent.cli.policy import reviews
@@ -58,7 +68,7 @@ def diff(
 @command(app)
 def explain(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
-    constitution: Which = ACTIVE,
+    constitution: ConstitutionArgument = ACTIVE,
     attribute: Annotated[
         list[str] | None,
         typer.Option(

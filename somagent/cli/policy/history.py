@@ -11,7 +11,7 @@ from capsules.constitutions.proof import Explanation
 from somagent.cli.command import command, group
 from somagent.cli.connection import Api, JsonValue
 from somagent.cli.output import Lines, clock, colored, rows
-from somagent.cli.policy.sources import ACTIVE, DIGEST, Overlays, from_file, source
+from somagent.cli.policy.sources import ACTIVE, DIGEST, OverlayOption, from_file, source
 
 app = group()
 PAST = {"allow": "allowed", "ask": "asked", "deny": "denied"}
@@ -41,7 +41,7 @@ def backtest(
     constitution: Annotated[
         str, typer.Argument(metavar="CONSTITUTION", help="A file, `default` for the shipped one, or a digest.")
     ],
-    overlay: Overlays = None,
+    overlay: OverlayOption = None,
     runs: Annotated[
         int, typer.Option("--runs", min=1, max=10_000, help="Highest number of runs; the newest are taken.")
     ] = 200,

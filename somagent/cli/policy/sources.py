@@ -19,7 +19,7 @@ from somagent.cli.connection import Api
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 SHIPPED, ACTIVE = "default", "active"
 WHICH = f"A file, `{SHIPPED}` for the shipped one, `{ACTIVE}` for the one in force, or a digest."
-Overlays = Annotated[
+OverlayOption = Annotated[
     list[Path] | None, typer.Option("--overlay", help="File of an overlay to apply to it. May be repeated.")
 ]
 

@@ -22,7 +22,7 @@ from capsules.digest import Digest, canonical, digest
 from capsules.errors import Denied, NotFound, SomaError
 from somagent.db.database import Database
 from somagent.db.transaction import Transaction
-from somagent.identity.tokens import Attestation, Purpose, Tokens
+from somagent.identity.tokens import Attestation, AttestationPurpose, Tokens
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _is_repeated(approval: Approval, token: Attestation, *, approve: bool) -> bo
 
 
 def _check_claims(
-    token: Attestation, *, tenant: str, run: str, purpose: Purpose, capability: str | None = None
+    token: Attestation, *, tenant: str, run: str, purpose: AttestationPurpose, capability: str | None = None
 ) -> None:
     _check_equal(token.tenant, tenant, "tenant")
     _check_equal(token.run, run, "run")

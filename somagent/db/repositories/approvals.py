@@ -12,7 +12,7 @@ from typing import Any, NewType
 from sqlalchemy import Row, case, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from capsules.approvals.approval import Answer, Approval, EligibleApprover, Said, State, missing
+from capsules.approvals.approval import Answer, Approval, ApprovalState, EligibleApprover, Said, missing
 from capsules.approvals.approval_rules import Approver, admit, could_approve
 from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
@@ -52,7 +52,7 @@ class Approvals:
 
     async def list(
         self,
-        state: State | None = None,
+        state: ApprovalState | None = None,
         run: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
@@ -92,7 +92,7 @@ class Approvals:
         admit(asked, approver, "yes" if approve else "no", now)
         answers = [*asked.answers, _answer(asked, approver, "yes" if approve else "no", comment, now)]
         lacking = missing(asked.demands, answers)
-        state: State = "denied" if not approve else "pending" if lacking else "approved"
+        state: ApprovalState = "denied" if not approve else "pending" if lacking else "approved"
         values: dict[str, Any] = {"state": state, "comment": comment}
         decided = await self._write(asked, answers, values | _decided(state, approver, now))
         data = {
@@ -188,7 +188,7 @@ def _answer(asked: Approval, approver: Approver, said: Said, comment: str, now: 
     )
 
 
-def _decided(state: State, approver: Approver, now: datetime) -> dict[str, Any]:
+def _decided(state: ApprovalState, approver: Approver, now: datetime) -> dict[str, Any]:
     return {} if state == "pending" else {"decided_by": approver.subject, "decided_at": now}
 
 

@@ -12,7 +12,7 @@ from capsules.audit.audit_blocks import Block, Leaf, header_digest
 from capsules.digest import GENESIS, Digest
 from somagent.db.errors import translate_errors
 
-Sign = Callable[[Digest], tuple[str, str]]
+BlockSigner = Callable[[Digest], tuple[str, str]]
 """Returns the id of the key and the Base64 signature over the digest's ASCII text."""
 
 LOCK = 7_405_113_804  # any number that is ours
@@ -29,7 +29,7 @@ class BlockWriter:
         async with translate_errors(), self.pool.acquire() as connection:
             return [row[0] for row in await connection.fetch("SELECT seal_waiting()")]
 
-    async def seal(self, tenant: str, sign: Sign, *, most: int) -> Block | None:
+    async def seal(self, tenant: str, sign: BlockSigner, *, most: int) -> Block | None:
         """Close up to `most` waiting records of a tenant into a block and return it; None when nothing waits.
 
         Two sealers cannot make the same block: one waits for the other, and a height is used once.
@@ -72,7 +72,7 @@ class BlockWriter:
         return {row[0]: row[1] for row in rows}
 
 
-def _signed(tenant: str, height: int, leaves: list[Leaf], previous: Digest, sign: Sign) -> Block:
+def _signed(tenant: str, height: int, leaves: list[Leaf], previous: Digest, sign: BlockSigner) -> Block:
     header: dict[str, Any] = {
         "tenant": tenant,
         "height": height,

@@ -14,7 +14,7 @@ from sqlalchemy import Row, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from capsules.events import Delivery, Event, State
+from capsules.events import Delivery, DeliveryState, Event
 from capsules.read_models import Page
 from somagent.db.errors import begin
 from somagent.db.pages import read_page
@@ -89,7 +89,7 @@ class Outgoing:
                 return None
             return DueDelivery(event(row), attempt or 1)
 
-    async def end(self, due: DueDelivery, state: State, said: str) -> None:
+    async def end(self, due: DueDelivery, state: DeliveryState, said: str) -> None:
         """End a delivery as `sent` or `dead`. said: the answer of the other side."""
         await self._write(due, state=state, said=said, ended_at=func.now())
 
@@ -113,7 +113,9 @@ class Deliveries:
 
     connection: AsyncConnection
 
-    async def list(self, state: State | None = None, cursor: str | None = None, limit: int = 50) -> Page[Delivery]:
+    async def list(
+        self, state: DeliveryState | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[Delivery]:
         """Return a page, newest event first."""
         query = select(deliveries)
         if state:

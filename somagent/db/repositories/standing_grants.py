@@ -9,7 +9,7 @@ from sqlalchemy import Row, case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from capsules.approvals.standing_grant import MOST_OPEN, GrantRequest, StandingGrant, State
+from capsules.approvals.standing_grant import MOST_OPEN, GrantRequest, GrantState, StandingGrant
 from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
 from capsules.read_models import Page
@@ -63,7 +63,9 @@ class StandingGrants:
             raise NotFound(f"There is no standing grant {grant!r}.", grant=grant)
         return _grant(row)
 
-    async def list(self, state: State | None = None, cursor: str | None = None, limit: int = 50) -> Page[StandingGrant]:
+    async def list(
+        self, state: GrantState | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[StandingGrant]:
         """Return a page, newest first."""
         query = select(grants, _STATE)
         if state:

@@ -11,10 +11,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.budgets.amounts import Amounts
-from capsules.budgets.usage_report import DIMENSIONS, Dimension, Usage
+from capsules.budgets.usage_report import USAGE_GROUPS, Usage, UsageGroup
 
 # The SQL expression of each dimension. Constants only, never a caller's text.
-GROUPS: dict[Dimension, str] = {
+GROUPS: dict[UsageGroup, str] = {
     "project": "coalesce(run.project, '')",
     "capsule": "split_part(run.capsule, '@', 1)",
     "persona": "coalesce(run.lock->'persona'->'metadata'->>'name', '')",
@@ -48,9 +48,9 @@ class UsageRows:
     connection: AsyncConnection
     tenant: str
 
-    async def report(self, by: Collection[Dimension], *, since: dt.datetime, until: dt.datetime) -> tuple[Usage, ...]:
+    async def report(self, by: Collection[UsageGroup], *, since: dt.datetime, until: dt.datetime) -> tuple[Usage, ...]:
         """Return what runs that began in [since, until) spent, one row for each group."""
-        chosen = [name for name in DIMENSIONS if name in by]
+        chosen = [name for name in USAGE_GROUPS if name in by]
         columns = "".join(f'{GROUPS[name]} AS "{name}", ' for name in chosen)
         ordinals = ", ".join(str(number + 1) for number in range(len(chosen)))
         grouping = f"GROUP BY {ordinals} ORDER BY {ordinals}" if chosen else ""

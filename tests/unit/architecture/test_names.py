@@ -1,4 +1,4 @@
-"""Names follow docs/glossary.md: a module is a noun, and a public class has one name in one place."""
+"""Names follow docs/glossary.md: a module is a noun, and a public type has one name in one place."""
 
 import ast
 from collections import defaultdict
@@ -18,17 +18,19 @@ def test_no_module_is_named_by_a_gerund():
     assert named == GERUNDS.keys()
 
 
-def test_a_public_class_name_means_one_thing():
+def test_a_public_type_name_means_one_thing():
     places: defaultdict[str, list[str]] = defaultdict(list)
     for file, tree in parsed(*PACKAGES):
-        for name in _public_classes(tree):
+        for name in _public_types(tree):
             places[name].append(str(file))
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
 
 
-def test_a_class_that_is_defined_twice_would_be_noticed():
-    tree = ast.parse("class Shown: ...\nclass _Hidden: ...\ntype Alias = int\n")
-    assert list(_public_classes(tree)) == ["Shown", "Alias"]
+def test_a_type_that_is_defined_twice_would_be_noticed():
+    tree = ast.parse(
+        "class Shown: ...\nclass _Hidden: ...\ntype Alias = int\nState = Literal['a']\nRow: type = dict\n_Own = int\nLIMIT = 1\n"
+    )
+    assert list(_public_types(tree)) == ["Shown", "Alias", "State", "Row"]
 
 
 def test_no_module_is_named_by_a_word_that_says_nothing():
@@ -36,10 +38,17 @@ def test_no_module_is_named_by_a_word_that_says_nothing():
     assert [str(file) for file, _ in parsed(*PACKAGES) if Path(file).stem in empty] == []
 
 
-def _public_classes(tree: ast.Module):
+def _public_types(tree: ast.Module):
+    """Yield the name of each class and of each alias: a name in CapWords that is assigned at the top of a module."""
     for node in tree.body:
         match node:
-            case ast.ClassDef(name=name) | ast.TypeAlias(name=ast.Name(id=name)) if not name.startswith("_"):
-                yield name
+            case ast.ClassDef(name=name) | ast.TypeAlias(name=ast.Name(id=name)):
+                pass
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)) if (
+                not name.isupper()
+            ):
+                pass
             case _:
                 continue
+        if name[0].isupper():
+            yield name

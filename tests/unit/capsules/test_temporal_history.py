@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 from sources import ROOT
 
-from capsules.actions.action import Kind
+from capsules.actions.action import ActionKind
 from capsules.audit.auditor import VerificationError
 from capsules.audit.receipt import Receipt
 from capsules.audit.temporal_history import match_history
@@ -32,7 +32,8 @@ def allows(history: dict[str, Any]) -> list[Receipt]:
     scheduled = [
         event["activityTaskScheduledEventAttributes"]
         for event in history["events"]
-        if event.get("activityTaskScheduledEventAttributes", {}).get("activityType", {}).get("name") in get_args(Kind)
+        if event.get("activityTaskScheduledEventAttributes", {}).get("activityType", {}).get("name")
+        in get_args(ActionKind)
     ]
     assert scheduled, "the recorded run did something"
     return [receipt(n + 1, str(one["activityId"]), started(history)) for n, one in enumerate(scheduled)]
@@ -53,7 +54,7 @@ def receipt(seq: int, activity: str, execution: str, *, decision: str = "allow",
 
 
 def check(history: dict[str, Any], receipts: list[Receipt]) -> int:
-    return match_history(history, receipts, get_args(Kind)).activities
+    return match_history(history, receipts, get_args(ActionKind)).activities
 
 
 def test_each_governed_activity_has_its_one_allow(history: dict[str, Any]) -> None:

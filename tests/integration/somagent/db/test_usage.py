@@ -6,7 +6,7 @@ import pytest
 from entries import entry, exit_, key, run_id
 
 from capsules.budgets.amounts import Amounts
-from capsules.budgets.usage_report import DIMENSIONS, Usage
+from capsules.budgets.usage_report import USAGE_GROUPS, Usage
 from capsules.digest import digest
 from capsules.read_models import NewRun
 from capsules.runs.run import CloseRun
@@ -60,7 +60,7 @@ async def test_each_run_is_counted_once(db: Database, spent: str) -> None:
     assert (total.runs, total.spent) == (3, Amounts(tokens=22))
     by_capsule = {one.capsule: one.spent.tokens for one in await report(db, spent, "capsule")}
     assert by_capsule == {"single": 12, "whole": 10}
-    for by in ([], ["day"], ["model"], ["persona"], list(DIMENSIONS)):
+    for by in ([], ["day"], ["model"], ["persona"], list(USAGE_GROUPS)):
         rows = await report(db, spent, *by)
         assert sum(one.spent.tokens for one in rows) == 22
         assert {one.model for one in rows} == ({"m"} if "model" in by else {None})
