@@ -1,12 +1,12 @@
 """Approvals: platform activities that record what people decide about a run, checked against their tokens."""
 
-from jsonschema import Draft202012Validator
 from temporalio import activity
 
 from activities.tools import tool_action
 from capsules.approvals.approval import ApprovalDecision, BudgetRaised, DecisionMade, Escalate, Expire, RaiseBudget
 from capsules.approvals.approval_edit import EditMade, EditProblem, EditRequest
 from capsules.approvals.approval_rules import Decisions
+from capsules.json_schema import value_problems
 
 MOST_PROBLEMS = 10
 
@@ -31,10 +31,8 @@ class ApprovalActivities:
     async def edit(self, request: EditRequest) -> EditMade:
         """Record an approval edit, if its arguments follow the action's schema and its token is valid."""
         call = request.call
-        wrong = Draft202012Validator(call.tool.actions[call.action].inputs).iter_errors(call.arguments)
-        problems = tuple(
-            EditProblem(path=f"arguments{error.json_path[1:]}", message=error.message[:300]) for error in wrong
-        )[:MOST_PROBLEMS]
+        wrong = value_problems(call.tool.actions[call.action].inputs, call.arguments, most=MOST_PROBLEMS)
+        problems = tuple(EditProblem(path=f"arguments{each.json_path[1:]}", message=each.message) for each in wrong)
         if problems:
             listed = "; ".join(f"{p.path}: {p.message}" for p in problems[:5])
             why = f"The arguments do not follow the schema of {call.tool.target(call.action)}: {listed}"

@@ -4,7 +4,6 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from jsonschema import Draft202012Validator
 from temporalio import activity
 
 from capsules.actions.action import Action
@@ -12,6 +11,7 @@ from capsules.actions.activity_context import ActivityContext, current_context
 from capsules.actions.verdict import Outcome
 from capsules.budgets.amounts import Amounts
 from capsules.digest import ContentStore, digest
+from capsules.json_schema import value_problems
 from capsules.models import transcript
 from capsules.models.chat import ChatReply, ChatRequest, Completion, Message, ModelClient, TokenStream
 
@@ -97,7 +97,5 @@ def _parse_reply(completion: Completion, schema: dict[str, Any] | None) -> tuple
     except ValueError as error:
         cut = " (it was cut at the output limit)" if completion.finish_reason == "length" else ""
         return None, (f"the reply is not JSON{cut}: {error}",)
-    problems = tuple(
-        f"{error.json_path}: {error.message}"[:300] for error in Draft202012Validator(schema).iter_errors(value)
-    )
-    return (None if problems else value), problems[:10]
+    problems = tuple(str(problem) for problem in value_problems(schema, value, most=10))
+    return (None if problems else value), problems

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from jsonschema import Draft202012Validator
 from temporalio import activity
 
 from capsules.budgets.account import Account
 from capsules.errors import Invalid
 from capsules.expressions import holds
+from capsules.json_schema import value_problems
 from capsules.runs.run import Closed, CloseRun, Runs, RunUpdate, Verification, Verify
 
 MOST_PROBLEMS = 10
@@ -39,10 +39,7 @@ class RunStateActivities:
     @activity.defn(name="deliverable.verify")
     async def verify(self, request: Verify) -> Verification:
         """Check a deliverable against its schema and acceptance expressions."""
-        problems = [
-            f"{error.json_path}: {error.message}"[:300]
-            for error in Draft202012Validator(request.shape).iter_errors(request.output)
-        ]
+        problems = [str(problem) for problem in value_problems(request.shape, request.output, most=MOST_PROBLEMS)]
         if not problems:
             problems = _failed_conditions(request)
         return Verification(problems=tuple(problems[:MOST_PROBLEMS]))

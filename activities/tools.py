@@ -5,7 +5,6 @@ import json
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
 from temporalio import activity
 
 from capsules.actions.action import Action
@@ -14,6 +13,7 @@ from capsules.actions.verdict import Outcome
 from capsules.budgets.amounts import Amounts
 from capsules.digest import ContentStore, Digest, digest
 from capsules.errors import EffectFailed, Invalid
+from capsules.json_schema import value_problems
 from capsules.tools.tool import ToolAnswer, ToolCall, ToolExecutor, ToolResult
 
 HEARTBEAT_SECONDS = 1.0
@@ -56,9 +56,9 @@ class ToolActivities:
         granted = current_context()
         executor = self._executor(call.tool.kind)
         declared = call.tool.actions[call.action]
-        problems = [e.message for e in Draft202012Validator(declared.inputs).iter_errors(call.arguments)]
-        if problems:
-            raise EffectFailed(f"Arguments of {call.tool.target(call.action)}: {'; '.join(problems[:5])}")
+        if problems := value_problems(declared.inputs, call.arguments, most=5):
+            listed = "; ".join(str(problem) for problem in problems)
+            raise EffectFailed(f"Arguments of {call.tool.target(call.action)}: {listed}")
         answer = await _until_answered(executor.execute(call, key=granted.key))
         # A retry finds the answer at the executor, which keeps it until the outcome is recorded.
         granted.after_settling.append(lambda: executor.discard(granted.key))

@@ -1,14 +1,11 @@
 """JSON Schemas inside a capsule, and the values and mappings that must fit them."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-
 from capsules.errors import DocumentPath
 from capsules.expressions import expressions_in
+from capsules.json_schema import SchemaProblem, schema_problems, value_problems
 from somagent.capsule_files.expression_scope import ExpressionScope
 from somagent.capsule_files.problems import ProblemCollector, suggestion, type_name
 from somagent.capsule_files.references import check_template, plain_path
@@ -21,14 +18,13 @@ def check_schema(
 ) -> bool:
     """Check a schema and return whether it is valid, so that values can be checked against it."""
     before = len(problems.found)
-    for error in Draft202012Validator(Draft202012Validator.META_SCHEMA).iter_errors(schema):
-        where = (*path, *error.absolute_path)
-        problems.add(where, f"This is not JSON Schema: {_reason(error)}.", expected=_expected(error))
     for where, key, text in _texts(schema, path):
         if key in {"$ref", "$dynamicRef"} and not text.startswith("#"):
             problems.add(where, f"{text!r} is outside of this file.", expected="`#/…`, a place in the same schema")
-        if key == "pattern":
-            _check_pattern(problems, where, text)
+    if len(problems.found) == before:
+        for problem in schema_problems(schema):
+            where = (*path, *problem.path)
+            problems.add(where, f"This is not JSON Schema: {_reason(problem)}.", expected=_expected(problem))
     if of_object and schema.get("type") != "object":
         problems.add((*path, "type"), "This schema is not one of a mapping.", expected="`type: object`")
     return len(problems.found) == before
@@ -38,8 +34,8 @@ def check_value(
     problems: ProblemCollector, path: DocumentPath, value: object, schema: Mapping[str, Any], *, of: str
 ) -> None:
     """Check a literal value against a valid schema."""
-    for error in Draft202012Validator(schema).iter_errors(value):
-        problems.add((*path, *error.absolute_path), f"This does not fit {of}: {error.message[:300]}.")
+    for problem in value_problems(schema, value):
+        problems.add((*path, *problem.path), f"This does not fit {of}: {problem.message}.")
 
 
 def check_mapping(  # noqa: PLR0913 - each says one thing about the mapping
@@ -129,13 +125,6 @@ def _are_compatible(given: frozenset[str], wanted: frozenset[str]) -> bool:
     return "integer" in given and "number" in wanted
 
 
-def _check_pattern(problems: ProblemCollector, path: DocumentPath, pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        problems.add(path, f"{pattern!r} is not a regular expression: {error}.", expected="a regular expression")
-
-
 def _texts(node: object, path: DocumentPath) -> Iterator[tuple[DocumentPath, str, str]]:
     """Yield every text below a node, with its path and key."""
     match node:
@@ -152,13 +141,14 @@ def _texts(node: object, path: DocumentPath) -> Iterator[tuple[DocumentPath, str
             pass
 
 
-def _reason(error: SchemaError | Any) -> str:  # noqa: ANN401 - jsonschema's two error types share these
-    value = error.instance
+def _reason(problem: SchemaProblem) -> str:
+    if problem.keyword not in {"type", "anyOf"}:
+        return problem.message
+    value = problem.value
     return f"{value!r} stands here" if isinstance(value, str | int | float) else f"{type_name(value)} stands here"
 
 
-def _expected(error: Any) -> str:  # noqa: ANN401 - see above
-    if error.absolute_path and error.absolute_path[-1] == "type":
-        return f"one of {TYPES}"
-    wanted = error.schema.get("type") if isinstance(error.schema, Mapping) else None
-    return f"{wanted}" if wanted else str(error.message)[:200]
+def _expected(problem: SchemaProblem) -> str:
+    if problem.path and problem.path[-1] in {"type", "pattern"}:
+        return "a regular expression" if problem.path[-1] == "pattern" else f"one of {TYPES}"
+    return str(problem.wanted) if problem.keyword == "type" else problem.message[:200]

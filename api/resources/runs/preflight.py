@@ -6,10 +6,6 @@ Each action comes from the function that the activity declares; the gate itself 
 import logging
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
-from referencing.exceptions import Unresolvable
-
 from activities.admission import start_action
 from activities.memory import recall_action, remember_action
 from activities.model_calls import chat_action
@@ -22,6 +18,7 @@ from capsules.constitutions.proof import Explanation
 from capsules.digest import GENESIS
 from capsules.errors import Invalid, PolicyDenied, SomaError
 from capsules.identity.authority import Authority
+from capsules.json_schema import SchemaProblem, schema_problems, value_problems
 from capsules.memory.items import RecallQuery, Remember
 from capsules.models.chat import ChatRequest, Message
 from capsules.names import parse_reference
@@ -37,13 +34,10 @@ log = logging.getLogger(__name__)
 
 def check_inputs(capsule: Capsule, inputs: dict[str, Any]) -> None:
     """Raise Invalid, with a problem for each field, when the inputs do not follow the capsule's schema."""
-    try:
-        Draft202012Validator.check_schema(capsule.spec.inputs)
-        errors = list(Draft202012Validator(capsule.spec.inputs).iter_errors(inputs))
-    except (SchemaError, Unresolvable, RecursionError) as error:
-        raise Invalid(f"The input schema of {capsule.ref} cannot be used: {str(error)[:500]}") from error
-    if errors:
-        problems = [_input_problem(error) for error in errors[:MOST_PROBLEMS]]
+    if unusable := schema_problems(capsule.spec.inputs):
+        raise Invalid(f"The input schema of {capsule.ref} cannot be used: {unusable[0]}")
+    if found := value_problems(capsule.spec.inputs, inputs, most=MOST_PROBLEMS):
+        problems = [_input_problem(problem) for problem in found]
         named = ", ".join(dict.fromkeys(p["path"] for p in problems))
         raise Invalid(
             f"The inputs do not follow the schema of {capsule.ref}: {named}.", problems=problems, capsule=capsule.ref
@@ -123,14 +117,11 @@ def _chat_action(capsule: Capsule) -> Action:
     return chat_action(request)
 
 
-def _input_problem(error: ValidationError) -> dict[str, Any]:
-    path = ["inputs", *error.absolute_path]
-    if error.validator == "required" and isinstance(error.instance, dict) and isinstance(error.validator_value, list):
-        # The schema's error names the object; name the missing field instead.
-        missing = [name for name in error.validator_value if name not in error.instance]
-        path += missing[:1] if len(missing) == 1 else []
+def _input_problem(problem: SchemaProblem) -> dict[str, Any]:
+    # The schema's problem is with the object; name the missing field instead.
+    missing = [problem.wanted] if problem.keyword == "required" else []
     return {
-        "path": ".".join(str(part) for part in path),
-        "message": error.message[:500],
-        "expected": f"{error.validator}: {str(error.validator_value)[:200]}",
+        "path": ".".join(str(part) for part in ("inputs", *problem.path, *missing)),
+        "message": problem.message,
+        "expected": f"{problem.keyword}: {str(problem.wanted)[:200]}",
     }
