@@ -12,7 +12,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.deps import State
 from capsules.errors import Denied, SomaError, Unauthenticated
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 from somagent.identity.api_keys import PREFIX, parse_key
 from somagent.identity.capabilities import Capability
 from somagent.identity.tokens import Attestation, AttestationPurpose

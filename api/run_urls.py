@@ -10,7 +10,7 @@ from fastapi import Depends, Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from capsules.errors import NotFound
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 
 HANDLE = r"^[a-z0-9][a-z0-9-]{0,62}~[a-z][a-z0-9-]{0,62}(~[A-Za-z0-9][A-Za-z0-9._:-]{0,99})+$"
 REFERENCE = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*(@(\^?[0-9]{1,9}(\.[0-9]{1,9}){0,2}(-[0-9A-Za-z.-]{1,64})?|latest))?$"

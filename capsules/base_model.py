@@ -1,4 +1,4 @@
-"""Base models: immutable Pydantic models, and a constructor without validation for code that runs very often."""
+"""Base models: immutable Pydantic models, a page of a list, and a constructor without validation for speed."""
 
 from typing import Any
 
@@ -17,6 +17,13 @@ class StrictModel(FrozenModel):
     """An immutable model that refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Page[T](FrozenModel):
+    """A slice of a list; `next` is the cursor of the following one."""
+
+    items: tuple[T, ...]
+    next: str | None = None
 
 
 def fast_model[M: BaseModel](model: type[M], names: set[str], fields: dict[str, Any]) -> M:

@@ -1,11 +1,12 @@
 """The capsule file: a signed, versioned description of a job. JSON Schema at `/v1/schemas/capsule.json`."""
 
+from datetime import datetime
 from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from capsules.actions.action import Autonomy
-from capsules.base_model import StrictModel
+from capsules.base_model import FrozenModel, StrictModel
 from capsules.budgets.amounts import Amounts, Count
 from capsules.digest import Digest, digest
 from capsules.duration import Duration
@@ -209,3 +210,14 @@ class Capsule(StrictModel):
     def digest(self) -> Digest:
         """Return the content digest: over the canonical JSON of the whole file, defaults filled in."""
         return digest(self)
+
+
+class PublishedCapsule(FrozenModel):
+    """One immutable version, with the platform's signature over its digest."""
+
+    capsule: Capsule
+    digest: Digest
+    signature: str = Field(description="Base64 Ed25519 signature over the digest's ASCII text.")
+    key_id: str
+    published_at: datetime
+    published_by: str

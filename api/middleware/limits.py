@@ -9,7 +9,7 @@ from api.access import authenticate
 from api.deps import State
 from api.middleware.problems import respond_to
 from capsules.errors import RateLimited, SomaError, TooLarge
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 
 
 class BodyLimit:

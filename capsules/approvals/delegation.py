@@ -4,16 +4,15 @@ It counts for approvals only, cannot be lent on, and holds only while the owner 
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import ConfigDict, Field
 
 from capsules.base_model import FrozenModel, StrictModel
 from capsules.duration import Duration
+from capsules.identity.principal import CapabilityName, Subject
 
 LONGEST_SECONDS = 90 * 86_400
-Subject = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._@-]{0,99}$")]
-CapabilityName = Annotated[str, Field(pattern=r"^[a-z]+:[a-z][a-z0-9-]{0,40}$")]
 DelegationState = Literal["coming", "open", "ended", "revoked"]
 
 

@@ -15,7 +15,7 @@ from capsules.base_model import FrozenModel
 from capsules.budgets.account import Account
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
-from capsules.read_models import ArtifactRecord, RunRecord
+from capsules.runs.run import ArtifactRecord, RunRecord
 
 
 class Cited(FrozenModel):

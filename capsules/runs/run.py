@@ -1,11 +1,12 @@
-"""Runs: the payloads of the run workflows (start, state, messages, report) and the ports of admission and closing."""
+"""Runs: payloads of the run workflows, records of runs and artifacts, and the ports of admission and closing."""
 
+from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from capsules.approvals.approval import ApprovalRequest
-from capsules.base_model import StrictModel
+from capsules.base_model import FrozenModel, StrictModel
 from capsules.budgets.account import Account
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
@@ -165,6 +166,15 @@ class Artifact(StrictModel):
     size: int
 
 
+class ArtifactRecord(FrozenModel):
+    run: str
+    name: str
+    media_type: str
+    digest: Digest
+    size: int
+    created_at: datetime
+
+
 class Verify(StrictModel):
     """Input of the platform activity `deliverable.verify`."""
 
@@ -206,6 +216,41 @@ class Closed(StrictModel):
     spent: Amounts
     receipts: int
     head: Digest
+
+
+class NewRun(FrozenModel):
+    """A run that the API accepts; a schedule's runs are entered by the ledger when they reach the gate."""
+
+    id: str
+    capsule: str
+    digest: Digest
+    actor: str
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    request: Digest = Field(description="Digest of the request: the same key with another body is a conflict.")
+    parent: str | None = None
+
+
+class RunRecord(FrozenModel):
+    """A run as lists and pages show it."""
+
+    id: str
+    tenant: str
+    capsule: str
+    digest: Digest | None = None
+    actor: str
+    parent: str | None = None
+    status: RunStatus
+    reason: str = ""
+    step: int = 0
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    output: Any = None
+    artifact: Digest | None = None
+    account: str | None = None
+    spent: Amounts = Amounts()
+    created_at: datetime
+    updated_at: datetime
+    closed_at: datetime | None = None
+    pruned_at: datetime | None = Field(None, description="When its inputs, output and artifacts were deleted.")
 
 
 class Admissions(Protocol):

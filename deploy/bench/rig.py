@@ -14,7 +14,7 @@ from activities.registry import GOVERNED
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest, digest
 from capsules.identity.authority import Authority
-from capsules.read_models import NewRun
+from capsules.runs.run import NewRun
 from somagent.db.transaction import Transaction
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens

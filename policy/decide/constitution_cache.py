@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from capsules.actions.verdict import ShadowVerdict, Verdict
+from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused
-from capsules.read_models import ConstitutionRecord
 from policy.decide.engine import Policy
 from policy.language.constitution import document_digest, parse
 

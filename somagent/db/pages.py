@@ -10,8 +10,8 @@ from sqlalchemy import BigInteger, ColumnClause, Row, Select, literal, tuple_
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from capsules.base_model import Page
 from capsules.errors import Invalid
-from capsules.read_models import Page
 
 MAX_LIMIT = 500
 MOST_DIGITS = 18  # what a bigint certainly holds

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import StringConstraints
 
 from capsules.errors import Invalid
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 
 Capability = Literal[
     "capsule:publish",

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NewType
 
-from capsules.capsule import Capsule
+from capsules.capsule import Capsule, PublishedCapsule
+from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.digest import Digest, digest
 from capsules.errors import ConstitutionRefused, TamperedContent
-from capsules.read_models import ConstitutionRecord, PublishedCapsule
 from somagent.identity.keys import KeyPurpose, KeyRing, Signature
 
 VerifiedCapsule = NewType("VerifiedCapsule", Capsule)

@@ -20,8 +20,8 @@ from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 from capsules.errors import AuthorityRefused, SomaError, Unauthenticated
 from capsules.identity.authority import Authority
+from capsules.identity.principal import Principal
 from capsules.names import RunId, TenantId
-from capsules.read_models import Principal
 from somagent.identity.keys import KeyRing
 
 Audience = Literal["somagent.access", "somagent.authority", "somagent.attestation"]

@@ -14,10 +14,11 @@ from pydantic import SecretStr
 
 from capsules.budgets.account import AccountTerms
 from capsules.budgets.amounts import Amounts
+from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature
 from capsules.constitutions.proof import ProofReport
 from capsules.digest import Digest, digest
 from capsules.errors import ConstitutionRefused, NotFound
-from capsules.read_models import ConstitutionRecord, ConstitutionSignature, Principal
+from capsules.identity.principal import Principal
 from somagent.capsule_files.library import Library
 from somagent.db.database import Database, open_database
 from somagent.db.schema.migrate import upgrade

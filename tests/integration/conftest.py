@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from capsules.digest import digest
-from capsules.read_models import NewRun
+from capsules.runs.run import NewRun
 from somagent.db.database import Database, open_database
 from somagent.messaging.event_bus import EventBus
 from somagent.settings import Settings

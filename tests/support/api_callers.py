@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 from somagent.identity.capabilities import CAPABILITIES
 from somagent.identity.tokens import Tokens
 

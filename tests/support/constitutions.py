@@ -3,8 +3,8 @@
 import copy
 from typing import Any
 
+from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.constitutions.proposal import EVERYBODY
-from capsules.read_models import ConstitutionRecord
 from somagent.capsule_files.library import Library
 from somagent.db.database import Database
 from somagent.identity.keys import KeyRing

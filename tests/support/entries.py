@@ -7,8 +7,8 @@ from capsules.actions.action import Action, Facts
 from capsules.actions.ledger_messages import AttemptKey, BeginEffect, FinishEffect
 from capsules.actions.verdict import Verdict
 from capsules.budgets.amounts import Amounts
+from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.digest import Digest, digest
-from capsules.read_models import ConstitutionRecord
 
 DOCUMENT = {"kind": "Constitution", "metadata": {"name": "store-tests", "version": "1.0.0"}}
 CONSTITUTION = digest(DOCUMENT)

@@ -11,7 +11,7 @@ from constitutions import activate_document, codec, default
 from platforms import Platform
 
 from capsules.budgets.amounts import Amounts
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 from somagent.db.database import open_database
 from somagent.identity.capabilities import OPERATOR
 from somagent.identity.keys import KeyRing

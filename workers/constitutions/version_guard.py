@@ -1,10 +1,10 @@
 """Version guard: refuses to activate an older constitution version unless the change is a rollback."""
 
+from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.constitutions.proposal import Change
 from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused, NotFound
 from capsules.names import version_key
-from capsules.read_models import ConstitutionRecord
 from somagent.db.database import Database
 
 

@@ -18,7 +18,7 @@ from api.resources.approvals.schemas import DecisionBatch, Edit, Reason, Results
 from api.run_urls import RECORD_ID
 from capsules.approvals.approval import Approval, ApprovalDecision, ApprovalState, ShownApproval
 from capsules.approvals.approval_edit import WaitingCall
-from capsules.read_models import Page
+from capsules.base_model import Page
 
 router = APIRouter(prefix="/v1/approvals", tags=["approvals"], route_class=StorableJsonRoute)
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.middleware.problems import Problem
 from api.run_urls import RECORD_ID
 from capsules.approvals.approval import ApprovalState
-from capsules.approvals.delegation import Subject
+from capsules.identity.principal import Subject
 
 OnBehalfOf = Annotated[
     Subject | None,

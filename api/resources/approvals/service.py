@@ -26,7 +26,7 @@ from capsules.approvals.approval_edit import ApprovalEdit, EditMade, WaitingCall
 from capsules.approvals.approval_rules import Approver, admit, could_approve
 from capsules.digest import digest
 from capsules.errors import Conflict, Denied, Invalid, NotFound, SomaError
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 from somagent.db.gate.decisions import PostgresDecisions
 from somagent.identity.tokens import AttestationPurpose
 

@@ -13,7 +13,7 @@ from api.middleware.problems import responses
 from api.run_urls import RunPath, require_own
 from capsules.audit.audit_blocks import Block, Inclusion
 from capsules.audit.auditor import AuditEntry, Record
-from capsules.read_models import Page
+from capsules.base_model import Page
 from somagent.identity.keys import KeyPurpose
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=StorableJsonRoute)

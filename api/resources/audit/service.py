@@ -6,7 +6,7 @@ from typing import Any
 
 from api.deps import State
 from capsules.errors import SomaError
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 
 
 @contextlib.asynccontextmanager

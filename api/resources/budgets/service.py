@@ -13,7 +13,7 @@ from capsules.approvals.approval import BudgetRaised, RaiseBudget
 from capsules.budgets.account import Account
 from capsules.budgets.amounts import Amounts
 from capsules.errors import BudgetExhausted, Invalid
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 from somagent.db.gate.decisions import PostgresDecisions
 from somagent.db.repositories.accounts import LedgerEntry
 

@@ -14,8 +14,10 @@ from api.middleware.problems import responses
 from api.resources.capsules.schemas import CAPSULE_BODY, CapsuleCheck, RunRequest
 from api.resources.capsules.service import read_capsule
 from api.resources.runs import service as runs
+from capsules.base_model import Page
+from capsules.capsule import PublishedCapsule
 from capsules.names import parse_reference
-from capsules.read_models import Page, PublishedCapsule, RunRecord
+from capsules.runs.run import RunRecord
 from somagent.capsule_files.file_schema import schema
 from somagent.identity.signatures import sign_digest
 

@@ -7,8 +7,8 @@ from fastapi import Request
 from api.deps import State
 from capsules.capsule import Capsule
 from capsules.errors import Invalid, NotFound
+from capsules.identity.principal import Principal
 from capsules.names import parse_reference
-from capsules.read_models import Principal
 from somagent.capsule_files.check import check
 from somagent.capsule_files.document import load
 

@@ -18,7 +18,7 @@ from temporalio.converter import PayloadCodec
 from api.deps import Soma, State
 from api.middleware.problems import responses
 from capsules.errors import Denied, Invalid, SomaError, Unauthenticated
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 
 router = APIRouter(prefix="/v1/codec", tags=["codec"])
 

@@ -24,9 +24,9 @@ from api.resources.constitutions.schemas import (
     RollBack,
     Why,
 )
+from capsules.base_model import Page
 from capsules.constitutions.proposal import EVERYBODY, ActivationRecord, ShadowReport
 from capsules.digest import Digest
-from capsules.read_models import Page
 
 router = APIRouter(prefix="/v1/constitutions", tags=["constitutions"], route_class=StorableJsonRoute)
 

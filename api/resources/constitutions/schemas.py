@@ -5,9 +5,9 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.run_urls import DIGEST
+from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature, ConstitutionSummary
 from capsules.constitutions.proposal import ActivationRecord, ActiveConstitution, Stage
 from capsules.digest import Digest
-from capsules.read_models import ConstitutionRecord, ConstitutionSignature, ConstitutionSummary
 
 SCOPE = r"^(\*|[a-z0-9][a-z0-9-]{0,62})$"
 ScopeText = Annotated[

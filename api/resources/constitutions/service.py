@@ -13,6 +13,7 @@ from api.access import attest
 from api.deps import State
 from api.resources.constitutions.schemas import Comment, Propose, Revoked, RollBack
 from api.temporal import start_workflow, update
+from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature
 from capsules.constitutions.proposal import (
     EVERYBODY,
     SETTLED,
@@ -27,7 +28,7 @@ from capsules.constitutions.proposal import (
 )
 from capsules.digest import Digest, digest
 from capsules.errors import Conflict, ConstitutionRefused, Denied, Invalid, NotFound
-from capsules.read_models import ConstitutionRecord, ConstitutionSignature, Principal
+from capsules.identity.principal import Principal
 from policy.decide.engine import Policy
 from policy.language.constitution import parse
 from policy.prove.overlay import merged

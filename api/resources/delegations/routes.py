@@ -9,9 +9,10 @@ from api.access import ApprovalReader
 from api.deps import Cursor, PageLimit, Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
-from capsules.approvals.delegation import Delegation, DelegationRequest, Subject
+from capsules.approvals.delegation import Delegation, DelegationRequest
+from capsules.base_model import Page
 from capsules.errors import Denied
-from capsules.read_models import Page
+from capsules.identity.principal import Subject
 
 router = APIRouter(prefix="/v1/delegations", tags=["approvals"], route_class=StorableJsonRoute)
 

@@ -18,8 +18,7 @@ from typing import Any, Self
 from api.deps import State
 from capsules.errors import Invalid, Unavailable
 from capsules.events import Event
-from capsules.read_models import RunRecord
-from capsules.runs.run import TERMINAL
+from capsules.runs.run import TERMINAL, RunRecord
 
 ASK_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0

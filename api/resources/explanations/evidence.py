@@ -21,8 +21,8 @@ from capsules.audit.receipt import Receipt
 from capsules.constitutions.proof import Review
 from capsules.digest import Digest, canonical, digest
 from capsules.errors import Invalid, NotFound, SomaError
+from capsules.identity.principal import Principal
 from capsules.names import parse_reference
-from capsules.read_models import Principal
 from policy.prove import review
 from somagent.db.transaction import Transaction
 from somagent.identity.keys import KeyPurpose, holds

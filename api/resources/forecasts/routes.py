@@ -12,11 +12,11 @@ from api.middleware.problems import responses
 from api.resources.runs import service as runs
 from api.resources.runs.preflight import check_inputs
 from api.run_urls import REFERENCE
+from capsules.base_model import Page
 from capsules.budgets.amounts import Amounts
 from capsules.digest import canonical
 from capsules.forecasts.forecast import Accuracy, Forecast, Past
 from capsules.names import parse_reference
-from capsules.read_models import Page
 from policy.forecasts.forecaster import accuracy
 
 router = APIRouter(prefix="/v1/forecasts", tags=["forecasts"], route_class=StorableJsonRoute)

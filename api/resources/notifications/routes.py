@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.access import ApprovalReader, PrincipalManager
 from api.deps import Cursor, PageLimit, Soma
 from api.middleware.problems import responses
+from capsules.base_model import Page
 from capsules.errors import Conflict, SomaError
 from capsules.events import Delivery, DeliveryState
-from capsules.read_models import Page
 from somagent.notifications.channels import channels
 from somagent.notifications.notification import Channel, Notification, NotSent, trial
 

@@ -19,8 +19,8 @@ from api.resources.policy.schemas import (
     ToExplain,
     ToProve,
 )
+from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.constitutions.proof import CheckedConstitution, Difference, Explanation, Review
-from capsules.read_models import ConstitutionRecord
 from policy.prove import review
 from policy.prove.difference import compare
 from somagent.capsule_files.document import read as read_file

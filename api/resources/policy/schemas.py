@@ -11,8 +11,8 @@ from capsules.actions.action import Action, Autonomy, Facts, ForecastRange, Shar
 from capsules.actions.verdict import Verdict
 from capsules.constitutions.proof import Backtest, Explanation, Flip
 from capsules.digest import GENESIS, Digest
+from capsules.identity.principal import Principal
 from capsules.names import ReferenceText
-from capsules.read_models import Principal
 from policy.language.schema import SIGNALS
 
 ConstitutionChoice = Annotated[

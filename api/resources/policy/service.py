@@ -23,8 +23,8 @@ from api.run_urls import require_own, url
 from capsules.constitutions.proof import Backtest, Explanation, Flip, RecordedAction, RecordedDecision
 from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused, Denied, Invalid, NotFound
+from capsules.identity.principal import Principal
 from capsules.names import parse_reference
-from capsules.read_models import Principal
 from policy.decide.backtest import backtest as evaluate_again
 from policy.decide.engine import Policy
 from policy.prove import review

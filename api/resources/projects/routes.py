@@ -10,9 +10,9 @@ from api.deps import PageLimit, Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.resources.budgets.service import BudgetView, budget_of
+from capsules.base_model import Page
 from capsules.budgets.account import Account, AccountTerms
 from capsules.names import Name
-from capsules.read_models import Page
 
 router = APIRouter(prefix="/v1/projects", tags=["budgets"], route_class=StorableJsonRoute)
 

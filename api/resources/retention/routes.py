@@ -9,7 +9,7 @@ from api.access import AuditReader, RetentionManager
 from api.deps import Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
-from capsules.read_models import Page
+from capsules.base_model import Page
 from capsules.retention import Due, Hold, NewHold, Retention
 
 router = APIRouter(prefix="/v1/retention", tags=["audit"], route_class=StorableJsonRoute)

@@ -13,7 +13,7 @@ from activities.tools import tool_action
 from api.deps import State
 from capsules.actions.action import Action
 from capsules.actions.verdict import Verdict
-from capsules.capsule import Capsule
+from capsules.capsule import Capsule, PublishedCapsule
 from capsules.constitutions.proof import Explanation
 from capsules.digest import GENESIS
 from capsules.errors import Invalid, PolicyDenied, SomaError
@@ -22,7 +22,6 @@ from capsules.json_schema import SchemaProblem, schema_problems, value_problems
 from capsules.memory.items import RecallQuery, Remember
 from capsules.models.chat import ChatRequest, Message
 from capsules.names import parse_reference
-from capsules.read_models import PublishedCapsule
 from capsules.runs.run import StartCapsule
 from capsules.tools.tool import ToolCall
 from policy.detectors.argument_text import read

@@ -12,8 +12,8 @@ from api.resources.runs import service
 from api.resources.runs.schemas import MessageText, ReceiptPage, RunSummary
 from api.run_urls import REFERENCE, RunPath, require_own
 from api.temporal import query
-from capsules.read_models import ArtifactRecord, Page, RunRecord
-from capsules.runs.run import Control, InboxMessage, RunStatus, RunView
+from capsules.base_model import Page
+from capsules.runs.run import ArtifactRecord, Control, InboxMessage, RunRecord, RunStatus, RunView
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=StorableJsonRoute)
 

@@ -14,13 +14,13 @@ from api.run_urls import require_own
 from api.temporal import start_workflow, update
 from capsules.actions.verdict import Verdict
 from capsules.budgets.amounts import Amounts
-from capsules.capsule import Capsule
+from capsules.capsule import Capsule, PublishedCapsule
 from capsules.digest import Digest, canonical, digest
 from capsules.errors import Conflict, Invalid, NotFound, PolicyDenied
 from capsules.identity.authority import Authority
+from capsules.identity.principal import Principal
 from capsules.names import Reference, parse_reference
-from capsules.read_models import NewRun, Principal, PublishedCapsule, RunRecord
-from capsules.runs.run import TERMINAL, Control, InboxMessage, RunStart, RunView, StartCapsule
+from capsules.runs.run import TERMINAL, Control, InboxMessage, NewRun, RunRecord, RunStart, RunView, StartCapsule
 from somagent.identity.signatures import verify_capsule
 
 QUEUE = "capsules"

@@ -17,7 +17,7 @@ from api.resources.schedules import service
 from api.resources.schedules.schemas import NewSchedule, Schedule
 from api.run_urls import KEY
 from api.temporal import ANSWER, translated
-from capsules.read_models import Page
+from capsules.base_model import Page
 
 router = APIRouter(prefix="/v1/schedules", tags=["schedules"], route_class=StorableJsonRoute)
 

@@ -30,10 +30,11 @@ from api.resources.schedules.schemas import NewSchedule, Schedule, Times
 from api.temporal import ANSWER, translated
 from capsules.actions.verdict import Verdict
 from capsules.budgets.amounts import Amounts
+from capsules.capsule import PublishedCapsule
 from capsules.digest import canonical, digest
 from capsules.errors import Conflict
+from capsules.identity.principal import Principal
 from capsules.names import parse_reference
-from capsules.read_models import Principal, PublishedCapsule
 from capsules.runs.run import RunStart, StartCapsule
 
 MOST = 500

@@ -15,9 +15,10 @@ from api.deps import Cursor, PageLimit, Soma, State
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from capsules.approvals.standing_grant import GrantRequest, GrantState, StandingGrant
+from capsules.base_model import Page
 from capsules.digest import Digest
 from capsules.errors import Denied, Invalid
-from capsules.read_models import Page, Principal
+from capsules.identity.principal import Principal
 from policy.prove.grant_scope import prove_scope
 
 router = APIRouter(prefix="/v1/standing-grants", tags=["approvals"], route_class=StorableJsonRoute)

@@ -13,9 +13,9 @@ from api.deps import Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.resources.audit.service import audited
-from capsules.approvals.delegation import Subject
+from capsules.base_model import Page
 from capsules.errors import Conflict, Denied
-from capsules.read_models import Page, Principal
+from capsules.identity.principal import Principal, Subject
 from somagent.identity.api_keys import PREFIX, new_key
 from somagent.identity.capabilities import Capability, Role
 

@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.approvals.approval import Answer, Approval, ApprovalState, EligibleApprover, Said, missing
 from capsules.approvals.approval_rules import Approver, admit, could_approve
+from capsules.base_model import Page
 from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
-from capsules.read_models import Page
 from somagent.db.pages import read_page
 from somagent.db.repositories.delegations import is_open
 from somagent.db.repositories.outbox import Events

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from capsules.audit import merkle
 from capsules.audit.audit_blocks import Block, Inclusion, Leaf
 from capsules.audit.auditor import AuditEntry, Record, entry_digest
+from capsules.base_model import Page
 from capsules.digest import Digest, canonical
-from capsules.read_models import Page
 from somagent.db.pages import bounded, read_page
 from somagent.db.schema.tables import audit_entries, from_row, seal_blocks, seal_leaves
 

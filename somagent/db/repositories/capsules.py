@@ -7,11 +7,11 @@ from sqlalchemy import Row, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from capsules.capsule import Capsule
+from capsules.base_model import Page
+from capsules.capsule import Capsule, PublishedCapsule
 from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
 from capsules.names import Reference, version_key
-from capsules.read_models import Page, PublishedCapsule
 from somagent.db.pages import read_page
 from somagent.db.repositories.outbox import Events
 from somagent.db.schema.tables import capsules, from_row

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import Row, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature, ConstitutionSummary
 from capsules.constitutions.proposal import EVERYBODY, ActiveConstitution, Stage
 from capsules.digest import Digest, canonical, digest, sha3_512
 from capsules.errors import ConstitutionRefused, NotFound, Unavailable
-from capsules.read_models import ConstitutionRecord, ConstitutionSignature, ConstitutionSummary
 from somagent.db.errors import translate_errors
 from somagent.db.schema.tables import constitution_activations as activations
 from somagent.db.schema.tables import constitution_signatures as signatures

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.digest import Digest, sha256
 from capsules.errors import NotFound, TamperedContent
-from capsules.read_models import ArtifactRecord
+from capsules.runs.run import ArtifactRecord
 from somagent.db.schema.tables import artifacts, content_blobs, from_row
 
 

@@ -10,8 +10,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.approvals.delegation import Delegation, DelegationRequest
+from capsules.base_model import Page
 from capsules.errors import Denied, Invalid, NotFound
-from capsules.read_models import Page
 from somagent.db.pages import read_page
 from somagent.db.repositories.outbox import Events
 from somagent.db.schema.tables import delegations, from_row, principals

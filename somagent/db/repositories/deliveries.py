@@ -14,8 +14,8 @@ from sqlalchemy import Row, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from capsules.base_model import Page
 from capsules.events import Delivery, DeliveryState, Event
-from capsules.read_models import Page
 from somagent.db.errors import begin
 from somagent.db.pages import read_page
 from somagent.db.repositories.outbox import event

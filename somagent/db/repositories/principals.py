@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from capsules.errors import Invalid
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 from somagent.db.errors import translate_errors
 from somagent.db.schema.tables import api_keys, principals, tenants
 

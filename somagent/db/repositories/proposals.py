@@ -8,10 +8,10 @@ from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from capsules.base_model import Page
 from capsules.constitutions.proposal import SETTLED, ActivationRecord, Change
 from capsules.digest import Digest
 from capsules.errors import Conflict, Denied, NotFound
-from capsules.read_models import Page
 from somagent.db.pages import read_page
 from somagent.db.repositories.outbox import Events
 from somagent.db.schema.tables import constitution_proposals as proposals

@@ -7,11 +7,11 @@ from sqlalchemy import Row, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from capsules.base_model import Page
 from capsules.budgets.amounts import DIMENSIONS, Amounts
 from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
-from capsules.read_models import NewRun, Page, RunRecord
-from capsules.runs.run import RunStatus, RunUpdate
+from capsules.runs.run import NewRun, RunRecord, RunStatus, RunUpdate
 from somagent.db.pages import read_page
 from somagent.db.repositories.outbox import Events
 from somagent.db.schema.tables import budget_accounts, from_row, runs

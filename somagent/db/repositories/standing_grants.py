@@ -10,9 +10,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.approvals.standing_grant import MOST_OPEN, GrantRequest, GrantState, StandingGrant
+from capsules.base_model import Page
 from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
-from capsules.read_models import Page
 from somagent.db.pages import read_page
 from somagent.db.repositories.audit import Audit
 from somagent.db.repositories.outbox import Events

@@ -25,8 +25,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest, digest
 from capsules.errors import Invalid
 from capsules.identity.authority import Authority
-from capsules.read_models import NewRun
-from capsules.runs.run import RunStart
+from capsules.runs.run import NewRun, RunStart
 from capsules.tools.tool import TOOL_KINDS
 from policy.forecasts.forecaster import learn
 from sandbox.container import DockerSandbox

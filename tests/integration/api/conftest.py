@@ -13,7 +13,7 @@ from servers import free_ports, serving_app
 from api.app import create_app
 from api.deps import State, open_state
 from capsules.budgets.amounts import Amounts
-from capsules.read_models import ConstitutionRecord
+from capsules.constitutions.constitution import ConstitutionRecord
 from somagent.capsule_files.library import Library
 from somagent.db.database import Database, open_database
 from somagent.identity.keys import KeyRing

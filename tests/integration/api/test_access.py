@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from api.access import RequireCapability
 from api.app import ROUTERS
 from api.deps import State
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 from somagent.identity.api_keys import new_key
 from somagent.identity.capabilities import CAPABILITIES
 from somagent.identity.keys import KeyRing

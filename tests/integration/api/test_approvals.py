@@ -10,8 +10,9 @@ from sqlalchemy import event
 
 from api.deps import State
 from capsules.actions.verdict import Demand, Escalation
+from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.governance.application import Enrolment
-from capsules.read_models import ConstitutionRecord, Principal
+from capsules.identity.principal import Principal
 from somagent.db.gate.ledger import PostgresLedger
 
 DECIDES = "approval:decide"

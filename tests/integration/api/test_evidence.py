@@ -5,8 +5,9 @@ from api_callers import Callers, assert_problem
 
 from api.deps import State
 from api.resources.explanations.evidence import MOST_CHILDREN
+from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.digest import digest
-from capsules.read_models import ConstitutionRecord, NewRun
+from capsules.runs.run import NewRun
 
 
 async def test_more_child_runs_than_one_archive_holds_are_refused_before_any_is_gathered(

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 from api.app import create_app
 from api.deps import State
-from capsules.read_models import ConstitutionRecord
+from capsules.constitutions.constitution import ConstitutionRecord
 
 CHECKS = [
     not_a_server_error,

@@ -7,7 +7,7 @@ from google.protobuf.json_format import MessageToDict
 from temporalio.api.common.v1 import Payloads
 
 from api.deps import State
-from capsules.read_models import ConstitutionRecord
+from capsules.constitutions.constitution import ConstitutionRecord
 
 
 async def test_the_tenants_account_is_shown_with_its_entries(

@@ -15,9 +15,9 @@ from sqlalchemy import text
 from api.deps import State
 from api.proof_pool import ProofPool
 from capsules.actions.action import Action, Facts
+from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.digest import digest
 from capsules.errors import Unavailable
-from capsules.read_models import ConstitutionRecord
 from policy.prove.review import policy_of
 from somagent.capsule_files.library import Library
 from somagent.db.database import Database

@@ -7,7 +7,7 @@ from entries import entry, key
 
 from api.deps import State
 from capsules.approvals.approval_rules import Approver
-from capsules.read_models import ConstitutionRecord
+from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.runs.run import RunUpdate
 from somagent.db.gate.ledger import PostgresLedger
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from api_callers import Callers, assert_problem
 
-from capsules.read_models import ConstitutionRecord
+from capsules.constitutions.constitution import ConstitutionRecord
 
 pytestmark = pytest.mark.usefixtures("constitution")
 

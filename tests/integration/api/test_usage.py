@@ -9,7 +9,7 @@ from api_callers import Callers, assert_problem
 from api.deps import State
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
-from capsules.read_models import NewRun
+from capsules.runs.run import NewRun
 
 
 async def test_a_report_is_json_or_csv(http: httpx.AsyncClient, callers: Callers, state: State, tenant: str) -> None:

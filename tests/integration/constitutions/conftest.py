@@ -11,7 +11,7 @@ from platforms import Platform, platform_in
 from servers import settings_in, temporary_home
 
 from capsules.budgets.amounts import Amounts
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 from somagent.db.database import Database, open_database
 from somagent.identity.capabilities import local_principals
 from somagent.identity.keys import KeyRing

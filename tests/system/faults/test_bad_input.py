@@ -11,7 +11,7 @@ from outages import written
 from platforms import Platform
 from temporalio.client import Client
 
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 from somagent.identity.capabilities import CAPABILITIES
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens

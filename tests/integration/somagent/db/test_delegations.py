@@ -11,7 +11,7 @@ from capsules.actions.verdict import Demand
 from capsules.approvals.approval import ApprovalDecision
 from capsules.approvals.delegation import DelegationRequest
 from capsules.errors import Denied, Invalid, NotFound
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 from somagent.db.database import Database
 from somagent.db.gate.decisions import PostgresDecisions
 from somagent.db.gate.ledger import PostgresLedger

@@ -8,7 +8,7 @@ from entries import entry, key, run_id
 
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
-from capsules.read_models import NewRun
+from capsules.runs.run import NewRun
 from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import KeyedSemaphore, PostgresLedger
 

@@ -10,9 +10,9 @@ from capsules.budgets.amounts import Amounts
 from capsules.capsule import Capsule
 from capsules.digest import digest, sha256
 from capsules.errors import Conflict, Invalid, NotFound, TamperedContent
+from capsules.identity.principal import Principal
 from capsules.names import parse_reference
-from capsules.read_models import NewRun, Principal
-from capsules.runs.run import CloseRun, RunUpdate
+from capsules.runs.run import CloseRun, NewRun, RunUpdate
 from somagent.capsule_files.library import Library
 from somagent.content.postgres import PostgresContent
 from somagent.db.database import Database

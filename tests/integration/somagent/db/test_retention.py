@@ -9,9 +9,8 @@ from sqlalchemy import text
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import Conflict, NotFound
-from capsules.read_models import NewRun
 from capsules.retention import Due, NewHold, Retention
-from capsules.runs.run import CloseRun
+from capsules.runs.run import CloseRun, NewRun
 from somagent.db.database import Database
 from somagent.db.gate.run_projection import PostgresRuns
 from somagent.db.repositories.retention import prune

@@ -17,7 +17,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.constitutions.proposal import Change
 from capsules.digest import sha256
 from capsules.forecasts.forecast import Shape, static
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 from capsules.retention import NewHold, Retention
 from somagent.capsule_files.library import Library
 from somagent.db.database import Database

@@ -18,8 +18,7 @@ from capsules.actions.ledger_messages import HistoryAsked
 from capsules.budgets.account import AccountTerms
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
-from capsules.read_models import NewRun
-from capsules.runs.run import CloseRun
+from capsules.runs.run import CloseRun, NewRun
 from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns

@@ -11,7 +11,7 @@ from capsules.approvals.standing_grant import MOST_OPEN, GrantRequest, StandingG
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import Conflict, NotFound
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 from somagent.db.database import Database
 
 SCOPE = "action.kind == 'tool.invoke'"

@@ -8,8 +8,7 @@ from entries import entry, exit_, key, run_id
 from capsules.budgets.amounts import Amounts
 from capsules.budgets.usage_report import USAGE_GROUPS, Usage
 from capsules.digest import digest
-from capsules.read_models import NewRun
-from capsules.runs.run import CloseRun
+from capsules.runs.run import CloseRun, NewRun
 from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns

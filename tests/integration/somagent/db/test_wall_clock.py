@@ -10,8 +10,7 @@ from capsules.budgets.account import Account, AccountTerms
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import BudgetExhausted
-from capsules.read_models import NewRun
-from capsules.runs.run import CloseRun
+from capsules.runs.run import CloseRun, NewRun
 from somagent.db.database import Database
 from somagent.db.gate.run_projection import PostgresRuns
 

@@ -7,7 +7,7 @@ from servers import eventually
 
 from capsules.audit.receipt import verify_chain
 from capsules.budgets.amounts import Amounts
-from capsules.read_models import RunRecord
+from capsules.runs.run import RunRecord
 from somagent.db.database import open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns

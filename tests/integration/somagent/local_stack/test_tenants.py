@@ -15,7 +15,7 @@ from sources import ROOT
 
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
-from capsules.read_models import NewRun
+from capsules.runs.run import NewRun
 from somagent.db.database import open_database
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens

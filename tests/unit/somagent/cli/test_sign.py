@@ -9,7 +9,7 @@ import pytest
 import yaml
 from constitutions import default
 
-from capsules.read_models import ConstitutionRecord, ConstitutionSignature
+from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import verify_constitution
 from somagent.local_stack.bootstrap import shipped

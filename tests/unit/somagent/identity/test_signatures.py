@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from capsules.capsule import Capsule
+from capsules.capsule import Capsule, PublishedCapsule
+from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature
 from capsules.digest import digest
 from capsules.errors import ConstitutionRefused, TamperedContent, Unauthenticated
-from capsules.read_models import ConstitutionRecord, ConstitutionSignature, PublishedCapsule
 from somagent.identity.api_keys import new_key, parse_key
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import sign_digest, verify_capsule, verify_constitution

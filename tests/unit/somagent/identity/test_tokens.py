@@ -12,7 +12,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.digest import sha256
 from capsules.errors import AuthorityRefused, Unauthenticated
 from capsules.identity.authority import Authority
-from capsules.read_models import Principal
+from capsules.identity.principal import Principal
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import ISSUER, Attestation, Tokens
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from constitutions import default
 
+from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature
 from capsules.errors import ConstitutionRefused
-from capsules.read_models import ConstitutionRecord, ConstitutionSignature
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import ConstitutionTrust, sign_digest
 from somagent.local_stack.bootstrap import shipped
