@@ -5,15 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from capsules.base_model import FrozenModel
 from capsules.errors import DocumentPath, Invalid, path_text
 
 
-class FileProblem(BaseModel):
+class FileProblem(FrozenModel):
     """One thing that is wrong with a file."""
-
-    model_config = ConfigDict(frozen=True)
 
     path: str = Field(description="`spec.steps[0].use`; empty for the whole file.")
     line: int | None = Field(None, description="From 1; unset when the value did not come from a text.")

@@ -8,8 +8,9 @@ import hashlib
 import re
 import secrets
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from capsules.base_model import FrozenModel
 from capsules.errors import Unauthenticated
 from capsules.names import TenantId
 
@@ -17,10 +18,8 @@ _KEY = re.compile(r"^sg_(?P<tenant>[a-z0-9][a-z0-9-]{0,62})_(?P<id>[0-9a-f]{12})
 PREFIX = "sg_"
 
 
-class ApiKey(BaseModel):
+class ApiKey(FrozenModel):
     """An API key. `text` is the whole key; it is shown once and never stored."""
-
-    model_config = ConfigDict(frozen=True)
 
     tenant: TenantId
     id: str

@@ -14,8 +14,9 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import jwt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+from capsules.base_model import StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 from capsules.errors import AuthorityRefused, SomaError, Unauthenticated
@@ -44,10 +45,8 @@ EXPIRED = "The token has expired: get a new one."
 CACHED_AUTHORITIES = 1024
 
 
-class Attestation(BaseModel):
+class Attestation(StrictModel):
     """Who decides what about one run: bound to an approval and its action, or to amounts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tenant: TenantId
     subject: str = Field(min_length=1)

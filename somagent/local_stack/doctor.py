@@ -7,8 +7,8 @@ from pathlib import Path
 
 import docker
 from docker.errors import DockerException
-from pydantic import BaseModel, ConfigDict
 
+from capsules.base_model import FrozenModel
 from somagent.local_stack.control import running
 from somagent.local_stack.database_roles import ROLES
 from somagent.local_stack.errors import StackError
@@ -21,10 +21,8 @@ DISK_BYTES = 3 * 1024**3  # wheels, models, sandbox image and a first month of d
 OLDEST_PYTHON = (3, 12)
 
 
-class Check(BaseModel):
+class Check(FrozenModel):
     """The result of one check; `fix` is the way out where it failed."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     ok: bool

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from capsules.base_model import FrozenModel
 from somagent.local_stack.errors import StackBusy
 
 PartPhase = Literal["waiting", "starting", "ready", "restarting", "done", "failed", "stopped"]
 StackPhase = Literal["starting", "ready", "stopping", "failed"]
 
 
-class ProcessId(BaseModel):
+class ProcessId(FrozenModel):
     """A process: its number and its start time, as the number may be used again later."""
-
-    model_config = ConfigDict(frozen=True)
 
     pid: int
     started: float
@@ -43,10 +42,8 @@ class ProcessId(BaseModel):
             return None
 
 
-class PartState(BaseModel):
+class PartState(FrozenModel):
     """The state of one part."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     phase: PartPhase = "waiting"
@@ -58,10 +55,8 @@ class PartState(BaseModel):
     message: str = ""
 
 
-class StackState(BaseModel):
+class StackState(FrozenModel):
     """The state of the stack and of its parts."""
-
-    model_config = ConfigDict(frozen=True)
 
     phase: StackPhase
     supervisor: ProcessId

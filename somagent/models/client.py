@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
 import httpx2
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic_ai.exceptions import AgentRunError
 from pydantic_ai.messages import (
     ModelMessage,
@@ -22,6 +22,7 @@ from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.output import OutputObjectDefinition
 from pydantic_ai.settings import ModelSettings
 
+from capsules.base_model import FrozenModel
 from capsules.errors import EffectFailed
 from capsules.models.chat import Completion, Message, ModelUsage
 from somagent.models.profiles import Profile, Profiles
@@ -33,10 +34,8 @@ BYTES_PER_TOKEN = 3  # English text has about four; a budget is better charged a
 FRAME = 8  # tokens that the template adds to each message for role and delimiters
 
 
-class Timeouts(BaseModel):
+class Timeouts(FrozenModel):
     """Seconds. `read` bounds the silence between two pieces: a long prompt is silent while it is read."""
-
-    model_config = ConfigDict(frozen=True)
 
     connect: float = Field(5, gt=0)
     read: float = Field(120, gt=0)

@@ -12,31 +12,26 @@ import datetime as dt
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from capsules.base_model import StrictModel
 from capsules.budgets.amounts import Count
 from capsules.digest import Digest, digest
 from capsules.errors import Invalid
 from capsules.models.chat import Price
 from somagent.capsule_files.document import read
 
-STRICT = ConfigDict(frozen=True, extra="forbid")
 
-
-class PriceEntry(BaseModel):
+class PriceEntry(StrictModel):
     """The price of a model from a day (UTC) on, until a later entry."""
-
-    model_config = STRICT
 
     since: dt.date = Field(alias="from")
     input: Count
     output: Count
 
 
-class PriceBook(BaseModel):
+class PriceBook(StrictModel):
     """Prices by model. Read by `load_prices`."""
-
-    model_config = STRICT
 
     kind: Literal["PriceBook"]
     currency: Literal["USD"] = Field(description="Budgets are in dollars; no other currency is converted.")

@@ -6,8 +6,9 @@ A capsule names a role and never a provider. The operator maps roles to models b
 import datetime as dt
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
+from capsules.base_model import StrictModel
 from capsules.errors import Invalid
 from capsules.models.chat import Price
 from somagent.models.prices import PriceBook, load_prices
@@ -17,10 +18,8 @@ ProviderKind = Literal["openai-compatible"]
 """Kinds of model providers; `somagent/models/providers.py` has each."""
 
 
-class Profile(BaseModel):
+class Profile(StrictModel):
     """One model at one address. A role's profile takes missing fields from the default profile."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: ProviderKind = "openai-compatible"
     model: str
@@ -34,10 +33,8 @@ class Profile(BaseModel):
     )
 
 
-class Profiles(BaseModel):
+class Profiles(StrictModel):
     """Profiles by role, with a default for other roles."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     default: Profile
     roles: dict[str, Profile] = Field(default_factory=dict)

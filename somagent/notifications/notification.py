@@ -8,9 +8,10 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from capsules.approvals.approval import Approval
+from capsules.base_model import FrozenModel
 from capsules.events import TYPES, Event
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
@@ -18,10 +19,8 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\
 LONGEST_TITLE = 200
 
 
-class Notification(BaseModel):
+class Notification(FrozenModel):
     """A message to people. Its JSON is the body that a webhook gets."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str = Field(description="Of the event: the same id again is the same notification.")
     type: str

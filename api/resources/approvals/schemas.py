@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.middleware.problems import Problem
 from api.run_urls import RECORD_ID
 from capsules.approvals.approval import ApprovalState
+from capsules.base_model import StrictModel
 from capsules.identity.principal import Subject
 
 OnBehalfOf = Annotated[
@@ -15,10 +16,10 @@ OnBehalfOf = Annotated[
 ]
 
 
-class Reason(BaseModel):
+class Reason(StrictModel):
     """Comment for the record, and whose delegation is used."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"comment": "Checked with Ana."}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"comment": "Checked with Ana."}]})
 
     comment: str = Field("", max_length=2000, description="Why, for the record.")
     on_behalf_of: OnBehalfOf = None
@@ -27,7 +28,7 @@ class Reason(BaseModel):
 class ToAttest(Reason):
     """A decision to attest."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"approve": True, "comment": "Fine."}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"approve": True, "comment": "Fine."}]})
 
     approve: bool
 
@@ -36,7 +37,6 @@ class Edit(Reason):
     """The new arguments of a tool call: all of them, not only the changed ones."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={"examples": [{"arguments": {"code": "print(2)"}, "comment": "Once is enough."}]},
     )
 
@@ -46,17 +46,13 @@ class Edit(Reason):
 class OneDecision(ToAttest):
     """One decision of a batch."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"approval": "0198c5f0a1b2", "approve": True}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"approval": "0198c5f0a1b2", "approve": True}]})
 
     approval: str = Field(pattern=RECORD_ID)
 
 
-class DecisionBatch(BaseModel):
+class DecisionBatch(StrictModel):
     """Several decisions; each succeeds or fails by itself."""
-
-    model_config = ConfigDict(extra="forbid")
 
     decisions: list[OneDecision] = Field(min_length=1, max_length=100)
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from api.access import AuditReader
 from api.deps import Cursor, PageLimit, Soma
@@ -13,7 +13,7 @@ from api.middleware.problems import responses
 from api.run_urls import RunPath, require_own
 from capsules.audit.audit_blocks import Block, Inclusion
 from capsules.audit.auditor import AuditEntry, Record
-from capsules.base_model import Page
+from capsules.base_model import FrozenModel, Page
 from somagent.identity.keys import KeyPurpose
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=StorableJsonRoute)
@@ -24,10 +24,8 @@ AfterSeq = Annotated[int, Query(ge=0, le=2**53 - 1, description="Sequence number
 Many = Annotated[int, Query(ge=1, le=5000, description="Most to return.")]
 
 
-class AuditStatus(BaseModel):
+class AuditStatus(FrozenModel):
     """How far the record is sealed."""
-
-    model_config = ConfigDict(frozen=True)
 
     height: int = Field(description="Of the newest block.")
     leaves: int = Field(description="Sealed records: the last number of the tenant's sequence.")

@@ -4,17 +4,17 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from capsules.base_model import StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 from capsules.names import Name
 
 
-class RunRequest(BaseModel):
+class RunRequest(StrictModel):
     """Inputs and budget of a new run."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"inputs": {"notes": "Ana ships on Friday. Bo writes the page."}}]},
+        json_schema_extra={"examples": [{"inputs": {"notes": "Ana ships on Friday. Bo writes the page."}}]}
     )
 
     inputs: dict[str, Any] = Field(default_factory=dict, description="Must follow the capsule's input schema.")

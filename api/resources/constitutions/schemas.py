@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.run_urls import DIGEST
+from capsules.base_model import StrictModel
 from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature, ConstitutionSummary
 from capsules.constitutions.proposal import ActivationRecord, ActiveConstitution, Stage
 from capsules.digest import Digest
@@ -18,13 +19,12 @@ ScopeText = Annotated[
     ),
 ]
 DigestText = Annotated[str, Field(pattern=DIGEST)]
-STRICT = ConfigDict(extra="forbid")
 
 
-class Propose(BaseModel):
+class Propose(StrictModel):
     """A document, the digest of an installed one, or overlays on the constitution of all tenants."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"digest": "sha256:" + "0" * 64}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"digest": "sha256:" + "0" * 64}]})
 
     document: dict[str, Any] | None = None
     digest: DigestText | None = None
@@ -44,28 +44,20 @@ class Propose(BaseModel):
         return self
 
 
-class RollBack(BaseModel):
-    model_config = STRICT
-
+class RollBack(StrictModel):
     scope: ScopeText | None = None
     to: DigestText | None = Field(None, description="A constitution that was active there. Unset: the previous one.")
 
 
-class Promote(BaseModel):
-    model_config = STRICT
-
+class Promote(StrictModel):
     scope: str = Field(pattern=SCOPE, description="The tenant whose canary becomes the constitution of all tenants.")
 
 
-class Why(BaseModel):
-    model_config = STRICT
-
+class Why(StrictModel):
     reason: str = Field("", max_length=2000)
 
 
-class Comment(BaseModel):
-    model_config = STRICT
-
+class Comment(StrictModel):
     comment: str = Field("", max_length=2000)
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from api.access import CapsuleReader, RunReader
 from api.deps import PageLimit, Soma
@@ -12,7 +12,7 @@ from api.middleware.problems import responses
 from api.resources.runs import service as runs
 from api.resources.runs.preflight import check_inputs
 from api.run_urls import REFERENCE
-from capsules.base_model import Page
+from capsules.base_model import Page, StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.digest import canonical
 from capsules.forecasts.forecast import Accuracy, Forecast, Past
@@ -24,12 +24,11 @@ router = APIRouter(prefix="/v1/forecasts", tags=["forecasts"], route_class=Stora
 CapsuleFilter = Annotated[str | None, Query(max_length=63, description="Only runs of this capsule, by name.")]
 
 
-class ToForecast(BaseModel):
+class ToForecast(StrictModel):
     """A start to forecast; nothing is started."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"capsule": "meeting-summary@1", "inputs": {"transcript": "…"}}]},
+        json_schema_extra={"examples": [{"capsule": "meeting-summary@1", "inputs": {"transcript": "…"}}]}
     )
 
     capsule: str = Field(pattern=REFERENCE)

@@ -5,12 +5,12 @@ import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from api.access import ApprovalReader, PrincipalManager
 from api.deps import Cursor, PageLimit, Soma
 from api.middleware.problems import responses
-from capsules.base_model import Page
+from capsules.base_model import FrozenModel, Page
 from capsules.errors import Conflict, SomaError
 from capsules.events import Delivery, DeliveryState
 from somagent.notifications.channels import channels
@@ -19,20 +19,16 @@ from somagent.notifications.notification import Channel, Notification, NotSent, 
 router = APIRouter(prefix="/v1/notifications", tags=["approvals"])
 
 
-class Tried(BaseModel):
+class Tried(FrozenModel):
     """What one channel did with a test."""
-
-    model_config = ConfigDict(frozen=True)
 
     channel: str
     sent: bool
     said: str = Field(description="What the other side said, or why it could not be reached.")
 
 
-class Trial(BaseModel):
+class Trial(FrozenModel):
     """What became of a test, by channel."""
-
-    model_config = ConfigDict(frozen=True)
 
     event: str = Field(description="Event id that the test carries.")
     channels: tuple[Tried, ...]

@@ -9,6 +9,7 @@ from pydantic.config import JsonDict
 from api.run_urls import DIGEST, RECORD_ID, REFERENCE
 from capsules.actions.action import Action, Autonomy, Facts, ForecastRange, Share
 from capsules.actions.verdict import Verdict
+from capsules.base_model import StrictModel
 from capsules.constitutions.proof import Backtest, Explanation, Flip
 from capsules.digest import GENESIS, Digest
 from capsules.identity.principal import Principal
@@ -37,10 +38,8 @@ class SupposedAction(Action):
         return Action.model_validate(self.model_dump())
 
 
-class SupposedSignals(BaseModel):
+class SupposedSignals(StrictModel):
     """Detector scores; the defaults are those of an action in which no detector finds anything."""
-
-    model_config = ConfigDict(extra="forbid")
 
     secrets: Share = 0.0
     pii: Share = 0.0
@@ -48,10 +47,8 @@ class SupposedSignals(BaseModel):
     trust: Share = 1.0
 
 
-class SupposedFacts(BaseModel):
+class SupposedFacts(StrictModel):
     """Facts of the platform for a hypothetical action."""
-
-    model_config = ConfigDict(extra="forbid")
 
     autonomy: Autonomy = "supervised"
     headroom: Share = 1.0
@@ -75,12 +72,11 @@ DRY_RUN_EXAMPLE: JsonDict = {"action": {"kind": "tool.invoke", "target": "python
 DRY_RUN_SUBJECTS: list[JsonValue] = [{"required": ["action"]}, {"required": ["capsule"]}]
 
 
-class DryRun(BaseModel):
+class DryRun(StrictModel):
     """One action, or every kind of action that a capsule declares."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [DRY_RUN_EXAMPLE, {"capsule": "log-triage@1"}], "oneOf": DRY_RUN_SUBJECTS},
+        json_schema_extra={"examples": [DRY_RUN_EXAMPLE, {"capsule": "log-triage@1"}], "oneOf": DRY_RUN_SUBJECTS}
     )
 
     action: SupposedAction | None = None
@@ -114,12 +110,10 @@ EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo
 EXPLAIN_EXAMPLE: JsonDict = {"action": {"kind": "tool.invoke", "target": "python@1.0.0/run", "data": "secret"}}
 
 
-class ToExplain(BaseModel):
+class ToExplain(StrictModel):
     """A hypothetical action, a waiting approval, or a decision of a run by its receipt."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [EXPLAIN_EXAMPLE], "oneOf": EXPLAIN_SUBJECTS}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [EXPLAIN_EXAMPLE], "oneOf": EXPLAIN_SUBJECTS})
 
     constitution: ConstitutionChoice = "active"
     action: SupposedAction | None = None
@@ -137,10 +131,10 @@ class ToExplain(BaseModel):
         return self
 
 
-class ToBacktest(BaseModel):
+class ToBacktest(StrictModel):
     """A candidate constitution, and the runs whose actions to evaluate under it."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"candidate": "active", "runs": 100}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"candidate": "active", "runs": 100}]})
 
     candidate: ConstitutionChoice
     overlays: OverlayDocuments = ()
@@ -161,20 +155,20 @@ class BacktestAnswer(Backtest):
     flips: tuple[LinkedFlip, ...] = Field(description="The first of each run, newest run first.")
 
 
-class ToProve(BaseModel):
+class ToProve(StrictModel):
     """A constitution with overlays."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"constitution": "active"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"constitution": "active"}]})
 
     constitution: ConstitutionChoice = "active"
     overlays: OverlayDocuments = ()
     seconds: ProofSeconds = 5.0
 
 
-class ToCompare(BaseModel):
+class ToCompare(StrictModel):
     """Two constitutions; the overlays belong to the new one."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"old": "active", "new": "active"}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"old": "active", "new": "active"}]})
 
     old: ConstitutionChoice = "active"
     new: ConstitutionChoice

@@ -6,6 +6,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from capsules.audit.receipt import Receipt
+from capsules.base_model import StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.runs.run import RunStatus
 
@@ -35,10 +36,10 @@ class ReceiptPage(BaseModel):
     next: int | None = Field(None, description="`after` of the following part.")
 
 
-class MessageText(BaseModel):
+class MessageText(StrictModel):
     """A person's words to the running persona."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "Keep it under ten lines."}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "Keep it under ten lines."}]})
 
     id: str = Field(
         default_factory=lambda: uuid.uuid4().hex,

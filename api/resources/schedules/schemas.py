@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic.config import JsonDict
 
 from api.run_urls import KEY, REFERENCE
+from capsules.base_model import StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.duration import Duration
 from capsules.names import Name, ReferenceText
@@ -18,10 +19,10 @@ EXAMPLE: JsonDict = {"name": "monday-report", "capsule": "weekly-report@1", "cro
 ONE_TIME: list[JsonValue] = [{"required": ["cron"]}, {"required": ["every"]}]
 
 
-class NewSchedule(BaseModel):
+class NewSchedule(StrictModel):
     """A new schedule: capsule, inputs and times. Times are UTC."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE], "oneOf": ONE_TIME})
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE], "oneOf": ONE_TIME})
 
     name: str = Field(pattern=KEY, max_length=100)
     capsule: ReferenceText = Field(

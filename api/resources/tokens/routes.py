@@ -13,7 +13,7 @@ from api.deps import Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from api.resources.audit.service import audited
-from capsules.base_model import Page
+from capsules.base_model import Page, StrictModel
 from capsules.errors import Conflict, Denied
 from capsules.identity.principal import Principal, Subject
 from somagent.identity.api_keys import PREFIX, new_key
@@ -24,12 +24,10 @@ router = APIRouter(prefix="/v1", tags=["identity"], route_class=StorableJsonRout
 LONGEST_SECONDS = 30 * 86_400
 
 
-class TokenRequest(BaseModel):
+class TokenRequest(StrictModel):
     """What the new token may do and for how long; never more than the one that asks."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"capabilities": ["run:read"], "seconds": 900}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"capabilities": ["run:read"], "seconds": 900}]})
 
     capabilities: frozenset[Capability | Role] | None = Field(None, description="Unset: all of the caller's.")
     seconds: int = Field(3600, ge=1, le=LONGEST_SECONDS)
@@ -41,12 +39,10 @@ class TokenMade(BaseModel):
     principal: Principal
 
 
-class PrincipalRequest(BaseModel):
+class PrincipalRequest(StrictModel):
     """A program or person to be known by an API key."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"subject": "ci", "capabilities": ["capsule:run"]}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"subject": "ci", "capabilities": ["capsule:run"]}]})
 
     subject: Subject
     capabilities: frozenset[Capability | Role] = Field(min_length=1)

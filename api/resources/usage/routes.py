@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict
 
 from api.access import BudgetReader
 from api.deps import Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
+from capsules.base_model import FrozenModel
 from capsules.budgets.usage_report import DayRange, Usage, UsageGroup, as_csv
 from somagent.forecasts.run_forecasts import today
 
@@ -22,10 +22,8 @@ Until = Annotated[dt.date | None, Query(description="Last day, UTC. Unset: today
 FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 
 
-class UsageAnswer(BaseModel):
+class UsageAnswer(FrozenModel):
     """What was spent in some days, one item a group."""
-
-    model_config = ConfigDict(frozen=True)
 
     since: dt.date
     until: dt.date

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from sqlalchemy import TIMESTAMP, Row, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from capsules.base_model import FrozenModel
 from capsules.budgets.account import Account, AccountTerms, Rate, WallClock
 from capsules.budgets.amounts import DIMENSIONS, Amounts, Dimension
 from capsules.errors import NotFound
@@ -31,20 +32,16 @@ EntryKind = Literal[
 ]
 
 
-class Delta(BaseModel):
+class Delta(FrozenModel):
     """A change in every dimension; unlike Amounts it may be negative."""
-
-    model_config = ConfigDict(frozen=True)
 
     tokens: int
     micro_usd: int
     tool_calls: int
 
 
-class LedgerEntry(BaseModel):
+class LedgerEntry(FrozenModel):
     """One change of one account. The sums of an account's entries are its balances."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: int
     account: str
@@ -59,10 +56,8 @@ class LedgerEntry(BaseModel):
     at: datetime
 
 
-class Breach(BaseModel):
+class Breach(FrozenModel):
     """An invariant of the ledger that an account violates, with the expected and the found amount."""
-
-    model_config = ConfigDict(frozen=True)
 
     account: str
     dimension: Dimension | Literal["seconds"]
