@@ -44,7 +44,7 @@ def headers_of(verdict: Verdict) -> dict[str, str]:
 
 async def set_approval_headers(tx: Transaction, response: Response, *asked: Approval) -> None:
     """Set the headers from the recorded verdicts that asked for these approvals."""
-    found = [await tx.decision_log.asked(each.run, each.id) for each in asked]
+    found = [await tx.decision_log.for_approval(each.run, each.id) for each in asked]
     set_policy_headers(response, *(each.verdict for each in found if each))
 
 
@@ -52,7 +52,7 @@ async def _set_last_verdict_headers(run: RunPath, caller: Caller, soma: Soma, re
     """Set the headers from the last verdict of a run: that of the waiting action, if there is one."""
     try:
         async with soma.db.transaction(caller.tenant) as tx:
-            found = await tx.decision_log.last(run)
+            found = await tx.decision_log.newest(run)
     except SomaError:
         return  # the endpoint raises it
     set_policy_headers(response, *([found.verdict] if found else []))

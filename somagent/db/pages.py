@@ -31,7 +31,7 @@ async def read_page[T](  # noqa: PLR0913 - what a page depends on
 
     Raises Invalid for a limit that is not from 1 to 500, and for a cursor that is not of this list.
     """
-    query = query.order_by(*(key if ascending else key.desc() for key in keys)).limit(bounded(limit) + 1)
+    query = query.order_by(*(key if ascending else key.desc() for key in keys)).limit(check_limit(limit) + 1)
     if cursor:
         here, last = tuple_(*keys), tuple_(*_decode(cursor, keys))
         query = query.where(here > last if ascending else here < last)
@@ -41,7 +41,7 @@ async def read_page[T](  # noqa: PLR0913 - what a page depends on
     return Page(items=tuple(item(row) for row in rows[:limit]), next=following)
 
 
-def bounded(limit: int) -> int:
+def check_limit(limit: int) -> int:
     """Return the limit. Raises Invalid when it is not from 1 to 500."""
     if not 1 <= limit <= MAX_LIMIT:
         raise Invalid(f"A page of {limit!r} items cannot be read; ask for 1 to {MAX_LIMIT}.")

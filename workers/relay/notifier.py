@@ -15,7 +15,7 @@ from capsules.approvals.approval import Approval
 from capsules.errors import NotFound, SomaError, Unavailable
 from capsules.events import Event
 from somagent.db.database import Database
-from somagent.db.repositories.deliveries import DueDelivery, Outgoing
+from somagent.db.repositories.deliveries import DeliveryQueue, DueDelivery
 from somagent.notifications.notification import Channel, Notification, NotSent, compose
 
 POLL_SECONDS = 1.0
@@ -53,16 +53,16 @@ class Notifier:
 
     async def sweep(self) -> int:
         """Deliver everything that is due, oldest event first; return how many deliveries were tried."""
-        outgoing = Outgoing(self.outbox.engine, self.channel.name)
+        queue = DeliveryQueue(self.outbox.engine, self.channel.name)
         # A delivery that fails and is due again waits for the next sweep; otherwise new events would not be seen.
-        began = await outgoing.enter(self.types)
+        began = await queue.enqueue(self.types)
         tried = 0
-        while (due := await outgoing.take(began, lease=self.lease)) is not None:
-            await self._deliver(outgoing, due)
+        while (due := await queue.take(began, lease=self.lease)) is not None:
+            await self._deliver(queue, due)
             tried += 1
         return tried
 
-    async def _deliver(self, outgoing: Outgoing, due: DueDelivery) -> None:
+    async def _deliver(self, queue: DeliveryQueue, due: DueDelivery) -> None:
         told = log.bind(channel=self.channel.name, event=due.event.id, type=due.event.type, attempt=due.attempt)
         try:
             said = (await self.channel.send(await self._compose(due.event)))[:LONGEST_SAID]
@@ -74,14 +74,14 @@ class Notifier:
                 told.exception("notice.failed")
             if due.attempt >= self.attempts or getattr(error, "final", False):
                 told.error("notice.dead", problem=said)
-                await outgoing.end(due, "dead", said)
+                await queue.finish(due, "dead", said)
             else:
                 wait = self._wait(due.attempt)
                 told.warning("notice.postponed", problem=said, again_in_seconds=wait.total_seconds())
-                await outgoing.postpone(due, said, wait=wait)
+                await queue.postpone(due, said, wait=wait)
             return
         told.info("notice.sent", said=said)
-        await outgoing.end(due, "sent", said)
+        await queue.finish(due, "sent", said)
 
     async def _compose(self, event: Event) -> Notification:
         return compose(event, await self._approval(event), api=self.api)

@@ -93,7 +93,7 @@ async def publish_batch(outbox: Database, bus: EventBus) -> int:
     async with next_batch(outbox.engine, BATCH) as batch:
         if batch.events:
             await bus.publish(*batch.events)
-            await batch.mark([event.id for event in batch.events])
+            await batch.mark_published()
     return len(batch.events)
 
 

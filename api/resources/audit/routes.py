@@ -107,7 +107,7 @@ async def prove_inclusions(run: RunPath, caller: AuditReader, soma: Soma) -> Inc
     async with soma.db.transaction(caller.tenant) as tx:
         await tx.runs.get(run)
         proofs = await tx.audit.inclusions(run)
-        return Inclusions(proofs=proofs, blocks=await tx.audit.sealing({proof.height for proof in proofs}))
+        return Inclusions(proofs=proofs, blocks=await tx.audit.blocks_at({proof.height for proof in proofs}))
 
 
 @router.get("/keys", responses=responses())

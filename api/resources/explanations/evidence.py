@@ -155,7 +155,7 @@ async def _recorded(tx: Transaction, explanation: RunExplanation, redact: Collec
         "lock.json": await tx.runs.lock(run.id),
         "inclusions.json": [proof.model_dump(mode="json") for proof in proofs],
         "blocks.json": [
-            block.model_dump(mode="json") for block in await tx.audit.sealing({proof.height for proof in proofs})
+            block.model_dump(mode="json") for block in await tx.audit.blocks_at({proof.height for proof in proofs})
         ],
         "approvals.json": approvals,
         "ledger.json": {

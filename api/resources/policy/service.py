@@ -123,7 +123,7 @@ async def _decision(soma: State, caller: Principal, body: ToExplain) -> Recorded
         if body.run is not None and body.seq is not None:
             return await tx.decision_log.decision(require_own(body.run, caller), body.seq)
         asked = await tx.approvals.get(str(body.approval))
-        found = await tx.decision_log.asked(asked.run, asked.id)
+        found = await tx.decision_log.for_approval(asked.run, asked.id)
     if found is None:
         raise NotFound(f"The receipts of run {asked.run!r} do not say on what facts {asked.id!r} was asked for.")
     return found

@@ -1,18 +1,17 @@
 """Budget accounts and their ledger. Every change is a function of `sql/accounts.sql`, which posts the ledger entry."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel
 from sqlalchemy import TIMESTAMP, Row, bindparam, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.base_model import FrozenModel
 from capsules.budgets.account import Account, AccountTerms, Rate, WallClock
 from capsules.budgets.amounts import DIMENSIONS, Amounts, Dimension
 from capsules.errors import NotFound
-from somagent.db.pages import bounded
+from somagent.db.pages import check_limit
+from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import budget_accounts, from_row, ledger_entries
 
 EntryKind = Literal[
@@ -66,16 +65,13 @@ class Breach(FrozenModel):
     found: int
 
 
-@dataclass(frozen=True)
-class Accounts:
+class Accounts(Repository):
     """The accounts of one tenant. Changes return the account as it is then; a missing account raises NotFound."""
-
-    connection: AsyncConnection
 
     async def get(self, account: str) -> Account:
         """Return an account. Raises NotFound."""
         query = select(budget_accounts).where(budget_accounts.c.id == account)
-        row = (await self.connection.execute(query)).first()
+        row = await self._first(query)
         if row is None:
             raise NotFound(f"There is no account {account!r}.", account=account)
         return _account(row)
@@ -138,7 +134,7 @@ class Accounts:
             )
             .order_by(budget_accounts.c.id)
         )
-        return tuple(_account(row) for row in (await self.connection.execute(query)).all())
+        return tuple(_account(row) for row in await self._all(query))
 
     async def breaches(self) -> tuple[Breach, ...]:
         """Check the tenant's ledger and return every violated invariant; none, unless there is a fault."""
@@ -151,9 +147,9 @@ class Accounts:
             select(ledger_entries)
             .where(ledger_entries.c.account == account)
             .order_by(ledger_entries.c.id.desc())
-            .limit(bounded(limit))
+            .limit(check_limit(limit))
         )
-        return [_entry(row) for row in reversed((await self.connection.execute(query)).all())]
+        return [_entry(row) for row in reversed(await self._all(query))]
 
     async def _change(self, account: str, call: str, **arguments: BaseModel | str | int | None) -> Account:
         """Call a function of the database, with models as JSON, and return the account as it is then."""

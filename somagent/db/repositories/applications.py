@@ -3,30 +3,24 @@
 The pinned terms are in the `lock` of the run, under `application`. A run of a capsule never has that key.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.digest import Digest
 from capsules.errors import Conflict
 from capsules.governance.application import Enrolment
-from somagent.db.pages import bounded
-from somagent.db.repositories.outbox import Events
+from somagent.db.pages import check_limit
+from somagent.db.repositories.outbox import Publisher
 from somagent.db.schema.tables import approvals, runs
 
 PINNED = "application"
 
 
-@dataclass(frozen=True)
-class Applications:
+class Applications(Publisher):
     """The runs of governed applications of one tenant."""
-
-    connection: AsyncConnection
-    tenant: str
 
     async def find(self, run: str) -> Enrolment | None:
         """Return the enrolment of a run; None for a run that is not enrolled, or is a capsule's."""
@@ -52,7 +46,7 @@ class Applications:
         )
         if created.rowcount:
             data = {"capsule": wanted.application, "actor": wanted.actor}
-            await Events(self.connection, self.tenant).add("agent.events", "run.started", wanted.run, data)
+            await self._publish("agent.events", "run.started", wanted.run, data)
             return wanted
         known = await self.find(wanted.run)
         if known is None:
@@ -66,7 +60,7 @@ class Applications:
             .where(runs.c.closed_at.is_(None) & is_application_run() & (runs.c.id > after))
             .where(func.split_part(runs.c.capsule, "@", 1) == application)
             .order_by(runs.c.id)
-            .limit(bounded(limit))
+            .limit(check_limit(limit))
         )
         found = (_enrolment(row.lock) for row in await self.connection.execute(query))
         return tuple(each for each in found if each is not None)

@@ -5,12 +5,10 @@ An approval whose time is over reads as expired from that moment on, whatever st
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NewType
 
 from sqlalchemy import Row, case, func, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.approvals.approval import Answer, Approval, ApprovalState, EligibleApprover, Said, missing
 from capsules.approvals.approval_rules import Approver, admit, could_approve
@@ -19,7 +17,8 @@ from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
 from somagent.db.pages import read_page
 from somagent.db.repositories.delegations import is_open
-from somagent.db.repositories.outbox import Events
+from somagent.db.repositories.outbox import Publisher
+from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import approvals, delegations, from_row, principals, runs
 
 Locked = NewType("Locked", Approval)
@@ -31,16 +30,12 @@ _STATE = case(
 ).label("standing")
 
 
-@dataclass(frozen=True)
-class Approvals:
+class Approvals(Publisher):
     """The approvals of one tenant."""
-
-    connection: AsyncConnection
-    tenant: str
 
     async def get(self, approval: str) -> Approval:
         """Return an approval. Raises NotFound."""
-        row = (await self.connection.execute(select(approvals, _STATE).where(approvals.c.id == approval))).first()
+        row = await self._first(select(approvals, _STATE).where(approvals.c.id == approval))
         if row is None:
             raise NotFound(f"There is no approval {approval!r}.", approval=approval)
         return _approval(row)
@@ -74,7 +69,7 @@ class Approvals:
         owner = run or select(approvals.c.run).where(approvals.c.id == approval).scalar_subquery()
         await self.connection.execute(select(runs.c.id).where(runs.c.id == owner).with_for_update(key_share=True))
         wanted = (approvals.c.id == approval) & (approvals.c.run == owner)
-        row = (await self.connection.execute(select(approvals, _STATE).where(wanted).with_for_update())).first()
+        row = await self._first(select(approvals, _STATE).where(wanted).with_for_update())
         if row is None:
             where = f" in run {run!r}" if run else ""
             raise NotFound(f"There is no approval {approval!r}{where}.", approval=approval)
@@ -104,7 +99,7 @@ class Approvals:
             "on_behalf_of": approver.on_behalf_of,
             "missing": [demand.model_dump() for demand in lacking] if approve else [],
         }
-        await Events(self.connection, self.tenant).add("approval.events", "approval.decided", asked.run, data)
+        await self._publish("approval.events", "approval.decided", asked.run, data)
         return decided
 
     async def edit(  # noqa: PLR0913 - who, into what, why, when
@@ -125,7 +120,7 @@ class Approvals:
         await self.connection.execute(text(written), {"run": asked.run, "parts": json.dumps(receipt)})
         data = {"approval": asked.id, "action": to, "by": approver.subject, "on_behalf_of": approver.on_behalf_of}
         data["comment"] = comment
-        await Events(self.connection, self.tenant).add("approval.events", "approval.edited", asked.run, data)
+        await self._publish("approval.events", "approval.edited", asked.run, data)
         return edited
 
     async def escalate(self, approval: str, *, groups: int) -> Approval:
@@ -142,7 +137,7 @@ class Approvals:
                 "at": group.at.isoformat(),
                 **asked.model_dump(mode="json", include={"kind", "target", "sentence", "expires_at"}),
             }
-            await Events(self.connection, self.tenant).add("approval.events", "approval.escalated", asked.run, data)
+            await self._publish("approval.events", "approval.escalated", asked.run, data)
         await self.connection.execute(
             update(approvals).where(approvals.c.id == approval).values(escalated=min(groups, len(asked.escalation)))
         )
@@ -162,7 +157,7 @@ class Approvals:
             return asked
         data = {"approval": approval, "asked": asked.describe_approvers()}
         data |= asked.model_dump(mode="json", include={"kind", "target", "sentence"})
-        await Events(self.connection, self.tenant).add("approval.events", "approval.expired", asked.run, data)
+        await self._publish("approval.events", "approval.expired", asked.run, data)
         return _approval(row)
 
     async def _write(self, asked: Locked, answers: Sequence[Answer], values: dict[str, Any]) -> Approval:
@@ -198,20 +193,17 @@ def _approval(row: Row[Any]) -> Approval:
     return approval.model_copy(update={"missing": lacking})
 
 
-@dataclass(frozen=True)
-class EligibleApprovers:
+class EligibleApprovers(Repository):
     """Principals of the tenant who could decide an approval: by their own capabilities or by lent ones."""
-
-    connection: AsyncConnection
 
     async def of(self, asked: Approval, now: datetime) -> tuple[EligibleApprover, ...]:
         """Return every principal who could decide the approval now; none when it is decided."""
         if asked.state != "pending":
             return ()
-        rows = (await self.connection.execute(select(principals).order_by(principals.c.subject))).all()
+        rows = await self._all(select(principals).order_by(principals.c.subject))
         held = {row.subject: frozenset(row.capabilities) for row in rows}
         lent: dict[tuple[str, str], set[str]] = {}
-        for row in (await self.connection.execute(select(delegations).where(is_open(now)))).all():
+        for row in await self._all(select(delegations).where(is_open(now))):
             if row.capability in held.get(row.delegator, frozenset()):
                 lent.setdefault((row.delegate, row.delegator), set()).add(row.capability)
         approvers = [Approver(subject, capabilities) for subject, capabilities in held.items()]

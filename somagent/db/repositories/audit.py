@@ -1,18 +1,18 @@
-"""Audit of a tenant: entries of changes, and audit blocks with their leaves and proofs as an auditor reads them."""
+"""Audit of a tenant: audit entries, and audit blocks with leaves and inclusion proofs, as an auditor reads them."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import JSON, Row, Text, cast, insert, literal, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.audit import merkle
 from capsules.audit.audit_blocks import Block, Inclusion, Leaf
 from capsules.audit.auditor import AuditEntry, Record, entry_digest
 from capsules.base_model import Page
 from capsules.digest import Digest, canonical
-from somagent.db.pages import bounded, read_page
+from somagent.db.pages import check_limit, read_page
+from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import audit_entries, from_row, seal_blocks, seal_leaves
 
 # Each leaf with its record. The outer joins give NULL where a record is gone.
@@ -28,7 +28,7 @@ LEFT JOIN audit_entries AS entry
 WHERE leaf.seq > :after ORDER BY leaf.seq LIMIT :most
 """)
 
-# One statement, so that all numbers are of one moment. A stray is a record that did not pass the queue.
+# One statement, so that all numbers are of one moment. A stray is a record in no block that does not wait for one.
 STATUS = text("""
 SELECT (SELECT count(*) FROM seal_pending) AS waiting,
        (SELECT coalesce(max(height), 0) FROM seal_blocks) AS height,
@@ -47,12 +47,8 @@ SELECT (SELECT count(*) FROM seal_pending) AS waiting,
 """)
 
 
-@dataclass(frozen=True)
-class Audit:
-    """Audit entries and audit blocks of one tenant."""
-
-    connection: AsyncConnection
-    tenant: str
+class Audit(Repository):
+    """The audit entries and audit blocks of one tenant."""
 
     async def set_actor(self, actor: str) -> None:
         """Name who makes the changes of this transaction, for the entries that triggers of tables write."""
@@ -86,18 +82,21 @@ class Audit:
         if subject:
             query = query.where(audit_entries.c.subject == subject)
         keys = (audit_entries.c.id,)
-        return await read_page(self.connection, query, keys, _entry, cursor=cursor, limit=limit)
+        return await read_page(self.connection, query, keys, partial(from_row, AuditEntry), cursor=cursor, limit=limit)
 
     async def status(self) -> Row[Any]:
-        """Return `waiting`, `height`, `leaves` and `strays` (records in no block that do not wait for one)."""
+        """Return the columns of `STATUS`: `waiting`, `height`, `leaves` and `strays`."""
         return (await self.connection.execute(STATUS)).one()
 
     async def blocks(self, after: int = 0, limit: int = 500) -> tuple[Block, ...]:
         """Return blocks above a height, in order."""
         query = (
-            select(seal_blocks).where(seal_blocks.c.height > after).order_by(seal_blocks.c.height).limit(bounded(limit))
+            select(seal_blocks)
+            .where(seal_blocks.c.height > after)
+            .order_by(seal_blocks.c.height)
+            .limit(check_limit(limit))
         )
-        return tuple(_block(row) for row in (await self.connection.execute(query)).all())
+        return tuple(_block(row) for row in await self._all(query))
 
     async def records(self, after: int = 0, limit: int = 500) -> tuple[Record, ...]:
         """Return records in blocks after a sequence number, in order."""
@@ -107,21 +106,21 @@ class Audit:
     async def inclusions(self, run: str) -> tuple[Inclusion, ...]:
         """Return an inclusion proof for each receipt of a run that is in a block, in order."""
         own = (seal_leaves.c.kind == "receipt") & (seal_leaves.c.subject == run)
-        heights = (await self.connection.execute(select(seal_leaves.c.height).where(own).distinct())).scalars().all()
+        heights = await self.connection.scalars(select(seal_leaves.c.height).where(own).distinct())
         found: tuple[Inclusion, ...] = ()
         for height in sorted(heights):
             query = select(seal_leaves).where(seal_leaves.c.height == height).order_by(seal_leaves.c.seq)
-            leaves = [_leaf(row) for row in (await self.connection.execute(query)).all()]
-            found += tuple(_prove(leaves, height, run))
+            leaves = [_leaf(row) for row in await self._all(query)]
+            found += tuple(_prove_receipts(leaves, height, run))
         return found
 
-    async def sealing(self, heights: set[int]) -> tuple[Block, ...]:
+    async def blocks_at(self, heights: set[int]) -> tuple[Block, ...]:
         """Return the blocks of these heights, in order."""
         query = select(seal_blocks).where(seal_blocks.c.height.in_(heights)).order_by(seal_blocks.c.height)
-        return tuple(_block(row) for row in (await self.connection.execute(query)).all())
+        return tuple(_block(row) for row in await self._all(query))
 
 
-def _prove(leaves: list[Leaf], height: int, run: str) -> list[Inclusion]:
+def _prove_receipts(leaves: list[Leaf], height: int, run: str) -> list[Inclusion]:
     hashes = [leaf.hashed() for leaf in leaves]
     return [
         Inclusion(
@@ -142,7 +141,3 @@ def _leaf(row: Row[Any]) -> Leaf:
 
 def _block(row: Row[Any]) -> Block:
     return from_row(Block, row, tenant=row.tenant_id)
-
-
-def _entry(row: Row[Any]) -> AuditEntry:
-    return from_row(AuditEntry, row)

@@ -1,11 +1,9 @@
 """Published capsules: one immutable row for each version; the database refuses to change or delete one."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.base_model import Page
 from capsules.capsule import Capsule, PublishedCapsule
@@ -13,16 +11,12 @@ from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
 from capsules.names import Reference, version_key
 from somagent.db.pages import read_page
-from somagent.db.repositories.outbox import Events
+from somagent.db.repositories.outbox import Publisher
 from somagent.db.schema.tables import capsules, from_row
 
 
-@dataclass(frozen=True)
-class Capsules:
+class Capsules(Publisher):
     """The published capsules of one tenant."""
-
-    connection: AsyncConnection
-    tenant: str
 
     async def publish(
         self, capsule: Capsule, *, digest: Digest, signature: str, key_id: str, by: str
@@ -52,7 +46,7 @@ class Capsules:
             )
         if created.rowcount:
             data = {"capsule": capsule.ref, "digest": digest, "by": by}
-            await Events(self.connection, self.tenant).add("capsule.events", "capsule.published", None, data)
+            await self._publish("capsule.events", "capsule.published", None, data)
         return published
 
     async def get(self, reference: Reference) -> PublishedCapsule:

@@ -1,23 +1,17 @@
 """Content, stored under its digest and never changed; and artifacts: the content that runs publish, by name."""
 
-from dataclasses import dataclass
-
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.digest import Digest, sha256
 from capsules.errors import NotFound, TamperedContent
 from capsules.runs.run import ArtifactRecord
+from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import artifacts, content_blobs, from_row
 
 
-@dataclass(frozen=True)
-class Contents:
+class Contents(Repository):
     """Content of one tenant."""
-
-    connection: AsyncConnection
-    tenant: str
 
     async def put(self, data: bytes, media_type: str) -> Digest:
         """Store bytes and return their digest. Idempotent."""
@@ -46,12 +40,8 @@ class Contents:
         return bytes(data)
 
 
-@dataclass(frozen=True)
-class Artifacts:
+class Artifacts(Repository):
     """The lists of artifacts of one tenant's runs."""
-
-    connection: AsyncConnection
-    tenant: str
 
     async def add(self, run: str, *, name: str, media_type: str, digest: Digest, size: int) -> None:
         """Add an artifact to a run's list. Idempotent."""
@@ -63,5 +53,5 @@ class Artifacts:
     async def list(self, run: str) -> tuple[ArtifactRecord, ...]:
         """Return the artifacts of a run, oldest first."""
         query = select(artifacts).where(artifacts.c.run == run).order_by(artifacts.c.created_at, artifacts.c.name)
-        rows = (await self.connection.execute(query)).all()
+        rows = await self._all(query)
         return tuple(from_row(ArtifactRecord, row) for row in rows)

@@ -5,28 +5,24 @@ backtest reads more than fits in memory. `Shadows` counts what shadow constituti
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from sqlalchemy import ColumnElement, Row, Select, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.audit.receipt import Receipt
 from capsules.constitutions.proof import RecordedAction, RecordedDecision
 from capsules.constitutions.proposal import ShadowCount, ShadowReport
 from capsules.digest import Digest
 from capsules.errors import NotFound
-from somagent.db.pages import bounded
+from somagent.db.pages import check_limit
+from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import from_row, receipts, runs
 
 
-@dataclass(frozen=True)
-class Receipts:
+class Receipts(Repository):
     """The receipts of one tenant's runs."""
-
-    connection: AsyncConnection
 
     async def list(self, run: str, after: int = 0, limit: int = 500) -> tuple[Receipt, ...]:
         """Return a run's receipts that come after sequence number `after`, in order."""
@@ -34,9 +30,9 @@ class Receipts:
             select(receipts)
             .where((receipts.c.run == run) & (receipts.c.seq > after))
             .order_by(receipts.c.seq)
-            .limit(bounded(limit))
+            .limit(check_limit(limit))
         )
-        rows = (await self.connection.execute(query)).all()
+        rows = await self._all(query)
         return tuple(from_row(Receipt, row) for row in rows)
 
 
@@ -44,27 +40,24 @@ BATCH = 500
 _BODY = receipts.c.body
 _SELECTED = (receipts.c.run, receipts.c.seq, receipts.c.at, *(_BODY[name].label(name) for name in ("action", "facts")))
 
-# Compares the constitutions' verdicts, not the gate's decisions: an empty account, for example, is no difference.
+# Compares the verdicts of the constitutions. A decision of the gate for another reason (no budget) is no difference.
 COUNTS = text("""
-    WITH judged AS (
+    WITH evaluated AS (
         SELECT run, seq, at, body->'action' AS action,
                body->'verdict'->>'decision' AS before, body->'shadow'->>'decision' AS after
         FROM receipts
         WHERE (body -> 'shadow') IS NOT NULL AND kind = 'decision' AND body->'shadow'->>'constitution' = :shadow
     ), counted AS (
-        SELECT judged.*, count(*) OVER kind AS count, row_number() OVER (kind ORDER BY at, run, seq) AS place
-        FROM judged WINDOW kind AS (PARTITION BY before, after)
+        SELECT evaluated.*, count(*) OVER kind AS count, row_number() OVER (kind ORDER BY at, run, seq) AS place
+        FROM evaluated WINDOW kind AS (PARTITION BY before, after)
     )
     SELECT before, after, count, run, seq, at, action FROM counted WHERE place = 1
     ORDER BY before = after, count DESC, before, after
 """)
 
 
-@dataclass(frozen=True)
-class DecisionLog:
+class DecisionLog(Repository):
     """The recorded decisions of one tenant."""
-
-    connection: AsyncConnection
 
     async def batches(
         self, *, newest: int, since: datetime | None = None
@@ -82,11 +75,11 @@ class DecisionLog:
         )
         found = await self.connection.stream(query)
         async for rows in found.partitions(BATCH):
-            yield [_action(row) for row in rows]
+            yield [_parse(RecordedAction, row) for row in rows]
 
     async def decision(self, run: str, seq: int) -> RecordedDecision:
         """Return the decision of one receipt. Raises NotFound."""
-        found = await self._first(_whole().where((receipts.c.run == run) & (receipts.c.seq == seq)))
+        found = await self._decision(_select_decisions().where((receipts.c.run == run) & (receipts.c.seq == seq)))
         if found is None:
             raise NotFound(
                 f"Receipt {seq} of run {run!r} is no decision, or an older one that does not say on what facts.",
@@ -95,33 +88,25 @@ class DecisionLog:
             )
         return found
 
-    async def asked(self, run: str, approval: str) -> RecordedDecision | None:
+    async def for_approval(self, run: str, approval: str) -> RecordedDecision | None:
         """Return the newest decision of a run that requested or used an approval."""
-        query = _whole().where((receipts.c.run == run) & (_BODY["approval"].as_string() == approval))
-        return await self._first(query.order_by(receipts.c.seq.desc()))
+        query = _select_decisions().where((receipts.c.run == run) & (_BODY["approval"].as_string() == approval))
+        return await self._decision(query.order_by(receipts.c.seq.desc()))
 
-    async def last(self, run: str) -> RecordedDecision | None:
+    async def newest(self, run: str) -> RecordedDecision | None:
         """Return the newest decision of a run."""
-        return await self._first(_whole().where(receipts.c.run == run).order_by(receipts.c.seq.desc()))
+        return await self._decision(_select_decisions().where(receipts.c.run == run).order_by(receipts.c.seq.desc()))
 
-    async def _first(self, query: Select[Any]) -> RecordedDecision | None:
-        row = (await self.connection.execute(query.limit(1))).first()
-        if row is None:
-            return None
-        try:
-            return from_row(RecordedDecision, row)
-        except ValidationError:
-            return None
+    async def _decision(self, query: Select[Any]) -> RecordedDecision | None:
+        row = await self._first(query.limit(1))
+        return None if row is None else _parse(RecordedDecision, row)
 
 
-@dataclass(frozen=True)
-class Shadows:
-    """Counts of the verdicts of shadow constitutions."""
-
-    connection: AsyncConnection
+class Shadows(Repository):
+    """Counts of the verdicts of shadow constitutions in one tenant."""
 
     async def report(self, shadow: Digest, *, scope: str) -> ShadowReport:
-        """Return how often a shadow's verdict agreed and differed in this tenant, each kind with its first example."""
+        """Return how often each pair of verdicts (active, shadow) occurred, with the first example of each pair."""
         rows = await self.connection.execute(COUNTS, {"shadow": shadow})
         counts = tuple(from_row(ShadowCount, row) for row in rows)
         failed = sum(one.count for one in counts if one.after == "failed")
@@ -138,7 +123,7 @@ class Shadows:
         )
 
 
-def _whole() -> Select[Any]:
+def _select_decisions() -> Select[Any]:
     return select(*_SELECTED, _BODY["verdict"].label("verdict")).where(receipts.c.kind == "decision")
 
 
@@ -147,8 +132,9 @@ def _text(*path: str) -> ColumnElement[str]:
     return found
 
 
-def _action(row: Row[Any]) -> RecordedAction | None:
+def _parse[M: BaseModel](model: type[M], row: Row[Any]) -> M | None:
+    """Return the model of a row; None for a receipt of an older form."""
     try:
-        return from_row(RecordedAction, row)
+        return from_row(model, row)
     except ValidationError:
         return None

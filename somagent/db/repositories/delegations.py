@@ -1,19 +1,17 @@
 """Delegations: given, listed, revoked; and the capabilities that somebody may use by one at this moment."""
 
 import uuid
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.approvals.delegation import Delegation, DelegationRequest
 from capsules.base_model import Page
 from capsules.errors import Denied, Invalid, NotFound
 from somagent.db.pages import read_page
-from somagent.db.repositories.outbox import Events
+from somagent.db.repositories.outbox import Publisher
 from somagent.db.schema.tables import delegations, from_row, principals
 
 _STATE = case(
@@ -24,12 +22,8 @@ _STATE = case(
 ).label("state")
 
 
-@dataclass(frozen=True)
-class Delegations:
+class Delegations(Publisher):
     """The delegations of one tenant."""
-
-    connection: AsyncConnection
-    tenant: str
 
     async def give(self, request: DelegationRequest, *, by: str, now: datetime) -> Delegation:
         """Lend a capability that `by` holds as a principal, to another principal.
@@ -63,12 +57,12 @@ class Delegations:
         )
         given = await self.get(made.scalar_one())
         data = {"delegation": given.id, **values, "ends_at": given.ends_at.isoformat()}
-        await Events(self.connection, self.tenant).add("approval.events", "delegation.given", None, data)
+        await self._publish("approval.events", "delegation.given", None, data)
         return given
 
     async def get(self, delegation: str) -> Delegation:
         """Return a delegation. Raises NotFound."""
-        row = (await self.connection.execute(select(delegations, _STATE).where(delegations.c.id == delegation))).first()
+        row = await self._first(select(delegations, _STATE).where(delegations.c.id == delegation))
         if row is None:
             raise NotFound(f"There is no delegation {delegation!r}.", delegation=delegation)
         return _delegation(row)
@@ -92,7 +86,7 @@ class Delegations:
         if not taken.rowcount:
             return known
         data = {"delegation": delegation, "by": by, "delegator": known.delegator, "delegate": known.delegate}
-        await Events(self.connection, self.tenant).add("approval.events", "delegation.revoked", None, data)
+        await self._publish("approval.events", "delegation.revoked", None, data)
         return known
 
     async def lent(self, to: str, now: datetime, *, owner: str | None = None) -> dict[str, frozenset[str]]:
@@ -112,13 +106,13 @@ class Delegations:
         if owner is not None:
             query = query.where(delegations.c.delegator == owner)
         found: dict[str, set[str]] = {}
-        for row in (await self.connection.execute(query)).all():
+        for row in await self._all(query):
             found.setdefault(row.delegator, set()).add(row.capability)
         return {name: frozenset(capabilities) for name, capabilities in found.items()}
 
     async def _held_by(self, subject: str) -> frozenset[str]:
         query = select(principals.c.capabilities).where(principals.c.subject == subject)
-        row = (await self.connection.execute(query)).first()
+        row = await self._first(query)
         if row is None:
             raise NotFound(f"There is no principal {subject!r} in this tenant.", subject=subject)
         return frozenset(row.capabilities)

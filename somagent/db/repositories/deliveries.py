@@ -8,17 +8,19 @@ to resume from.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Row, func, literal, select, tuple_, update
+from sqlalchemy import func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from capsules.base_model import Page
 from capsules.events import Delivery, DeliveryState, Event
 from somagent.db.errors import begin
 from somagent.db.pages import read_page
-from somagent.db.repositories.outbox import event
+from somagent.db.repositories.outbox import event_of
+from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import deliveries, from_row, outbox
 
 NEWEST = timedelta(days=3)
@@ -39,14 +41,14 @@ class DueDelivery:
 
 
 @dataclass(frozen=True)
-class Outgoing:
-    """All tenants' deliveries of one channel, under the relay's role."""
+class DeliveryQueue:
+    """The deliveries of one channel, of all tenants. Needs the relay's role."""
 
     engine: AsyncEngine
     channel: str
 
-    async def enter(self, types: Sequence[str]) -> datetime:
-        """Enter every recent event of these types for this channel, once; return the time of the database."""
+    async def enqueue(self, types: Sequence[str]) -> datetime:
+        """Add a delivery for each recent event of these types that has none; return the time of the database."""
         known = select(deliveries.c.event).where(
             (deliveries.c.event == outbox.c.id)
             & (deliveries.c.tenant_id == outbox.c.tenant_id)
@@ -57,14 +59,14 @@ class Outgoing:
             .where(_NOTIFIED & outbox.c.type.in_(types) & (outbox.c.at > func.now() - NEWEST) & ~known.exists())
             .order_by(outbox.c.id)
         )
-        entering = insert(deliveries).from_select(["tenant_id", "event", "channel"], new).on_conflict_do_nothing()
+        addition = insert(deliveries).from_select(["tenant_id", "event", "channel"], new).on_conflict_do_nothing()
         async with begin(self.engine) as connection:
-            await connection.execute(entering)
+            await connection.execute(addition)
             now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
             return now
 
     async def take(self, before: datetime, *, lease: timedelta) -> DueDelivery | None:
-        """Return the oldest event that is due by then, and hide it from other senders until the lease ends."""
+        """Return the oldest event that is due at `before`, and hide it from other senders until the lease ends."""
         oldest = (
             select(*_KEY)
             .where(
@@ -80,38 +82,35 @@ class Outgoing:
             found = (await connection.execute(oldest)).first()
             if found is None:
                 return None
-            taking = update(deliveries).where(tuple_(*_KEY) == tuple_(*found))
+            change = update(deliveries).where(tuple_(*_KEY) == tuple_(*found))
             values = {"attempts": deliveries.c.attempts + 1, "due_at": func.now() + lease}
-            attempt = await connection.scalar(taking.values(**values).returning(deliveries.c.attempts))
+            attempt = await connection.scalar(change.values(**values).returning(deliveries.c.attempts))
             row = (await connection.execute(select(outbox).where(outbox.c.id == found.event))).first()
             if row is None:  # pruned meanwhile
-                await connection.execute(taking.values(state="dead", said="The event is gone.", ended_at=func.now()))
+                await connection.execute(change.values(state="dead", said="The event is gone.", ended_at=func.now()))
                 return None
-            return DueDelivery(event(row), attempt or 1)
+            return DueDelivery(event_of(row), attempt or 1)
 
-    async def end(self, due: DueDelivery, state: DeliveryState, said: str) -> None:
-        """End a delivery as `sent` or `dead`. said: the answer of the other side."""
-        await self._write(due, state=state, said=said, ended_at=func.now())
+    async def finish(self, due: DueDelivery, state: DeliveryState, answer: str) -> None:
+        """End a delivery as `sent` or `dead`. answer: of the receiver."""
+        await self._write(due, state=state, said=answer, ended_at=func.now())
 
-    async def postpone(self, due: DueDelivery, said: str, *, wait: timedelta) -> None:
+    async def postpone(self, due: DueDelivery, answer: str, *, wait: timedelta) -> None:
         """Let a delivery wait for its next attempt."""
-        await self._write(due, said=said, due_at=func.now() + wait)
+        await self._write(due, said=answer, due_at=func.now() + wait)
 
     async def _write(self, due: DueDelivery, **values: Any) -> None:  # noqa: ANN401 - SQL values
-        mine = (
+        own = (
             (deliveries.c.tenant_id == due.event.tenant)
             & (deliveries.c.event == due.event.id)
             & (deliveries.c.channel == self.channel)
         )
         async with begin(self.engine) as connection:
-            await connection.execute(update(deliveries).where(mine).values(**values))
+            await connection.execute(update(deliveries).where(own).values(**values))
 
 
-@dataclass(frozen=True)
-class Deliveries:
+class Deliveries(Repository):
     """The deliveries of one tenant."""
-
-    connection: AsyncConnection
 
     async def list(
         self, state: DeliveryState | None = None, cursor: str | None = None, limit: int = 50
@@ -121,8 +120,4 @@ class Deliveries:
         if state:
             query = query.where(deliveries.c.state == state)
         keys = (deliveries.c.event, deliveries.c.channel)
-        return await read_page(self.connection, query, keys, _delivery, cursor=cursor, limit=limit)
-
-
-def _delivery(row: Row[Any]) -> Delivery:
-    return from_row(Delivery, row)
+        return await read_page(self.connection, query, keys, partial(from_row, Delivery), cursor=cursor, limit=limit)

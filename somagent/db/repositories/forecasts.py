@@ -1,25 +1,20 @@
 """Forecasts of runs: written when a run is admitted, compared with its account when the run has completed."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.forecasts.forecast import Forecast, Past, Shape
+from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import budget_accounts, forecasts, runs
 
 LEARNED_FROM = 600
 """Number of the tenant's last completed runs that a forecaster learns from."""
 
 
-@dataclass(frozen=True)
-class Forecasts:
+class Forecasts(Repository):
     """The forecasts of one tenant's runs."""
-
-    connection: AsyncConnection
-    tenant: str
 
     async def keep(self, run: str, shape: Shape, forecast: Forecast) -> None:
         """Store the forecast of a run. The first one counts, so a retried admission changes nothing."""
@@ -55,7 +50,7 @@ class Forecasts:
         )
         if capsule:
             query = query.where(forecasts.c.capsule == capsule)
-        return [_past(row) for row in reversed((await self.connection.execute(query)).all())]
+        return [_past(row) for row in reversed(await self._all(query))]
 
 
 def _past(row: Row[Any]) -> Past:

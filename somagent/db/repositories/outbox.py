@@ -5,7 +5,7 @@ Ids can become visible out of order across runs, so each event has its own mark 
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,39 +13,39 @@ from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from capsules.events import Event, Topic
-from somagent.db.errors import begin, translate_errors
-from somagent.db.pages import bounded
+from somagent.db.errors import begin
+from somagent.db.pages import check_limit
+from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import from_row, outbox
 
 
-@dataclass(frozen=True)
-class Events:
-    """The events of one tenant."""
+class Publisher(Repository):
+    """A repository whose changes are published as events."""
 
-    connection: AsyncConnection
-    tenant: str
-
-    async def add(self, topic: Topic, type_: str, run: str | None, data: dict[str, Any]) -> Event:
+    async def _publish(self, topic: Topic, type_: str, run: str | None, data: dict[str, Any]) -> Event:
         """Write an event. The run's row is locked first: its events become visible in the order of their ids."""
         if run is not None:
             await self.connection.execute(text("SELECT 1 FROM runs WHERE id = :run FOR NO KEY UPDATE"), {"run": run})
         row = await self.connection.execute(
             insert(outbox).values(topic=topic, type=type_, tenant_id=self.tenant, run=run, data=data).returning(outbox)
         )
-        return event(row.one())
+        return event_of(row.one())
+
+
+class Events(Publisher):
+    """The events of one tenant."""
+
+    async def add(self, topic: Topic, type_: str, run: str | None, data: dict[str, Any]) -> Event:
+        """Write an event of a change that has no repository."""
+        return await self._publish(topic, type_, run, data)
 
     async def after(self, run: str, id_: int = 0, limit: int = 500) -> list[Event]:
         """Return a run's events that come after `id_`, oldest first."""
-        query = (
-            select(outbox)
-            .where((outbox.c.run == run) & (outbox.c.id > id_))
-            .order_by(outbox.c.id)
-            .limit(bounded(limit))
-        )
-        return [event(row) for row in (await self.connection.execute(query)).all()]
+        query = select(outbox).where((outbox.c.run == run) & (outbox.c.id > id_))
+        return [event_of(row) for row in await self._all(query.order_by(outbox.c.id).limit(check_limit(limit)))]
 
 
-def event(row: Row[Any]) -> Event:
+def event_of(row: Row[Any]) -> Event:
     """Return the event of a row of the outbox."""
     return from_row(Event, row, tenant=row.tenant_id)
 
@@ -57,9 +57,10 @@ class Batch:
     connection: AsyncConnection
     events: tuple[Event, ...]
 
-    async def mark(self, ids: Sequence[int]) -> None:
-        """Mark events as published. This is committed when the batch ends without an error."""
-        await self.connection.execute(update(outbox).where(outbox.c.id.in_(ids)).values(published_at=func.now()))
+    async def mark_published(self) -> None:
+        """Mark the events as published. This is committed when the batch ends without an error."""
+        own = outbox.c.id.in_([event.id for event in self.events])
+        await self.connection.execute(update(outbox).where(own).values(published_at=func.now()))
 
 
 @contextlib.asynccontextmanager
@@ -68,10 +69,4 @@ async def next_batch(engine: AsyncEngine, limit: int = 500) -> AsyncIterator[Bat
     query = select(outbox).where(outbox.c.published_at.is_(None)).order_by(outbox.c.id).limit(limit)
     async with begin(engine) as connection:
         rows = (await connection.execute(query.with_for_update(skip_locked=True))).all()
-        yield Batch(connection, tuple(event(row) for row in rows))
-
-
-async def backlog(engine: AsyncEngine) -> int:
-    """Return the number of unpublished events of all tenants. Needs the relay's role."""
-    async with translate_errors(), engine.connect() as connection:
-        return int(await connection.scalar(text("SELECT count(*) FROM outbox WHERE published_at IS NULL")) or 0)
+        yield Batch(connection, tuple(event_of(row) for row in rows))

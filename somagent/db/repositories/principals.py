@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from capsules.errors import Invalid
 from capsules.identity.principal import Principal
 from somagent.db.errors import translate_errors
+from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import api_keys, principals, tenants
 
 
@@ -20,10 +21,12 @@ class Tenants:
     engine: AsyncEngine
 
     async def exists(self, tenant: str) -> bool:
+        """Tell whether a tenant is known."""
         async with translate_errors(), self.engine.connect() as connection:
             return (await connection.scalar(select(tenants.c.id).where(tenants.c.id == tenant))) is not None
 
     async def list(self) -> tuple[str, ...]:
+        """Return the ids of all tenants, sorted."""
         async with translate_errors(), self.engine.connect() as connection:
             return tuple((await connection.scalars(select(tenants.c.id).order_by(tenants.c.id))).all())
 
@@ -33,12 +36,8 @@ class Tenants:
             await connection.execute(insert(tenants).values(id=tenant).on_conflict_do_nothing())
 
 
-@dataclass(frozen=True)
-class Principals:
+class Principals(Repository):
     """The principals of one tenant."""
-
-    connection: AsyncConnection
-    tenant: str
 
     async def add(self, principal: Principal, key_hash: str | None = None) -> None:
         """Add a principal, or replace its capabilities. key_hash: the hash of one more API key.
@@ -64,16 +63,12 @@ class Principals:
         key = (api_keys.c.tenant_id == principals.c.tenant_id) & (api_keys.c.subject == principals.c.subject)
         query = select(principals).join(api_keys, key)
         query = query.where((api_keys.c.hash == key_hash) & api_keys.c.revoked_at.is_(None))
-        row = (await self.connection.execute(query)).first()
+        row = await self._first(query)
         return None if row is None else _principal(row)
 
-    async def revoke_keys(self, subject: str) -> int:
-        """Revoke every API key of a principal and return the number of revoked keys."""
-        live = (api_keys.c.subject == subject) & api_keys.c.revoked_at.is_(None)
-        return (await self.connection.execute(update(api_keys).where(live).values(revoked_at=func.now()))).rowcount
-
     async def list(self) -> tuple[Principal, ...]:
-        rows = (await self.connection.execute(select(principals).order_by(principals.c.subject))).all()
+        """Return every principal, by subject."""
+        rows = await self._all(select(principals).order_by(principals.c.subject))
         return tuple(_principal(row) for row in rows)
 
 

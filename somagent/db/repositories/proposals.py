@@ -1,28 +1,22 @@
 """Proposals of constitutions: each step writes its result here, so that the record outlives the workflow."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.base_model import Page
 from capsules.constitutions.proposal import SETTLED, ActivationRecord, Change
 from capsules.digest import Digest
 from capsules.errors import Conflict, Denied, NotFound
 from somagent.db.pages import read_page
-from somagent.db.repositories.outbox import Events
+from somagent.db.repositories.outbox import Publisher
 from somagent.db.schema.tables import constitution_proposals as proposals
 
 
-@dataclass(frozen=True)
-class Proposals:
+class Proposals(Publisher):
     """The proposals of one tenant."""
-
-    connection: AsyncConnection
-    tenant: str
 
     async def enter(  # noqa: PLR0913 - what a proposal says
         self, id_: str, change: Change, *, request: Digest, by: str, quorum: int, expires_at: datetime
@@ -47,7 +41,7 @@ class Proposals:
 
     async def get(self, id_: str) -> ActivationRecord:
         """Return a proposal. Raises NotFound."""
-        row = (await self.connection.execute(select(proposals).where(proposals.c.id == id_))).first()
+        row = await self._first(select(proposals).where(proposals.c.id == id_))
         if row is None:
             raise NotFound(f"There is no activation {id_!r}.", activation=id_)
         return _record(row)
@@ -83,12 +77,11 @@ class Proposals:
         data = asked.model_dump(
             mode="json", include={"constitution", "scope", "stage", "reason", "against", "proposed_by", "missing"}
         )
-        events = Events(self.connection, self.tenant)
-        await events.add("approval.events", "constitution.proposed", None, data | {"activation": id_})
+        await self._publish("approval.events", "constitution.proposed", None, data | {"activation": id_})
 
     async def record_vote(self, id_: str, *, approve: bool, by: str, comment: str) -> ActivationRecord:
         """Record a yes or a no. Raises Conflict unless it waits for one, Denied when the proposer approves."""
-        row = (await self.connection.execute(select(proposals).where(proposals.c.id == id_).with_for_update())).first()
+        row = await self._first(select(proposals).where(proposals.c.id == id_).with_for_update())
         if row is None:
             raise NotFound(f"There is no activation {id_!r}.", activation=id_)
         known = _record(row)

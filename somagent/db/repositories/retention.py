@@ -1,29 +1,25 @@
 """Retention of a tenant, its legal holds, and the deletion of content that is due (`sql/retention.sql`, relay only)."""
 
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from capsules.errors import Conflict, NotFound
 from capsules.retention import Due, Hold, NewHold, Retention
 from somagent.db.errors import translate_errors
+from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import from_row, legal_holds, retention
 
 
-@dataclass(frozen=True)
-class Retentions:
+class Retentions(Repository):
     """Retention terms and legal holds of one tenant."""
-
-    connection: AsyncConnection
-    tenant: str
 
     async def terms(self) -> Retention:
         """Return the terms. A tenant without terms keeps everything."""
-        row = (await self.connection.execute(select(retention))).first()
+        row = await self._first(select(retention))
         return from_row(Retention, row) if row else Retention()
 
     async def set(self, terms: Retention, *, by: str) -> None:
@@ -52,7 +48,7 @@ class Retentions:
             .values(lifted_by=by, lifted_at=func.now())
             .returning(legal_holds)
         )
-        row = (await self.connection.execute(query)).first()
+        row = await self._first(query)
         if row is not None:
             return _hold(row)
         if await self.connection.scalar(select(legal_holds.c.id).where(legal_holds.c.id == hold)) is None:
@@ -62,7 +58,7 @@ class Retentions:
     async def holds(self) -> tuple[Hold, ...]:
         """Return every hold, newest first, with lifted ones at the end."""
         query = select(legal_holds).order_by(legal_holds.c.lifted_at.is_not(None), legal_holds.c.placed_at.desc())
-        return tuple(_hold(row) for row in (await self.connection.execute(query)).all())
+        return tuple(_hold(row) for row in await self._all(query))
 
 
 async def prune(engine: AsyncEngine, tenant: str, most: int) -> Due:

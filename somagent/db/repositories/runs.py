@@ -1,11 +1,9 @@
 """Run projection: the rows of runs that lists and pages read. The workflow is the source of truth."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, Select, func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.base_model import Page
 from capsules.budgets.amounts import DIMENSIONS, Amounts
@@ -13,18 +11,14 @@ from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
 from capsules.runs.run import NewRun, RunRecord, RunStatus, RunUpdate
 from somagent.db.pages import read_page
-from somagent.db.repositories.outbox import Events
+from somagent.db.repositories.outbox import Publisher
 from somagent.db.schema.tables import budget_accounts, from_row, runs
 
 _SPENT = {dimension: budget_accounts.c[f"spent_{dimension}"] for dimension in DIMENSIONS}
 
 
-@dataclass(frozen=True)
-class RunRows:
+class RunRows(Publisher):
     """The run projection of one tenant."""
-
-    connection: AsyncConnection
-    tenant: str
 
     async def accept(self, run: NewRun) -> tuple[RunRecord, bool]:
         """Enter a run and tell whether it is new. The same request returns it; another one raises Conflict."""
@@ -34,7 +28,7 @@ class RunRows:
         )
         if created.rowcount:
             data = {"capsule": run.capsule, "actor": run.actor, "parent": run.parent}
-            await self._events.add("agent.events", "run.started", run.id, data)
+            await self._publish("agent.events", "run.started", run.id, data)
             return await self.get(run.id), True
         known = await self.connection.scalar(select(runs.c.request).where(runs.c.id == run.id).with_for_update())
         if known is None:  # the gate entered the run first
@@ -46,7 +40,7 @@ class RunRows:
 
     async def get(self, run: str) -> RunRecord:
         """Return a run. Raises NotFound."""
-        row = (await self.connection.execute(_query().where(runs.c.id == run))).first()
+        row = await self._first(_query().where(runs.c.id == run))
         if row is None:
             raise NotFound(f"There is no run {run!r}.", run=run)
         return _record(row)
@@ -94,13 +88,9 @@ class RunRows:
         )
         if changed.rowcount:
             data = change.model_dump(exclude={"run", "tenant"})
-            await self._events.add("agent.events", "run.changed", change.run, data)
+            await self._publish("agent.events", "run.changed", change.run, data)
             if change.status == "awaiting_budget":
-                await self._events.add("budget.events", "budget.requested", change.run, {"reason": change.reason})
-
-    @property
-    def _events(self) -> Events:
-        return Events(self.connection, self.tenant)
+                await self._publish("budget.events", "budget.requested", change.run, {"reason": change.reason})
 
 
 def _query() -> Select[Any]:

@@ -1,13 +1,11 @@
 """Standing grants: given and revoked here, used by the gate in the database (`sql/standing.sql`)."""
 
 import uuid
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.approvals.standing_grant import MOST_OPEN, GrantRequest, GrantState, StandingGrant
 from capsules.base_model import Page
@@ -15,7 +13,7 @@ from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
 from somagent.db.pages import read_page
 from somagent.db.repositories.audit import Audit
-from somagent.db.repositories.outbox import Events
+from somagent.db.repositories.outbox import Publisher
 from somagent.db.schema.tables import from_row
 from somagent.db.schema.tables import standing_grants as grants
 
@@ -27,12 +25,8 @@ _STATE = case(
 ).label("state")
 
 
-@dataclass(frozen=True)
-class StandingGrants:
+class StandingGrants(Publisher):
     """The standing grants of one tenant."""
-
-    connection: AsyncConnection
-    tenant: str
 
     async def give(self, request: GrantRequest, *, constitution: Digest, by: str, now: datetime) -> StandingGrant:
         """Write a grant whose scope was proved under `constitution`. Raises Conflict when too many are open."""
@@ -53,12 +47,12 @@ class StandingGrants:
             .returning(grants.c.id)
         )
         grant = await self.get(made.scalar_one())
-        await self._events.add("approval.events", "grant.given", None, _event_data(grant, by))
+        await self._publish("approval.events", "grant.given", None, _event_data(grant, by))
         return grant
 
     async def get(self, grant: str) -> StandingGrant:
         """Return a standing grant. Raises NotFound."""
-        row = (await self.connection.execute(select(grants, _STATE).where(grants.c.id == grant))).first()
+        row = await self._first(select(grants, _STATE).where(grants.c.id == grant))
         if row is None:
             raise NotFound(f"There is no standing grant {grant!r}.", grant=grant)
         return _grant(row)
@@ -83,7 +77,7 @@ class StandingGrants:
         )
         if not taken.rowcount:
             return known
-        await self._events.add("approval.events", "grant.revoked", None, _event_data(known, by))
+        await self._publish("approval.events", "grant.revoked", None, _event_data(known, by))
         return await self.get(grant)
 
     async def rebind(self, grant: str, *, constitution: Digest, by: str) -> StandingGrant:
@@ -96,7 +90,7 @@ class StandingGrants:
             await Audit(self.connection, self.tenant).set_actor(by)
             await self.connection.execute(update(grants).where(grants.c.id == grant).values(constitution=constitution))
             bound = known.model_copy(update={"constitution": constitution})
-            await self._events.add("approval.events", "grant.proved", None, _event_data(bound, by))
+            await self._publish("approval.events", "grant.proved", None, _event_data(bound, by))
         return await self.get(grant)
 
     async def _require_room(self, constitution: Digest) -> None:
@@ -110,10 +104,6 @@ class StandingGrants:
         number = await self.connection.scalar(select(func.count()).select_from(grants).where(is_open))
         if (number or 0) >= MOST_OPEN:
             raise Conflict(f"{number} standing grants are open, and {MOST_OPEN} may be. Take one back first.")
-
-    @property
-    def _events(self) -> Events:
-        return Events(self.connection, self.tenant)
 
 
 def _event_data(grant: StandingGrant, by: str) -> dict[str, Any]:

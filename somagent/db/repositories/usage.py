@@ -5,13 +5,12 @@ The account of a parent run includes what its child runs spent; the report subtr
 
 import datetime as dt
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from capsules.budgets.amounts import Amounts
 from capsules.budgets.usage_report import USAGE_GROUPS, Usage, UsageGroup
+from somagent.db.repositories.repository import Repository
 
 # The SQL expression of each dimension. Constants only, never a caller's text.
 GROUPS: dict[UsageGroup, str] = {
@@ -41,12 +40,8 @@ FROM own AS run {grouping}
 """
 
 
-@dataclass(frozen=True)
-class UsageRows:
+class UsageRows(Repository):
     """The usage of one tenant's runs."""
-
-    connection: AsyncConnection
-    tenant: str
 
     async def report(self, by: Collection[UsageGroup], *, since: dt.datetime, until: dt.datetime) -> tuple[Usage, ...]:
         """Return what runs that began in [since, until) spent, one row for each group."""

@@ -52,7 +52,7 @@ async def test_a_receipt_without_facts_cannot_be_judged_again(db: Database, tena
 async def test_one_decision_is_found_by_its_receipt(db: Database, tenant: str, decided: list[str]) -> None:
     async with db.transaction(tenant) as tx:
         found = await tx.decision_log.decision(decided[0], 2)
-        last = await tx.decision_log.last(decided[0])
+        last = await tx.decision_log.newest(decided[0])
         assert (found.verdict.decision, found.verdict.score) == ("deny", 612_000)
         assert last == found
         with pytest.raises(NotFound, match="Receipt 9"):
@@ -63,9 +63,9 @@ async def test_the_decision_that_asked_is_found_by_its_approval(db: Database, te
     run = run_id(tenant)
     passage = await PostgresLedger(db).begin(entry(key(tenant, run), decision="ask"))
     async with db.transaction(tenant) as tx:
-        found = await tx.decision_log.asked(run, passage.approval.id)
+        found = await tx.decision_log.for_approval(run, passage.approval.id)
         assert found.verdict.decision == "ask"
-        assert await tx.decision_log.asked(decided[0], passage.approval.id) is None
+        assert await tx.decision_log.for_approval(decided[0], passage.approval.id) is None
 
 
 async def test_another_tenants_decisions_are_not_there(owner: Database, db: Database, decided: list[str]) -> None:

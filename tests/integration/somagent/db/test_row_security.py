@@ -23,7 +23,7 @@ from somagent.capsule_files.library import Library
 from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.repositories.audit_blocks import BlockWriter
-from somagent.db.repositories.deliveries import Outgoing
+from somagent.db.repositories.deliveries import DeliveryQueue
 from somagent.db.schema.tables import memories
 from somagent.local_stack.postgres import superuser
 from somagent.settings import Settings
@@ -69,7 +69,7 @@ async def tenants(
         await owner.tenants.add(name)
         await _fill(db, name)
         await blocks.seal(name, Sealing(tmp_path_factory.mktemp(name)).sign, most=1)
-    await Outgoing(relay.engine, "webhook").enter(["approval.requested"])
+    await DeliveryQueue(relay.engine, "webhook").enqueue(["approval.requested"])
     return names
 
 

@@ -15,7 +15,7 @@ from capsules.approvals.approval_rules import Approver
 from capsules.events import Event
 from capsules.runs.run import RunUpdate
 from somagent.db.database import Database
-from somagent.db.repositories.deliveries import Outgoing
+from somagent.db.repositories.deliveries import DeliveryQueue
 from somagent.db.schema.tables import outbox as outbox_table
 from somagent.notifications.mail import Mail
 
@@ -146,9 +146,9 @@ async def test_an_attempt_that_died_is_made_again_under_the_same_id(  # noqa: PL
     await ask(ledger, tenant)
     with serving(new_hook()) as hook:
         channel = webhook(hook)
-        outgoing = Outgoing(outbox.engine, channel.name)
-        began = await outgoing.enter(["approval.requested"])
-        while await outgoing.take(began, lease=dt.timedelta(seconds=1)):
+        queue = DeliveryQueue(outbox.engine, channel.name)
+        began = await queue.enqueue(["approval.requested"])
+        while await queue.take(began, lease=dt.timedelta(seconds=1)):
             pass  # taken, and never ended: what a process leaves that was killed
         await notifier(channel).sweep()
         assert of(hook, tenant) == [], "somebody else may be sending it"
