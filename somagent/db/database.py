@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 from sqlalchemy import text
@@ -24,7 +25,7 @@ COMMAND_SECONDS = 30
 
 @dataclass(frozen=True)
 class Database:
-    """The database under one role: transactions of one tenant, and data of all tenants. Made by `open_database`."""
+    """The database under one role: transactions of one tenant, and data of all tenants. `open_database` makes one."""
 
     engine: AsyncEngine
     pool: "asyncpg.Pool"
@@ -45,10 +46,15 @@ class Database:
     def tenants(self) -> Tenants:
         return Tenants(self.engine)
 
+    async def call(self, query: str, *arguments: Any) -> str:  # noqa: ANN401 - the driver's
+        """Return the only value of one statement, a function of the gate. Raises the errors of `somagent.db.errors`."""
+        async with translate_errors(), self.pool.acquire() as connection:
+            answer: str = await connection.fetchval(query, *arguments)
+            return answer
+
     async def check(self) -> None:
         """Raise Unavailable unless the database answers now."""
-        async with translate_errors(), self.pool.acquire() as connection:
-            await connection.fetchval("SELECT 1")
+        await self.call("SELECT 1")
 
 
 @contextlib.asynccontextmanager
@@ -90,4 +96,4 @@ def _refuse_closed(connection: DBAPIConnection, _record: ConnectionPoolEntry, _p
 
 
 async def _skip_reset(_: "asyncpg.Connection") -> None:
-    """Save the round trip that resets a connection: each call is one statement and changes no setting."""
+    """Do nothing: a call is one statement and changes no setting, so a reset would be a needless round trip."""

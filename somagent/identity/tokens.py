@@ -4,7 +4,7 @@
     authority     what a run may do (`capsules.identity.authority`)
     attestation   who decides what, for a few minutes
 
-A token that does not verify gives a reason and no claims.
+A token that cannot be verified raises an error with the reason; its claims are never used.
 """
 
 import json
@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 from capsules.base_model import StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
-from capsules.errors import AuthorityRefused, SomaError, Unauthenticated
+from capsules.errors import AuthorityRefused, Denied, SomaError, Unauthenticated
 from capsules.identity.authority import Authority
 from capsules.identity.principal import Principal
 from capsules.names import RunId, TenantId
@@ -55,9 +55,20 @@ class Attestation(StrictModel):
     run: RunId
     approval: str | None = None
     action: Digest | None = None
-    on_behalf_of: str | None = Field(None, description="Whose delegated right is used.")
-    arguments: Digest | None = Field(None, description="edit: of the new arguments.")
+    on_behalf_of: str | None = Field(None, description="Principal whose delegated capability is used.")
+    arguments: Digest | None = Field(None, description="For an edit: digest of the new arguments.")
     amounts: Amounts | None = None
+
+    def require(self, **claims: object) -> None:
+        """Raise Denied unless each of these claims has this value."""
+        for name, wanted in claims.items():
+            if (attested := getattr(self, name)) != wanted:
+                raise Denied(f"The token is for the {name} {attested!r}, not for {wanted!r}. Ask for a new one.")
+
+    def require_capability(self, capability: str) -> None:
+        """Raise Denied unless the person has the capability."""
+        if capability not in self.capabilities:
+            raise Denied(f"{self.subject!r} lacks the capability {capability!r}.")
 
 
 class Tokens:

@@ -71,10 +71,9 @@ class CapsuleAdmissions:
         """
         if authority.capsules.get(request.capsule) != request.digest:
             raise Invalid(f"The authority covers another content of {request.capsule!r} than {request.digest}.")
-        constitution = authority.constitution or await self._db.constitutions.active_digest(authority.tenant)
-        if constitution is None:
-            raise ConstitutionRefused("No constitution is active, so nothing may run. `somagent up` installs one.")
-        if await self._db.constitutions.revoked(constitution):
+        constitutions = self._db.constitutions
+        constitution = authority.constitution or await constitutions.require_active_digest(authority.tenant)
+        if await constitutions.is_revoked(constitution):
             raise ConstitutionRefused(f"The constitution {constitution} was revoked; start the run again.")
         forecaster = await self._forecasting.of(authority.tenant)
         async with self._db.transaction(authority.tenant) as tx:

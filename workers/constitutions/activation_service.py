@@ -35,7 +35,7 @@ from policy.prove.proofs import prove
 from somagent.constitutions.somabrain import SomaBrain
 from somagent.db.database import Database
 from somagent.identity.signatures import ConstitutionTrust
-from somagent.identity.tokens import Attestation, AttestationPurpose, Tokens
+from somagent.identity.tokens import Tokens
 from somagent.settings import Settings
 from workers.constitutions.version_guard import refuse_older_version
 
@@ -65,10 +65,10 @@ class ActivationService:
     async def examine(self, run: str, proposal: Proposal) -> Examination:
         change = proposal.change
         said = self.tokens.verify_attestation(proposal.token)
-        _require_match(said, tenant=proposal.tenant, run=run, change=change.digest(), purpose="propose_constitution")
+        said.require(tenant=proposal.tenant, run=run, action=change.digest(), purpose="propose_constitution")
         if said.subject != proposal.proposed_by:
             raise Denied(f"The token is {said.subject!r}'s, not {proposal.proposed_by!r}'s.")
-        _require_capability(said, "constitution:propose")
+        said.require_capability("constitution:propose")
         if said.tenant != self.platform_tenant and (change.scope != said.tenant or not change.narrows or change.clears):
             raise Denied(
                 f"Tenant {said.tenant!r} may only narrow its own constitution. Changing {change.scope!r} is for "
@@ -76,7 +76,7 @@ class ActivationService:
             )
         if change.scope != EVERYBODY and change.scope not in await self.db.tenants.list():
             raise NotFound(f"There is no tenant {change.scope!r}.")
-        since = await self.db.constitutions.newest()
+        since = await self.db.constitutions.newest_activation()
         against = await self.db.constitutions.active_digest(change.scope)
         keys: tuple[str, ...] = ()
         if change.constitution is not None:
@@ -125,13 +125,13 @@ class ActivationService:
         purpose: AttestationPurpose = "approve_constitution" if voice.approve else "reject_constitution"
         try:
             said = self.tokens.verify_attestation(voice.consent.token)
-            _require_match(said, tenant=voice.step.tenant, run=run, change=voice.consent.change, purpose=purpose)
+            said.require(tenant=voice.step.tenant, run=run, action=voice.consent.change, purpose=purpose)
             async with self.db.transaction(voice.step.tenant) as tx:
                 known = await tx.proposals.get(voice.step.id)
                 if known.change != voice.consent.change:
                     raise Conflict("The consent is for another change than this one.")
                 if voice.approve or said.subject != known.proposed_by:
-                    _require_capability(said, "constitution:approve")
+                    said.require_capability("constitution:approve")
                 known = await tx.proposals.record_vote(
                     voice.step.id, approve=voice.approve, by=said.subject, comment=voice.consent.comment
                 )
@@ -173,7 +173,7 @@ class ActivationService:
 
     async def _problem_of_tenants(self, candidate: Policy, alive: Callable[[], None], *, but: str | None) -> str | None:
         """Return which tenant's own constitution would not be stricter. Only a canary of the platform may differ."""
-        for tenant, line in (await self.db.constitutions.own()).items():
+        for tenant, line in (await self.db.constitutions.active_by_tenant()).items():
             if tenant == but or line.reason == "canary" or line.constitution in {None, candidate.digest}:
                 continue
             theirs = await self.db.constitutions.get(Digest(str(line.constitution)))
@@ -242,15 +242,3 @@ async def activation_service(
 def _problem_of_proofs(proofs: tuple[Proof, ...]) -> str | None:
     bad = [proof for proof in proofs if proof.outcome != "proved"]
     return " ".join(f"{proof.guarantee} is {proof.outcome}: {proof.sentence}" for proof in bad)[:4000] or None
-
-
-def _require_match(said: Attestation, *, tenant: str, run: str, change: Digest, purpose: AttestationPurpose) -> None:
-    wanted = {"tenant": tenant, "run": run, "action": change, "purpose": purpose}
-    for name, value in wanted.items():
-        if getattr(said, name) != value:
-            raise Denied(f"The token is for the {name} {getattr(said, name)!r}, not for {value!r}. Ask for a new one.")
-
-
-def _require_capability(said: Attestation, capability: str) -> None:
-    if capability not in said.capabilities:
-        raise Denied(f"{said.subject!r} lacks the capability {capability!r}.")

@@ -163,7 +163,7 @@ async def resolve_approver(
         rights = [own]
     else:
         async with soma.db.transaction(caller.tenant) as tx:
-            lent = await tx.delegations.lent(caller.subject, now, owner=on_behalf_of)
+            lent = await tx.delegations.lent_capabilities(caller.subject, now, owner=on_behalf_of)
         rights = [Approver(caller.subject, capabilities, owner) for owner, capabilities in lent.items()]
     if on_behalf_of is not None and not rights:
         raise Denied(f"{on_behalf_of!r} has lent {caller.subject!r} nothing that they hold now.", approval=asked.id)

@@ -156,7 +156,7 @@ async def rollback_change(soma: State, caller: Principal, body: RollBack) -> Cha
 async def promotion_change(soma: State, caller: Principal, tenant: str) -> Change:
     """Return the change of a tenant's canary to the constitution of all. Raises NotFound when it has none."""
     own_scope(soma, caller, EVERYBODY)
-    own = (await soma.db.constitutions.own()).get(tenant)
+    own = (await soma.db.constitutions.active_by_tenant()).get(tenant)
     if own is None:
         raise NotFound(f"The tenant {tenant!r} has no constitution of its own to promote.", scope=tenant)
     return Change(constitution=own.constitution, scope=EVERYBODY, reason="promote", narrows=False, clears=tenant)

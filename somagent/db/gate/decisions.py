@@ -1,7 +1,7 @@
 """Decisions of people about approvals and budgets, taken only from a signed attestation: implements `Decisions`.
 
-Anybody who can signal a workflow can send the message that carries a decision, so the message itself names nobody. The
-token says who decides, in which tenant and about what. Every claim in it must match the message.
+Anybody who can signal a workflow can send a message with a decision, so the message itself proves nothing. Its token
+says who decides, in which tenant and about what, and each claim of the token must match the message.
 """
 
 import datetime as dt
@@ -18,11 +18,12 @@ from capsules.approvals.approval import (
 )
 from capsules.approvals.approval_edit import ApprovalEdit, EditMade
 from capsules.approvals.approval_rules import Approver
-from capsules.digest import Digest, canonical, digest
+from capsules.digest import Digest, digest
 from capsules.errors import Denied, NotFound, SomaError
 from somagent.db.database import Database
+from somagent.db.gate.ledger import canonical_parts
 from somagent.db.transaction import Transaction
-from somagent.identity.tokens import Attestation, AttestationPurpose, Tokens
+from somagent.identity.tokens import Attestation, Tokens
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,8 @@ class PostgresDecisions:
         """Write a yes or no. A refusal comes back as `problem`, for the person; only Unavailable is raised."""
         try:
             token = self.tokens.verify_attestation(decision.token)
-            _check_claims(token, tenant=tenant, run=run, purpose="approve" if approve else "deny")
-            _check_equal(token.approval, decision.approval, "approval")
-            _check_equal(token.action, decision.action, "action")
+            token.require(tenant=tenant, run=run, purpose="approve" if approve else "deny")
+            token.require(approval=decision.approval, action=decision.action)
             approval = await self._write(token, decision, approve=approve)
         except SomaError as error:
             if error.retryable:
@@ -55,10 +55,8 @@ class PostgresDecisions:
         """
         try:
             token = self.tokens.verify_attestation(edit.token)
-            _check_claims(token, tenant=tenant, run=run, purpose="edit")
-            _check_equal(token.approval, edit.approval, "approval")
-            _check_equal(token.action, edit.action, "action")
-            _check_equal(token.arguments, digest(edit.arguments), "arguments")
+            token.require(tenant=tenant, run=run, purpose="edit", approval=edit.approval)
+            token.require(action=edit.action, arguments=digest(edit.arguments))
             await self._edit(token, edit, into)
         except SomaError as error:
             if error.retryable:
@@ -81,8 +79,9 @@ class PostgresDecisions:
         """Raise the run's limit, once for each key. A refusal comes back as `problem`; only Unavailable is raised."""
         try:
             token = self.tokens.verify_attestation(request.token)
-            _check_claims(token, tenant=tenant, run=run, purpose="raise_budget", capability="budget:raise")
-            _check_equal(token.amounts, request.amounts, "amounts")
+            token.require(tenant=tenant, run=run, purpose="raise_budget")
+            token.require_capability("budget:raise")
+            token.require(amounts=request.amounts)
             async with self.db.transaction(tenant) as tx:
                 account = await tx.accounts.raise_limit(f"run:{run}", request.amounts, key=key, by=token.subject)
         except SomaError as error:
@@ -95,7 +94,7 @@ class PostgresDecisions:
         async with self.db.transaction(token.tenant) as tx:
             now = dt.datetime.now(dt.UTC)
             approval = await tx.approvals.lock(decision.approval, run=token.run)
-            _check_equal(approval.action, decision.action, "action of the approval")
+            token.require(action=approval.action)
             if _is_repeated(approval, token, approve=approve):
                 return approval  # the same decision again: a retry of ours
             approver = await _approver(tx, token, now)
@@ -105,7 +104,7 @@ class PostgresDecisions:
         async with self.db.transaction(token.tenant) as tx:
             now = dt.datetime.now(dt.UTC)
             approval = await tx.approvals.lock(edit.approval, run=token.run)
-            _check_equal(approval.action, edit.action, "action of the approval")
+            token.require(action=approval.action)
             if approval.state == "edited" and (approval.edited_to, approval.decided_by) == (into, token.subject):
                 return  # the same edit again: a retry of ours
             receipt = {
@@ -120,7 +119,7 @@ class PostgresDecisions:
                 approval,
                 await _approver(tx, token, now),
                 to=into,
-                receipt={name: canonical(value).decode() for name, value in receipt.items()},
+                receipt=canonical_parts(receipt),
                 comment=edit.comment,
                 now=now,
             )
@@ -138,7 +137,7 @@ async def _approver(tx: Transaction, token: Attestation, now: dt.datetime) -> Ap
     """Return who decides, with their own capabilities, or with those lent by `on_behalf_of` now. Raises Denied."""
     if token.on_behalf_of is None:
         return Approver(token.subject, token.capabilities)
-    lent = await tx.delegations.lent(token.subject, now, owner=token.on_behalf_of)
+    lent = await tx.delegations.lent_capabilities(token.subject, now, owner=token.on_behalf_of)
     if not lent:
         raise Denied(f"{token.on_behalf_of!r} has lent {token.subject!r} nothing that they hold now.")
     return Approver(token.subject, lent[token.on_behalf_of], token.on_behalf_of)
@@ -151,18 +150,3 @@ def _is_repeated(approval: Approval, token: Attestation, *, approve: bool) -> bo
     # An earlier yes does not repeat a no, and a yes that was overruled does not count.
     counts = approval.state in ({"pending", "approved", "used"} if approve else {"denied"})
     return counts and any((a.by, a.on_behalf_of) == who and a.said == wanted for a in approval.answers)
-
-
-def _check_claims(
-    token: Attestation, *, tenant: str, run: str, purpose: AttestationPurpose, capability: str | None = None
-) -> None:
-    _check_equal(token.tenant, tenant, "tenant")
-    _check_equal(token.run, run, "run")
-    _check_equal(token.purpose, purpose, "purpose")
-    if capability and capability not in token.capabilities:
-        raise Denied(f"{token.subject!r} lacks the capability {capability!r}.")
-
-
-def _check_equal(attested: object, wanted: object, what: str) -> None:
-    if attested != wanted:
-        raise Denied(f"The token is for the {what} {attested!r}, not for {wanted!r}. Ask for a new one.")

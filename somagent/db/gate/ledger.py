@@ -1,8 +1,7 @@
 """Ledger of the gate: one call of one database function before an effect, one after it.
 
 A receipt has two sources. Python passes the members that it knows as canonical JSON. The database adds those that only
-it knows (the decision, the time, the approval) in canonical form and hashes the whole. So a chain that the database
-wrote passes `capsules.audit.receipt.verify_chain`.
+it knows (decision, time, approval) in the same form and hashes the whole (`capsules.audit.receipt.verify_chain`).
 """
 
 import asyncio
@@ -27,21 +26,19 @@ from capsules.actions.ledger_messages import (
 )
 from capsules.approvals.approval import merged
 from capsules.digest import Digest, canonical, sha256
-from capsules.errors import ConstitutionRefused
 from somagent.db.database import Database
-from somagent.db.errors import translate_errors
 
 
 class KeyedSemaphore:
-    """Semaphores by key: at most `at_once` tasks of this process work on the same key; different keys do not wait."""
+    """One semaphore for each key: at most `at_once` tasks of this process hold the same key at a time."""
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
         self._semaphores: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @contextlib.asynccontextmanager
-    async def about(self, key: str) -> AsyncIterator[None]:
-        """Hold a place for `key` while the context is open; waiting tasks get it in their order."""
+    async def hold(self, key: str) -> AsyncIterator[None]:
+        """Hold `key` while the context is open. Tasks that wait for it get it in the order in which they came."""
         semaphore = self._semaphores.get(key)
         if semaphore is None:
             semaphore = self._semaphores[key] = asyncio.Semaphore(self._at_once)
@@ -50,8 +47,8 @@ class KeyedSemaphore:
 
 
 AT_ONCE = 2
-"""Calls of one run in the database at once. Each locks the run's row: while one commits, the next one waits there. More
-would hold connections that other runs need, and PostgreSQL would pass the lock through a queue."""
+"""Calls of one run in the database at once. Each locks the row of the run: while one commits, the next waits for the
+lock. More calls would only take connections from other runs."""
 
 
 @dataclass(frozen=True)
@@ -59,30 +56,27 @@ class PostgresLedger:
     """Implements `capsules.actions.ledger_messages.Ledger`."""
 
     db: Database
-    turns: KeyedSemaphore = field(default_factory=lambda: KeyedSemaphore(AT_ONCE), compare=False)
+    semaphores: KeyedSemaphore = field(default_factory=lambda: KeyedSemaphore(AT_ONCE), compare=False)
 
     async def facts(
         self, tenant: str, run: str, account: str | None, constitution: Digest, asked: HistoryAsked | None = None
     ) -> LedgerFacts:
         """Return the facts that a decision about an action needs. Raises Unavailable."""
-        history = (asked or HistoryAsked()).model_dump_json()
-        answer = await self._ask("SELECT gate_facts($1, $2, $3, $4, $5)", tenant, run, account, constitution, history)
+        arguments = (tenant, run, account, constitution, (asked or HistoryAsked()).model_dump_json())
+        answer = await self.db.call("SELECT gate_facts($1, $2, $3, $4, $5)", *arguments)
         return LedgerFacts.model_validate_json(answer)
 
     async def active_constitution(self, tenant: str) -> Digest:
         """Return the digest of the tenant's active constitution. Raises ConstitutionRefused when there is none."""
-        found = await self.db.constitutions.active_digest(tenant)
-        if found is None:
-            raise ConstitutionRefused("No constitution is active, so nothing may run. `somagent up` installs one.")
-        return found
+        return await self.db.constitutions.require_active_digest(tenant)
 
     async def begin(self, entry: BeginEffect) -> EffectBegun:
         """Begin an effect: reserve, and record the decision. A refusal is a status of the answer.
 
         The decision is durable when this returns. Raises Conflict when the run has ended, and Unavailable.
         """
-        async with self.turns.about(entry.key.run):
-            answer = await self._ask("SELECT gate_begin($1)", json.dumps(_begin_request(entry)))
+        async with self.semaphores.hold(entry.key.run):
+            answer = await self.db.call("SELECT gate_begin($1)", json.dumps(_begin_request(entry)))
         return EffectBegun.model_validate_json(answer)
 
     async def finish(self, exit_: FinishEffect) -> Settled:
@@ -91,14 +85,10 @@ class PostgresLedger:
         Raises Conflict when the run has ended or the effect never began, and Unavailable.
         """
         result = to_json(exit_.result).decode()
-        async with self.turns.about(exit_.key.run):
-            answer = await self._ask("SELECT gate_finish($1, $2)", json.dumps(_finish_request(exit_, result)), result)
+        async with self.semaphores.hold(exit_.key.run):
+            request = json.dumps(_finish_request(exit_, result))
+            answer = await self.db.call("SELECT gate_finish($1, $2)", request, result)
         return Settled.model_validate_json(answer)
-
-    async def _ask(self, query: str, *arguments: Any) -> str:  # noqa: ANN401 - the driver's
-        async with translate_errors(), self.db.pool.acquire() as connection:
-            answer: str = await connection.fetchval(query, *arguments)
-            return answer
 
 
 def canonical_parts(members: dict[str, Any]) -> dict[str, str]:

@@ -9,13 +9,12 @@ from capsules.budgets.account import Account
 from capsules.digest import digest
 from capsules.runs.run import Closed, CloseRun, RunUpdate
 from somagent.db.database import Database
-from somagent.db.errors import translate_errors
 from somagent.db.gate.ledger import canonical_parts
 
 
 @dataclass(frozen=True)
 class PostgresRuns:
-    """Writes the projection of runs, each call in one transaction."""
+    """The run projection of all tenants; each call is one transaction."""
 
     db: Database
 
@@ -41,9 +40,7 @@ class PostgresRuns:
                 }
             ),
         }
-        async with translate_errors(), self.db.pool.acquire() as connection:
-            answer = await connection.fetchval("SELECT run_close($1, $2)", json.dumps(request), output)
-        return Closed.model_validate_json(answer)
+        return Closed.model_validate_json(await self.db.call("SELECT run_close($1, $2)", json.dumps(request), output))
 
     async def account(self, run: str, tenant: str) -> Account:
         """Return the run's account. Raises NotFound before the run was admitted."""

@@ -1,18 +1,18 @@
-"""Constitutions as installed, common to all tenants, and the one that is active in a scope.
+"""Constitutions: installed documents, common to all tenants, their signatures, and the one that is active in a scope.
 
-Documents are encrypted at rest. They are decrypted and compared with their digests here; whether enough keys signed one
-is checked where it is used.
+Documents are encrypted at rest. This module decrypts them and compares them with their digests. Signatures are verified
+by the process that uses the constitution (`somagent.identity.signatures`).
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Row, func, insert, select, text
+from sqlalchemy import Row, Select, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature, ConstitutionSummary
@@ -29,7 +29,7 @@ REVOKE = text("SELECT constitution_revoke(:digest, :by, :reason)")
 TENANT = text("SELECT set_config('somagent.tenant', :tenant, true)")
 
 MOST = 1000
-"""Length of every list. There are few constitutions, so lists have no pages."""
+"""Maximum length of a list. There are few constitutions, so lists have no pages."""
 _SUMMARY = tuple(column for column in constitutions.c if column.name not in {"sealed", "sealed_by"})
 
 
@@ -77,33 +77,38 @@ class Constitutions:
 
     async def active_digest(self, tenant: str = EVERYBODY, stage: Stage = "active") -> Digest | None:
         """Return the digest of the constitution that is active for a tenant, by the SQL function `constitution_of`."""
-        async with translate_errors(), self.engine.connect() as connection:
-            found: str | None = await connection.scalar(select(func.constitution_of(tenant, stage)))
+        found = await self._scalar(select(func.constitution_of(tenant, stage)))
         return Digest(found) if found else None
 
-    async def active(self, tenant: str = EVERYBODY) -> ConstitutionRecord:
-        """Return the active constitution of a tenant. Raises ConstitutionRefused when none is, or it is revoked."""
+    async def require_active_digest(self, tenant: str) -> Digest:
+        """Return the digest of the constitution that is active for a tenant. Raises ConstitutionRefused for none."""
         found = await self.active_digest(tenant)
         if found is None:
             raise ConstitutionRefused("No constitution is active, so nothing may run. `somagent up` installs one.")
-        return in_force(await self.get(found))
+        return found
+
+    async def active(self, tenant: str = EVERYBODY) -> ConstitutionRecord:
+        """Return the active constitution of a tenant. Raises ConstitutionRefused for none or a revoked one."""
+        record = await self.get(await self.require_active_digest(tenant))
+        if record.state == "revoked":
+            raise ConstitutionRefused(
+                f"The active constitution {record.name}@{record.version} was revoked; activate another or roll back.",
+                digest=record.digest,
+            )
+        return record
 
     async def get(self, digest_: Digest) -> ConstitutionRecord:
         """Return a constitution, checked against its digests. Raises NotFound; ConstitutionRefused when altered."""
         query = select(constitutions).where(constitutions.c.digest == digest_)
         signed = select(signatures.c.key_id, signatures.c.signature).where(signatures.c.digest == digest_)
-        async with translate_errors(), self.engine.connect() as connection:
-            row = (await connection.execute(query)).first()
-            keys = (await connection.execute(signed.order_by(signatures.c.added_at, signatures.c.key_id))).all()
-        if row is None:
+        rows = await self._all(query)
+        if not rows:
             raise NotFound(f"No constitution {digest_!r} was ever installed.", digest=digest_)
-        return self._record(row, keys)
+        return self._record(rows[0], await self._all(signed.order_by(signatures.c.added_at, signatures.c.key_id)))
 
-    async def revoked(self, digest_: Digest) -> bool:
+    async def is_revoked(self, digest_: Digest) -> bool:
         """Tell whether a constitution is revoked. Raises NotFound."""
-        query = select(constitutions.c.state).where(constitutions.c.digest == digest_)
-        async with translate_errors(), self.engine.connect() as connection:
-            state = await connection.scalar(query)
+        state = await self._scalar(select(constitutions.c.state).where(constitutions.c.digest == digest_))
         if state is None:
             raise NotFound(f"No constitution {digest_!r} was ever installed.", digest=digest_)
         return bool(state == "revoked")
@@ -115,8 +120,7 @@ class Constitutions:
         query = query.select_from(signed).group_by(constitutions.c.digest)
         if digests is not None:
             query = query.where(constitutions.c.digest.in_(digests))
-        async with translate_errors(), self.engine.connect() as connection:
-            found = await connection.execute(query.order_by(constitutions.c.installed_at.desc()).limit(MOST))
+        found = await self._all(query.order_by(constitutions.c.installed_at.desc()).limit(MOST))
         return tuple(from_row(ConstitutionSummary, row) for row in found)
 
     async def install(self, record: ConstitutionRecord) -> None:
@@ -138,7 +142,7 @@ class Constitutions:
             await connection.execute(insert(activations).values(values))
 
     async def revoke(self, digest_: Digest, *, tenant: str, by: str, reason: str) -> None:
-        """Revoke a constitution for ever. tenant: the one whose outbox gets the event."""
+        """Revoke a constitution for ever. tenant: its outbox gets the event."""
         async with translate_errors(), self.engine.begin() as connection:
             await connection.execute(TENANT, {"tenant": tenant})
             await connection.execute(REVOKE, {"digest": digest_, "by": by, "reason": reason})
@@ -154,15 +158,13 @@ class Constitutions:
             query = query.where(activations.c.digest == of)
         if stage:
             query = query.where(activations.c.stage == stage)
-        async with translate_errors(), self.engine.connect() as connection:
-            return tuple(_activation(row) for row in (await connection.execute(query)).all())
+        return tuple(_activation(row) for row in await self._all(query))
 
-    async def newest(self) -> int:
+    async def newest_activation(self) -> int:
         """Return the number of the newest activation; 0 when there is none."""
-        async with translate_errors(), self.engine.connect() as connection:
-            return await connection.scalar(select(func.coalesce(func.max(activations.c.id), 0))) or 0
+        return await self._scalar(select(func.max(activations.c.id))) or 0
 
-    async def own(self) -> dict[str, ActiveConstitution]:
+    async def active_by_tenant(self) -> dict[str, ActiveConstitution]:
         """Return the active constitution of each tenant that has its own, by tenant."""
         newest = (
             select(activations)
@@ -170,11 +172,19 @@ class Constitutions:
             .distinct(activations.c.scope)
             .order_by(activations.c.scope, activations.c.id.desc())
         )
-        async with translate_errors(), self.engine.connect() as connection:
-            lines = [_activation(row) for row in (await connection.execute(newest)).all()]
-        return {line.scope: line for line in lines if line.constitution is not None}
+        found = [_activation(row) for row in await self._all(newest)]
+        return {each.scope: each for each in found if each.constitution is not None}
 
-    def _record(self, row: Row[Any], signed: Any) -> ConstitutionRecord:  # noqa: ANN401 - rows
+    async def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        async with translate_errors(), self.engine.connect() as connection:
+            found: Sequence[Row[Any]] = (await connection.execute(query)).all()
+            return found
+
+    async def _scalar(self, query: Select[Any]) -> Any:  # noqa: ANN401 - the value of a column
+        async with translate_errors(), self.engine.connect() as connection:
+            return await connection.scalar(query)
+
+    def _record(self, row: Row[Any], signed: Sequence[Row[Any]]) -> ConstitutionRecord:
         found = Digest(row.digest)
         plain = self.encryption.decrypt(row.sealed, key_id=row.sealed_by, bound_to=found)
         document = json.loads(plain)
@@ -185,16 +195,6 @@ class Constitutions:
             )
         signed_by = tuple(ConstitutionSignature(key_id=s.key_id, signature=s.signature) for s in signed)
         return from_row(ConstitutionRecord, row, document=document, signatures=signed_by)
-
-
-def in_force(record: ConstitutionRecord) -> ConstitutionRecord:
-    """Return the constitution. Raises ConstitutionRefused when it is revoked: nothing runs until another is active."""
-    if record.state == "revoked":
-        raise ConstitutionRefused(
-            f"The active constitution {record.name}@{record.version} was revoked; activate another or roll back.",
-            digest=record.digest,
-        )
-    return record
 
 
 def _activation(row: Row[Any]) -> ActiveConstitution:

@@ -89,7 +89,7 @@ class Delegations(Publisher):
         await self._publish("approval.events", "delegation.revoked", None, data)
         return known
 
-    async def lent(self, to: str, now: datetime, *, owner: str | None = None) -> dict[str, frozenset[str]]:
+    async def lent_capabilities(self, to: str, now: datetime, *, owner: str | None = None) -> dict[str, frozenset[str]]:
         """Return the capabilities that `to` may use now, by owner: lent now, and held by the owner now.
 
         A capability that the owner was lent itself does not count. The rows stay locked, so that none is revoked

@@ -117,14 +117,14 @@ async def test_it_holds_from_its_beginning_to_its_end_and_until_it_is_revoked(db
     assert coming.state == "coming"
     async with db.transaction(people) as tx:
         await tx.connection.execute(text("SELECT pg_sleep(1.1)"))
-        assert (await tx.delegations.lent("ben", dt.datetime.now(dt.UTC))) == {}
+        assert (await tx.delegations.lent_capabilities("ben", dt.datetime.now(dt.UTC))) == {}
     async with db.transaction(people) as tx:
         assert (await tx.delegations.get(ended.id)).state == "ended"
-        assert (await tx.delegations.lent("ben", now + dt.timedelta(hours=1.1))) == {"grace": {DECIDES}}
+        assert (await tx.delegations.lent_capabilities("ben", now + dt.timedelta(hours=1.1))) == {"grace": {DECIDES}}
         for by in ("grace", "hedy"):
             revoked = await tx.delegations.revoke(coming.id, by=by, now=now)
             assert (revoked.state, revoked.revoked_by) == ("revoked", "grace")
-        assert (await tx.delegations.lent("ben", now + dt.timedelta(hours=1.1))) == {}
+        assert (await tx.delegations.lent_capabilities("ben", now + dt.timedelta(hours=1.1))) == {}
     assert (await say(db, tokens, people, asked, "ben", "grace")).problem
 
 

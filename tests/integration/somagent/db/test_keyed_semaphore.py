@@ -1,4 +1,4 @@
-"""Turns: never more than so many about one thing, never a wait for another, nothing kept of what is over."""
+"""KeyedSemaphore: a limit for each key, no wait between keys, and nothing kept of a key that is released."""
 
 import asyncio
 import contextlib
@@ -14,11 +14,11 @@ from somagent.db.gate.ledger import KeyedSemaphore, PostgresLedger
 
 
 async def test_so_many_at_once_in_the_order_in_which_they_asked() -> None:
-    turns, inside, most, order = KeyedSemaphore(2), 0, 0, []
+    semaphores, inside, most, order = KeyedSemaphore(2), 0, 0, []
 
     async def take(number: int) -> None:
         nonlocal inside, most
-        async with turns.about("run"):
+        async with semaphores.hold("run"):
             order.append(number)
             inside += 1
             most = max(most, inside)
@@ -30,26 +30,26 @@ async def test_so_many_at_once_in_the_order_in_which_they_asked() -> None:
 
 
 async def test_another_thing_does_not_wait_and_a_failure_or_a_cancellation_gives_the_turn_back() -> None:
-    turns = KeyedSemaphore(1)
-    async with turns.about("a"), asyncio.timeout(1), turns.about("b"):
-        await _begin_and_cancel(turns, "a")
+    semaphores = KeyedSemaphore(1)
+    async with semaphores.hold("a"), asyncio.timeout(1), semaphores.hold("b"):
+        await _begin_and_cancel(semaphores, "a")
     with contextlib.suppress(RuntimeError):
-        await _fail(turns, "a")
-    async with asyncio.timeout(1), turns.about("a"):
+        await _fail(semaphores, "a")
+    async with asyncio.timeout(1), semaphores.hold("a"):
         pass
     gc.collect()
-    assert not turns._semaphores, "a run that is over leaves nothing behind"
+    assert not semaphores._semaphores, "a run that is over leaves nothing behind"
 
 
-async def _begin_and_cancel(turns: KeyedSemaphore, what: str) -> None:
-    waiting = asyncio.create_task(_fail(turns, what))
+async def _begin_and_cancel(semaphores: KeyedSemaphore, what: str) -> None:
+    waiting = asyncio.create_task(_fail(semaphores, what))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])
 
 
-async def _fail(turns: KeyedSemaphore, what: str) -> None:
-    async with turns.about(what):
+async def _fail(semaphores: KeyedSemaphore, what: str) -> None:
+    async with semaphores.hold(what):
         raise RuntimeError
 
 
