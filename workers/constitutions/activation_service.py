@@ -35,7 +35,7 @@ from policy.prove.proofs import prove
 from somagent.constitutions.somabrain import SomaBrain
 from somagent.db.database import Database
 from somagent.identity.signatures import ConstitutionTrust
-from somagent.identity.tokens import Tokens
+from somagent.identity.tokens import AttestationPurpose, Tokens
 from somagent.settings import Settings
 from workers.constitutions.version_guard import refuse_older_version
 

@@ -1,4 +1,4 @@
-"""Standing grants: given and revoked here, used by the gate in the database (`sql/standing.sql`)."""
+"""Standing grants: given and revoked here, used by the gate in the database (`sql/standing_grants.sql`)."""
 
 import uuid
 from datetime import datetime, timedelta

@@ -187,7 +187,7 @@ def test_every_event_that_is_written_is_documented_and_the_other_way_round():
     sql = [file.read_text("utf-8") for file in sorted((ROOT / "somagent/db/schema/sql").glob("*.sql"))]
     python = [file.read_text("utf-8") for file in python_files("somagent/db", "api")]
     written = {kind for text in sql for kind in re.findall(r"event_add\([^,]+, '([a-z.]+)'", text)}
-    written |= {kind for text in python for kind in re.findall(r'\.add\("[a-z.]+", "([a-z.]+)"', text)}
+    written |= {kind for text in python for kind in re.findall(r'\.(?:add|_publish)\("[a-z.]+", "([a-z.]+)"', text)}
     assert written == TYPES.keys() - {"token"}
     document = (ROOT / "docs" / "events.md").read_text("utf-8")
     assert [

@@ -1,6 +1,6 @@
--- The budget tree. An account's limit is taken from its parent as a reservation, and comes back when it is closed: what
--- it spent as spent, the rest as free. Every change passes account_post, so entries always add up to balances.
--- Locks are taken from the root down.
+-- Budget accounts, a tree. The limit of an account is a reservation in its parent; closing replaces it by what was
+-- spent. Every change goes through account_post, so the balances are the sums of the entries. Locks are taken from the
+-- root down.
 
 CREATE FUNCTION amounts_of(value jsonb) RETURNS amounts LANGUAGE sql IMMUTABLE AS $$
     SELECT ((value->>'tokens')::bigint, (value->>'micro_usd')::bigint, (value->>'tool_calls')::bigint)::amounts
@@ -23,7 +23,7 @@ CREATE FUNCTION account_left(account budget_accounts) RETURNS amounts LANGUAGE s
             greatest(0, account.limit_tool_calls - account.spent_tool_calls - account.reserved_tool_calls))::amounts
 $$;
 
--- The first dimension in which the account cannot cover a cost, or NULL.
+-- The first dimension in which the account cannot cover a cost; NULL for none.
 CREATE FUNCTION account_short(account budget_accounts, cost amounts) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE
         WHEN account.spent_tokens + account.reserved_tokens + (cost).tokens > account.limit_tokens THEN 'tokens'
@@ -34,13 +34,13 @@ CREATE FUNCTION account_short(account budget_accounts, cost amounts) RETURNS tex
     END
 $$;
 
--- How much of a limit is spent, as the greatest threshold that is reached: 0, 50, 80 or 100 per cent.
+-- The greatest budget threshold that is reached: 0, 50, 80 or 100 per cent of a limit.
 CREATE FUNCTION spent_level(spent bigint, bound bigint) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN bound <= 0 THEN 0 WHEN spent >= bound THEN 100
                 WHEN spent * 100 >= bound * 80 THEN 80 WHEN spent * 100 >= bound * 50 THEN 50 ELSE 0 END
 $$;
 
--- Say which thresholds a run's account has crossed, once each: what is spent only grows.
+-- Publish each budget threshold that the account of a run has reached. Spending only grows, so each comes once.
 CREATE FUNCTION account_pressure(run_id text, before budget_accounts, after budget_accounts) RETURNS void
 LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
@@ -60,7 +60,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- Change an account whose row the caller has locked, and write the entry that says so.
+-- Change an account whose row the caller has locked, and write the ledger entry.
 CREATE FUNCTION account_post(
     account_id text, entry_kind text, entry_key text, entry_by text,
     add_limit amounts, add_spent amounts, add_reserved amounts
@@ -133,7 +133,7 @@ BEGIN
     END IF;
 END $$;
 
--- Open an account without a parent. One that exists stays as it is.
+-- Open an account without a parent. An existing one stays as it is.
 CREATE FUNCTION account_open(account_id text, amounts_wanted jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY INVOKER AS $$
 BEGIN
@@ -144,7 +144,7 @@ BEGIN
     END IF;
 END $$;
 
--- Open an account with a part of its parent's. One that exists under the same parent, and is open, stays as it is.
+-- Open an account with a part of its parent's limit. An open one under the same parent stays as it is.
 CREATE FUNCTION account_carve(parent_id text, account_id text, amounts_wanted jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
@@ -170,7 +170,7 @@ BEGIN
     PERFORM account_post(account_id, 'open', account_id, '', wanted, amounts_none(), amounts_none());
 END $$;
 
--- Raise a limit by a part of the parent's; an account without a parent is raised from outside. Once for each key.
+-- Raise a limit by a part of the parent's limit; without a parent, by new funds. Once for each key.
 CREATE FUNCTION account_raise(account_id text, amounts_wanted jsonb, raise_key text, raised_by text) RETURNS void
 LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
@@ -200,8 +200,8 @@ BEGIN
         json_build_object('account', account_id, 'amounts', amounts_json(wanted), 'by', raised_by, 'key', raise_key));
 END $$;
 
--- Close an account. Children must be closed first; a reservation that was never settled counts as spent, since its
--- effect may have happened; the rest of the limit returns to the parent.
+-- Close an account. Its children must be closed. A reservation that was never settled counts as spent, because its
+-- effect may have happened. The rest of the limit returns to the parent.
 CREATE FUNCTION account_close(account_id text) RETURNS void LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     parent_id text;
@@ -232,7 +232,7 @@ BEGIN
     UPDATE budget_accounts SET closed_at = clock_timestamp() WHERE id = account_id;
 END $$;
 
--- Count the open effects of an account as spent, all of them or those of one action in one run.
+-- Count the reservations of an account's open effects as spent: of all effects, or of those of one action in one run.
 CREATE FUNCTION account_give_up(account_id text, given_run text, given_action text DEFAULT NULL, but_key text DEFAULT NULL)
 RETURNS budget_accounts LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE

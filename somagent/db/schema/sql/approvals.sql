@@ -1,7 +1,7 @@
--- Approvals as the gate opens them. People's answers are written by `somagent/db/repositories/approvals.py`; whether they suffice
--- is a constraint of the table.
+-- Approvals, as the gate opens them. `somagent/db/repositories/approvals.py` writes the answers of people. A constraint
+-- of the table checks that they suffice.
 
--- Open an approval of the action of `entry`. With answers from before it may be approved at once.
+-- Open an approval of the action of `entry`. With the answers `said` it may be approved at once.
 CREATE FUNCTION approval_open(entry jsonb, why text, original text, said jsonb) RETURNS approvals
 LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
@@ -26,7 +26,7 @@ BEGIN
     RETURN opened;
 END $$;
 
--- When each later group may decide, soonest first. One whose moment would come after the end is never asked.
+-- The escalation groups with the time from which each may decide, in order of time, without those after the expiry.
 CREATE FUNCTION approval_groups(steps jsonb, moment timestamptz, expiry timestamptz) RETURNS jsonb
 LANGUAGE sql STABLE AS $$
     SELECT coalesce(jsonb_agg(jsonb_build_object('capability', step->>'capability', 'at', at) ORDER BY at, ordinal), '[]')
@@ -35,7 +35,7 @@ LANGUAGE sql STABLE AS $$
     WHERE at < expiry
 $$;
 
--- What the gate tells the run of an approval that it waits for.
+-- The approval as JSON, for the run that waits for it.
 CREATE FUNCTION approval_request(asked approvals) RETURNS json LANGUAGE sql STABLE AS $$
     SELECT json_build_object(
         'id', asked.id, 'run', asked.run, 'action', asked.action, 'kind', asked.kind, 'target', asked.target,
@@ -43,8 +43,8 @@ CREATE FUNCTION approval_request(asked approvals) RETURNS json LANGUAGE sql STAB
         'escalation', asked.escalation, 'requested_by', asked.requested_by, 'expires_at', asked.expires_at)
 $$;
 
--- Where a person edited another action into this one: open its approval, in which the editor's yes is one of those it
--- asks for. It counts for one demand only, so that who wrote the arguments is alone enough only where one person is.
+-- If a person edited another action into this one, open its approval with the yes of the editor. That yes counts for
+-- one demand only, so an editor alone suffices only where one yes is demanded.
 CREATE FUNCTION approval_of_edit(entry jsonb) RETURNS void LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     original approvals;
@@ -69,7 +69,7 @@ BEGIN
             'said', 'yes', 'escalated', false, 'capabilities', jsonb_build_array(counts))) END);
 END $$;
 
--- Who said yes, in canonical JSON, for the receipt of the action that began by it.
+-- Who said yes, as canonical JSON, for the receipt of the action that the approval allowed.
 CREATE FUNCTION approval_approvers(answers jsonb) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT '[' || coalesce(string_agg(format('{"by":%s,"on_behalf_of":%s}', canonical_text(answer->>'by'),
                                              canonical_text(answer->>'on_behalf_of')), ',' ORDER BY ordinal), '') || ']'

@@ -1,6 +1,6 @@
--- The audit: changes that people and programs make, and the seals over them and over receipts.
+-- The audit: entries of changes, and the blocks over them and over receipts.
 
--- One change of something that decides what runs may do. `body` is canonical JSON, and `hash` its digest.
+-- One change of something that governs runs. `body` is canonical JSON, and `hash` its digest.
 CREATE TABLE audit_entries (
     id bigserial PRIMARY KEY,
     tenant_id text NOT NULL,
@@ -13,8 +13,8 @@ CREATE TABLE audit_entries (
 );
 CREATE INDEX audit_entries_by_tenant ON audit_entries (tenant_id, id);
 
--- What is recorded and not sealed yet. A queue, so that the sealer finds it without looking at what it sealed, and a
--- transaction that commits late is sealed late and never missed.
+-- The queue of records that are in no block yet. So the sealer does not read old records, and a record of a transaction
+-- that commits late is not missed.
 CREATE TABLE seal_pending (
     id bigserial PRIMARY KEY,
     tenant_id text NOT NULL,
@@ -25,7 +25,7 @@ CREATE TABLE seal_pending (
 );
 CREATE INDEX seal_pending_by_tenant ON seal_pending (tenant_id, id);
 
--- A tenant's records in one sequence without gaps. The sealer numbers them, so that no action waits for another's.
+-- A tenant's records in one sequence without gaps. The sealer numbers them, so that actions do not wait for each other.
 CREATE TABLE seal_leaves (
     tenant_id text NOT NULL,
     seq bigint NOT NULL CHECK (seq > 0),

@@ -1,9 +1,8 @@
--- Constitutions: what was installed, who signed it, what is active where, and the proposals that made it so.
--- The first three are of no tenant: the gate of every tenant reads them.
+-- Constitutions: installed documents, their signatures, their activations, and proposals. The first three tables belong
+-- to no tenant: the gate of every tenant reads them.
 
--- The document is encrypted with a codec key of the key ring, its digest as associated data. What is decrypted must
--- give the digest again and carry enough signatures by keys that are files, not rows. So a row alone, whoever wrote it,
--- makes nothing run: documents are checked each time a process takes one into use.
+-- The document is encrypted with a codec key, with its digest as associated data. Each process that uses it checks the
+-- digest of the decrypted document and its signatures, by keys that are files. So a changed row alone is refused.
 CREATE TABLE constitutions (
     digest text PRIMARY KEY,
     sha3_512 text NOT NULL,
@@ -16,7 +15,7 @@ CREATE TABLE constitutions (
     installed_at timestamptz NOT NULL DEFAULT now()
 );
 
--- The signature is part of the key: a wrong one that came first must not keep the right one out.
+-- The signature is part of the primary key: a wrong signature must not block a right one by the same key.
 CREATE TABLE constitution_signatures (
     digest text NOT NULL REFERENCES constitutions (digest),
     key_id text NOT NULL,
@@ -25,7 +24,7 @@ CREATE TABLE constitution_signatures (
     PRIMARY KEY (digest, key_id, signature)
 );
 
--- Only added to. Active for a tenant is the newest of its own scope, or where that has none, of '*'.
+-- Rows are only added. Active for a tenant is the newest row of its own scope; if it has none, of '*'.
 CREATE TABLE constitution_activations (
     id bigserial PRIMARY KEY,
     scope text NOT NULL,
@@ -39,8 +38,8 @@ CREATE TABLE constitution_activations (
 );
 CREATE INDEX constitution_activations_newest ON constitution_activations (scope, stage, id DESC);
 
--- What the workflow knows of a proposal, for those who ask after it has ended. `since`: the newest activation when it
--- was examined; what was proved then says nothing once another one has come.
+-- The record of a proposal, which outlives its workflow. `since`: the newest activation when the proposal was examined.
+-- After another activation the proofs do not hold any more.
 CREATE TABLE constitution_proposals (
     tenant_id text NOT NULL REFERENCES tenants (id),
     id text NOT NULL,
@@ -79,5 +78,5 @@ CREATE TABLE constitution_proposals (
 );
 CREATE INDEX constitution_proposals_newest ON constitution_proposals (tenant_id, proposed_at DESC, id DESC);
 
--- Few receipts have a shadow; its differences are counted from them alone.
+-- For the counts of a shadow: few receipts have one.
 CREATE INDEX receipts_shadowed ON receipts (tenant_id, run, seq) WHERE (body -> 'shadow') IS NOT NULL;

@@ -1,4 +1,4 @@
--- Forecasts: what each run was expected to take when it was admitted. What it took is in its account.
+-- Forecasts: the expected usage of each run at its admission. The real usage is in its account.
 
 CREATE TABLE forecasts (
     tenant_id text NOT NULL,

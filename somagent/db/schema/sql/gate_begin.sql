@@ -1,6 +1,6 @@
--- Before an effect: everything that must be true together, in one transaction and one round trip.
+-- Begin an effect: all checks, the reservation and the receipt, in one transaction and one round trip.
 
--- What the store knows when an action is judged.
+-- The facts for the evaluation of an action.
 CREATE FUNCTION gate_facts(tenant text, run_id text, account_id text, constitution text, asked jsonb DEFAULT '{}')
 RETURNS json
 LANGUAGE plpgsql SECURITY INVOKER AS $$
@@ -45,7 +45,7 @@ CREATE FUNCTION constitution_standing(wanted text) RETURNS text LANGUAGE sql STA
         'unknown')
 $$;
 
--- Lock the run's row, entering the run if the gate is the first to see it: schedules do not pass the API.
+-- Lock the run's row. Inserts the run if it is new here: a schedule starts runs without the API.
 CREATE FUNCTION gate_run(entry jsonb) RETURNS runs LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     found_run runs;
@@ -74,7 +74,7 @@ BEGIN
     RETURN found_run;
 END $$;
 
--- Write a decision: the receipt and its event. `answers` are what the database adds, as canonical text.
+-- Write a decision: the receipt and its event. answers: the members that the database adds, as canonical text.
 CREATE FUNCTION gate_decide(entry jsonb, decided text, reason text, answers jsonb, denied integer DEFAULT 0)
 RETURNS json LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
@@ -92,8 +92,8 @@ BEGIN
     RETURN receipt;
 END $$;
 
--- The approval that lets this action pass: an approved one in time, or the one that this very effect used before.
--- After an attempt that may have taken effect, only a new one counts.
+-- The approval that allows this action: an approved one in time, or the one that an earlier attempt of this effect
+-- used. After an attempt that may have taken effect, only a new approval counts.
 CREATE FUNCTION gate_grant(entry jsonb, uncertain boolean) RETURNS approvals
 LANGUAGE sql SECURITY INVOKER AS $$
     SELECT * FROM approvals
@@ -103,7 +103,7 @@ LANGUAGE sql SECURITY INVOKER AS $$
     ORDER BY state = 'used' DESC, requested_at, id LIMIT 1
 $$;
 
--- Find or create the pending approval, write the decision, answer `ask`.
+-- Find or open the pending approval, write the decision, and return the status `ask`.
 CREATE FUNCTION gate_ask(entry jsonb, reason text, why text) RETURNS json LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     pending approvals;
@@ -123,7 +123,7 @@ BEGIN
     RETURN json_build_object('status', 'ask', 'receipt', receipt, 'approval', request, 'sentence', pending.sentence);
 END $$;
 
--- Let an effect begin, or say why not. The order of the checks is the specification.
+-- Begin an effect, or return why it may not begin. The order of the checks is the specification.
 CREATE FUNCTION gate_begin(entry jsonb) RETURNS json LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     this_run runs;

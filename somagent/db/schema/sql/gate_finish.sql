@@ -1,11 +1,11 @@
--- After an effect: settle the reservation with real usage, keep the result, write the outcome. Once for each attempt.
+-- Finish an effect: settle the reservation with the real usage, store the result, write the receipt. Once per attempt.
 
 CREATE FUNCTION gate_topic(kind text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN kind = 'tool.invoke' THEN 'tool.events' WHEN kind LIKE 'slm.%' THEN 'slm.responses'
                 ELSE 'agent.events' END
 $$;
 
--- `outcome` holds what happened; `result_text` is kept as it comes, so that its digest can be checked.
+-- outcome: how the effect ended. result_text: stored byte for byte, so that its digest can be checked.
 CREATE FUNCTION gate_finish(outcome jsonb, result_text json) RETURNS json LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     run_id text := outcome->>'run';

@@ -1,13 +1,13 @@
--- What a tenant or a project may spend in each month, and credit that is spent once. A new month is opened by the first
--- thing that asks for money in it. Months only go forward: a clock that is set back opens nothing twice.
--- Locks are taken from the root down, projects by name.
+-- Budget periods: the monthly allowance of a tenant or project, and credit that is spent once. The first call of a
+-- month opens it. An earlier month is never opened again, also after the clock was set back. Locks are taken from the
+-- root down, projects by name.
 
 CREATE FUNCTION amounts_plus(one amounts, other amounts) RETURNS amounts LANGUAGE sql IMMUTABLE AS $$
     SELECT ((one).tokens + (other).tokens, (one).micro_usd + (other).micro_usd,
             (one).tool_calls + (other).tool_calls)::amounts
 $$;
 
--- Dimension by dimension, the greater and the lesser.
+-- The greater and the lesser amount of each dimension.
 CREATE FUNCTION amounts_most(one amounts, other amounts) RETURNS amounts LANGUAGE sql IMMUTABLE AS $$
     SELECT (greatest((one).tokens, (other).tokens), greatest((one).micro_usd, (other).micro_usd),
             greatest((one).tool_calls, (other).tool_calls))::amounts
@@ -43,8 +43,7 @@ CREATE FUNCTION month_of(moment timestamptz) RETURNS date LANGUAGE sql IMMUTABLE
     SELECT date_trunc('month', moment AT TIME ZONE 'UTC')::date
 $$;
 
--- Open the month of `moment` in the tree that an account lies in, where that month is later than the last one.
--- Cheap when there is nothing to do: nothing is locked then.
+-- Open the month of `moment` in the tree of an account, if it is later than the open one. Locks nothing otherwise.
 CREATE FUNCTION period_open(account_id text, moment timestamptz DEFAULT clock_timestamp()) RETURNS void
 LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
@@ -88,7 +87,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- A new month of an account without a parent: nothing is spent; the limit is the allowance and the credit that is left.
+-- Open a month of an account without a parent: nothing is spent; the limit is the allowance plus the credit left.
 CREATE FUNCTION period_renew(account budget_accounts, month date) RETURNS void LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     -- Credit is spent after the allowance.
@@ -104,7 +103,7 @@ BEGIN
     PERFORM clock_renew(account.id, month);
 END $$;
 
--- A new month of a project, whose spending was handed over: its limit is the allowance again, as far as its parent has it.
+-- Open a month of a project: its limit is the allowance again, as far as the parent has it. Its spending was moved up.
 CREATE FUNCTION period_refill(project budget_accounts, month date) RETURNS void LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     parent_account budget_accounts;
@@ -119,8 +118,8 @@ BEGIN
     PERFORM clock_renew(project.id, month);
 END $$;
 
--- Say what an account may spend from now on: a project, which is opened if there is none, or the tenant itself.
--- A limit does not fall below what is spent and held: nothing further begins then.
+-- Set the terms of a tenant's account or of a project, which is opened if it is missing. The limit does not fall below
+-- what is spent and reserved; then no further effect begins.
 CREATE FUNCTION account_allow(account_id text, parent_id text, terms jsonb, allowed_by text) RETURNS void
 LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
@@ -167,7 +166,7 @@ BEGIN
     WHERE id = account_id;
 END $$;
 
--- Give an account without a parent credit, once for each key: a new tenant's test drive.
+-- Give credit to an account without a parent, once for each key, for example to a new tenant.
 CREATE FUNCTION account_give_credit(account_id text, amounts_given jsonb, credit_key text, given_by text) RETURNS void
 LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
@@ -185,7 +184,7 @@ BEGIN
     WHERE id = account_id;
 END $$;
 
--- Close an account under which nothing is under way. Raises SO409 while something is.
+-- Close an account. Raises SO409 while an account under it is open.
 CREATE FUNCTION account_retire(account_id text) RETURNS void LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     parent_id text;

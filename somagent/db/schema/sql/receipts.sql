@@ -1,13 +1,13 @@
--- Receipts and events: the two records of what the gate does.
+-- Receipts and events of the gate.
 
--- The canonical JSON (RFC 8785) of an object whose members come as canonical text: members in the order of their ASCII
--- names, nothing between them. Python sends the large members this way, ready, and the database adds its few answers.
+-- The canonical JSON (RFC 8785) of an object. Its members come as canonical text and are ordered by their ASCII names.
+-- Python sends the large members; the database adds the members that only it knows.
 CREATE FUNCTION canonical_object(parts jsonb) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT '{' || coalesce(string_agg(to_json(key)::text || ':' || value, ',' ORDER BY key COLLATE "C"), '') || '}'
     FROM jsonb_each_text(parts)
 $$;
 
--- The canonical JSON text of a string: PostgreSQL escapes exactly what RFC 8785 says, in the same way.
+-- The canonical JSON text of a string. PostgreSQL escapes as RFC 8785 demands.
 CREATE FUNCTION canonical_text(value text) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT coalesce(to_json(value)::text, 'null')
 $$;

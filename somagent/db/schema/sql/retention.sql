@@ -1,12 +1,12 @@
--- Content that has been kept long enough is deleted: what went into runs, what came out, what they remembered. Receipts, the
--- ledger, decisions, approvals and the audit stay: they hold digests of it. What is under a legal hold is never deleted.
+-- Deletion of content after its retention: inputs and outputs of runs, content blobs and memories. Receipts, ledger,
+-- approvals and audit are kept; they contain digests only. Content under a legal hold is not deleted.
 
 GRANT SELECT, INSERT, UPDATE ON retention TO somagent_app;
 GRANT SELECT, INSERT ON legal_holds TO somagent_app;
 GRANT UPDATE (lifted_by, lifted_at) ON legal_holds TO somagent_app;
 GRANT UPDATE (last_put_at) ON content_blobs TO somagent_app;
 
--- A hold is lifted once and otherwise stays as it was placed.
+-- A hold can be lifted once; nothing else in it changes.
 CREATE FUNCTION keep_hold() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF old.lifted_at IS NOT NULL
@@ -26,7 +26,7 @@ CREATE FUNCTION run_held(run runs) RETURNS boolean LANGUAGE sql STABLE SECURITY 
             OR run.id = substr(scope, 5) OR starts_with(run.id, substr(scope, 5) || '/')))
 $$;
 
--- Runs whose content is due. A child waits for its parent's end.
+-- Runs whose content is due. A child run is not due while its parent is open.
 CREATE FUNCTION retention_runs() RETURNS SETOF runs LANGUAGE sql STABLE SECURITY INVOKER AS $$
     SELECT run.* FROM runs AS run CROSS JOIN retention AS terms
     WHERE run.pruned_at IS NULL AND run.closed_at < clock_timestamp() - make_interval(days => terms.content_days)
@@ -35,9 +35,8 @@ CREATE FUNCTION retention_runs() RETURNS SETOF runs LANGUAGE sql STABLE SECURITY
     ORDER BY run.closed_at
 $$;
 
--- Blobs that no run can need: old enough, and no run whose content is still kept was under way while they were put.
--- A blob does not say whose it is, since equal bytes are one blob; so its time tells.
--- `gone` are runs to be thought pruned.
+-- Blobs that no run needs: old enough, and no unpruned run was open between the first and the last time they were
+-- stored. Times are compared because equal bytes are one blob, which names no run. gone: runs to treat as pruned.
 CREATE FUNCTION retention_blobs(gone text[] DEFAULT '{}') RETURNS TABLE (digest text) LANGUAGE sql STABLE SECURITY INVOKER AS $$
     SELECT blob.digest FROM content_blobs AS blob CROSS JOIN retention AS terms
     WHERE blob.last_put_at < clock_timestamp() - make_interval(days => terms.content_days)
@@ -54,7 +53,7 @@ CREATE FUNCTION retention_memories() RETURNS TABLE (id text) LANGUAGE sql STABLE
                    ELSE run_held(whose) END
 $$;
 
--- What would be deleted now.
+-- The numbers of items that are due now.
 CREATE FUNCTION retention_due() RETURNS json LANGUAGE sql STABLE SECURITY INVOKER AS $$
     WITH due AS (SELECT coalesce(array_agg(id), '{}') AS runs FROM retention_runs())
     SELECT json_build_object('runs', (SELECT cardinality(runs) FROM due),
@@ -62,8 +61,8 @@ CREATE FUNCTION retention_due() RETURNS json LANGUAGE sql STABLE SECURITY INVOKE
                              'memories', (SELECT count(*) FROM retention_memories()))
 $$;
 
--- Delete what is due of one tenant, at most so much of each; say how much it was. With the owner's right: the application
--- itself deletes nothing. Ask again until it says nothing.
+-- Delete at most `most` items of each kind that are due in a tenant, and return their numbers. Runs with the owner's
+-- rights, because no role has the right to delete. Call it again until it returns zeros.
 CREATE FUNCTION retention_prune(tenant text, most integer) RETURNS json
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE

@@ -1,4 +1,4 @@
--- How long a tenant keeps content, and what must be kept whatever that says.
+-- Retention terms of a tenant, and legal holds, which override them.
 
 CREATE TABLE retention (
     tenant_id text PRIMARY KEY REFERENCES tenants (id),

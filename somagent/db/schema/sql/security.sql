@@ -1,5 +1,6 @@
--- Who may do what. Row-level security is forced, so that even the owner sees one tenant at a time, and without the
--- setting nobody sees a row: current_setting(…, true) is then NULL or empty, which equals no tenant.
+-- Row-level security, grants, and triggers that refuse changes. Row-level security is forced, so it limits the owner
+-- too. Without the setting somagent.tenant no row is visible: current_setting(…, true) is NULL or empty, which is no
+-- tenant.
 
 DO $$
 DECLARE
@@ -18,11 +19,11 @@ BEGIN
     END LOOP;
 END $$;
 
--- The relay carries everybody's events and changes nothing but the mark that they have left.
+-- The relay reads the events and runs of all tenants. It can change only when an event was published.
 CREATE POLICY relay_reads ON outbox FOR SELECT TO somagent_relay USING (true);
 CREATE POLICY relay_marks ON outbox FOR UPDATE TO somagent_relay USING (true) WITH CHECK (true);
 CREATE POLICY relay_reads ON runs FOR SELECT TO somagent_relay USING (true);
--- It also remembers which events people were told of.
+-- It also records the deliveries of notifications.
 CREATE POLICY relay_delivers ON deliveries TO somagent_relay USING (true) WITH CHECK (true);
 GRANT USAGE ON SCHEMA public TO somagent_app, somagent_relay;
 GRANT SELECT ON tenants, runs, outbox TO somagent_relay;
@@ -31,20 +32,20 @@ GRANT SELECT, INSERT, UPDATE ON deliveries TO somagent_relay;
 GRANT SELECT ON deliveries TO somagent_app;
 
 GRANT SELECT ON tenants, constitutions TO somagent_app;
--- Only added to:
+-- Rows are only added:
 GRANT SELECT, INSERT ON capsules, receipts, ledger_entries, content_blobs, artifacts, outbox, memories TO somagent_app;
 GRANT SELECT, INSERT ON standing_uses TO somagent_app;
--- Also changed, never deleted:
+-- Rows are added and changed, never deleted:
 GRANT SELECT, INSERT, UPDATE ON principals, api_keys, runs, effects, approvals, budget_accounts TO somagent_app;
--- Of a grant only what is left of it, whether it stands, and what it was proved under:
+-- A standing grant: only the uses left, the revocation, and the constitution that it was proved under can change.
 GRANT SELECT, INSERT ON standing_grants TO somagent_app;
 GRANT UPDATE (uses_left, revoked_at, revoked_by, constitution) ON standing_grants TO somagent_app;
--- Of a delegation only that it was taken back:
+-- A delegation: only its revocation can change.
 GRANT SELECT, INSERT ON delegations TO somagent_app;
 GRANT UPDATE (revoked_at, revoked_by) ON delegations TO somagent_app;
 GRANT USAGE ON SEQUENCE outbox_id_seq, ledger_entries_id_seq TO somagent_app;
 
--- What is written once stays, also for the owner.
+-- Refuse any change of a row, also by the owner.
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION USING
@@ -62,7 +63,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- Who lent what to whom stays; that it was taken back is written once.
+-- A delegation can be revoked once; nothing else in it changes.
 CREATE FUNCTION keep_delegation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF old.revoked_at IS NOT NULL
@@ -74,3 +75,8 @@ END $$;
 CREATE TRIGGER kept BEFORE UPDATE ON delegations FOR EACH ROW EXECUTE FUNCTION keep_delegation();
 CREATE TRIGGER immutable BEFORE DELETE ON delegations FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER never_emptied BEFORE TRUNCATE ON delegations EXECUTE FUNCTION refuse_change();
+
+-- A forecast is made once, before the run acts. If it could change, its accuracy would prove nothing.
+GRANT SELECT, INSERT ON forecasts TO somagent_app;
+CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON forecasts FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER never_emptied BEFORE TRUNCATE ON forecasts EXECUTE FUNCTION refuse_change();

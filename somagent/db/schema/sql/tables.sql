@@ -1,5 +1,4 @@
--- The tables. Everything of a tenant carries tenant_id first in its key, so one tenant cannot even learn by a collision
--- that another has a row.
+-- Tables. tenant_id is the first column of each key, so a collision of keys cannot reveal a row of another tenant.
 
 CREATE EXTENSION IF NOT EXISTS vector;
 
@@ -42,7 +41,7 @@ CREATE TABLE capsules (
     PRIMARY KEY (tenant_id, name, version)
 );
 
--- Room on each page lets PostgreSQL change a row in place: these are updated by every action of a run.
+-- The fill factor leaves room for updates in place (HOT): every action of a run updates its row.
 CREATE TABLE runs (
     tenant_id text NOT NULL REFERENCES tenants (id),
     id text NOT NULL,
@@ -92,7 +91,7 @@ CREATE TABLE receipts (
     FOREIGN KEY (tenant_id, run) REFERENCES runs (tenant_id, id)
 );
 
--- `charged`: given up as uncertain; its whole reservation counts as spent until the effect reports after all.
+-- State `charged`: the outcome is not known; the whole reservation counts as spent until the effect reports.
 CREATE TABLE effects (
     tenant_id text NOT NULL,
     key text NOT NULL,
@@ -117,13 +116,13 @@ CREATE TABLE effects (
     PRIMARY KEY (tenant_id, key),
     FOREIGN KEY (tenant_id, run) REFERENCES runs (tenant_id, id)
 ) WITH (fillfactor = 70);
--- Without the state, so that ending an effect changes its row in place.
+-- Without the column state, so that the end of an effect updates its row in place.
 CREATE INDEX effects_by_target ON effects (tenant_id, kind, target, started_at DESC);
--- What began lately, from which rate windows are filled.
+-- For the recent effects, from which rate windows are filled.
 CREATE INDEX effects_by_time ON effects USING brin (started_at);
 CREATE INDEX effects_open ON effects (tenant_id, run, action) WHERE state = 'started';
 
--- Whether for every demand so many different people with its capability said yes.
+-- Whether for each demand enough different people with its capability said yes.
 CREATE FUNCTION approval_satisfied(demands jsonb, answers jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
     SELECT jsonb_array_length(demands) > 0 AND NOT EXISTS (
         SELECT FROM jsonb_array_elements(demands) AS demand
@@ -133,7 +132,7 @@ CREATE FUNCTION approval_satisfied(demands jsonb, answers jsonb) RETURNS boolean
               AND ((answer->>'escalated')::boolean OR answer->'capabilities' ? (demand->>'capability'))))
 $$;
 
--- Whether duties are apart: the requester neither answers nor is answered for, and nobody's right counts twice.
+-- Separation of duties: the requester neither answers nor is represented, and each person counts once.
 CREATE FUNCTION approval_duties(requested_by text, answers jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
     SELECT NOT EXISTS (
         SELECT FROM jsonb_array_elements(answers) AS answer
@@ -144,7 +143,7 @@ CREATE FUNCTION approval_duties(requested_by text, answers jsonb) RETURNS boolea
          WHERE answer->>'said' = 'yes')
 $$;
 
--- `answers` is what each person said, by what right; `escalated` how many of the later groups were told.
+-- answers: what each person said and by which capabilities. escalated: number of escalation groups that were notified.
 CREATE TABLE approvals (
     tenant_id text NOT NULL,
     id text NOT NULL,
@@ -179,10 +178,10 @@ CREATE TABLE approvals (
 CREATE INDEX approvals_newest ON approvals (tenant_id, requested_at DESC, id DESC);
 CREATE INDEX approvals_by_action ON approvals (tenant_id, run, action);
 CREATE UNIQUE INDEX approvals_one_pending ON approvals (tenant_id, run, action) WHERE state = 'pending';
--- What was edited once becomes one action, once.
+-- An edited approval has one successor.
 CREATE UNIQUE INDEX approvals_one_edit ON approvals (tenant_id, edited_from) WHERE edited_from IS NOT NULL;
 
--- A capability lent for a time, for approvals only. It counts while its owner holds it.
+-- A capability that is lent for a time, for approvals only. It counts while its owner holds it.
 CREATE TABLE delegations (
     tenant_id text NOT NULL,
     id text NOT NULL,
@@ -205,7 +204,7 @@ CREATE TABLE delegations (
 CREATE INDEX delegations_newest ON delegations (tenant_id, created_at DESC, id DESC);
 CREATE INDEX delegations_open ON delegations (tenant_id, delegate, ends_at) WHERE revoked_at IS NULL;
 
--- A yes in advance. It counts only under the constitution that its scope was proved to lie within.
+-- An approval in advance. It counts only under the constitution that its scope was proved to lie within.
 CREATE TABLE standing_grants (
     tenant_id text NOT NULL REFERENCES tenants (id),
     id text NOT NULL,
@@ -228,7 +227,7 @@ CREATE INDEX standing_grants_newest ON standing_grants (tenant_id, granted_at DE
 CREATE INDEX standing_grants_open ON standing_grants (tenant_id, constitution, expires_at)
     WHERE revoked_at IS NULL AND uses_left > 0;
 
--- One use for each effect, whatever its attempts.
+-- One use for each effect, also when it is retried.
 CREATE TABLE standing_uses (
     tenant_id text NOT NULL,
     effect text NOT NULL,
@@ -242,7 +241,7 @@ CREATE TABLE standing_uses (
 );
 CREATE INDEX standing_uses_by_grant ON standing_uses (tenant_id, standing, used_at);
 
--- `overrun` is by how much spending, recorded truthfully, has passed the limit. Reserving and carving never add to it.
+-- overrun: by how much the real usage exceeds the limit. Reserving and carving never add to it.
 CREATE TABLE budget_accounts (
     tenant_id text NOT NULL REFERENCES tenants (id),
     id text NOT NULL,
@@ -292,7 +291,7 @@ CREATE TABLE budget_accounts (
         limit_tool_calls >= 0 AND spent_tool_calls >= 0 AND reserved_tool_calls >= 0 AND overrun_tool_calls >= 0
         AND spent_tool_calls + reserved_tool_calls <= limit_tool_calls + overrun_tool_calls)
 ) WITH (fillfactor = 70);
--- What is open under an account: few, however many have been closed.
+-- For the open accounts under an account, which are few.
 CREATE INDEX budget_accounts_open ON budget_accounts (tenant_id, parent) WHERE closed_at IS NULL;
 
 CREATE TABLE ledger_entries (
@@ -357,7 +356,7 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_unpublished ON outbox (id) WHERE published_at IS NULL;
 CREATE INDEX outbox_by_run ON outbox (tenant_id, run, id);
 
--- Which events people were told of, by which channel. Events that are pruned from the outbox leave these behind.
+-- Deliveries of events on channels. They stay when events are pruned from the outbox.
 CREATE TABLE deliveries (
     tenant_id text NOT NULL,
     event bigint NOT NULL,

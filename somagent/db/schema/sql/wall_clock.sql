@@ -1,8 +1,8 @@
--- Wall clock: how long runs may work, under a tenant and its projects. A root run holds its capsule's whole wall clock until
--- it ends, then counts what it worked. Children work inside their parent's time and hold nothing above it.
--- Only accounts that have a bound are locked, from the root down.
+-- Wall clock: seconds that the runs of a tenant or project may work. A root run reserves the wall clock of its capsule,
+-- and its end replaces that by the seconds it worked. Child runs reserve nothing: they work in the time of their
+-- parent. Only accounts with a limit are locked, from the root down.
 
--- The accounts above a run that bound its time, from the root down.
+-- The accounts above a run that limit its time, from the root down.
 CREATE FUNCTION clock_bounds(parent_id text) RETURNS SETOF text LANGUAGE sql STABLE SECURITY INVOKER AS $$
     WITH RECURSIVE above AS (
         SELECT id, parent, limit_seconds, 0 AS height FROM budget_accounts WHERE id = parent_id
@@ -24,7 +24,7 @@ BEGIN
     VALUES (current_setting('somagent.tenant'), account_id, entry_kind, entry_key, add_spent, add_reserved);
 END $$;
 
--- Carve a run's account, with its wall clock where it is bounded. One that exists stays as it is. Raises SO402.
+-- Carve a run's account, and reserve its wall clock where that is limited. An existing account stays. Raises SO402.
 CREATE FUNCTION run_carve(parent_id text, account_id text, amounts_wanted jsonb, seconds bigint) RETURNS void
 LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
@@ -56,7 +56,7 @@ BEGIN
     END IF;
 END $$;
 
--- Count what a run worked, once: what it held when nobody can say. Before its account is closed.
+-- Count the seconds that a run worked, once, before its account is closed. NULL counts the whole reservation.
 CREATE FUNCTION clock_end(account_id text, worked bigint) RETURNS void LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     held bigint;
@@ -72,7 +72,7 @@ BEGIN
     UPDATE budget_accounts SET spent_seconds = coalesce(worked, held) WHERE id = account_id;
 END $$;
 
--- The accounts that a run holds time of, locked from the root down.
+-- The accounts in which a run has a reservation of time, locked from the root down.
 CREATE FUNCTION clock_held(parent_id text, account_id text) RETURNS SETOF text LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     root_id text;
@@ -88,7 +88,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- A new month: nothing is worked yet; what runs under way hold stays held.
+-- Open a month: no second is worked yet; reservations of open runs stay.
 CREATE FUNCTION clock_renew(account_id text, month date) RETURNS void LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     worked bigint;

@@ -1,6 +1,6 @@
--- What the planner is to suppose before it has seen the tables: that all rows are one tenant's. Without that, a look-up by
--- key and a reading of all that a tenant has would cost the same in its eyes, and what it chose would stay for the life of
--- a connection. The first ANALYZE, autovacuum's mostly, replaces this by what is there.
+-- Planner statistics for empty tables: all rows belong to one tenant. Without them the planner estimates the same cost
+-- for a look-up by key and for a scan of all rows of a tenant, and a connection keeps the plan that it chose first. The
+-- first ANALYZE, usually by autovacuum, replaces these statistics.
 DO $$
 DECLARE
     name text;

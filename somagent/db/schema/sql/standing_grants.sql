@@ -1,6 +1,6 @@
--- Standing grants: a yes given in advance, for so many actions of a proved scope.
+-- Standing grants: approvals in advance for a number of actions of a proved scope.
 
--- The grants that count now under a constitution. One whose granter is known here and has lost the capability does not.
+-- The grants that can be used now under a constitution. If the granter is a principal without the capability, none can.
 CREATE FUNCTION standing_open(wanted text) RETURNS SETOF standing_grants
 LANGUAGE sql STABLE SECURITY INVOKER AS $$
     SELECT given.* FROM standing_grants AS given
@@ -10,15 +10,16 @@ LANGUAGE sql STABLE SECURITY INVOKER AS $$
                       WHERE subject = given.granted_by AND given.capability <> ALL (principals.capabilities))
 $$;
 
--- What the gate is told of them. Creating one refuses more than may be open, so none is left out here.
+-- The usable grants as JSON for the gate. At most 50 can be open (`MOST_OPEN`), so the limit leaves none out.
 CREATE FUNCTION standing_facts(wanted text) RETURNS json LANGUAGE sql STABLE SECURITY INVOKER AS $$
     SELECT coalesce(json_agg(json_build_object(
         'id', id, 'scope', scope, 'capability', capability, 'granted_by', granted_by) ORDER BY expires_at, id), '[]')
     FROM (SELECT * FROM standing_open(wanted) ORDER BY expires_at, id LIMIT 50) AS few
 $$;
 
--- The grant under which this very effect began before, unless it was revoked since; else the first offered one that
--- still has a use, its row locked. A person who was asked about exactly this action, or refused it, goes before any.
+-- The grant for an effect: the one that an earlier attempt used, unless it was revoked; else the first offered grant
+-- with a use left, its row locked. NULL when people were asked about this action, or denied or edited it: their answer
+-- counts.
 CREATE FUNCTION gate_standing(entry jsonb) RETURNS standing_grants LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     found_grant standing_grants;
@@ -45,7 +46,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Take one use for an effect that begins now. A retry of the effect takes none.
+-- Use a grant for an effect that begins now. A retry of the effect does not use it again.
 CREATE FUNCTION standing_take(entry jsonb, taken standing_grants) RETURNS void LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     remaining integer;

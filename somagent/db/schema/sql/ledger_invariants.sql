@@ -1,4 +1,5 @@
--- What must be true of a tenant's money at every moment, as a question that anybody may ask. No row is the right answer.
+-- Invariants of the ledger: one row for each violation in the tenant's accounts, with the expected and the found
+-- amount.
 
 CREATE FUNCTION account_conservation() RETURNS TABLE (account text, dimension text, law text, expected bigint, found bigint)
 LANGUAGE sql STABLE SECURITY INVOKER AS $$

@@ -1,13 +1,13 @@
--- What the store remembers of an actor and a target. Windows bound the work: each part reads at most so many rows, by an
--- index, however many there are. A part that is not asked for (null) is not looked up.
+-- Past decisions about an actor and past outcomes of a target, for the gate. Each query reads a limited number of rows
+-- by an index. A part that is not asked for (null) is not queried.
 
--- Decisions in the actor's last 100 runs, and how many of them were denials.
+-- The number of decisions in the actor's last 100 runs (`of`), and of denials among them (`bad`).
 CREATE FUNCTION history_decisions(of_actor text) RETURNS json LANGUAGE sql STABLE SECURITY INVOKER AS $$
     SELECT json_build_object('of', coalesce(sum(decisions), 0), 'bad', coalesce(sum(denials), 0))
     FROM (SELECT decisions, denials FROM runs WHERE actor = of_actor ORDER BY created_at DESC LIMIT 100) AS recent
 $$;
 
--- The last 200 uses of the target that have ended, and how many did not succeed; one under way counts for nothing.
+-- The number of the last effects on the target that have ended, at most 200 (`of`), and of failures among them (`bad`).
 CREATE FUNCTION history_uses(of_kind text, of_target text) RETURNS json LANGUAGE sql STABLE SECURITY INVOKER AS $$
     SELECT json_build_object('of', count(*), 'bad', count(*) FILTER (WHERE state <> 'done'))
     FROM (SELECT state FROM effects WHERE kind = of_kind AND target = of_target AND state <> 'started'

@@ -1,7 +1,7 @@
--- All that the application may do to constitutions is what these four functions do, which belong to the owner. They add
--- rows; only a revocation changes one.
+-- The four functions by which the application changes constitutions. They run with the owner's rights; the
+-- application's role has no other right to these tables. They add rows; only a revocation changes one.
 
--- The one answer to which constitution counts for a tenant; null for none.
+-- The digest of the constitution that is active for a tenant; NULL for none.
 CREATE FUNCTION constitution_of(tenant text, wanted_stage text) RETURNS text LANGUAGE sql STABLE SECURITY INVOKER AS $$
     SELECT coalesce(
         (SELECT digest FROM constitution_activations
@@ -10,7 +10,7 @@ CREATE FUNCTION constitution_of(tenant text, wanted_stage text) RETURNS text LAN
          WHERE scope = '*' AND stage = wanted_stage ORDER BY id DESC LIMIT 1))
 $$;
 
--- Keep a document and its signatures. Those who sign later bring the same document with their signature.
+-- Store a document and its signatures. A later signature is added by the same call with the same document.
 CREATE FUNCTION constitution_install(entry json, sealed_document bytea) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
@@ -23,7 +23,7 @@ BEGIN
     ON CONFLICT DO NOTHING;
 END $$;
 
--- Make a proposal's constitution the active one. Everything that must still be true is looked at under one lock.
+-- Activate the constitution of a proposal. One lock covers all checks and the activation.
 CREATE FUNCTION constitution_activate(wanted text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
@@ -70,7 +70,7 @@ BEGIN
     RETURN number;
 END $$;
 
--- Take the shadow of a scope away. Nothing is decided by it, so nobody needs to agree.
+-- End the shadow of a scope. It decides nothing, so no approval is needed.
 CREATE FUNCTION constitution_unshadow(wanted text, who text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
@@ -80,7 +80,7 @@ BEGIN
         'constitution', NULL, 'scope', wanted, 'stage', 'shadow', 'reason', 'off', 'by', who));
 END $$;
 
--- For ever: what is pinned to it stops at its next action, and nothing brings it back.
+-- Revoke a constitution for ever. Runs that are pinned to it stop at their next action.
 CREATE FUNCTION constitution_revoke(wanted text, who text, reason text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN

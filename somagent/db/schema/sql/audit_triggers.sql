@@ -1,7 +1,7 @@
--- Every change of what decides over runs leaves an audit entry, by whatever way it was made: the table itself sees to it.
+-- Triggers that write an audit entry for each change of something that governs runs, also for a change by SQL.
 
--- Write the entry of one changed row. Arguments: the action, then where in the row subject and actor are, then what else
--- to keep; each a path of names and positions, joined by commas. Who acts is else said by the transaction.
+-- Write the audit entry of a changed row. Arguments: the action; the paths of subject and actor in the row; the paths
+-- of the details. A path is names and positions, joined by commas. Without an actor, the setting somagent.actor counts.
 CREATE FUNCTION audit_row() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
     changed jsonb := CASE TG_OP WHEN 'DELETE' THEN to_jsonb(old) ELSE to_jsonb(new) END;

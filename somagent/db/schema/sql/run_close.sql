@@ -1,4 +1,4 @@
--- The end of a run: its account goes back to its parent, its row is final, its chain gets the last receipt.
+-- Close a run: close its account, which returns the rest to the parent; make its row final; append the last receipt.
 
 CREATE FUNCTION run_close(closing jsonb, output_text json) RETURNS json LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE

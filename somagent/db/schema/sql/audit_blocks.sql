@@ -1,4 +1,4 @@
--- Sealing: every receipt and audit entry is queued as it is written; only the sealer's role empties the queue.
+-- Audit blocks: triggers queue each receipt and audit entry; only the sealer's role can take records from the queue.
 
 GRANT USAGE ON SCHEMA public TO somagent_sealer;
 GRANT SELECT, INSERT ON audit_entries TO somagent_app;
@@ -7,7 +7,7 @@ GRANT SELECT ON seal_pending, seal_leaves, seal_blocks TO somagent_app;
 GRANT SELECT, DELETE ON seal_pending TO somagent_sealer;
 GRANT SELECT, INSERT ON seal_leaves, seal_blocks TO somagent_sealer;
 
--- The sealer works for every tenant, and sees nothing of them but hashes.
+-- The sealer closes the records of all tenants into blocks. It can read their hashes only.
 CREATE POLICY sealer_takes ON seal_pending TO somagent_sealer USING (true) WITH CHECK (true);
 CREATE POLICY sealer_numbers ON seal_leaves TO somagent_sealer USING (true) WITH CHECK (true);
 CREATE POLICY sealer_seals ON seal_blocks TO somagent_sealer USING (true) WITH CHECK (true);
@@ -22,8 +22,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- Queue a record for the sealer. With the owner's right: who writes records cannot take one out of the queue, or put in
--- what was never recorded.
+-- Queue a record for the sealer. These functions run with the owner's rights, so the application's role can neither
+-- remove a record from the queue nor add one that was never written.
 CREATE FUNCTION seal_receipt() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
@@ -43,7 +43,7 @@ END $$;
 CREATE TRIGGER queued AFTER INSERT ON audit_entries FOR EACH ROW EXECUTE FUNCTION seal_entry();
 REVOKE ALL ON FUNCTION seal_receipt(), seal_entry() FROM PUBLIC;
 
--- The tenants that have something to seal. The queue's index is skipped through, however long it is.
+-- The tenants with records in the queue. Reads one index entry for each tenant, however long the queue is.
 CREATE FUNCTION seal_waiting() RETURNS SETOF text LANGUAGE plpgsql STABLE SECURITY INVOKER AS $$
 DECLARE
     found text;
@@ -55,8 +55,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- Give the oldest waiting records of a tenant the next numbers of its sequence. The caller has locked the tenant's
--- sealing, and adds the block over them in the same transaction.
+-- Number the oldest records in the queue of a tenant, as leaves of the next block. The caller holds the tenant's lock
+-- and inserts the block in the same transaction.
 CREATE FUNCTION seal_take(tenant text, next_height bigint, next_seq bigint, most integer) RETURNS SETOF seal_leaves
 LANGUAGE sql SECURITY INVOKER AS $$
     WITH oldest AS (
