@@ -18,7 +18,7 @@ from capsules.capsule import Capsule
 from policy.language.constitution import Guarantee, parse
 from policy.language.schema import ACTION_SCHEMA, Attribute, Choice, Fixed, format_value
 from somagent.capsule_files.library import Library
-from somagent.cli.exit_codes import BY_STATUS, MEANINGS
+from somagent.cli.exit_codes import BY_STATUS, Code
 from somagent.cli.main import app as cli
 from somagent.identity.capabilities import APPROVER, CAPABILITIES, OPERATOR
 from somagent.settings import Settings
@@ -78,7 +78,7 @@ def commands() -> str:
 
 
 def exit_codes() -> str:
-    return table(("code", "name", "meaning"), ((str(int(one)), one.name, MEANINGS[one]) for one in MEANINGS))
+    return table(("code", "name", "meaning"), ((str(int(one)), one.name, one.meaning) for one in Code))
 
 
 def event_types() -> str:

@@ -116,6 +116,6 @@ BENCH = Bench(
     }
     | {
         "policy-decision": "The same action again and again, 12 articles and 12 features, against "
-        "`cedarpy.is_authorized` on the same 12 articles: ours remembers what its clauses gave.",
+        "`cedarpy.is_authorized` on the same 12 articles: ours remembers what its clauses gave."
     },
 )

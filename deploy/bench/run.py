@@ -90,13 +90,7 @@ def result_table(results: Sequence[Result]) -> Table:
     table = Table(Column("name", no_wrap=True), "unit", "ours", "anchor", "ratio", "goal", "met")
     for entry in results:
         table.add_row(
-            entry.name,
-            entry.unit,
-            f"{entry.ours:g}",
-            figure(entry.anchor),
-            figure(entry.ratio),
-            entry.goal,
-            met(entry),
+            entry.name, entry.unit, f"{entry.ours:g}", figure(entry.anchor), figure(entry.ratio), entry.goal, met(entry)
         )
     return table
 

@@ -50,11 +50,7 @@ _WANTED: dict[str, Callable[[Context], str]] = {
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of capsule files, as `/v1/schemas/capsule.json` serves it."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": IDENTIFIER,
-        **_capsule_schema(),
-    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": IDENTIFIER, **_capsule_schema()}
 
 
 def translate(error: ValidationError, places: Places) -> tuple[FileProblem, ...]:

@@ -1,4 +1,4 @@
-"""SignatureCheck of `somagent audit verify`: they recompute every record that the API hands over, and trust none."""
+"""Checks of `somagent audit verify`: they recompute every record that the API returns, and trust none."""
 
 import zipfile
 from pathlib import Path
@@ -20,22 +20,25 @@ from somagent.cli.exit_codes import Code
 from somagent.identity.keys import KeyPurpose, holds, verifier_of, verifiers
 from somagent.settings import Settings
 
-AT_ONCE = 5000
-LARGEST = 2 * 2**30
+PAGE = 5000
+MAX_BYTES = 2 * 2**30
 
 CheckFigures = dict[str, Any]
-"""The figures of a check by name, in the order to show them."""
+"""The figures of a check by name, in the order of the output."""
 
 
-def keys_of(purpose: KeyPurpose, given: Path | None, api: Api | None) -> tuple[SignatureCheck, str]:
-    """Return the check of a purpose's signatures, and where its keys are from. The API's own are the last resort."""
+def load_keys(purpose: KeyPurpose, given: Path | None, api: Api | None) -> tuple[SignatureCheck, str]:
+    """Return the signature check for keys of a purpose, and where the keys come from.
+
+    The keys are those of `given`, else of SOMAGENT_HOME, else of the API. Ends the command when there are none.
+    """
     home = Settings().keys_dir
     directory = given or (home if home.is_dir() else None)
     keys = verifiers(directory, purpose) if directory else {}
     origin = str(directory)
     if not keys and given is None and api is not None:
-        shown = api.get("/v1/audit/keys")["keys"]
-        keys = {name: verifier_of(pem) for name, pem in shown.items() if name.startswith(f"{purpose}-")}
+        published = api.get("/v1/audit/keys")["keys"]
+        keys = {name: verifier_of(pem) for name, pem in published.items() if name.startswith(f"{purpose}-")}
         origin = "the API itself: compare them with those that you were given"
     if not keys:
         output.fail(
@@ -44,21 +47,21 @@ def keys_of(purpose: KeyPurpose, given: Path | None, api: Api | None) -> tuple[S
             code=Code.INVALID,
         )
 
-    def checks(key_id: str, text: str, signature: str) -> bool:
+    def check(key_id: str, text: str, signature: str) -> bool:
         return holds(keys.get(key_id), text.encode(), signature)
 
-    return checks, origin
+    return check, origin
 
 
 def audit_bundle(file: Path, keys: Path | None) -> tuple[CheckFigures, str]:
-    """Check evidence offline. Raises VerificationError with the first bad item, Invalid for what is no evidence."""
-    sealer, origin = keys_of("sealer", keys, None)
-    publisher, _ = keys_of("publisher", keys, None)
+    """Check evidence offline. Raises VerificationError for the first bad item, Invalid when the file is no archive."""
+    sealer, origin = load_keys("sealer", keys, None)
+    publisher, _ = load_keys("publisher", keys, None)
     try:
         with zipfile.ZipFile(file) as archive:
-            large = sum(entry.file_size for entry in archive.infolist())
-            if large > LARGEST:
-                raise Invalid(f"{str(file)!r} unpacks to {large:,} bytes, more than the {LARGEST:,} of any evidence.")
+            size = sum(entry.file_size for entry in archive.infolist())
+            if size > MAX_BYTES:
+                raise Invalid(f"{str(file)!r} unpacks to {size:,} bytes, more than the {MAX_BYTES:,} of any evidence.")
             files = {entry.filename: archive.read(entry) for entry in archive.infolist()}
     except (zipfile.BadZipFile, OSError) as error:
         raise Invalid(f"{str(file)!r} is no ZIP archive: {error}") from error
@@ -69,13 +72,13 @@ def audit_bundle(file: Path, keys: Path | None) -> tuple[CheckFigures, str]:
 
 
 def audit_tenant(api: Api, checks: SignatureCheck, anchors: Path | None) -> CheckFigures:
-    """Check everything that is sealed for the caller's tenant. Raises VerificationError with the first bad item."""
-    anchored = read_anchors(anchors or Settings().anchors)  # first: what is sealed meanwhile is not missing
+    """Check all audit blocks of the caller's tenant. Raises VerificationError for the first bad item."""
+    anchored = read_anchors(anchors or Settings().anchors)  # read first, so that later blocks are not missed
     status = api.get("/v1/audit/status")
-    blocks = [Block.model_validate(item) for item in api.numbered("/v1/audit/blocks", most=status["height"])]
+    blocks = [Block.model_validate(item) for item in api.iter_numbered("/v1/audit/blocks", most=status["height"])]
     tenant = blocks[0].tenant if blocks else ""
     auditor = Auditor(tenant, checks)
-    records = api.numbered("/v1/audit/records", most=status["leaves"], size=AT_ONCE)
+    records = api.iter_numbered("/v1/audit/records", most=status["leaves"], size=PAGE)
     read = (Record(Leaf(*leaf), body, previous) for leaf, body, previous in records)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn())
     with Progress(*columns, console=output.console(errors=True), transient=True, disable=api.json) as progress:
@@ -99,9 +102,9 @@ def audit_tenant(api: Api, checks: SignatureCheck, anchors: Path | None) -> Chec
 
 
 def audit_run(api: Api, run: str, checks: SignatureCheck, history: dict[str, Any] | None) -> CheckFigures:
-    """Check one run, and against its history where there is one. Raises VerificationError with the first bad item."""
-    receipts = [Receipt.model_validate(item) for item in api.numbered(run_path(run, "receipts"))]
-    sealed = api.get(run_path(run, "inclusions", below="/v1/audit/runs"))
+    """Check one run, and compare it with its history if given. Raises VerificationError for the first bad item."""
+    receipts = [Receipt.model_validate(item) for item in api.iter_numbered(run_path(run, "receipts"))]
+    sealed = api.get(run_path(run, "inclusions", root="/v1/audit/runs"))
     proofs = [Inclusion.model_validate(item) for item in sealed["proofs"]]
     blocks = [Block.model_validate(item) for item in sealed["blocks"]]
     found: CheckFigures = check_run(run, receipts, proofs, blocks, checks)._asdict()

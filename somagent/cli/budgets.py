@@ -1,10 +1,11 @@
-"""`somagent budget`, `project` and `usage`: limits of accounts, and what runs spent."""
+"""Commands `somagent budget`, `project` and `usage`: accounts, their limits, and what runs spent."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer import Argument, Option
 
 from capsules.budgets.account import format_rate
 from capsules.budgets.usage_report import USAGE_GROUPS, Usage
@@ -12,17 +13,17 @@ from somagent.cli import output
 from somagent.cli.command import KeyOption, LimitOption, RunArgument, command, group
 from somagent.cli.connection import Api, JsonValue, run_path
 from somagent.cli.exit_codes import Code
-from somagent.cli.output import Lines, amounts, clock, rows
+from somagent.cli.output import Lines, amounts, local_time, table
 
 MICRO = 1_000_000
 PROJECTS = "/v1/projects"
 top = group()
-app = group("budget", "Show and raise budgets.")
-project = group("project", "Give projects their part of the tenant's budget.")
+app = group("budget", "Show, check and raise budgets.")
+project = group("project", "List, show, set and close projects, which share the tenant's budget.")
 
-ProjectArgument = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name, such as website.")]
+ProjectArgument = Annotated[str, Argument(metavar="PROJECT", help="The project's name, such as website.")]
 ProjectRateOption = Annotated[
-    int | None, typer.Option(min=1, help="Highest number in any sixty seconds. Unset: no limit.")
+    int | None, Option(metavar="N", min=1, help="Highest number in any 60 seconds. Unset: no limit.")
 ]
 
 
@@ -39,20 +40,19 @@ def _account_lines(found: dict[str, Any]) -> Lines:
         yield f"{'credit':<9} {amounts(account['credit'])}, part of the limit, spent once"
     if account["period_start"]:
         yield f"{'month':<9} {account['period_start'][:7]}"
-    yield from rows("when", "what", "limit", "spent", "reserved", "by", row=_entry_row)(found["entries"])
+    yield from table("when", "what", "limit", "spent", "reserved", "by", row=_entry_row)(found["entries"])
 
 
 def _entry_row(entry: dict[str, Any]) -> tuple[str, ...]:
     changes = (_change(entry[name]) for name in ("limit", "spent", "reserved"))
-    return clock(entry["at"]), entry["kind"], *changes, entry["by"]
+    return local_time(entry["at"]), entry["kind"], *changes, entry["by"]
 
 
 def _change(delta: dict[str, Any]) -> str:
-    """Return what an entry changed, with signs."""
+    """Return the changes of an entry as text, such as `+100 tokens, -$0.01`."""
     parts = []
-    for sign, values in (("+", delta), ("-", {name: -value for name, value in delta.items()})):
-        changed = {name: value for name, value in values.items() if value > 0}
-        if changed:
+    for sign, factor in (("+", 1), ("-", -1)):
+        if changed := {name: value * factor for name, value in delta.items() if value * factor > 0}:
             parts += [f"{sign}{part}" for part in amounts(changed).split(" · ")]
     return ", ".join(parts)
 
@@ -63,24 +63,24 @@ def _breach_row(one: dict[str, Any]) -> tuple[str, ...]:
 
 def _check_lines(found: dict[str, Any]) -> Lines:
     if found["holds"]:
-        return ["Every balance is the sum of its entries, and every parent holds what it gave."]
-    return rows("account", "dimension", "law", "expected", "found", row=_breach_row)(found["breaches"])
+        return ["Every balance is the sum of its entries, and every parent's entries cover its children."]
+    return table("account", "dimension", "law", "expected", "found", row=_breach_row)(found["breaches"])
 
 
 @command(app, text=_account_lines)
 def show(
     api: Api,
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's id. Unset: the tenant.")] = None,
+    run: Annotated[str | None, Argument(metavar="RUN", help="A run's id. Unset: the tenant's account.")] = None,
     limit: LimitOption = 20,
 ) -> JsonValue:
     """Show an account: limit, spent, reserved, left, and its last entries."""
-    path = run_path(run, below="/v1/budgets/runs") if run else "/v1/budgets/tenant"
+    path = run_path(run, root="/v1/budgets/runs") if run else "/v1/budgets/tenant"
     return api.get(path, limit=min(limit, 500))
 
 
 @command(app)
 def check(api: Api) -> None:
-    """Check the laws of the ledger: entries add up, parents hold what their children were given."""
+    """Check the ledger: balances are the sums of their entries, and parents cover their children. Else exit code 11."""
     found = api.get("/v1/budgets/check")
     api.show(found, _check_lines)
     if not found["holds"]:
@@ -91,34 +91,34 @@ def check(api: Api) -> None:
 def raise_limit(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
     run: RunArgument,
-    tokens: Annotated[int, typer.Option("--tokens", min=0, help="Tokens to add.")] = 0,
-    usd: Annotated[float, typer.Option("--usd", min=0, help="Dollars to add.")] = 0.0,
-    tool_calls: Annotated[int, typer.Option("--tool-calls", min=0, help="Tool calls to add.")] = 0,
+    tokens: Annotated[int, Option(metavar="N", min=0, help="Tokens to add.")] = 0,
+    usd: Annotated[float, Option(metavar="USD", min=0, help="US dollars to add.")] = 0.0,
+    tool_calls: Annotated[int, Option(metavar="N", min=0, help="Tool calls to add.")] = 0,
     key: KeyOption = None,
 ) -> JsonValue:
     """Add to a run's limit. A run that waits for budget continues. Requires the approver: --as approver."""
     body = {"tokens": tokens, "micro_usd": round(usd * MICRO), "tool_calls": tool_calls}
     if not any(body.values()):
         output.fail("Say what to add: --tokens, --usd or --tool-calls.", code=Code.USAGE)
-    return api.post(run_path(run, "raise", below="/v1/budgets/runs"), body, key=key)
+    return api.post(run_path(run, "raise", root="/v1/budgets/runs"), body, key=key)
 
 
-def _may_spend(account: dict[str, Any]) -> str:
-    """Return the limit of a project's account: `100,000 tokens this month`."""
+def _limit(account: dict[str, Any]) -> str:
+    """Return the limit of a project's account as text, such as `100,000 tokens this month`."""
     return amounts(account["limit"]) + (" this month" if account["terms"]["period"] else "")
 
 
 def _rate(account: dict[str, Any]) -> str:
-    """Return the rate limit of a project: `20 calls a minute`."""
+    """Return the rate limit of a project as text, such as `20 calls a minute`."""
     bounds = account["terms"]["rate"]
     return format_rate(bounds["tokens"], bounds["calls"]) if bounds else "no rate"
 
 
 def _project_row(item: dict[str, Any]) -> tuple[str, ...]:
-    return item["project"], _may_spend(item), amounts(item["spent"]), amounts(item["reserved"]), _rate(item)
+    return item["project"], _limit(item), amounts(item["spent"]), amounts(item["reserved"]), _rate(item)
 
 
-@command(project, "list", text=rows("project", "may spend", "spent", "held", "rate", row=_project_row))
+@command(project, "list", text=table("project", "may spend", "spent", "held", "rate", row=_project_row))
 def list_projects(api: Api) -> JsonValue:
     """List the open projects."""
     return api.get(PROJECTS)["items"]
@@ -134,18 +134,19 @@ def show_project(api: Api, name: ProjectArgument, limit: LimitOption = 20) -> Js
 def set_project(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
     name: ProjectArgument,
-    tokens: Annotated[int, typer.Option("--tokens", min=0, help="Tokens that it may spend.")] = 0,
-    usd: Annotated[float, typer.Option("--usd", min=0, help="Dollars that it may spend.")] = 0.0,
-    tool_calls: Annotated[int, typer.Option("--tool-calls", min=0, help="Tool calls that it may make.")] = 0,
-    monthly: Annotated[bool, typer.Option("--monthly", help="In each calendar month (UTC), not once.")] = False,
+    tokens: Annotated[int, Option(metavar="N", min=0, help="Limit in tokens.")] = 0,
+    usd: Annotated[float, Option(metavar="USD", min=0, help="Limit in US dollars.")] = 0.0,
+    tool_calls: Annotated[int, Option(metavar="N", min=0, help="Limit in tool calls.")] = 0,
+    monthly: Annotated[
+        bool, Option("--monthly", help="The limit holds for each calendar month (UTC). Unset: once.")
+    ] = False,
     wall_clock: Annotated[
-        str | None,
-        typer.Option("--wall-clock", help="How long its runs may work in total, such as 10h. Unset: no limit."),
+        str | None, Option(metavar="TIME", help="Total working time of its runs, such as 10h. Unset: no limit.")
     ] = None,
     tokens_per_minute: ProjectRateOption = None,
     calls_per_minute: ProjectRateOption = None,
 ) -> None:
-    """Set what a project may spend; open it if there is none. Requires the approver: --as approver."""
+    """Set a project's limits, and open the project if there is none. Requires the approver: --as approver."""
     body: dict[str, Any] = {
         "allowance": {"tokens": tokens, "micro_usd": round(usd * MICRO), "tool_calls": tool_calls},
         "period": "month" if monthly else None,
@@ -155,12 +156,12 @@ def set_project(  # noqa: PLR0913, PLR0917 - the command line's own options
         body["rate"] = {"tokens": tokens_per_minute, "calls": calls_per_minute}
     account = api.put(f"{PROJECTS}/{name}", body)
     spent = amounts(account["spent"])
-    api.show(account, lambda it: [f"{escape(name)}: {_may_spend(it)}; spent {spent}; {_rate(it)}"])
+    api.show(account, lambda it: [f"{escape(name)}: {_limit(it)}; spent {spent}; {_rate(it)}"])
 
 
 @command(project, text=lambda it: [f"{escape(it['project'])} is closed."])
 def close(api: Api, name: ProjectArgument) -> JsonValue:
-    """Close a project under which no run is under way; what it has left returns to the tenant."""
+    """Close a project without open runs. What it has left returns to the tenant."""
     api.delete(f"{PROJECTS}/{name}")
     return {"project": name, "closed": True}
 
@@ -170,19 +171,15 @@ def usage(
     api: Api,
     by: Annotated[
         list[str] | None,
-        typer.Option(
-            "--by", help=f"Group by this dimension; may be repeated: {', '.join(USAGE_GROUPS)}. Unset: one total."
-        ),
+        Option(metavar="NAME", help=f"Group by {', '.join(USAGE_GROUPS)}. May be repeated. Unset: one total."),
     ] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="YYYY-MM-DD", help="First day, UTC. Unset: thirty days back.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Last day, UTC. Unset: today.")] = None,
+    since: Annotated[str | None, Option(metavar="YYYY-MM-DD", help="First day (UTC). Unset: 30 days ago.")] = None,
+    until: Annotated[str | None, Option(metavar="YYYY-MM-DD", help="Last day (UTC). Unset: today.")] = None,
     csv: Annotated[
-        Path | None, typer.Option("--csv", dir_okay=False, help="Write a CSV file instead of a table.")
+        Path | None, Option(metavar="FILE", dir_okay=False, help="Write a CSV file instead of a table.")
     ] = None,
 ) -> None:
-    """Report what runs spent themselves; what a child spent is the child's."""
+    """Report what runs spent. The spending of a child run counts for the child alone."""
     output.require_known("--by", by, USAGE_GROUPS)
     query: dict[str, Any] = {"by": by or [], "since": since, "until": until}
     if csv is not None:
@@ -196,8 +193,8 @@ def usage(
         return *values, str(one.runs), str(one.failed), amounts(one.spent), f"{one.seconds} s"
 
     def lines(found: dict[str, Any]) -> Lines:
-        table = rows(*(groups or ["tenant"]), "runs", "failed", "spent", "worked", row=row)
-        yield from table([Usage.model_validate(item) for item in found["items"]])
+        text = table(*(groups or ["tenant"]), "runs", "failed", "spent", "worked", row=row)
+        yield from text([Usage.model_validate(item) for item in found["items"]])
         yield f"[dim]{found['since']} to {found['until']}[/]"
 
     api.show(api.get("/v1/usage", **query), lines)

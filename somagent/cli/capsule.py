@@ -1,22 +1,22 @@
-"""`somagent capsule`: check, publish, list and show capsules."""
+"""Commands `somagent capsule`: validate, publish, list and show capsules."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 import yaml
 from rich.markup import escape
+from typer import Argument, Option
 
 from capsules.capsule import Capsule
 from somagent.capsule_files.document import load
 from somagent.cli import output
 from somagent.cli.command import LimitOption, command, group
 from somagent.cli.connection import Api, JsonValue
-from somagent.cli.output import Lines, clock, rows
+from somagent.cli.output import Lines, local_time, table
 
 PATH = "/v1/capsules"
-app = group("capsule", "Check, publish, list and show capsules.")
-FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE…", help="Capsule files, YAML or JSON.")]
+app = group("capsule", "Validate, publish, list and show capsules.")
+FilesArgument = Annotated[list[Path], Argument(metavar="FILE", help="Capsule files, YAML or JSON.")]
 
 
 def _ref(published: dict[str, Any]) -> str:
@@ -26,25 +26,25 @@ def _ref(published: dict[str, Any]) -> str:
 
 def _row(item: dict[str, Any]) -> tuple[str, ...]:
     capsule = item["capsule"]
-    return _ref(item), capsule["spec"]["type"], capsule["metadata"]["summary"], clock(item["published_at"])
+    return _ref(item), capsule["spec"]["type"], capsule["metadata"]["summary"], local_time(item["published_at"])
 
 
 def _lines(found: dict[str, Any]) -> Lines:
-    """Yield a capsule as YAML, without defaults, below two comments."""
-    parsed = Capsule.model_validate(found["capsule"], by_alias=True, by_name=False)
-    short = parsed.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    """Yield a capsule as YAML without default values, after two lines about its version."""
+    capsule = Capsule.model_validate(found["capsule"], by_alias=True, by_name=False)
+    document = capsule.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     yield escape(f"# {_ref(found)}  {found['digest']}")
     yield escape(f"# signed by key {found['key_id']}, published by {found['published_by']}")
-    yield escape(yaml.safe_dump(short, sort_keys=False, allow_unicode=True, width=110))
+    yield escape(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=110))
 
 
 @command(app, text=lambda checked: [escape(f"{c['file']}: {c['ref']} is valid, {c['digest']}") for c in checked])
 def validate(
     api: Api,
     files: FilesArgument,
-    offline: Annotated[bool, typer.Option("--offline", help="Check the form only, without the API.")] = False,
+    offline: Annotated[bool, Option("--offline", help="Check the syntax and fields only, without the API.")] = False,
 ) -> JsonValue:
-    """Check files: every problem at once, with line, path and what was expected."""
+    """Check files. Every problem is listed, with its line, its path and what was expected."""
     checked = []
     for file in files:
         text = output.read_file(file)
@@ -57,7 +57,7 @@ def validate(
 
 @command(app, text=lambda published: [escape(f"{_ref(one)}  {one['digest']}") for one in published])
 def publish(api: Api, files: FilesArgument) -> JsonValue:
-    """Publish files. A version is immutable: the same file again changes nothing."""
+    """Publish files. A version cannot be changed; publishing the same file again has no effect."""
     published = []
     for file in files:
         text = output.read_file(file)
@@ -66,15 +66,15 @@ def publish(api: Api, files: FilesArgument) -> JsonValue:
     return published
 
 
-@command(app, "list", text=rows("capsule", "type", "summary", "published", row=_row))
+@command(app, "list", text=table("capsule", "type", "summary", "published", row=_row))
 def list_capsules(api: Api, limit: LimitOption = 100) -> JsonValue:
-    """List every published version."""
-    return api.all(PATH, most=limit)
+    """List the published capsules, every version."""
+    return api.list_items(PATH, most=limit)
 
 
 @command(app, text=_lines)
 def show(
-    api: Api, capsule: Annotated[str, typer.Argument(metavar="CAPSULE", help="`name`, `name@1` or `name@1.2.0`.")]
+    api: Api, capsule: Annotated[str, Argument(metavar="CAPSULE", help="`name`, `name@1` or `name@1.2.0`.")]
 ) -> JsonValue:
-    """Show a published capsule as a file."""
+    """Show a published capsule as YAML, with its digest and its signature."""
     return api.get(f"{PATH}/{capsule}")

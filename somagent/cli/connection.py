@@ -1,7 +1,8 @@
-"""The CLI's connection to the API: JSON out and in. Every failure ends the command with a sentence and an exit code."""
+"""API client of the CLI: requests and answers in JSON. A failure ends the command with a sentence and an exit code."""
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -14,14 +15,14 @@ from somagent.cli.exit_codes import BY_STATUS, Code
 from somagent.settings import Settings
 
 TIMEOUT = httpx.Timeout(60, connect=5)
-DEFAULT = "operator"
+DEFAULT_PRINCIPAL = "operator"
 
 JsonValue = Any
 """Any JSON value; None where the API answers with an empty body."""
 
 
 class Api:
-    """Context of one command: the form of its output, and a connection that opens at the first request."""
+    """Context of one command: the format of its output, and a connection that opens at the first request."""
 
     def __init__(self, *, principal: str | None = None, json: bool = False) -> None:
         self.settings = Settings()
@@ -31,8 +32,8 @@ class Api:
 
     @cached_property
     def headers(self) -> dict[str, str]:
-        """Return the headers of a request. Ends the command when there is no token."""
-        return {"Authorization": f"Bearer {token_of(self.settings, self._principal)}"}
+        """The headers of a request. Ends the command when there is no token."""
+        return {"Authorization": f"Bearer {read_token(self.settings, self._principal)}"}
 
     @cached_property
     def _client(self) -> httpx.Client:
@@ -42,7 +43,7 @@ class Api:
         if "_client" in self.__dict__:
             self._client.close()
 
-    def show(self, result: output.Emitted, text: output.TextFunction | None) -> None:
+    def show(self, result: output.JsonData, text: output.TextFunction | None) -> None:
         """Write the result of the command: as JSON, or as the lines of `text`."""
         if self.json or text is None:
             output.emit(result)
@@ -50,28 +51,28 @@ class Api:
             output.show(text(result))
 
     def get(self, path: str, **query: str | int | list[str] | None) -> JsonValue:
-        return _body(self._answer("GET", path, params=_given(query)))
+        return _body(self._request("GET", path, params=_without_unset(query)))
 
     def post(self, path: str, body: JsonValue = None, *, key: str | None = None) -> JsonValue:
         headers = {"Idempotency-Key": key} if key else {}
-        return _body(self._answer("POST", path, json=body if body is not None else {}, headers=headers))
+        return _body(self._request("POST", path, json=body if body is not None else {}, headers=headers))
 
     def put(self, path: str, body: JsonValue) -> JsonValue:
-        return _body(self._answer("PUT", path, json=body))
+        return _body(self._request("PUT", path, json=body))
 
     def delete(self, path: str) -> JsonValue:
-        return _body(self._answer("DELETE", path))
+        return _body(self._request("DELETE", path))
 
     def send_file(self, path: str, text: str, *, filename: str) -> JsonValue:
         kind = "application/json" if is_json(text, filename) else "application/yaml"
-        return _body(self._answer("POST", path, content=text.encode(), headers={"Content-Type": kind}))
+        return _body(self._request("POST", path, content=text.encode(), headers={"Content-Type": kind}))
 
     def fetch(self, path: str, **query: str | int | list[str] | None) -> bytes:
         """Return a body that is not JSON: a page, an archive."""
-        return self._answer("GET", path, params=_given(query)).content
+        return self._request("GET", path, params=_without_unset(query)).content
 
-    def all(self, path: str, *, most: int, **query: str | int | None) -> list[dict[str, Any]]:
-        """Return the items of a list, page after page, at most `most`. The state `all` means every state."""
+    def list_items(self, path: str, *, most: int, **query: str | int | None) -> list[dict[str, Any]]:
+        """Return at most `most` items of a list, page after page. The state `all` means every state."""
         query |= {"state": None} if query.get("state") == "all" else {}
         items: list[dict[str, Any]] = []
         cursor: str | None = None
@@ -83,26 +84,26 @@ class Api:
                 break
         return items[:most]
 
-    def numbered(self, path: str, *, most: int | None = None, size: int = 500) -> Iterator[Any]:
-        """Yield the items of a list whose pages begin after a number, up to the number `most`."""
+    def iter_numbered(self, path: str, *, most: int | None = None, size: int = 500) -> Iterator[Any]:
+        """Yield the items of a list whose pages start after an item's number, `size` a page, up to number `most`."""
         after: int | None = 0
         while after is not None and (most is None or after < most):
             page = self.get(path, after=after, limit=size if most is None else min(size, most - after))
             yield from page["items"]
             after = page["next"]
 
-    def refuse(self, error: SomaError) -> NoReturn:
-        """End the command with an error that was found here, in the form of the API's own."""
+    def end_with_error(self, error: SomaError) -> NoReturn:
+        """End the command with an error that was found on this machine, as if the API had answered with it."""
         problem = {"code": error.code, "detail": error.message, "problems": list(error.fields.get("problems", ()))}
-        # A constitution that this machine refuses is a wrong file; one that the API refuses is a denial.
-        wrong = isinstance(error, ConstitutionRefused)
-        self._fail(problem, Code.INVALID if wrong else BY_STATUS.get(error.status, Code.RUN_FAILED))
+        # Refused on this machine, a constitution is an invalid file; refused by the API, it is a denial.
+        invalid_file = isinstance(error, ConstitutionRefused)
+        self._fail(problem, Code.INVALID if invalid_file else BY_STATUS.get(error.status, Code.RUN_FAILED))
 
-    def refused(self, response: httpx.Response) -> NoReturn:
+    def end_with_response(self, response: httpx.Response) -> NoReturn:
         """End the command with the problem document of a response."""
         self._fail(_problem(response), BY_STATUS.get(response.status_code, Code.RUN_FAILED))
 
-    def _answer(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own options
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own options
         try:
             response = self._client.request(method, path, **options)
         except httpx.TransportError as error:
@@ -110,22 +111,22 @@ class Api:
             message = f"The API at {self.base} cannot be reached ({kind}). Is the stack up? somagent up"
             self._fail({"code": "Unavailable", "detail": message}, Code.UNAVAILABLE)
         if response.is_error:
-            self.refused(response)
+            self.end_with_response(response)
         return response
 
     def _fail(self, problem: dict[str, Any], code: Code) -> NoReturn:
         if self.json:
             output.emit({"problem": problem})
-        output.fail(sentences(problem), code=code)
+        output.fail(format_problem(problem), code=code)
 
 
-def run_path(run: str, *more: str, below: str = "/v1/runs") -> str:
+def run_path(run: str, *more: str, root: str = "/v1/runs") -> str:
     """Return the URL path of a run: its id with `~` for each `/`."""
-    return "/".join([below, run.replace("/", "~"), *more])
+    return "/".join([root, run.replace("/", "~"), *more])
 
 
-def sentences(problem: dict[str, Any]) -> str:
-    """Return a problem document as text: the sentence, then a line for each problem with its place."""
+def format_problem(problem: dict[str, Any]) -> str:
+    """Return a problem document as text: its sentence, then a line for each problem with line, column and path."""
     lines = [str(problem.get("detail") or problem.get("title") or "The API refused without saying why.")]
     for one in problem.get("problems", ()):
         place = f"{one['line']}:{one['column']} " if one.get("line") else ""
@@ -136,14 +137,13 @@ def sentences(problem: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def token_of(settings: Settings, principal: str | None) -> str:
-    """Return the token; end the command with a sentence when there is none."""
+def read_token(settings: Settings, principal: str | None) -> str:
+    """Return the token of a principal. Ends the command with a sentence when there is none."""
     if settings.token is not None:
         return settings.token.get_secret_value()
-    name = principal or DEFAULT
-    path = settings.credentials_file
+    name, path = principal or DEFAULT_PRINCIPAL, settings.credentials_file
     try:
-        known = json.loads(path.read_text("utf-8"))
+        credentials = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         output.fail(
             f"There is no token: SOMAGENT_TOKEN is not set and {str(path)!r} does not exist. "
@@ -152,14 +152,14 @@ def token_of(settings: Settings, principal: str | None) -> str:
         )
     except (OSError, ValueError) as error:
         output.fail(f"The credentials in {str(path)!r} cannot be read: {error}", code=Code.DENIED)
-    entry = known.get(name) if isinstance(known, dict) else None
+    entry = credentials.get(name) if isinstance(credentials, dict) else None
     if not isinstance(entry, dict) or not isinstance(entry.get("token"), str):
-        names = ", ".join(sorted(known)) if isinstance(known, dict) else "none"
+        names = ", ".join(sorted(credentials)) if isinstance(credentials, dict) else "none"
         output.fail(f"There is no principal {name!r} in {str(path)!r}. Known: {names}.", code=Code.DENIED)
     return str(entry["token"])
 
 
-def _given(query: dict[str, Any]) -> dict[str, Any]:
+def _without_unset(query: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in query.items() if value is not None}
 
 
@@ -168,13 +168,10 @@ def _body(response: httpx.Response) -> JsonValue:
 
 
 def _problem(response: httpx.Response) -> dict[str, Any]:
-    try:
-        found = response.json()
-    except ValueError:
-        found = None
-    if isinstance(found, dict) and "detail" in found:
-        return found
-    return {
-        "code": "Unexpected",
-        "detail": f"{response.request.url} answered {response.status_code}: no problem document.",
-    }
+    """Return the problem document of a response, or one that says that there is none."""
+    with suppress(ValueError):
+        body = response.json()
+        if isinstance(body, dict) and "detail" in body:
+            return body
+    detail = f"{response.request.url} answered {response.status_code}: no problem document."
+    return {"code": "Unexpected", "detail": detail}

@@ -1,19 +1,19 @@
-"""`somagent explain`: what a run was asked, each decision with its clause and approvers, the cost and the outcome."""
+"""Command `somagent explain`: a run's request, its decisions with clauses and approvers, its cost and its outcome."""
 
 import json as json_format
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.markup import escape
+from typer import Option
 
 from capsules.approvals.approval import Approval
 from capsules.audit.explanation import ActionDecision, ExplainedAction, RunExplanation
 from somagent.cli import output
 from somagent.cli.command import RunArgument, command, group
 from somagent.cli.connection import Api, run_path
-from somagent.cli.output import amounts, clock, colored, score
+from somagent.cli.output import amounts, color, local_time, score
 
 app = group()
 
@@ -23,11 +23,10 @@ def explain(
     api: Api,
     run: RunArgument,
     html: Annotated[
-        Path | None,
-        typer.Option("--html", metavar="FILE", dir_okay=False, help="Write a page for people: it loads nothing else."),
+        Path | None, Option(metavar="FILE", dir_okay=False, help="Write a self-contained HTML page.")
     ] = None,
 ) -> None:
-    """Explain a run from its own records: asked, decided and why, approved by whom, cost, outcome."""
+    """Explain a run from its records: the request, each decision, the approvals, the cost, the outcome."""
     if html is not None:
         html.write_bytes(api.fetch(run_path(run, "explanation.html")))
         output.note(f"Written: {html}")
@@ -38,10 +37,10 @@ def explain(
 
 def _lines(it: RunExplanation) -> Iterator[str]:
     run = it.run
-    yield f"[bold]{escape(run.capsule)}[/]  {escape(run.id)}  {colored(run.status)}"
+    yield f"[bold]{escape(run.capsule)}[/]  {escape(run.id)}  {color(run.status)}"
     if run.reason:
         yield f"  {escape(run.reason)}"
-    yield from ("", "[bold]What was asked[/]", f"  by {escape(run.actor)}, {clock(run.created_at)}")
+    yield from ("", "[bold]What was asked[/]", f"  by {escape(run.actor)}, {local_time(run.created_at)}")
     if it.intent:
         yield f"  {escape(it.intent.strip())}"
     if run.inputs:
@@ -63,26 +62,25 @@ def _lines(it: RunExplanation) -> Iterator[str]:
     for artifact in it.artifacts:
         yield f"  {escape(artifact.name)}  {artifact.size} bytes  {artifact.digest}"
     yield ""
-    yield (
-        f"[red]{escape(it.chain.problem)}[/]"
-        if it.chain.problem
-        else f"[green]The receipts are whole:[/] {it.chain.receipts}, head {it.chain.head or 'nothing'}"
-    )
+    if it.chain.problem:
+        yield f"[red]{escape(it.chain.problem)}[/]"
+    else:
+        yield f"[green]The receipts are whole:[/] {it.chain.receipts}, head {it.chain.head or 'nothing'}"
 
 
 def _action(action: ExplainedAction) -> Iterator[str]:
     cost = amounts(action.usage)
     yield f"  [bold]{escape(action.kind)}[/] {escape(action.target)}  {action.word}  {cost}"
     for one in action.decisions:
-        yield from _decided(one)
+        yield from _decision(one)
     for outcome in action.outcomes:
         if not outcome.ok:
             yield f"    [red]{escape(outcome.error or 'failed')}[/]"
 
 
-def _decided(one: ActionDecision) -> Iterator[str]:
+def _decision(one: ActionDecision) -> Iterator[str]:
     points = f" {score(one.score)}" if one.score is not None else ""
-    yield f"    {colored(one.decision)}{points}  {escape(one.sentence)}  [dim]receipt {one.seq}[/]"
+    yield f"    {color(one.decision)}{points}  {escape(one.sentence)}  [dim]receipt {one.seq}[/]"
     for clause in one.clauses:
         yield f"      {escape(clause.id)}: {escape(clause.because)}"
     if one.approved_by:
@@ -91,11 +89,11 @@ def _decided(one: ActionDecision) -> Iterator[str]:
 
 def _approval(one: Approval) -> Iterator[str]:
     approvers = escape(one.describe_approvers())
-    yield f"  {escape(one.kind)} on {escape(one.target)}: {colored(one.state)}, asked of {approvers}"
+    yield f"  {escape(one.kind)} on {escape(one.target)}: {color(one.state)}, asked of {approvers}"
     for answer in one.answers:
-        lent = f" for {answer.on_behalf_of}" if answer.on_behalf_of else ""
+        delegator = f" for {answer.on_behalf_of}" if answer.on_behalf_of else ""
         comment = f": {answer.comment}" if answer.comment else ""
-        yield f"    {clock(answer.at)} {escape(answer.by + lent)} said {answer.said}{escape(comment)}"
+        yield f"    {local_time(answer.at)} {escape(answer.by + delegator)} said {answer.said}{escape(comment)}"
 
 
 def _short(value: object, most: int = 600) -> str:

@@ -1,10 +1,10 @@
-"""`somagent forecast` and `forecasts`: the expected usage of a run before it starts, and the accuracy of forecasts."""
+"""Commands `somagent forecast` and `forecasts`: the expected usage of a run, and the accuracy of past forecasts."""
 
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from capsules.actions.verdict import PPM
 from capsules.forecasts.forecast import Accuracy, Forecast, Interval, Past
@@ -12,12 +12,12 @@ from somagent.cli import output
 from somagent.cli.command import CapsuleArgument, LimitOption, command, group
 from somagent.cli.connection import Api, JsonValue
 from somagent.cli.exit_codes import Code
-from somagent.cli.inputs import ExampleOption, FieldOption, InputFileOption, InputsOption, example_of, gather
-from somagent.cli.output import Lines, rows
+from somagent.cli.inputs import ExampleOption, FieldOption, InputFileOption, InputsOption, capsule_and_inputs
+from somagent.cli.output import Lines, table
 
 top = group()
-app = group("forecasts", "List forecasts, and show how they came out.")
-CapsuleOption = Annotated[str | None, typer.Option("--capsule", help="Only runs of this capsule, by name.")]
+app = group("forecasts", "List past forecasts and show how accurate they were.")
+CapsuleOption = Annotated[str | None, Option("--capsule", help="Only runs of this capsule (its name).")]
 
 
 def _lines(it: Forecast) -> Lines:
@@ -25,7 +25,7 @@ def _lines(it: Forecast) -> Lines:
     if it.basis == "static":
         yield f"At most {it.bound.tokens:,} tokens, ${it.bound.micro_usd / PPM:g}."
         return
-    yield f"Likely {it.tokens.likely:,} tokens; {it.coverage / PPM:.0%} of runs: {_ends(it.tokens)}."
+    yield f"Likely {it.tokens.likely:,} tokens; {it.coverage / PPM:.0%} of runs: {_interval(it.tokens)}."
     if it.micro_usd.high:
         dollars = (it.micro_usd.low, it.micro_usd.likely, it.micro_usd.high)
         low, likely, high = (f"${micro / PPM:.6f}".rstrip("0").rstrip(".") for micro in dollars)
@@ -37,7 +37,7 @@ def _past_row(one: Past) -> tuple[str, ...]:
     if it.basis == "static":
         return one.run, it.basis, "", f"{one.tokens:,}", ""
     held = it.tokens.low <= one.tokens <= it.tokens.high
-    forecast = f"{it.tokens.likely:,} ({_ends(it.tokens)})"
+    forecast = f"{it.tokens.likely:,} ({_interval(it.tokens)})"
     return one.run, it.basis, forecast, f"{one.tokens:,}", "yes" if held else "no"
 
 
@@ -57,47 +57,44 @@ def forecast(  # noqa: PLR0913, PLR0917 - the command line's own options
     example: ExampleOption = False,
 ) -> JsonValue:
     """Forecast the usage of a run, with an interval. Nothing is started."""
-    found = api.get(f"/v1/capsules/{capsule}")["capsule"]
-    begin = example_of(found, capsule) if example else None
-    given = gather(example=begin, file=inputs, fields=fields, files=texts)
+    _, given = capsule_and_inputs(api, capsule, example=example, file=inputs, fields=fields, files=texts)
     return Forecast.model_validate(api.post("/v1/forecasts", {"capsule": capsule, "inputs": given}))
 
 
-@command(app, "list", text=rows("run", "basis", "forecast", "took", "held", row=_past_row))
+@command(app, "list", text=table("run", "basis", "forecast", "took", "held", row=_past_row))
 def list_forecasts(api: Api, capsule: CapsuleOption = None, limit: LimitOption = 20) -> JsonValue:
     """List the last completed runs with their forecast and their usage."""
-    return _past(api, capsule, limit)
+    return _list_past(api, capsule, limit)
 
 
 @command(
     app,
     "accuracy",
-    text=rows("capsule", "model", "forecasts", "held", "coverage", "MAPE", "MAPE of the mean", row=_accuracy_row),
+    text=table("capsule", "model", "forecasts", "held", "coverage", "MAPE", "MAPE of the mean", row=_accuracy_row),
 )
 def show_accuracy(
     api: Api,
     capsule: CapsuleOption = None,
     plot: Annotated[
-        Path | None,
-        typer.Option("--plot", metavar="FILE", dir_okay=False, help="Draw intervals and actuals, as .png or .svg."),
+        Path | None, Option(metavar="FILE", dir_okay=False, help="Write a plot of forecasts and usage, .png or .svg.")
     ] = None,
 ) -> JsonValue:
-    """Show how often intervals held, and the mean error, by capsule and model."""
+    """Show how often the usage was within the interval, and the mean error, by capsule and model."""
     if plot is not None:
         _check_plot(plot)
     items = api.get("/v1/forecasts/accuracy", capsule=capsule)["items"]
     found = [Accuracy.model_validate(item) for item in items]
     if plot is not None:
-        # Half a second and a hundred modules, for who wants a picture.
+        # Matplotlib takes half a second to import, so only this option imports it.
         from somagent.cli.forecast_plot import draw  # noqa: PLC0415
 
-        draw(_past(api, capsule, 500), found, plot)
+        draw(_list_past(api, capsule, 500), found, plot)
         output.note(f"Written: {plot}")
     return found
 
 
 def _check_plot(plot: Path) -> None:
-    """End the command where the file's format is unknown, or the library that draws is not installed."""
+    """End the command when the file's format is unknown or matplotlib is not installed."""
     if plot.suffix not in {".png", ".svg"}:
         output.fail(f"--plot writes .png or .svg, not {plot.name!r}.", code=Code.USAGE)
     if find_spec("matplotlib") is None:
@@ -106,12 +103,12 @@ def _check_plot(plot: Path) -> None:
         )
 
 
-def _past(api: Api, capsule: str | None, limit: int) -> list[Past]:
+def _list_past(api: Api, capsule: str | None, limit: int) -> list[Past]:
     items = api.get("/v1/forecasts", capsule=capsule, limit=min(limit, 500))["items"]
     return [Past.model_validate(item) for item in items]
 
 
-def _ends(tokens: Interval) -> str:
+def _interval(tokens: Interval) -> str:
     return f"{tokens.low:,} to {tokens.high:,}"
 
 

@@ -1,4 +1,4 @@
-"""The plot of forecasts against what runs took: one panel for each capsule and model, oldest run first.
+"""Plot of forecasts and usage: one panel for each capsule and model, oldest run first.
 
 Needs matplotlib, which the extra `plots` installs.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-mpl.use("agg")  # files only: no display is asked for
+mpl.use("agg")  # writes files and needs no display
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
@@ -20,16 +20,16 @@ BAND, LIKELY, HELD, MISSED = "#c9d8ea", "#2f6199", "#1c1c1c", "#b3261e"
 
 def draw(past: Sequence[Past], found: Sequence[Accuracy], file: Path) -> None:
     """Write a PNG or SVG file by its suffix. Runs without a learned forecast are not drawn."""
-    of: dict[tuple[str, str], list[Past]] = defaultdict(list)
+    panels_of: dict[tuple[str, str], list[Past]] = defaultdict(list)
     for one in past:
         if one.forecast.basis != "static":
-            of[one.shape.capsule, one.shape.model].append(one)
+            panels_of[one.shape.capsule, one.shape.model].append(one)
     known = {(one.capsule, one.model): one for one in found}
-    count = max(1, len(of))
+    count = max(1, len(panels_of))
     figure, panels = plt.subplots(count, 1, figsize=(9, 2.8 * count), squeeze=False, layout="constrained")
-    for axes, (name, runs) in zip(panels[:, 0], sorted(of.items()), strict=False):
+    for axes, (name, runs) in zip(panels[:, 0], sorted(panels_of.items()), strict=False):
         _panel(axes, runs, known.get(name))
-    if not of:
+    if not panels_of:
         panels[0, 0].set_axis_off()
         panels[0, 0].set_title("No data: no completed run had a learned forecast yet")
     figure.savefig(file, dpi=150)

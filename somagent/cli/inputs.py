@@ -1,37 +1,34 @@
-"""A run's inputs from the command line: an example, a JSON or YAML file, single fields, files as text."""
+"""Inputs from the command line: an example, a JSON or YAML file, single fields, files as text."""
 
 import json
 from typing import Annotated, Any, NoReturn
 
-import typer
 import yaml
+from typer import Option
 
 from somagent.cli import output
+from somagent.cli.connection import Api
 from somagent.cli.exit_codes import Code
 
 InputsOption = Annotated[
-    str | None, typer.Option("-i", "--inputs", metavar="FILE", help="Inputs as JSON or YAML; - is standard input.")
+    str | None, Option("-i", "--inputs", metavar="FILE", help="File of inputs, JSON or YAML; `-` is standard input.")
 ]
 FieldOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "-f", "--field", metavar="NAME=VALUE", help="One input: JSON or else text. Use dots for nested fields."
+    Option(
+        "-f", "--field", metavar="NAME=VALUE", help="A value: JSON if it is valid JSON, else text. NAME may have dots."
     ),
 ]
 InputFileOption = Annotated[
-    list[str] | None, typer.Option("--input-file", metavar="NAME=PATH", help="One input: the text of a file.")
+    list[str] | None, Option("--input-file", metavar="NAME=PATH", help="A value: the text of a file.")
 ]
-ExampleOption = Annotated[bool, typer.Option("--example", help="Use the example inputs of the capsule.")]
+ExampleOption = Annotated[bool, Option("--example", help="Use the example inputs of the capsule.")]
 
 
 def gather(
-    *,
-    file: str | None,
-    fields: list[str] | None,
-    files: list[str] | None,
-    example: dict[str, Any] | None = None,
+    *, file: str | None, fields: list[str] | None, files: list[str] | None, example: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Merge what was given; the later wins: example, file, fields, files as text."""
+    """Return the inputs: those of the example, replaced by those of the file, the fields and the files as text."""
     inputs: dict[str, Any] = dict(example or {})
     if file is not None:
         inputs |= _mapping(file)
@@ -44,16 +41,19 @@ def gather(
     return inputs
 
 
-def example_of(capsule: dict[str, Any], reference: str) -> dict[str, Any]:
-    """Return the example inputs of a capsule; end the command when it has none."""
-    example = capsule["spec"].get("example")
-    if not isinstance(example, dict):
-        _usage(f"The capsule {reference!r} has no example; give its inputs with -i or -f.")
-    return example
+def capsule_and_inputs(  # noqa: PLR0913 - the command line's own options
+    api: Api, capsule: str, *, example: bool, file: str | None, fields: list[str] | None, files: list[str] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a published capsule, and the inputs for it, which begin with its example when `example` is set."""
+    published = api.get(f"/v1/capsules/{capsule}")["capsule"]
+    begin = published["spec"].get("example") if example else {}
+    if not isinstance(begin, dict):
+        _usage(f"The capsule {capsule!r} has no example; give its inputs with -i or -f.")
+    return published, gather(example=begin, file=file, fields=fields, files=files)
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Return JSON where the text is JSON, else the text: `3` is a number and `"3"` is not."""
+    """Return the value of valid JSON, else the text itself: `3` is a number, `"3"` is text."""
     try:
         return json.loads(text)
     except ValueError:
@@ -62,14 +62,13 @@ def _value(text: str) -> Any:  # noqa: ANN401 - any JSON value
 
 def _put(inputs: dict[str, Any], name: str, value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Set a field. Dots separate nested fields: `issue.title`."""
-    *around, last = name.split(".")
-    where = inputs
-    for part in around:
-        inner = where.setdefault(part, {})
+    *parents, last = name.split(".")
+    for part in parents:
+        inner = inputs.setdefault(part, {})
         if not isinstance(inner, dict):
             _usage(f"{name!r} leads into {part!r}, which is not a mapping.")
-        where = inner
-    where[last] = value
+        inputs = inner
+    inputs[last] = value
 
 
 def _split(pair: str, *, option: str) -> tuple[str, str]:

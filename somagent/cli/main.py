@@ -1,4 +1,4 @@
-"""The command line `somagent`: the groups of commands, in the order of its help."""
+"""Entry point of the CLI `somagent`: its groups of commands, in the order in which its help lists them."""
 
 import typer
 
@@ -18,7 +18,7 @@ from somagent.cli import (
     stack,
     token,
 )
-from somagent.cli.exit_codes import MEANINGS
+from somagent.cli.exit_codes import Code
 from somagent.cli.policy import activation, history, signatures
 from somagent.cli.policy import commands as policy
 
@@ -28,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Run Task Capsules: governed, durable agent work. No mocks, no bypasses, no invented values.",
-    epilog="Exit codes: " + " ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()),
+    epilog="\n".join(["Exit codes:", *(f"{code.value:>3} {code.meaning}" for code in Code)]),
 )
 
 for subgroup in (history.app, signatures.app, activation.app):

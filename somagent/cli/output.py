@@ -1,6 +1,6 @@
-"""Output of the CLI, the only place that prints: text for people on a console, JSON for programs.
+"""Output of the CLI: text for people on a console, JSON for programs. No other module prints.
 
-Text functions return lines in Rich's markup, so a value that may hold brackets passes through `escape`.
+Lines are in Rich's markup: escape a value that can contain brackets.
 """
 
 import json
@@ -19,10 +19,10 @@ from capsules.actions.verdict import PPM
 from capsules.budgets.amounts import Amounts
 from somagent.cli.exit_codes import Code
 
-Emitted = BaseModel | Mapping[str, Any] | Sequence[BaseModel] | Sequence[Mapping[str, Any]]
+JsonData = BaseModel | Mapping[str, Any] | Sequence[BaseModel] | Sequence[Mapping[str, Any]]
 Lines = Iterable[RenderableType]
 TextFunction = Callable[[Any], Lines]
-"""Returns what a command writes for people about its result."""
+"""Returns the lines that a command writes for people about its result."""
 
 COLORS = {
     **dict.fromkeys(("completed", "allow", "allowed", "approved", "active"), "green"),
@@ -40,25 +40,25 @@ def console(*, errors: bool = False) -> Console:
     return Console(stderr=errors, highlight=False)
 
 
-def emit(value: Emitted) -> None:
+def emit(value: JsonData) -> None:
     """Write one JSON document to standard output."""
-    sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(_to_json(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def show(lines: Lines) -> None:
-    """Write lines; only a table is fitted to the width of the console."""
-    to = console()
+    """Write lines. Tables are fitted to the width of the console, other lines are not wrapped."""
+    target = console()
     for line in lines:
-        to.print(line, soft_wrap=not isinstance(line, Table))
+        target.print(line, soft_wrap=not isinstance(line, Table))
 
 
 def note(text: str) -> None:
-    """Write a remark to standard error, so that standard output holds the result alone."""
+    """Write a remark to standard error, so that standard output has only the result."""
     console(errors=True).print(text, style="dim", markup=False, soft_wrap=True)
 
 
 def fail(message: str, *, code: int = 1) -> NoReturn:
-    """Write the reason to standard error and end with the exit code."""
+    """Write the reason to standard error and end the command with the exit code."""
     console(errors=True).print(message, style="red", markup=False, soft_wrap=True)
     raise typer.Exit(code)
 
@@ -72,29 +72,29 @@ def read_file(file: Path | str) -> str:
 
 
 def require_known(option: str, given: Iterable[str] | None, known: Collection[str]) -> None:
-    """End the command when an option that may be repeated has a value that is not known."""
+    """End the command when one of an option's values is not known."""
     if unknown := [one for one in given or () if one not in known]:
         fail(f"{option} takes {', '.join(known)}; not {', '.join(unknown)}.", code=Code.USAGE)
 
 
-def rows(*columns: str, row: Callable[[Any], Iterable[str]], none: str | None = None) -> TextFunction:
-    """Return the text of a list: a table with a row for each item. Empty: the sentence `none`, if there is one."""
+def table(*columns: str, row: Callable[[Any], Iterable[str]], none: str | None = None) -> TextFunction:
+    """Return the text function of a list: a table with a row for each item, or the sentence `none` for no items."""
 
     def text(items: Sequence[Any]) -> Lines:
         if none is not None and not items:
             return [none]
-        made = Table(box=None, pad_edge=False, header_style="dim")
+        result = Table(box=None, pad_edge=False, header_style="dim")
         for number, column in enumerate(columns):
-            made.add_column(column, overflow="fold", no_wrap=number == 0)  # the first names the thing: it gets copied
+            result.add_column(column, overflow="fold", no_wrap=number == 0)  # ids, to be copied
         for item in items:
-            made.add_row(*row(item))
-        return [made]
+            result.add_row(*row(item))
+        return [result]
 
     return text
 
 
 def amounts(value: dict[str, Any] | Amounts | None) -> str:
-    """Return `1,200 tokens · $0.0004 · 2 tool calls`, without what is zero."""
+    """Return amounts as text, such as `1,200 tokens · $0.0004 · 2 tool calls`. Amounts of zero are left out."""
     return Amounts.model_validate(value or {}).format(" · ")
 
 
@@ -103,31 +103,31 @@ def score(ppm: int | None) -> str:
     return "" if ppm is None else f"{ppm / PPM:.3f}"
 
 
-def colored(word: str) -> str:
-    """Return a status, decision or outcome in its color."""
+def color(word: str) -> str:
+    """Return a status, decision or outcome in the markup of its color."""
     return f"[{COLORS.get(word, 'default')}]{word}[/]"
 
 
-def clock(time: str | datetime | None) -> str:
-    """Return a time in the time zone of this machine."""
+def local_time(time: str | datetime | None) -> str:
+    """Return a time as text in the time zone of this machine; empty for None."""
     if not time:
         return ""
     at = datetime.fromisoformat(time) if isinstance(time, str) else time
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def people(demands: Iterable[Mapping[str, Any]], between: str = " and ", link: str = " with ") -> str:
-    """Return how many people with which capability: `2 with approval:decide`."""
+def format_demands(demands: Iterable[Mapping[str, Any]], between: str = " and ", link: str = " with ") -> str:
+    """Return the demands of an approval as text, such as `2 with approval:decide`."""
     return between.join(f"{demand['quorum']}{link}{demand['capability']}" for demand in demands)
 
 
-def _plain(value: object) -> object:
+def _to_json(value: object) -> object:
     match value:
         case BaseModel():
             return value.model_dump(mode="json")
         case Mapping():
-            return {str(key): _plain(item) for key, item in value.items()}
+            return {str(key): _to_json(item) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [_to_json(item) for item in value]
         case _:
             return value

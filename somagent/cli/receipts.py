@@ -1,15 +1,15 @@
-"""`somagent receipts`: the decisions and outcomes of a run, and a check of their hash chain on this machine."""
+"""Command `somagent receipts`: the receipts of a run, and a check of their hash chain on this machine."""
 
 from typing import Annotated, Any
 
-import typer
+from typer import Option
 
 from capsules.audit.receipt import Receipt, verify_chain
 from somagent.cli import output
 from somagent.cli.command import RunArgument, command, group
 from somagent.cli.connection import Api, run_path
 from somagent.cli.exit_codes import Code
-from somagent.cli.output import Lines, clock, colored, rows, score
+from somagent.cli.output import Lines, color, local_time, score, table
 
 app = group()
 
@@ -19,15 +19,15 @@ def receipts(
     api: Api,
     run: RunArgument,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Recompute every hash here; code 1 when the chain is broken.")
+        bool, Option("--verify", help="Recompute every hash. Exit code 1 when the chain is broken.")
     ] = False,
 ) -> None:
-    """List a run's receipts: every decision and outcome, each hashed over the one before it."""
-    items = list(api.numbered(run_path(run, "receipts")))
+    """List a run's receipts, which record every decision and outcome in one hash chain."""
+    items = list(api.iter_numbered(run_path(run, "receipts")))
     problem = verify_chain([Receipt.model_validate(item) for item in items]) if verify else None
 
     def lines(_: object) -> Lines:
-        yield from rows("seq", "when", "receipt", "what", "score", "hash", row=_row)(items)
+        yield from table("seq", "when", "receipt", "what", "score", "hash", row=_row)(items)
         if verify and problem is None:
             head = items[-1]["hash"] if items else "nothing"
             yield f"[green]The chain is whole:[/] {len(items)} receipts, head {head}"
@@ -43,11 +43,11 @@ def _row(item: dict[str, Any]) -> tuple[str, ...]:
     what = " ".join(str(part) for part in (_field(body, "kind"), _field(body, "target")) if part)
     points = _field(body, "score")
     points = score(points) if isinstance(points, int) else ""
-    return str(item["seq"]), clock(item["at"]), colored(str(word)), what, points, item["hash"][7:19]
+    return str(item["seq"]), local_time(item["at"]), color(str(word)), what, points, item["hash"][7:19]
 
 
 def _field(body: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Return a field of a receipt's body, or of a part of it such as the action or the verdict."""
+    """Return a field of a receipt's body, or else of an object in it, such as the action or the verdict."""
     if name in body:
         return body[name]
     return next((part[name] for part in body.values() if isinstance(part, dict) and name in part), None)

@@ -1,18 +1,18 @@
-"""`somagent retention`: how long content is kept, and legal holds."""
+"""Commands `somagent retention`: how long content is kept, and legal holds."""
 
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from somagent.cli import output
 from somagent.cli.command import command, group
 from somagent.cli.connection import Api, JsonValue
 from somagent.cli.exit_codes import Code
-from somagent.cli.output import Lines, clock, rows
+from somagent.cli.output import Lines, local_time, table
 
 PATH = "/v1/retention"
-app = group("retention", "Say how long content is kept, and hold what must not be deleted.")
-DaysOption = Annotated[str | None, typer.Option(metavar="DAYS", help="Days, or `forever`. Unset: no change.")]
+app = group("retention", "Show and set how long content is kept; place and lift legal holds.")
+DaysOption = Annotated[str | None, Option(metavar="DAYS", help="Number of days, or `forever`. Unset: no change.")]
 
 
 def _lines(found: dict[str, Any]) -> Lines:
@@ -24,8 +24,8 @@ def _lines(found: dict[str, Any]) -> Lines:
 
 
 def _row(item: dict[str, Any]) -> tuple[str, ...]:
-    lifted = f"{clock(item['lifted_at'])} by {item['lifted_by']}" if item["lifted_at"] else ""
-    return item["id"], item["scope"], item["reason"], f"{clock(item['placed_at'])} by {item['placed_by']}", lifted
+    lifted = f"{local_time(item['lifted_at'])} by {item['lifted_by']}" if item["lifted_at"] else ""
+    return item["id"], item["scope"], item["reason"], f"{local_time(item['placed_at'])} by {item['placed_by']}", lifted
 
 
 @command(app, text=_lines)
@@ -40,11 +40,11 @@ def set_retention(api: Api, content_days: DaysOption = None, memory_days: DaysOp
     given = {"content_days": content_days, "memory_days": memory_days}
     changes = {name: _days(text) for name, text in given.items() if text is not None}
     if not changes:
-        output.fail("Say what to keep how long: --content-days or --memory-days.", code=Code.USAGE)
+        output.fail("Give --content-days or --memory-days.", code=Code.USAGE)
     return api.put(PATH, api.get(PATH)["terms"] | changes)
 
 
-@command(app, text=rows("hold", "covers", "why", "placed", "lifted", row=_row))
+@command(app, text=table("hold", "covers", "why", "placed", "lifted", row=_row))
 def holds(api: Api) -> JsonValue:
     """List legal holds, those in force first."""
     return api.get(f"{PATH}/holds")["items"]
@@ -53,26 +53,23 @@ def holds(api: Api) -> JsonValue:
 @command(app, text=lambda it: [f"{it['id']} holds {it['scope']}."])
 def hold(
     api: Api,
-    scope: Annotated[str, typer.Argument(metavar="SCOPE", help="tenant, capsule:NAME, or run:ID.")],
-    reason: Annotated[str, typer.Option("--reason", help="Reason, such as the number of a case.")],
+    scope: Annotated[str, Argument(metavar="SCOPE", help="What to hold: tenant, capsule:NAME or run:ID.")],
+    reason: Annotated[str, Option(help="Reason to record, such as the number of a case.")],
 ) -> JsonValue:
-    """Keep content until the hold is lifted. Requires the approver: --as approver."""
+    """Place a legal hold: keep content until it is lifted. Requires the approver: --as approver."""
     return api.post(f"{PATH}/holds", {"scope": scope, "reason": reason})
 
 
 @command(app)
 def lift(
-    api: Api,
-    hold_id: Annotated[
-        str, typer.Argument(metavar="HOLD", help="A hold's id, as `somagent retention holds` shows it.")
-    ],
+    api: Api, hold_id: Annotated[str, Argument(metavar="HOLD", help="Id of a hold: see `somagent retention holds`.")]
 ) -> None:
-    """Lift a hold. Content whose time is over is deleted at the next pruning."""
+    """Lift a legal hold. Content that is older than its terms is deleted at the next pruning."""
     api.show(api.delete(f"{PATH}/holds/{hold_id}"), lambda _: [f"{hold_id} is lifted."])
 
 
 def _days(text: str) -> int | None:
-    """Return a number of days, or None for `forever`; end the command for anything else."""
+    """Return a number of days, or None for `forever`. Ends the command for any other text."""
     if text == "forever":
         return None
     if not text.isdecimal():

@@ -1,4 +1,4 @@
-"""`somagent run`: start a capsule, follow the run live, print its deliverable."""
+"""Command `somagent run`: start a run, follow it live, print its deliverable."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,14 +8,15 @@ import httpx
 import typer
 from rich.json import JSON
 from rich.markup import escape
+from typer import Option
 
 from somagent.cli import output
 from somagent.cli.command import CapsuleArgument, KeyOption, ProjectOption, command, group
 from somagent.cli.connection import Api, run_path
 from somagent.cli.exit_codes import Code
-from somagent.cli.inputs import ExampleOption, FieldOption, InputFileOption, InputsOption, example_of, gather
+from somagent.cli.inputs import ExampleOption, FieldOption, InputFileOption, InputsOption, capsule_and_inputs
 from somagent.cli.run_progress import RunProgress
-from somagent.cli.run_stream import Lost, RunEvent, follow
+from somagent.cli.run_stream import RunEvent, StreamLost, follow
 
 WAITS = frozenset({"awaiting_approval", "awaiting_budget"})
 app = group()
@@ -31,20 +32,18 @@ def run(  # noqa: PLR0913, PLR0917 - the command line's own options
     example: ExampleOption = False,
     project: ProjectOption = None,
     key: KeyOption = None,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return at once; the run continues.")] = False,
+    detach: Annotated[bool, Option("--detach", "-d", help="Print the run's id and return; the run continues.")] = False,
     no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="End with code 7 when the run waits for a person or budget.")
+        bool, Option("--no-wait", help="End with exit code 7 when the run waits for a person or for budget.")
     ] = False,
 ) -> None:
     """Start a run and follow it to its end. Ctrl-C stops following; the run continues."""
-    found = api.get(f"/v1/capsules/{capsule}")["capsule"]
-    begin = example_of(found, capsule) if example else None
-    given = gather(example=begin, file=inputs, fields=fields, files=texts)
+    published, given = capsule_and_inputs(api, capsule, example=example, file=inputs, fields=fields, files=texts)
     started = api.post(f"/v1/capsules/{capsule}/runs", {"inputs": given, "project": project}, key=key)
     if detach:
         api.show(started, lambda it: [escape(it["id"])])
     else:
-        watch(api, started["id"], found, no_wait=no_wait)
+        watch(api, started["id"], published, no_wait=no_wait)
 
 
 def watch(api: Api, run: str, capsule: dict[str, Any], *, no_wait: bool = False) -> None:
@@ -86,7 +85,7 @@ def read_events(
 ) -> None:
     """Pass each event of a stream to `handle`, until that returns true or the stream ends.
 
-    Ends the command when the API refuses or stays away; `then` is a command to suggest in that case.
+    Ends the command when the API refuses or cannot be reached for too long; `then` is a command to suggest then.
     """
 
     async def read() -> None:
@@ -97,7 +96,7 @@ def read_events(
 
     try:
         asyncio.run(read())
-    except Lost as error:
+    except StreamLost as error:
         if error.response is not None:
-            api.refused(error.response)
+            api.end_with_response(error.response)
         output.fail(f"{error} The run continues: {then}" if then else str(error), code=Code.UNAVAILABLE)

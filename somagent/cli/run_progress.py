@@ -1,14 +1,14 @@
-"""Live progress of a run on a console: a line for each event, replies piece by piece as they are written."""
+"""Live progress of a run on a console: a line for each event, and the pieces of a reply as they arrive."""
 
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from somagent.cli.output import amounts, colored, score
+from somagent.cli.output import amounts, color, score
 from somagent.cli.run_stream import RunEvent
 
-WIDE = 42
+ACTION_WIDTH = 42
 
 
 class RunProgress:
@@ -20,7 +20,7 @@ class RunProgress:
         self._writing = ""
 
     def show(self, event: RunEvent) -> None:
-        """Write one event; one that people need not see is left out."""
+        """Write one event, if its type has a line."""
         if event.type == "token":
             self._write_piece(event)
         elif line := _line(event):
@@ -31,7 +31,7 @@ class RunProgress:
             self._console.print(f"{f'[blue]{escape(child):<9}[/] ' if child else ''}{line}", soft_wrap=True)
 
     def _write_piece(self, event: RunEvent) -> None:
-        # Several children write at once: only a terminal with one writer shows the pieces.
+        # Child runs reply at the same time: only the pieces of one run are shown, and only on a terminal.
         if self._console.is_terminal and self._writing in {"", event.run}:
             self._writing = event.run
             self._console.print(str(event.data.get("text", "")), style="dim", end="", markup=False, highlight=False)
@@ -45,9 +45,9 @@ def _line(event: RunEvent) -> str:  # noqa: C901, PLR0911 - a form for each type
     match event.type:
         case "run.changed":
             step = f"  step {data['step']}" if data.get("step") else ""
-            return f"{colored(data['status'])}{step}{reason}"
+            return f"{color(data['status'])}{step}{reason}"
         case "run.closed":
-            return f"{colored(data['status'])}  spent {amounts(data.get('spent'))}{reason}"
+            return f"{color(data['status'])}  spent {amounts(data.get('spent'))}{reason}"
         case "action.decided":
             return _decision(data)
         case "action.finished":
@@ -55,9 +55,9 @@ def _line(event: RunEvent) -> str:  # noqa: C901, PLR0911 - a form for each type
         case "approval.requested":
             return f"[magenta]waits[/] for a person: somagent approve {data['approval']} --as approver"
         case "approval.decided":
-            return f"{colored(data['state'])}  by {by}  {escape(data.get('comment', ''))}".rstrip()
+            return f"{color(data['state'])}  by {by}  {escape(data.get('comment', ''))}".rstrip()
         case "approval.edited":
-            return f"{colored('edited')}  by {by}: other arguments, evaluated again"
+            return f"{color('edited')}  by {by}: other arguments, evaluated again"
         case "approval.escalated":
             return f"[magenta]waits[/] also for people with {escape(str(data.get('capability')))}"
         case "approval.expired":
@@ -66,13 +66,13 @@ def _line(event: RunEvent) -> str:  # noqa: C901, PLR0911 - a form for each type
             return f"[green]raised[/] by {amounts(data.get('amounts'))}"
         case "budget.pressure":
             spent = f"{data['spent']:,} of {data['limit']:,}"
-            color = "red" if data["percent"] >= 100 else "yellow"
-            return f"[{color}]budget[/]  {data['percent']} % of {data['dimension']} spent: {spent}"
+            style = "red" if data["percent"] >= 100 else "yellow"
+            return f"[{style}]budget[/]  {data['percent']} % of {data['dimension']} spent: {spent}"
     return ""
 
 
 def _decision(data: dict[str, Any]) -> str:
-    text = f"  {colored(data['decision'])}  {_action(data):<{WIDE}} score {score(data.get('score'))}"
+    text = f"  {color(data['decision'])}  {_action(data):<{ACTION_WIDTH}} score {score(data.get('score'))}"
     why = "" if data["decision"] == "allow" else f"  {escape(str(data.get('sentence') or data.get('reason')))}"
     return text + why
 
@@ -81,7 +81,7 @@ def _outcome(data: dict[str, Any]) -> str:
     mark = "[green]done[/] " if data.get("ok") else "[red]failed[/]"
     error = "" if data.get("ok") else f"  {escape(str(data.get('error', ''))[:300])}"
     used, left = amounts(data.get("usage")), amounts(data.get("left"))
-    return f"  {mark}  {_action(data):<{WIDE}} used {used}, left {left}{error}"
+    return f"  {mark}  {_action(data):<{ACTION_WIDTH}} used {used}, left {left}{error}"
 
 
 def _action(data: dict[str, Any]) -> str:

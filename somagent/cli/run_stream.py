@@ -10,13 +10,13 @@ import httpx
 
 from somagent.cli.connection import run_path
 
-PATIENCE = 60.0  # seconds that the API may be away
-PAUSE = 0.5
-READ_TIMEOUT = 45.0  # the stream says something every 15 s
+MAX_AWAY_SECONDS = 60.0  # how long the API may be unreachable
+RETRY_SECONDS = 0.5
+READ_TIMEOUT_SECONDS = 45.0  # the API sends a comment at least every 15 s
 
 
-class Lost(Exception):
-    """The API could not be reached for too long, or refused; `response` is its answer, if there was one."""
+class StreamLost(Exception):
+    """The API could not be reached for too long, or refused. `response` is its answer, if there was one."""
 
     def __init__(self, reason: str, response: httpx.Response | None = None) -> None:
         super().__init__(reason)
@@ -25,7 +25,7 @@ class Lost(Exception):
 
 @dataclass(frozen=True)
 class RunEvent:
-    """One event of a run, or a piece of a reply (`token`)."""
+    """One event of a run, or a piece of a reply (type `token`)."""
 
     run: str
     type: str
@@ -43,14 +43,17 @@ class ServerSentEvent:
 
 
 async def follow(client: httpx.AsyncClient, run: str, *, tasks: tuple[str, ...] = ()) -> AsyncIterator[RunEvent]:
-    """Yield the events of a run and of the child runs of these tasks, until the run is closed. Raises Lost."""
-    queue: asyncio.Queue[RunEvent | Lost] = asyncio.Queue(1000)
+    """Yield the events of a run and of the child runs of these tasks, until the run is closed.
+
+    Raises StreamLost.
+    """
+    queue: asyncio.Queue[RunEvent | StreamLost] = asyncio.Queue(1000)
     followers = [asyncio.create_task(_enqueue(queue, client, run, child=False))]
     followers += [asyncio.create_task(_enqueue(queue, client, f"{run}/{task}", child=True)) for task in tasks]
     try:
         while True:
             event = await queue.get()
-            if isinstance(event, Lost):
+            if isinstance(event, StreamLost):
                 raise event
             yield event
             if event.run == run and event.type == "run.closed":
@@ -62,18 +65,18 @@ async def follow(client: httpx.AsyncClient, run: str, *, tasks: tuple[str, ...] 
 
 
 async def _enqueue(
-    queue: "asyncio.Queue[RunEvent | Lost]", client: httpx.AsyncClient, run: str, *, child: bool
+    queue: "asyncio.Queue[RunEvent | StreamLost]", client: httpx.AsyncClient, run: str, *, child: bool
 ) -> None:
     try:
         async for event in follow_one(client, run, wait_for_it=child):
             await queue.put(event)
-    except Lost as error:
-        if not child:  # a child may never start; the events of its parent say why
+    except StreamLost as error:
+        if not child:  # a child run may never start; the events of its parent say why
             await queue.put(error)
 
 
 async def follow_one(client: httpx.AsyncClient, run: str, *, wait_for_it: bool = False) -> AsyncIterator[RunEvent]:
-    """Yield a run's events until it is closed. `wait_for_it`: the run may not exist yet. Raises Lost."""
+    """Yield a run's events until it is closed. `wait_for_it`: the run may not exist yet. Raises StreamLost."""
     last, away = "", 0.0
     while True:
         try:
@@ -83,7 +86,7 @@ async def follow_one(client: httpx.AsyncClient, run: str, *, wait_for_it: bool =
                 yield event
                 if event.type == "run.closed":
                     return
-        except Lost as error:
+        except StreamLost as error:
             status = error.response.status_code if error.response is not None else 0
             if not (status >= 500 or status == 429 or (wait_for_it and status == 404)):
                 raise
@@ -93,31 +96,32 @@ async def follow_one(client: httpx.AsyncClient, run: str, *, wait_for_it: bool =
         else:
             reason = "the stream ended"
         if not wait_for_it:
-            away += PAUSE
-        if away > PATIENCE:
-            raise Lost(f"The API was away for {PATIENCE:.0f} s ({reason}).")
-        await asyncio.sleep(PAUSE)
+            away += RETRY_SECONDS
+        if away > MAX_AWAY_SECONDS:
+            raise StreamLost(f"The API was away for {MAX_AWAY_SECONDS:.0f} s ({reason}).")
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 async def _connect(client: httpx.AsyncClient, run: str, last: str) -> AsyncIterator[ServerSentEvent]:
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
-    timeout = httpx.Timeout(READ_TIMEOUT, connect=5)
+    timeout = httpx.Timeout(READ_TIMEOUT_SECONDS, connect=5)
     async with client.stream("GET", run_path(run, "events"), headers=headers, timeout=timeout) as response:
         if response.is_error:
             await response.aread()
-            raise Lost(f"answered {response.status_code}", response)
+            raise StreamLost(f"answered {response.status_code}", response)
         message = ServerSentEvent()
         async for line in response.aiter_lines():
             if line:
                 name, _, value = line.partition(":")
+                value = value.removeprefix(" ")
                 match name:
                     case "id":
-                        message.id = value.removeprefix(" ")
+                        message.id = value
                     case "event":
-                        message.event = value.removeprefix(" ")
+                        message.event = value
                     case "data":
-                        message.data.append(value.removeprefix(" "))
-                continue  # other names: a comment, or a field that we do not know
+                        message.data.append(value)
+                continue  # other names are comments or unknown fields
             if message.data:
                 yield message
             message = ServerSentEvent()

@@ -1,22 +1,22 @@
-"""`somagent schedule`: runs that start at set times."""
+"""Commands `somagent schedule`: runs that start at set times."""
 
 from typing import Annotated, Any
 
-import typer
 from rich.markup import escape
+from typer import Argument, Option
 
 from somagent.cli.command import LimitOption, ProjectOption, command, group
 from somagent.cli.connection import Api, JsonValue
 from somagent.cli.inputs import FieldOption, InputFileOption, InputsOption, gather
-from somagent.cli.output import Lines, clock, colored, rows
+from somagent.cli.output import Lines, color, local_time, table
 
 PATH = "/v1/schedules"
-app = group("schedule", "Start runs by the clock.")
-ScheduleArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
+app = group("schedule", "Create and control schedules, which start runs at set times.")
+ScheduleArgument = Annotated[str, Argument(metavar="NAME", help="The schedule's name.")]
 
 
 def _state(schedule: dict[str, Any]) -> str:
-    return colored("paused" if schedule["paused"] else "active")
+    return color("paused" if schedule["paused"] else "active")
 
 
 def _times(schedule: dict[str, Any]) -> str:
@@ -24,13 +24,13 @@ def _times(schedule: dict[str, Any]) -> str:
 
 
 def _row(item: dict[str, Any]) -> tuple[str, ...]:
-    return item["name"], item["capsule"], _times(item), _state(item), clock(next(iter(item["next"]), None))
+    return item["name"], item["capsule"], _times(item), _state(item), local_time(next(iter(item["next"]), None))
 
 
 def _lines(it: dict[str, Any]) -> Lines:
     yield f"[bold]{it['name']}[/]  {it['capsule']}  {_times(it)}  {_state(it)}"
     yield f"in the name of {it['actor']}, from {it['account']}, overlap {it['overlap']}"
-    yield f"next: {', '.join(clock(time) for time in it['next'][:3]) or 'never'}"
+    yield f"next: {', '.join(local_time(time) for time in it['next'][:3]) or 'never'}"
     for run in it["recent"]:
         yield escape(f"started {run}")
 
@@ -40,33 +40,32 @@ def create(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
     name: ScheduleArgument,
     capsule: Annotated[
-        str,
-        typer.Argument(
-            metavar="CAPSULE", help="A capsule reference. It is resolved now, and all runs use that version."
-        ),
+        str, Argument(metavar="CAPSULE", help="`name`, `name@1` or `name@1.2.0`. All runs use the version found now.")
     ],
     cron: Annotated[
-        list[str] | None, typer.Option("--cron", help="Five cron fields in UTC, such as '0 7 * * 1'.")
+        list[str] | None, Option(metavar="CRON", help="Five cron fields in UTC, such as '0 7 * * 1'. May be repeated.")
     ] = None,
-    every: Annotated[str | None, typer.Option("--every", help="Instead of --cron: 90s, 30m, 2h, 1d.")] = None,
+    every: Annotated[
+        str | None, Option(metavar="TIME", help="Interval instead of --cron, such as 90s, 30m, 2h, 1d.")
+    ] = None,
     overlap: Annotated[
         str,
-        typer.Option(
-            "--overlap",
-            help="While the last run is open: skip, buffer_one, buffer_all, cancel_other, terminate_other, allow_all.",
+        Option(
+            metavar="POLICY",
+            help="If the last run is open: skip, buffer_one, buffer_all, cancel_other, terminate_other or allow_all.",
         ),
     ] = "skip",
     catch_up: Annotated[
-        str, typer.Option("--catch-up", help="Starts that were missed for longer than this are skipped.")
+        str, Option(metavar="TIME", help="Start a missed run only if it is not later than this.")
     ] = "10m",
-    paused: Annotated[bool, typer.Option("--paused", help="Create it paused.")] = False,
-    note: Annotated[str, typer.Option("--note", help="What it is for.")] = "",
+    paused: Annotated[bool, Option("--paused", help="Create it paused.")] = False,
+    note: Annotated[str, Option(help="Note for people about its purpose.")] = "",
     project: ProjectOption = None,
     inputs: InputsOption = None,
     fields: FieldOption = None,
     texts: InputFileOption = None,
 ) -> JsonValue:
-    """Create a schedule."""
+    """Create a schedule. It starts runs in your name."""
     body: dict[str, Any] = {
         "name": name,
         "capsule": capsule,
@@ -80,7 +79,7 @@ def create(  # noqa: PLR0913, PLR0917 - the command line's own options
     return api.post(PATH, body | ({"cron": cron} if cron else {}) | ({"every": every} if every else {}))
 
 
-@command(app, "list", text=rows("name", "capsule", "when", "state", "next", row=_row))
+@command(app, "list", text=table("name", "capsule", "when", "state", "next", row=_row))
 def list_schedules(api: Api, limit: LimitOption = 100) -> JsonValue:
     """List schedules."""
     return api.get(PATH)["items"][:limit]
@@ -94,13 +93,13 @@ def show(api: Api, name: ScheduleArgument) -> JsonValue:
 
 @command(app, text=_lines)
 def pause(api: Api, name: ScheduleArgument) -> JsonValue:
-    """Pause a schedule: it starts nothing until it is unpaused."""
+    """Pause a schedule. It starts no run until it is unpaused."""
     return api.post(f"{PATH}/{name}/pause")
 
 
 @command(app, text=_lines)
 def unpause(api: Api, name: ScheduleArgument) -> JsonValue:
-    """Unpause a schedule, in your name and with a new start authority."""
+    """Unpause a schedule. It then starts runs in your name, with a new start authority."""
     return api.post(f"{PATH}/{name}/unpause")
 
 

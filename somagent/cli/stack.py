@@ -1,7 +1,7 @@
-"""Commands of the local stack: up, down, status, doctor, logs.
+"""Commands of the local stack: `somagent up`, `down`, `status`, `doctor` and `logs`.
 
-The stack's code comes with the extra `embedded`, so it is imported by the commands that need it: the rest of the CLI
-works without, as a client of an API elsewhere.
+The local stack needs the extra `embedded`, so only these commands import it. The rest of the CLI works without it, as a
+client of an API elsewhere.
 """
 
 # ruff: noqa: PLC0415 - see above
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
+from typer import Argument, Option
 
 from somagent.cli import output
 from somagent.cli.command import JsonOption, group
@@ -25,18 +26,16 @@ from somagent.settings import Settings
 if TYPE_CHECKING:
     from somagent.local_stack.state import PartState, StackState
 
-NOT_RUNNING = 3  # exit code of `status`, as init scripts have it
+NOT_RUNNING = 3  # exit code of `status`, as for init scripts
 app = group()
 
 
 @app.command()
 def up(
     only: Annotated[
-        str, typer.Option(help="Start only these parts, separated by commas, and those that they depend on.")
+        str, Option(metavar="PARTS", help="Start only these parts, separated by commas, and their dependencies.")
     ] = "",
-    foreground: Annotated[
-        bool, typer.Option("--foreground", help="Run in the foreground; Ctrl-C stops the stack.")
-    ] = False,
+    foreground: Annotated[bool, Option("--foreground", help="Run in the foreground. Ctrl-C stops the stack.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Start the local stack and wait until it is ready."""
@@ -48,16 +47,16 @@ def up(
     try:
         if state := running(settings):
             if state.phase == "ready":
-                _already(state, names, json=json)
+                _report_running(state, names, json=json)
                 return
             supervisor = None
         elif foreground:
-            _in_front(settings, names)
+            _run_in_foreground(settings, names)
             return
         else:
-            parts(settings, only=names)  # what is missing is said before anything starts
+            parts(settings, only=names)  # raises for a missing program before anything starts
             supervisor = start(settings, only=names)
-        with StackProgress(shown=not json) as progress:
+        with StackProgress(enabled=not json) as progress:
             for change in follow(settings, supervisor):
                 progress.show(change.parts)
     except StackError as error:
@@ -78,7 +77,7 @@ def down(json: JsonOption = False) -> None:
     if stopped.leftovers:
         lines.append(f"Ended what a killed supervisor had left: {', '.join(stopped.leftovers)}.")
     if stopped.containers is None:
-        lines.append("[yellow]No Docker engine answers, so nobody could look for containers.[/]")
+        lines.append("[yellow]No Docker engine answers, so containers were not looked for.[/]")
     elif stopped.containers:
         lines.append(f"Removed {stopped.containers} container(s).")
     _show(asdict(stopped), lines, json=json)
@@ -86,7 +85,10 @@ def down(json: JsonOption = False) -> None:
 
 @app.command()
 def status(json: JsonOption = False) -> None:
-    """Show each part of the stack. Exit code 0: all parts are ready; 1: a part is not; 3: the stack is not running."""
+    """Show each part of the stack.
+
+    Exit code 0: all parts are ready; 1: a part is not; 3: the stack is not running.
+    """
     from somagent.local_stack.control import running
 
     settings = Settings()
@@ -103,7 +105,10 @@ def status(json: JsonOption = False) -> None:
 
 @app.command()
 def doctor(json: JsonOption = False) -> None:
-    """Check what the stack needs and say how to repair each problem. Exit code 1 if there is one."""
+    """Check what the stack needs, and say how to repair each problem.
+
+    Exit code 1 if there is a problem.
+    """
     from somagent.local_stack.doctor import examine
 
     checks = examine(Settings())
@@ -119,9 +124,11 @@ def doctor(json: JsonOption = False) -> None:
 
 @app.command()
 def logs(
-    part: Annotated[str | None, typer.Argument(help="A part's name, or `supervisor`. Unset: all parts.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue with new lines.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Number of last lines of each log.")] = 50,
+    part: Annotated[
+        str | None, Argument(metavar="PART", help="A part's name, or `supervisor`. Unset: all parts.")
+    ] = None,
+    follow: Annotated[bool, Option("--follow", "-f", help="Continue with new lines. Ctrl-C ends.")] = False,
+    lines: Annotated[int, Option("--lines", "-n", metavar="N", min=0, help="Number of last lines of each log.")] = 50,
 ) -> None:
     """Show the logs of one part or of all parts."""
     from somagent.local_stack.logs import last_lines, log_file, new_lines
@@ -133,21 +140,23 @@ def logs(
         output.fail(f"There is no part {part!r}. Known: {', '.join(known)}.", code=2)
     files = {name: log_file(home, name) for name in ([part] if part else known)}
     width = max(map(len, files))
-    written = ((name, text) for name, file in files.items() for text in last_lines(file, lines))
-    everything = chain(written, new_lines(files) if follow else ())
+    old = ((name, line) for name, file in files.items() for line in last_lines(file, lines))
+    lines_of_all = chain(old, new_lines(files) if follow else ())
     with suppress(KeyboardInterrupt):
-        output.show(escape(text if part else f"{name:<{width}} | {text}") for name, text in everything)
+        output.show(escape(line if part else f"{name:<{width}} | {line}") for name, line in lines_of_all)
 
 
-def _in_front(settings: Settings, names: Sequence[str]) -> None:
+def _run_in_foreground(settings: Settings, names: Sequence[str]) -> None:
     from somagent.local_stack.stack import parts
     from somagent.local_stack.supervisor_process import supervise
 
-    with StackProgress(shown=True) as progress:
-        asyncio.run(supervise(settings, parts(settings, only=names), changed=lambda state: progress.show(state.parts)))
+    with StackProgress(enabled=True) as progress:
+        asyncio.run(
+            supervise(settings, parts(settings, only=names), on_change=lambda state: progress.show(state.parts))
+        )
 
 
-def _already(state: "StackState", wanted: Sequence[str], *, json: bool) -> None:
+def _report_running(state: "StackState", wanted: Sequence[str], *, json: bool) -> None:
     running = {part.name for part in state.parts}
     if missing := [name for name in wanted if name not in running]:
         output.fail(
@@ -158,13 +167,13 @@ def _already(state: "StackState", wanted: Sequence[str], *, json: bool) -> None:
 
 def _row(part: "PartState") -> tuple[str, ...]:
     pid = str(part.process.pid) if part.process and part.phase not in {"done", "stopped"} else ""
-    return part.name, output.colored(part.phase), pid, str(part.restarts), part.address, part.message
+    return part.name, output.color(part.phase), pid, str(part.restarts), part.address, part.message
 
 
-_table = output.rows("part", "state", "pid", "restarts", "address", "", row=_row)
+_table = output.table("part", "state", "pid", "restarts", "address", "", row=_row)
 
 
-def _show(result: output.Emitted, lines: output.Lines, *, json: bool) -> None:
+def _show(result: output.JsonData, lines: output.Lines, *, json: bool) -> None:
     if json:
         output.emit(result)
     else:

@@ -1,10 +1,10 @@
-"""Progress of the parts of the stack at a start: live lines on a terminal, a line for each change elsewhere."""
+"""Progress of a start of the stack: live bars on a terminal, elsewhere a line for each change."""
 
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
-from rich.progress import Progress as Bars
+from rich.progress import Progress as ProgressBars
 from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from somagent.cli import output
@@ -12,24 +12,24 @@ from somagent.cli import output
 if TYPE_CHECKING:
     from somagent.local_stack.state import PartState
 
-SETTLED = {"ready", "done", "failed", "stopped"}
+FINAL_PHASES = {"ready", "done", "failed", "stopped"}
 
 
 class StackProgress:
-    """A context in which the states of parts are shown as they change."""
+    """Context manager that shows the states of parts as they change."""
 
-    def __init__(self, *, shown: bool) -> None:
+    def __init__(self, *, enabled: bool) -> None:
         self._console = output.console()
-        self._shown = shown
+        self._enabled = enabled
         self._began = time.monotonic()
-        self._bars = Bars(
+        self._bars = ProgressBars(
             SpinnerColumn(finished_text="[green]✓[/]"),
             TextColumn("{task.description:<10}"),
             TextColumn("{task.fields[phase]:<10}"),
             TimeElapsedColumn(),
             TextColumn("[dim]{task.fields[note]}[/]", markup=True),
             console=self._console,
-            disable=not shown or not self._console.is_terminal,
+            disable=not enabled or not self._console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
         self._last: dict[str, str] = {}
@@ -42,7 +42,7 @@ class StackProgress:
         self._bars.stop()
 
     def show(self, parts: Sequence["PartState"]) -> None:
-        """Show what changed."""
+        """Show the parts whose phase changed since the last call."""
         for part in parts:
             if self._last.get(part.name) == part.phase:
                 continue
@@ -53,12 +53,10 @@ class StackProgress:
                 self._bar(part)
 
     def _line(self, part: "PartState") -> None:
-        if self._shown and part.phase != "waiting":
-            elapsed = time.monotonic() - self._began
-            note = part.message or part.address
-            self._console.print(
-                f"{elapsed:6.1f} s  {part.name:<10} {part.phase:<10} {note}", markup=False, soft_wrap=True
-            )
+        if self._enabled and part.phase != "waiting":
+            elapsed, note = time.monotonic() - self._began, part.message or part.address
+            line = f"{elapsed:6.1f} s  {part.name:<10} {part.phase:<10} {note}"
+            self._console.print(line, markup=False, soft_wrap=True)
 
     def _bar(self, part: "PartState") -> None:
         task = self._tasks.get(part.name)
@@ -67,5 +65,5 @@ class StackProgress:
             self._tasks[part.name] = task
         if part.phase == "starting":
             self._bars.start_task(task)
-        done = part.phase in SETTLED
-        self._bars.update(task, phase=part.phase, note=part.message or part.address, completed=1 if done else 0)
+        done = part.phase in FINAL_PHASES
+        self._bars.update(task, phase=part.phase, note=part.message or part.address, completed=int(done))

@@ -1,17 +1,17 @@
-"""`somagent token`: the principal of the token, and a narrower or shorter token for another use."""
+"""Commands `somagent token`: the principal of the token, and tokens with fewer capabilities or a shorter life."""
 
 from datetime import UTC, datetime
 from typing import Annotated
 
-import typer
 from rich.markup import escape
+from typer import Option
 
 from somagent.cli import output
 from somagent.cli.command import command, group
 from somagent.cli.connection import Api, JsonValue
-from somagent.cli.output import clock
+from somagent.cli.output import local_time
 
-app = group("token", "Show and mint tokens.")
+app = group("token", "Show the principal of the token, and mint tokens.")
 
 
 @command(
@@ -30,12 +30,18 @@ def show(api: Api) -> JsonValue:
 def mint(
     api: Api,
     capability: Annotated[
-        list[str] | None, typer.Option("--capability", "-c", help="A capability of the token. Unset: all of yours.")
+        list[str] | None,
+        Option(
+            "--capability",
+            "-c",
+            metavar="NAME",
+            help="Capability of the new token. May be repeated. Unset: all of yours.",
+        ),
     ] = None,
-    seconds: Annotated[int, typer.Option("--seconds", min=1, help="How long it is valid.")] = 3600,
+    seconds: Annotated[int, Option(min=1, metavar="N", help="How many seconds it is valid.")] = 3600,
 ) -> None:
-    """Mint a token with at most the capabilities of yours. Text output is the token alone."""
-    made = api.post("/v1/tokens", {"seconds": seconds} | ({"capabilities": capability} if capability else {}))
-    api.show(made, lambda it: [escape(it["token"])])
+    """Mint a token with at most your capabilities. Without --json only the token is written."""
+    token = api.post("/v1/tokens", {"seconds": seconds} | ({"capabilities": capability} if capability else {}))
+    api.show(token, lambda it: [escape(it["token"])])
     if not api.json:
-        output.note(f"valid until {clock(datetime.fromtimestamp(made['expires_at'], UTC))}")
+        output.note(f"valid until {local_time(datetime.fromtimestamp(token['expires_at'], UTC))}")

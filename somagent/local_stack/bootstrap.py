@@ -54,12 +54,12 @@ async def bootstrap(settings: Settings, prove: Prove) -> None:
     await upgrade(settings.database("owner"))
     async with open_database(settings.database("owner"), connections=2, codec=keyring.codec) as owner:
         await owner.tenants.add(TENANT)
-        record = shipped(keyring, library.constitution)
+        record = sign_constitution(keyring, library.constitution)
         if await owner.constitutions.active_digest() is None:
             verify_constitution(keyring, record, settings.constitution_signatures)
             await activate_first(owner, record, prove(record.document, record.digest))
     async with open_database(settings.database("app"), connections=2) as db:
-        await _enter(db, keyring, library, people)
+        await _add_tenant_records(db, keyring, library, people)
         async with db.transaction(TENANT) as tx:
             await audit_installation(tx, settings, keyring)
     _write_credentials(settings.credentials_file, Tokens(keyring), people)
@@ -78,7 +78,7 @@ async def activate_first(owner: Database, record: ConstitutionRecord, report: Pr
     await owner.constitutions.activate(record.digest, by=record.proposed_by, reason="first start")
 
 
-def shipped(keyring: KeyRing, document: dict[str, Any]) -> ConstitutionRecord:
+def sign_constitution(keyring: KeyRing, document: dict[str, Any]) -> ConstitutionRecord:
     """Return a document as we sign it."""
     signed = sign_digest(keyring, "constitution", digest(document))
     return ConstitutionRecord(
@@ -92,7 +92,7 @@ def shipped(keyring: KeyRing, document: dict[str, Any]) -> ConstitutionRecord:
     )
 
 
-async def _enter(db: Database, keyring: KeyRing, library: Library, people: tuple[Principal, ...]) -> None:
+async def _add_tenant_records(db: Database, keyring: KeyRing, library: Library, people: tuple[Principal, ...]) -> None:
     """Enter the principals, the tenant's account and the shipped capsules."""
     async with db.transaction(TENANT) as tx:
         await _open_budget(tx)
@@ -136,29 +136,29 @@ def _write_credentials(path: Path, tokens: Tokens, people: tuple[Principal, ...]
 
 async def audit_installation(tx: Transaction, settings: Settings, keyring: KeyRing) -> None:
     """Add an audit entry for settings and for keys, where they differ from those of the last start."""
-    for action, details in (("settings.changed", settings_of(settings)), ("keys.changed", keys_of(keyring))):
+    for action, details in (("settings.changed", changed_settings(settings)), ("keys.changed", key_ids(keyring))):
         last = (await tx.audit.list(action=action, limit=1)).items
         if not last or last[0].body["details"] != details:
             await tx.audit.add(ACTOR, action, INSTALLATION, details)
 
 
-def settings_of(settings: Settings) -> dict[str, Any]:
+def changed_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings that are not as shipped. Of a secret only that it is set."""
     found = {}
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         if value != field.get_default(call_default_factory=True):
-            found[name] = "set" if isinstance(value, SecretStr) else _plain(value)
+            found[name] = "set" if isinstance(value, SecretStr) else _to_json(value)
     return found
 
 
-def keys_of(keyring: KeyRing) -> dict[str, list[str]]:
+def key_ids(keyring: KeyRing) -> dict[str, list[str]]:
     """Return the ids of the public keys that count, by purpose, and of those that were revoked."""
     known = {purpose: sorted(keyring.public[purpose]) for purpose in KEY_PURPOSES}
     return known | {"revoked": sorted(one for ids in keyring.revoked.values() for one in ids)}
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - a setting
+def _to_json(value: Any) -> Any:  # noqa: ANN401 - a setting
     """Return a setting as JSON. Of a mapping, which may hold keys of models, only the names."""
     if isinstance(value, dict):
         return {str(name): sorted(part) if isinstance(part, dict) else "set" for name, part in value.items()}

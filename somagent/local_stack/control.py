@@ -13,7 +13,7 @@ import docker
 import psutil
 from docker.errors import DockerException, NotFound
 
-from somagent.local_stack.environment import ours
+from somagent.local_stack.environment import product_environment
 from somagent.local_stack.errors import StackError, tail
 from somagent.local_stack.logs import log_file, rotate
 from somagent.local_stack.process import signal_group
@@ -52,7 +52,7 @@ def start(settings: Settings, *, only: Sequence[str] = ()) -> "subprocess.Popen[
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=ours(settings),
+            env=product_environment(settings),
             cwd=settings.home,
             start_new_session=True,
         )
@@ -65,7 +65,7 @@ def follow(settings: Settings, supervisor: "subprocess.Popen[bytes] | None" = No
         # Polled before the state is read: what it wrote before it ended is then seen for sure.
         ended = supervisor.poll() if supervisor else None
         state = running(settings) if ended is None else read_state(settings.home)
-        if state and state != last and _of(state, supervisor):
+        if state and state != last and _belongs_to(state, supervisor):
             last = state
             yield state
             if state.phase == "failed":
@@ -130,5 +130,5 @@ def remove_containers(scope: str, *, host: str) -> int | None:
         return len(containers)
 
 
-def _of(state: StackState, supervisor: "subprocess.Popen[bytes] | None") -> bool:
+def _belongs_to(state: StackState, supervisor: "subprocess.Popen[bytes] | None") -> bool:
     return supervisor is None or state.supervisor.pid == supervisor.pid

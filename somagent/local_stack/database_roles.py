@@ -37,7 +37,7 @@ async def grant_server(connection: "asyncpg.Connection", settings: Settings) -> 
     """Create the roles and the database, or set the roles' passwords to those of the keys directory."""
     for role in ROLES:
         password = (settings.keys_dir / f"postgres-{role}.password").read_text().strip()
-        await _role(connection, f"somagent_{role}", password)
+        await _set_role(connection, f"somagent_{role}", password)
     if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", DATABASE):
         await connection.execute(f"CREATE DATABASE {DATABASE} OWNER somagent_owner")
     await connection.execute(f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC")
@@ -52,7 +52,7 @@ async def grant_database(connection: "asyncpg.Connection") -> None:
     await connection.execute("GRANT USAGE ON SCHEMA public TO somagent_app, somagent_relay, somagent_sealer")
 
 
-async def _role(connection: "asyncpg.Connection", name: str, password: str) -> None:
+async def _set_role(connection: "asyncpg.Connection", name: str, password: str) -> None:
     known = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", name)
     verb = "ALTER" if known else "CREATE"
     # Passwords are of the URL-safe alphabet, which has no quote to escape.

@@ -12,7 +12,7 @@ from capsules.base_model import FrozenModel
 from somagent.local_stack.control import running
 from somagent.local_stack.database_roles import ROLES
 from somagent.local_stack.errors import StackError
-from somagent.local_stack.ports import describe, free
+from somagent.local_stack.ports import describe_conflict, is_free
 from somagent.local_stack.stack import parts, replaced_parts
 from somagent.local_stack.wheels import REPAIR, language_model, postgres_programs, temporal_program, valkey_server
 from somagent.settings import Settings
@@ -104,16 +104,16 @@ def _ports(settings: Settings) -> Iterator[Check]:
         yield Check(name="parts", ok=False, detail=str(error), fix=REPAIR)
         return
     state = running(settings)
-    ours = {part.name for part in state.parts} if state else set()
+    product_environment = {part.name for part in state.parts} if state else set()
     for part in chosen:
         for listening in part.listens:
             name = f"port {listening.port}"
-            if part.name in ours:
+            if part.name in product_environment:
                 yield Check(name=name, ok=True, detail=f"in use by our own {part.name}")
-            elif free(settings.host, listening.port):
+            elif is_free(settings.host, listening.port):
                 yield Check(name=name, ok=True, detail=f"free for {part.name}")
             else:
-                text = describe(part.name, listening, settings.host)
+                text = describe_conflict(part.name, listening, settings.host)
                 detail, _, fix = text.partition(". ")
                 yield Check(name=name, ok=False, detail=detail, fix=fix)
 

@@ -14,13 +14,13 @@ from somagent.settings import Settings
 PASSED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "TMPDIR")
 
 
-def ours(settings: Settings) -> dict[str, str]:
+def product_environment(settings: Settings) -> dict[str, str]:
     """Return the environment of our own processes: this one's, with every setting spelled out for the child."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SOMAGENT_")}
     return inherited | {f"SOMAGENT_{name.upper()}": _text(value) for name, value in settings if value is not None}
 
 
-def theirs(**extra: str) -> dict[str, str]:
+def server_environment(**extra: str) -> dict[str, str]:
     """Return the environment of other servers: a few variables, none of our settings or of the caller's secrets."""
     return {name: os.environ[name] for name in PASSED if name in os.environ} | extra
 

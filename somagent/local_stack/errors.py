@@ -28,7 +28,7 @@ class StackBusy(StackError):
     """Another supervisor holds this home."""
 
 
-class NotYet(Exception):
+class NotReady(Exception):
     """A part does not answer yet; the text says what was seen."""
 
 

@@ -14,7 +14,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from somagent.local_stack.errors import NotYet
+from somagent.local_stack.errors import NotReady
 from somagent.local_stack.part import HealthCheck, Launched
 from somagent.settings import Settings
 
@@ -30,9 +30,9 @@ def answers_http(url: str) -> HealthCheck:
             async with httpx.AsyncClient(timeout=PATIENCE_SECONDS, trust_env=False) as client:
                 answer = await client.get(url)
         except httpx.HTTPError as error:
-            raise NotYet(f"{url} does not answer: {type(error).__name__}") from error
+            raise NotReady(f"{url} does not answer: {type(error).__name__}") from error
         if answer.status_code != httpx.codes.OK:
-            raise NotYet(f"{url} answers {answer.status_code}")
+            raise NotReady(f"{url} answers {answer.status_code}")
 
     return check
 
@@ -45,7 +45,7 @@ def answers_ping(url: str) -> HealthCheck:
         try:
             await client.ping()
         except (RedisError, OSError) as error:
-            raise NotYet(f"no answer to PING: {error}") from error
+            raise NotReady(f"no answer to PING: {error}") from error
         finally:
             await client.aclose()
 
@@ -60,7 +60,7 @@ def serves_namespace(target: str, namespace: str) -> HealthCheck:
         try:
             await client.count_workflows()
         except RPCError as error:
-            raise NotYet(f"namespace {namespace!r} at {target} is not ready: {error.message}") from error
+            raise NotReady(f"namespace {namespace!r} at {target} is not ready: {error.message}") from error
 
     return check
 
@@ -75,7 +75,7 @@ def polls(target: str, namespace: str, queues: Sequence[str]) -> HealthCheck:
         client = await _connect(target, namespace)
         missing = [queue for queue in queues if not await _polled(client, queue, launched)]
         if missing:
-            raise NotYet(f"no poll yet on queue {', '.join(missing)}")
+            raise NotReady(f"no poll yet on queue {', '.join(missing)}")
 
     return check
 
@@ -88,7 +88,7 @@ async def _polled(client: Client, queue: str, launched: Launched) -> bool:
         try:
             answer = await client.workflow_service.describe_task_queue(request)
         except RPCError as error:
-            raise NotYet(f"queue {queue!r} cannot be described: {error.message}") from error
+            raise NotReady(f"queue {queue!r} cannot be described: {error.message}") from error
         for poller in answer.pollers:
             fresh = poller.last_access_time.ToDatetime(launched.since.tzinfo) >= launched.since - CLOCK_SLACK
             if fresh and poller.identity.startswith(f"{launched.pid}@"):
@@ -101,7 +101,7 @@ async def _connect(target: str, namespace: str) -> Client:
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await Client.connect(target, namespace=namespace)
     except (RuntimeError, TimeoutError) as error:
-        raise NotYet(f"Temporal at {target} does not answer") from error
+        raise NotReady(f"Temporal at {target} does not answer") from error
 
 
 # Sessions of our own role are visible to us; the one that asks is left out, and so are those of an earlier process.
@@ -119,10 +119,10 @@ def has_session(settings: Settings, role: str) -> HealthCheck:
         try:
             connection = await asyncpg.connect(url, timeout=2)
         except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-            raise NotYet(f"PostgreSQL does not answer the {role}'s role: {error}") from error
+            raise NotReady(f"PostgreSQL does not answer the {role}'s role: {error}") from error
         try:
             if not await connection.fetchval(SESSIONS, launched.since):
-                raise NotYet(f"the {role} has no session on PostgreSQL yet")
+                raise NotReady(f"the {role} has no session on PostgreSQL yet")
         finally:
             await connection.close()
 

@@ -35,11 +35,11 @@ def last_lines(log: Path, count: int) -> list[str]:
 
 def new_lines(logs: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     """Yield what is written from now on, for ever, each line with its log's name; a new start's log is taken up too."""
-    ends = {name: _end(log) for name, log in logs.items()}
+    ends = {name: _position(log) for name, log in logs.items()}
     rest = dict.fromkeys(logs, "")
     while True:
         for name, log in logs.items():
-            inode, size = _end(log)
+            inode, size = _position(log)
             known, offset = ends[name]
             offset = offset if inode == known else 0
             if size > offset:
@@ -52,7 +52,7 @@ def new_lines(logs: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
         time.sleep(FOLLOW_SECONDS)
 
 
-def _end(log: Path) -> tuple[int, int]:
+def _position(log: Path) -> tuple[int, int]:
     try:
         status = log.stat()
     except FileNotFoundError:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from somagent.local_stack.errors import NotYet, PartFailed, StackError
+from somagent.local_stack.errors import NotReady, PartFailed, StackError
 from somagent.local_stack.part import Part
 from somagent.local_stack.process import Child, launch
 from somagent.local_stack.state import PartPhase, PartState, ProcessId
@@ -22,11 +22,11 @@ HEALTH_PATIENCE_SECONDS = 5.0
 class Runner:
     """Keeps one part running."""
 
-    def __init__(self, part: Part, *, home: Path, log: Path, changed: Callable[[], None]) -> None:
+    def __init__(self, part: Part, *, home: Path, log: Path, on_change: Callable[[], None]) -> None:
         self.part = part
         self.state = PartState(name=part.name, address=part.address, log=log)
         self._home = home
-        self._changed = changed
+        self._on_change = on_change
         self._child: Child | None = None
 
     async def start(self) -> None:
@@ -36,27 +36,27 @@ class Runner:
                 await self._attempt("starting")
             except PartFailed as failure:
                 if self.part.once or attempt == FIRST_TRIES - 1:
-                    self._to("failed", failure.reason)
+                    self._set_phase("failed", failure.reason)
                     raise
-                self._to("starting", failure.reason)
+                self._set_phase("starting", failure.reason)
                 await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
             else:
                 return
 
-    async def keep(self) -> None:
+    async def keep_running(self) -> None:
         """Start the part again whenever it dies, for ever. A part that runs once is left alone."""
         pause = FIRST_PAUSE_SECONDS
         while self._child is not None and not self.part.once:
             began = time.monotonic()
             code = await self._child.wait()
             pause = FIRST_PAUSE_SECONDS if time.monotonic() - began > SETTLED_SECONDS else pause
-            self._to("restarting", f"ended with {_ending(code)}", restarts=self.state.restarts + 1)
+            self._set_phase("restarting", f"ended with {_format_exit(code)}", restarts=self.state.restarts + 1)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             try:
                 await self._attempt("restarting")
             except StackError as failure:
-                self._to("restarting", failure.reason if isinstance(failure, PartFailed) else str(failure))
+                self._set_phase("restarting", failure.reason if isinstance(failure, PartFailed) else str(failure))
 
     async def stop(self) -> None:
         """Return once its process and what that started are gone."""
@@ -64,7 +64,7 @@ class Runner:
             await self._child.stop()
             self._child = None
         if self.state.phase not in {"failed", "done"}:
-            self._to("stopped")
+            self._set_phase("stopped")
 
     async def check(self) -> None:
         """Raise NotYet if the part runs but does not answer."""
@@ -72,32 +72,32 @@ class Runner:
             await self.part.health(self._child.launched)
 
     async def _attempt(self, phase: PartPhase) -> None:
-        self._to(phase, self.state.message)
+        self._set_phase(phase, self.state.message)
         if self.part.data:
             self.part.data.mkdir(parents=True, exist_ok=True)
         if self.part.prepare:
             await self.part.prepare()
         self._child = await launch(self.part, home=self._home, log=self.state.log)
-        self._to(phase, self.state.message, process=ProcessId.of(self._child.launched.pid))
+        self._set_phase(phase, self.state.message, process=ProcessId.of(self._child.launched.pid))
         if self.part.once:
-            await self._finish(self._child)
+            await self._wait_for_exit(self._child)
             return
         try:
-            await self._answers(self._child)
+            await self._wait_until_healthy(self._child)
             await self._provision()
         except PartFailed:
             await self._child.stop()
             raise
-        self._to("ready")
+        self._set_phase("ready")
 
     async def _provision(self) -> None:
         try:
             if self.part.provision:
                 await self.part.provision()
-        except NotYet as reason:
+        except NotReady as reason:
             raise self._failure(f"could not be set up: {reason}") from reason
 
-    async def _finish(self, child: Child) -> None:
+    async def _wait_for_exit(self, child: Child) -> None:
         try:
             async with asyncio.timeout(self.part.start_seconds):
                 code = await child.wait()
@@ -105,20 +105,20 @@ class Runner:
             await child.stop()
             raise self._failure(f"did not finish in {self.part.start_seconds:g} s") from None
         if code != 0:
-            raise self._failure(f"ended with {_ending(code)}")
+            raise self._failure(f"ended with {_format_exit(code)}")
         self._child = None
-        self._to("done")
+        self._set_phase("done")
 
-    async def _answers(self, child: Child) -> None:
+    async def _wait_until_healthy(self, child: Child) -> None:
         seen = "nothing seen yet"
         deadline = time.monotonic() + self.part.start_seconds
         while self.part.health:
             if child.exit_code is not None:
-                raise self._failure(f"ended with {_ending(child.exit_code)} before it answered")
+                raise self._failure(f"ended with {_format_exit(child.exit_code)} before it answered")
             try:
                 async with asyncio.timeout(HEALTH_PATIENCE_SECONDS):
                     await self.part.health(child.launched)
-            except NotYet as reason:
+            except NotReady as reason:
                 seen = str(reason)
             except TimeoutError:
                 seen = f"no answer in {HEALTH_PATIENCE_SECONDS:g} s"
@@ -131,11 +131,11 @@ class Runner:
     def _failure(self, reason: str) -> PartFailed:
         return PartFailed(self.part.name, reason, self.state.log)
 
-    def _to(self, phase: PartPhase, message: str = "", **changes: object) -> None:
+    def _set_phase(self, phase: PartPhase, message: str = "", **changes: object) -> None:
         update = {"phase": phase, "message": message, "since": datetime.now(UTC), **changes}
         self.state = self.state.model_copy(update=update)
-        self._changed()
+        self._on_change()
 
 
-def _ending(code: int) -> str:
+def _format_exit(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -13,16 +13,16 @@ from somagent.local_stack.part import Listening, Part
 def require_free(parts: Iterable[Part], host: str) -> None:
     """Raise PortTaken with every port that is taken, not only the first."""
     taken = [
-        describe(part.name, listening, host)
+        describe_conflict(part.name, listening, host)
         for part in parts
         for listening in part.listens
-        if not free(host, listening.port)
+        if not is_free(host, listening.port)
     ]
     if taken:
         raise PortTaken("\n".join(taken))
 
 
-def free(host: str, port: int) -> bool:
+def is_free(host: str, port: int) -> bool:
     """Tell whether a server could listen there now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -38,15 +38,15 @@ def free(host: str, port: int) -> bool:
     return True
 
 
-def describe(part: str, listening: Listening, host: str) -> str:
+def describe_conflict(part: str, listening: Listening, host: str) -> str:
     """Return the sentence for a taken port."""
     return (
-        f"Port {listening.port} of {part} on {host} is taken{_by(listening.port)}. "
+        f"Port {listening.port} of {part} on {host} is taken{_holder(listening.port)}. "
         f"Stop that process, or move the part: {listening.setting}={listening.port + 1} somagent up"
     )
 
 
-def _by(port: int) -> str:
+def _holder(port: int) -> str:
     try:
         connections = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:

@@ -18,10 +18,10 @@ import asyncpg
 import psutil
 
 from somagent.local_stack.database_roles import DATABASE, grant_database, grant_server, make_passwords
-from somagent.local_stack.environment import theirs
-from somagent.local_stack.errors import MissingProgram, NotYet
+from somagent.local_stack.environment import server_environment
+from somagent.local_stack.errors import MissingProgram, NotReady
 from somagent.local_stack.part import Launched, Listening, Part
-from somagent.local_stack.system_user import Identity, current_user, unprivileged
+from somagent.local_stack.system_user import Identity, current_user, unprivileged_user
 from somagent.local_stack.wheels import postgres_programs
 from somagent.settings import Settings
 
@@ -43,7 +43,7 @@ OPTIONS = {
 def postgres(settings: Settings) -> Part:
     home = settings.home.absolute()
     programs = postgres_programs()
-    identity = unprivileged(home, programs)
+    identity = unprivileged_user(home, programs)
     options = OPTIONS | {
         "listen_addresses": settings.host,
         "port": str(settings.postgres_port),
@@ -64,14 +64,14 @@ def postgres(settings: Settings) -> Part:
             async with superuser(settings, database=DATABASE) as connection:
                 await grant_database(connection)
         except LOST as error:
-            raise NotYet(f"roles and extension: {error}") from error
+            raise NotReady(f"roles and extension: {error}") from error
 
     async def healthy(_: Launched) -> None:
         try:
             async with superuser(settings):
                 pass
         except LOST as error:
-            raise NotYet(f"no session yet: {error}") from error
+            raise NotReady(f"no session yet: {error}") from error
 
     return Part(
         name="postgres",
@@ -80,7 +80,7 @@ def postgres(settings: Settings) -> Part:
             *("-D", str(data_directory(settings))),
             *(word for name, value in options.items() for word in ("-c", f"{name}={value}")),
         ),
-        env=theirs(HOME=str(data_directory(settings))),
+        env=server_environment(HOME=str(data_directory(settings))),
         identity=identity,
         health=healthy,
         listens=(Listening(setting="SOMAGENT_POSTGRES_PORT", port=settings.postgres_port),),
@@ -95,11 +95,7 @@ def postgres(settings: Settings) -> Part:
 async def superuser(settings: Settings, *, database: str = SUPERUSER) -> AsyncIterator["asyncpg.Connection"]:
     """Yield a superuser's connection through the private socket."""
     connection = await asyncpg.connect(
-        host=str(socket_directory(settings)),
-        port=settings.postgres_port,
-        user=SUPERUSER,
-        database=database,
-        timeout=5,
+        host=str(socket_directory(settings)), port=settings.postgres_port, user=SUPERUSER, database=database, timeout=5
     )
     try:
         yield connection
@@ -141,7 +137,7 @@ async def _initialise(settings: Settings, programs: Path, identity: Identity | N
     )
     process = await asyncio.create_subprocess_exec(
         *command,
-        env=theirs(HOME=str(unfinished)),
+        env=server_environment(HOME=str(unfinished)),
         cwd=data.parent,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

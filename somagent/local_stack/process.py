@@ -47,7 +47,7 @@ async def launch(part: Part, *, home: Path, log: Path) -> Child:
     """Start a part in the background, its output appended to its log."""
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
-            *guarded(part),
+            *guard_command(part),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -58,7 +58,7 @@ async def launch(part: Part, *, home: Path, log: Path) -> Child:
     return Child(process, part)
 
 
-def guarded(part: Part) -> tuple[str, ...]:
+def guard_command(part: Part) -> tuple[str, ...]:
     """Return the command through `setpriv`, which makes the kernel stop it when the supervisor dies, however it dies.
 
     The signal is asked for after the change of user, which would clear it.

@@ -6,7 +6,7 @@ Our own processes are started by name, as on a cluster; this package imports non
 import sys
 from collections.abc import Callable, Iterable
 
-from somagent.local_stack.environment import ours, theirs
+from somagent.local_stack.environment import product_environment, server_environment
 from somagent.local_stack.errors import StackError
 from somagent.local_stack.health import answers_http, answers_ping, has_session, polls, serves_namespace
 from somagent.local_stack.part import Listening, Part
@@ -47,7 +47,7 @@ def valkey(settings: Settings) -> Part:
             *("--save", "", "--appendonly", "no", "--dir", str(data)),
             *("--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"),
         ),
-        env=theirs(),
+        env=server_environment(),
         health=answers_ping(url),
         listens=(Listening(setting="SOMAGENT_VALKEY_PORT", port=settings.valkey_port),),
         address=url,
@@ -67,11 +67,11 @@ def temporal(settings: Settings) -> Part:
             *("--ui-port", str(settings.temporal_ui_port), "--ui-codec-endpoint", f"{settings.api_base()}/v1/codec"),
             *("--db-filename", str(data / "temporal.sqlite"), "--namespace", settings.temporal_namespace),
             "--ui-disable-news-fetch",
-            *_repeated("--sqlite-pragma", PRAGMAS),
-            *_repeated("--dynamic-config-value", (*DYNAMIC_CONFIG, *settings.temporal_dynamic_config)),
-            *_repeated("--search-attribute", (f"{name}={kind}" for name, kind in SEARCH_ATTRIBUTES.items())),
+            *_repeat_option("--sqlite-pragma", PRAGMAS),
+            *_repeat_option("--dynamic-config-value", (*DYNAMIC_CONFIG, *settings.temporal_dynamic_config)),
+            *_repeat_option("--search-attribute", (f"{name}={kind}" for name, kind in SEARCH_ATTRIBUTES.items())),
         ),
-        env=theirs(HOME=str(data)),
+        env=server_environment(HOME=str(data)),
         health=serves_namespace(target, settings.temporal_namespace),
         listens=(
             Listening(setting="SOMAGENT_TEMPORAL_PORT", port=settings.temporal_port),
@@ -88,12 +88,12 @@ def slm(settings: Settings) -> Part:
     return Part(
         name="slm",
         command=(
-            *_module("somagent.local_stack.llama_server"),
+            *_python_module("somagent.local_stack.llama_server"),
             *("--model", str(language_model()), "--alias", settings.slm_model),
             *("--host", settings.host, "--port", str(settings.slm_port)),
             *("--parallel", "2", "--context", "8192"),  # tokens for all requests together
         ),
-        env=theirs(),
+        env=server_environment(),
         health=answers_http(f"{base}/health"),
         listens=(Listening(setting="SOMAGENT_SLM_PORT", port=settings.slm_port),),
         address=f"{base}/v1",
@@ -104,8 +104,8 @@ def slm(settings: Settings) -> Part:
 def bootstrap(settings: Settings) -> Part:
     return Part(
         name="bootstrap",
-        command=_module("workers.bootstrap"),
-        env=ours(settings),
+        command=_python_module("workers.bootstrap"),
+        env=product_environment(settings),
         depends_on=("postgres",),
         once=True,
     )
@@ -122,8 +122,8 @@ def tools(settings: Settings) -> Part:
 def relay(settings: Settings) -> Part:
     return Part(
         name="relay",
-        command=_module("workers.relay"),
-        env=ours(settings),
+        command=_python_module("workers.relay"),
+        env=product_environment(settings),
         depends_on=("bootstrap", "valkey"),
         health=has_session(settings, "relay"),
     )
@@ -132,8 +132,8 @@ def relay(settings: Settings) -> Part:
 def sealer(settings: Settings) -> Part:
     return Part(
         name="sealer",
-        command=_module("workers.sealer"),
-        env=ours(settings),
+        command=_python_module("workers.sealer"),
+        env=product_environment(settings),
         depends_on=("bootstrap",),
         health=has_session(settings, "sealer"),
     )
@@ -143,8 +143,8 @@ def api(settings: Settings) -> Part:
     base = f"http://{settings.host}:{settings.api_port}"
     return Part(
         name="api",
-        command=_module("api.main"),
-        env=ours(settings),
+        command=_python_module("api.main"),
+        env=product_environment(settings),
         depends_on=("bootstrap", "temporal", "valkey"),
         health=answers_http(f"{base}/v1/health"),
         listens=(Listening(setting="SOMAGENT_API_PORT", port=settings.api_port),),
@@ -158,8 +158,8 @@ def _worker(
     port = ("--metrics-port", str(metrics)) if metrics else ()
     return Part(
         name=name,
-        command=(*_module("workers.main"), "--queues", ",".join(queues), *port),
-        env=ours(settings),
+        command=(*_python_module("workers.main"), "--queues", ",".join(queues), *port),
+        env=product_environment(settings),
         depends_on=("bootstrap", "temporal", "valkey", *needs),
         health=polls(settings.temporal_target(), settings.temporal_namespace, queues),
         address=f"queues {', '.join(queues)}",
@@ -167,12 +167,12 @@ def _worker(
     )
 
 
-def _module(name: str) -> tuple[str, ...]:
+def _python_module(name: str) -> tuple[str, ...]:
     # -P: the working directory is the stack's home and must not be on the import path.
     return (sys.executable, "-P", "-m", name)
 
 
-def _repeated(option: str, values: Iterable[str]) -> tuple[str, ...]:
+def _repeat_option(option: str, values: Iterable[str]) -> tuple[str, ...]:
     return tuple(word for value in values for word in (option, value))
 
 

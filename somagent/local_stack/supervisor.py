@@ -15,12 +15,12 @@ class Supervisor:
     """Runs parts of one home in this process; `async with` starts them and stops them."""
 
     def __init__(
-        self, parts: Sequence[Part], *, home: Path, changed: Callable[[tuple[PartState, ...]], None] = lambda _: None
+        self, parts: Sequence[Part], *, home: Path, on_change: Callable[[tuple[PartState, ...]], None] = lambda _: None
     ) -> None:
         self._home = home.absolute()
-        self._changed = changed
+        self._on_change = on_change
         self.runners = {
-            part.name: Runner(part, home=self._home, log=log_file(home, part.name), changed=self._publish)
+            part.name: Runner(part, home=self._home, log=log_file(home, part.name), on_change=self._publish)
             for part in parts
         }
         self._ready = {name: asyncio.Event() for name in self.runners}
@@ -47,7 +47,7 @@ class Supervisor:
         finally:
             if not started:
                 await self.stop()
-        self._keepers = [asyncio.create_task(runner.keep()) for runner in self.runners.values()]
+        self._keepers = [asyncio.create_task(runner.keep_running()) for runner in self.runners.values()]
 
     async def stop(self) -> None:
         """Return once every part has ended; a part ends before those that it depends on."""
@@ -86,4 +86,4 @@ class Supervisor:
         self._gone[runner.part.name].set()
 
     def _publish(self) -> None:
-        self._changed(self.states)
+        self._on_change(self.states)

@@ -26,7 +26,7 @@ from somagent.settings import Settings
 
 
 async def supervise(
-    settings: Settings, chosen: Sequence[Part], *, changed: Callable[[StackState], None] = lambda _: None
+    settings: Settings, chosen: Sequence[Part], *, on_change: Callable[[StackState], None] = lambda _: None
 ) -> None:
     """Run the parts until SIGTERM or SIGINT; every change goes to the state file and to `changed`.
 
@@ -35,8 +35,8 @@ async def supervise(
     home = settings.home.absolute()
     with sole_supervisor(home):
         await asyncio.to_thread(end_leftovers, home)
-        published = PublishedState(settings, changed)
-        supervisor = Supervisor(chosen, home=home, changed=published.parts)
+        published = PublishedState(settings, on_change)
+        supervisor = Supervisor(chosen, home=home, on_change=published.parts)
         published.parts(supervisor.states)
         try:
             require_free(chosen, settings.host)
@@ -50,12 +50,12 @@ async def supervise(
 class PublishedState:
     """The state that others read; every change is written at once."""
 
-    def __init__(self, settings: Settings, changed: Callable[[StackState], None]) -> None:
+    def __init__(self, settings: Settings, on_change: Callable[[StackState], None]) -> None:
         me = ProcessId.of(os.getpid())
         assert me is not None, "a process can see itself"
         self._home = settings.home.absolute()
         self._state = StackState(phase="starting", supervisor=me, parts=())
-        self._changed = changed
+        self._on_change = on_change
 
     def parts(self, states: tuple[PartState, ...]) -> None:
         """Publish the states of the parts."""
@@ -68,7 +68,7 @@ class PublishedState:
     def _write(self, state: StackState) -> None:
         self._state = state
         write_state(self._home, state)
-        self._changed(state)
+        self._on_change(state)
 
 
 class Journal:
@@ -120,7 +120,7 @@ def main() -> None:
     only = tuple(name for name in parser.parse_args().only.split(",") if name)
     settings = Settings()
     try:
-        asyncio.run(supervise(settings, parts(settings, only=only), changed=Journal().write))
+        asyncio.run(supervise(settings, parts(settings, only=only), on_change=Journal().write))
     except StackError as error:
         sys.exit(str(error))
 

@@ -42,21 +42,21 @@ class Identity:
         )
 
 
-def unprivileged(*needs: Path) -> Identity | None:
+def unprivileged_user(*needs: Path) -> Identity | None:
     """Return the user to run PostgreSQL as, or None where the caller is an ordinary user already.
 
     `needs` are the directories that it must be able to enter.
     """
     if os.geteuid() != 0:
         return None
-    reads_everywhere = _may_grant_reading()
+    reads_everywhere = _can_grant_reading()
     closed = [str(path) for path in needs if not _open_to_others(path)]
     if closed and not reads_everywhere:
         raise MissingProgram(
             f"The system user {USER!r} may not enter {', '.join(closed)} and this container holds no "
             "CAP_DAC_READ_SEARCH to give it. Move the checkout to a directory that others may enter, such as /srv."
         )
-    entry = _entry()
+    entry = _ensure_user()
     return Identity(name=USER, uid=entry.pw_uid, gid=entry.pw_gid, reads_everywhere=reads_everywhere)
 
 
@@ -65,7 +65,7 @@ def current_user() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
-def _entry() -> pwd.struct_passwd:
+def _ensure_user() -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(USER)
     except KeyError:
@@ -82,7 +82,7 @@ def _entry() -> pwd.struct_passwd:
     return pwd.getpwnam(USER)
 
 
-def _may_grant_reading() -> bool:
+def _can_grant_reading() -> bool:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapBnd:"):
             return bool(int(line.split()[1], 16) >> CAP_DAC_READ_SEARCH & 1)

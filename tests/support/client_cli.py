@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from somagent.local_stack.environment import ours
+from somagent.local_stack.environment import product_environment
 from somagent.settings import Settings
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -37,7 +37,7 @@ class Ended:
 
 def somagent(*arguments: str, settings: Settings, stdin: str = "", cwd: Path | None = None, **more: str) -> Ended:
     """Run one command to its end."""
-    environment = {**os.environ, **ours(settings), "COLUMNS": "200", **more}
+    environment = {**os.environ, **product_environment(settings), "COLUMNS": "200", **more}
     with TemporaryDirectory(prefix="somagent-cli-") as directory:
         streams = [Path(directory) / name for name in STREAMS]
         streams[0].write_text(stdin, "utf-8")

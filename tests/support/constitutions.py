@@ -8,7 +8,7 @@ from capsules.constitutions.proposal import EVERYBODY
 from somagent.capsule_files.library import Library
 from somagent.db.database import Database
 from somagent.identity.keys import KeyRing
-from somagent.local_stack.bootstrap import shipped
+from somagent.local_stack.bootstrap import sign_constitution
 from somagent.settings import Settings
 
 
@@ -29,7 +29,7 @@ async def activate_document(
     owner: Database, keyring: KeyRing, document: dict[str, Any], *, scope: str = EVERYBODY
 ) -> ConstitutionRecord:
     """Sign, install and activate a document."""
-    return await make_active(owner, shipped(keyring, document), scope=scope)
+    return await make_active(owner, sign_constitution(keyring, document), scope=scope)
 
 
 def default(version: str = "1.0.0", **changes: Any) -> dict[str, Any]:

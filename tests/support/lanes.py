@@ -80,7 +80,7 @@ def forbid_servers() -> None:
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "socket.bind" and arguments[0].family != socket.AF_UNIX:
             # Only a look whether the port is free: it is closed again at once.
-            if sys._getframe(1).f_code.co_name != "free":
+            if sys._getframe(1).f_code.co_name != "is_free":
                 raise AssertionError(f"A test without a server listens on {arguments[1]}: see tests/support/lanes.py.")
         elif event == "subprocess.Popen" and Path(str(arguments[0])).name in PROGRAMS:
             raise AssertionError(f"A test without a server starts {arguments[0]}: see tests/support/lanes.py.")

@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from somagent.local_stack.ports import free
+from somagent.local_stack.ports import is_free
 from somagent.local_stack.stack import parts
 from somagent.local_stack.supervisor import Supervisor
 from somagent.settings import Settings
@@ -44,7 +44,7 @@ def free_ports(count: int) -> list[int]:
     found: list[int] = []
     while len(found) < count:
         port = random.choice(TEST_PORTS)
-        if port not in found and free("127.0.0.1", port):
+        if port not in found and is_free("127.0.0.1", port):
             found.append(port)
     return found
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from somagent.local_stack.environment import ours
+from somagent.local_stack.environment import product_environment
 from somagent.settings import Settings
 
 PROGRAM = "from somagent.cli.stack import app; app()"
@@ -20,7 +20,7 @@ class Cli:
         return subprocess.run(
             [sys.executable, "-P", "-c", PROGRAM, *arguments],
             check=False,
-            env=ours(self.settings) | {"COLUMNS": "200"},
+            env=product_environment(self.settings) | {"COLUMNS": "200"},
             capture_output=True,
             text=True,
             timeout=120,

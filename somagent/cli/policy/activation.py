@@ -1,10 +1,11 @@
-"""`somagent policy activate`, `rollback`, `approve`, `reject`: propose and approve the activation of a constitution."""
+"""Commands `somagent policy activate`, `rollback`, `approve` and `reject`: activations of constitutions."""
 
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from capsules.constitutions.proof import Difference, Proof
 from capsules.constitutions.proposal import SETTLED
@@ -22,29 +23,27 @@ POLL_SECONDS = 0.3
 app = group()
 
 TenantOption = Annotated[
-    str | None, typer.Option("--tenant", help="Only for this tenant (a canary). Unset: for all that you may change.")
+    str | None, Option("--tenant", metavar="NAME", help="Only for this tenant (a canary). Unset: for all tenants.")
 ]
-WaitOption = Annotated[bool, typer.Option("--wait", help="Also wait for the people who must approve it.")]
-ActivationArgument = Annotated[
-    str, typer.Argument(metavar="ACTIVATION", help="An activation's id, as `activate` shows it.")
-]
+WaitOption = Annotated[bool, Option("--wait", help="Wait until the required people have approved it.")]
+ActivationArgument = Annotated[str, Argument(metavar="ACTIVATION", help="Id of an activation, as `activate` shows it.")]
 
 
 @command(app)
 def activate(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
     constitution: Annotated[
-        str, typer.Argument(metavar="CONSTITUTION", help="A file, signed by `policy sign`, or a digest.")
+        str, Argument(metavar="CONSTITUTION", help="A file signed with `policy sign`, or a digest.")
     ],
     overlay: OverlayOption = None,
     tenant: TenantOption = None,
     shadow: Annotated[
-        bool, typer.Option("--shadow", help="Only evaluate it beside the active one, and count the differences.")
+        bool, Option("--shadow", help="Only evaluate it beside the active one and count the differences.")
     ] = False,
     wait: WaitOption = False,
     key: KeyOption = None,
 ) -> None:
-    """Propose a constitution: it is proved, compared, approved and then active. Exit code 10 if a proof blocks it."""
+    """Propose a constitution. It is proved, compared and approved, then active. Exit code 10 if a proof blocks it."""
     body = _proposal(constitution, overlay or []) | {"stage": "shadow" if shadow else "active"}
     _follow(api, api.post(PATH, body | ({"scope": tenant} if tenant else {}), key=key), wait=wait)
 
@@ -53,13 +52,13 @@ def activate(  # noqa: PLR0913, PLR0917 - the command line's own options
 def rollback(
     api: Api,
     to: Annotated[
-        str | None, typer.Option("--to", help="Digest of a constitution that was active. Unset: the previous one.")
+        str | None, Option(metavar="DIGEST", help="A constitution that was active. Unset: the previous one.")
     ] = None,
     tenant: TenantOption = None,
     wait: WaitOption = False,
     key: KeyOption = None,
 ) -> None:
-    """Propose a constitution that was active before. It is proved and approved like any other change."""
+    """Propose a constitution that was active before. It is proved and approved like any other."""
     body = ({"to": to} if to else {}) | ({"scope": tenant} if tenant else {})
     _follow(api, api.post(f"{PATH}/rollback", body, key=key), wait=wait)
 
@@ -77,17 +76,17 @@ def reject(api: Api, activation: ActivationArgument, comment: CommentOption = ""
 
 
 def _proposal(constitution: str, overlay: list[Path]) -> dict[str, Any]:
-    """Return what to propose, with the signatures that lie beside the file."""
+    """Return the body of a proposal: a digest, or documents with the signatures from beside the file."""
     if DIGEST.fullmatch(constitution):
         return {"digest": constitution}
     file = Path(constitution)
     found, over = from_file(file), [from_file(one) for one in overlay]
     beside = signature_file(file)
     if found.kind == "Overlay":
-        # They sign what the overlay makes of the active constitution, which the API knows.
-        made: str = from_file(beside).document.get("digest", "") if beside.exists() else ""
+        # The signatures are for the active constitution with its overlays, which only the API knows.
+        signed: str = from_file(beside).document.get("digest", "") if beside.exists() else ""
         overlays = [found.document, *(one.document for one in over)]
-        return {"overlays": overlays, "signatures": signatures_of(beside, made)}
+        return {"overlays": overlays, "signatures": signatures_of(beside, signed)}
     document = found.document
     if over:
         from somagent.cli.policy.reviews import effective  # noqa: PLC0415 - Z3 takes half a second to load
@@ -97,14 +96,14 @@ def _proposal(constitution: str, overlay: list[Path]) -> dict[str, Any]:
 
 
 def _follow(api: Api, record: dict[str, Any], *, wait: bool) -> None:
-    """Show each state until the activation is decided; without `wait`, until people are asked."""
-    shown, ends = "", SETTLED if wait else SETTLED | {"awaiting_approval"}
+    """Show each state until the activation is decided, or without `wait` until people are asked; end with its code."""
+    last, ends = "", SETTLED if wait else SETTLED | {"awaiting_approval"}
     progress = output.console(errors=True)
     while True:
         state = record["state"]
-        if state != shown and not api.json:
+        if state != last and not api.json:
             progress.print(f"{record['id']}  {state}", markup=False)
-        shown = state
+        last = state
         if state in ends:
             break
         time.sleep(POLL_SECONDS)

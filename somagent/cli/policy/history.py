@@ -1,17 +1,17 @@
-"""`somagent policy backtest`, and explanations of recorded decisions, both evaluated by the API."""
+"""Command `somagent policy backtest`, and explanations of recorded decisions; the API evaluates both."""
 
 from datetime import datetime
 from typing import Annotated, Any
 
-import typer
 from rich.markup import escape
+from typer import Argument, Option
 
 from capsules.actions.verdict import PPM
 from capsules.constitutions.proof import Explanation
 from somagent.cli.command import command, group
 from somagent.cli.connection import Api, JsonValue
-from somagent.cli.output import Lines, clock, colored, rows
-from somagent.cli.policy.sources import ACTIVE, DIGEST, OverlayOption, from_file, source
+from somagent.cli.output import Lines, color, local_time, table
+from somagent.cli.policy.sources import ACTIVE, DIGEST, WHICH, OverlayOption, from_file, source
 
 app = group()
 PAST = {"allow": "allowed", "ask": "asked", "deny": "denied"}
@@ -19,37 +19,31 @@ PAST = {"allow": "allowed", "ask": "asked", "deny": "denied"}
 
 def _flip_row(flip: dict[str, Any]) -> tuple[str, ...]:
     action = escape(f"{flip['action']['kind']} {flip['action']['target']}")
-    decisions = colored(flip["before"]), colored(flip["after"])
-    return flip["run"], str(flip["seq"]), clock(flip["at"]), action, *decisions, escape(flip["sentence"])
+    decisions = color(flip["before"]), color(flip["after"])
+    return flip["run"], str(flip["seq"]), local_time(flip["at"]), action, *decisions, escape(flip["sentence"])
 
 
 def _lines(found: dict[str, Any]) -> Lines:
     flips, skipped = found["flips"], found["skipped"]
     if flips:
-        yield from rows("run", "seq", "when", "what", "then", "now", "why", row=_flip_row)(flips)
+        yield from table("run", "seq", "when", "what", "then", "now", "why", row=_flip_row)(flips)
         first = flips[0]
         yield escape(f"look: somagent receipts {first['run']}")
         yield escape(f"why then: somagent policy explain --run {first['run']} --seq {first['seq']}")
-    left_out = f", {skipped} older ones left out: they do not say on what facts." if skipped else "."
-    judged = f"{found['actions']} actions judged again{left_out}"
-    yield f"{len(flips)} of {found['runs']} runs would have gone another way; {judged}"
+    left_out = f", {skipped} older ones left out because their facts are not recorded." if skipped else "."
+    evaluated = f"{found['actions']} actions evaluated again{left_out}"
+    yield f"{len(flips)} of {found['runs']} runs would have gone another way; {evaluated}"
 
 
 @command(app, text=_lines)
 def backtest(
     api: Api,
-    constitution: Annotated[
-        str, typer.Argument(metavar="CONSTITUTION", help="A file, `default` for the shipped one, or a digest.")
-    ],
+    constitution: Annotated[str, Argument(metavar="CONSTITUTION", help=WHICH)],
     overlay: OverlayOption = None,
-    runs: Annotated[
-        int, typer.Option("--runs", min=1, max=10_000, help="Highest number of runs; the newest are taken.")
-    ] = 200,
-    since: Annotated[
-        datetime | None, typer.Option("--since", help="Only runs that began at this time or later (local time).")
-    ] = None,
+    runs: Annotated[int, Option(min=1, max=10_000, metavar="N", help="Highest number of runs, newest first.")] = 200,
+    since: Annotated[datetime | None, Option(help="Only runs that began at this local time or later.")] = None,
 ) -> JsonValue:
-    """Evaluate what real runs did: the first action of each run that this constitution would decide differently."""
+    """Evaluate recorded actions again. Show the first action of each run that would be decided differently."""
     installed = constitution == ACTIVE or DIGEST.fullmatch(constitution)
     body = {
         "candidate": constitution if installed else source(constitution, api).document,
@@ -68,9 +62,9 @@ def explain_recorded(api: Api, decision: dict[str, Any]) -> None:
 def explanation_lines(explanation: Explanation) -> Lines:
     """Yield a decision, the clauses that force it, the change that would help, and who can approve."""
     verdict = explanation.verdict
-    yield f"{colored(verdict.decision)}  score {_exact(verdict.score)}, threshold {_exact(verdict.threshold)}"
+    yield f"{color(verdict.decision)}  score {_exact(verdict.score)}, threshold {_exact(verdict.threshold)}"
     yield escape(verdict.sentence)
-    yield from rows(
+    yield from table(
         "feature",
         "weight",
         "value",
@@ -81,7 +75,7 @@ def explanation_lines(explanation: Explanation) -> Lines:
         values = ", ".join(f"{path} = {value}" for path, value in citation.attributes.items())
         yield f"because of [bold]{escape(citation.clause)}[/]: {escape(values)}"
     if explanation.advised is not None and explanation.advice:
-        yield f"with these changes it would be {colored(PAST[explanation.advised.verdict.decision])}:"
+        yield f"with these changes it would be {color(PAST[explanation.advised.verdict.decision])}:"
         for one in explanation.advice:
             yield escape(f"  {one.attribute}: {one.now} -> {one.to}")
     elif verdict.decision != "allow":

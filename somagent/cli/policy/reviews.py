@@ -1,6 +1,6 @@
 """Reviews of constitutions on this machine, without a server: problems, proofs, differences and explanations.
 
-The only module of the CLI that uses the policy engine: a reviewer need not trust the server that is to be governed.
+The only module of the CLI that uses the policy engine. A reviewer does not have to trust the governed server.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,13 +19,13 @@ from policy.prove.solver import Solver
 from somagent.cli import output
 from somagent.cli.connection import Api
 from somagent.cli.exit_codes import Code
-from somagent.cli.output import Lines, colored, rows
+from somagent.cli.output import Lines, color, table
 from somagent.cli.policy.history import PAST, explanation_lines
 from somagent.cli.policy.sources import Source, placed_problems
 
 
 def check(api: Api, found: Source, over: Sequence[Source]) -> None:
-    """Write what a constitution or overlay consists of. Raises Invalid with every problem and its place."""
+    """Write the contents of a constitution or overlay. Raises Invalid with every problem and its place."""
     subject = over[0] if over else found
     with placed_problems(found, *over):
         candidate = _candidate(found, over)
@@ -36,12 +36,12 @@ def check(api: Api, found: Source, over: Sequence[Source]) -> None:
 
 
 def prove(api: Api, found: Source, over: Sequence[Source], *, seconds: float) -> None:
-    """Prove every guarantee, each within so many seconds; end the command with code 10 when one does not hold."""
+    """Prove every guarantee within `seconds` each. Ends the command with exit code 10 when one is not proved."""
     progress = output.console(errors=True)
 
     def write(proof: Proof) -> None:
         if not api.json:
-            line = f"{colored(proof.outcome)} {proof.seconds:7.3f} s  {escape(proof.guarantee)}"
+            line = f"{color(proof.outcome)} {proof.seconds:7.3f} s  {escape(proof.guarantee)}"
             progress.print(line, soft_wrap=True)
 
     with placed_problems(found, *over):
@@ -52,7 +52,7 @@ def prove(api: Api, found: Source, over: Sequence[Source], *, seconds: float) ->
 
 
 def diff(api: Api, old: Source, new: Source, over: Sequence[Source], *, seconds: float) -> None:
-    """Write the difference of two constitutions; each part of it is decided within so many seconds."""
+    """Write the difference of two constitutions. Each kind of change is searched for at most `seconds`."""
     with placed_problems(old):
         before = _candidate(old)
     with placed_problems(new, *over):
@@ -72,20 +72,20 @@ def explain(api: Api, found: Source, settings: Sequence[str]) -> None:
 
 
 def effective(found: Source, over: Sequence[Source]) -> dict[str, Any]:
-    """Return the document that overlays make of a constitution. Raises Invalid with every problem and its place."""
+    """Return a constitution's document with its overlays applied. Raises Invalid with every problem and its place."""
     with placed_problems(found, *over):
         return merged(found.document, [one.document for one in over])
 
 
 def proof_lines(proof: Proof) -> Lines:
-    """Yield a proof that failed, and the counterexample."""
-    yield f"{colored(proof.outcome)} [bold]{escape(proof.guarantee)}[/]"
+    """Yield a failed proof and its counterexample."""
+    yield f"{color(proof.outcome)} [bold]{escape(proof.guarantee)}[/]"
     for line in (proof.sentence, *format_counterexample(proof)):
         yield escape(f"  {line}")
 
 
 def difference_lines(difference: Difference) -> Lines:
-    """Yield newly allowed, asked and denied actions, the more dangerous ones first."""
+    """Yield newly allowed, asked and denied actions, the more dangerous changes first."""
     if difference.same:
         yield "Both decide every action alike."
         return
@@ -111,11 +111,11 @@ def _checked_lines(source: str, it: CheckedConstitution) -> Iterator[str]:
 
 def _review_lines(review: Review) -> Lines:
     proofs = [*review.report.proofs, *([review.narrower] if review.narrower else [])]
-    yield from rows(
+    yield from table(
         "guarantee",
         "outcome",
         "seconds",
-        row=lambda proof: (escape(proof.guarantee), colored(proof.outcome), f"{proof.seconds:.3f}"),
+        row=lambda proof: (escape(proof.guarantee), color(proof.outcome), f"{proof.seconds:.3f}"),
     )(proofs)
     for proof in proofs:
         if proof.outcome != "proved":

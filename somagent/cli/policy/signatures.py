@@ -1,11 +1,11 @@
-"""`somagent policy sign`: add a key's signature beside a constitution's file. Key and file stay on this machine."""
+"""Command `somagent policy sign`: sign a constitution's file with a key, both of which stay on this machine."""
 
 import json as json_format
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from rich.markup import escape
+from typer import Argument, Option
 
 from capsules.digest import digest
 from somagent.cli import output
@@ -13,12 +13,11 @@ from somagent.cli.command import command, group
 from somagent.cli.connection import Api, JsonValue
 from somagent.cli.exit_codes import Code
 from somagent.cli.output import Lines
-from somagent.cli.policy.sources import ACTIVE, from_file, source
+from somagent.cli.policy.sources import ACTIVE, WHICH, OverlayOption, from_file, source
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import sign_digest
 
 app = group()
-BASE = f"For an overlay: the constitution that it is applied to. A file, `{ACTIVE}` for the one in force, or a digest."
 
 
 def _lines(made: dict[str, Any]) -> Lines:
@@ -30,16 +29,14 @@ def _lines(made: dict[str, Any]) -> Lines:
 @command(app, text=_lines)
 def sign(
     api: Api,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A constitution or an overlay, YAML or JSON.")],
+    file: Annotated[Path, Argument(metavar="FILE", help="A constitution or an overlay, YAML or JSON.")],
     keys: Annotated[
-        Path | None, typer.Option("--keys", metavar="DIR", help="Directory with your key. Unset: the local stack's.")
+        Path | None, Option(metavar="DIR", help="Directory of your key. Unset: that of the local stack.")
     ] = None,
-    overlay: Annotated[
-        list[Path] | None, typer.Option("--overlay", help="File of another overlay. May be repeated.")
-    ] = None,
-    base: Annotated[str, typer.Option("--base", help=BASE)] = ACTIVE,
+    overlay: OverlayOption = None,
+    base: Annotated[str, Option(help=f"The constitution that an overlay is applied to. {WHICH}")] = ACTIVE,
 ) -> JsonValue:
-    """Sign with the newest constitution key and add it to FILE.sig.json. With overlays, the result is signed."""
+    """Sign a file with your newest key and add the signature to FILE.sig.json. With overlays, sign the result."""
     found, over = from_file(file), [from_file(one) for one in overlay or ()]
     if found.kind == "Overlay":
         found, over = source(base, api), [found, *over]
@@ -64,7 +61,7 @@ def signature_file(file: Path) -> Path:
 
 
 def signatures_of(beside: Path, made: str) -> list[dict[str, str]]:
-    """Return what a file of signatures holds for this digest. Ends the command when it is for another document."""
+    """Return the signatures in a file. Ends the command when they are for another digest than `made`."""
     if not beside.exists():
         return []
     try:

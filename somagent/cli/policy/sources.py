@@ -1,4 +1,4 @@
-"""Sources of a constitution: a file, the shipped one, the active one, or an installed one by its digest."""
+"""Sources of constitutions: a file, the shipped one, the active one, or an installed one by its digest."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Option
 
 from capsules.errors import SomaError
 from somagent.capsule_files.document import read
@@ -18,15 +18,15 @@ from somagent.cli.connection import Api
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 SHIPPED, ACTIVE = "default", "active"
-WHICH = f"A file, `{SHIPPED}` for the shipped one, `{ACTIVE}` for the one in force, or a digest."
+WHICH = f"A file, `{SHIPPED}` (shipped), `{ACTIVE}` (in force) or a digest."
 OverlayOption = Annotated[
-    list[Path] | None, typer.Option("--overlay", help="File of an overlay to apply to it. May be repeated.")
+    list[Path] | None, Option("--overlay", metavar="FILE", help="Overlay to apply to it. May be repeated.")
 ]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A document, with the place of each part of it when it came from a file."""
+    """A document, and the places of its parts if it came from a file."""
 
     name: str
     document: dict[str, Any]
@@ -38,9 +38,9 @@ class Source:
 
 
 def source(text: str, api: Api) -> Source:
-    """Return the constitution that a text names. A file needs no server. Ends the command when there is none.
+    """Return the constitution that `text` names. A file needs no server. Ends the command when there is none.
 
-    Raises Invalid with every problem of a file's syntax.
+    Raises Invalid with every syntax error of a file.
     """
     if text == SHIPPED and not Path(text).exists():
         return Source("the shipped constitution", Library.load().constitution, Places())
@@ -52,14 +52,14 @@ def source(text: str, api: Api) -> Source:
 
 
 def from_file(file: Path) -> Source:
-    """Return the document of a file. Ends the command when it cannot be read; raises Invalid for its syntax."""
+    """Return the document of a file. Ends the command when it cannot be read. Raises Invalid for syntax errors."""
     found = read(output.read_file(file), filename=file.name)
     return Source(str(file), found.value, found.places)
 
 
 @contextmanager
 def placed_problems(*sources: Source) -> Iterator[None]:
-    """Give each problem of an error its place in the file and in its clause, and name the sources in its message."""
+    """Add to the problems of a SomaError their clause, line and column, and to its message the names of the sources."""
     try:
         yield
     except SomaError as error:
@@ -71,7 +71,7 @@ def placed_problems(*sources: Source) -> Iterator[None]:
 
 
 def _placed(problem: dict[str, Any], sources: Sequence[Source]) -> dict[str, Any]:
-    """Return a problem with the line and column of its value, in the file that has the clause."""
+    """Return a problem with the line and column of its value in the source that has the clause."""
     path = tuple(int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", problem["path"]))
     for one in reversed(sources):
         here = _path_in(one.document, path, problem.get("clause"))
@@ -84,7 +84,7 @@ def _placed(problem: dict[str, Any], sources: Sequence[Source]) -> dict[str, Any
 
 
 def _path_in(document: dict[str, Any], path: tuple[str | int, ...], clause: str | None) -> tuple[str | int, ...] | None:
-    """Return the path in this document: overlays move clauses, so one is found again by its id. None: not here."""
+    """Return the path in this document, or None. Overlays move clauses, so a clause is looked up by its id."""
     if path[:1] and path[0] not in document:
         return None
     if clause is None or len(path) < 2 or not isinstance(path[1], int):
@@ -96,5 +96,5 @@ def _path_in(document: dict[str, Any], path: tuple[str | int, ...], clause: str 
     return (path[0], places[0], *path[2:]) if places else None
 
 
-def _id(clause: Any) -> Any:  # noqa: ANN401 - whatever stands in a list of a file
+def _id(clause: Any) -> Any:  # noqa: ANN401 - any value of a file
     return clause.get("id") if isinstance(clause, dict) else None

@@ -22,7 +22,7 @@ from policy.prove.review import policy_of
 from somagent.capsule_files.library import Library
 from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
-from somagent.local_stack.bootstrap import shipped
+from somagent.local_stack.bootstrap import sign_constitution
 
 SECRET = {"kind": "tool.invoke", "target": "python@1.0.0/run", "data": "secret", "egress": "open"}
 
@@ -108,7 +108,7 @@ async def test_what_is_not_installed_or_not_the_tenants_is_not_found(
 async def test_what_was_installed_for_others_is_not_shown(
     http: httpx.AsyncClient, headers: dict[str, str], api_owner: Database, state: State
 ) -> None:
-    others = shipped(state.keyring, default("9.9.9"))
+    others = sign_constitution(state.keyring, default("9.9.9"))
     await api_owner.constitutions.install(others)
     answer = await http.post("/v1/policy/prove", json={"constitution": others.digest}, headers=headers)
     assert_problem(answer, 404, "NotFound", others.digest)

@@ -14,7 +14,7 @@ from capsules.errors import Conflict, ConstitutionRefused, Denied, Invalid, NotF
 from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.identity.keys import KeyRing
-from somagent.local_stack.bootstrap import activate_first, shipped
+from somagent.local_stack.bootstrap import activate_first, sign_constitution
 from somagent.local_stack.postgres import superuser
 from somagent.settings import Settings
 from workers.bootstrap import proved
@@ -59,7 +59,7 @@ async def test_a_first_constitution_that_is_refuted_is_not_activated_and_its_cou
 ) -> None:
     document = default("0.0.1")
     document["articles"] = [a for a in document["articles"] if a["id"] != "no-secret-egress"]
-    record = shipped(keyring, document)
+    record = sign_constitution(keyring, document)
     with pytest.raises(ConstitutionRefused, match=r"secrets-stay is refuted.*Counterexample: .*\"data\":\"secret\""):
         await activate_first(own, record, proved(document, record.digest))
     assert await app.constitutions.active_digest() is None
@@ -129,7 +129,7 @@ async def test_the_application_cannot_write_past_the_functions(app: Database, ow
 async def test_only_an_approved_proposal_is_activated_and_its_proposer_cannot_agree(
     app: Database, own: Database, keyring: KeyRing
 ) -> None:
-    record = shipped(keyring, default("3.0.0"))
+    record = sign_constitution(keyring, default("3.0.0"))
     await app.constitutions.install(record)
     change = Change(constitution=record.digest, scope="acme")
     until = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
@@ -166,7 +166,7 @@ async def _activate(app: Database, proposal: str) -> None:
 
 
 async def test_signatures_are_added_and_a_wrong_one_keeps_no_right_one_out(app: Database, keyring: KeyRing) -> None:
-    record = shipped(keyring, default("4.0.0"))
+    record = sign_constitution(keyring, default("4.0.0"))
     [good] = record.signatures
     wrong = good.model_copy(update={"signature": "d3Jvbmc="})
     await app.constitutions.install(record.model_copy(update={"signatures": (wrong,)}))

@@ -18,7 +18,7 @@ from capsules.digest import digest
 from somagent.db.database import Database, open_database
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
-from somagent.local_stack.bootstrap import shipped
+from somagent.local_stack.bootstrap import sign_constitution
 from somagent.temporal.client import PURE_PACKAGES, connect, somagent_plugin
 from workflows.authority_interceptor import AuthorityInterceptor
 from workflows.registry import PLATFORM_WORKFLOWS
@@ -37,7 +37,7 @@ async def app(stack: Platform) -> AsyncIterator[Database]:
 
 async def entered(app: Database, changing: Changing, *, by: str = "operator", quorum: int = 1) -> Proposal:
     """Install a signed version and enter its proposal, as the API does before it starts the workflow."""
-    record = shipped(changing.keyring, await changing.next())
+    record = sign_constitution(changing.keyring, await changing.next())
     await app.constitutions.install(record)
     change = Change(constitution=record.digest, scope="*", narrows=False)
     id_ = uuid.uuid4().hex

@@ -31,7 +31,7 @@ from somagent.db.gate.decisions import PostgresDecisions
 from somagent.governance import governance
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
-from somagent.local_stack.environment import ours
+from somagent.local_stack.environment import product_environment
 from somagent.settings import Settings
 
 ORDERS = ROOT / "deploy" / "examples" / "orders"
@@ -202,7 +202,7 @@ async def application(postgres_settings: Settings) -> AsyncIterator[OrdersProces
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "orders_worker"),
         cwd=ORDERS,
-        env=ours(postgres_settings) | {"PYTHONPATH": str(SUPPORT), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=product_environment(postgres_settings) | {"PYTHONPATH": str(SUPPORT), "PYTHONDONTWRITEBYTECODE": "1"},
         stdin=PIPE,
         stdout=PIPE,
     )

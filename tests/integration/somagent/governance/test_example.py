@@ -10,7 +10,7 @@ from sources import ROOT
 
 from capsules.budgets.amounts import Amounts
 from somagent.identity.keys import KeyRing
-from somagent.local_stack.environment import ours
+from somagent.local_stack.environment import product_environment
 
 
 async def test_the_programs_serve_an_order_from_their_own_directory(shop, activate, tmp_path):
@@ -21,7 +21,7 @@ async def test_the_programs_serve_an_order_from_their_own_directory(shop, activa
 
     async def program(*command: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable, *command, cwd=directory, env=ours(shop.settings), stdout=PIPE
+            sys.executable, *command, cwd=directory, env=product_environment(shop.settings), stdout=PIPE
         )
 
     worker = await program("worker.py")

@@ -10,7 +10,7 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from somagent.local_stack.errors import NotYet
+from somagent.local_stack.errors import NotReady
 from somagent.local_stack.health import answers_http, answers_ping, has_session, polls, serves_namespace
 from somagent.local_stack.part import Launched
 from somagent.settings import Settings
@@ -28,11 +28,11 @@ async def test_a_worker_is_healthy_once_it_polls_each_queue(temporal_address: st
     check = polls(temporal_address, "default", ("health-a", "health-b"))
     client = await Client.connect(temporal_address)
     process = launched()
-    with pytest.raises(NotYet, match="no poll yet on queue health-a, health-b"):
+    with pytest.raises(NotReady, match="no poll yet on queue health-a, health-b"):
         await check(process)
     async with Worker(client, task_queue="health-a", activities=[nothing]):
         await eventually(lambda: polls(temporal_address, "default", ("health-a",))(process))
-        with pytest.raises(NotYet, match=r"no poll yet on queue health-b$"):
+        with pytest.raises(NotReady, match=r"no poll yet on queue health-b$"):
             await check(process)
         async with Worker(client, task_queue="health-b", activities=[nothing]):
             await eventually(lambda: check(process))
@@ -45,18 +45,18 @@ async def test_polls_of_an_earlier_process_do_not_make_a_worker_healthy(temporal
     later = Launched(pid=os.getpid(), since=datetime.now(UTC) + timedelta(seconds=1))
     another = Launched(pid=1, since=datetime.now(UTC) - timedelta(minutes=1))
     for process in (later, another):
-        with pytest.raises(NotYet, match="health-c"):
+        with pytest.raises(NotReady, match="health-c"):
             await polls(temporal_address, "default", ("health-c",))(process)
 
 
 async def test_the_relay_is_healthy_once_its_role_holds_a_session(postgres_settings: Settings):
     process = launched()
-    with pytest.raises(NotYet, match="no session"):
+    with pytest.raises(NotReady, match="no session"):
         await has_session(postgres_settings, "relay")(process)
     url = postgres_settings.database("relay").replace("postgresql+asyncpg://", "postgresql://", 1)
     connection = await asyncpg.connect(url)
     await has_session(postgres_settings, "relay")(process)
-    with pytest.raises(NotYet, match="no session"):
+    with pytest.raises(NotReady, match="no session"):
         await has_session(postgres_settings, "relay")(Launched(pid=1, since=datetime.now(UTC) + timedelta(seconds=1)))
     await connection.close()
 
@@ -68,10 +68,10 @@ async def test_a_server_that_is_not_there_is_not_healthy_yet():
         serves_namespace("127.0.0.1:9", "default"),
         polls("127.0.0.1:9", "default", ("any",)),
     ):
-        with pytest.raises(NotYet):
+        with pytest.raises(NotReady):
             await check(launched())
 
 
 async def test_a_namespace_that_temporal_does_not_know_is_not_healthy_yet(temporal_address: str):
-    with pytest.raises(NotYet, match="'elsewhere'"):
+    with pytest.raises(NotReady, match="'elsewhere'"):
         await serves_namespace(temporal_address, "elsewhere")(launched())

@@ -6,12 +6,12 @@ from pydantic import SecretStr
 
 from somagent.db.database import Database, open_database
 from somagent.identity.keys import KeyRing
-from somagent.local_stack.bootstrap import audit_installation, keys_of, settings_of
+from somagent.local_stack.bootstrap import audit_installation, changed_settings, key_ids
 from somagent.settings import Settings
 
 
 def test_of_a_secret_only_that_it_is_set(tmp_path: Path) -> None:
-    told = settings_of(
+    told = changed_settings(
         Settings(
             home=tmp_path,
             api_port=9,
@@ -45,4 +45,4 @@ async def test_an_entry_is_written_when_something_changed(
     assert await actions(first, keyring) == ["settings.changed", "keys.changed"]
     assert (await actions(Settings(home=tmp_path, api_port=10), keyring))[2:] == ["settings.changed"]
     assert (await actions(Settings(home=tmp_path, api_port=10), other))[3:] == ["keys.changed"]
-    assert keys_of(keyring)["sealer"] == []
+    assert key_ids(keyring)["sealer"] == []

@@ -12,7 +12,7 @@ from constitutions import default
 from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import verify_constitution
-from somagent.local_stack.bootstrap import shipped
+from somagent.local_stack.bootstrap import sign_constitution
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Path:
 def record(ring: KeyRing, file: Path) -> ConstitutionRecord:
     kept = json.loads(file.with_name("mine.yaml.sig.json").read_text())
     signatures = tuple(ConstitutionSignature.model_validate(one) for one in kept["signatures"])
-    return shipped(ring, yaml.safe_load(file.read_text())).model_copy(update={"signatures": signatures})
+    return sign_constitution(ring, yaml.safe_load(file.read_text())).model_copy(update={"signatures": signatures})
 
 
 def test_two_people_sign_one_file_with_their_own_keys(file: Path, tmp_path: Path) -> None:
@@ -74,6 +74,6 @@ def test_an_overlay_is_signed_as_what_it_makes_of_its_base(file: Path, tmp_path:
     document = default("1.2.3")
     document["articles"] = [*document["articles"], article]
     document["metadata"]["overlays"] = ["narrow@1.0.0"]
-    expected = shipped(ring, document)
+    expected = sign_constitution(ring, document)
     assert made["digest"] == expected.digest
     assert made["signatures"] == [one.model_dump() for one in expected.signatures]

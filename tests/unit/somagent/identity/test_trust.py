@@ -9,7 +9,7 @@ from capsules.constitutions.constitution import ConstitutionRecord, Constitution
 from capsules.errors import ConstitutionRefused
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import ConstitutionTrust, sign_digest
-from somagent.local_stack.bootstrap import shipped
+from somagent.local_stack.bootstrap import sign_constitution
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def directory(tmp_path: Path) -> Path:
 
 def signed_by(directory: Path, *numbers: int) -> ConstitutionRecord:
     """Sign as the holders of these keys would, each with the key in hand."""
-    record = shipped(KeyRing.load(directory), default())
+    record = sign_constitution(KeyRing.load(directory), default())
     signatures = []
     for number in numbers:
         others = [path for path in directory.glob("constitution-*.pem") if path.stem != f"constitution-{number}"]

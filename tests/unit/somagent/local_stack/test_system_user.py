@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from somagent.local_stack.system_user import unprivileged
+from somagent.local_stack.system_user import unprivileged_user
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes to another user")
 
 
 def as_the_user(directory: Path, question: str) -> int:
-    identity = unprivileged(directory)
+    identity = unprivileged_user(directory)
     command = [
         "setpriv",
         *identity.options(),
