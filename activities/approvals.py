@@ -5,7 +5,7 @@ from temporalio import activity
 from activities.tools import tool_action
 from capsules.approvals.approval import ApprovalDecision, BudgetRaised, DecisionMade, Escalate, Expire, RaiseBudget
 from capsules.approvals.approval_edit import EditMade, EditProblem, EditRequest
-from capsules.approvals.approval_rules import Decisions
+from capsules.approvals.eligibility import Decisions
 from capsules.json_schema import value_problems
 
 MOST_PROBLEMS = 10

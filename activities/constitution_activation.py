@@ -9,7 +9,7 @@ from capsules.constitutions.proposal import (
     ConstitutionSteps,
     Examination,
     Findings,
-    Mirrored,
+    MirrorResult,
     Proposal,
     VoteResult,
 )
@@ -60,7 +60,7 @@ class ConstitutionActivities:
         await self._steps.activate(step)
 
     @activity.defn(name="constitution.mirror")
-    async def mirror(self, step: ActivationStep) -> Mirrored:
+    async def mirror(self, step: ActivationStep) -> MirrorResult:
         """Send it to SomaBrain, if there is one, and record the answer."""
         return await self._steps.mirror(step, alive=activity.heartbeat)
 

@@ -6,7 +6,7 @@ from temporalio import activity
 
 from capsules.budgets.account import Account
 from capsules.errors import Invalid
-from capsules.expressions import holds
+from capsules.expressions import evaluate_condition
 from capsules.json_schema import value_problems
 from capsules.runs.run import Closed, CloseRun, Runs, RunUpdate, Verification, Verify
 
@@ -50,7 +50,7 @@ def _failed_conditions(request: Verify) -> list[str]:
     problems = []
     for condition in request.accept:
         try:
-            if not holds(condition, variables):
+            if not evaluate_condition(condition, variables):
                 problems.append(f"not accepted: {condition}")
         except Invalid as error:
             problems.append(error.message)

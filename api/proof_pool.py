@@ -15,7 +15,7 @@ from capsules.digest import Digest
 from capsules.errors import Unavailable
 from policy.decide.engine import Policy
 from policy.prove.explanations import explain
-from policy.prove.review import candidate
+from policy.prove.review import load_candidate
 from policy.prove.solver import Solver
 
 KEPT = 16
@@ -73,7 +73,7 @@ class ExplanationPool:
 
     async def of_document(self, document: dict[str, Any], action: Action, facts: Facts) -> Explanation:
         """Explain what a document says of an action. Raises ConstitutionRefused when it does not read."""
-        return await self.pool.work(lambda: explain(Solver(candidate(document).policy), action, facts))
+        return await self.pool.work(lambda: explain(Solver(load_candidate(document).policy), action, facts))
 
     def _solver(self, policy: Policy) -> Solver:
         """Return the solver of a policy. Only the pool's one thread calls this."""

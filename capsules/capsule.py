@@ -74,11 +74,11 @@ class Guardrails(StrictModel):
     )
 
 
-PRESSURES = (50, 80, 100)
+BUDGET_THRESHOLDS = (50, 80, 100)
 """Thresholds of what is spent of a limit, in per cent."""
 
 
-class Pressure(StrictModel):
+class ThresholdRule(StrictModel):
     """Reaction to a budget threshold."""
 
     at: Literal[50, 80, 100] = Field(description="Per cent of any one limit.")
@@ -110,7 +110,7 @@ class Budget(TaskBudget):
 
     wall_clock: Duration = Field(600, description="Seconds, or `90s`, `10m`, `2h`.")
     on_exhausted: Literal["ask", "fail"] = Field("fail", description="Wait for a raise, or end.")
-    on_pressure: tuple[Pressure, ...] = Field(
+    on_pressure: tuple[ThresholdRule, ...] = Field(
         (), max_length=8, description="Reaction when 50, 80 or 100 per cent of a limit are spent."
     )
 

@@ -40,7 +40,7 @@ def evaluate(text: str, variables: Mapping[str, Any]) -> Any:  # noqa: ANN401 - 
         raise Invalid(f"The expression {text!r} cannot be evaluated: {error}") from error
 
 
-def holds(text: str, variables: Mapping[str, Any]) -> bool:
+def evaluate_condition(text: str, variables: Mapping[str, Any]) -> bool:
     """Evaluate a condition. Raises Invalid unless it gives true or false."""
     result = evaluate(text, variables)
     if not isinstance(result, bool):
@@ -48,14 +48,14 @@ def holds(text: str, variables: Mapping[str, Any]) -> bool:
     return result
 
 
-def fill(value: Any, variables: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+def fill_template(value: Any, variables: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
     """Replace every `${{ expression }}` in a JSON value; a string that is one expression takes its value's type."""
     if isinstance(value, str):
         return _fill_text(value, variables)
     if isinstance(value, Mapping):
-        return {key: fill(item, variables) for key, item in value.items()}
+        return {key: fill_template(item, variables) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [fill(item, variables) for item in value]
+        return [fill_template(item, variables) for item in value]
     return value
 
 

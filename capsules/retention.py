@@ -28,7 +28,7 @@ class Retention(StrictModel):
     memory_days: Days | None = Field(None, description="What runs remembered: after it was stored.")
 
 
-class Due(FrozenModel):
+class DueContent(FrozenModel):
     """How much of each would be, or was, deleted."""
 
     runs: int = Field(description="Runs whose inputs, output and results of actions go.")

@@ -16,7 +16,7 @@ from capsules.actions.ledger_messages import (
     BeginEffect,
     EffectBegun,
     FinishEffect,
-    HistoryAsked,
+    HistoryQuery,
     Ledger,
     LedgerFacts,
     Settled,
@@ -224,7 +224,7 @@ class Gate:
     ) -> tuple[LedgerFacts, frozenset[str]]:
         """Return the facts that this constitution or its shadow reads, and the names of all that they read."""
 
-        async def ask(history: HistoryAsked) -> LedgerFacts:
+        async def ask(history: HistoryQuery) -> LedgerFacts:
             return await self.ledger.facts(authority.tenant, key.run, account, policy.digest, history)
 
         asked = history_asked(policy.reads, authority.actor, action)

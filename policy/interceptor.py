@@ -232,7 +232,7 @@ def _cancelled_by_its_run() -> bool:
     return details is not None and details.cancel_requested
 
 
-def governs(*pairs: tuple[str, ToAction]) -> Mapping[str, ToAction]:
+def governed_types(*pairs: tuple[str, ToAction]) -> Mapping[str, ToAction]:
     """Return the mapping of governed types. Raises ValueError when a type is declared twice."""
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):

@@ -19,10 +19,10 @@ from activities.run_state import RunStateActivities
 from activities.tools import ToolActivities
 from capsules.errors import ConstitutionRefused
 from capsules.tools.tool import Sandbox, ToolExecutor
-from policy.decide.constitution_cache import ConstitutionCache, verified
+from policy.decide.constitution_cache import ConstitutionCache, compile_record
 from policy.forecasts.forecaster import learn
 from policy.gate import Gate
-from policy.interceptor import PolicyInterceptor, governs
+from policy.interceptor import PolicyInterceptor, governed_types
 from sandbox.container import DockerSandbox
 from sandbox.executor import ContainerExecutor
 from somagent.budgets.rate_windows import ValkeyWindows
@@ -86,7 +86,7 @@ async def _check_constitution(db: Database, trust: ConstitutionTrust) -> None:
         raise ConstitutionRefused("No constitution is active, so nothing may run. `somagent up` installs one.")
     active = await db.constitutions.get(found)
     try:
-        verified(active, found, trust)
+        compile_record(active, found, trust)
     except ConstitutionRefused as error:
         log.warning("constitution_not_in_force", why=error.message)
 
@@ -129,7 +129,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             )
             yield Assembly(
                 client=await connect(settings, keyring),
-                interceptor=PolicyInterceptor(gate, governed=governs(*GOVERNED), platform=PLATFORM),
+                interceptor=PolicyInterceptor(gate, governed=governed_types(*GOVERNED), platform=PLATFORM),
                 metrics=metrics,
                 db=db,
                 settings=settings,

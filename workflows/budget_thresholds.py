@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from capsules.budgets.amounts import DIMENSIONS, Amounts
-from capsules.capsule import PRESSURES, Budget, Pressure
+from capsules.capsule import BUDGET_THRESHOLDS, Budget, ThresholdRule
 
 
 def reached_threshold(spent: Amounts, left: Amounts | None) -> int:
@@ -17,10 +17,10 @@ def reached_threshold(spent: Amounts, left: Amounts | None) -> int:
         limit = used + (getattr(left, dimension) if left else 0)
         if left is not None and limit and used:
             share = max(share, 100 * used // limit)
-    return max((threshold for threshold in PRESSURES if share >= threshold), default=0)
+    return max((threshold for threshold in BUDGET_THRESHOLDS if share >= threshold), default=0)
 
 
-def due_rules(budget: Budget, before: int, now: int) -> Iterator[Pressure]:
+def due_rules(budget: Budget, before: int, now: int) -> Iterator[ThresholdRule]:
     """Yield the rules above threshold `before` and up to `now`, in the order of their thresholds."""
     for rule in sorted(budget.on_pressure, key=lambda rule: rule.at):
         if before < rule.at <= now:

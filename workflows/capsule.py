@@ -9,7 +9,7 @@ from activities.tools import ToolActivities
 from capsules.capsule import Step
 from capsules.digest import digest
 from capsules.errors import EffectFailed, Invalid, PolicyDenied, SomaError
-from capsules.expressions import fill, holds
+from capsules.expressions import evaluate_condition, fill_template
 from capsules.models.chat import ChatReply, ChatRequest, Message, Price
 from capsules.runs.run import RunReport, RunStart
 from capsules.tools.tool import ToolCall
@@ -56,13 +56,13 @@ class RunCapsule(Run):
         for step in steps[self.state.step :]:
             await self.roll_over()
             self._count_step()
-            if step.when is None or holds(step.when, self._variables()):
+            if step.when is None or evaluate_condition(step.when, self._variables()):
                 self.state.outputs[step.id] = await self._fixed_step(step)
         return await self._accepted_deliverable(steps)
 
     async def _fixed_step(self, step: Step) -> dict[str, Any]:
         if step.think is not None:
-            question = str(fill(step.think, self._variables()))
+            question = str(fill_template(step.think, self._variables()))
             shape = step.shape or self.spec.deliverable.shape
             return {"output": await self._think(question, shape, step.id)}
         tool, _, action = str(step.use).partition("/")
@@ -78,7 +78,7 @@ class RunCapsule(Run):
 
     async def _arguments(self, step: Step, tool: str, action: str) -> dict[str, Any]:
         """Return the step's arguments. The persona fills in required ones that are not given."""
-        given: dict[str, Any] = fill(step.with_, self._variables())
+        given: dict[str, Any] = fill_template(step.with_, self._variables())
         schema = self.admission.lock.tools[tool].actions[action].inputs
         missing = [name for name in schema.get("required", []) if name not in given]
         if not missing:
@@ -114,7 +114,7 @@ class RunCapsule(Run):
     def _deliverable(self, steps: tuple[Step, ...]) -> Any:  # noqa: ANN401 - any JSON value
         mapping = self.spec.deliverable.value
         if mapping is not None:
-            return fill(mapping, self._variables())
+            return fill_template(mapping, self._variables())
         done = [s for s in steps if s.id in self.state.outputs]
         if not done:
             raise RunEnds("Every step was skipped, so there is nothing to hand over.")

@@ -9,7 +9,7 @@ from temporalio.exceptions import CancelledError, ChildWorkflowError
 
 from activities.run_state import RunStateActivities
 from capsules.capsule import Task
-from capsules.expressions import fill, holds
+from capsules.expressions import evaluate_condition, fill_template
 from capsules.runs.run import RunReport, RunStart, StepRecord
 from policy.temporal_errors import reason_of
 from workflows.effects import RunEnds
@@ -52,7 +52,7 @@ class RunProject(Run):
         for need in task.needs:
             await ended[need].wait()
         await self.wait_while_paused()
-        if task.when is not None and not holds(task.when, self._variables()):
+        if task.when is not None and not evaluate_condition(task.when, self._variables()):
             self.state.outputs[task.id] = {"output": None, "status": "skipped", "reason": f"`{task.when}` is false"}
         else:
             self.state.outputs[task.id] = await self._run_child(task)
@@ -72,7 +72,7 @@ class RunProject(Run):
             tenant=self.start.tenant,
             capsule=ref,
             digest=lock.children[ref],
-            inputs=fill(task.with_, self._variables()),
+            inputs=fill_template(task.with_, self._variables()),
             authority=self.authority,
             budget=task.budget.amounts() if task.budget else None,
             parent=workflow.info().workflow_id,
@@ -121,7 +121,9 @@ class RunProject(Run):
     async def _accepted_deliverable(self) -> Any:  # noqa: ANN401 - any JSON value
         mapping = self.spec.deliverable.value
         last = self.spec.tasks[-1].id
-        output = fill(mapping, self._variables()) if mapping is not None else self.state.outputs[last]["output"]
+        output = (
+            fill_template(mapping, self._variables()) if mapping is not None else self.state.outputs[last]["output"]
+        )
         problems = await self.problems_of(output)
         if problems:
             raise RunEnds(f"The deliverable is not acceptable: {'; '.join(problems)}")

@@ -16,7 +16,7 @@ from activities.run_state import RunStateActivities
 from capsules.capsule import Spec
 from capsules.digest import Digest, canonical, digest
 from capsules.errors import SomaError
-from capsules.expressions import fill
+from capsules.expressions import fill_template
 from capsules.memory.items import RecallQuery, Remember
 from capsules.runs.run import (
     Admission,
@@ -110,7 +110,7 @@ class Run(GovernedEffects):
         if memory.recall is None:
             return []
         template = memory.recall.query
-        asked = str(fill(template, {"inputs": self.start.inputs})) if template else self.spec.intent
+        asked = str(fill_template(template, {"inputs": self.start.inputs})) if template else self.spec.intent
         query = RecallQuery(space=memory.space, query=asked[:4000], limit=memory.recall.limit)
         recalled = await self.try_act(MemoryActivities.recall, query, MEMORY_CALL, f"recall {memory.space}")
         return [] if isinstance(recalled, SomaError) else [item.text for item in recalled.value.items]

@@ -28,12 +28,12 @@ DataClass = Literal["public", "internal", "confidential", "secret"]
 Autonomy = Literal["manual", "supervised", "autonomous"]
 
 
-def in_fixed_point(share: float) -> float:
+def truncate_share(share: float) -> float:
     """Return a share cut to six decimals: what decisions are made, recorded and proved on."""
     return math.floor(share * 1_000_000 + 1e-6) / 1_000_000
 
 
-Share = Annotated[float, Field(ge=0, le=1), AfterValidator(in_fixed_point)]
+Share = Annotated[float, Field(ge=0, le=1), AfterValidator(truncate_share)]
 """From 0 to 1, in whole parts per million."""
 
 

@@ -69,7 +69,7 @@ def report_usage(used: Amounts) -> None:
 
 
 @contextmanager
-def metered() -> Iterator[Meter]:
+def meter_usage() -> Iterator[Meter]:
     """Yield the meter of the attempt that runs inside. For the interceptor alone."""
     meter = Meter()
     token = _meter.set(meter)

@@ -13,13 +13,13 @@ WAITED = "somagent-waited"
 _waited: ContextVar[str | None] = ContextVar("somagent_waited", default=None)
 
 
-def waited() -> str | None:
+def awaited_approval() -> str | None:
     """Return the approval that is waited for, empty before it is known, None when the workflow does not wait."""
     return _waited.get()
 
 
 @contextmanager
-def waiting(approval: str) -> Iterator[None]:
+def awaiting(approval: str) -> Iterator[None]:
     """Let calls inside say that the workflow waits for `approval`."""
     token = _waited.set(approval)
     try:

@@ -34,7 +34,7 @@ class Tally(FrozenModel):
     bad: int = 0
 
 
-class HistoryAsked(FrozenModel):
+class HistoryQuery(FrozenModel):
     """The parts of the past that a constitution reads. Nothing else is looked up."""
 
     actor: str | None = None
@@ -49,7 +49,7 @@ class History(FrozenModel):
     uses: Tally = Field(Tally(), description="Of the target; those that did not succeed are bad.")
 
 
-class StandingOffer(FrozenModel):
+class OpenGrant(FrozenModel):
     """An open standing grant. Its scope is an expression over `action`."""
 
     id: str
@@ -69,7 +69,7 @@ class LedgerFacts(FrozenModel):
     shadow: Digest | None = Field(None, description="Constitution that is evaluated beside the active one.")
     sequences: dict[str, str] = Field(default_factory=dict, description="State of each sequence of the run.")
     history: History = Field(History(), description="As far as it was asked for.")
-    standing: tuple[StandingOffer, ...] = Field(
+    standing: tuple[OpenGrant, ...] = Field(
         (), description="Open standing grants of the tenant, proved under this constitution; soonest to expire first."
     )
 
@@ -123,7 +123,7 @@ class Ledger(Protocol):
     """Grants, budgets and receipts, in one transaction before an effect and one after it."""
 
     async def facts(
-        self, tenant: str, run: str, account: str | None, constitution: Digest, asked: HistoryAsked | None = None
+        self, tenant: str, run: str, account: str | None, constitution: Digest, asked: HistoryQuery | None = None
     ) -> LedgerFacts: ...
 
     async def active_constitution(self, tenant: str) -> Digest:

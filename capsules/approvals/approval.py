@@ -16,7 +16,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 
 ApprovalState = Literal["pending", "approved", "denied", "expired", "used", "edited"]
-Said = Literal["yes", "no", "edit"]
+AnswerKind = Literal["yes", "no", "edit"]
 
 
 class NextGroup(StrictModel):
@@ -30,7 +30,7 @@ class Answer(StrictModel):
     """Answer of one person, with the capabilities they had."""
 
     by: str
-    said: Said
+    said: AnswerKind
     on_behalf_of: str | None = Field(None, description="Who delegated the right to them.")
     capabilities: tuple[str, ...] = Field(description="What they held then, of their own or by the delegation.")
     escalated: bool = Field(False, description="By the right of a group that may decide later: counts everywhere.")
@@ -102,7 +102,7 @@ class ShownApproval(Approval):
     deciders: tuple[EligibleApprover, ...] = ()
 
 
-def missing(demands: Iterable[Demand], answers: Collection[Answer]) -> tuple[Demand, ...]:
+def missing_demands(demands: Iterable[Demand], answers: Collection[Answer]) -> tuple[Demand, ...]:
     """Return each demand that is not met, with the number of people it still needs."""
     lacking = []
     for demand in demands:
@@ -112,7 +112,7 @@ def missing(demands: Iterable[Demand], answers: Collection[Answer]) -> tuple[Dem
     return tuple(lacking)
 
 
-def merged(demands: Iterable[Demand]) -> tuple[Demand, ...]:
+def merge_demands(demands: Iterable[Demand]) -> tuple[Demand, ...]:
     """Return one demand for each capability: who satisfies the largest quorum satisfies the smaller ones."""
     largest: dict[str, int] = {}
     for demand in demands:

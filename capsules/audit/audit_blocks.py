@@ -14,7 +14,7 @@ from capsules.audit import merkle
 from capsules.base_model import FrozenModel
 from capsules.digest import Digest, canonical, sha256
 
-Sealable = Literal["receipt", "audit"]
+RecordKind = Literal["receipt", "audit"]
 
 
 class Leaf(NamedTuple):
@@ -22,7 +22,7 @@ class Leaf(NamedTuple):
 
     seq: int
     """In the tenant's sequence, from 1."""
-    kind: Sealable
+    kind: RecordKind
     subject: str
     """receipt: the run. audit: empty."""
     number: int
@@ -95,5 +95,5 @@ class Inclusion(FrozenModel):
             self.height == block.height
             and self.size == block.last - block.first + 1
             and self.leaf.seq == block.first + self.index
-            and merkle.included(self.leaf.hashed(), self.index, self.size, siblings, bytes.fromhex(block.root))
+            and merkle.verify_inclusion(self.leaf.hashed(), self.index, self.size, siblings, bytes.fromhex(block.root))
         )

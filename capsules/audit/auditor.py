@@ -116,7 +116,7 @@ class Auditor:
             raise VerificationError(f"{name} does not follow the one before it.")
         if block.first != self.leaves + 1:
             raise VerificationError(f"{name} begins at sequence number {block.first}; {self.leaves + 1} comes next.")
-        signed_block(block, self._checks)
+        check_block(block, self._checks)
 
     def _record(self, record: Record) -> None:
         leaf = record.leaf
@@ -139,7 +139,7 @@ class Auditor:
         self._runs[leaf.subject] = leaf.number, leaf.hash
 
 
-def signed_block(block: Block, checks: SignatureCheck) -> None:
+def check_block(block: Block, checks: SignatureCheck) -> None:
     """Check that a block says what its digest says, and that the sealer's key signed that. Raises VerificationError."""
     if block.header() != block.digest:
         raise VerificationError(f"Block {block.height} was altered: its header does not give its digest.")
@@ -199,7 +199,7 @@ def check_run(  # noqa: PLR0913, PLR0917 - what a run leaves
         raise VerificationError(f"{problem} (run {run!r})")
     sealing = {block.height: block for block in blocks}
     for block in sealing.values():
-        signed_block(block, checks)
+        check_block(block, checks)
     sealed = 0
     for proof in proofs:
         leaf = proof.leaf

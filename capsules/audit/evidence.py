@@ -35,7 +35,7 @@ NAME_FIELDS = frozenset(
 ArchiveFiles = Mapping[str, bytes]
 
 
-def signed_text(manifest: bytes) -> str:
+def text_to_sign(manifest: bytes) -> str:
     """Return the text to sign. The format is in it, because the same key signs capsules."""
     return f"{FORMAT}\n{sha256(manifest)}"
 
@@ -116,7 +116,7 @@ def _manifest(files: ArchiveFiles, publisher: SignatureCheck) -> dict[str, Any]:
     if about.get("format") != FORMAT:
         raise Invalid(f"This evidence is in the format {about.get('format')!r}; this version reads {FORMAT!r}.")
     signed = _json(files, SIGNATURE)
-    if not publisher(signed["key_id"], signed_text(files[MANIFEST]), signed["signature"]):
+    if not publisher(signed["key_id"], text_to_sign(files[MANIFEST]), signed["signature"]):
         raise VerificationError(
             f"The signature of {MANIFEST} by key {signed['key_id']!r} does not hold: it was not made here."
         )
@@ -203,5 +203,5 @@ Signer = Callable[[str], tuple[str, str]]
 def sign_archive(files: ArchiveFiles, about: dict[str, Any], sign: Signer) -> dict[str, bytes]:
     """Return the files with the signed manifest over them."""
     manifest = manifest_of(files, about)
-    key_id, signature = sign(signed_text(manifest))
+    key_id, signature = sign(text_to_sign(manifest))
     return {**files, MANIFEST: manifest, SIGNATURE: canonical({"key_id": key_id, "signature": signature})}

@@ -18,7 +18,7 @@ from capsules.digest import Digest
 from capsules.runs.run import ArtifactRecord, RunRecord
 
 
-class Cited(FrozenModel):
+class CitedClause(FrozenModel):
     """A clause that decided, in the words of the constitution that the decision was made under."""
 
     id: str
@@ -34,7 +34,7 @@ class ActionDecision(FrozenModel):
     decision: Literal["allow", "ask", "deny"]
     reason: str = Field(description="What decided: policy, budget, replay, constitution, uncertain.")
     sentence: str
-    clauses: tuple[Cited, ...] = ()
+    clauses: tuple[CitedClause, ...] = ()
     score: int | None = Field(None, description="S(a) in parts per million.")
     threshold: int | None = Field(None, description="θ in parts per million.")
     constitution: Digest | None = None
@@ -145,7 +145,7 @@ def explain_actions(receipts: Iterable[Receipt], clauses: ClauseTexts) -> tuple[
         found["activity"] = receipt.activity
         if receipt.kind == "decision":
             found |= _action(receipt)
-            decided = _decided(receipt, clauses)
+            decided = _decision(receipt, clauses)
             found["decisions"].append(decided)
             if decided.decision == "ask":
                 asked[action_digest] = found
@@ -172,7 +172,7 @@ def _action(receipt: Receipt) -> dict[str, Any]:
     return {name: action[name] for name in ("kind", "target", "effect", "data", "arguments") if name in action}
 
 
-def _decided(receipt: Receipt, clauses: ClauseTexts) -> ActionDecision:
+def _decision(receipt: Receipt, clauses: ClauseTexts) -> ActionDecision:
     body, verdict = receipt.body, receipt.body.get("verdict", {})
     constitution = verdict.get("constitution")
     said = clauses.get(constitution, {})
@@ -184,7 +184,7 @@ def _decided(receipt: Receipt, clauses: ClauseTexts) -> ActionDecision:
         reason=body.get("reason", ""),
         # What the database found out (a spent budget, a revoked constitution) comes after what the policy said.
         sentence=body.get("why") or verdict.get("sentence", ""),
-        clauses=tuple(Cited(id=name, because=said.get(name, "")) for name in verdict.get("clauses", ())),
+        clauses=tuple(CitedClause(id=name, because=said.get(name, "")) for name in verdict.get("clauses", ())),
         score=verdict.get("score"),
         threshold=verdict.get("threshold"),
         constitution=constitution,

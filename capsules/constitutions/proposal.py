@@ -101,7 +101,7 @@ class Conclusion(StrictModel):
     why: str
 
 
-class Mirrored(StrictModel):
+class MirrorResult(StrictModel):
     """Result of copying the change to SomaBrain."""
 
     status: Literal["off", "in step", "unsupported", "failed"]
@@ -147,7 +147,7 @@ class ActivationRecord(FrozenModel):
     report: ProofReport | None = None
     narrower: Proof | None = None
     difference: Difference | None = None
-    somabrain: Mirrored | None = None
+    somabrain: MirrorResult | None = None
 
 
 class ActiveConstitution(FrozenModel):
@@ -206,6 +206,6 @@ class ConstitutionSteps(Protocol):
         """Make it active. Raises Conflict when another one became active since it was examined."""
         ...
 
-    async def mirror(self, step: ActivationStep, *, alive: Callable[[], None]) -> Mirrored: ...
+    async def mirror(self, step: ActivationStep, *, alive: Callable[[], None]) -> MirrorResult: ...
 
     async def conclude(self, conclusion: Conclusion) -> None: ...

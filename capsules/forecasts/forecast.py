@@ -58,7 +58,7 @@ class Accuracy(StrictModel):
     mape_of_mean: float | None = Field(None, description="The same of the mean of all runs before, as a baseline.")
 
 
-class Past(StrictModel):
+class PastRun(StrictModel):
     """One completed run: its shape, what was forecast for it, and the tokens that it took."""
 
     run: str
@@ -83,7 +83,7 @@ def shape_of(capsule: Capsule, *, model: str, input_length: int, parts: tuple[Sh
     )
 
 
-def static(shape: Shape, bound: Amounts, why: str) -> Forecast:
+def static_forecast(shape: Shape, bound: Amounts, why: str) -> Forecast:
     """Return the forecast without data: from 0 to the budget."""
     return Forecast(
         capsule=shape.capsule,
@@ -98,7 +98,7 @@ def static(shape: Shape, bound: Amounts, why: str) -> Forecast:
     )
 
 
-def money(tokens: Interval, price: Price, bound: Amounts) -> Interval:
+def cost_interval(tokens: Interval, price: Price, bound: Amounts) -> Interval:
     """Return what tokens cost where it is not known how many are read and how many written: cheapest to dearest."""
     low, high = sorted((price.input, price.output))
 

@@ -28,7 +28,7 @@ from rich.progress import track  # noqa: E402
 from servers import running, settings_in, temporary_home  # noqa: E402
 
 from capsules.capsule import Capsule  # noqa: E402
-from capsules.forecasts.forecast import Past  # noqa: E402
+from capsules.forecasts.forecast import PastRun  # noqa: E402
 from policy.forecasts.forecaster import accuracy  # noqa: E402
 from somagent.capsule_files.library import Library  # noqa: E402
 from somagent.cli.forecast_plot import draw  # noqa: E402
@@ -73,7 +73,7 @@ def jobs(count: int, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, inputs_of(known[name], chance, prose)
 
 
-async def run_all(settings: Settings, work: Sequence[tuple[str, dict[str, Any]]]) -> list[Past]:
+async def run_all(settings: Settings, work: Sequence[tuple[str, dict[str, Any]]]) -> list[PastRun]:
     """Run everything, and return what was forecast and what it took, oldest first."""
     token = json.loads(settings.credentials_file.read_text())["operator"]["token"]
     headers = {"Authorization": f"Bearer {token}"}
@@ -99,22 +99,22 @@ async def run_all(settings: Settings, work: Sequence[tuple[str, dict[str, Any]]]
             done = asyncio.as_completed(pending)
             for task in track(done, total=len(pending), description="runs", console=Console(stderr=True)):
                 await task
-        found: list[Past] = []
+        found: list[PastRun] = []
         for name in CAPSULES:
             answer = await http.get("/v1/forecasts", params={"capsule": name, "limit": 500})
-            found += [Past.model_validate(item) for item in answer.json()["items"]]
+            found += [PastRun.model_validate(item) for item in answer.json()["items"]]
     print("ended:", dict(statuses), file=sys.stderr)
     return found
 
 
-def held_out(past: Sequence[Past]) -> list[Past]:
-    of: dict[str, list[Past]] = defaultdict(list)
+def held_out(past: Sequence[PastRun]) -> list[PastRun]:
+    of: dict[str, list[PastRun]] = defaultdict(list)
     for one in past:
         of[one.shape.capsule].append(one)
     return [one for runs in of.values() for one in runs[round(len(runs) * (1 - HELD_OUT)) :]]
 
 
-def report(past: Sequence[Past], seed: int) -> dict[str, Any]:
+def report(past: Sequence[PastRun], seed: int) -> dict[str, Any]:
     """Return the figures over the held-out runs; the mean that is compared with is that of all runs before each."""
     late = {one.run for one in held_out(past)}
     figures = accuracy([one if one.run in late else without_forecast(one) for one in past])
@@ -132,18 +132,18 @@ def report(past: Sequence[Past], seed: int) -> dict[str, Any]:
     }
 
 
-def correlation(past: Sequence[Past], capsule: str) -> float:
+def correlation(past: Sequence[PastRun], capsule: str) -> float:
     """Return Pearson's correlation of input length and tokens."""
     pairs = [(one.shape.input_length, one.tokens) for one in past if one.shape.capsule == capsule]
     return statistics.correlation(*map(list, zip(*pairs, strict=True)))
 
 
-def without_forecast(one: Past) -> Past:
+def without_forecast(one: PastRun) -> PastRun:
     """Return the run as one that is learned from, but whose forecast does not count."""
     return one.model_copy(update={"forecast": one.forecast.model_copy(update={"basis": "static"})})
 
 
-async def measure(count: int, seed: int) -> list[Past]:
+async def measure(count: int, seed: int) -> list[PastRun]:
     with temporary_home() as home:
         settings = settings_in(home, rate_limit_per_minute=1_000_000)
         async with running(settings):

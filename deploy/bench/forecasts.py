@@ -8,7 +8,7 @@ from bench import Bench, Turns
 from results import Goal, Result, result
 
 from capsules.budgets.amounts import Amounts
-from capsules.forecasts.forecast import Past, Shape, static
+from capsules.forecasts.forecast import PastRun, Shape, static_forecast
 from capsules.models.chat import Price
 from policy.forecasts.forecaster import learn
 
@@ -30,13 +30,13 @@ def shape(number: int, length: int) -> Shape:
     )
 
 
-def past(chance: random.Random) -> list[Past]:
+def past(chance: random.Random) -> list[PastRun]:
     """Return runs of eight capsules, whose tokens grow with their inputs, and vary."""
     found = []
     for number in range(RUNS):
         of = shape(number % CAPSULES, chance.randrange(100, 4000))
         tokens = 300 * (1 + number % CAPSULES) + of.input_length // 4 + chance.randrange(100)
-        found.append(Past(run=f"r{number}", shape=of, forecast=static(of, BOUND, ""), tokens=tokens))
+        found.append(PastRun(run=f"r{number}", shape=of, forecast=static_forecast(of, BOUND, ""), tokens=tokens))
     return found
 
 
@@ -47,7 +47,7 @@ async def measure(turns: Turns) -> list[Result]:
     parts = tuple(shape(number, 1000) for number in range(CAPSULES))
     composite = Shape(capsule="composite", parts=parts)
     assert forecaster.forecast(parts[0], bound=BOUND, price=PRICE).basis == "learned"
-    assert static(composite, BOUND, "").basis == "static"
+    assert static_forecast(composite, BOUND, "").basis == "static"
 
     async def timed(work: Callable[[], object], times: int) -> list[float]:
         began = time.perf_counter()

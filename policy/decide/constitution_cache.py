@@ -52,10 +52,10 @@ class ConstitutionCache:
         record = await self._fetch(digest)
         # Compiling takes milliseconds: a record that has not changed keeps its policy. Its keys may have changed.
         if known is not None and known.record == record:
-            check(record, digest, self._signed)
+            check_record(record, digest, self._signed)
             policy = known.policy
         else:
-            policy = verified(record, digest, self._signed)
+            policy = compile_record(record, digest, self._signed)
         self._checked[digest] = _Checked(record, policy, now)
         return policy
 
@@ -85,13 +85,13 @@ class ConstitutionCache:
         )
 
 
-def verified(record: ConstitutionRecord, digest: Digest, signed: Callable[[ConstitutionRecord], bool]) -> Policy:
+def compile_record(record: ConstitutionRecord, digest: Digest, signed: Callable[[ConstitutionRecord], bool]) -> Policy:
     """Compile a record that is what it says it is."""
-    check(record, digest, signed)
+    check_record(record, digest, signed)
     return Policy(parse(record.document), digest)
 
 
-def check(record: ConstitutionRecord, digest: Digest, signed: Callable[[ConstitutionRecord], bool]) -> None:
+def check_record(record: ConstitutionRecord, digest: Digest, signed: Callable[[ConstitutionRecord], bool]) -> None:
     """Raise ConstitutionRefused unless a record is what it says it is, signed and not revoked."""
     if record.state == "revoked":
         raise ConstitutionRefused(f"The constitution {record.name}@{record.version} was revoked; activate another.")

@@ -13,14 +13,22 @@ from capsules.actions.verdict import PPM, Contribution, Decision, Demand, Escala
 from capsules.base_model import fast_model
 from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused
-from policy.decide.evaluation import AttributeReader, Evaluated, ExpressionFailed, Values, evaluated, share, truth
+from policy.decide.evaluation import (
+    AttributeReader,
+    Evaluator,
+    ExpressionFailed,
+    Values,
+    check_condition,
+    check_feature,
+    evaluator,
+)
 from policy.decide.score import Scorer
-from policy.language.clauses import Clauses, Typed, typed
+from policy.language.clauses import Clauses, TypedClause, type_clauses
 from policy.language.constitution import ApprovalRule, Article, Constitution, in_ppm
 
 _NOBODY_YET = (Demand(),)
 _FIELDS = set(Verdict.model_fields)
-Condition = Evaluated[bool]
+ConditionEvaluator = Evaluator[bool]
 REMEMBERED = 4096
 """Rulings kept."""
 
@@ -31,7 +39,7 @@ class Policy:
     def __init__(self, constitution: Constitution, digest: Digest) -> None:
         self.constitution = constitution
         self.digest = digest
-        self.clauses: Clauses = typed(constitution)
+        self.clauses: Clauses = type_clauses(constitution)
         self.reads: frozenset[str] = self.clauses.reads()
         """Paths of every attribute that a decision depends on."""
         deciding = (*self.clauses.features, *self.clauses.articles, *self.clauses.approvals)
@@ -44,7 +52,7 @@ class Policy:
         self._threshold = in_ppm(constitution.score.threshold)
         self._ask_from = in_ppm(constitution.score.ask_from)
         features = (
-            evaluated(t.clause.name, t.text, t.tree, self._reader, checked=share) for t in self.clauses.features
+            evaluator(t.clause.name, t.text, t.tree, self._reader, checked=check_feature) for t in self.clauses.features
         )
         self._scoring = Scorer(tuple(features), self.clauses.weights, self._reader)
         self._articles = self._conditions(self.clauses.articles, lambda article: article.id)
@@ -76,10 +84,11 @@ class Policy:
             return self._verdict("deny", score, contributions, (str(failed.args[0]),), str(failed))
 
     def _conditions[C](
-        self, clauses: tuple[Typed[C], ...], name: Callable[[C], str]
-    ) -> tuple[tuple[C, Condition], ...]:
+        self, clauses: tuple[TypedClause[C], ...], name: Callable[[C], str]
+    ) -> tuple[tuple[C, ConditionEvaluator], ...]:
         return tuple(
-            (t.clause, evaluated(name(t.clause), t.text, t.tree, self._reader, checked=truth)) for t in clauses
+            (t.clause, evaluator(name(t.clause), t.text, t.tree, self._reader, checked=check_condition))
+            for t in clauses
         )
 
     def _decide(self, values: Values, classes: Values, score: int, contributions: tuple[Contribution, ...]) -> Verdict:
@@ -185,7 +194,7 @@ class Policy:
             raise ConstitutionRefused(f"The constitution does not evaluate: {failed}") from failed
 
 
-def _matching[C](clauses: tuple[tuple[C, Condition], ...], values: Values, classes: Values) -> Iterator[C]:
+def _matching[C](clauses: tuple[tuple[C, ConditionEvaluator], ...], values: Values, classes: Values) -> Iterator[C]:
     """Yield the clauses whose condition holds, in order; what comes after the last one asked for is not evaluated."""
     return (clause for clause, condition in clauses if condition.value(values, classes))
 

@@ -20,7 +20,7 @@ TRACE = 5e-7
 Classifier = Callable[[Any], Any]
 
 
-def computed(tree: Node) -> frozenset[str]:
+def computed_attributes(tree: Node) -> frozenset[str]:
     """Return the paths of the attributes whose very value this expression needs."""
     return frozenset(_computed(tree))
 
@@ -33,13 +33,13 @@ def classifiers(trees: Iterable[Node]) -> Mapping[str, Classifier]:
     for node in (part for tree in every for part in walk(tree)):
         if isinstance(node, Read) and not isinstance(node.type, Flag | Choice | Text):
             constants.setdefault(node.attribute.path, set())
-        for path, value in _told_apart(node):
+        for path, value in _compared_numbers(node):
             constants.setdefault(path, set()).add(value)
     for path, values in constants.items():
-        found[path] = _between(sorted(values))
+        found[path] = _interval_classifier(sorted(values))
     texts = {n.attribute.path for t in every for n in walk(t) if isinstance(n, Read) and isinstance(n.type, Text)}
     words = vocabulary(every)
-    return found | {path: _worded(words[path]) for path in texts}
+    return found | {path: _text_classifier(words[path]) for path in texts}
 
 
 def _computed(node: Node) -> Iterable[str]:
@@ -55,7 +55,7 @@ def _computed(node: Node) -> Iterable[str]:
                 yield from _computed(child)
 
 
-def _told_apart(node: Node) -> Iterable[tuple[str, float]]:
+def _compared_numbers(node: Node) -> Iterable[tuple[str, float]]:
     """Yield the constants that numbers are compared with."""
     match node:
         case (
@@ -73,13 +73,13 @@ def _number(value: Any) -> float:  # noqa: ANN401 - a whole number or a fraction
     return value if isinstance(value, int) else float(value)
 
 
-def _between(constants: list[float]) -> Classifier:
+def _interval_classifier(constants: list[float]) -> Classifier:
     # Even: between two constants. Odd: on one, which ends a little above itself: numbers have six decimals at most.
     ends = [end for constant in constants for end in (constant, constant + TRACE)]
     return partial(bisect_right, ends)
 
 
-def _worded(words: Words) -> Classifier:
+def _text_classifier(words: Words) -> Classifier:
     known: dict[str | None, int | None] = {None: None}
 
     def classify(text: str | None) -> int | None:

@@ -10,7 +10,7 @@ from capsules.actions.action import Action, Facts
 from capsules.actions.verdict import PPM
 from capsules.errors import ConstitutionRefused, Invalid
 from capsules.expressions import EVALUATION_ERRORS, compile_expression
-from policy.decide.equivalence_classes import Classifier, classifiers, computed
+from policy.decide.equivalence_classes import Classifier, classifiers, computed_attributes
 from policy.language.constitution import in_ppm
 from policy.language.schema import Attribute, Fixed, NotMeasured, Schema
 from policy.language.type_checker import part_of
@@ -98,7 +98,7 @@ class Expression[R]:
         self._paths = tuple(sorted(reads(tree)))
         self._places = tuple((*path.partition(".")[::2],) for path in self._paths)
         self.reads = reads(tree)
-        self.computes = computed(tree)
+        self.computes = computed_attributes(tree)
         """Attributes whose very value counts, and not only what they are compared with."""
         self._take = reader.taker(self._paths)
         self._classes = reader.taker(self.reads - self.computes)
@@ -135,7 +135,7 @@ class Expression[R]:
 class Conditional[R]:
     """`condition ? then : otherwise`, each evaluated on its own: where one branch computes, the other is remembered."""
 
-    def __init__(self, condition: "Evaluated[bool]", then: "Evaluated[R]", otherwise: "Evaluated[R]") -> None:
+    def __init__(self, condition: "Evaluator[bool]", then: "Evaluator[R]", otherwise: "Evaluator[R]") -> None:
         self.name: str = then.name
         self.reads: frozenset[str] = condition.reads | then.reads | otherwise.reads
         self.computes: frozenset[str] = condition.computes | then.computes | otherwise.computes
@@ -147,34 +147,34 @@ class Conditional[R]:
         return chosen.value(values, classes)
 
 
-type Evaluated[R] = Expression[R] | Conditional[R]
+type Evaluator[R] = Expression[R] | Conditional[R]
 
 
-def evaluated[R](
+def evaluator[R](
     name: str, text: str, tree: Node, reader: AttributeReader, *, checked: Callable[[str, object], R]
-) -> Evaluated[R]:
+) -> Evaluator[R]:
     """Return what evaluates an expression, in parts where it chooses between values of which some are computed."""
-    if isinstance(tree, If) and computed(tree):
+    if isinstance(tree, If) and computed_attributes(tree):
         condition, then, otherwise = (
             part_of(text, part, reader.schema) for part in (tree.condition, tree.then, tree.otherwise)
         )
         if condition is not None and then is not None and otherwise is not None:
             return Conditional(
-                Expression(name, condition, tree.condition, reader, checked=truth),
+                Expression(name, condition, tree.condition, reader, checked=check_condition),
                 Expression(name, then, tree.then, reader, checked=checked),
                 Expression(name, otherwise, tree.otherwise, reader, checked=checked),
             )
     return Expression(name, text, tree, reader, checked=checked)
 
 
-def truth(clause: str, value: object) -> bool:
+def check_condition(clause: str, value: object) -> bool:
     """Return what a condition gave."""
     if value is True or value is False:
         return value
     raise ExpressionFailed(clause, f"gave {value!r}; it must give true or false")
 
 
-def share(clause: str, value: object) -> int:
+def check_feature(clause: str, value: object) -> int:
     """Return what a feature gave, in parts per million."""
     if type(value) not in _NUMBERS or not 0 <= value <= 1:  # type: ignore[operator]
         raise ExpressionFailed(clause, f"gave {value!r}; a feature is a number from 0 to 1")

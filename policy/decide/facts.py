@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from capsules.actions.action import Action, Facts, ForecastRange, in_fixed_point
+from capsules.actions.action import Action, Facts, ForecastRange, truncate_share
 from capsules.actions.ledger_messages import LedgerFacts
 from capsules.actions.verdict import PPM
 from capsules.budgets.account import Account
@@ -45,7 +45,7 @@ def cost_ranges(account: Account | None, action: Action, foreseen: ForecastRange
     ranges |= {f"action.{d}": (getattr(action.least, d), getattr(action.cost, d)) for d in ("tokens", "micro_usd")}
     if account:
         ends = (_headroom(account.limit, account.left, cost) for cost in (action.cost, action.least))
-        low, high = (int(in_fixed_point(end) * PPM + 0.5) for end in ends)
+        low, high = (int(truncate_share(end) * PPM + 0.5) for end in ends)
         ranges["budget.headroom"] = (low, max(low, high))
     return ranges
 

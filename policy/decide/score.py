@@ -7,16 +7,16 @@ import numpy as np
 
 from capsules.actions.verdict import PPM, Contribution
 from capsules.base_model import fast_model
-from policy.decide.evaluation import REMEMBERED, AttributeReader, Evaluated, Values
+from policy.decide.evaluation import REMEMBERED, AttributeReader, Evaluator, Values
 
-EvaluatedFeature = Evaluated[int]
+FeatureEvaluator = Evaluator[int]
 _FIELDS = set(Contribution.model_fields)
 
 
 class Scorer:
     """The weighted features. Those that only compare are summed once for all actions alike."""
 
-    def __init__(self, features: tuple[EvaluatedFeature, ...], weights: list[int], reader: AttributeReader) -> None:
+    def __init__(self, features: tuple[FeatureEvaluator, ...], weights: list[int], reader: AttributeReader) -> None:
         self._features = features
         self._weights = np.array(weights, dtype=np.int64)
         self._named = tuple((feature.name, weight) for feature, weight in zip(features, weights, strict=True))

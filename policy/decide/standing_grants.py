@@ -9,13 +9,13 @@ from collections.abc import Iterable
 import cel
 
 from capsules.actions.action import Action, action_variables
-from capsules.actions.ledger_messages import StandingOffer
+from capsules.actions.ledger_messages import OpenGrant
 from capsules.actions.verdict import Verdict
 from capsules.errors import Invalid
 from capsules.expressions import EVALUATION_ERRORS, compile_expression
 
 
-def matching_grants(offers: Iterable[StandingOffer], action: Action, verdict: Verdict, actor: str) -> tuple[str, ...]:
+def matching_grants(offers: Iterable[OpenGrant], action: Action, verdict: Verdict, actor: str) -> tuple[str, ...]:
     """Return the ids of the grants that stand for what the verdict asks, in their order."""
     if verdict.decision != "ask":
         return ()

@@ -3,23 +3,23 @@
 The text is in lower case before they are matched.
 """
 
-from policy.detectors.patterns import Pattern, either
+from policy.detectors.patterns import Pattern, any_of
 
 GAP = r"[^.!?\n]{0,40}"
-DROP = either(
+DROP = any_of(
     "ignore", "disregard", "forget", "override", "bypass", "neglect", "discard", "dismiss", "stop following",
     "do not follow", "don't follow", "pay no attention to",
 )  # fmt: skip
-SAID = either(
+SAID = any_of(
     "instructions?", "prompts?", "rules", "guidelines", "directions", "directives", "commands", "orders", "training",
     "programming", "constraints",
 )  # fmt: skip
-BEFORE = either(
+BEFORE = any_of(
     "previous", "prior", "above", "earlier", "preceding", "foregoing", "initial", "original", "system", "your",
     "existing", "safety",
 )  # fmt: skip
-GIVEN = either("above", "before this", "so far", "you were given", "you have been given", "you received")
-TOLD = either("told", "said", "written", "learned", "above", "before", "that came before", "so far")
+GIVEN = any_of("above", "before this", "so far", "you were given", "you have been given", "you received")
+TOLD = any_of("told", "said", "written", "learned", "above", "before", "that came before", "so far")
 YOU_WERE = r"(?: of)?(?: that)?(?: you)?(?: were| have been| was| got)? ?"
 
 
@@ -75,7 +75,7 @@ OVERRIDES = (
 )
 
 
-MARKS = either(
+MARKS = any_of(
     r"<\|(?:im_start|im_end|system|assistant|user|endoftext|eot_id|start_header_id|begin_of_text)\|>",
     r"\[/?inst\]",
     r"<</?sys>>",
@@ -87,7 +87,7 @@ LINE = (
     r"(?m)^\s{0,8}(?:#{1,4}|\[|\*\*)?\s?(?:system|developer)(?: ?(?:prompt|message|override|note|instruction))?"
     r"(?:\]|\*\*)? ?:\s{0,3}\pL"
 )
-SELF = either(
+SELF = any_of(
     r"\byou are (?:now|no longer) (?:an? |the |in |bound|restricted|limited|dan\b|free|my )",
     r"\b(?:act|behave|respond|pretend|role-?play) (?:as|to be|like) "
     r"(?:dan\b|if you (?:have|had|were|are) no|an? (?:unrestricted|unfiltered|uncensored|evil|jailbroken))",
@@ -96,40 +96,40 @@ SELF = either(
     r"\bdo anything now\b",
     r"\bfrom now on,? you (?:are|will|must|shall)\b",
 )
-SHOW = either(
+SHOW = any_of(
     "reveal", "show", "print", "repeat", "output", "display", "tell me", "disclose", "leak", "write out",
     "what (?:is|are|were)",
 )  # fmt: skip
-PROMPT = either(
+PROMPT = any_of(
     "system (?:prompt|message|instructions)", "initial (?:prompt|instructions)", "hidden (?:prompt|instructions|rules)",
     "instructions verbatim",
 )  # fmt: skip
 WHOLE = r"(?:(?:full|exact|original|initial|hidden|secret|entire|complete) ?){0,2}"
-SECRECY = either(
+SECRECY = any_of(
     r"\b(?:do not|don't|never|without) (?:tell|inform|mention|notify|alert|show|reveal)(?:ing)?\b[^.!?\n]{0,25}"
     r"\b(?:user|human|operator|owner|anyone|customer|reviewer)s?\b",
     r"\b(?:secretly|covertly|silently) (?:send|forward|upload|copy|run|execute|delete|add|insert|email)\b",
     r"\bdo not ask (?:for )?(?:confirmation|permission|approval)\b",
     r"\bno approval (?:is )?(?:needed|required) for this\b",
 )
-SEND = either(
+SEND = any_of(
     "send", "post", "upload", "forward", "exfiltrate", "transmit", "submit", "leak", "email", "append", "encode",
     "include", "deliver", "pipe", "copy",
 )  # fmt: skip
-GOODS = either(
+GOODS = any_of(
     "passwords?", "credentials?", "secrets?", "tokens?", "api keys?", "keys", "conversation", "history", "messages",
     "environment", "env", "system prompt", "contents?", "data", "files?", "contacts", "inbox", "cookies?",
 )  # fmt: skip
-OUTSIDE = either("https?://", "ftp://", r"[a-z0-9._-]{1,64}@[a-z0-9-]{1,63}\.[a-z]{2,}")
-PLACES = either(
+OUTSIDE = any_of("https?://", "ftp://", r"[a-z0-9._-]{1,64}@[a-z0-9-]{1,63}\.[a-z]{2,}")
+PLACES = any_of(
     "data", "secrets?", "tokens?", "passwords?", "history", "conversation", "summary", "base64", "contents?",
     "messages?", "keys?", "prompt", "env", "answer", "insert",
 )  # fmt: skip
-CATCHERS = either(
+CATCHERS = any_of(
     r"ngrok(?:-free)?\.(?:io|app|dev)", r"oast\.(?:fun|live|me|pro|site|online)", r"burpcollaborator\.net",
     r"interact\.sh", r"pipedream\.net", r"requestcatcher\.com", r"beeceptor\.com",
 )  # fmt: skip
-MACHINE = either("ai", "llm", "language model", "assistant", "agent", "chatbot", "bot")
+MACHINE = any_of("ai", "llm", "language model", "assistant", "agent", "chatbot", "bot")
 
 STEERING = (
     Pattern("role mark", MARKS, 0.7),

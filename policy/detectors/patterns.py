@@ -57,6 +57,6 @@ def combine(strengths: Iterable[float]) -> float:
     return 1.0 - doubt
 
 
-def either(*patterns: str) -> str:
+def any_of(*patterns: str) -> str:
     """Return the pattern that matches any of them."""
     return f"(?:{'|'.join(patterns)})"

@@ -8,7 +8,7 @@ import re2
 
 from policy.detectors.argument_text import Reading
 from policy.detectors.check_digits import digits, is_card, is_cpf, is_dni, is_fiscal_code, is_iban, is_nir, is_ssn
-from policy.detectors.patterns import Finder, Pattern, combine, either
+from policy.detectors.patterns import Finder, Pattern, any_of, combine
 
 TRIED = 64
 """Candidates of one text that are looked up. With more of them one is taken to be genuine."""
@@ -20,7 +20,7 @@ INTERNATIONAL = re2.compile(rb"(?:^|[^0-9A-Za-z+])(\+[1-9](?:[ ().\x2f-]{0,2}\d)
 AMERICAN = re2.compile(
     rb"(?:^|[^0-9A-Za-z.-])(\(?[2-9]\d\d\)?[ .-]{1,2}[2-9]\d\d[ .-]\d{4})(?:[^0-9A-Za-z.-]|[.](?:\s|$)|$)"
 )
-WORDS = either(
+WORDS = any_of(
     "tel", "telephone", "phone", "mobile", "cell", "whatsapp", "fax", "sms", "call(?: me| us| her| him)?",
     r"telefon\w{0,4}", "handy", "rufnummer", "t[eé]l[eé]phone", "portable", "tel[eé]fono", "m[oó]vil", "celular",
     r"llama\w{0,3}", "cellulare", "telefoonnummer",

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from capsules.actions.action import Action
-from capsules.actions.ledger_messages import History, HistoryAsked, Tally
+from capsules.actions.ledger_messages import History, HistoryQuery, Tally
 from policy.detectors.argument_text import Reading
 from policy.detectors.injection import injection
 from policy.detectors.pii import pii
 from policy.detectors.secrets import secrets
 
 
-def share(tally: Tally) -> float:
+def good_share(tally: Tally) -> float:
     """Return the share of the tally that was good, with the prior."""
     return (tally.of - tally.bad + 1) / (tally.of + 2)
 
@@ -66,13 +66,13 @@ DETECTORS: tuple[Detector, ...] = (
         "signals.trust",
         "Share of the tenant's last 200 ended uses of this target that did not fail; one half without history.",
         "store",
-        lambda evidence: share(evidence.history.uses),
+        lambda evidence: good_share(evidence.history.uses),
     ),
     Detector(
         "actor.standing",
         "Share of decisions in the actor's last 100 runs that were not denials; one half without history.",
         "store",
-        lambda evidence: share(evidence.history.decisions),
+        lambda evidence: good_share(evidence.history.decisions),
     ),
 )
 
@@ -87,9 +87,9 @@ def detectors_for(reads: frozenset[str]) -> tuple[Detector, ...]:
     return tuple(detector for detector in DETECTORS if detector.path in reads)
 
 
-def history_asked(reads: frozenset[str], actor: str, action: Action) -> HistoryAsked:
+def history_asked(reads: frozenset[str], actor: str, action: Action) -> HistoryQuery:
     """Return which parts of the past a constitution reads. Nothing else is looked up."""
-    return HistoryAsked(
+    return HistoryQuery(
         actor=actor if STANDING in reads else None,
         kind=action.kind if TRUST in reads else None,
         target=action.target if TRUST in reads else None,

@@ -19,12 +19,12 @@ def radius(errors: Sequence[float], alpha: float) -> float | None:
     return sorted(errors)[rank - 1] if 0 < rank <= len(errors) else None
 
 
-def needed(alpha: float) -> int:
+def needed_errors(alpha: float) -> int:
     """Return how many calibration errors there must be for an interval at all."""
     return math.ceil((1 - alpha) / alpha - 1e-9)
 
 
-def adapted(alpha: float, missed: Iterable[bool]) -> float:
+def adapt_alpha(alpha: float, missed: Iterable[bool]) -> float:
     """Return α after past intervals missed or held, oldest first: α ← α + γ(α₀ − miss), within what can be computed."""
     steered = alpha
     for miss in missed:

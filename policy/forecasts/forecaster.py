@@ -12,9 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from capsules.budgets.amounts import Amounts
-from capsules.forecasts.forecast import COVERAGE, Accuracy, Forecast, Interval, Past, Shape, money, static
+from capsules.forecasts.forecast import (
+    COVERAGE,
+    Accuracy,
+    Forecast,
+    Interval,
+    PastRun,
+    Shape,
+    cost_interval,
+    static_forecast,
+)
 from capsules.models.chat import Price
-from policy.forecasts.conformal import adapted, needed, radius
+from policy.forecasts.conformal import adapt_alpha, needed_errors, radius
 from policy.forecasts.ridge import Ridge, Row, fit
 
 PPM = 1_000_000
@@ -23,7 +32,7 @@ GroupKey = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Calibrated:
+class Calibration:
     """Calibration of one capsule on one model."""
 
     runs: int
@@ -36,57 +45,57 @@ class Calibrated:
 @dataclass(frozen=True)
 class Forecaster:
     ridge: Ridge | None
-    known: dict[GroupKey, Calibrated]
+    known: dict[GroupKey, Calibration]
 
     def forecast(self, shape: Shape, *, bound: Amounts, price: Price) -> Forecast:
         """Forecast a run; without enough completed runs of it, or of all its parts, say so and give the bound."""
         tokens = self._learned(shape, ALPHA)
         if tokens is not None:
-            runs = self.known[key(shape)].runs
+            runs = self.known[group_key(shape)].runs
             return self._told(shape, "learned", runs, tokens, bound, price, f"Learned from {runs} completed runs.")
         if not shape.parts:
-            return static(shape, bound, self._missing(shape))
+            return static_forecast(shape, bound, self._missing(shape))
         # Any part may miss, in any dependence: each is asked for its share of α, and the ends add up (Bonferroni).
         parts = [(part, self._part(part, ALPHA / len(shape.parts))) for part in shape.parts]
         found = [interval for _, interval in parts if interval is not None]
         if len(found) < len(parts):
             lacking = next(part for part, interval in parts if interval is None)
-            return static(shape, bound, self._missing(lacking))
+            return static_forecast(shape, bound, self._missing(lacking))
         total = Interval(
             low=sum(one.low for one in found),
             likely=sum(one.likely for one in found),
             high=sum(one.high for one in found),
         )
-        runs = min(self.known[key(part)].runs for part in shape.parts)
+        runs = min(self.known[group_key(part)].runs for part in shape.parts)
         why = f"Added up from {len(parts)} parts, each learned from at least {runs} completed runs."
         return self._told(shape, "parts", runs, total, bound, price, why)
 
     def _part(self, shape: Shape, alpha: float) -> Interval | None:
         """Forecast a part, of which the inputs are not known yet: they are taken to be of the usual length."""
-        found = self.known.get(key(shape))
+        found = self.known.get(group_key(shape))
         usual = shape.model_copy(update={"input_length": round(found.mean_length)}) if found else shape
         return self._learned(usual, alpha)
 
     def _learned(self, shape: Shape, alpha: float) -> Interval | None:
-        found = self.known.get(key(shape))
+        found = self.known.get(group_key(shape))
         if found is None or self.ridge is None:
             return None
-        half = radius(found.errors, adapted(alpha, found.missed))
+        half = radius(found.errors, adapt_alpha(alpha, found.missed))
         if half is None:
             # Adaptation may ask for more than the errors can say: the widest that was seen is the honest most.
-            half = max(found.errors) if len(found.errors) >= needed(alpha) else None
+            half = max(found.errors) if len(found.errors) >= needed_errors(alpha) else None
         if half is None:
             return None
-        likely = max(0.0, self.ridge.predict(row(shape)))
+        likely = max(0.0, self.ridge.predict(regression_row(shape)))
         return Interval(low=max(0, int(likely - half)), likely=round(likely), high=int(likely + half) + 1)
 
     def _missing(self, shape: Shape) -> str:
-        found = self.known.get(key(shape))
+        found = self.known.get(group_key(shape))
         have = found.runs if found else 0
         on = f" on {shape.model}" if shape.model else ""
         return (
             f"No data: {have} completed runs of {shape.capsule!r}{on}, and an interval needs "
-            f"{2 * needed(ALPHA)}. Shown is what its budget allows at most."
+            f"{2 * needed_errors(ALPHA)}. Shown is what its budget allows at most."
         )
 
     @staticmethod
@@ -105,39 +114,39 @@ class Forecaster:
             basis="parts" if basis == "parts" else "learned",
             runs=runs,
             tokens=held,
-            micro_usd=money(held, price, bound),
+            micro_usd=cost_interval(held, price, bound),
             bound=bound,
             why=why,
         )
 
 
-def learn(past: Sequence[Past]) -> Forecaster:
+def learn(past: Sequence[PastRun]) -> Forecaster:
     """Learn from completed runs, oldest first."""
-    of: dict[GroupKey, list[Past]] = defaultdict(list)
+    of: dict[GroupKey, list[PastRun]] = defaultdict(list)
     for one in past:
-        of[key(one.shape)].append(one)
+        of[group_key(one.shape)].append(one)
     learned = [one for runs in of.values() for one in runs[::2]]
     if not learned:
         return Forecaster(None, {})
-    ridge = fit([row(one.shape) for one in learned], [float(one.tokens) for one in learned])
-    return Forecaster(ridge, {name: _calibrated(ridge, runs) for name, runs in of.items()})
+    ridge = fit([regression_row(one.shape) for one in learned], [float(one.tokens) for one in learned])
+    return Forecaster(ridge, {name: _calibrate(ridge, runs) for name, runs in of.items()})
 
 
-def accuracy(past: Sequence[Past]) -> tuple[Accuracy, ...]:
+def accuracy(past: Sequence[PastRun]) -> tuple[Accuracy, ...]:
     """Return how the forecasts that were made came out, by capsule and model; `past`: oldest first."""
-    of: dict[GroupKey, list[Past]] = defaultdict(list)
+    of: dict[GroupKey, list[PastRun]] = defaultdict(list)
     for one in past:
-        of[key(one.shape)].append(one)
+        of[group_key(one.shape)].append(one)
     return tuple(_accuracy(name, runs) for name, runs in sorted(of.items()))
 
 
-def key(shape: Shape) -> GroupKey:
+def group_key(shape: Shape) -> GroupKey:
     return shape.capsule, shape.model
 
 
-def row(shape: Shape) -> Row:
+def regression_row(shape: Shape) -> Row:
     """Return the regression's columns of a shape: thousands of characters, calls, and which there is."""
-    name = "/".join(key(shape))
+    name = "/".join(group_key(shape))
     columns = {f"capsule:{name}": 1.0, f"length:{name}": shape.input_length / 1000}
     columns |= {f"tool:{tool}": float(count) for tool, count in shape.calls.items()}
     if shape.persona:
@@ -145,20 +154,20 @@ def row(shape: Shape) -> Row:
     return columns
 
 
-def _calibrated(ridge: Ridge, runs: Sequence[Past]) -> Calibrated:
-    return Calibrated(
+def _calibrate(ridge: Ridge, runs: Sequence[PastRun]) -> Calibration:
+    return Calibration(
         runs=len(runs),
-        errors=tuple(abs(one.tokens - max(0.0, ridge.predict(row(one.shape)))) for one in runs[1::2]),
+        errors=tuple(abs(one.tokens - max(0.0, ridge.predict(regression_row(one.shape)))) for one in runs[1::2]),
         missed=tuple(not _held(one) for one in runs if one.forecast.basis == "learned"),
         mean_length=sum(one.shape.input_length for one in runs) / len(runs),
     )
 
 
-def _held(one: Past) -> bool:
+def _held(one: PastRun) -> bool:
     return one.forecast.tokens.low <= one.tokens <= one.forecast.tokens.high
 
 
-def _accuracy(name: GroupKey, runs: Sequence[Past]) -> Accuracy:
+def _accuracy(name: GroupKey, runs: Sequence[PastRun]) -> Accuracy:
     errors, of_mean, judged, covered, total = [], [], 0, 0, 0
     for number, one in enumerate(runs):
         if one.forecast.basis != "static":

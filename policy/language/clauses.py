@@ -15,14 +15,14 @@ from policy.language.constitution import (
     Transition,
     in_ppm,
 )
-from policy.language.schema import Schema, for_guarantees, with_sequences
-from policy.language.type_checker import condition, number, provable
+from policy.language.schema import Schema, guarantee_schema, sequence_schema
+from policy.language.type_checker import require_provable, type_condition, type_number
 from policy.language.typed_tree import Node, reads
-from policy.language.validation_errors import refused, validation_error
+from policy.language.validation_errors import constitution_error, validation_error
 
 
 @dataclass(frozen=True)
-class Typed[C]:
+class TypedClause[C]:
     """A clause and its expression as a tree."""
 
     clause: C
@@ -36,11 +36,11 @@ class Clauses:
 
     constitution: Constitution
     schema: Schema
-    features: tuple[Typed[Feature], ...]
-    articles: tuple[Typed[Article], ...]
-    approvals: tuple[Typed[ApprovalRule], ...]
-    guarantees: tuple[Typed[Guarantee], ...]
-    transitions: tuple[tuple[Sequence, tuple[Typed[Transition], ...]], ...]
+    features: tuple[TypedClause[Feature], ...]
+    articles: tuple[TypedClause[Article], ...]
+    approvals: tuple[TypedClause[ApprovalRule], ...]
+    guarantees: tuple[TypedClause[Guarantee], ...]
+    transitions: tuple[tuple[Sequence, tuple[TypedClause[Transition], ...]], ...]
 
     @property
     def weights(self) -> list[int]:
@@ -61,35 +61,39 @@ class Clauses:
         return frozenset({"action.kind"} | kept).union(*map(reads, deciding))
 
 
-def typed(constitution: Constitution) -> Clauses:
+def type_clauses(constitution: Constitution) -> Clauses:
     """Type every expression. Raises ConstitutionRefused that names every clause that is wrong, with line and column."""
-    schema = with_sequences({s.id: s.states for s in constitution.sequences})
+    schema = sequence_schema({s.id: s.states for s in constitution.sequences})
     problems: list[dict[str, Any]] = []
 
     def each[C](clauses: tuple[C, ...], at: DocumentPath, field: str, name: Callable[[C], str],
-                read: Callable[[str], Node]) -> tuple[Typed[C], ...]:  # fmt: skip
+                read: Callable[[str], Node]) -> tuple[TypedClause[C], ...]:  # fmt: skip
         found = []
         for index, clause in enumerate(clauses):
             expression: str | None = getattr(clause, field)
             if expression is None:
                 continue
             try:
-                found.append(Typed(clause, read(expression), expression))
+                found.append(TypedClause(clause, read(expression), expression))
             except Invalid as error:
                 problems.append(validation_error((*at, index, field), error.message, clause=name(clause)))
         return tuple(found)
 
     def hard(text: str) -> Node:
-        return provable(condition(text, schema))
+        return require_provable(type_condition(text, schema))
 
-    words = for_guarantees(schema)
+    words = guarantee_schema(schema)
     features = each(
-        constitution.score.features, ("score", "features"), "value", _name, lambda text: number(text, schema)
+        constitution.score.features, ("score", "features"), "value", _name, lambda text: type_number(text, schema)
     )
     articles = each(constitution.articles, ("articles",), "forbid", _id, hard)
     approvals = each(constitution.approvals, ("approvals",), "ask_when", _id, hard)
     guarantees = each(
-        constitution.guarantees, ("guarantees",), "never", _id, lambda text: provable(condition(text, words))
+        constitution.guarantees,
+        ("guarantees",),
+        "never",
+        _id,
+        lambda text: require_provable(type_condition(text, words)),
     )
     transitions = tuple(
         (s, each(s.transitions, ("sequences", n, "transitions"), "when", lambda t, s=s: f"{s.id}: {t.start} -> {t.to}",  # type: ignore[misc]
@@ -102,7 +106,7 @@ def typed(constitution: Constitution) -> Clauses:
         if g.raising is not None and g.raising not in schema.attributes
     ]
     if problems:
-        raise refused("The constitution does not hold together", problems)
+        raise constitution_error("The constitution does not hold together", problems)
     return Clauses(constitution, schema, features, articles, approvals, guarantees, transitions)
 
 

@@ -10,7 +10,7 @@ from capsules.base_model import StrictModel
 from capsules.digest import Digest, digest
 from capsules.duration import Duration
 from capsules.names import Name, Version
-from policy.language.validation_errors import refused, validation_errors_of
+from policy.language.validation_errors import constitution_error, validation_errors_of
 
 STATE = r"^[a-z][a-z0-9_]{0,39}$"
 Clause = Name
@@ -159,7 +159,7 @@ def parse(document: dict[str, Any]) -> Constitution:
     try:
         return Constitution.model_validate(document)
     except ValidationError as error:
-        raise refused("The constitution does not read", validation_errors_of(error, document)) from error
+        raise constitution_error("The constitution does not read", validation_errors_of(error, document)) from error
 
 
 def document_digest(document: dict[str, Any]) -> Digest:

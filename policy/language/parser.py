@@ -18,7 +18,7 @@ _PLAIN = frozenset({"expr", "conditionalor", "conditionaland", "relation", "addi
 _WRAPPERS = _PLAIN | {"member", "primary"}
 
 
-def refused(place: SourcePosition, message: str) -> Invalid:
+def expression_error(place: SourcePosition, message: str) -> Invalid:
     """Return the error that names the place in the text."""
     return Invalid(f"{place}: {message}", line=place.line, column=place.column)
 
@@ -26,7 +26,7 @@ def refused(place: SourcePosition, message: str) -> Invalid:
 def parse(text: str) -> Tree[Token]:
     """Return the parse tree. Raises Invalid with line and column."""
     if len(text) > MAX_CHARACTERS:
-        raise refused(
+        raise expression_error(
             SourcePosition(1, MAX_CHARACTERS), f"an expression has at most {MAX_CHARACTERS} characters, not {len(text)}"
         )
     _bounded_nesting(text)
@@ -35,13 +35,13 @@ def parse(text: str) -> Tree[Token]:
     except CELParseError as error:
         place = SourcePosition(max(error.line or 1, 1), max(error.column or 1, 1))
         message = "the expression does not read here; a condition looks like `action.egress == 'none'`"
-        raise refused(place, message) from error
+        raise expression_error(place, message) from error
     if sum(1 for _ in tree.iter_subtrees()) > MAX_NODES:
-        raise refused(SourcePosition(1, 1), "the expression has too many parts; split it into several clauses")
+        raise expression_error(SourcePosition(1, 1), "the expression has too many parts; split it into several clauses")
     return tree
 
 
-def plain(tree: Tree[Token]) -> Tree[Token]:
+def unwrap(tree: Tree[Token]) -> Tree[Token]:
     """Leave out the levels of the grammar that say nothing: one operand and no operator."""
     while tree.data in _WRAPPERS or tree.data == "paren_expr":
         inner = [child for child in tree.children if child is not None]
@@ -51,7 +51,7 @@ def plain(tree: Tree[Token]) -> Tree[Token]:
     return tree
 
 
-def place_of(tree: Tree[Token]) -> SourcePosition:
+def position_of(tree: Tree[Token]) -> SourcePosition:
     meta = tree.meta
     return SourcePosition(
         getattr(meta, "line", 1), getattr(meta, "column", 1), getattr(meta, "start_pos", 0), getattr(meta, "end_pos", 0)
@@ -72,7 +72,7 @@ def _bounded_nesting(text: str) -> None:
         if depth > MAX_NESTING:
             line = text.count("\n", 0, position) + 1
             column = position - text.rfind("\n", 0, position)
-            raise refused(
+            raise expression_error(
                 SourcePosition(line, column), f"the expression is nested more than {MAX_NESTING} deep; split it"
             )
 

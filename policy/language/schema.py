@@ -116,7 +116,7 @@ def _signal(name: str) -> Attribute:
     return Attribute(f"signals.{name}", Fixed(), PPM if name == "trust" else 0, measured, changeable=True)
 
 
-def _foreseen(dimension: str) -> Attribute:
+def _forecast_attribute(dimension: str) -> Attribute:
     def end(_: Action, facts: Facts) -> int:
         found: int = getattr(facts.forecast, dimension) if facts.forecast else 0
         return found
@@ -149,7 +149,7 @@ _ATTRIBUTES = (
     _plain("run.denials", Whole(), 0, "facts.denials"),
     _plain("run.parent", Text(), None, "facts.parent", optional=True),
     _plain("budget.headroom", Fixed(), PPM, "facts.headroom", changeable=True, forecast=True),
-    *map(_foreseen, ("tokens", "micro_usd")),
+    *map(_forecast_attribute, ("tokens", "micro_usd")),
     _plain("actor.subject", Text(), "operator", "facts.actor"),
     _plain("actor.tenant", Text(), "local", "facts.tenant"),
     Attribute("actor.standing", Fixed(), PPM, lambda _, f: _standing(f)),
@@ -159,7 +159,7 @@ _ATTRIBUTES = (
 ACTION_SCHEMA = Schema({attribute.path: attribute for attribute in _ATTRIBUTES})
 
 
-def with_sequences(states: Mapping[str, tuple[str, ...]]) -> Schema:
+def sequence_schema(states: Mapping[str, tuple[str, ...]]) -> Schema:
     """Return the action schema with one attribute `sequences.<id>` for each automaton; the first state is its start."""
     extra = {f"sequences.{name}": _sequence(name, values) for name, values in states.items()}
     return Schema({**ACTION_SCHEMA.attributes, **extra})
@@ -179,7 +179,7 @@ GUARANTEE_WORDS = {
 """Words of guarantees beside the attributes: the decision and the score."""
 
 
-def for_guarantees(schema: Schema) -> Schema:
+def guarantee_schema(schema: Schema) -> Schema:
     return Schema({**schema.attributes, **GUARANTEE_WORDS})
 
 

@@ -11,7 +11,7 @@ import cel
 from lark import Token, Tree
 
 from capsules.errors import Invalid
-from policy.language.parser import parse, place_of, plain, refused
+from policy.language.parser import expression_error, parse, position_of, unwrap
 from policy.language.schema import Choice, Fixed, Flag, Schema, Text, Whole
 from policy.language.type_rules import DECIMALS, arithmetic, choice, comparison, membership, prefix
 from policy.language.typed_tree import (
@@ -47,19 +47,19 @@ Known = frozenset[str]
 Branch = Tree[Token]
 
 
-def condition(text: str, schema: Schema) -> Node:
+def type_condition(text: str, schema: Schema) -> Node:
     """Return the typed condition. Raises Invalid, with line and column, unless it gives true or false."""
     node = _Reader(schema).read(parse(text), frozenset())
     if not isinstance(node.type, Flag):
-        raise refused(node.place, f"this gives {node.type}; a condition gives true or false")
+        raise expression_error(node.place, f"this gives {node.type}; a condition gives true or false")
     return node
 
 
-def number(text: str, schema: Schema) -> Node:
+def type_number(text: str, schema: Schema) -> Node:
     """Return the typed number. Raises Invalid, with line and column, for anything else."""
     node = _Reader(schema).read(parse(text), frozenset())
     if not is_number(node.type):
-        raise refused(node.place, f"this gives {node.type}; a feature gives a number from 0.0 to 1.0")
+        raise expression_error(node.place, f"this gives {node.type}; a feature gives a number from 0.0 to 1.0")
     return node
 
 
@@ -73,11 +73,11 @@ def part_of(text: str, node: Node, schema: Schema) -> str | None:
     return part if read == node else None
 
 
-def provable(node: Node) -> Node:
+def require_provable(node: Node) -> Node:
     """Return the node. Raises Invalid, with the reason, where no proof can look into it."""
     part = opaque(node)
     if part is not None:
-        raise refused(part.place, f"no proof can look into this: {part.reason}")
+        raise expression_error(part.place, f"no proof can look into this: {part.reason}")
     return node
 
 
@@ -86,10 +86,10 @@ class _Reader:
         self._schema = schema
 
     def read(self, tree: Branch, known: Known) -> Node:
-        tree = plain(tree)
+        tree = unwrap(tree)
         reader: Callable[[Branch, Known], Node] | None = getattr(self, f"_{tree.data}", None)
         if reader is None:
-            raise refused(place_of(tree), f"{_words(tree)} is not part of this language")
+            raise expression_error(position_of(tree), f"{_words(tree)} is not part of this language")
         return reader(tree, known)
 
     def _expr(self, tree: Branch, known: Known) -> Node:
@@ -97,49 +97,49 @@ class _Reader:
         asked = self.read(test, known)
         yes = self.read(then, known | _if_true(asked))
         no = self.read(otherwise, known | _if_false(asked))
-        return choice(place_of(tree), asked, yes, no)
+        return choice(position_of(tree), asked, yes, no)
 
     def _conditionalor(self, tree: Branch, known: Known) -> Node:
         left, right = self._pair(tree, known, _if_false)
-        return Either(place_of(tree), Flag(), left, right)
+        return Either(position_of(tree), Flag(), left, right)
 
     def _conditionaland(self, tree: Branch, known: Known) -> Node:
         left, right = self._pair(tree, known, _if_true)
-        return Both(place_of(tree), Flag(), left, right)
+        return Both(position_of(tree), Flag(), left, right)
 
     def _relation(self, tree: Branch, known: Known) -> Node:
         operator, right = _branches(tree)
         left = self.read(_branches(operator)[0], known)
         if operator.data == "relation_in":
-            return self._in(tree, left, plain(right), known)
-        return comparison(place_of(tree), _RELATIONS[operator.data], left, self.read(right, known))
+            return self._in(tree, left, unwrap(right), known)
+        return comparison(position_of(tree), _RELATIONS[operator.data], left, self.read(right, known))
 
     def _in(self, tree: Branch, left: Node, right: Branch, known: Known) -> Node:
         if right.data != "list_lit":
-            raise refused(place_of(right), "after `in` stands a list such as ['a', 'b']")
-        return membership(place_of(tree), left, tuple(self.read(item, known) for item in _items(right)))
+            raise expression_error(position_of(right), "after `in` stands a list such as ['a', 'b']")
+        return membership(position_of(tree), left, tuple(self.read(item, known) for item in _items(right)))
 
     def _addition(self, tree: Branch, known: Known) -> Node:
         operator, right = _branches(tree)
         left = self.read(_branches(operator)[0], known)
-        return arithmetic(place_of(tree), _SIGNS[operator.data], left, self.read(right, known))
+        return arithmetic(position_of(tree), _SIGNS[operator.data], left, self.read(right, known))
 
     _multiplication = _addition
 
     def _unary(self, tree: Branch, known: Known) -> Node:
         operator, below = _branches(tree)
-        operand, place = self.read(below, known), place_of(tree)
+        operand, place = self.read(below, known), position_of(tree)
         if operator.data == "unary_not":
             return Not(place, Flag(), _flag(operand))
         if not is_number(operand.type):
-            raise refused(place, f"`-` before {operand.type}")
+            raise expression_error(place, f"`-` before {operand.type}")
         zero = Fraction(0) if isinstance(operand.type, Fixed) else 0
         kind = Fixed() if isinstance(operand.type, Fixed) else Whole(0, 0)
         return arithmetic(place, "-", Literal(place, kind, zero), operand)
 
     def _literal(self, tree: Branch, known: Known) -> Node:
         del known
-        place, token = place_of(tree), str(tree.children[0])
+        place, token = position_of(tree), str(tree.children[0])
         value: Any = cel.evaluate(token)
         match value:
             case bool():
@@ -151,7 +151,7 @@ class _Reader:
             case str():
                 return Literal(place, Text(), value)
             case _:
-                raise refused(place, f"{token} is of a kind that this language does not have")
+                raise expression_error(place, f"{token} is of a kind that this language does not have")
 
     def _ident(self, tree: Branch, known: Known) -> Node:
         return self._attribute(tree, str(tree.children[0]), known)
@@ -161,9 +161,9 @@ class _Reader:
 
     def _ident_arg(self, tree: Branch, known: Known) -> Node:
         name, arguments = str(tree.children[0]), _items(tree)
-        place = place_of(tree)
+        place = position_of(tree)
         if name == "has" and len(arguments) == 1:
-            inner = plain(arguments[0])
+            inner = unwrap(arguments[0])
             return Has(place, Flag(), self._find(inner, self._path(inner)).attribute)
         read = [self.read(argument, known) for argument in arguments]
         match name, read:
@@ -172,10 +172,12 @@ class _Reader:
             case "size", [only] if isinstance(only.type, Text | Choice):
                 return Opaque(place, Whole(), "the length of a text is taken", (only,))
             case _:
-                raise refused(place, f"there is no function {name!r} of such arguments; there are has, double, size")
+                raise expression_error(
+                    place, f"there is no function {name!r} of such arguments; there are has, double, size"
+                )
 
     def _member_dot_arg(self, tree: Branch, known: Known) -> Node:
-        operand, name, place = _branches(tree)[0], str(tree.children[1]), place_of(tree)
+        operand, name, place = _branches(tree)[0], str(tree.children[1]), position_of(tree)
         arguments = _items(tree)
         if name in _MACROS:
             return Opaque(place, Flag(), f"the macro {name!r} ranges over a list", self._mentioned(tree))
@@ -188,11 +190,11 @@ class _Reader:
                 return Opaque(place, Whole(), "the length of a text is taken", (left,))
             case _, [only] if name in _TESTS and isinstance(left.type, Text | Choice) and isinstance(only, Literal):
                 if len(str(only.value)) > MAX_PATTERN:
-                    raise refused(only.place, f"a pattern has at most {MAX_PATTERN} characters")
+                    raise expression_error(only.place, f"a pattern has at most {MAX_PATTERN} characters")
                 return Opaque(place, Flag(), f"{name} looks inside a text", (left,))
             case _:
                 known_ones = "startsWith, endsWith, contains, matches, size"
-                raise refused(place, f"there is no method {name!r} here; there are {known_ones}")
+                raise expression_error(place, f"there is no method {name!r} here; there are {known_ones}")
 
     def _pair(self, tree: Branch, known: Known, then: Callable[[Node], Known]) -> tuple[Node, Node]:
         first, second = _branches(tree)
@@ -202,7 +204,7 @@ class _Reader:
     def _attribute(self, tree: Branch, path: str, known: Known) -> Node:
         found = self._find(tree, path)
         if found.attribute.optional and path not in known:
-            raise refused(place_of(tree), f"{path} may be absent; write `has({path}) && ...` before it")
+            raise expression_error(position_of(tree), f"{path} may be absent; write `has({path}) && ...` before it")
         return Read(found.place, found.type, found.attribute)
 
     def _find(self, tree: Branch, path: str) -> Read:
@@ -210,16 +212,16 @@ class _Reader:
         if attribute is None:
             near = sorted(p for p in self._schema.attributes if p.partition(".")[0] == path.partition(".")[0])
             known = ", ".join(near or sorted(self._schema.roots))
-            raise refused(place_of(tree), f"there is no attribute {path!r}; there are {known}")
-        return Read(place_of(tree), attribute.type, attribute)
+            raise expression_error(position_of(tree), f"there is no attribute {path!r}; there are {known}")
+        return Read(position_of(tree), attribute.type, attribute)
 
     def _path(self, tree: Branch) -> str:
-        tree = plain(tree)
+        tree = unwrap(tree)
         if tree.data == "ident":
             return str(tree.children[0])
         if tree.data == "member_dot" and isinstance(tree.children[0], Tree):
             return f"{self._path(tree.children[0])}.{tree.children[1]}"
-        raise refused(place_of(tree), "here stands an attribute, such as action.egress")
+        raise expression_error(position_of(tree), "here stands an attribute, such as action.egress")
 
     def _mentioned(self, tree: Branch) -> tuple[Node, ...]:
         """Return every attribute below, also where nothing else is understood: a value depends on it."""
@@ -246,7 +248,7 @@ def _items(tree: Branch) -> list[Branch]:
 
 def _flag(node: Node) -> Node:
     if not isinstance(node.type, Flag):
-        raise refused(node.place, f"this is {node.type}; here stands something true or false")
+        raise expression_error(node.place, f"this is {node.type}; here stands something true or false")
     return node
 
 
@@ -280,7 +282,7 @@ def _if_false(node: Node) -> Known:
 def _decimal(place: SourcePosition, token: str) -> Fraction:
     value = Fraction(token)
     if (value * DECIMALS).denominator != 1:
-        raise refused(place, f"{token} has more than six decimals")
+        raise expression_error(place, f"{token} has more than six decimals")
     return value
 
 

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from policy.language.parser import refused
+from policy.language.parser import expression_error
 from policy.language.schema import Choice, Fixed, Flag, Text, Type, Whole
 from policy.language.typed_tree import (
     Arithmetic,
@@ -35,10 +35,10 @@ def comparison(place: SourcePosition, operator: ComparisonOperator, left: Node, 
     """Return the typed comparison. Raises Invalid for operands that cannot be compared."""
     if not same_kind(left.type, right.type):
         hint = " (write 1.0 for a number with a point)" if is_number(left.type) and is_number(right.type) else ""
-        raise refused(place, f"{operator!r} compares {left.type} with {right.type}{hint}")
+        raise expression_error(place, f"{operator!r} compares {left.type} with {right.type}{hint}")
     ordered = operator not in {"==", "!="}
     if isinstance(left.type, Flag) and ordered:
-        raise refused(place, f"{operator!r} does not order true and false")
+        raise expression_error(place, f"{operator!r} does not order true and false")
     if isinstance(left.type, _TEXTS):
         return _texts(place, operator, left, right)
     if not (_exact(left) and _exact(right)):
@@ -50,7 +50,9 @@ def membership(place: SourcePosition, operand: Node, values: tuple[Node, ...]) -
     """Return `operand in [values]`."""
     for value in values:
         if not same_kind(operand.type, value.type):
-            raise refused(value.place, f"the list holds {value.type}, and what is looked for is {operand.type}")
+            raise expression_error(
+                value.place, f"the list holds {value.type}, and what is looked for is {operand.type}"
+            )
         _known_choice(operand, value)
     if not all(isinstance(value, Literal) for value in values):
         return Opaque(place, Flag(), "the list holds more than constants", (operand, *values))
@@ -62,7 +64,7 @@ def membership(place: SourcePosition, operand: Node, values: tuple[Node, ...]) -
 def prefix(place: SourcePosition, operand: Node, value: Node) -> Node:
     """Return `operand.startsWith(value)`."""
     if not isinstance(operand.type, _TEXTS) or not isinstance(value.type, _TEXTS):
-        raise refused(place, f"startsWith compares texts, not {operand.type} with {value.type}")
+        raise expression_error(place, f"startsWith compares texts, not {operand.type} with {value.type}")
     if isinstance(value, Literal) and isinstance(value.value, str):
         return StartsWith(place, Flag(), operand, value.value)
     return Opaque(place, Flag(), "the prefix is not a constant", (operand, value))
@@ -71,9 +73,11 @@ def prefix(place: SourcePosition, operand: Node, value: Node) -> Node:
 def choice(place: SourcePosition, condition: Node, then: Node, otherwise: Node) -> Node:
     """Return `condition ? then : otherwise`."""
     if not isinstance(condition.type, Flag):
-        raise refused(condition.place, f"the condition before `?` is {condition.type}; it must be true or false")
+        raise expression_error(
+            condition.place, f"the condition before `?` is {condition.type}; it must be true or false"
+        )
     if not same_kind(then.type, otherwise.type):
-        raise refused(place, f"one branch gives {then.type}, the other {otherwise.type}")
+        raise expression_error(place, f"one branch gives {then.type}, the other {otherwise.type}")
     return If(place, _joined(then.type, otherwise.type), condition, then, otherwise)
 
 
@@ -82,13 +86,13 @@ def arithmetic(place: SourcePosition, sign: ArithmeticOperator, left: Node, righ
     if isinstance(left.type, _TEXTS) and isinstance(right.type, _TEXTS) and sign == "+":
         return Opaque(place, Text(), "texts are joined", (left, right))
     if not is_number(left.type) or type(left.type) is not type(right.type):
-        raise refused(place, f"{sign!r} takes two numbers of one kind, not {left.type} and {right.type}")
+        raise expression_error(place, f"{sign!r} takes two numbers of one kind, not {left.type} and {right.type}")
     if isinstance(left.type, Whole) and isinstance(right.type, Whole):
         return _whole(place, sign, left, right, left.type, right.type)
     if sign == "%":
-        raise refused(place, "there is no remainder of numbers with a point")
+        raise expression_error(place, "there is no remainder of numbers with a point")
     if sign == "/" and isinstance(right, Literal) and right.value == 0:
-        raise refused(place, "this divides by zero")
+        raise expression_error(place, "this divides by zero")
     if sign == "/" and not isinstance(right, Literal):
         return Opaque(place, Fixed(), "a number is divided by one that is not a constant", (left, right))
     if sign == "*" and not (isinstance(left, Literal) or isinstance(right, Literal)):
@@ -99,19 +103,21 @@ def arithmetic(place: SourcePosition, sign: ArithmeticOperator, left: Node, righ
 def _whole(place: SourcePosition, sign: ArithmeticOperator, left: Node, right: Node, a: Whole, b: Whole) -> Node:  # noqa: PLR0913, PLR0917
     if sign in {"/", "%"}:
         if not isinstance(right, Literal) or not isinstance(right.value, int) or right.value <= 0 or a.low < 0:
-            raise refused(place, f"{sign!r} takes a number that is never negative and a constant above zero")
+            raise expression_error(place, f"{sign!r} takes a number that is never negative and a constant above zero")
         n = right.value
         kind = Whole(a.low // n, a.high // n) if sign == "/" else Whole(0, n - 1)
         return Arithmetic(place, kind, sign, left, right)
     if sign == "*" and not (isinstance(left, Literal) or isinstance(right, Literal)):
-        raise refused(place, "two numbers that vary are multiplied, which can overflow; multiply by a constant")
+        raise expression_error(
+            place, "two numbers that vary are multiplied, which can overflow; multiply by a constant"
+        )
     ends = {
         "+": (a.low + b.low, a.high + b.high),
         "-": (a.low - b.high, a.high - b.low),
         "*": _products(a, b),
     }[sign]
     if ends[0] < SMALLEST or ends[1] > LARGEST:
-        raise refused(place, "this can overflow 64 bits")
+        raise expression_error(place, "this can overflow 64 bits")
     return Arithmetic(place, Whole(*ends), sign, left, right)
 
 
@@ -138,7 +144,7 @@ def _known_choice(operand: Node, value: Node) -> None:
         and isinstance(value, Literal)
         and value.value not in operand.type.values
     ):
-        raise refused(value.place, f"{operand.attribute.path} is {operand.type}, never {value.value!r}")
+        raise expression_error(value.place, f"{operand.attribute.path} is {operand.type}, never {value.value!r}")
 
 
 def _exact(node: Node) -> bool:

@@ -20,7 +20,7 @@ def validation_error(path: DocumentPath, message: str, *, clause: str = "") -> d
     return {"path": path_text(path), **({"clause": clause} if clause else {}), "message": message}
 
 
-def refused(what: str, faults: Sequence[dict[str, Any]]) -> ConstitutionRefused:
+def constitution_error(what: str, faults: Sequence[dict[str, Any]]) -> ConstitutionRefused:
     """Return the error that says all of them, each with its clause."""
     return ConstitutionRefused(f"{what}: {' '.join(map(_sentence, faults))}", problems=list(faults))
 

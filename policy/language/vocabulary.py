@@ -40,7 +40,7 @@ def vocabulary(nodes: Iterable[Node]) -> Vocabulary:
             found[node.attribute.path] = Words(node.type.values)
         elif isinstance(node, Read) and isinstance(node.type, Text):
             constants.setdefault(node.attribute.path, set()).add(node.attribute.ordinary or "ordinary")
-        for operand, same, begins in _told_apart(node):
+        for operand, same, begins in _compared_texts(node):
             for part in walk(operand):
                 if isinstance(part, Read) and isinstance(part.type, Text):
                     constants.setdefault(part.attribute.path, set()).update(same)
@@ -50,7 +50,7 @@ def vocabulary(nodes: Iterable[Node]) -> Vocabulary:
     return found
 
 
-def _told_apart(node: Node) -> Iterable[tuple[Node, set[str], set[str]]]:
+def _compared_texts(node: Node) -> Iterable[tuple[Node, set[str], set[str]]]:
     match node:
         case Compare():
             for one, other in ((node.left, node.right), (node.right, node.left)):

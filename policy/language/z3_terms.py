@@ -104,7 +104,7 @@ class Number:
     bottom: int = 1
 
 
-def holds(node: Node, space: Space) -> Term:  # noqa: C901, PLR0911 - one line for each kind of node
+def condition_term(node: Node, space: Space) -> Term:  # noqa: C901, PLR0911 - one line for each kind of node
     """Return the condition as a Bool term."""
     match node:
         case Literal():
@@ -114,26 +114,30 @@ def holds(node: Node, space: Space) -> Term:  # noqa: C901, PLR0911 - one line f
         case Has():
             return space.has(node.attribute)
         case Not():
-            return z3.Not(holds(node.operand, space))
+            return z3.Not(condition_term(node.operand, space))
         case Both():
-            return z3.And(holds(node.left, space), holds(node.right, space))
+            return z3.And(condition_term(node.left, space), condition_term(node.right, space))
         case Either():
-            return z3.Or(holds(node.left, space), holds(node.right, space))
+            return z3.Or(condition_term(node.left, space), condition_term(node.right, space))
         case If():
-            return z3.If(holds(node.condition, space), holds(node.then, space), holds(node.otherwise, space))
+            return z3.If(
+                condition_term(node.condition, space),
+                condition_term(node.then, space),
+                condition_term(node.otherwise, space),
+            )
         case Compare():
             return _compare(node, space)
         case Within():
             return _within(node, space)
         case StartsWith():
-            return texts(node.operand, space, lambda text: text.startswith(node.prefix))
+            return text_term(node.operand, space, lambda text: text.startswith(node.prefix))
         case Opaque():
             return space.hidden_flag()
         case _:
             raise TypeError(f"{type(node).__name__} is no condition")
 
 
-def texts(node: Node, space: Space, test: Callable[[str], bool]) -> Term:
+def text_term(node: Node, space: Space, test: Callable[[str], bool]) -> Term:
     """Return when the text of a node passes a test."""
     match node:
         case Literal():
@@ -143,13 +147,13 @@ def texts(node: Node, space: Space, test: Callable[[str], bool]) -> Term:
             passing = [variable == i for i, text in enumerate(space.words[node.attribute.path].texts) if test(text)]
             return z3.Or(*passing, space.context) if passing else z3.BoolVal(False, space.context)
         case If():
-            then, otherwise = texts(node.then, space, test), texts(node.otherwise, space, test)
-            return z3.If(holds(node.condition, space), then, otherwise)
+            then, otherwise = text_term(node.then, space, test), text_term(node.otherwise, space, test)
+            return z3.If(condition_term(node.condition, space), then, otherwise)
         case _:
             return space.hidden_flag()
 
 
-def number(node: Node, space: Space) -> Number:
+def number_term(node: Node, space: Space) -> Number:
     """Return the value of a number as a fraction."""
     match node:
         case Literal():
@@ -158,12 +162,12 @@ def number(node: Node, space: Space) -> Number:
         case Read():
             return Number(space.variable(node.attribute), PPM if isinstance(node.type, Fixed) else 1)
         case If():
-            then, otherwise = number(node.then, space), number(node.otherwise, space)
+            then, otherwise = number_term(node.then, space), number_term(node.otherwise, space)
             bottom = lcm(then.bottom, otherwise.bottom)
-            top = z3.If(holds(node.condition, space), _over(then, bottom), _over(otherwise, bottom))
+            top = z3.If(condition_term(node.condition, space), _over(then, bottom), _over(otherwise, bottom))
             return Number(top, bottom)
         case ToFixed():
-            return number(node.operand, space)
+            return number_term(node.operand, space)
         case Arithmetic():
             return _arithmetic(node, space)
         case Opaque():
@@ -172,9 +176,9 @@ def number(node: Node, space: Space) -> Number:
             raise TypeError(f"{type(node).__name__} is no number")
 
 
-def in_ppm(node: Node, space: Space) -> Term:
+def ppm_term(node: Node, space: Space) -> Term:
     """Return a feature's value as the engine rounds it: whole parts per million."""
-    value = number(node, space)
+    value = number_term(node, space)
     if PPM % value.bottom == 0:
         return value.top * (PPM // value.bottom)
     # Halves go up. The evaluator's floating point is off by less than the slack, which the bracket allows both ways.
@@ -193,11 +197,11 @@ def _compare(node: Compare, space: Space) -> Term:
         if isinstance(left, Literal):
             left, right = right, left
         constant = str(right.value) if isinstance(right, Literal) else None
-        same = texts(left, space, lambda text: text == constant)
+        same = text_term(left, space, lambda text: text == constant)
         return same if node.operator == "==" else z3.Not(same)
     if isinstance(left.type, Flag):
-        return _HOLDS[node.operator](holds(left, space), holds(right, space))
-    one, other = number(left, space), number(right, space)
+        return _HOLDS[node.operator](condition_term(left, space), condition_term(right, space))
+    one, other = number_term(left, space), number_term(right, space)
     bottom = lcm(one.bottom, other.bottom)
     return _HOLDS[node.operator](_over(one, bottom), _over(other, bottom))
 
@@ -205,13 +209,13 @@ def _compare(node: Compare, space: Space) -> Term:
 def _within(node: Within, space: Space) -> Term:
     if isinstance(node.operand.type, Choice | Text):
         wanted = {str(value.value) for value in node.values}
-        return texts(node.operand, space, lambda text: text in wanted)
-    equal = [holds(Compare(node.place, Flag(), "==", node.operand, value), space) for value in node.values]
+        return text_term(node.operand, space, lambda text: text in wanted)
+    equal = [condition_term(Compare(node.place, Flag(), "==", node.operand, value), space) for value in node.values]
     return z3.Or(*equal, space.context) if equal else z3.BoolVal(False, space.context)
 
 
 def _arithmetic(node: Arithmetic, space: Space) -> Number:
-    left, right = number(node.left, space), number(node.right, space)
+    left, right = number_term(node.left, space), number_term(node.right, space)
     match node.sign:
         case "+" | "-":
             bottom = lcm(left.bottom, right.bottom)

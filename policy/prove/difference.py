@@ -16,7 +16,7 @@ from policy.language.schema import ACTION_SCHEMA, Attribute, Fixed, format_value
 from policy.prove.encoder import DECISIONS, encode, space_of
 from policy.prove.witnesses import action_of, facts_of, search, values_of
 
-DECIDED: dict[Decision, str] = {"allow": "allowed", "ask": "asked", "deny": "denied"}
+DECISION_WORDS: dict[Decision, str] = {"allow": "allowed", "ask": "asked", "deny": "denied"}
 
 
 def compare(old: Policy, new: Policy, *, seconds: float = 10.0) -> Difference:
@@ -30,7 +30,7 @@ def _change(old: Policy, new: Policy, before: Decision, after: Decision, seconds
     space = space_of([old.clauses, new.clauses], context=z3.Context())
     claim = [encode(old.clauses, space).is_(before), encode(new.clauses, space).is_(after)]
     found = search(claim, (space,), milliseconds=int(seconds * 1000))
-    turned = f"from {DECIDED[before]} to {DECIDED[after]}"
+    turned = f"from {DECISION_WORDS[before]} to {DECISION_WORDS[after]}"
     if not found.decided:
         sentence = f"Whether an action goes {turned} is not decided within {seconds:g} s."
         return DecisionChange(before=before, after=after, outcome="not decided", sentence=sentence)
@@ -42,13 +42,13 @@ def _change(old: Policy, new: Policy, before: Decision, after: Decision, seconds
     if (was.decision, becomes.decision) != (before, after):
         sentence = f"Whether an action goes {turned} is not decided: the engine does not confirm the one that Z3 found."
         return DecisionChange(before=before, after=after, outcome="not decided", sentence=sentence)
-    sentence = f"Newly {DECIDED[after]}, was {DECIDED[before]}: {described(values)}."
+    sentence = f"Newly {DECISION_WORDS[after]}, was {DECISION_WORDS[before]}: {describe_values(values)}."
     return DecisionChange(
         before=before, after=after, outcome="found", sentence=sentence, action=action, facts=facts, old=was, new=becomes
     )
 
 
-def described(values: dict[str, object]) -> str:
+def describe_values(values: dict[str, object]) -> str:
     """Say an action in a few words: kind and target, and what is not ordinary about it."""
     unusual = [
         f"{path} = {format_value(_shown(attribute, values[path]))}"

@@ -16,14 +16,13 @@ from policy.language.constitution import in_ppm
 from policy.language.schema import GUARANTEE_WORDS, Schema
 from policy.language.typed_tree import Node, Opaque, walk
 from policy.language.vocabulary import Words, vocabulary
-from policy.language.z3_terms import Space, Term, holds
-from policy.language.z3_terms import in_ppm as feature_in_ppm
+from policy.language.z3_terms import Space, Term, condition_term, ppm_term
 
 DECISIONS: tuple[Decision, ...] = ("deny", "ask", "allow")
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedDecision:
     """The decision of one constitution about the action of one space."""
 
     clauses: Clauses
@@ -68,10 +67,10 @@ def space_of(many: Iterable[Clauses], *, context: z3.Context, mark: str = "", ex
     return Space(schema, words, context, mark)
 
 
-def encode(clauses: Clauses, space: Space) -> Encoded:
+def encode(clauses: Clauses, space: Space) -> EncodedDecision:
     """Return the decision about the space's action."""
     context, score = space.context, clauses.constitution.score
-    features = tuple(feature_in_ppm(feature.tree, space) for feature in clauses.features)
+    features = tuple(ppm_term(feature.tree, space) for feature in clauses.features)
     failed = z3.BoolVal(False, context)
     for feature, value in zip(clauses.features, features, strict=True):
         if any(isinstance(node, Opaque) for node in walk(feature.tree)):
@@ -84,19 +83,19 @@ def encode(clauses: Clauses, space: Space) -> Encoded:
     known = _any(
         [variable == i for i, k in enumerate(get_args(ActionKind)) if k in clauses.constitution.kinds], context
     )
-    articles = {t.clause.id: holds(t.tree, space) for t in clauses.articles}
-    approvals = {t.clause.id: holds(t.tree, space) for t in clauses.approvals}
+    articles = {t.clause.id: condition_term(t.tree, space) for t in clauses.articles}
+    approvals = {t.clause.id: condition_term(t.tree, space) for t in clauses.approvals}
     low = total < in_ppm(score.ask_from) * PPM
     middling = total < in_ppm(score.threshold) * PPM
     deny = z3.Or(z3.Not(known), failed, low, *articles.values())
     asked = z3.Or(middling, *approvals.values())
-    return Encoded(
+    return EncodedDecision(
         clauses, space, features, failed, known, articles, approvals, total, low, middling,
         deny=deny, ask=z3.And(z3.Not(deny), asked), allow=z3.And(z3.Not(deny), z3.Not(asked)),
     )  # fmt: skip
 
 
-def encode_guarantee(encoded: Encoded, node: Node) -> Term:
+def encode_guarantee(encoded: EncodedDecision, node: Node) -> Term:
     """Return a guarantee's condition: its own words mean this constitution's decision."""
     space = encoded.space
     score = space.hidden(0, PPM)
@@ -104,7 +103,7 @@ def encode_guarantee(encoded: Encoded, node: Node) -> Term:
     meaning = {"allowed": encoded.allow, "asked": encoded.ask, "denied": encoded.deny, "score": score}
     for word in GUARANTEE_WORDS:
         space.variables[word] = meaning[word]
-    return holds(node, space)
+    return condition_term(node, space)
 
 
 def _any(terms: list[Any], context: z3.Context) -> Term:

@@ -34,27 +34,29 @@ def explain(solver: Solver, action: Action, facts: Facts, *, milliseconds: int =
             fixing = solver.fix(action, facts)
         except UnknownValue:
             return Explanation(verdict=verdict, approvers=approvers, sentence=verdict.sentence)
-        cited = _cited(solver, fixing, deny=verdict.decision == "deny", milliseconds=milliseconds)
-        advised = _advised(solver, fixing, action, facts, milliseconds=milliseconds)
+        cited = _find_citations(solver, fixing, deny=verdict.decision == "deny", milliseconds=milliseconds)
+        advised = _find_advised(solver, fixing, action, facts, milliseconds=milliseconds)
     advice = _advice(action, facts, advised, solver)
-    sentence = " ".join(filter(None, (verdict.sentence, _because(cited), _would(advice, advised, approvers))))
+    sentence = " ".join(
+        filter(None, (verdict.sentence, _format_basis(cited), _format_advice(advice, advised, approvers)))
+    )
     return Explanation(
         verdict=verdict, cited=cited, advice=advice, advised=advised, approvers=approvers, sentence=sentence
     )
 
 
-def _cited(solver: Solver, fixing: FixedAttributes, *, deny: bool, milliseconds: int) -> tuple[Citation, ...]:
+def _find_citations(solver: Solver, fixing: FixedAttributes, *, deny: bool, milliseconds: int) -> tuple[Citation, ...]:
     conditions = solver.encoded.not_denied() if deny else solver.encoded.not_asked()
     found = []
     for clause, condition in conditions.items():
         forced = solver.unsat_core(condition, fixing, milliseconds=milliseconds)
         if forced is not None:
-            rests_on = {path: _text(fixing[path], path, solver) for path in forced}
+            rests_on = {path: _format_term(fixing[path], path, solver) for path in forced}
             found.append(Citation(clause=clause, attributes=rests_on))
     return tuple(found)
 
 
-def _advised(
+def _find_advised(
     solver: Solver, fixing: FixedAttributes, action: Action, facts: Facts, *, milliseconds: int
 ) -> Witness | None:
     """Return the nearest action that is allowed, else the nearest that is not denied."""
@@ -65,8 +67,8 @@ def _advised(
             continue
         # A text stands for its class: what was not changed keeps its own.
         values = values_of(solver.space, model)
-        changed = {path: values[path] for path in _changed(solver, fixing, model)}
-        near, known = _with(action, facts, changed)
+        changed = {path: values[path] for path in _changed_attributes(solver, fixing, model)}
+        near, known = _apply_changes(action, facts, changed)
         verdict = solver.policy.evaluate(near, known)
         if verdict.decision != "deny":
             return Witness(action=near, facts=known, verdict=verdict)
@@ -92,7 +94,7 @@ def _nearest(solver: Solver, fixing: FixedAttributes, goal: Term, *, millisecond
     return optimize.model() if optimize.check() == z3.sat else None
 
 
-def _changed(solver: Solver, fixing: FixedAttributes, model: Any) -> list[str]:  # noqa: ANN401 - Z3's model
+def _changed_attributes(solver: Solver, fixing: FixedAttributes, model: Any) -> list[str]:  # noqa: ANN401 - Z3's model
     return [
         path
         for path, term in fixing.items()
@@ -100,7 +102,7 @@ def _changed(solver: Solver, fixing: FixedAttributes, model: Any) -> list[str]: 
     ]
 
 
-def _with(action: Action, facts: Facts, changed: dict[str, Any]) -> tuple[Action, Facts]:
+def _apply_changes(action: Action, facts: Facts, changed: dict[str, Any]) -> tuple[Action, Facts]:
     values = values_from(action, facts) | changed
     return action_of(values).model_copy(update={"arguments": action.arguments}), facts_of(values)
 
@@ -119,14 +121,14 @@ def _advice(action: Action, facts: Facts, advised: Witness | None, solver: Solve
     return tuple(found)
 
 
-def _because(cited: tuple[Citation, ...]) -> str:
+def _format_basis(cited: tuple[Citation, ...]) -> str:
     first = next((c for c in cited if c.attributes), None)
     if first is None:
         return ""
     return f"It rests on {', '.join(f'{path} = {value}' for path, value in first.attributes.items())}."
 
 
-def _would(advice: tuple[Advice, ...], advised: Witness | None, approvers: tuple[str, ...]) -> str:
+def _format_advice(advice: tuple[Advice, ...], advised: Witness | None, approvers: tuple[str, ...]) -> str:
     parts = []
     if advised is not None and advice:
         then = {"allow": "would be allowed", "ask": "would be asked, not denied"}[advised.verdict.decision]
@@ -136,7 +138,7 @@ def _would(advice: tuple[Advice, ...], advised: Witness | None, approvers: tuple
     return " ".join(parts)
 
 
-def _text(term: Term, path: str, solver: Solver) -> str:
+def _format_term(term: Term, path: str, solver: Solver) -> str:
     attribute = solver.space.schema.attributes.get(path)
     if attribute is None:
         return str(term)

@@ -4,19 +4,19 @@ from capsules.actions.action import Action, Facts
 from capsules.actions.verdict import PPM, Verdict
 from capsules.constitutions.proof import DecisionChange, Proof, Witness
 from policy.language.schema import format_value
-from policy.prove.difference import DECIDED, described
+from policy.prove.difference import DECISION_WORDS, describe_values
 from policy.prove.witnesses import values_from
 
 
 def format_action(action: Action, facts: Facts) -> str:
     """Return kind and target of an action, and what is not ordinary about it."""
     states = [f"sequences.{name} = {format_value(state)}" for name, state in facts.sequences.items()]
-    return ", ".join([described(values_from(action, facts)), *states])
+    return ", ".join([describe_values(values_from(action, facts)), *states])
 
 
 def format_decision(verdict: Verdict) -> str:
     """Return the decision with its score and its reason."""
-    return f"{DECIDED[verdict.decision]} with score {verdict.score / PPM:.6f}: {verdict.sentence}"
+    return f"{DECISION_WORDS[verdict.decision]} with score {verdict.score / PPM:.6f}: {verdict.sentence}"
 
 
 def format_counterexample(proof: Proof) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ import z3
 from capsules.constitutions.proof import Proof
 from policy.decide.engine import Policy
 from policy.language.schema import Schema
-from policy.language.type_checker import condition, provable
-from policy.language.z3_terms import Space, Term, holds
+from policy.language.type_checker import require_provable, type_condition
+from policy.language.z3_terms import Space, Term, condition_term
 from policy.prove.encoder import encode, space_of
 from policy.prove.witnesses import ordinary_term, search, witness
 
@@ -27,9 +27,9 @@ def prove_scope(policy: Policy, scope: str, *, capability: str, seconds: float =
     began = time.monotonic()
     schema = policy.clauses.schema
     only_actions = {path: a for path, a in schema.attributes.items() if path.startswith("action.")}
-    tree = provable(condition(scope, Schema(only_actions)))
+    tree = require_provable(type_condition(scope, Schema(only_actions)))
     space = space_of([policy.clauses], context=z3.Context(), extra=[tree])
-    encoded, inside = encode(policy.clauses, space), holds(tree, space)
+    encoded, inside = encode(policy.clauses, space), condition_term(tree, space)
     others = [
         encoded.approvals[t.clause.id]
         for t in policy.clauses.approvals

@@ -17,18 +17,18 @@ from capsules.base_model import StrictModel
 from capsules.constitutions.proof import Proof, Witness
 from capsules.errors import ConstitutionRefused
 from policy.decide.engine import Policy
-from policy.language.clauses import Typed
+from policy.language.clauses import TypedClause
 from policy.language.constitution import ApprovalRule, Article, ConstitutionMetadata, Guarantee
 from policy.language.constitution import Sequence as Automaton
-from policy.language.validation_errors import refused, validation_errors_of
-from policy.language.z3_terms import Term, holds
-from policy.prove.encoder import Encoded, encode, space_of
+from policy.language.validation_errors import constitution_error, validation_errors_of
+from policy.language.z3_terms import Term, condition_term
+from policy.prove.encoder import EncodedDecision, encode, space_of
 from policy.prove.witnesses import search, witness
 
 _LENIENCE = {"deny": 0, "ask": 1, "allow": 2}
 
 
-class Raised(StrictModel):
+class RaisedThresholds(StrictModel):
     """Thresholds that replace those of the base."""
 
     threshold: float | None = Field(None, ge=0, le=1)
@@ -45,7 +45,7 @@ class Overlay(StrictModel):
     metadata: ConstitutionMetadata
     base: str = Field(description="Name of the constitution that this narrows.")
     because: str = ""
-    score: Raised = Raised()
+    score: RaisedThresholds = RaisedThresholds()
     articles: tuple[Article, ...] = ()
     approvals: tuple[ApprovalRule, ...] = ()
     guarantees: tuple[Guarantee, ...] = ()
@@ -53,12 +53,14 @@ class Overlay(StrictModel):
 
     @model_validator(mode="after")
     def _adds_something(self) -> Self:
-        if not (self.articles or self.approvals or self.sequences or self.guarantees or self.score != Raised()):
+        if not (
+            self.articles or self.approvals or self.sequences or self.guarantees or self.score != RaisedThresholds()
+        ):
             raise ValueError("the overlay adds nothing")
         return self
 
 
-def merged(base: dict[str, Any], overlays: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def apply_overlays(base: dict[str, Any], overlays: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the effective document. Raises ConstitutionRefused for an overlay that does not read or fit."""
     document = copy.deepcopy(base)
     names = []
@@ -106,10 +108,12 @@ def prove_narrower(base: Policy, merged: Policy, *, seconds: float = 10.0) -> Pr
     return Proof(guarantee=name, outcome="proved", sentence=sentence, seconds=round(time.monotonic() - began, 3))
 
 
-def _asked_less(wide: Encoded, narrow: Encoded, rule: Typed[ApprovalRule]) -> list[Term]:
+def _asked_less(wide: EncodedDecision, narrow: EncodedDecision, rule: TypedClause[ApprovalRule]) -> list[Term]:
     """Claim that a rule of the base asks, and no rule as strict asks with the overlay."""
-    as_strict = [holds(t.tree, narrow.space) for t in narrow.clauses.approvals if _as_strict(t.clause, rule.clause)]
-    return [wide.ask, holds(rule.tree, wide.space), narrow.ask, *(z3.Not(term) for term in as_strict)]
+    as_strict = [
+        condition_term(t.tree, narrow.space) for t in narrow.clauses.approvals if _as_strict(t.clause, rule.clause)
+    ]
+    return [wide.ask, condition_term(rule.tree, wide.space), narrow.ask, *(z3.Not(term) for term in as_strict)]
 
 
 def _as_strict(rule: ApprovalRule, than: ApprovalRule) -> bool:
@@ -137,7 +141,7 @@ def _read(raw: dict[str, Any], base: dict[str, Any]) -> Overlay:
     try:
         overlay = Overlay.model_validate(raw)
     except ValidationError as error:
-        raise refused("The overlay does not read", validation_errors_of(error, raw)) from error
+        raise constitution_error("The overlay does not read", validation_errors_of(error, raw)) from error
     named = base["metadata"]["name"]
     if overlay.base != named:
         raise ConstitutionRefused(f"The overlay {overlay.metadata.name!r} is for {overlay.base!r}, not for {named!r}.")

@@ -16,11 +16,11 @@ from capsules.constitutions.proof import Proof, ProofOutcome, ProofReport, Witne
 from capsules.digest import Digest
 from capsules.expressions import compile_expression
 from policy.decide.engine import Policy
-from policy.language.clauses import Clauses, Typed
+from policy.language.clauses import Clauses, TypedClause
 from policy.language.constitution import Constitution, Guarantee
 from policy.language.schema import Flag
 from policy.language.z3_terms import Space, Term
-from policy.prove.encoder import Encoded, encode, encode_guarantee, space_of
+from policy.prove.encoder import EncodedDecision, encode, encode_guarantee, space_of
 from policy.prove.sequence_proofs import prove_sequences
 from policy.prove.witnesses import SearchResult, search, witness
 
@@ -65,7 +65,7 @@ class _Prover:
     def clauses(self) -> Clauses:
         return self.policy.clauses
 
-    def _fresh(self, mark: str = "") -> tuple[Space, Encoded]:
+    def _fresh(self, mark: str = "") -> tuple[Space, EncodedDecision]:
         space = space_of([self.clauses], context=z3.Context(), mark=mark)
         return space, encode(self.clauses, space)
 
@@ -120,7 +120,7 @@ class _Prover:
         """Show that the next state of an automaton is never a matter of order; that it ends needs no proof."""
         yield from prove_sequences(self.clauses, self._prove_none, self._prove_some)
 
-    def _never(self, guarantee: Typed[Guarantee]) -> Proof:
+    def _never(self, guarantee: TypedClause[Guarantee]) -> Proof:
         space, encoded = self._fresh()
         contradicted = encode_guarantee(encoded, guarantee.tree)
 

@@ -10,7 +10,7 @@ from capsules.digest import canonical
 from capsules.errors import ConstitutionRefused
 from policy.decide.engine import Policy
 from policy.language.constitution import document_digest, parse
-from policy.prove.overlay import merged, prove_narrower
+from policy.prove.overlay import apply_overlays, prove_narrower
 from policy.prove.proofs import SECONDS, each_proof
 
 TOTAL_SECONDS = 120.0
@@ -28,21 +28,21 @@ class Candidate:
     base: Policy | None = None
 
 
-def candidate(document: dict[str, Any], overlays: Sequence[dict[str, Any]] = ()) -> Candidate:
+def load_candidate(document: dict[str, Any], overlays: Sequence[dict[str, Any]] = ()) -> Candidate:
     """Read and type a document with its overlays. Raises ConstitutionRefused that names every clause at fault."""
     for one in (document, *overlays):
         if (size := _size(one)) > MAX_BYTES:
             raise ConstitutionRefused(f"The document has {size:,} bytes of at most {MAX_BYTES:,}: split or shorten it.")
-    base = policy_of(document)
-    return Candidate(policy_of(merged(document, overlays)), base) if overlays else Candidate(base)
+    base = compile_policy(document)
+    return Candidate(compile_policy(apply_overlays(document, overlays)), base) if overlays else Candidate(base)
 
 
-def policy_of(document: dict[str, Any]) -> Policy:
+def compile_policy(document: dict[str, Any]) -> Policy:
     """Read and type a document. Raises ConstitutionRefused that names every clause at fault."""
     return Policy(parse(document), document_digest(document))
 
 
-def checked(found: Candidate, *, kind: str, name: str, version: str) -> CheckedConstitution:
+def summarize(found: Candidate, *, kind: str, name: str, version: str) -> CheckedConstitution:
     """Return what was read, in numbers."""
     document = found.policy.constitution
     return CheckedConstitution(

@@ -6,9 +6,9 @@ from itertools import combinations
 import z3
 
 from capsules.constitutions.proof import Proof
-from policy.language.clauses import Clauses, Typed
+from policy.language.clauses import Clauses, TypedClause
 from policy.language.constitution import Sequence, Transition
-from policy.language.z3_terms import holds
+from policy.language.z3_terms import condition_term
 from policy.prove.encoder import space_of
 
 Claim = Callable[..., Proof]
@@ -26,24 +26,28 @@ def prove_sequences(clauses: Clauses, prove_none: Claim, prove_some: Claim) -> I
 
 
 def _disjoint(
-    clauses: Clauses, sequence: Sequence, one: Typed[Transition], other: Typed[Transition], prove_none: Claim
+    clauses: Clauses,
+    sequence: Sequence,
+    one: TypedClause[Transition],
+    other: TypedClause[Transition],
+    prove_none: Claim,
 ) -> Proof:
     space = space_of([clauses], context=z3.Context())
     start, there, elsewhere = one.clause.start, one.clause.to, other.clause.to
     return prove_none(
         f"{sequence.id}-{start}-is-deterministic",
-        [holds(one.tree, space), holds(other.tree, space)],
+        [condition_term(one.tree, space), condition_term(other.tree, space)],
         space,
         proved=f"In state {start!r}, {sequence.id} goes to {there!r} or {elsewhere!r}, never both.",
         refuted=f"In state {start!r}, one action moves {sequence.id} to both {there!r} and {elsewhere!r}",
     )
 
 
-def _possible(clauses: Clauses, sequence: Sequence, move: Typed[Transition], prove_some: Claim) -> Proof:
+def _possible(clauses: Clauses, sequence: Sequence, move: TypedClause[Transition], prove_some: Claim) -> Proof:
     space = space_of([clauses], context=z3.Context())
     return prove_some(
         f"{sequence.id}-{move.clause.start}-to-{move.clause.to}-can-happen",
-        [holds(move.tree, space)],
+        [condition_term(move.tree, space)],
         space,
         proved=f"Some action moves {sequence.id} from {move.clause.start!r} to {move.clause.to!r}.",
         refuted=f"No action ever moves {sequence.id} from {move.clause.start!r} to {move.clause.to!r}.",

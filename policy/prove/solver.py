@@ -11,7 +11,7 @@ from capsules.actions.verdict import PPM
 from policy.decide.engine import Policy
 from policy.language.schema import Attribute, Fixed, Flag, NotMeasured
 from policy.language.z3_terms import Space, Term
-from policy.prove.encoder import Encoded, encode, space_of
+from policy.prove.encoder import EncodedDecision, encode, space_of
 
 FixedAttributes = dict[str, Term]
 """Path to the term that fixes its attribute to a value."""
@@ -27,7 +27,7 @@ class Solver:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.space: Space = space_of([policy.clauses], context=z3.Context())
-        self.encoded: Encoded = encode(policy.clauses, self.space)
+        self.encoded: EncodedDecision = encode(policy.clauses, self.space)
         self.lock = threading.Lock()
         self._solver = z3.Solver(ctx=self.space.context)
         self._solver.add(*self.space.constraints)

@@ -35,10 +35,10 @@ def search(claim: list[Term], spaces: tuple[Space, ...], *, milliseconds: int) -
         return SearchResult(decided=True)
     if answer != z3.sat:
         return SearchResult(decided=False)
-    return SearchResult(decided=True, model=_ordinary(solver, spaces))
+    return SearchResult(decided=True, model=_ordinary_model(solver, spaces))
 
 
-def _ordinary(solver: z3.Solver, spaces: tuple[Space, ...]) -> Any:  # noqa: ANN401 - Z3's model
+def _ordinary_model(solver: z3.Solver, spaces: tuple[Space, ...]) -> Any:  # noqa: ANN401 - Z3's model
     """Return a model in which every attribute that may is what nobody would look at twice."""
     model = solver.model()
     solver.set("timeout", 100)

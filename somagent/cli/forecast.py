@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Option
 
 from capsules.actions.verdict import PPM
-from capsules.forecasts.forecast import Accuracy, Forecast, Interval, Past
+from capsules.forecasts.forecast import Accuracy, Forecast, Interval, PastRun
 from somagent.cli import output
 from somagent.cli.command import CapsuleArgument, LimitOption, command, group
 from somagent.cli.connection import Api, JsonValue
@@ -32,7 +32,7 @@ def _lines(it: Forecast) -> Lines:
         yield f"Likely {likely}; from {low} to {high}."
 
 
-def _past_row(one: Past) -> tuple[str, ...]:
+def _past_row(one: PastRun) -> tuple[str, ...]:
     it = one.forecast
     if it.basis == "static":
         return one.run, it.basis, "", f"{one.tokens:,}", ""
@@ -103,9 +103,9 @@ def _check_plot(plot: Path) -> None:
         )
 
 
-def _list_past(api: Api, capsule: str | None, limit: int) -> list[Past]:
+def _list_past(api: Api, capsule: str | None, limit: int) -> list[PastRun]:
     items = api.get("/v1/forecasts", capsule=capsule, limit=min(limit, 500))["items"]
-    return [Past.model_validate(item) for item in items]
+    return [PastRun.model_validate(item) for item in items]
 
 
 def _interval(tokens: Interval) -> str:

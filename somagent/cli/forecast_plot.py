@@ -13,14 +13,14 @@ mpl.use("agg")  # writes files and needs no display
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from capsules.forecasts.forecast import Accuracy, Past
+from capsules.forecasts.forecast import Accuracy, PastRun
 
 BAND, LIKELY, HELD, MISSED = "#c9d8ea", "#2f6199", "#1c1c1c", "#b3261e"
 
 
-def draw(past: Sequence[Past], found: Sequence[Accuracy], file: Path) -> None:
+def draw(past: Sequence[PastRun], found: Sequence[Accuracy], file: Path) -> None:
     """Write a PNG or SVG file by its suffix. Runs without a learned forecast are not drawn."""
-    panels_of: dict[tuple[str, str], list[Past]] = defaultdict(list)
+    panels_of: dict[tuple[str, str], list[PastRun]] = defaultdict(list)
     for one in past:
         if one.forecast.basis != "static":
             panels_of[one.shape.capsule, one.shape.model].append(one)
@@ -36,7 +36,7 @@ def draw(past: Sequence[Past], found: Sequence[Accuracy], file: Path) -> None:
     plt.close(figure)
 
 
-def _panel(axes: Axes, runs: Sequence[Past], accuracy: Accuracy | None) -> None:
+def _panel(axes: Axes, runs: Sequence[PastRun], accuracy: Accuracy | None) -> None:
     at = range(1, len(runs) + 1)
     intervals = [one.forecast.tokens for one in runs]
     axes.fill_between(

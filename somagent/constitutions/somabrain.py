@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import httpx
 
-from capsules.constitutions.proposal import Mirrored
+from capsules.constitutions.proposal import MirrorResult
 from capsules.errors import EffectFailed, Unavailable
 
 PREFIXES = ("/api/constitution", "/constitution")
@@ -53,21 +53,21 @@ class SomaBrain:
         """Load a document. Raises Unsupported, EffectFailed, Unavailable."""
         await self._ask("POST", "load", document)
 
-    async def mirror(self, document: dict[str, Any]) -> Mirrored:
+    async def mirror(self, document: dict[str, Any]) -> MirrorResult:
         """Load the active constitution unless it is loaded, and return the result, also of a failed request."""
         wanted = checksum(document)
         try:
             if await self.version() == wanted:
-                return Mirrored(status="in step", detail=f"It has {wanted} already.")
+                return MirrorResult(status="in step", detail=f"It has {wanted} already.")
             await self.load(document)
             stated = await self.version()
         except Unsupported as error:
-            return Mirrored(status="unsupported", detail=error.message)
+            return MirrorResult(status="unsupported", detail=error.message)
         except (EffectFailed, Unavailable) as error:
-            return Mirrored(status="failed", detail=error.message)
+            return MirrorResult(status="failed", detail=error.message)
         if stated != wanted:
-            return Mirrored(status="failed", detail=f"It took the document and states {stated!r}, not {wanted}.")
-        return Mirrored(status="in step", detail=f"It took {wanted}.")
+            return MirrorResult(status="failed", detail=f"It took the document and states {stated!r}, not {wanted}.")
+        return MirrorResult(status="in step", detail=f"It took {wanted}.")
 
     async def _ask(self, method: str, what: str, body: dict[str, Any] | None = None) -> httpx.Response:
         """Send a request under each prefix until one is offered: an unknown prefix answers 404, as an endpoint does."""

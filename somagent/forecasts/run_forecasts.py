@@ -12,7 +12,7 @@ from typing import Protocol
 
 from capsules.budgets.amounts import Amounts
 from capsules.capsule import Capsule
-from capsules.forecasts.forecast import Forecast, Past, Shape, shape_of
+from capsules.forecasts.forecast import Forecast, PastRun, Shape, shape_of
 from capsules.models.chat import Price
 from capsules.names import parse_reference
 from capsules.runs.run import StartCapsule
@@ -33,7 +33,7 @@ class TenantForecaster(Protocol):
     def forecast(self, shape: Shape, *, bound: Amounts, price: Price) -> Forecast: ...
 
 
-LearnForecaster = Callable[[Sequence[Past]], TenantForecaster]
+LearnForecaster = Callable[[Sequence[PastRun]], TenantForecaster]
 
 
 class ForecasterCache:

@@ -20,7 +20,7 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
-from capsules.actions.headers import AUTHORITY, WAITED, waited
+from capsules.actions.headers import AUTHORITY, WAITED, awaited_approval
 from capsules.errors import UngovernedActivity
 from policy.temporal_errors import to_failure
 
@@ -46,7 +46,7 @@ class _Outbound(WorkflowOutboundInterceptor):
 
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
         input.headers = _with_authority(input.headers)
-        approval = waited()
+        approval = awaited_approval()
         if approval is not None:
             input.headers = {**input.headers, WAITED: PayloadConverter.default.to_payload(approval)}
         return super().start_activity(input)

@@ -20,7 +20,7 @@ from temporalio.converter import PayloadConverter
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from capsules.actions.action import Action
-from capsules.actions.activity_context import Meter, metered
+from capsules.actions.activity_context import Meter, meter_usage
 from capsules.actions.headers import AUTHORITY, WAITED
 from capsules.actions.ledger_messages import AttemptKey
 from capsules.actions.verdict import Outcome
@@ -111,7 +111,7 @@ class GovernedActivityInterceptor(GatedInbound):
 
     async def body(self, input: ExecuteActivityInput) -> Outcome[Any]:  # noqa: A002
         """Run the activity; return its result as the application's converter writes it."""
-        with metered() as self._meter:
+        with meter_usage() as self._meter:
             value = await self.next.execute_activity(input)
         self._returned = (value,)
         used = self._meter.used

@@ -11,7 +11,7 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
-from capsules.actions.headers import waiting
+from capsules.actions.headers import awaiting
 from capsules.approvals.approval import ApprovalRequest
 from capsules.errors import ApprovalRequired
 from policy.temporal_errors import from_failure
@@ -50,7 +50,7 @@ async def approved[T](ask: Callable[[], Awaitable[T]], *, look_every: timedelta 
     approval = ""
     while True:
         try:
-            with waiting(approval):
+            with awaiting(approval):
                 return await ask()
         except ActivityError as error:
             request = requested_approval(error)

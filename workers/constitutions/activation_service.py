@@ -20,13 +20,13 @@ from capsules.constitutions.proposal import (
     Conclusion,
     Examination,
     Findings,
-    Mirrored,
+    MirrorResult,
     Proposal,
     VoteResult,
 )
 from capsules.digest import Digest
 from capsules.errors import Conflict, Denied, NotFound, SomaError
-from policy.decide.constitution_cache import verified
+from policy.decide.constitution_cache import compile_record
 from policy.decide.engine import Policy
 from policy.language.constitution import parse
 from policy.prove.difference import compare
@@ -82,7 +82,7 @@ class ActivationService:
         if change.constitution is not None:
             record = await self.db.constitutions.get(change.constitution)
             keys = self.trust.keys_of(record)
-            verified(record, record.digest, self.trust)
+            compile_record(record, record.digest, self.trust)
             await refuse_older_version(self.db, change, record, against)
         await self._note(proposal, against=against, since=since, keys=list(keys), state="proving")
         return Examination(against=against, keys=keys)
@@ -145,10 +145,10 @@ class ActivationService:
         async with self.db.transaction(step.tenant) as tx:
             await tx.proposals.activate(step.id)
 
-    async def mirror(self, step: ActivationStep, *, alive: Callable[[], None]) -> Mirrored:
+    async def mirror(self, step: ActivationStep, *, alive: Callable[[], None]) -> MirrorResult:
         record = await self._get(step)
         if self.brain is None or (record.scope, record.stage) != (EVERYBODY, "active") or record.constitution is None:
-            mirrored = Mirrored(status="off")
+            mirrored = MirrorResult(status="off")
         else:
             document = (await self.db.constitutions.get(record.constitution)).document
             mirrored = await _with_heartbeat(alive, asyncio.ensure_future(self.brain.mirror(document)))
@@ -194,7 +194,7 @@ class ActivationService:
         record = await self.db.constitutions.get(digest)
         if revoked:
             return Policy(parse(record.document), digest)
-        return verified(record, digest, self.trust)
+        return compile_record(record, digest, self.trust)
 
     async def _get(self, step: ActivationStep) -> ActivationRecord:
         async with self.db.transaction(step.tenant) as tx:

@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from capsules.retention import Due
+from capsules.retention import DueContent
 from somagent.db.database import Database
 from somagent.db.repositories.retention import prune
 
@@ -14,13 +14,13 @@ BATCH = 200
 log = structlog.get_logger(__name__)
 
 
-async def sweep(relay: Database) -> Due:
+async def sweep(relay: Database) -> DueContent:
     """Delete what is due now, for every tenant, and return the counts. Raises Unavailable when PostgreSQL stops."""
-    total = Due(runs=0, blobs=0, memories=0)
+    total = DueContent(runs=0, blobs=0, memories=0)
     for tenant in await relay.tenants.list():
         while not (gone := await prune(relay.engine, tenant, BATCH)).nothing:
             log.info("retention.pruned", tenant=tenant, **gone.model_dump())
-            total = Due(
+            total = DueContent(
                 runs=total.runs + gone.runs,
                 blobs=total.blobs + gone.blobs,
                 memories=total.memories + gone.memories,

@@ -21,9 +21,9 @@ from api.middleware.policy_headers import set_approval_headers
 from api.middleware.problems import UNEXPECTED, document
 from api.resources.approvals.schemas import Edit, OneDecision, OneResult, Reason, Results
 from api.temporal import query, update
-from capsules.approvals.approval import Approval, ApprovalDecision, DecisionMade, Said, ShownApproval
+from capsules.approvals.approval import AnswerKind, Approval, ApprovalDecision, DecisionMade, ShownApproval
 from capsules.approvals.approval_edit import ApprovalEdit, EditMade, WaitingCall, WaitingCalls
-from capsules.approvals.approval_rules import Approver, admit, could_approve
+from capsules.approvals.eligibility import Approver, can_approve, check_eligibility
 from capsules.digest import digest
 from capsules.errors import Conflict, Denied, Invalid, NotFound, SomaError
 from capsules.identity.principal import Principal
@@ -151,7 +151,7 @@ def _require(asked: Approval | None, approval: str) -> Approval:
 
 
 async def resolve_approver(
-    soma: State, caller: Principal, asked: Approval, said: Said, on_behalf_of: str | None
+    soma: State, caller: Principal, asked: Approval, said: AnswerKind, on_behalf_of: str | None
 ) -> Approver:
     """Return the right by which the caller may answer: their own, else one by delegation.
 
@@ -168,11 +168,11 @@ async def resolve_approver(
     if on_behalf_of is not None and not rights:
         raise Denied(f"{on_behalf_of!r} has lent {caller.subject!r} nothing that they hold now.", approval=asked.id)
     for right in rights:
-        if could_approve(asked, right, now):
+        if can_approve(asked, right, now):
             return right
-    # A right that cannot approve may still deny; `admit` raises when it cannot.
+    # A right that cannot approve may still deny; `check_eligibility` raises when it cannot.
     refused = rights[0] if rights else own
-    admit(asked, refused, said, now)
+    check_eligibility(asked, refused, said, now)
     return refused
 
 
@@ -180,7 +180,7 @@ async def attested(
     soma: State, caller: Principal, asked: Approval, reason: Reason, *, approving: bool
 ) -> ApprovalDecision:
     """Return the decision with the attestation of the caller. Raises Conflict or Denied as `resolve_approver` does."""
-    said: Said = "yes" if approving else "no"
+    said: AnswerKind = "yes" if approving else "no"
     approver = await resolve_approver(soma, caller, asked, said, reason.on_behalf_of)
     token = _attest(soma, caller, asked, approver, "approve" if approving else "deny")
     return ApprovalDecision(approval=asked.id, action=asked.action, comment=reason.comment, token=token)

@@ -31,7 +31,7 @@ from capsules.errors import Conflict, ConstitutionRefused, Denied, Invalid, NotF
 from capsules.identity.principal import Principal
 from policy.decide.engine import Policy
 from policy.language.constitution import parse
-from policy.prove.overlay import merged
+from policy.prove.overlay import apply_overlays
 
 QUEUE = "platform"
 """The workflow's task queue. The API names workflow and queue by text: it needs none of their code."""
@@ -104,7 +104,7 @@ async def _overlaid(soma: State, overlays: tuple[dict[str, Any], ...]) -> dict[s
     """Return the constitution of all tenants with these overlays."""
     base = await soma.db.constitutions.active()
     try:
-        return merged(base.document, overlays)
+        return apply_overlays(base.document, overlays)
     except ConstitutionRefused as error:
         raise Invalid(error.message, **error.fields) from error
 

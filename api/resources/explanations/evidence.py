@@ -178,7 +178,7 @@ async def _recorded(tx: Transaction, explanation: RunExplanation, redact: Collec
 
 async def _proved(soma: State, document: dict[str, Any]) -> dict[str, Any]:
     def piece() -> Review:
-        return review.review(review.candidate(document), seconds=PROOF_SECONDS, total=PROOFS_SECONDS)
+        return review.review(review.load_candidate(document), seconds=PROOF_SECONDS, total=PROOFS_SECONDS)
 
     try:
         return (await soma.proofs.work(piece)).model_dump(mode="json")

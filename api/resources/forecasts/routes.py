@@ -15,7 +15,7 @@ from api.run_urls import REFERENCE
 from capsules.base_model import Page, StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.digest import canonical
-from capsules.forecasts.forecast import Accuracy, Forecast, Past
+from capsules.forecasts.forecast import Accuracy, Forecast, PastRun
 from capsules.names import parse_reference
 from policy.forecasts.forecaster import accuracy
 
@@ -49,7 +49,7 @@ async def forecast(body: ToForecast, caller: CapsuleReader, soma: Soma) -> Forec
 @router.get("", responses=responses())
 async def list_forecasts(
     caller: RunReader, soma: Soma, capsule: CapsuleFilter = None, limit: PageLimit = 50
-) -> Page[Past]:
+) -> Page[PastRun]:
     """List the last completed runs, oldest first, with their forecast and the tokens that they used."""
     async with soma.db.transaction(caller.tenant) as tx:
         return Page(items=tuple(await tx.forecasts.past(capsule, limit)))

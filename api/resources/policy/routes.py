@@ -64,10 +64,10 @@ async def check(request: Request, caller: PolicyReader, soma: Soma) -> CheckedCo
     base = await service.document_of(soma, caller, "active") if overlays else document
 
     def work() -> CheckedConstitution:
-        found = review.candidate(base, overlays)
+        found = review.load_candidate(base, overlays)
         metadata = document["metadata"]
         kind, name, version = str(document["kind"]), str(metadata["name"]), str(metadata["version"])
-        return review.checked(found, kind=kind, name=name, version=version)
+        return review.summarize(found, kind=kind, name=name, version=version)
 
     return await service.prove_work(soma, work)
 
@@ -78,7 +78,7 @@ async def prove(body: ToProve, caller: PolicyReader, soma: Soma) -> Review:
     document = await service.document_of(soma, caller, body.constitution)
 
     def work() -> Review:
-        found = review.candidate(document, body.overlays)
+        found = review.load_candidate(document, body.overlays)
         return review.review(found, seconds=body.seconds, total=TOTAL_SECONDS)
 
     return await service.prove_work(soma, work)
@@ -91,7 +91,7 @@ async def diff(body: ToCompare, caller: PolicyReader, soma: Soma) -> Difference:
     new = await service.document_of(soma, caller, body.new)
 
     def work() -> Difference:
-        before, after = review.candidate(old), review.candidate(new, body.overlays)
+        before, after = review.load_candidate(old), review.load_candidate(new, body.overlays)
         return compare(before.policy, after.policy, seconds=body.seconds)
 
     return await service.prove_work(soma, work)

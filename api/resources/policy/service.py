@@ -107,7 +107,7 @@ async def backtest(soma: State, caller: Principal, body: ToBacktest) -> Backtest
                 yield from (one for one in batch if one is not None)
 
         def evaluate() -> Backtest:
-            return evaluate_again(review.candidate(document, body.overlays).policy, recorded())
+            return evaluate_again(review.load_candidate(document, body.overlays).policy, recorded())
 
         found = await prove_work(soma, evaluate)
     return BacktestAnswer(**dict(found) | {"skipped": skipped, "flips": tuple(map(_linked, found.flips))})
@@ -132,7 +132,7 @@ async def _decision(soma: State, caller: Principal, body: ToExplain) -> Recorded
 async def _policy(soma: State, digest: Digest) -> Policy:
     """Return the constitution of a recorded decision, revoked or not: an explanation decides nothing."""
     record = await soma.db.constitutions.get(digest)
-    return await soma.proofs.work(lambda: review.policy_of(record.document))
+    return await soma.proofs.work(lambda: review.compile_policy(record.document))
 
 
 def _linked(flip: Flip) -> LinkedFlip:

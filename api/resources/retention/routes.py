@@ -10,7 +10,7 @@ from api.deps import Soma
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.problems import responses
 from capsules.base_model import Page
-from capsules.retention import Due, Hold, NewHold, Retention
+from capsules.retention import DueContent, Hold, NewHold, Retention
 
 router = APIRouter(prefix="/v1/retention", tags=["audit"], route_class=StorableJsonRoute)
 
@@ -19,7 +19,7 @@ class RetentionShown(BaseModel):
     """What is set, and what the next pruning would delete."""
 
     terms: Retention
-    due: Due
+    due: DueContent
 
 
 @router.get("", responses=responses())

@@ -14,7 +14,7 @@ from policy.prove.difference import compare
 from policy.prove.explanations import explain as explain_action
 from policy.prove.formatting import format_change, format_counterexample
 from policy.prove.hypothetical import hypothetical_action
-from policy.prove.overlay import merged
+from policy.prove.overlay import apply_overlays
 from policy.prove.solver import Solver
 from somagent.cli import output
 from somagent.cli.connection import Api
@@ -31,7 +31,7 @@ def check(api: Api, found: Source, over: Sequence[Source]) -> None:
         candidate = _candidate(found, over)
         metadata = subject.document["metadata"]
         name, version = metadata["name"], str(metadata["version"])
-        checked = reviewing.checked(candidate, kind=subject.kind, name=name, version=version)
+        checked = reviewing.summarize(candidate, kind=subject.kind, name=name, version=version)
     api.show(checked, lambda it: map(escape, _checked_lines(subject.name, it)))
 
 
@@ -74,7 +74,7 @@ def explain(api: Api, found: Source, settings: Sequence[str]) -> None:
 def effective(found: Source, over: Sequence[Source]) -> dict[str, Any]:
     """Return a constitution's document with its overlays applied. Raises Invalid with every problem and its place."""
     with placed_problems(found, *over):
-        return merged(found.document, [one.document for one in over])
+        return apply_overlays(found.document, [one.document for one in over])
 
 
 def proof_lines(proof: Proof) -> Lines:
@@ -99,7 +99,7 @@ def difference_lines(difference: Difference) -> Lines:
 
 
 def _candidate(found: Source, over: Sequence[Source] = ()) -> reviewing.Candidate:
-    return reviewing.candidate(found.document, [one.document for one in over])
+    return reviewing.load_candidate(found.document, [one.document for one in over])
 
 
 def _checked_lines(source: str, it: CheckedConstitution) -> Iterator[str]:

@@ -17,7 +17,7 @@ from capsules.approvals.approval import (
     RaiseBudget,
 )
 from capsules.approvals.approval_edit import ApprovalEdit, EditMade
-from capsules.approvals.approval_rules import Approver
+from capsules.approvals.eligibility import Approver
 from capsules.digest import Digest, digest
 from capsules.errors import Denied, NotFound, SomaError
 from somagent.db.database import Database

@@ -20,11 +20,11 @@ from capsules.actions.ledger_messages import (
     BeginEffect,
     EffectBegun,
     FinishEffect,
-    HistoryAsked,
+    HistoryQuery,
     LedgerFacts,
     Settled,
 )
-from capsules.approvals.approval import merged
+from capsules.approvals.approval import merge_demands
 from capsules.digest import Digest, canonical, sha256
 from somagent.db.database import Database
 
@@ -59,10 +59,10 @@ class PostgresLedger:
     semaphores: KeyedSemaphore = field(default_factory=lambda: KeyedSemaphore(AT_ONCE), compare=False)
 
     async def facts(
-        self, tenant: str, run: str, account: str | None, constitution: Digest, asked: HistoryAsked | None = None
+        self, tenant: str, run: str, account: str | None, constitution: Digest, asked: HistoryQuery | None = None
     ) -> LedgerFacts:
         """Return the facts that a decision about an action needs. Raises Unavailable."""
-        arguments = (tenant, run, account, constitution, (asked or HistoryAsked()).model_dump_json())
+        arguments = (tenant, run, account, constitution, (asked or HistoryQuery()).model_dump_json())
         answer = await self.db.call("SELECT gate_facts($1, $2, $3, $4, $5)", *arguments)
         return LedgerFacts.model_validate_json(answer)
 
@@ -119,7 +119,7 @@ def _begin_request(entry: BeginEffect) -> dict[str, Any]:
         "sentence": verdict.sentence,
         "score": verdict.score,
         "threshold": verdict.threshold,
-        "demands": [_json(demand) for demand in merged(verdict.demands)],
+        "demands": [_json(demand) for demand in merge_demands(verdict.demands)],
         "escalation": [_json(step) for step in verdict.escalation],
         "expires_seconds": verdict.expires_seconds,
         "standing": list(entry.standing),

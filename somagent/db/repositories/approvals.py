@@ -10,8 +10,8 @@ from typing import Any, NewType
 
 from sqlalchemy import Row, case, func, select, text, update
 
-from capsules.approvals.approval import Answer, Approval, ApprovalState, EligibleApprover, Said, missing
-from capsules.approvals.approval_rules import Approver, admit, could_approve
+from capsules.approvals.approval import Answer, AnswerKind, Approval, ApprovalState, EligibleApprover, missing_demands
+from capsules.approvals.eligibility import Approver, can_approve, check_eligibility
 from capsules.base_model import Page
 from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
@@ -82,11 +82,11 @@ class Approvals(Publisher):
 
         One no denies. A yes counts towards the demands.
 
-        Raises Conflict unless it is pending and in time, and Denied as `admit` does.
+        Raises Conflict unless it is pending and in time, and Denied as `check_eligibility` does.
         """
-        admit(asked, approver, "yes" if approve else "no", now)
+        check_eligibility(asked, approver, "yes" if approve else "no", now)
         answers = [*asked.answers, _answer(asked, approver, "yes" if approve else "no", comment, now)]
-        lacking = missing(asked.demands, answers)
+        lacking = missing_demands(asked.demands, answers)
         state: ApprovalState = "denied" if not approve else "pending" if lacking else "approved"
         values: dict[str, Any] = {"state": state, "comment": comment}
         decided = await self._write(asked, answers, values | _decided(state, approver, now))
@@ -110,7 +110,7 @@ class Approvals(Publisher):
         receipt: the members of the receipt that is appended to the run's chain, as canonical JSON. Raises as `decide`
         does, and Conflict when `to` is the same action.
         """
-        admit(asked, approver, "edit", now)
+        check_eligibility(asked, approver, "edit", now)
         if to == asked.action:
             raise Conflict(f"The edit changes nothing: approval {asked.id!r} asks for this action.", approval=asked.id)
         answers = [*asked.answers, _answer(asked, approver, "edit", comment, now)]
@@ -171,7 +171,7 @@ class Approvals(Publisher):
         return _approval(changed.one())
 
 
-def _answer(asked: Approval, approver: Approver, said: Said, comment: str, now: datetime) -> Answer:
+def _answer(asked: Approval, approver: Approver, said: AnswerKind, comment: str, now: datetime) -> Answer:
     return Answer(
         by=approver.subject,
         said=said,
@@ -189,7 +189,7 @@ def _decided(state: ApprovalState, approver: Approver, now: datetime) -> dict[st
 
 def _approval(row: Row[Any]) -> Approval:
     approval = from_row(Approval, row, state=row.standing, capability=row.demands[0]["capability"])
-    lacking = missing(approval.demands, approval.answers) if approval.state == "pending" else ()
+    lacking = missing_demands(approval.demands, approval.answers) if approval.state == "pending" else ()
     return approval.model_copy(update={"missing": lacking})
 
 
@@ -215,5 +215,5 @@ class EligibleApprovers(Repository):
                 escalated=not asked.asks_for(approver.capabilities),
             )
             for approver in approvers
-            if could_approve(asked, approver, now)
+            if can_approve(asked, approver, now)
         )

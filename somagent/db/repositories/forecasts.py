@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Row, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
-from capsules.forecasts.forecast import Forecast, Past, Shape
+from capsules.forecasts.forecast import Forecast, PastRun, Shape
 from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import budget_accounts, forecasts, runs
 
@@ -37,7 +37,7 @@ class Forecasts(Repository):
         found = (await self.connection.execute(query)).scalar_one_or_none()
         return None if found is None else Forecast.model_validate(found)
 
-    async def past(self, capsule: str | None = None, limit: int = LEARNED_FROM) -> list[Past]:
+    async def past(self, capsule: str | None = None, limit: int = LEARNED_FROM) -> list[PastRun]:
         """Return the last completed runs with a forecast, oldest first. A failed run stopped early."""
         account = (budget_accounts.c.tenant_id == runs.c.tenant_id) & (budget_accounts.c.id == runs.c.account)
         query = (
@@ -53,8 +53,8 @@ class Forecasts(Repository):
         return [_past(row) for row in reversed(await self._all(query))]
 
 
-def _past(row: Row[Any]) -> Past:
-    return Past(
+def _past(row: Row[Any]) -> PastRun:
+    return PastRun(
         run=row.run,
         shape=Shape.model_validate(row.shape),
         forecast=Forecast.model_validate(row.forecast),

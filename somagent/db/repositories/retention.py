@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from capsules.errors import Conflict, NotFound
-from capsules.retention import Due, Hold, NewHold, Retention
+from capsules.retention import DueContent, Hold, NewHold, Retention
 from somagent.db.errors import translate_errors
 from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import from_row, legal_holds, retention
@@ -30,9 +30,9 @@ class Retentions(Repository):
             statement.on_conflict_do_update(index_elements=["tenant_id"], set_={**values, "set_at": func.now()})
         )
 
-    async def due(self) -> Due:
+    async def due(self) -> DueContent:
         """Return what would be deleted now."""
-        return Due.model_validate(await self.connection.scalar(text("SELECT retention_due()")))
+        return DueContent.model_validate(await self.connection.scalar(text("SELECT retention_due()")))
 
     async def place(self, hold: NewHold, *, by: str) -> Hold:
         """Place a legal hold."""
@@ -61,13 +61,13 @@ class Retentions(Repository):
         return tuple(_hold(row) for row in await self._all(query))
 
 
-async def prune(engine: AsyncEngine, tenant: str, most: int) -> Due:
+async def prune(engine: AsyncEngine, tenant: str, most: int) -> DueContent:
     """Delete at most `most` items of each kind that are due in a tenant. Needs the relay's role."""
     async with translate_errors(), engine.begin() as connection:
         deleted = await connection.scalar(
             text("SELECT retention_prune(:tenant, :most)"), {"tenant": tenant, "most": most}
         )
-    return Due.model_validate(deleted)
+    return DueContent.model_validate(deleted)
 
 
 def _hold(row: Row[Any]) -> Hold:

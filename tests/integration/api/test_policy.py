@@ -18,7 +18,7 @@ from capsules.actions.action import Action, Facts
 from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.digest import digest
 from capsules.errors import Unavailable
-from policy.prove.review import policy_of
+from policy.prove.review import compile_policy
 from somagent.capsule_files.library import Library
 from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
@@ -183,7 +183,7 @@ async def test_a_start_tells_its_verdict_and_a_denied_one_begins_nothing(  # noq
 @pytest.fixture
 async def recorded(state: State, tenant: str, constitution: ConstitutionRecord) -> str:
     """A run of the tenant whose second action the broken constitution would allow."""
-    run, ledger, policy = run_id(tenant), PostgresLedger(state.db), policy_of(constitution.document)
+    run, ledger, policy = run_id(tenant), PostgresLedger(state.db), compile_policy(constitution.document)
     for action in (
         Action(kind="slm.chat", target="dialogue", arguments=digest({})),
         Action(**SECRET, arguments=digest({})),

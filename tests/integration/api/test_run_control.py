@@ -6,7 +6,7 @@ from api_callers import Callers, assert_problem, publish
 from entries import entry, key
 
 from api.deps import State
-from capsules.approvals.approval_rules import Approver
+from capsules.approvals.eligibility import Approver
 from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.runs.run import RunUpdate
 from somagent.db.gate.ledger import PostgresLedger

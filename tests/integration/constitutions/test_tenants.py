@@ -5,7 +5,7 @@ from typing import Any
 from changing import NAP, Changing
 from platforms import Platform
 
-from policy.prove.overlay import merged
+from policy.prove.overlay import apply_overlays
 
 NO_NAPS = {
     "apiVersion": "somagent/v1",
@@ -30,7 +30,7 @@ async def test_an_overlay_that_narrows_is_active_for_its_tenant_alone(
     stack: Platform, changing: Changing, tenant
 ) -> None:
     base = await everybodys(stack)
-    effective = merged(base["document"], [NO_NAPS])
+    effective = apply_overlays(base["document"], [NO_NAPS])
     proposed = await tenant.changing.propose(overlays=[NO_NAPS], signatures=changing.signed(effective))
     waiting = await tenant.changing.until(proposed, "awaiting_approval")
     assert waiting["state"] == "awaiting_approval", waiting["why"]
@@ -96,7 +96,7 @@ async def test_everybodys_is_not_narrowed_past_what_a_tenant_has_of_its_own(
     stack: Platform, changing: Changing, tenant
 ) -> None:
     base = await everybodys(stack)
-    effective = merged(base["document"], [NO_NAPS])
+    effective = apply_overlays(base["document"], [NO_NAPS])
     await tenant.changing.approved(
         await tenant.changing.propose(overlays=[NO_NAPS], signatures=changing.signed(effective))
     )
@@ -106,7 +106,7 @@ async def test_everybodys_is_not_narrowed_past_what_a_tenant_has_of_its_own(
     assert refused["state"] == "refused"
     assert f"Tenant '{tenant.name}' has default@" in refused["why"]
     # The platform gives the tenant the overlay on the new one first; then everybody can have it.
-    both = merged(stricter, [NO_NAPS])
+    both = apply_overlays(stricter, [NO_NAPS])
     await changing.activate(both, scope=tenant.name)
     again = await changing.next(articles=stricter["articles"])
     done = await changing.activate(again)

@@ -23,7 +23,7 @@ from activities.memory import MemoryActivities
 from activities.model_calls import ModelActivities
 from activities.registry import GOVERNED, PLATFORM
 from activities.tools import ToolActivities
-from capsules.approvals.approval_rules import Approver
+from capsules.approvals.eligibility import Approver
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest, digest
 from capsules.identity.authority import Authority
@@ -35,7 +35,7 @@ from capsules.tools.tool import ToolCall
 from policy.decide.constitution_cache import ConstitutionCache
 from policy.forecasts.forecaster import learn
 from policy.gate import Gate
-from policy.interceptor import PolicyInterceptor, governs
+from policy.interceptor import PolicyInterceptor, governed_types
 from sandbox.container import DockerSandbox
 from somagent.capsule_files.library import Library
 from somagent.content.postgres import PostgresArtifacts, PostgresContent
@@ -246,7 +246,7 @@ async def rig(migrated: Settings, temporal_address: str, valkey: str) -> AsyncIt
             PostgresLedger(db),
             clock=time.time,
         )
-        interceptor = PolicyInterceptor(gate, governed=governs(*GOVERNED), platform=PLATFORM)
+        interceptor = PolicyInterceptor(gate, governed=governed_types(*GOVERNED), platform=PLATFORM)
         async with (
             EventBus(valkey) as bus,
             worker(rig.client, db, bus, settings, [interceptor, AuthorityInterceptor()]),
@@ -386,4 +386,4 @@ async def test_a_worker_without_the_gate_does_nothing(
 
 def test_declaring_a_type_twice_is_refused() -> None:
     with pytest.raises(ValueError, match=r"slm\.chat"):
-        PolicyInterceptor(None, governed=governs(*GOVERNED), platform=PLATFORM | {"slm.chat"})  # type: ignore[arg-type]
+        PolicyInterceptor(None, governed=governed_types(*GOVERNED), platform=PLATFORM | {"slm.chat"})  # type: ignore[arg-type]

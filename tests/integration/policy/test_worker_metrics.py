@@ -9,7 +9,7 @@ from capsules.actions.verdict import ShadowVerdict
 from capsules.constitutions.proof import Proof
 from capsules.digest import GENESIS
 from policy.gate import GateMeasurement
-from policy.prove.review import policy_of
+from policy.prove.review import compile_policy
 from somagent.capsule_files.library import Library
 from workers.metrics import GateMetrics, serve_metrics
 
@@ -19,7 +19,7 @@ def metrics() -> GateMetrics:
     """The counters after one action that was allowed and that a shadow would have denied, and one refuted proof."""
     counted = GateMetrics()
     action = Action(kind="tool.invoke", target="python@1.0.0/run", arguments=GENESIS)
-    verdict = policy_of(Library.load().constitution).evaluate(action, Facts())
+    verdict = compile_policy(Library.load().constitution).evaluate(action, Facts())
     shadow = ShadowVerdict(constitution=GENESIS, decision="deny")
     counted.count_decision(GateMeasurement(action, verdict, shadow, "go", judging=0.00004, passing=0.003))
     counted.count_proof(Proof(guarantee="secrets-stay", outcome="refuted", sentence="It does not hold.", seconds=0.02))

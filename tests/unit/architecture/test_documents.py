@@ -18,7 +18,7 @@ from typer.main import get_command
 from capsules.capsule import Capsule
 from capsules.errors import Invalid, NotFound
 from capsules.events import TYPES, Topic
-from capsules.expressions import fill, holds
+from capsules.expressions import evaluate_condition, fill_template
 from capsules.names import parse_reference
 from somagent.capsule_files.check import check
 from somagent.capsule_files.document import load
@@ -120,19 +120,22 @@ def test_the_worked_example_does_what_the_document_says(library, tmp_path):
     [text] = [text for _, text in blocks("yaml") if "name: release-check" in text]
     spec = checked(text, library).spec
     count = spec.steps[0]
-    arguments = fill(count.with_, {"inputs": spec.example})
+    arguments = fill_template(count.with_, {"inputs": spec.example})
     for name, content in arguments["files"].items():
         (tmp_path / name).write_text(content, "utf-8")
     ran = subprocess.run([sys.executable, "-c", arguments["code"]], cwd=tmp_path, capture_output=True, check=True)
     steps = {"count": {"output": json.loads(ran.stdout)}}
-    assert holds(spec.steps[1].when, {"inputs": spec.example, "steps": steps})
-    assert "4 changes, the first is: Runs can be paused" in fill(spec.steps[1].think, {"steps": steps})
-    skipped = fill(spec.deliverable.value, {"inputs": spec.example, "steps": steps})
+    assert evaluate_condition(spec.steps[1].when, {"inputs": spec.example, "steps": steps})
+    assert "4 changes, the first is: Runs can be paused" in fill_template(spec.steps[1].think, {"steps": steps})
+    skipped = fill_template(spec.deliverable.value, {"inputs": spec.example, "steps": steps})
     assert skipped["note"] == "The release brings nothing."
     thought = {"say": {"output": {"note": "Runs can be paused."}}}
-    output = fill(spec.deliverable.value, {"inputs": spec.example, "steps": steps | thought})
+    output = fill_template(spec.deliverable.value, {"inputs": spec.example, "steps": steps | thought})
     assert output == {"note": "Runs can be paused.", "kinds": {"breaking": 1, "feature": 2, "fix": 1}, "breaking": True}
-    assert all(holds(condition, {"output": output, "inputs": spec.example}) for condition in spec.deliverable.accept)
+    assert all(
+        evaluate_condition(condition, {"output": output, "inputs": spec.example})
+        for condition in spec.deliverable.accept
+    )
 
 
 @pytest.mark.parametrize(("name", "text"), blocks("json"), ids=lambda value: value[:20])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capsules.audit.merkle import included, inclusion_proof, leaf_hash, node_hash, root
+from capsules.audit.merkle import inclusion_proof, leaf_hash, node_hash, root, verify_inclusion
 
 leaves = st.lists(st.binary(max_size=40).map(leaf_hash), min_size=1, max_size=70)
 
@@ -36,19 +36,19 @@ def test_every_leaf_is_proved_in_its_place_and_nowhere_else(hashes: list[bytes],
     index = data.draw(st.integers(0, size - 1))
     proof = inclusion_proof(hashes, index)
     assert len(proof) <= (size - 1).bit_length()
-    assert included(hashes[index], index, size, proof, root(hashes))
+    assert verify_inclusion(hashes[index], index, size, proof, root(hashes))
     other = data.draw(st.integers(0, size - 1).filter(lambda n: hashes[n] != hashes[index]) | st.none())
     if other is not None:
-        assert not included(hashes[other], index, size, proof, root(hashes))
-    assert not included(leaf_hash(b"\x00" + hashes[index]), index, size, proof, root(hashes))
-    assert not included(hashes[index], index, size, (*proof, hashes[0]), root(hashes)), "a proof too long"
-    assert not included(hashes[index], index, size + size, proof, root(hashes)), "another size"
+        assert not verify_inclusion(hashes[other], index, size, proof, root(hashes))
+    assert not verify_inclusion(leaf_hash(b"\x00" + hashes[index]), index, size, proof, root(hashes))
+    assert not verify_inclusion(hashes[index], index, size, (*proof, hashes[0]), root(hashes)), "a proof too long"
+    assert not verify_inclusion(hashes[index], index, size + size, proof, root(hashes)), "another size"
     if proof:
-        assert not included(hashes[index], index, size, proof[:-1], root(hashes)), "a proof too short"
+        assert not verify_inclusion(hashes[index], index, size, proof[:-1], root(hashes)), "a proof too short"
 
 
 @pytest.mark.parametrize("index", [-1, 3])
 def test_a_leaf_that_is_not_there_has_no_proof(index: int) -> None:
     with pytest.raises(IndexError):
         inclusion_proof([leaf_hash(b"a")] * 3, index)
-    assert not included(leaf_hash(b"a"), index, 3, (), leaf_hash(b"a"))
+    assert not verify_inclusion(leaf_hash(b"a"), index, 3, (), leaf_hash(b"a"))

@@ -7,7 +7,7 @@ from entries import entry, key, run_id
 
 from capsules.actions.ledger_messages import BeginEffect
 from capsules.actions.verdict import Demand
-from capsules.approvals.approval_rules import Approver
+from capsules.approvals.eligibility import Approver
 from capsules.audit.receipt import verify_chain
 from capsules.digest import digest
 from capsules.errors import Conflict, Denied

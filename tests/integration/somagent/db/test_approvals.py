@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from capsules.actions.verdict import Demand
 from capsules.approvals.approval import ApprovalDecision, RaiseBudget
-from capsules.approvals.approval_rules import Approver
+from capsules.approvals.eligibility import Approver
 from capsules.budgets.amounts import Amounts
 from capsules.errors import Conflict, Denied, NotFound
 from somagent.db.database import Database

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from entries import CONSTITUTION, constitution, entry, exit_, key, run_id
 
-from capsules.approvals.approval_rules import Approver
+from capsules.approvals.eligibility import Approver
 from capsules.audit.receipt import verify_chain
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest

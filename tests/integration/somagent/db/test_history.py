@@ -5,15 +5,15 @@ import time
 import pytest
 from entries import CONSTITUTION, entry, exit_, key, number, run_id
 
-from capsules.actions.ledger_messages import History, HistoryAsked, Tally
+from capsules.actions.ledger_messages import History, HistoryQuery, Tally
 from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 
-TARGET = HistoryAsked(kind="tool.invoke", target="python@1.0.0/run")
-ADA = HistoryAsked(actor="ada")
+TARGET = HistoryQuery(kind="tool.invoke", target="python@1.0.0/run")
+ADA = HistoryQuery(actor="ada")
 
 
-async def _history(ledger: PostgresLedger, tenant: str, asked: HistoryAsked | None = None) -> History:
+async def _history(ledger: PostgresLedger, tenant: str, asked: HistoryQuery | None = None) -> History:
     return (await ledger.facts(tenant, run_id(tenant), None, CONSTITUTION, asked)).history
 
 
@@ -80,7 +80,7 @@ async def test_many_effects_are_no_slower_to_remember(
         )
     async with owner.pool.acquire() as connection:
         await connection.execute("ANALYZE runs, effects")
-    asked = HistoryAsked(actor="actor-3", kind="tool.invoke", target="tool-0@1.0.0/run")
+    asked = HistoryQuery(actor="actor-3", kind="tool.invoke", target="tool-0@1.0.0/run")
     plain = await _median_milliseconds(ledger, tenant, None)
     wanted = await _median_milliseconds(ledger, tenant, asked)
     print(f"gate_facts: {plain:.2f} ms; with standing and trust of {effects:,} effects: {wanted:.2f} ms")
@@ -89,7 +89,7 @@ async def test_many_effects_are_no_slower_to_remember(
     assert wanted < plain + 5
 
 
-async def _median_milliseconds(ledger: PostgresLedger, tenant: str, asked: HistoryAsked | None) -> float:
+async def _median_milliseconds(ledger: PostgresLedger, tenant: str, asked: HistoryQuery | None) -> float:
     times = []
     for _ in range(60):
         began = time.perf_counter()

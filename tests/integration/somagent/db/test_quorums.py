@@ -9,8 +9,8 @@ from entries import entry, key, run_id
 from sqlalchemy import text
 
 from capsules.actions.verdict import Demand, Escalation
-from capsules.approvals.approval import Answer, missing
-from capsules.approvals.approval_rules import Approver
+from capsules.approvals.approval import Answer, missing_demands
+from capsules.approvals.eligibility import Approver
 from capsules.errors import Conflict, Denied, SomaError
 from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
@@ -175,7 +175,7 @@ SATISFACTION = [
 
 @pytest.mark.parametrize(("demands", "answers", "enough"), SATISFACTION)
 async def test_the_database_and_the_code_count_alike(db, demands, answers, enough):
-    assert (missing(demands, answers) == ()) is enough
+    assert (missing_demands(demands, answers) == ()) is enough
     async with db.pool.acquire() as connection:
         counted = await connection.fetchval(
             "SELECT approval_satisfied($1, $2)",

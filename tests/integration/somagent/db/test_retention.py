@@ -9,14 +9,14 @@ from sqlalchemy import text
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import Conflict, NotFound
-from capsules.retention import Due, NewHold, Retention
+from capsules.retention import DueContent, NewHold, Retention
 from capsules.runs.run import CloseRun, NewRun
 from somagent.db.database import Database
 from somagent.db.gate.run_projection import PostgresRuns
 from somagent.db.repositories.retention import prune
 
 KEPT = Retention(content_days=30, memory_days=30)
-NOTHING = Due(runs=0, blobs=0, memories=0)
+NOTHING = DueContent(runs=0, blobs=0, memories=0)
 
 
 @pytest.fixture(autouse=True)
@@ -80,8 +80,8 @@ async def test_what_is_due_goes_and_the_record_stays(db, owner, relay, ledger, t
     assert await prune(relay.engine, tenant, 100) == NOTHING
     await age(owner, tenant, 31, old)
     async with db.transaction(tenant) as tx:
-        assert await tx.retention.due() == Due(runs=1, blobs=1, memories=0)
-    assert await prune(relay.engine, tenant, 100) == Due(runs=1, blobs=1, memories=0)
+        assert await tx.retention.due() == DueContent(runs=1, blobs=1, memories=0)
+    assert await prune(relay.engine, tenant, 100) == DueContent(runs=1, blobs=1, memories=0)
     assert await prune(relay.engine, tenant, 100) == NOTHING
     async with db.transaction(tenant) as tx:
         gone, kept = await tx.runs.get(old), await tx.runs.get(young)
@@ -109,7 +109,7 @@ async def test_bytes_that_a_kept_run_put_again_stay(db, owner, relay, ledger, te
     first = await ended(db, ledger, tenant, blob=b"the same")
     await age(owner, tenant, 40, first)
     second = await ended(db, ledger, tenant, blob=b"the same")
-    assert await prune(relay.engine, tenant, 100) == Due(runs=1, blobs=0, memories=0)
+    assert await prune(relay.engine, tenant, 100) == DueContent(runs=1, blobs=0, memories=0)
     async with db.transaction(tenant) as tx:
         (artifact,) = await tx.artifacts.list(second)
         assert await tx.contents.get(artifact.digest) == b"the same"

@@ -16,7 +16,7 @@ from capsules.approvals.standing_grant import GrantRequest
 from capsules.budgets.amounts import Amounts
 from capsules.constitutions.proposal import Change
 from capsules.digest import sha256
-from capsules.forecasts.forecast import Shape, static
+from capsules.forecasts.forecast import Shape, static_forecast
 from capsules.identity.principal import Principal
 from capsules.retention import NewHold, Retention
 from somagent.capsule_files.library import Library
@@ -102,7 +102,7 @@ async def _fill(db: Database, tenant: str) -> None:
         await tx.retention.set(Retention(content_days=9), by="ada")
         await tx.retention.place(NewHold(scope="tenant", reason="Case 1"), by="ada")
         shape = Shape(capsule="word-count")
-        await tx.forecasts.keep(run, shape, static(shape, Amounts(), "No data."))
+        await tx.forecasts.keep(run, shape, static_forecast(shape, Amounts(), "No data."))
         await tx.artifacts.add(run, name="a.txt", media_type="text/plain", digest=digest, size=5)
         values = {"id": "m1", "space": "default", "text": "t", "run": run, "key": "k", "embedding": [1.0] + [0.0] * 383}
         await tx.connection.execute(insert(memories).values(tenant_id=tenant, **values))

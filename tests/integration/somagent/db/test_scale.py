@@ -14,7 +14,7 @@ from databases import own_database
 from entries import CONSTITUTION, constitution, entry, exit_, key, number
 from sqlalchemy import text
 
-from capsules.actions.ledger_messages import HistoryAsked
+from capsules.actions.ledger_messages import HistoryQuery
 from capsules.budgets.account import AccountTerms
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
@@ -48,7 +48,7 @@ class Steps:
         """Take a run through all of its steps, and keep how many rows each read."""
         run = f"{TENANT}/word-count/{number()}"
         attempt = key(TENANT, run)
-        asked = HistoryAsked()
+        asked = HistoryQuery()
         for name, step in {
             "enter": lambda: self._enter(run),
             "carve": lambda: self._carve(run),

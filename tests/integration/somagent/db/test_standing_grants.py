@@ -6,7 +6,7 @@ import datetime as dt
 import pytest
 from entries import CONSTITUTION, entry, exit_, key, run_id
 
-from capsules.approvals.approval_rules import Approver
+from capsules.approvals.eligibility import Approver
 from capsules.approvals.standing_grant import MOST_OPEN, GrantRequest, StandingGrant
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest

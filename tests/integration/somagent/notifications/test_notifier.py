@@ -11,7 +11,7 @@ from sqlalchemy import insert
 
 from capsules.actions.verdict import Escalation
 from capsules.approvals.approval import ApprovalRequest
-from capsules.approvals.approval_rules import Approver
+from capsules.approvals.eligibility import Approver
 from capsules.events import Event
 from capsules.runs.run import RunUpdate
 from somagent.db.database import Database

@@ -3,7 +3,7 @@
 import pytest
 
 from capsules.actions.action import Action
-from capsules.actions.ledger_messages import StandingOffer
+from capsules.actions.ledger_messages import OpenGrant
 from capsules.actions.verdict import Demand, Verdict
 from capsules.digest import digest
 from policy.decide.standing_grants import matching_grants
@@ -11,10 +11,8 @@ from policy.decide.standing_grants import matching_grants
 ACTION = Action(kind="tool.invoke", target="python@1.0.0/run", arguments=digest({}))
 
 
-def offer(id_: str, scope: str = "action.kind == 'tool.invoke'", **changes: str) -> StandingOffer:
-    return StandingOffer(
-        **({"id": id_, "scope": scope, "capability": "approval:decide", "granted_by": "grace"} | changes)
-    )
+def offer(id_: str, scope: str = "action.kind == 'tool.invoke'", **changes: str) -> OpenGrant:
+    return OpenGrant(**({"id": id_, "scope": scope, "capability": "approval:decide", "granted_by": "grace"} | changes))
 
 
 def verdict(*demands: Demand, decision: str = "ask") -> Verdict:

@@ -16,7 +16,7 @@ import pytest
 from labelled import held_out, labelled
 
 from capsules.actions.action import Action
-from capsules.actions.ledger_messages import History, HistoryAsked, Tally
+from capsules.actions.ledger_messages import History, HistoryQuery, Tally
 from capsules.digest import digest
 from capsules.runs.run import ArtifactDraft
 from policy.detectors.argument_text import DEPTH, LIMIT, Reading, read
@@ -28,10 +28,10 @@ from policy.detectors.registry import (
     DETECTORS,
     DetectorInput,
     detectors_for,
+    good_share,
     history_asked,
     run_detectors,
     scores,
-    share,
 )
 from policy.detectors.secrets import SECRETS, secrets
 from policy.language.schema import ACTION_SCHEMA, Fixed
@@ -103,8 +103,8 @@ async def test_nothing_is_read_unless_a_constitution_looks():
         "signals.pii": 0.0,
     }
     assert read_texts == [1]
-    assert history_asked(frozenset({"action.kind"}), "ada", ACTION) == HistoryAsked()
-    assert history_asked(frozenset({"signals.trust"}), "ada", ACTION) == HistoryAsked(
+    assert history_asked(frozenset({"action.kind"}), "ada", ACTION) == HistoryQuery()
+    assert history_asked(frozenset({"signals.trust"}), "ada", ACTION) == HistoryQuery(
         kind="tool.invoke", target="python@1.0.0/run"
     )
 
@@ -164,10 +164,10 @@ def test_check_digits_are_checked(check, right: str, wrong: str):
 
 
 def test_a_share_starts_at_one_half_and_follows_what_happened():
-    assert share(Tally()) == 0.5
-    assert share(Tally(of=1, bad=1)) == pytest.approx(1 / 3)
-    assert share(Tally(of=98)) == pytest.approx(0.99)
-    assert share(Tally(of=200, bad=200)) < 0.01
+    assert good_share(Tally()) == 0.5
+    assert good_share(Tally(of=1, bad=1)) == pytest.approx(1 / 3)
+    assert good_share(Tally(of=98)) == pytest.approx(0.99)
+    assert good_share(Tally(of=200, bad=200)) < 0.01
 
 
 @pytest.mark.parametrize("finder", [WORDS, SECRETS, PERSONAL], ids=["injection", "secrets", "pii"])

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capsules.budgets.amounts import Amounts
-from capsules.forecasts.forecast import Forecast, Interval, Past, Shape, money, static
+from capsules.forecasts.forecast import Forecast, Interval, PastRun, Shape, cost_interval, static_forecast
 from capsules.models.chat import Price
-from policy.forecasts.conformal import LEAST, adapted, needed, radius
+from policy.forecasts.conformal import LEAST, adapt_alpha, needed_errors, radius
 from policy.forecasts.forecaster import accuracy, learn
 from policy.forecasts.ridge import fit
 
@@ -19,13 +19,16 @@ BOUND = Amounts(tokens=100_000, micro_usd=1_000_000)
 FREE = Price()
 
 
-def past(number: int, shape: Shape, tokens: int, forecast: Forecast | None = None) -> Past:
-    return Past(
-        run=f"t/{shape.capsule}/{number}", shape=shape, forecast=forecast or static(shape, BOUND, ""), tokens=tokens
+def past(number: int, shape: Shape, tokens: int, forecast: Forecast | None = None) -> PastRun:
+    return PastRun(
+        run=f"t/{shape.capsule}/{number}",
+        shape=shape,
+        forecast=forecast or static_forecast(shape, BOUND, ""),
+        tokens=tokens,
     )
 
 
-def drawn(chance: random.Random, number: int, *, capsule: str = "a", factor: float = 1.0) -> Past:
+def drawn(chance: random.Random, number: int, *, capsule: str = "a", factor: float = 1.0) -> PastRun:
     """A run of which the tokens follow its input, with heavy-tailed noise: not what the regression assumes."""
     length = chance.randrange(100, 8000)
     noise = chance.lognormvariate(3, 1)
@@ -53,7 +56,7 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
 def test_after_a_shift_adaptation_brings_coverage_back() -> None:
     """Runs suddenly take half as much again; followed online as a tenant's are, most of the later ones are held."""
     chance = random.Random(11)
-    seen: list[Past] = []
+    seen: list[PastRun] = []
     held = []
     for number in range(240):
         fresh = drawn(chance, number, factor=1.0 if number < 80 else 1.5)
@@ -70,10 +73,10 @@ def test_the_adaptive_rate_of_misses_is_bounded_whatever_happens() -> None:
     chance = random.Random(3)
     alpha, misses = 0.1, []
     for _ in range(2000):
-        missed = chance.random() < adapted(alpha, misses[-400:])
+        missed = chance.random() < adapt_alpha(alpha, misses[-400:])
         misses.append(missed)
     assert abs(sum(misses) / len(misses) - alpha) < 0.03
-    assert adapted(alpha, [True] * 500) == LEAST
+    assert adapt_alpha(alpha, [True] * 500) == LEAST
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=9, max_size=200), st.floats(0.1, 0.5), st.floats(0, 1e9))
@@ -90,7 +93,7 @@ def test_a_radius_grows_with_coverage_and_with_an_error(errors: list[float], alp
 
 
 def test_too_few_errors_give_no_interval() -> None:
-    assert needed(0.1) == 9
+    assert needed_errors(0.1) == 9
     assert radius([1.0] * 8, 0.1) is None
     assert radius([1.0] * 9, 0.1) == 1.0
     assert radius([], 0.1) is None
@@ -155,7 +158,7 @@ def test_a_composites_upper_bound_holds_under_any_dependence() -> None:
     chance = random.Random(5)
     parts = (Shape(capsule="a", model="m"), Shape(capsule="b", model="m"))
 
-    def together(number: int) -> tuple[Past, Past]:
+    def together(number: int) -> tuple[PastRun, PastRun]:
         surge = int(chance.lognormvariate(4, 1.2))
         return past(number, parts[0], 300 + surge), past(number, parts[1], 500 + 2 * surge)
 
@@ -177,7 +180,7 @@ def test_a_composites_upper_bound_holds_under_any_dependence() -> None:
 def test_money_is_whole_and_in_order(ends: list[int], read: int, written: int) -> None:
     low, likely, high = sorted(ends)
     bound = Amounts(tokens=10**9, micro_usd=10**15)
-    cost = money(Interval(low=low, likely=likely, high=high), Price(input=read, output=written), bound)
+    cost = cost_interval(Interval(low=low, likely=likely, high=high), Price(input=read, output=written), bound)
     assert cost.low <= cost.likely <= cost.high
     for split in (0, high // 2, high):
         assert Price(input=read, output=written).cost(input_tokens=split, output_tokens=high - split) <= cost.high

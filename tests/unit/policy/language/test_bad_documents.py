@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from capsules.errors import ConstitutionRefused
-from policy.prove.review import candidate, review
+from policy.prove.review import load_candidate, review
 from somagent.capsule_files.library import Library
 
 Document = dict[str, Any]
@@ -156,7 +156,7 @@ def test_a_bad_constitution_is_refused_and_its_clause_named(what: str) -> None:
     document = default()
     change(document)
     with pytest.raises(ConstitutionRefused) as refused:
-        candidate(document)
+        load_candidate(document)
     for text in named:
         assert text in refused.value.message, refused.value.message
 
@@ -166,7 +166,7 @@ def test_what_does_not_hold_is_not_proved_and_its_clause_named(what: str) -> Non
     change, guarantee, outcome = NOT_PROVED[what]
     document = default()
     change(document)
-    found = review(candidate(document))
+    found = review(load_candidate(document))
     assert not found.holds
     assert any(p.guarantee.startswith(guarantee) and p.outcome == outcome for p in found.report.proofs), [
         (p.guarantee, p.outcome) for p in found.report.proofs if p.outcome != "proved"
@@ -175,7 +175,7 @@ def test_what_does_not_hold_is_not_proved_and_its_clause_named(what: str) -> Non
 
 @pytest.mark.parametrize("what", WIDENING)
 def test_an_overlay_that_widens_is_refuted(what: str) -> None:
-    found = review(candidate(default(), [WIDENING[what]]))
+    found = review(load_candidate(default(), [WIDENING[what]]))
     assert not found.holds
     assert found.narrower is not None
     assert found.narrower.outcome == "refuted"
@@ -194,11 +194,11 @@ def test_an_overlay_that_widens_is_refuted(what: str) -> None:
 )
 def test_a_bad_overlay_is_refused_and_its_clause_named(bad: Document, named: str) -> None:
     with pytest.raises(ConstitutionRefused) as refused:
-        candidate(default(), [bad])
+        load_candidate(default(), [bad])
     assert named in refused.value.message, refused.value.message
 
 
 def test_a_review_that_takes_too_long_ends_and_is_not_proved() -> None:
-    found = review(candidate(default()), total=0.0)
+    found = review(load_candidate(default()), total=0.0)
     assert [proof.guarantee for proof in found.report.proofs][1:] == ["in-time"]
     assert not found.holds

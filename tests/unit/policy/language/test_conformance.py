@@ -14,10 +14,10 @@ from cel_cases import ABSENT, FAILURE, Case, answer, cases, same
 from capsules.actions.verdict import PPM
 from capsules.errors import Invalid
 from policy.language.schema import Attribute, Fixed, Flag, Schema, Text, Whole
-from policy.language.type_checker import condition, provable
+from policy.language.type_checker import require_provable, type_condition
 from policy.language.typed_tree import Node
 from policy.language.vocabulary import vocabulary
-from policy.language.z3_terms import Space, holds
+from policy.language.z3_terms import Space, condition_term
 
 pytestmark = pytest.mark.skipif(not cases(), reason=ABSENT)
 
@@ -54,7 +54,7 @@ def test_inside_the_subset_z3_and_numpy_give_the_specified_answer():
     for case in cases():
         schema = Schema({name: a for name, value in case.bindings.items() if (a := _attribute(name, value))})
         try:
-            node = provable(condition(_as_condition(case), schema))
+            node = require_provable(type_condition(_as_condition(case), schema))
         except Invalid as error:
             outside[_reason(error)] += 1
             continue
@@ -89,7 +89,7 @@ def _attribute(name: str, value: Any) -> Attribute | None:
 def _proved(node: Node, schema: Schema, case: Case, *, expected: bool) -> bool:
     space = Space(schema, vocabulary([node]), z3.Context())
     solver = z3.Solver(ctx=space.context)
-    term = holds(node, space)
+    term = condition_term(node, space)
     solver.add(*space.constraints)
     for name, variable in space.variables.items():
         value = _whole(case.bindings[name])

@@ -13,7 +13,7 @@ from sources import ROOT
 
 from capsules.errors import ConstitutionRefused
 from policy.prove.formatting import format_counterexample
-from policy.prove.review import Candidate, candidate, review
+from policy.prove.review import Candidate, load_candidate, review
 from somagent.capsule_files.library import Library
 
 GUIDE = (ROOT / "docs" / "constitutions.md").read_text("utf-8")
@@ -27,7 +27,7 @@ SAID = re.findall(r"```text\n(refuted .*?)```", GUIDE, re.DOTALL)
 def read(text: str) -> Candidate:
     document: dict[str, Any] = yaml.safe_load(text)
     overlay = document["kind"] == "Overlay"
-    return candidate(Library.load().constitution, [document]) if overlay else candidate(document)
+    return load_candidate(Library.load().constitution, [document]) if overlay else load_candidate(document)
 
 
 def test_there_are_examples_of_each() -> None:
@@ -52,7 +52,7 @@ def test_an_example_is_what_the_guide_says(outcome: str, name: str, text: str) -
 def test_the_counterexample_of_the_small_one_is_the_one_shown() -> None:
     document = yaml.safe_load(EXAMPLES[0][2])
     del document["articles"]
-    (refuted,) = [p for p in review(candidate(document)).report.proofs if p.outcome == "refuted"]
+    (refuted,) = [p for p in review(load_candidate(document)).report.proofs if p.outcome == "refuted"]
     (told,) = [said for said in SAID if said.startswith("refuted no-secret-leaves\n")]
     lines = [
         f"refuted {refuted.guarantee}",
@@ -66,6 +66,6 @@ def test_what_an_article_may_not_say_is_refused_for_that_reason(expression: str,
     document = copy.deepcopy(Library.load().constitution)
     document["articles"].append({"id": "mine", "forbid": expression, "because": "It is tried."})
     with pytest.raises(ConstitutionRefused) as refused:
-        candidate(document)
+        load_candidate(document)
     assert "clause 'mine', forbid: line 1, column " in refused.value.message
     assert why.replace("`", "") in refused.value.message.replace("`", "")

@@ -5,7 +5,7 @@ from policies import minimal, policy_of
 
 from capsules.errors import ConstitutionRefused, Invalid
 from policy.language.schema import ACTION_SCHEMA
-from policy.language.type_checker import condition, number, provable
+from policy.language.type_checker import require_provable, type_condition, type_number
 from policy.language.typed_tree import reads
 
 
@@ -41,7 +41,7 @@ from policy.language.typed_tree import reads
 )
 def test_what_is_wrong_is_said_with_its_place(text: str, words: str) -> None:
     with pytest.raises(Invalid) as caught:
-        condition(text, ACTION_SCHEMA)
+        type_condition(text, ACTION_SCHEMA)
     assert words in caught.value.message
     assert caught.value.message.startswith("line ")
 
@@ -60,7 +60,7 @@ def test_what_is_wrong_is_said_with_its_place(text: str, words: str) -> None:
 )
 def test_what_no_proof_can_look_into_is_refused_for_articles_and_allowed_in_features(text: str, why: str) -> None:
     with pytest.raises(Invalid, match="no proof can look into this"):
-        provable(condition(text, ACTION_SCHEMA))
+        require_provable(type_condition(text, ACTION_SCHEMA))
     with pytest.raises(ConstitutionRefused, match=f"'it'.*{why}"):
         policy_of(minimal(articles=[{"id": "it", "forbid": text, "because": "x"}]))
     score = {
@@ -79,7 +79,9 @@ def test_a_constitution_with_several_errors_names_each() -> None:
 
 
 def test_an_expression_knows_every_attribute_that_it_looks_at() -> None:
-    tree = number("has(run.parent) && action.reversible ? budget.headroom : double(action.tokens) / 4.0", ACTION_SCHEMA)
+    tree = type_number(
+        "has(run.parent) && action.reversible ? budget.headroom : double(action.tokens) / 4.0", ACTION_SCHEMA
+    )
     assert reads(tree) == {"run.parent", "action.reversible", "budget.headroom", "action.tokens"}
-    macro = condition("['a'].exists(x, x == action.target && run.denials > 1)", ACTION_SCHEMA)
+    macro = type_condition("['a'].exists(x, x == action.target && run.denials > 1)", ACTION_SCHEMA)
     assert reads(macro) == {"action.target", "run.denials"}

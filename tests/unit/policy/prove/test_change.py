@@ -13,7 +13,7 @@ from capsules.errors import ConstitutionRefused, Invalid
 from policy.decide.backtest import backtest
 from policy.prove.difference import compare
 from policy.prove.grant_scope import prove_scope
-from policy.prove.overlay import merged, prove_narrower
+from policy.prove.overlay import apply_overlays, prove_narrower
 
 BASE = policy_of(default())
 
@@ -65,7 +65,7 @@ def test_versions_of_a_hundred_articles_are_compared_within_seconds() -> None:
 
 
 def test_an_overlay_that_adds_rules_is_proved_narrower() -> None:
-    narrowed = merged(
+    narrowed = apply_overlays(
         default(),
         [overlay(articles=[{"id": "no-pii-out", "forbid": "signals.pii > 0.0 && action.egress != 'none'", "because": "x"}],
                  score={"threshold": 0.6})],
@@ -90,7 +90,7 @@ def test_an_overlay_that_adds_rules_is_proved_narrower() -> None:
     ],
 )  # fmt: skip
 def test_an_overlay_that_widens_is_refuted_by_an_action(clauses: dict[str, Any], decisions: tuple[str, str]) -> None:
-    proof = prove_narrower(BASE, policy_of(merged(default(), [overlay(**clauses)])))
+    proof = prove_narrower(BASE, policy_of(apply_overlays(default(), [overlay(**clauses)])))
     assert proof.outcome == "refuted"
     assert tuple(witness.verdict.decision for witness in proof.witnesses) == decisions
 
@@ -106,14 +106,14 @@ def test_an_overlay_that_widens_is_refuted_by_an_action(clauses: dict[str, Any],
 )
 def test_an_overlay_that_does_not_fit_is_refused(document: dict[str, Any], words: str) -> None:
     with pytest.raises(ConstitutionRefused, match=words):
-        merged(default(), [document])
+        apply_overlays(default(), [document])
 
 
 def test_an_overlay_may_not_change_a_sequence_that_others_read() -> None:
     sequence = {"id": "s", "start": "a", "transitions": [{"from": "a", "when": "true", "to": "b"}], "because": "x"}
     base = {**default(), "sequences": [sequence]}
     with pytest.raises(ConstitutionRefused, match="changes the sequence 's'"):
-        merged(base, [overlay(sequences=[{**sequence, "start": "b"}])])
+        apply_overlays(base, [overlay(sequences=[{**sequence, "start": "b"}])])
 
 
 @pytest.mark.parametrize(

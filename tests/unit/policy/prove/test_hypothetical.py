@@ -3,7 +3,7 @@
 import pytest
 
 from capsules.errors import Invalid
-from policy.language.schema import ACTION_SCHEMA, with_sequences
+from policy.language.schema import ACTION_SCHEMA, sequence_schema
 from policy.prove.hypothetical import hypothetical_action
 
 
@@ -17,7 +17,7 @@ def test_what_is_said_is_taken_and_the_rest_is_ordinary() -> None:
         "run.parent": "'local/x/1'",
         "sequences.exposure": "exposed",
     }
-    action, facts = hypothetical_action(given, with_sequences({"exposure": ("clean", "exposed")}))
+    action, facts = hypothetical_action(given, sequence_schema({"exposure": ("clean", "exposed")}))
     assert (action.kind, action.reversible, action.cost.tokens, action.data) == ("slm.chat", False, 12, "internal")
     assert (facts.headroom, facts.parent, facts.sequences) == (0.25, "local/x/1", {"exposure": "exposed"})
     assert facts.signals == {"secrets": 0.0, "pii": 0.5, "injection": 0.0, "trust": 1.0}

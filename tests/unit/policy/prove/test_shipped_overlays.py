@@ -9,7 +9,7 @@ from sources import ROOT
 
 from capsules.actions.action import Action, Facts
 from capsules.digest import GENESIS
-from policy.prove.review import candidate, review
+from policy.prove.review import load_candidate, review
 from somagent.capsule_files.library import Library
 
 OVERLAYS = sorted((ROOT / "capsules/library/constitutions/overlays").glob("*.yaml"))
@@ -27,7 +27,7 @@ def test_there_are_three() -> None:
 
 @pytest.mark.parametrize("file", OVERLAYS, ids=lambda file: file.stem)
 def test_a_sample_narrows_and_holds_its_own_guarantees(file: Path) -> None:
-    found = review(candidate(Library.load().constitution, [read(file)]))
+    found = review(load_candidate(Library.load().constitution, [read(file)]))
     assert found.narrower is not None
     assert found.narrower.outcome == "proved", found.narrower
     assert [proof.guarantee for proof in found.report.proofs if proof.outcome != "proved"] == []
@@ -36,7 +36,7 @@ def test_a_sample_narrows_and_holds_its_own_guarantees(file: Path) -> None:
 
 def test_together_they_narrow_in_either_order() -> None:
     for order in (OVERLAYS, OVERLAYS[::-1]):
-        assert review(candidate(Library.load().constitution, [read(file) for file in order])).holds
+        assert review(load_candidate(Library.load().constitution, [read(file) for file in order])).holds
 
 
 @pytest.mark.parametrize("file", OVERLAYS, ids=lambda file: file.stem)
@@ -51,7 +51,7 @@ def test_a_sample_says_that_it_is_one(file: Path) -> None:
 )
 def test_what_a_detector_saw_does_not_leave(name: str, signal: str) -> None:
     overlay = next(read(file) for file in OVERLAYS if file.stem == name)
-    policy = candidate(Library.load().constitution, [overlay]).policy
+    policy = load_candidate(Library.load().constitution, [overlay]).policy
     action = Action(kind="tool.invoke", target="python@1.0.0/run", egress="allowlist", arguments=GENESIS)
     assert policy.evaluate(action, Facts(signals=SIGNALS, standing=1.0)).decision == "allow"
     assert policy.evaluate(action, Facts(standing=1.0, signals=SIGNALS | {signal: 0.5})).decision == "deny"

@@ -12,7 +12,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.capsule import Capsule
 from capsules.digest import GENESIS
 from capsules.errors import NotFound
-from capsules.expressions import evaluate, holds
+from capsules.expressions import evaluate, evaluate_condition
 from capsules.names import parse_reference
 from somagent.capsule_files.check import check
 from somagent.capsule_files.document import load
@@ -122,7 +122,7 @@ def test_a_feature_is_a_double_between_0_and_1_for_every_action(feature: dict) -
     + [a["ask_when"] for a in LIBRARY.constitution["approvals"]],
 )
 def test_a_rule_says_yes_to_some_actions_and_no_to_others(rule: str) -> None:
-    assert {holds(rule, variables) for variables in ACTIONS} == {True, False}
+    assert {evaluate_condition(rule, variables) for variables in ACTIONS} == {True, False}
 
 
 def test_the_weights_sum_to_one() -> None:

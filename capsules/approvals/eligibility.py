@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from capsules.approvals.approval import (
+    AnswerKind,
     Approval,
     ApprovalDecision,
     BudgetRaised,
@@ -12,7 +13,6 @@ from capsules.approvals.approval import (
     Escalate,
     Expire,
     RaiseBudget,
-    Said,
 )
 from capsules.approvals.approval_edit import ApprovalEdit, EditMade
 from capsules.digest import Digest
@@ -28,7 +28,7 @@ class Approver:
     on_behalf_of: str | None = None
 
 
-def admit(asked: Approval, approver: Approver, said: Said, now: datetime) -> None:
+def check_eligibility(asked: Approval, approver: Approver, said: AnswerKind, now: datetime) -> None:
     """Let who may answer pass. Raises Conflict or Denied with the reason why not.
 
     Denied to the requester and to who acts for them (separation of duties), to who lacks every capability that is
@@ -53,10 +53,10 @@ def admit(asked: Approval, approver: Approver, said: Said, now: datetime) -> Non
                 raise Denied(f"{name!r} approved already{through}; different people must.", approval=asked.id)
 
 
-def could_approve(asked: Approval, approver: Approver, now: datetime) -> bool:
+def can_approve(asked: Approval, approver: Approver, now: datetime) -> bool:
     """Say whether this person's yes would count now."""
     try:
-        admit(asked, approver, "yes", now)
+        check_eligibility(asked, approver, "yes", now)
     except SomaError:
         return False
     return True
