@@ -50,9 +50,9 @@ class ConstitutionActivities:
         return await self._steps.compare(step, alive=activity.heartbeat)
 
     @activity.defn(name="constitution.record_vote")
-    async def record_vote(self, voice: CastVote) -> VoteResult:
+    async def record_vote(self, vote: CastVote) -> VoteResult:
         """Record a vote, if its token is valid."""
-        return await self._steps.record_vote(_workflow_id(), voice)
+        return await self._steps.record_vote(_workflow_id(), vote)
 
     @activity.defn(name="constitution.activate")
     async def activate(self, step: ActivationStep) -> None:

@@ -46,7 +46,7 @@ class State:
     policies: ConstitutionCache
     rates: RequestRates
     gate: Gate
-    foresight: LearnedForecasts
+    forecasts: LearnedForecasts
     explanations: ExplanationPool
     proofs: ProofPool
     metrics: Metrics
@@ -65,7 +65,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         metrics = Metrics()
         policies, tokens = ConstitutionCache(db.constitutions.get, trust), Tokens(keyring)
         profiles = Profiles.from_settings(settings)
-        foresight = LearnedForecasts(db, ForecasterCache(db, learn), profiles)
+        forecasts = LearnedForecasts(db, ForecasterCache(db, learn), profiles)
         yield State(
             settings=settings,
             db=db,
@@ -77,9 +77,9 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             library=Library.load(),
             trust=trust,
             policies=policies,
-            gate=Gate(tokens, policies, PostgresLedger(db), clock=time.time, forecaster=foresight),
+            gate=Gate(tokens, policies, PostgresLedger(db), clock=time.time, forecaster=forecasts),
             rates=rates,
-            foresight=foresight,
+            forecasts=forecasts,
             explanations=ExplanationPool(ProofPool("explanations", at_once=1, patience=5.0, metrics=metrics)),
             proofs=ProofPool("proofs", at_once=2, patience=2.0, metrics=metrics),
             metrics=metrics,

@@ -147,8 +147,8 @@ class Gate:
                 verdict=verdict,
                 shadow=await self._shadow_verdict(facts, constitution, action, known),
                 account=account,
-                slow=await rate_limit.begin(action, verdict),
-                standing=matching_grants(facts.standing, action, verdict, authority.actor),
+                rate_refusal=await rate_limit.begin(action, verdict),
+                matching_grants=matching_grants(facts.open_grants, action, verdict, authority.actor),
             )
             begun = await self.ledger.begin(entry)
             if begun.status != "go":
@@ -267,13 +267,13 @@ def _raise_refusal(begun: EffectBegun, entry: BeginEffect, constitution: Digest)
     if begun.status == "exhausted":
         left = begun.left or Amounts()
         raise BudgetExhausted(_shortage(action.cost, left), needed=action.cost.model_dump(), left=left.model_dump())
-    if begun.status == "slow" and entry.slow is not None:
-        if entry.slow.seconds is None:
-            raise PolicyDenied(f"{action.kind} on {action.target}: {entry.slow.sentence}", **fields)
+    if begun.status == "slow" and entry.rate_refusal is not None:
+        if entry.rate_refusal.seconds is None:
+            raise PolicyDenied(f"{action.kind} on {action.target}: {entry.rate_refusal.sentence}", **fields)
         raise RateLimited(
-            f"{action.kind} on {action.target} waits {entry.slow.seconds:.1f} s: {entry.slow.sentence}",
-            account=entry.slow.account,
-            retry_after=entry.slow.seconds,
+            f"{action.kind} on {action.target} waits {entry.rate_refusal.seconds:.1f} s: {entry.rate_refusal.sentence}",
+            account=entry.rate_refusal.account,
+            retry_after=entry.rate_refusal.seconds,
         )
     raise PolicyDenied(f"The ledger answered {begun.status!r}, which lets nothing through.", **fields)
 

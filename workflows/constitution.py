@@ -37,7 +37,7 @@ class ActivateConstitution:
         self.step = ActivationStep(tenant=proposal.tenant, id=proposal.id)
         self.state: ProposalState = "examining"
         self.why = ""
-        self.heard = VoteResult(state="examining", missing=proposal.quorum)
+        self.votes = VoteResult(state="examining", missing=proposal.quorum)
 
     @workflow.run
     async def run(self, proposal: Proposal) -> ProposalView:
@@ -64,27 +64,27 @@ class ActivateConstitution:
             state=self.state,
             why=self.why,
             change=self.proposal.change,
-            approved_by=self.heard.approved_by,
-            missing=0 if self.state in SETTLED else self.heard.missing,
+            approved_by=self.votes.approved_by,
+            missing=0 if self.state in SETTLED else self.votes.missing,
         )
 
     # The token says who votes, and only an activity can verify it.
 
     @workflow.update(name="approve", description="Agree to this change.")
-    async def approve(self, consent: Vote) -> VoteResult:
-        return await self._record_vote(consent, approve=True)
+    async def approve(self, vote: Vote) -> VoteResult:
+        return await self._record_vote(vote, approve=True)
 
     @approve.validator
-    def _may_approve(self, consent: Vote) -> None:
-        self._must_wait_for(consent)
+    def _may_approve(self, vote: Vote) -> None:
+        self._must_wait_for(vote)
 
     @workflow.update(name="reject", description="End it: the active constitution stays.")
-    async def reject(self, consent: Vote) -> VoteResult:
-        return await self._record_vote(consent, approve=False)
+    async def reject(self, vote: Vote) -> VoteResult:
+        return await self._record_vote(vote, approve=False)
 
     @reject.validator
-    def _may_reject(self, consent: Vote) -> None:
-        self._must_wait_for(consent)
+    def _may_reject(self, vote: Vote) -> None:
+        self._must_wait_for(vote)
 
     async def _examine(self) -> None:
         """Examine, prove and compare. Raises ConstitutionRefused when a guarantee does not hold."""
@@ -107,18 +107,18 @@ class ActivateConstitution:
                 lambda: self.state != "awaiting_approval", timeout=limit, timeout_summary="approval"
             )
         except TimeoutError:
-            await self._conclude("expired", f"Nobody decided in time: {self.heard.missing} approvals were missing.")
+            await self._conclude("expired", f"Nobody decided in time: {self.votes.missing} approvals were missing.")
 
-    async def _record_vote(self, consent: Vote, *, approve: bool) -> VoteResult:
-        voice = CastVote(step=self.step, consent=consent, approve=approve)
-        heard: VoteResult = await platform_activity(ConstitutionActivities.record_vote, voice)
-        if heard.problem is None and self.state == "awaiting_approval":
-            self.heard = heard
-            if heard.state == "rejected":
-                self.why = consent.comment or "It was rejected."
-            if heard.state != "awaiting_approval":
-                self._enter(heard.state)
-        return heard
+    async def _record_vote(self, vote: Vote, *, approve: bool) -> VoteResult:
+        cast = CastVote(step=self.step, consent=vote, approve=approve)
+        result: VoteResult = await platform_activity(ConstitutionActivities.record_vote, cast)
+        if result.problem is None and self.state == "awaiting_approval":
+            self.votes = result
+            if result.state == "rejected":
+                self.why = vote.comment or "It was rejected."
+            if result.state != "awaiting_approval":
+                self._enter(result.state)
+        return result
 
     async def _mirror(self) -> None:
         """Send the constitution to SomaBrain. The activation stands whatever it answers."""
@@ -136,11 +136,11 @@ class ActivateConstitution:
             ConstitutionActivities.conclude, Conclusion(step=self.step, state=state, why=why[:4000])
         )
 
-    def _must_wait_for(self, consent: Vote) -> None:
+    def _must_wait_for(self, vote: Vote) -> None:
         if self.state != "awaiting_approval":
             raise Conflict(f"The activation is {self.state}; it does not wait for approval.")
-        if consent.change != self.proposal.change.digest():
-            raise Conflict("The consent is for another change than this one.")
+        if vote.change != self.proposal.change.digest():
+            raise Conflict("The vote is for another change than this one.")
 
     def _enter(self, state: ProposalState) -> None:
         self.state = state

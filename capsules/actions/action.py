@@ -87,12 +87,12 @@ class Facts(FrozenModel):
 
     def variables(self) -> dict[str, dict[str, Any]]:
         """Return the expression variables beside `action`."""
-        foreseen = self.forecast or ForecastRange()
+        forecast = self.forecast or ForecastRange()
         return {
             "run": {"autonomy": self.autonomy, "denials": self.denials}
             | ({} if self.parent is None else {"parent": self.parent}),
             "budget": {"headroom": self.headroom},
-            "forecast": {"tokens": foreseen.tokens, "micro_usd": foreseen.micro_usd},
+            "forecast": {"tokens": forecast.tokens, "micro_usd": forecast.micro_usd},
             "actor": {"subject": self.actor, "tenant": self.tenant}
             | ({} if self.standing is None else {"standing": self.standing}),
             "signals": dict(self.signals),

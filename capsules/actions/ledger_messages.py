@@ -69,8 +69,10 @@ class LedgerFacts(FrozenModel):
     shadow: Digest | None = Field(None, description="Constitution that is evaluated beside the active one.")
     sequences: dict[str, str] = Field(default_factory=dict, description="State of each sequence of the run.")
     history: History = Field(History(), description="As far as it was asked for.")
-    standing: tuple[OpenGrant, ...] = Field(
-        (), description="Open standing grants of the tenant, proved under this constitution; soonest to expire first."
+    open_grants: tuple[OpenGrant, ...] = Field(
+        (),
+        alias="standing",
+        description="Open standing grants of the tenant, proved under this constitution; soonest to expire first.",
     )
 
 
@@ -86,8 +88,8 @@ class BeginEffect(FrozenModel):
     verdict: Verdict
     shadow: ShadowVerdict | None = None
     account: str | None
-    slow: RateRefusal | None = Field(None, description="What a rate window says: it comes too early.")
-    standing: tuple[str, ...] = Field((), description="Ids of the standing grants that fit, in the order to try.")
+    rate_refusal: RateRefusal | None = Field(None, description="Set when a rate limit does not let it begin now.")
+    matching_grants: tuple[str, ...] = Field((), description="Ids of standing grants that match, in the order to try.")
 
 
 class EffectBegun(FrozenModel):

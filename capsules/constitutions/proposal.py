@@ -77,7 +77,7 @@ class Vote(StrictModel):
 
 
 class CastVote(StrictModel):
-    """Input of the activity that records a consent or a rejection."""
+    """Input of the activity that records a vote."""
 
     step: ActivationStep
     consent: Vote
@@ -200,7 +200,7 @@ class ConstitutionSteps(Protocol):
 
     async def compare(self, step: ActivationStep, *, alive: Callable[[], None]) -> Findings: ...
 
-    async def record_vote(self, run: str, voice: CastVote) -> VoteResult: ...
+    async def record_vote(self, run: str, vote: CastVote) -> VoteResult: ...
 
     async def activate(self, step: ActivationStep) -> None:
         """Make it active. Raises Conflict when another one became active since it was examined."""

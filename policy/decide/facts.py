@@ -17,7 +17,7 @@ def decision_facts(
     facts: LedgerFacts,
     action: Action,
     signals: Mapping[str, float],
-    foreseen: ForecastRange | None,
+    forecast: ForecastRange | None,
 ) -> Facts:
     account = facts.account
     return Facts(
@@ -29,17 +29,17 @@ def decision_facts(
         parent=facts.parent,
         standing=signals.get(STANDING),
         sequences=facts.sequences,
-        forecast=foreseen,
+        forecast=forecast,
         signals={path.removeprefix("signals."): value for path, value in signals.items() if path != STANDING},
     )
 
 
-def cost_ranges(account: Account | None, action: Action, foreseen: ForecastRange | None = None) -> dict[str, Range]:
+def cost_ranges(account: Account | None, action: Action, forecast: ForecastRange | None = None) -> dict[str, Range]:
     """Return what is known of a cost before the effect: from its lower to its upper bound, and what that leaves."""
     ranges: dict[str, Range] = {}
-    if foreseen is not None:
-        ranges["forecast.tokens"] = (foreseen.least_tokens, foreseen.tokens)
-        ranges["forecast.micro_usd"] = (foreseen.least_micro_usd, foreseen.micro_usd)
+    if forecast is not None:
+        ranges["forecast.tokens"] = (forecast.least_tokens, forecast.tokens)
+        ranges["forecast.micro_usd"] = (forecast.least_micro_usd, forecast.micro_usd)
     if action.least is None:
         return ranges
     ranges |= {f"action.{d}": (getattr(action.least, d), getattr(action.cost, d)) for d in ("tokens", "micro_usd")}

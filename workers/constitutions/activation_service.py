@@ -121,19 +121,19 @@ class ActivationService:
                 await tx.proposals.note(step.id, state="approved")
         return Findings()
 
-    async def record_vote(self, run: str, voice: CastVote) -> VoteResult:
-        purpose: AttestationPurpose = "approve_constitution" if voice.approve else "reject_constitution"
+    async def record_vote(self, run: str, vote: CastVote) -> VoteResult:
+        purpose: AttestationPurpose = "approve_constitution" if vote.approve else "reject_constitution"
         try:
-            said = self.tokens.verify_attestation(voice.consent.token)
-            said.require(tenant=voice.step.tenant, run=run, action=voice.consent.change, purpose=purpose)
-            async with self.db.transaction(voice.step.tenant) as tx:
-                known = await tx.proposals.get(voice.step.id)
-                if known.change != voice.consent.change:
-                    raise Conflict("The consent is for another change than this one.")
-                if voice.approve or said.subject != known.proposed_by:
+            said = self.tokens.verify_attestation(vote.consent.token)
+            said.require(tenant=vote.step.tenant, run=run, action=vote.consent.change, purpose=purpose)
+            async with self.db.transaction(vote.step.tenant) as tx:
+                known = await tx.proposals.get(vote.step.id)
+                if known.change != vote.consent.change:
+                    raise Conflict("The vote is for another change than this one.")
+                if vote.approve or said.subject != known.proposed_by:
                     said.require_capability("constitution:approve")
                 known = await tx.proposals.record_vote(
-                    voice.step.id, approve=voice.approve, by=said.subject, comment=voice.consent.comment
+                    vote.step.id, approve=vote.approve, by=said.subject, comment=vote.consent.comment
                 )
         except SomaError as error:
             if error.retryable:

@@ -43,7 +43,7 @@ async def forecast(body: ToForecast, caller: CapsuleReader, soma: Soma) -> Forec
     capsule = published.capsule
     check_inputs(capsule, body.inputs)
     length = len(canonical(body.inputs).decode())
-    return await soma.foresight.forecast(caller.tenant, capsule, input_length=length, budget=body.budget)
+    return await soma.forecasts.forecast(caller.tenant, capsule, input_length=length, budget=body.budget)
 
 
 @router.get("", responses=responses())

@@ -28,7 +28,7 @@ ProofSeconds = Annotated[float, Field(gt=0, le=10, description="How long each pr
 StateName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
-class SupposedAction(Action):
+class HypotheticalAction(Action):
     """A hypothetical action: the digest of its arguments may be left out."""
 
     arguments: Digest = GENESIS
@@ -38,7 +38,7 @@ class SupposedAction(Action):
         return Action.model_validate(self.model_dump())
 
 
-class SupposedSignals(StrictModel):
+class HypotheticalSignals(StrictModel):
     """Detector scores; the defaults are those of an action in which no detector finds anything."""
 
     secrets: Share = 0.0
@@ -47,7 +47,7 @@ class SupposedSignals(StrictModel):
     trust: Share = 1.0
 
 
-class SupposedFacts(StrictModel):
+class HypotheticalFacts(StrictModel):
     """Facts of the platform for a hypothetical action."""
 
     autonomy: Autonomy = "supervised"
@@ -55,7 +55,7 @@ class SupposedFacts(StrictModel):
     denials: int = Field(0, ge=0, le=2**53 - 1)
     standing: Share = 1.0
     forecast: ForecastRange | None = Field(None, description="For `capsule.start`: the forecast of the run.")
-    signals: SupposedSignals = SupposedSignals()
+    signals: HypotheticalSignals = HypotheticalSignals()
     sequences: dict[StateName, StateName] = Field(default_factory=dict, max_length=16)
 
     def of(self, caller: Principal) -> Facts:
@@ -79,9 +79,9 @@ class DryRun(StrictModel):
         json_schema_extra={"examples": [DRY_RUN_EXAMPLE, {"capsule": "log-triage@1"}], "oneOf": DRY_RUN_SUBJECTS}
     )
 
-    action: SupposedAction | None = None
+    action: HypotheticalAction | None = None
     capsule: ReferenceText | None = Field(None, pattern=REFERENCE, max_length=160)
-    facts: SupposedFacts = SupposedFacts()
+    facts: HypotheticalFacts = HypotheticalFacts()
 
     @model_validator(mode="after")
     def _one_subject(self) -> Self:
@@ -116,8 +116,8 @@ class ToExplain(StrictModel):
     model_config = ConfigDict(json_schema_extra={"examples": [EXPLAIN_EXAMPLE], "oneOf": EXPLAIN_SUBJECTS})
 
     constitution: ConstitutionChoice = "active"
-    action: SupposedAction | None = None
-    facts: SupposedFacts = SupposedFacts()
+    action: HypotheticalAction | None = None
+    facts: HypotheticalFacts = HypotheticalFacts()
     approval: str | None = Field(None, pattern=RECORD_ID)
     run: str | None = Field(None, max_length=255, pattern=r"^[ -~]+$")
     seq: int | None = Field(None, ge=1, le=2**53 - 1, description="Of the decision's receipt.")

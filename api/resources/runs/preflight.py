@@ -73,7 +73,7 @@ async def preflight_start(soma: State, authority: Authority, request: StartCapsu
             authority, action, authority.run, lambda: read(request), request
         )
     except SomaError as error:
-        log.info("a start could not be foreseen: %s", error.code)
+        log.info("a start could not be forecast: %s", error.code)
         return None
     if verdict.decision == "deny":
         try:

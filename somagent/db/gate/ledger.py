@@ -122,8 +122,8 @@ def _begin_request(entry: BeginEffect) -> dict[str, Any]:
         "demands": [_json(demand) for demand in merge_demands(verdict.demands)],
         "escalation": [_json(step) for step in verdict.escalation],
         "expires_seconds": verdict.expires_seconds,
-        "standing": list(entry.standing),
-        "slow": entry.slow.sentence if entry.slow else None,
+        "standing": list(entry.matching_grants),
+        "slow": entry.rate_refusal.sentence if entry.rate_refusal else None,
         "parts": canonical_parts(
             {
                 "action": _json(action),

@@ -97,7 +97,7 @@ async def _fill(db: Database, tenant: str) -> None:
     async with db.transaction(tenant) as tx:
         given = await tx.standing_grants.give(asked, constitution=CONSTITUTION, by="grace", now=dt.datetime.now(dt.UTC))
     passing = entry(key(tenant, run), decision="ask", target="shell@1.0.0/run")
-    await ledger.begin(passing.model_copy(update={"standing": (given.id,)}))
+    await ledger.begin(passing.model_copy(update={"matching_grants": (given.id,)}))
     async with db.transaction(tenant) as tx:
         await tx.retention.set(Retention(content_days=9), by="ada")
         await tx.retention.place(NewHold(scope="tenant", reason="Case 1"), by="ada")

@@ -35,7 +35,7 @@ async def _revoke(db: Database, tenant: str, grant: StandingGrant) -> StandingGr
 
 def _asks(attempt, *grants: StandingGrant, **rest):
     """Return an entry that is asked about and to which the gate found these grants fitting."""
-    return entry(attempt, decision="ask", **rest).model_copy(update={"standing": tuple(g.id for g in grants)})
+    return entry(attempt, decision="ask", **rest).model_copy(update={"matching_grants": tuple(g.id for g in grants)})
 
 
 async def test_of_twenty_actions_at_once_five_take_the_five_uses(db, ledger, tenant):
@@ -121,7 +121,7 @@ async def test_a_grant_that_expired_or_was_revoked_lets_nothing_begin(db, ledger
     assert (await ledger.begin(_asks(key(tenant, run_id(tenant)), short, revoked))).status == "ask"
     assert (await ledger.begin(_asks(retried.model_copy(update={"attempt": 2}), revoked))).status == "ask"
     facts = await ledger.facts(tenant, run_id(tenant), None, CONSTITUTION)
-    assert facts.standing == ()
+    assert facts.open_grants == ()
 
 
 async def test_who_granted_cannot_ask_under_it(db, ledger, tenant):
@@ -173,14 +173,14 @@ async def test_the_gate_is_told_of_open_grants_of_this_constitution_and_tenant_o
     await owner.tenants.add(stranger)
     await _give(db, stranger)
     facts = await ledger.facts(tenant, run_id(tenant), None, CONSTITUTION)
-    assert [offer.id for offer in facts.standing] == [soon.id, late.id]
-    assert (facts.standing[0].scope, facts.standing[0].granted_by) == (SCOPE, "grace")
+    assert [offer.id for offer in facts.open_grants] == [soon.id, late.id]
+    assert (facts.open_grants[0].scope, facts.open_grants[0].granted_by) == (SCOPE, "grace")
 
 
 async def test_no_more_than_the_gate_looks_at_may_be_open(db, ledger, tenant):
     given = await asyncio.gather(*(_give(db, tenant) for _ in range(MOST_OPEN + 3)), return_exceptions=True)
     assert sum(isinstance(one, Conflict) for one in given) == 3
-    assert len((await ledger.facts(tenant, run_id(tenant), None, CONSTITUTION)).standing) == MOST_OPEN
+    assert len((await ledger.facts(tenant, run_id(tenant), None, CONSTITUTION)).open_grants) == MOST_OPEN
 
 
 async def test_grants_are_listed_newest_first_by_state(db, tenant):
