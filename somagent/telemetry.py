@@ -1,7 +1,7 @@
-"""Traces: OpenTelemetry spans of starts, workflows and activities, one JSON document on each line, a file per process.
+"""Telemetry: OpenTelemetry spans of starts, workflows and activities in a file for each process, and process metrics.
 
-Spans contain names, ids, decisions and scores; never inputs, outputs or tokens. A collector can read the files. Replays
-add no span, because Temporal's tracing interceptor recognises them.
+A file has one JSON document on each line. Spans contain names, ids, decisions and scores; never inputs, outputs or
+tokens. Replays add no span, because Temporal's tracing interceptor recognises them.
 """
 
 import os

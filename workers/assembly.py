@@ -117,7 +117,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
             PydanticAiModel(profiles) as models,
             activation_service(settings, db, tokens, trust, proved=metrics.count_proof) as activations,
         ):
-            forecasting = ForecasterCache(db, learn)
+            forecasters = ForecasterCache(db, learn)
             gate = Gate(
                 tokens,
                 policies,
@@ -125,7 +125,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                 clock=time.time,
                 metrics=metrics.count_decision,
                 windows=windows,
-                forecaster=LearnedForecasts(db, forecasting, profiles),
+                forecaster=LearnedForecasts(db, forecasters, profiles),
             )
             yield Assembly(
                 client=await connect(settings, keyring),
@@ -144,7 +144,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                         library,
                         profiles=profiles,
                         image=settings.sandbox_image,
-                        forecasting=forecasting,
+                        forecasters=forecasters,
                     )
                 ),
                 run_state=RunStateActivities(PostgresRuns(db)),

@@ -12,7 +12,7 @@ from capsules.audit.auditor import Auditor, Record, group_by_block
 from capsules.digest import Digest
 from somagent.db.database import Database, open_database
 from somagent.db.repositories.audit_blocks import BlockWriter
-from somagent.identity.keys import KeyRing, holds
+from somagent.identity.keys import KeyRing, verify_signature
 from somagent.local_stack.bootstrap import TENANT
 from somagent.settings import Settings
 from workers.sealer.process import MOST
@@ -67,7 +67,7 @@ async def _seal(blocks: BlockWriter, settings: Settings) -> float:
         return signed.key_id, signed.value
 
     began = time.perf_counter()
-    while await blocks.seal(TENANT, sign, most=MOST):
+    while await blocks.close_block(TENANT, sign, most=MOST):
         pass
     return time.perf_counter() - began
 
@@ -77,7 +77,7 @@ async def _verify(db: Database, settings: Settings) -> list[float]:
     keyring = KeyRing.load(settings.keys_dir)
 
     def checks(key_id: str, text: str, signature: str) -> bool:
-        return holds(keyring.verifier("sealer", key_id), text.encode(), signature)
+        return verify_signature(keyring.verifier("sealer", key_id), text.encode(), signature)
 
     blocks: list[Block] = []
     records: list[Record] = []

@@ -1,7 +1,7 @@
 """Anchors: places outside of the database that keep the digest of each audit block.
 
-Who changes the database cannot change an anchor. There are two kinds: a file that is only appended to, and a store that
-answers HTTP, written by PUT `{url}/{tenant}/{height}` and never over what is there (RFC 9110, 13.1.2).
+A person who changes the database cannot change an anchor. There are two kinds: a file that is only appended to, and an
+HTTP store, written by PUT `{url}/{tenant}/{height}` with `If-None-Match: *`, which never overwrites (RFC 9110, 13.1.2).
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from capsules.errors import Unavailable
 
 
 class Anchor(Protocol):
-    """Keeps the digests of a tenant's blocks in the order of their heights."""
+    """A place that keeps the digests of blocks, for each tenant in the order of their heights."""
 
     name: str
 
@@ -27,7 +27,7 @@ class Anchor(Protocol):
         """Return the height of the newest block that is kept; 0 for none. Raises Unavailable."""
 
     async def keep(self, blocks: Sequence[Block]) -> None:
-        """Keep the blocks, which follow those kept before. Durable when it returns. Raises Unavailable."""
+        """Keep blocks that follow the kept ones. They are durable when this returns. Raises Unavailable."""
 
 
 def anchored_fields(block: Block) -> dict[str, object]:

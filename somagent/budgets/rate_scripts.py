@@ -1,8 +1,8 @@
-"""Lua scripts of the rate windows: take, correct, fill. Each runs in Valkey as one step for all accounts.
+"""Lua scripts of the rate windows: take, correct, fill. Valkey runs each as one atomic step for all accounts.
 
-The window of an account has four keys: the start of each effect (a sorted set), its tokens (a hash), their sum, and a
-mark with the id of the server process in which the window is complete. After a restart the keys may be old, after a
-flush they are gone. Without the mark of this server process nothing is counted and no effect may begin.
+The window of an account has four keys: the start of each effect (a sorted set), its tokens (a hash), their sum, and the
+id of the Valkey process in which the window is complete (`whole`). After a restart the keys may be old; after a flush
+they are gone. Without the id of the running process no effect is counted and none may begin.
 """
 
 # Functions that each script begins with. Times are Valkey's own, in milliseconds.
@@ -29,8 +29,8 @@ local function put(base, effect, tokens, at)
 end
 """
 
-# KEYS: a base for each account. ARGV: window, effect, tokens, then tokens and calls allowed for each account (-1: any).
-# Answers {0}; {1, n, milliseconds since that was noticed}: the n-th window is lost; {2, n, milliseconds to wait}.
+# KEYS: a base for each account. ARGV: window, effect, tokens; then each account's limits, tokens and calls (-1: none).
+# Returns {0}: counted; {1, n, milliseconds since it was noticed}: window n is lost; {2, n, milliseconds to wait}: full.
 TAKE = (
     _COMMON
     + """
@@ -73,7 +73,7 @@ return {0}
 """
 )
 
-# KEYS: a base for each account. ARGV: effect, tokens; -1 takes the effect out. What fell out of the window stays out.
+# KEYS: a base for each account. ARGV: effect, tokens (-1 removes the effect). Effects before the window are not added.
 CORRECT = (
     _COMMON
     + """
@@ -89,7 +89,7 @@ return 0
 """
 )
 
-# KEYS: one base. ARGV: window, then effect, tokens and age in milliseconds of each. What is there already stays.
+# KEYS: one base. ARGV: window, then effect, tokens and age in milliseconds of each effect. A complete window stays.
 FILL = (
     _COMMON
     + """

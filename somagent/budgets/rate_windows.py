@@ -17,10 +17,10 @@ from somagent.db.gate.effects import recent_effects
 WINDOW_MS = 60_000
 SETTLING_MS = 1000
 """Wait after a loss, so that all effects that began before it are in the ledger when the window is filled."""
-PATIENCE_SECONDS = 2.0
+SOCKET_SECONDS = 2.0
 CONNECTIONS = 8
 WAIT_SECONDS = 5.0
-"""How long a call waits for a free connection."""
+"""Time that a call waits for a free connection."""
 
 
 class ValkeyWindows:
@@ -33,8 +33,8 @@ class ValkeyWindows:
                 redis_url,
                 max_connections=CONNECTIONS,
                 timeout=WAIT_SECONDS,
-                socket_timeout=PATIENCE_SECONDS,
-                socket_connect_timeout=PATIENCE_SECONDS,
+                socket_timeout=SOCKET_SECONDS,
+                socket_connect_timeout=SOCKET_SECONDS,
                 retry=Retry(NoBackoff(), 0),
             )
         )
@@ -47,10 +47,13 @@ class ValkeyWindows:
         await self._redis.aclose()
 
     async def take(self, tenant: str, bounds: Sequence[RateBound], *, effect: str, tokens: int) -> RateRefusal | None:
-        """Count an effect in every account's window, or in none and return how long to wait. Raises Unavailable."""
+        """Count an effect in the windows of all accounts and return None; or in none, and return the refusal.
+
+        Raises Unavailable without Valkey, or without the database when a window must be filled.
+        """
         bases = [_base(tenant, bound.account) for bound in bounds]
-        most = [value for bound in bounds for value in (_most(bound.tokens), _most(bound.calls))]
-        arguments = [WINDOW_MS, effect, tokens, *most]
+        limits = [value for bound in bounds for value in (_script_limit(bound.tokens), _script_limit(bound.calls))]
+        arguments = [WINDOW_MS, effect, tokens, *limits]
         status, *answer = await self._run(self._take, bases, arguments)
         while status == 1:
             lost, since = bounds[answer[0] - 1], answer[1]
@@ -60,19 +63,19 @@ class ValkeyWindows:
                     seconds=SETTLING_MS / 1000,
                     sentence=f"The rate window of {lost.account} is new or was lost; it is filled from the ledger now.",
                 )
-            await self._rebuild(tenant, lost.account)
+            await self._fill_window(tenant, lost.account)
             status, *answer = await self._run(self._take, bases, arguments)
         if status == 0:
             return None
-        slow = bounds[answer[0] - 1]
-        return RateRefusal(account=slow.account, seconds=answer[1] / 1000, sentence=f"{slow.describe()} are in use.")
+        full = bounds[answer[0] - 1]
+        return RateRefusal(account=full.account, seconds=answer[1] / 1000, sentence=f"{full.describe()} are in use.")
 
     async def correct(self, tenant: str, bounds: Sequence[RateBound], *, effect: str, tokens: int | None) -> None:
         """Replace the tokens of an effect by its real usage; None removes the effect. Raises Unavailable."""
         bases = [_base(tenant, bound.account) for bound in bounds]
         await self._run(self._correct, bases, [effect, -1 if tokens is None else tokens])
 
-    async def _rebuild(self, tenant: str, account: str) -> None:
+    async def _fill_window(self, tenant: str, account: str) -> None:
         entries = await recent_effects(self._db, tenant, account, seconds=WINDOW_MS / 1000)
         flat = [part for entry in entries for part in (entry.effect, entry.tokens, entry.age_ms)]
         await self._run(self._fill, [_base(tenant, account)], [WINDOW_MS, *flat])
@@ -92,5 +95,6 @@ def _base(tenant: str, account: str) -> str:
     return f"somagent:pace:{{{tenant}}}:{account}"
 
 
-def _most(bound: int | None) -> int:
+def _script_limit(bound: int | None) -> int:
+    """Return the limit as the scripts take it: -1 for none."""
     return -1 if bound is None else bound

@@ -17,7 +17,7 @@ from somagent.anchors.anchor import read_anchors
 from somagent.cli import output
 from somagent.cli.connection import Api, run_path
 from somagent.cli.exit_codes import Code
-from somagent.identity.keys import KeyPurpose, holds, verifier_of, verifiers
+from somagent.identity.keys import KeyPurpose, load_public_keys, parse_public_key, verify_signature
 from somagent.settings import Settings
 
 PAGE = 5000
@@ -34,11 +34,11 @@ def load_keys(purpose: KeyPurpose, given: Path | None, api: Api | None) -> tuple
     """
     home = Settings().keys_dir
     directory = given or (home if home.is_dir() else None)
-    keys = verifiers(directory, purpose) if directory else {}
+    keys = load_public_keys(directory, purpose) if directory else {}
     origin = str(directory)
     if not keys and given is None and api is not None:
         published = api.get("/v1/audit/keys")["keys"]
-        keys = {name: verifier_of(pem) for name, pem in published.items() if name.startswith(f"{purpose}-")}
+        keys = {name: parse_public_key(pem) for name, pem in published.items() if name.startswith(f"{purpose}-")}
         origin = "the API itself: compare them with those that you were given"
     if not keys:
         output.fail(
@@ -48,7 +48,7 @@ def load_keys(purpose: KeyPurpose, given: Path | None, api: Api | None) -> tuple
         )
 
     def check(key_id: str, text: str, signature: str) -> bool:
-        return holds(keys.get(key_id), text.encode(), signature)
+        return verify_signature(keys.get(key_id), text.encode(), signature)
 
     return check, origin
 

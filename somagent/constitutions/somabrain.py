@@ -1,7 +1,7 @@
 """SomaBrain's constitution endpoints: version, validate, load. A missing endpoint gives the status `unsupported`.
 
-Deployments differ in their prefix, and the newest ones cannot accept a document. An answer alone proves nothing: after
-a load, the version that SomaBrain then reports is compared with the document.
+Deployments differ in the prefix of the paths, and the newest ones cannot accept a document. A successful answer proves
+nothing, so after a load the version that SomaBrain reports is compared with the document.
 """
 
 import hashlib
@@ -70,7 +70,7 @@ class SomaBrain:
         return MirrorResult(status="in step", detail=f"It took {wanted}.")
 
     async def _ask(self, method: str, what: str, body: dict[str, Any] | None = None) -> httpx.Response:
-        """Send a request under each prefix until one is offered: an unknown prefix answers 404, as an endpoint does."""
+        """Send a request under each prefix until one is offered. 404 can mean a wrong prefix or a missing endpoint."""
         answers = []
         for prefix in PREFIXES:
             try:
@@ -102,7 +102,7 @@ def _check(answer: httpx.Response) -> httpx.Response:
 
 
 def _wants_a_query(answer: httpx.Response) -> bool:
-    """Tell whether the refusal is the known fault of the third generation: a body declared as a query parameter."""
+    """Tell whether the refusal is the known bug of version 3: it declares the body as a query parameter."""
     detail = _json_object(answer).get("detail")
     first = detail[0] if isinstance(detail, list) and detail and isinstance(detail[0], dict) else {}
     return bool(first.get("loc", [None])[:1] == ["query"])

@@ -1,6 +1,6 @@
-"""Forecasts of starts, learned from completed runs: implements `RunForecaster` of `capsules.forecasts.forecast`.
+"""Forecasts of runs before their start: implements `RunForecaster` of `capsules.forecasts.forecast`.
 
-Learning reads hundreds of runs, so what was learned is kept for some seconds and a start does not wait for it.
+Learning reads hundreds of runs, so the forecaster of a tenant is cached for some seconds and learned in the background.
 """
 
 import asyncio
@@ -24,13 +24,14 @@ MAX_DEPTH = 8
 """How deep composites may nest."""
 FRESH_SECONDS = 10.0
 STALE_SECONDS = 30.0
-"""A forecaster older than FRESH_SECONDS is used while a new one is learned; one older than this is not used."""
+"""Up to this age a forecaster is used while a new one is learned. After FRESH_SECONDS a new one is learned."""
 
 
 class TenantForecaster(Protocol):
-    """What was learned from one tenant's runs."""
+    """Forecasts runs of one tenant, from whose completed runs it was learned."""
 
-    def forecast(self, shape: Shape, *, bound: Amounts, price: Price) -> Forecast: ...
+    def forecast(self, shape: Shape, *, bound: Amounts, price: Price) -> Forecast:
+        """Return the forecast of a run. bound: its budget."""
 
 
 LearnForecaster = Callable[[Sequence[PastRun]], TenantForecaster]
@@ -54,7 +55,7 @@ class ForecasterCache:
         task = self._learning.get(tenant)
         if task is None:
             task = self._learning[tenant] = asyncio.create_task(self._refresh(tenant))
-            task.add_done_callback(lambda done: self._done(tenant, done))
+            task.add_done_callback(lambda done: self._finish_refresh(tenant, done))
         return learned[1] if learned is not None and age < STALE_SECONDS else await asyncio.shield(task)
 
     async def _refresh(self, tenant: str) -> TenantForecaster:
@@ -64,7 +65,7 @@ class ForecasterCache:
         self._known[tenant] = time.monotonic(), forecaster
         return forecaster
 
-    def _done(self, tenant: str, task: "asyncio.Task[TenantForecaster]") -> None:
+    def _finish_refresh(self, tenant: str, task: "asyncio.Task[TenantForecaster]") -> None:
         self._learning.pop(tenant, None)
         if not task.cancelled():
             task.exception()  # marks the error as seen: callers that waited get it, others use the older forecaster
@@ -75,7 +76,7 @@ class LearnedForecasts:
     """Forecasts runs by the tenant's forecaster and today's prices."""
 
     db: Database
-    forecasting: ForecasterCache
+    forecasters: ForecasterCache
     profiles: Profiles
 
     async def of(self, tenant: str, request: StartCapsule) -> Forecast:
@@ -86,11 +87,11 @@ class LearnedForecasts:
 
     async def forecast(self, tenant: str, capsule: Capsule, *, input_length: int, budget: Amounts | None) -> Forecast:
         """Forecast a run of a capsule. Raises NotFound for a child that is not published, Unavailable."""
-        forecaster = await self.forecasting.of(tenant)
+        forecaster = await self.forecasters.of(tenant)
         async with self.db.transaction(tenant) as tx:
             children: dict[str, Capsule] = {}
             await _load_children(tx, capsule, children)
-        shape = shape_in(capsule, children, self.profiles, input_length=input_length)
+        shape = run_shape(capsule, children, self.profiles, input_length=input_length)
         price = self.profiles.price(capsule.spec.model.role, today()) if capsule.spec.model else Price()
         return forecaster.forecast(shape, bound=budget or capsule.spec.budget.amounts(), price=price)
 
@@ -100,7 +101,7 @@ def today() -> dt.date:
     return dt.datetime.now(dt.UTC).date()
 
 
-def shape_in(
+def run_shape(
     capsule: Capsule, children: Mapping[str, Capsule], profiles: Profiles, *, input_length: int, depth: int = 0
 ) -> Shape:
     """Return the shape of a run, with the shapes of a composite's tasks.
@@ -108,7 +109,7 @@ def shape_in(
     children: the capsules of all tasks at any depth, by the reference that a task names. input_length: characters.
     """
     parts = tuple(
-        shape_in(children[task.capsule], children, profiles, input_length=0, depth=depth + 1)
+        run_shape(children[task.capsule], children, profiles, input_length=0, depth=depth + 1)
         for task in (capsule.spec.tasks if depth < MAX_DEPTH else ())
     )
     model = profiles.of(capsule.spec.model.role).model if capsule.spec.model else ""

@@ -1,7 +1,7 @@
 """API keys for programs: `sg_{tenant}_{id}_{secret}`, stored only as a hash of the whole key.
 
-The key names its tenant, so that row-level security is set before the lookup. A changed tenant changes the hash. The
-lookup is by the hash of a key with 256 random bits, so its timing reveals nothing about a secret.
+The key contains its tenant, so that row-level security is set before the lookup. A changed tenant gives another hash.
+The lookup is by the hash of 256 random bits, so its time reveals nothing about the secret.
 """
 
 import hashlib

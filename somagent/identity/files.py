@@ -28,8 +28,8 @@ def require_private(path: Path) -> None:
         )
 
 
-def private_directory(path: Path) -> None:
-    """Make a directory if it is missing. Raises UnsafeKeyFile when others may enter it."""
+def ensure_private_directory(path: Path) -> None:
+    """Create a directory if it is missing. Raises UnsafeKeyFile when other users may access it."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     require_private(path)
 
@@ -43,7 +43,7 @@ def read_private(path: Path) -> bytes:
 def write_once(path: Path, content: bytes) -> bool:
     """Write a new private file atomically; return False and change nothing when it exists.
 
-    The content appears under its name as a whole, so that no process reads half a key.
+    The file appears under its name with all its content, so no process reads half a key.
     """
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mkstemp gives mode 0600
     try:

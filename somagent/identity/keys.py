@@ -2,7 +2,7 @@
 
 `issuer-1.pem` signs and verifies. `issuer-1.pub` only verifies, which is how a key is retired. The highest number signs
 and every number verifies, so a rotation is a new file. A file `constitution-1.revoked` beside a key revokes it: it
-neither signs nor verifies. The id of a key contains its fingerprint, so that equal file names never mean equal keys.
+neither signs nor verifies. The id of a key contains its fingerprint, because two installations use the same file names.
 """
 
 import base64
@@ -27,12 +27,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from capsules.errors import Unavailable
-from somagent.identity.files import private_directory, read_private, write_once
+from somagent.identity.files import ensure_private_directory, read_private, write_once
 
 KeyPurpose = Literal["issuer", "constitution", "publisher", "sealer"]
 KEY_PURPOSES: tuple[KeyPurpose, ...] = get_args(KeyPurpose)
-KEPT_APART: frozenset[KeyPurpose] = frozenset({"sealer"})
-"""Purposes with public keys only in the common directory: a process that writes records must not seal them."""
+SEPARATE: frozenset[KeyPurpose] = frozenset({"sealer"})
+"""Purposes whose private keys are not in the common directory: a process that writes records must not sign blocks."""
 
 _FILE = re.compile(r"^(?P<name>(?P<purpose>[a-z]+)-(?P<number>\d{1,6}))\.(?P<kind>pem|pub|key|revoked)$")
 _CODEC_BYTES = 32
@@ -61,10 +61,10 @@ class KeyRing:
 
     @classmethod
     def load(cls, directory: Path) -> Self:
-        """Read every key of `directory`. Raises KeyMissing or UnsafeKeyFile with what to do."""
+        """Load every key of `directory`. Raises KeyMissing or UnsafeKeyFile with a remedy."""
         if not directory.is_dir():
             raise KeyMissing(f"There is no key directory {str(directory)!r}. `somagent up` creates it with its keys.")
-        private_directory(directory)
+        ensure_private_directory(directory)
         public: dict[KeyPurpose, dict[str, Ed25519PublicKey]] = {purpose: {} for purpose in KEY_PURPOSES}
         private: dict[KeyPurpose, tuple[str, Ed25519PrivateKey]] = {}
         codec: dict[str, bytes] = {}
@@ -77,32 +77,32 @@ class KeyRing:
             elif path.suffix != ".revoked":
                 signer = _private_key(path) if path.suffix == ".pem" else None
                 verifier = signer.public_key() if signer else _public_key(path.read_bytes(), repr(str(path)))
-                key_id = key_identity(name, verifier)
+                key_id = key_id_of(name, verifier)
                 if name in revoked_names:
                     revoked[purpose].add(key_id)
                     continue
                 public[purpose][key_id] = verifier
                 if signer:
                     private[purpose] = (key_id, signer)
-        gone = {purpose: frozenset(ids) for purpose, ids in revoked.items()}
-        return cls(public=public, private=private, codec=codec, revoked=gone)
+        revoked_ids = {purpose: frozenset(ids) for purpose, ids in revoked.items()}
+        return cls(public=public, private=private, codec=codec, revoked=revoked_ids)
 
     @classmethod
     def create_missing(cls, directory: Path) -> Self:
-        """Make the directory and a first key for each purpose that has none; then load. Never replaces a key."""
-        private_directory(directory)
+        """Create the directory and a first key for each purpose that has none; then load. Never replaces a key."""
+        ensure_private_directory(directory)
         present = {purpose for _, purpose, path in _key_files(directory) if path.suffix in {".pem", ".key"}}
         for purpose in KEY_PURPOSES:
-            if purpose not in present and purpose not in KEPT_APART:
+            if purpose not in present and purpose not in SEPARATE:
                 _write_key(directory, purpose)
         if "codec" not in present:
             write_once(directory / "codec-1.key", base64.b64encode(secrets.token_bytes(_CODEC_BYTES)) + b"\n")
         return cls.load(directory)
 
     @classmethod
-    def create_apart(cls, directory: Path, purpose: KeyPurpose, common: Path) -> Self:
-        """Make the own directory and first key of a purpose if missing, and put the public key into `common`."""
-        private_directory(directory)
+    def create_separate(cls, directory: Path, purpose: KeyPurpose, common: Path) -> Self:
+        """Create a directory and first key for one purpose if missing, copy its public keys to `common`, and load."""
+        ensure_private_directory(directory)
         if not any(found == purpose and path.suffix == ".pem" for _, found, path in _key_files(directory)):
             _write_key(directory, purpose)
         for name, found, path in _key_files(directory):
@@ -130,26 +130,26 @@ class KeyRing:
 
     def verify(self, purpose: KeyPurpose, key_id: str, data: bytes, value: str) -> bool:
         """Tell whether `value` is the signature of `data` by this key of the ring."""
-        return holds(self.verifier(purpose, key_id), data, value)
+        return verify_signature(self.verifier(purpose, key_id), data, value)
 
 
-def verifiers(directory: Path, purpose: KeyPurpose) -> dict[str, Ed25519PublicKey]:
+def load_public_keys(directory: Path, purpose: KeyPurpose) -> dict[str, Ed25519PublicKey]:
     """Return the public keys of a purpose by id. A directory with public keys only need not be private."""
     found = {}
     for name, kind, path in _key_files(directory):
         if kind == purpose and path.suffix in {".pub", ".pem"}:
             public = path.suffix == ".pub"
             key = _public_key(path.read_bytes(), repr(str(path))) if public else _private_key(path).public_key()
-            found[key_identity(name, key)] = key
+            found[key_id_of(name, key)] = key
     return found
 
 
-def verifier_of(pem: str) -> Ed25519PublicKey:
+def parse_public_key(pem: str) -> Ed25519PublicKey:
     """Return the public key of a PEM text. Raises KeyMissing."""
     return _public_key(pem.encode(), "This")
 
 
-def holds(key: Ed25519PublicKey | None, data: bytes, value: str) -> bool:
+def verify_signature(key: Ed25519PublicKey | None, data: bytes, value: str) -> bool:
     """Tell whether `value` is the Base64 signature of `data` by the key."""
     if key is None:
         return False
@@ -165,7 +165,7 @@ def _write_key(directory: Path, purpose: KeyPurpose) -> None:
     write_once(directory / f"{purpose}-1.pem", pem)
 
 
-def key_identity(name: str, key: Ed25519PublicKey) -> str:
+def key_id_of(name: str, key: Ed25519PublicKey) -> str:
     """Return the id of a key: the name of its file and the start of its fingerprint."""
     fingerprint = hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()
     return f"{name}-{fingerprint[:16]}"

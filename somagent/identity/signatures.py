@@ -1,7 +1,7 @@
-"""Signatures over digests: they prove that a capsule or constitution is the one that was published or signed here.
+"""Signatures over the digests of capsules and constitutions.
 
-The signed text is the digest's ASCII text. A check computes the digest anew before it looks at the signature, because a
-signature over a digest proves nothing about a document that has another digest.
+The signed text is the digest as ASCII. A check first computes the digest of the document, because a signature over a
+digest proves nothing about a document with another digest.
 """
 
 from collections.abc import Iterable
@@ -60,7 +60,7 @@ def verify_constitution(keyring: KeyRing, record: ConstitutionRecord, required: 
         others = dict.fromkeys(s.key_id for s in record.signatures if s.key_id not in good)
         raise ConstitutionRefused(
             f"The constitution {name!r} needs the signatures of {required} different constitution keys and has "
-            f"{len(good)} that hold{_named(good)}.{_describe_uncounted(keyring, others)} Sign {record.digest} with "
+            f"{len(good)} that hold{_list_keys(good)}.{_describe_uncounted(keyring, others)} Sign {record.digest} with "
             "`somagent policy sign` and propose it again.",
             digest=record.digest,
             required=required,
@@ -69,7 +69,7 @@ def verify_constitution(keyring: KeyRing, record: ConstitutionRecord, required: 
     return tuple(sorted(good))
 
 
-def _named(key_ids: set[str]) -> str:
+def _list_keys(key_ids: set[str]) -> str:
     return f" ({', '.join(sorted(key_ids))})" if key_ids else ""
 
 
@@ -88,7 +88,7 @@ def _describe_uncounted(keyring: KeyRing, key_ids: Iterable[str]) -> str:
 
 @dataclass
 class ConstitutionTrust:
-    """Verifies constitutions with the keys that a directory has now; a rotation or revocation needs no restart."""
+    """Verifies constitutions with the present keys of a directory, so a rotation or revocation needs no restart."""
 
     directory: Path
     required: int = 1

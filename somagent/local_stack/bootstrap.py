@@ -48,7 +48,7 @@ async def bootstrap(settings: Settings, prove: Prove) -> None:
     """
     people = local_people(TENANT, settings.people)
     KeyRing.create_missing(settings.keys_dir)
-    KeyRing.create_apart(settings.sealer_keys_dir, "sealer", settings.keys_dir)
+    KeyRing.create_separate(settings.sealer_keys_dir, "sealer", settings.keys_dir)
     keyring = KeyRing.load(settings.keys_dir)
     library = Library.load()
     await upgrade(settings.database("owner"))

@@ -26,16 +26,16 @@ from capsules.base_model import FrozenModel
 from capsules.errors import EffectFailed
 from capsules.models.chat import Completion, Message, ModelUsage
 from somagent.models.profiles import Profile, Profiles
-from somagent.models.provider_errors import translate
+from somagent.models.provider_errors import translate_error
 from somagent.models.providers import PROVIDERS
 
 OnDelta = Callable[[str], Awaitable[None]]
-BYTES_PER_TOKEN = 3  # English text has about four; a budget is better charged a little too much
-FRAME = 8  # tokens that the template adds to each message for role and delimiters
+BYTES_PER_TOKEN = 3  # English text has about four; an estimate should charge rather too much than too little
+TEMPLATE_TOKENS = 8  # tokens that the template adds to each message for role and delimiters
 
 
 class Timeouts(FrozenModel):
-    """Seconds. `read` bounds the silence between two pieces: a long prompt is silent while it is read."""
+    """Timeouts in seconds. `read` is the time between two pieces; before the first one the server reads the prompt."""
 
     connect: float = Field(5, gt=0)
     read: float = Field(120, gt=0)
@@ -80,10 +80,10 @@ class PydanticAiModel:
             ) as stream:
                 await reply.read(stream)
         except AgentRunError as error:
-            raise translate(error, profile) from error
+            raise translate_error(error, profile) from error
         return Completion(
             text=reply.text,
-            usage=_usage(stream) or estimated(messages, reply.text, pieces=len(reply.pieces)),
+            usage=_usage(stream) or estimate_usage(messages, reply.text, pieces=len(reply.pieces)),
             model=stream.model_name,
             finish_reason=stream.finish_reason or "",
         )
@@ -107,18 +107,18 @@ class _Reply:
 
     async def read(self, stream: StreamedResponse) -> None:
         async for event in stream:
-            if piece := _text_of(event):
+            if piece := _event_text(event):
                 self.pieces.append(piece)
                 if self._on_delta:
                     await self._on_delta(piece)
 
 
-def _text_of(event: ModelResponseStreamEvent) -> str:
+def _event_text(event: ModelResponseStreamEvent) -> str:
     match event:
         case PartStartEvent(part=TextPart(content=text)) | PartDeltaEvent(delta=TextPartDelta(content_delta=text)):
             return text
         case _:
-            return ""  # reasoning of the model is no part of its answer
+            return ""  # the model's reasoning is not part of its answer
 
 
 def _message(message: Message) -> ModelMessage:
@@ -150,9 +150,9 @@ def _usage(stream: StreamedResponse) -> ModelUsage | None:
     return ModelUsage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
 
 
-def estimated(messages: tuple[Message, ...], reply: str, *, pieces: int) -> ModelUsage:
-    """Estimate tokens from bytes. A reply has at least as many tokens as pieces."""
-    read = sum(_tokens(message.text) + FRAME for message in messages) + FRAME
+def estimate_usage(messages: tuple[Message, ...], reply: str, *, pieces: int) -> ModelUsage:
+    """Estimate tokens from bytes, for a provider that counts none. A reply has at least as many tokens as pieces."""
+    read = sum(_tokens(message.text) + TEMPLATE_TOKENS for message in messages) + TEMPLATE_TOKENS
     return ModelUsage(input_tokens=read, output_tokens=max(pieces, _tokens(reply)), estimated=True)
 
 

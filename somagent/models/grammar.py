@@ -1,10 +1,10 @@
 """Answer schemas for llama.cpp: rewrites a JSON Schema into a bounded one that its grammar supports.
 
 llama.cpp turns a schema into a grammar. It refuses boolean schemas, ignores keywords that it does not know (`not`,
-`if`, `multipleOf`), and uses memory without limit on contradictory bounds (`minItems` above `maxItems`); those are
-refused here. Small models repeat themselves, so texts, lists and free values without a bound get one. The result may be
-narrower than the schema (because of bounds) or wider (where a grammar cannot express it). The reply is validated
-against the original schema afterwards.
+`if`, `multipleOf`), and uses memory without limit for contradictory bounds (`minItems` above `maxItems`), so these are
+refused here. Small models repeat themselves, so texts, lists and free values without a bound get one. The result can be
+narrower than the schema (by these bounds) or wider (where a grammar cannot express it). Afterwards the reply is
+validated against the original schema.
 """
 
 import re
@@ -12,14 +12,15 @@ import re
 from capsules.capsule import JsonSchema
 from capsules.errors import EffectFailed
 
-MAX_TEXT = 2_000
-LONGEST_TEXT = 16_384
-MAX_ITEMS = 32
-MOST_ITEMS = 1_000
-FREE_TEXT = 120
+# A text or list without a bound gets DEFAULT_…; a schema may ask for up to MAX_….
+DEFAULT_TEXT = 2_000  # characters
+MAX_TEXT = 16_384
+DEFAULT_ITEMS = 32
+MAX_ITEMS = 1_000
+FREE_TEXT = 120  # bounds in a value of any type
 FREE_ITEMS = 8
 MAX_NODES = 2_000
-EXACT = 2**53
+EXACT = 2**53  # largest bound that JSON numbers express exactly
 FORMATS = frozenset({"date", "time", "date-time", "uuid"})
 
 SCALAR: JsonSchema = {
@@ -37,15 +38,15 @@ FREE: JsonSchema = {
         {"type": "object", "additionalProperties": SCALAR},
     ]
 }
-"""Any value, at most one level deep; otherwise a small model nests until its tokens are used up."""
+"""Any value, at most one level deep: without this bound a small model nests until its tokens are used up."""
 
-SIGNS = (
+KEYWORDS = (
     ("object", ("properties", "required", "additionalProperties", "patternProperties", "minProperties")),
     ("array", ("items", "prefixItems", "minItems", "maxItems")),
     ("string", ("minLength", "maxLength", "pattern", "format")),
     ("number", ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")),
 )
-MOST_REPEATS = 1_000
+MAX_REPEATS = 1_000
 CLASSES = {r"\d": "[0-9]", r"\w": "[A-Za-z0-9_]", r"\.": "[.]", r"\-": "-", r"\/": "/"}
 # Patterns that could leave the JSON string: any character, negated classes, escapes, quotes.
 UNSAFE = re.compile(r"""[\\"]|\(\?|\[\^|\$.|.\^(?!\])""", re.DOTALL)
@@ -84,15 +85,15 @@ class _Rewriter:
         if "enum" in schema:
             return _enumeration(schema["enum"], at)
         if "allOf" in schema:
-            return self._node(_merged(schema, at), at)
+            return self._node(_merge_all_of(schema, at), at)
         for key in ("anyOf", "oneOf"):
             # Beside properties or a type the alternatives only narrow: the grammar keeps the shape and drops them.
-            if key in schema and not _kind(schema):
+            if key in schema and not _type_of(schema):
                 return {"anyOf": [self._node(s, f"{at}/{key}/{n}") for n, s in enumerate(schema[key])]}
         return self._typed(schema, at)
 
     def _typed(self, schema: JsonSchema, at: str) -> JsonSchema:  # noqa: PLR0911 - one return a type
-        kind = _kind(schema)
+        kind = _type_of(schema)
         if isinstance(kind, list):
             return {"anyOf": [self._node(schema | {"type": one}, at) for one in kind]}
         match kind:
@@ -112,7 +113,7 @@ class _Rewriter:
 
     def _object(self, schema: JsonSchema, at: str) -> JsonSchema:
         given: JsonSchema = schema.get("properties", {})
-        # A property that can have no value is one that is left out.
+        # A property without a possible value is left out.
         properties = {n: self._node(s, f"{at}/properties/{n}") for n, s in given.items() if s is not False}
         required = [name for name in schema.get("required", []) if isinstance(name, str)]
         if barred := [name for name in required if given.get(name) is False]:
@@ -137,7 +138,7 @@ class _Rewriter:
                 "type": "array",
                 "prefixItems": [self._node(s, f"{at}/prefixItems/{n}") for n, s in enumerate(schema["prefixItems"])],
             }
-        least, most = _bounds(schema, ("minItems", "maxItems"), (MAX_ITEMS, MOST_ITEMS), at)
+        least, most = _bounds(schema, ("minItems", "maxItems"), (DEFAULT_ITEMS, MAX_ITEMS), at)
         items = schema.get("items", True)
         if items is False or most == 0:
             return {"const": []}
@@ -145,13 +146,13 @@ class _Rewriter:
         return {"type": "array", "items": inner, "minItems": least, "maxItems": most}
 
 
-def _kind(schema: JsonSchema) -> object:
+def _type_of(schema: JsonSchema) -> object:
     """Return the type of a schema, from `type` or from its keywords; None when it has neither."""
     if "type" in schema:
         return schema["type"]
     if "anyOf" in schema or "oneOf" in schema:
         return "object" if "properties" in schema else None
-    return next((kind for kind, signs in SIGNS if any(sign in schema for sign in signs)), None)
+    return next((kind for kind, keywords in KEYWORDS if any(keyword in schema for keyword in keywords)), None)
 
 
 def _reference(target: object, at: str) -> JsonSchema:
@@ -168,13 +169,13 @@ def _enumeration(values: object, at: str) -> JsonSchema:
     return {"enum": values}
 
 
-def _merged(schema: JsonSchema, at: str) -> JsonSchema:
+def _merge_all_of(schema: JsonSchema, at: str) -> JsonSchema:
     """Merge `allOf` and the keywords beside it into one schema."""
     joined: JsonSchema = {key: value for key, value in schema.items() if key != "allOf"}
     for part in schema["allOf"]:
         if not isinstance(part, dict):
             raise _contradiction(f"{at}/allOf", f"{part!r} admits no value")
-        whole = _merged(part, at) if "allOf" in part else part
+        whole = _merge_all_of(part, at) if "allOf" in part else part
         lists = {"required": [*joined.get("required", []), *whole.get("required", [])]}
         shapes = {"properties": {**joined.get("properties", {}), **whole.get("properties", {})}}
         joined = joined | whole | {key: value for key, value in (lists | shapes).items() if value}
@@ -184,7 +185,7 @@ def _merged(schema: JsonSchema, at: str) -> JsonSchema:
 def _text(schema: JsonSchema, at: str) -> JsonSchema:
     if schema.get("format") in FORMATS:
         return {"type": "string", "format": schema["format"]}
-    least, most = _bounds(schema, ("minLength", "maxLength"), (MAX_TEXT, LONGEST_TEXT), at)
+    least, most = _bounds(schema, ("minLength", "maxLength"), (DEFAULT_TEXT, MAX_TEXT), at)
     # The grammar takes a pattern or a length, not both; the pattern says more.
     if pattern := grammar_pattern(schema.get("pattern")):
         return {"type": "string", "pattern": pattern}
@@ -192,9 +193,9 @@ def _text(schema: JsonSchema, at: str) -> JsonSchema:
 
 
 def _bounds(schema: JsonSchema, keys: tuple[str, str], caps: tuple[int, int], at: str) -> tuple[int, int]:
-    usual, ceiling = caps
+    default, ceiling = caps
     least = int(schema.get(keys[0], 0))
-    most = int(schema.get(keys[1], max(usual, least)))
+    most = int(schema.get(keys[1], max(default, least)))
     if least > most:
         raise _contradiction(at, f"{keys[0]!r} is {least} and {keys[1]!r} is {most}")
     if least > ceiling:
@@ -226,7 +227,7 @@ def grammar_pattern(pattern: object) -> str | None:
     """Return a pattern that the grammar supports, or None when only validation can check it."""
     if not isinstance(pattern, str) or not (pattern.startswith("^") and pattern.endswith("$")):
         return None
-    plain = _translated(pattern)
+    plain = _translate_escapes(pattern)
     if UNSAFE.search(plain) or "." in re.sub(r"\[[^\]]*\]", "", plain) or not plain.isascii():
         return None
     try:
@@ -234,10 +235,10 @@ def grammar_pattern(pattern: object) -> str | None:
     except re.error:  # contradictory counts such as {5,3} among them
         return None
     counts = [int(count) for count in re.findall(r"\d+", " ".join(re.findall(r"\{([\d,]+)\}", plain)))]
-    return plain if all(count <= MOST_REPEATS for count in counts) else None
+    return plain if all(count <= MAX_REPEATS for count in counts) else None
 
 
-def _translated(pattern: str) -> str:
+def _translate_escapes(pattern: str) -> str:
     """Replace escapes by classes, outside of classes; an escape inside one stays and is refused."""
     outside = re.split(r"(\[[^\]]*\])", pattern)
     return "".join(

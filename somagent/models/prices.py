@@ -38,7 +38,7 @@ class PriceBook(StrictModel):
     models: dict[str, Annotated[tuple[PriceEntry, ...], Field(min_length=1)]]
 
     @model_validator(mode="after")
-    def _one_a_day(self) -> Self:
+    def _require_one_entry_per_day(self) -> Self:
         for model, entries in self.models.items():
             days = [entry.since for entry in entries]
             if len(set(days)) < len(days):
@@ -58,11 +58,12 @@ class PriceBook(StrictModel):
         return Price(input=entry.input, output=entry.output)
 
     def digest(self) -> Digest:
+        """Return the digest of the book, which the lock of a run names."""
         return digest(self.model_dump(mode="json", by_alias=True))
 
 
 def load_prices(path: Path) -> PriceBook:
-    """Read a price book. Raises Invalid naming each wrong field."""
+    """Read a price book. Raises Invalid with each wrong field."""
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -71,9 +72,9 @@ def load_prices(path: Path) -> PriceBook:
     try:
         return PriceBook.model_validate(document.value)
     except ValidationError as error:
-        problems = "; ".join(f"{_place(one['loc'])}: {one['msg']}" for one in error.errors())
+        problems = "; ".join(f"{_format_location(one['loc'])}: {one['msg']}" for one in error.errors())
         raise Invalid(f"The price book {str(path)!r} is wrong: {problems}.") from error
 
 
-def _place(location: tuple[int | str, ...]) -> str:
+def _format_location(location: tuple[int | str, ...]) -> str:
     return ".".join(map(str, location)) or "the book"

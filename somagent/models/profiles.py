@@ -15,7 +15,7 @@ from somagent.models.prices import PriceBook, load_prices
 from somagent.settings import Settings
 
 ProviderKind = Literal["openai-compatible"]
-"""Kinds of model providers; `somagent/models/providers.py` has each."""
+"""Kinds of model providers, as in `PROVIDERS` of `somagent/models/providers.py`."""
 
 
 class Profile(StrictModel):
@@ -61,7 +61,7 @@ class Profiles(StrictModel):
         return cls(default=default, roles=roles, prices=prices)
 
     def of(self, role: str) -> Profile:
-        """Return the profile of a role."""
+        """Return the profile of a role, or the default."""
         return self.roles.get(role, self.default)
 
     def price(self, role: str, day: dt.date) -> Price:

@@ -1,4 +1,4 @@
-"""Provider errors: translates each failure of a model server into one of our errors.
+"""Provider errors: translates the failures of a model server into our errors.
 
 cannot be reached, silent, 5xx, 408, cut stream   Unavailable   retried by the workflow's options
 429                                               RateLimited   with `retry_after` seconds
@@ -33,19 +33,19 @@ REQUEST_TIMEOUT = 408
 RETRY_SECONDS = 5.0
 
 
-def translate(error: AgentRunError, profile: Profile) -> SomaError:
+def translate_error(error: AgentRunError, profile: Profile) -> SomaError:
     """Return our error for what the provider adapter raised."""
     where: dict[str, Any] = {"address": profile.base_url, "model": profile.model}
     body = _body(error)
     if isinstance(error, ModelContextWindowExceededError) or body.get("type") == OVERFLOW:
-        return _overflow(body, profile, where)
+        return _window_error(body, profile, where)
     if isinstance(error, ModelRateLimitError):
-        return _rate_limited(error, profile, where)
+        return _rate_limit_error(error, profile, where)
     kind = Unavailable if isinstance(error, TRANSIENT) or _status(error) == REQUEST_TIMEOUT else EffectFailed
-    return kind(f"{_explain(error, profile, transient=kind is Unavailable)}: {_detail(error, body)}", **where)
+    return kind(f"{_describe(error, profile, transient=kind is Unavailable)}: {_detail(error, body)}", **where)
 
 
-def _explain(error: AgentRunError, profile: Profile, *, transient: bool) -> str:
+def _describe(error: AgentRunError, profile: Profile, *, transient: bool) -> str:
     if transient:
         return f"The model server at {profile.base_url!r} cannot be used now"
     match error:
@@ -65,7 +65,7 @@ def _explain(error: AgentRunError, profile: Profile, *, transient: bool) -> str:
             return f"{profile.base_url!r} does not answer as an OpenAI-compatible server"
 
 
-def _overflow(body: Mapping[str, Any], profile: Profile, where: dict[str, Any]) -> EffectFailed:
+def _window_error(body: Mapping[str, Any], profile: Profile, where: dict[str, Any]) -> EffectFailed:
     window = body.get("n_ctx", profile.window)
     tokens = body.get("n_prompt_tokens")
     return EffectFailed(
@@ -77,7 +77,7 @@ def _overflow(body: Mapping[str, Any], profile: Profile, where: dict[str, Any]) 
     )
 
 
-def _rate_limited(error: ModelRateLimitError, profile: Profile, where: dict[str, Any]) -> RateLimited:
+def _rate_limit_error(error: ModelRateLimitError, profile: Profile, where: dict[str, Any]) -> RateLimited:
     wait = RETRY_SECONDS if error.retry_after is None else error.retry_after
     return RateLimited(
         f"The model server at {profile.base_url!r} takes no more requests for {wait:g} s.", retry_after=wait, **where

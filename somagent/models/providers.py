@@ -14,8 +14,8 @@ from pydantic_ai.providers.openai import OpenAIProvider
 from somagent.models.grammar import grammar_schema
 from somagent.models.profiles import Profile, ProviderKind
 
-NO_KEY = "none"  # the SDK insists on one; a server that wants none ignores it
-# llama.cpp takes a schema as it is. The transformer of pydantic-ai would drop its bounds of length.
+NO_KEY = "none"  # the SDK needs a key; a server without keys ignores it
+# llama.cpp takes a schema unchanged; the transformer of pydantic-ai would drop bounds of length.
 GRAMMAR_BOUND = OpenAIModelProfile(
     supports_json_schema_output=True,
     json_schema_transformer=None,

@@ -1,4 +1,4 @@
-"""Channels that the settings configure: none by default. The settings refuse a channel that is only half configured."""
+"""Channels of notifications that the settings configure; none by default."""
 
 from somagent.notifications.mail import Mail
 from somagent.notifications.notification import Channel

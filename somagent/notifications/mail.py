@@ -1,4 +1,4 @@
-"""E-mail channel. The standard library's SMTP client blocks, so each message is handed over in a thread."""
+"""E-mail channel. The standard library's SMTP client blocks, so each message is sent in a thread."""
 
 import asyncio
 import contextlib
@@ -16,15 +16,15 @@ from somagent.notifications.notification import Notification, NotSent
 from somagent.settings import SecretReference
 
 Tls = Literal["starttls", "tls", "none"]
-SECONDS = 10
-FINAL = range(500, 600)
+TIMEOUT_SECONDS = 10
+FINAL = range(500, 600)  # SMTP codes of permanent failures
 UNFOLDED = SMTP.clone(max_line_length=800)
 """Many readers show an extra space in a folded subject; SMTP allows lines of 998 characters."""
 
 
 @dataclass(frozen=True)
 class Mail:
-    """Sends notifications through one mail server. trusted: the certificates to trust, the system's by default."""
+    """Sends notifications through one mail server. trusted: certificates to trust; None means the system's."""
 
     host: str
     port: int
@@ -40,7 +40,7 @@ class Mail:
         """Hand the notification to the mail server and return its answer. Raises NotSent, Invalid."""
         message = self.message(notification)
         try:
-            return await asyncio.to_thread(self._hand_over, message)
+            return await asyncio.to_thread(self._submit, message)
         except smtplib.SMTPRecipientsRefused as error:
             codes = {code for code, _ in error.recipients.values()}
             raise NotSent(
@@ -49,7 +49,9 @@ class Mail:
         except smtplib.SMTPResponseException as error:
             # A wrong password or greeting can be corrected; a message that was refused stays refused.
             refused = isinstance(error, smtplib.SMTPDataError) and error.smtp_code in FINAL
-            raise NotSent(f"{self.host} answered {error.smtp_code} {_text(error.smtp_error)}", final=refused) from error
+            raise NotSent(
+                f"{self.host} answered {error.smtp_code} {_decode(error.smtp_error)}", final=refused
+            ) from error
         except (OSError, smtplib.SMTPException) as error:
             raise NotSent(f"{self.host}:{self.port} cannot be used: {type(error).__name__} {error}") from error
 
@@ -68,9 +70,9 @@ class Mail:
         message.set_content(notification.text + (f"\n{notification.url}\n" if notification.url else ""))
         return message
 
-    def _hand_over(self, message: EmailMessage) -> str:
+    def _submit(self, message: EmailMessage) -> str:
         password = None if self.user is None else self._password()
-        with self._connected() as server:
+        with self._connect() as server:
             if self.tls == "starttls":
                 server.starttls(context=self._context())
             if self.user is not None and password is not None:
@@ -79,10 +81,10 @@ class Mail:
         but = f", which refused {_list_answers(refused)}" if refused else ""
         return f"Handed to {self.host}:{self.port}{but}."
 
-    def _connected(self) -> smtplib.SMTP:
+    def _connect(self) -> smtplib.SMTP:
         if self.tls == "tls":
-            return smtplib.SMTP_SSL(self.host, self.port, timeout=SECONDS, context=self._context())
-        return smtplib.SMTP(self.host, self.port, timeout=SECONDS)
+            return smtplib.SMTP_SSL(self.host, self.port, timeout=TIMEOUT_SECONDS, context=self._context())
+        return smtplib.SMTP(self.host, self.port, timeout=TIMEOUT_SECONDS)
 
     def _context(self) -> ssl.SSLContext:
         return self.trusted or ssl.create_default_context()
@@ -104,8 +106,8 @@ def _is_local(host: str) -> bool:
 
 
 def _list_answers(recipients: dict[str, tuple[int, bytes]]) -> str:
-    return "; ".join(f"{address}: {code} {_text(words)}" for address, (code, words) in recipients.items())
+    return "; ".join(f"{address}: {code} {_decode(words)}" for address, (code, words) in recipients.items())
 
 
-def _text(words: bytes | str) -> str:
+def _decode(words: bytes | str) -> str:
     return words.decode("utf-8", "replace") if isinstance(words, bytes) else words

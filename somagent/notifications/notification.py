@@ -1,6 +1,6 @@
-"""Notification: the message that a person gets about an event, with the commands that answer it; and `Channel`.
+"""Notification: the message to a person about an event, with the CLI commands that answer it; and the port `Channel`.
 
-It contains no arguments and no content of a run.
+A notification contains no arguments and no content of a run.
 """
 
 import re
@@ -22,21 +22,21 @@ LONGEST_TITLE = 200
 class Notification(FrozenModel):
     """A message to people. Its JSON is the body that a webhook gets."""
 
-    id: str = Field(description="Of the event: the same id again is the same notification.")
+    id: str = Field(description="Id of the event; the same id is the same notification.")
     type: str
     tenant: str
     run: str | None
     at: datetime
     title: str
     text: str
-    commands: tuple[str, ...] = Field((), description="With which to look and to answer.")
-    url: str | None = Field(None, description="Of what waits, in the API.")
-    approval: Approval | None = Field(None, description="As it stands when this is sent.")
-    data: dict[str, Any] = Field(default_factory=dict, description="What the event carries.")
+    commands: tuple[str, ...] = Field((), description="CLI commands that show and answer it.")
+    url: str | None = Field(None, description="API URL of the approval, run or proposal.")
+    approval: Approval | None = Field(None, description="The approval when this was sent.")
+    data: dict[str, Any] = Field(default_factory=dict, description="Data of the event.")
 
 
 def compose(event: Event, approval: Approval | None, *, api: str) -> Notification:
-    """Return the notification of an event. approval: the one that the event is about; api: base URL of the API."""
+    """Return the notification of an event. approval: the approval of the event, if any; api: base URL of the API."""
     title, lines, commands, url = _compose_parts(event, approval)
     if commands:
         lines = [*lines, "", *(f"    {command}" for command in commands)]
@@ -46,8 +46,8 @@ def compose(event: Event, approval: Approval | None, *, api: str) -> Notificatio
         tenant=event.tenant,
         run=event.run,
         at=event.at,
-        title=line(title)[:LONGEST_TITLE],
-        text="\n".join(line(one) if one.strip() else "" for one in lines) + "\n",
+        title=to_one_line(title)[:LONGEST_TITLE],
+        text="\n".join(to_one_line(one) if one.strip() else "" for one in lines) + "\n",
         commands=commands,
         url=f"{api}{url}" if url else None,
         approval=approval,
@@ -55,13 +55,13 @@ def compose(event: Event, approval: Approval | None, *, api: str) -> Notificatio
     )
 
 
-def trial(tenant: str, *, id_: str, at: datetime, by: str) -> Notification:
-    """Return a test notification, which only shows that notifications arrive."""
+def sample_notification(tenant: str, *, id_: str, at: datetime, by: str) -> Notification:
+    """Return a notification that tests a channel."""
     text = f"{by} asked for this with `somagent notify test`. Nothing waits for you.\n"
     return Notification(id=id_, type="test", tenant=tenant, run=None, at=at, title="A test of notifications", text=text)
 
 
-def line(text: str) -> str:
+def to_one_line(text: str) -> str:
     """Return a text as one line without control characters, safe for a terminal and a header."""
     indent = len(text) - len(text.lstrip(" "))
     return " " * indent + _UNPRINTABLE.sub(" ", text).strip()
@@ -84,20 +84,20 @@ def _compose_parts(event: Event, approval: Approval | None) -> Parts:
 
 
 def _approval_parts(event: Event, asked: Approval) -> Parts:
-    what = f"{asked.kind} {asked.target}"
+    what, facts = f"{asked.kind} {asked.target}", _facts(asked)
+    show, url = _show_command(asked), _approval_url(asked)
     if asked.state != "pending":
-        return f"{what} waited, and is {asked.state} already", _facts(asked), _look(asked), _url(asked)
-    answers = (*_look(asked), f"somagent approve {asked.id}", f"somagent deny {asked.id}")
+        return f"{what} waited, and is {asked.state} already", facts, (show,), url
+    commands = (show, f"somagent approve {asked.id}", f"somagent deny {asked.id}")
     if event.type == "approval.requested":
-        return f"{what} waits for your yes or no", _facts(asked), answers, _url(asked)
-    lines = [f"Nobody decided so far: whoever has {event.data.get('capability')} may decide too.", *_facts(asked)]
-    return f"{what} still waits, now for you too", lines, answers, _url(asked)
+        return f"{what} waits for your yes or no", facts, commands, url
+    first = f"Nobody decided so far: whoever has {event.data.get('capability')} may decide too."
+    return f"{what} still waits, now for you too", [first, *facts], commands, url
 
 
 def _outcome_parts(event: Event, about: Approval) -> Parts:
-    what = TYPES.get(event.type, event.type)
-    lines = [what, *_details(event, without={"approval", "action"}), "", *_facts(about)]
-    return f"{about.kind} {about.target}: {about.state}", lines, _look(about), _url(about)
+    lines = [TYPES.get(event.type, event.type), *_list_data(event, without={"approval", "action"}), "", *_facts(about)]
+    return f"{about.kind} {about.target}: {about.state}", lines, (_show_command(about),), _approval_url(about)
 
 
 def _budget_parts(event: Event) -> Parts:
@@ -111,18 +111,14 @@ def _proposal_parts(event: Event) -> Parts:
     activation, by = event.data.get("activation"), event.data.get("proposed_by")
     whom = "everybody" if event.data.get("scope") == "*" else f"tenant {event.data.get('scope')}"
     commands = (f"somagent policy approve {activation}", f"somagent policy reject {activation}")
-    title = f"A constitution for {whom} waits for your yes or no"
-    return (
-        title,
-        [f"{by} proposed it; it is proved.", *_details(event)],
-        commands,
-        (f"/v1/constitutions/activations/{activation}"),
-    )
+    lines = [f"{by} proposed it; it is proved.", *_list_data(event)]
+    url = f"/v1/constitutions/activations/{activation}"
+    return f"A constitution for {whom} waits for your yes or no", lines, commands, url
 
 
 def _other_parts(event: Event) -> Parts:
     where = f" in {event.run}" if event.run else ""
-    return f"{event.type}{where}", [TYPES.get(event.type, event.type), *_details(event)], (), None
+    return f"{event.type}{where}", [TYPES.get(event.type, event.type), *_list_data(event)], (), None
 
 
 def _facts(asked: Approval) -> list[str]:
@@ -134,23 +130,23 @@ def _facts(asked: Approval) -> list[str]:
     ]
 
 
-def _details(event: Event, without: AbstractSet[str] = frozenset()) -> list[str]:
+def _list_data(event: Event, without: AbstractSet[str] = frozenset()) -> list[str]:
     plain = (str, int, float, bool)
     return [
         f"{name}: {value}" for name, value in event.data.items() if name not in without and isinstance(value, plain)
     ]
 
 
-def _look(asked: Approval) -> tuple[str, ...]:
-    return (f"somagent approvals show {asked.id}",)
+def _show_command(asked: Approval) -> str:
+    return f"somagent approvals show {asked.id}"
 
 
-def _url(asked: Approval) -> str:
+def _approval_url(asked: Approval) -> str:
     return f"/v1/approvals/{asked.id}"
 
 
 class NotSent(Exception):
-    """A notification did not arrive. final: the other side will never accept it, so it is not tried again."""
+    """A notification was not delivered. final: the receiver will never accept it, so it is not tried again."""
 
     def __init__(self, message: str, *, final: bool = False) -> None:
         super().__init__(message)
@@ -166,5 +162,5 @@ class Channel(Protocol):
         ...
 
     async def send(self, notification: Notification) -> str:
-        """Send, and return the answer of the other side. Raises NotSent, or Invalid for wrong settings."""
+        """Send a notification and return the receiver's answer. Raises NotSent, or Invalid for wrong settings."""
         ...

@@ -1,4 +1,4 @@
-"""Webhook channel: signed HTTP POST to an address that was checked.
+"""Webhook channel: signed HTTP POST to a checked address.
 
 X-SomaAgent-Event-Id: 4711                     the same id again is the same notification
 X-SomaAgent-Signature: t=1764000000,v1=5f2b…   hex HMAC-SHA256 of "t.body" under the shared secret
@@ -28,15 +28,15 @@ Reach = Literal["public", "loopback", "private"]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # IPv6 networks whose addresses contain an IPv4 address that a gateway would use.
-WRAPPED = tuple(ipaddress.ip_network(text) for text in ("64:ff9b::/96", "2002::/16", "2001::/32"))
+IPV4_IN_IPV6 = tuple(ipaddress.ip_network(text) for text in ("64:ff9b::/96", "2002::/16", "2001::/32"))
 
 
-def allowed(address: Address, reach: Reach) -> bool:
-    """Tell whether a webhook may use an address. Link-local addresses, where clouds serve credentials, never."""
+def is_allowed(address: Address, reach: Reach) -> bool:
+    """Tell whether a webhook may use an address. Never a link-local one, where clouds serve credentials."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
-            return allowed(address.ipv4_mapped, reach)
-        if any(address in network for network in WRAPPED):
+            return is_allowed(address.ipv4_mapped, reach)
+        if any(address in network for network in IPV4_IN_IPV6):
             return False
     if address.is_multicast or address.is_link_local or address.is_unspecified:
         return False
@@ -53,7 +53,7 @@ async def resolve(host: str, port: int, reach: Reach) -> tuple[str, ...]:
         raise NotSent(f"{host!r} has no address: {error}") from error
     addresses = tuple(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
     for address in addresses:
-        if not allowed(ipaddress.ip_address(address), reach):
+        if not is_allowed(ipaddress.ip_address(address), reach):
             raise NotSent(
                 f"{host!r} leads to {address}, which SOMAGENT_NOTIFY_REACH={reach} does not allow. "
                 "Set it to loopback for this machine, or to private for your own network."
@@ -68,7 +68,7 @@ SHORTEST_SECRET = 16  # characters
 
 @dataclass(frozen=True)
 class Webhook:
-    """Posts notifications to one URL. trusted: the certificates to trust, the system's by default."""
+    """Posts notifications to one URL. trusted: certificates to trust; None means the system's."""
 
     url: str
     secret: SecretReference
@@ -78,7 +78,7 @@ class Webhook:
     name: str = "webhook"
 
     async def send(self, notification: Notification) -> str:
-        """Post the notification and return the answer; 2xx is success, a redirect is not. Raises NotSent, Invalid."""
+        """Post the notification and return the status; 2xx is success, a redirect is not. Raises NotSent, Invalid."""
         url = self._url()
         body = notification.model_dump_json().encode()
         headers = {

@@ -1,4 +1,4 @@
-"""Admission of a run: fix the lock, carve the budget and exchange the start authority for a run authority."""
+"""Admission of a run: fixes the lock, carves the budget, and exchanges the start authority for a run authority."""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ from capsules.tools.tool import Tool
 from somagent.capsule_files.library import Library
 from somagent.db.database import Database
 from somagent.db.transaction import Transaction
-from somagent.forecasts.run_forecasts import MAX_DEPTH, ForecasterCache, shape_in, today
+from somagent.forecasts.run_forecasts import MAX_DEPTH, ForecasterCache, run_shape, today
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import verify_capsule
 from somagent.identity.tokens import Tokens
@@ -22,8 +22,8 @@ from somagent.models.profiles import Profiles
 
 
 @dataclass
-class Needs:
-    """What a capsule and all its descendants may do: kinds of actions, targets, and the capsules that it may start."""
+class DeclaredActions:
+    """The actions that a capsule and its descendants declare: kinds, targets, and the capsules that they may start."""
 
     kinds: set[str] = field(default_factory=lambda: {"capsule.start", "artifact.publish"})
     targets: set[str] = field(default_factory=set)
@@ -52,10 +52,10 @@ class CapsuleAdmissions:
         *,
         profiles: Profiles,
         image: str,
-        forecasting: ForecasterCache,
+        forecasters: ForecasterCache,
     ) -> None:
         self._db = db
-        self._forecasting = forecasting
+        self._forecasters = forecasters
         self._keyring = keyring
         self._tokens = Tokens(keyring)
         self._library = library
@@ -75,12 +75,12 @@ class CapsuleAdmissions:
         constitution = authority.constitution or await constitutions.require_active_digest(authority.tenant)
         if await constitutions.is_revoked(constitution):
             raise ConstitutionRefused(f"The constitution {constitution} was revoked; start the run again.")
-        forecaster = await self._forecasting.of(authority.tenant)
+        forecaster = await self._forecasters.of(authority.tenant)
         async with self._db.transaction(authority.tenant) as tx:
             capsule = await self._load_verified(tx, request.capsule, request.digest)
-            needs = Needs()
-            await self._collect_needs(tx, capsule, needs, depth=0)
-            lock = self._lock(capsule, request.digest, needs, constitution)
+            declared = DeclaredActions()
+            await self._collect_actions(tx, capsule, declared)
+            lock = self._lock(capsule, request.digest, declared, constitution)
             limit = request.budget or capsule.spec.budget.amounts()
             account = await tx.accounts.carve_run(
                 authority.account, f"run:{run}", limit, seconds=capsule.spec.budget.wall_clock
@@ -90,16 +90,16 @@ class CapsuleAdmissions:
                 run=run,
                 capsule=request.capsule,
                 account=account.id,
-                kinds=frozenset(needs.kinds),
-                targets=frozenset(needs.targets),
-                capsules=needs.capsules,
+                kinds=frozenset(declared.kinds),
+                targets=frozenset(declared.targets),
+                capsules=declared.capsules,
                 constitution=constitution,
                 autonomy=capsule.spec.guardrails.autonomy,
             )
             await tx.runs.admit(
                 run, digest=request.digest, parent=request.parent, account=account.id, lock=lock.model_dump(mode="json")
             )
-            shape = shape_in(capsule, needs.children, self._profiles, input_length=request.input_length)
+            shape = run_shape(capsule, declared.children, self._profiles, input_length=request.input_length)
             await tx.forecasts.keep(run, shape, forecaster.forecast(shape, bound=account.limit, price=lock.price))
         return Admission(
             lock=lock, authority=self._tokens.mint_authority(granted), account=account.id, limit=account.limit
@@ -111,33 +111,35 @@ class CapsuleAdmissions:
             raise Invalid(f"Capsule {ref!r} has the digest {published.digest}, not {digest}.")
         return verify_capsule(self._keyring, published)
 
-    async def _collect_needs(self, tx: Transaction, capsule: Capsule, needs: Needs, *, depth: int) -> None:
-        """Add to `needs` what this capsule and its descendants may do."""
+    async def _collect_actions(
+        self, tx: Transaction, capsule: Capsule, declared: DeclaredActions, depth: int = 0
+    ) -> None:
+        """Add the actions of this capsule and its descendants to `declared`."""
         if depth > MAX_DEPTH:
             raise Invalid(f"Composite capsules nest more than {MAX_DEPTH} deep, at {capsule.ref!r}.")
         spec = capsule.spec
         if spec.model is not None:
-            needs.kinds |= {"slm.chat", "slm.embed"}
+            declared.kinds |= {"slm.chat", "slm.embed"}
         if spec.memory.recall is not None:
-            needs.kinds.add("memory.recall")
+            declared.kinds.add("memory.recall")
         if spec.memory.remember != "nothing":
-            needs.kinds.add("memory.remember")
+            declared.kinds.add("memory.remember")
         if spec.tools:
-            needs.kinds.add("tool.invoke")
+            declared.kinds.add("tool.invoke")
         if depth == 0:
             # A composite declares its children's tools too, so the signature of the parent covers them.
             tools = self._tools(capsule)
-            needs.targets |= {tools[_name(use.use)].target(action) for use in spec.tools for action in use.actions}
+            declared.targets |= {tools[_name(use.use)].target(action) for use in spec.tools for action in use.actions}
         for task in spec.tasks:
-            if task.capsule not in needs.children:
-                needs.children[task.capsule] = await self._load_verified(tx, task.capsule, None)
-            await self._collect_needs(tx, needs.children[task.capsule], needs, depth=depth + 1)
+            if task.capsule not in declared.children:
+                declared.children[task.capsule] = await self._load_verified(tx, task.capsule, None)
+            await self._collect_actions(tx, declared.children[task.capsule], declared, depth + 1)
 
-    def _lock(self, capsule: Capsule, digest: Digest, needs: Needs, constitution: Digest) -> Lock:
-        tasks = {task.id: needs.children[task.capsule].ref for task in capsule.spec.tasks}
+    def _lock(self, capsule: Capsule, digest: Digest, declared: DeclaredActions, constitution: Digest) -> Lock:
+        tasks = {task.id: declared.children[task.capsule].ref for task in capsule.spec.tasks}
         persona, model = capsule.spec.persona, capsule.spec.model
         profile = self._profiles.of(model.role) if model else None
-        digests = needs.capsules
+        digests = declared.capsules
         return Lock(
             capsule=capsule,
             capsule_digest=digest,
@@ -145,7 +147,7 @@ class CapsuleAdmissions:
             tools=self._tools(capsule),
             children={ref: digests[ref] for ref in tasks.values()},
             task_capsules=tasks,
-            composites=needs.composites,
+            composites=declared.composites,
             model=profile.model if profile else "",
             price=self._profiles.price(model.role, today()) if model else Price(),
             cheaper={

@@ -1,7 +1,7 @@
 """Run reconciler: closes runs whose workflow ended in Temporal without closing them.
 
 A workflow closes its own run. A workflow that is terminated or times out cannot, and its budget would stay reserved for
-ever. So each open run of the projection is looked up in Temporal, and closed here when it has ended there.
+ever. So the reconciler looks up each open run in Temporal, and closes the run when the workflow has ended.
 """
 
 from dataclasses import dataclass, field
@@ -22,10 +22,10 @@ from somagent.runs.ledger_recovery import LedgerRecovery
 
 PAGE = 200
 log = structlog.get_logger(__name__)
-SETTLING = timedelta(seconds=10)
-"""Minimum age of a run that is looked at: the API enters the row before it starts the workflow."""
-MISSING = timedelta(minutes=10)
-"""Age at which a run without a workflow in Temporal is closed: its start failed and was not retried."""
+MINIMUM_AGE = timedelta(seconds=10)
+"""Age from which a run is checked: the API writes the row before it starts the workflow."""
+ABANDONED_AGE = timedelta(minutes=10)
+"""Time without a change after which a run without a workflow is closed: its start failed and was not retried."""
 
 UNCLOSED: dict[WorkflowExecutionStatus, tuple[RunStatus, str]] = {
     WorkflowExecutionStatus.TERMINATED: ("failed", "The workflow was terminated in Temporal."),
@@ -41,11 +41,11 @@ UNKNOWN: tuple[RunStatus, str] = ("failed", "Temporal knows no workflow of this 
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run that the projection shows as open. touched: time of its last change."""
+    """A run that is open in the projection."""
 
     tenant: str
     id: str
-    touched: datetime
+    updated_at: datetime
 
 
 @dataclass
@@ -57,8 +57,8 @@ class RunReconciler:
     """Opened under the relay's role, which sees the runs of all tenants."""
     runs: Runs
     recovery: LedgerRecovery
-    settling: timedelta = SETTLING
-    missing: timedelta = MISSING
+    minimum_age: timedelta = MINIMUM_AGE
+    abandoned_age: timedelta = ABANDONED_AGE
     _after: tuple[str, str] = field(default=("", ""), init=False)
 
     async def sweep(self) -> list[CloseRun]:
@@ -67,7 +67,7 @@ class RunReconciler:
         self._after = (page[-1].tenant, page[-1].id) if len(page) == PAGE else ("", "")
         closed = []
         for run in page:
-            if ending := await self._ending(run):
+            if ending := await self._find_ending(run):
                 status, reason = ending
                 closing = CloseRun(run=run.id, tenant=run.tenant, status=status, reason=reason)
                 if await self._close(closing):
@@ -91,7 +91,7 @@ class RunReconciler:
         query = (
             select(runs.c.tenant_id, runs.c.id, runs.c.updated_at)
             .where(runs.c.closed_at.is_(None) & (key > tuple_(*self._after)))
-            .where(runs.c.created_at < datetime.now(UTC) - self.settling)
+            .where(runs.c.created_at < datetime.now(UTC) - self.minimum_age)
             .where(~is_application_run())  # the plugin in an application closes those
             .order_by(runs.c.tenant_id, runs.c.id)
             .limit(PAGE)
@@ -99,11 +99,11 @@ class RunReconciler:
         async with translate_errors(), self.outbox.engine.connect() as connection:
             return [OpenRun(row.tenant_id, row.id, row.updated_at) for row in await connection.execute(query)]
 
-    async def _ending(self, run: OpenRun) -> tuple[RunStatus, str] | None:
+    async def _find_ending(self, run: OpenRun) -> tuple[RunStatus, str] | None:
         try:
             description = await self.client.get_workflow_handle(run.id).describe()
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise Unavailable(f"Temporal cannot describe run {run.id!r}: {error.message}", run=run.id) from error
-            return UNKNOWN if run.touched < datetime.now(UTC) - self.missing else None
+            return UNKNOWN if run.updated_at < datetime.now(UTC) - self.abandoned_age else None
         return UNCLOSED.get(description.status) if description.status else None

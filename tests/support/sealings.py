@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from capsules.digest import Digest
-from somagent.identity.keys import KeyRing, holds
+from somagent.identity.keys import KeyRing, verify_signature
 
 
 class Sealing:
@@ -12,7 +12,7 @@ class Sealing:
     def __init__(self, directory: Path) -> None:
         common = directory / "common"
         common.mkdir(mode=0o700)
-        self.own = KeyRing.create_apart(directory / "own", "sealer", common)
+        self.own = KeyRing.create_separate(directory / "own", "sealer", common)
         self.public = KeyRing.load(common)
 
     def sign(self, digest: Digest) -> tuple[str, str]:
@@ -20,4 +20,4 @@ class Sealing:
         return signed.key_id, signed.value
 
     def checks(self, key_id: str, text: str, signature: str) -> bool:
-        return holds(self.public.verifier("sealer", key_id), text.encode(), signature)
+        return verify_signature(self.public.verifier("sealer", key_id), text.encode(), signature)

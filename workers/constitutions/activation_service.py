@@ -116,9 +116,9 @@ class ActivationService:
             await self._note(step, difference=found.model_dump(mode="json"))
         async with self.db.transaction(step.tenant) as tx:
             if record.quorum:
-                await tx.proposals.ask(step.id)
+                await tx.proposals.request_approval(step.id)
             else:
-                await tx.proposals.note(step.id, state="approved")
+                await tx.proposals.update(step.id, state="approved")
         return Findings()
 
     async def record_vote(self, run: str, vote: CastVote) -> VoteResult:
@@ -202,7 +202,7 @@ class ActivationService:
 
     async def _note(self, step: ActivationStep | Proposal, **found: Any) -> None:  # noqa: ANN401 - columns
         async with self.db.transaction(step.tenant) as tx:
-            await tx.proposals.note(step.id, **found)
+            await tx.proposals.update(step.id, **found)
 
     async def _in_prover[R](self, alive: Callable[[], None], work: Callable[[], R]) -> R:
         """Return the result of `work`, done in the prover's thread."""

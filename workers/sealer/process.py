@@ -38,20 +38,20 @@ class Sealer:
         """Close all waiting records; return the number of new blocks. Raises Unavailable."""
         made = 0
         for tenant in await self._blocks.waiting():
-            while block := await self._blocks.seal(tenant, self._sign, most=MOST):
+            while block := await self._blocks.close_block(tenant, self._sign, most=MOST):
                 made += 1
                 log.debug("sealer.sealed", tenant=tenant, height=block.height, first=block.first, last=block.last)
         return made
 
     async def anchor(self) -> None:
         """Write the newest blocks to every anchor. One that fails is logged and does not delay the others."""
-        heads = await self._blocks.heads()
+        heads = await self._blocks.heights()
         for anchor in self._anchors:
             try:
                 for tenant, height in heads.items():
                     known = await anchor.height(tenant)
                     if known < height:
-                        await anchor.keep(await self._blocks.since(tenant, known))
+                        await anchor.keep(await self._blocks.blocks_after(tenant, known))
             except SomaError as error:
                 log.warning("sealer.not_anchored", anchor=anchor.name, code=error.code, problem=error.message)
 

@@ -118,7 +118,7 @@ async def edit(soma: State, caller: Principal, asked: Approval, wanted: Edit) ->
 async def decide_all(soma: State, caller: Principal, decisions: Sequence[OneDecision], response: Response) -> Results:
     """Answer each approval by itself; a refusal is in its result and stops no other decision."""
     async with soma.db.transaction(caller.tenant) as tx:
-        known = await tx.approvals.named(*(item.approval for item in decisions))
+        known = await tx.approvals.get_many(*(item.approval for item in decisions))
         await set_approval_headers(tx, response, *known.values())
     few = asyncio.Semaphore(AT_ONCE)
 

@@ -73,7 +73,7 @@ async def end_shadow(
     """Remove the shadow of a scope. The receipts keep what it would have decided."""
     wanted = service.own_scope(soma, caller, scope)
     async with soma.db.transaction(caller.tenant) as tx:
-        await tx.proposals.unshadow(wanted, by=caller.subject)
+        await tx.proposals.end_shadow(wanted, by=caller.subject)
 
 
 @router.get("/activations", responses=responses())

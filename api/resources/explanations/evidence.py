@@ -25,7 +25,7 @@ from capsules.identity.principal import Principal
 from capsules.names import parse_reference
 from policy.prove import review
 from somagent.db.transaction import Transaction
-from somagent.identity.keys import KeyPurpose, holds
+from somagent.identity.keys import KeyPurpose
 
 PROOF_SECONDS, PROOFS_SECONDS = 2.0, 10.0
 ENTRIES = 500
@@ -210,7 +210,7 @@ def _without_comments(approvals: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _verified(soma: State, files: EvidenceFiles) -> bytes:
     def checks(purpose: KeyPurpose) -> SignatureCheck:
-        return lambda key_id, text, value: holds(soma.keyring.verifier(purpose, key_id), text.encode(), value)
+        return lambda key_id, text, value: soma.keyring.verify(purpose, key_id, text.encode(), value)
 
     try:
         found = verify(files, sealer=checks("sealer"), publisher=checks("publisher"))

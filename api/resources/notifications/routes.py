@@ -14,7 +14,7 @@ from capsules.base_model import FrozenModel, Page
 from capsules.errors import Conflict, SomaError
 from capsules.events import Delivery, DeliveryState
 from somagent.notifications.channels import channels
-from somagent.notifications.notification import Channel, Notification, NotSent, trial
+from somagent.notifications.notification import Channel, Notification, NotSent, sample_notification
 
 router = APIRouter(prefix="/v1/notifications", tags=["approvals"])
 
@@ -55,12 +55,14 @@ async def test(caller: PrincipalManager, soma: Soma) -> Trial:
         raise Conflict(
             "No channel is set. Set SOMAGENT_NOTIFY_WEBHOOK_URL or SOMAGENT_NOTIFY_MAIL_TO and start the stack again."
         )
-    notice = trial(caller.tenant, id_=f"test-{uuid.uuid4().hex}", at=dt.datetime.now(dt.UTC), by=caller.subject)
-    return Trial(event=notice.id, channels=tuple([await _try(channel, notice) for channel in known]))
+    notification = sample_notification(
+        caller.tenant, id_=f"test-{uuid.uuid4().hex}", at=dt.datetime.now(dt.UTC), by=caller.subject
+    )
+    return Trial(event=notification.id, channels=tuple([await _try(channel, notification) for channel in known]))
 
 
-async def _try(channel: Channel, notice: Notification) -> Tried:
+async def _try(channel: Channel, notification: Notification) -> Tried:
     try:
-        return Tried(channel=channel.name, sent=True, said=await channel.send(notice))
+        return Tried(channel=channel.name, sent=True, said=await channel.send(notification))
     except (NotSent, SomaError) as error:
         return Tried(channel=channel.name, sent=False, said=str(error))

@@ -1,6 +1,7 @@
-"""Approvals: the gate asks for one, people decide it, and the gate uses it once; and who could decide one now.
+"""Approvals: lists, decisions of people, edits, escalation and expiry; and who could decide an approval now.
 
-An approval whose time is over reads as expired from that moment on, whatever state its row has.
+The gate opens and uses approvals (`sql/approvals.sql`, `sql/gate_begin.sql`). After its time an approval reads as
+expired, whatever state its row has.
 """
 
 import json
@@ -22,12 +23,12 @@ from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import approvals, delegations, from_row, principals, runs
 
 Locked = NewType("Locked", Approval)
-"""An approval that nobody else can change until this transaction ends. Only `Approvals.lock` makes one."""
+"""An approval whose row this transaction has locked. Only `Approvals.lock` makes one."""
 
 _STATE = case(
     (approvals.c.state.in_(["pending", "approved"]) & (approvals.c.expires_at <= func.now()), "expired"),
     else_=approvals.c.state,
-).label("standing")
+).label("current_state")
 
 
 class Approvals(Publisher):
@@ -40,9 +41,9 @@ class Approvals(Publisher):
             raise NotFound(f"There is no approval {approval!r}.", approval=approval)
         return _approval(row)
 
-    async def named(self, *names: str) -> dict[str, Approval]:
-        """Return the approvals with these ids, by id, as far as they exist."""
-        query = select(approvals, _STATE).where(approvals.c.id.in_(names))
+    async def get_many(self, *ids: str) -> dict[str, Approval]:
+        """Return the approvals with these ids that exist, by id."""
+        query = select(approvals, _STATE).where(approvals.c.id.in_(ids))
         return {row.id: _approval(row) for row in await self.connection.execute(query)}
 
     async def list(
@@ -78,9 +79,7 @@ class Approvals(Publisher):
     async def decide(
         self, asked: Locked, approver: Approver, *, approve: bool, comment: str, now: datetime
     ) -> Approval:
-        """Write a person's yes or no and return the approval as it is then.
-
-        One no denies. A yes counts towards the demands.
+        """Write a person's yes or no and return the changed approval. One no denies; a yes counts towards the demands.
 
         Raises Conflict unless it is pending and in time, and Denied as `check_eligibility` does.
         """
@@ -89,7 +88,7 @@ class Approvals(Publisher):
         lacking = missing_demands(asked.demands, answers)
         state: ApprovalState = "denied" if not approve else "pending" if lacking else "approved"
         values: dict[str, Any] = {"state": state, "comment": comment}
-        decided = await self._write(asked, answers, values | _decided(state, approver, now))
+        decided = await self._write(asked, answers, values | _decision_values(state, approver, now))
         data = {
             "approval": asked.id,
             "state": state,
@@ -115,7 +114,7 @@ class Approvals(Publisher):
             raise Conflict(f"The edit changes nothing: approval {asked.id!r} asks for this action.", approval=asked.id)
         answers = [*asked.answers, _answer(asked, approver, "edit", comment, now)]
         values = {"state": "edited", "edited_to": to, "comment": comment}
-        edited = await self._write(asked, answers, values | _decided("edited", approver, now))
+        edited = await self._write(asked, answers, values | _decision_values("edited", approver, now))
         written = "SELECT receipt_append(:run, 'outcome', 'approval.edit', 1, CAST(:parts AS jsonb))"
         await self.connection.execute(text(written), {"run": asked.run, "parts": json.dumps(receipt)})
         data = {"approval": asked.id, "action": to, "by": approver.subject, "on_behalf_of": approver.on_behalf_of}
@@ -183,12 +182,12 @@ def _answer(asked: Approval, approver: Approver, said: AnswerKind, comment: str,
     )
 
 
-def _decided(state: ApprovalState, approver: Approver, now: datetime) -> dict[str, Any]:
+def _decision_values(state: ApprovalState, approver: Approver, now: datetime) -> dict[str, Any]:
     return {} if state == "pending" else {"decided_by": approver.subject, "decided_at": now}
 
 
 def _approval(row: Row[Any]) -> Approval:
-    approval = from_row(Approval, row, state=row.standing, capability=row.demands[0]["capability"])
+    approval = from_row(Approval, row, state=row.current_state, capability=row.demands[0]["capability"])
     lacking = missing_demands(approval.demands, approval.answers) if approval.state == "pending" else ()
     return approval.model_copy(update={"missing": lacking})
 

@@ -1,4 +1,4 @@
-"""Audit blocks in the database, under the sealer's role: one transaction numbers, hashes and signs what waits."""
+"""Audit blocks, written under the sealer's role: one transaction numbers, hashes and signs waiting records."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ LOCK = 7_405_113_804  # any number that is ours
 
 @dataclass(frozen=True)
 class BlockWriter:
-    """Closes records of all tenants into audit blocks. It sees the hashes of records only."""
+    """Closes records of all tenants into audit blocks. Its role can read the hashes of records only."""
 
     pool: "asyncpg.Pool"
 
@@ -29,7 +29,7 @@ class BlockWriter:
         async with translate_errors(), self.pool.acquire() as connection:
             return [row[0] for row in await connection.fetch("SELECT seal_waiting()")]
 
-    async def seal(self, tenant: str, sign: BlockSigner, *, most: int) -> Block | None:
+    async def close_block(self, tenant: str, sign: BlockSigner, *, most: int) -> Block | None:
         """Close up to `most` waiting records of a tenant into a block and return it; None when nothing waits.
 
         Two sealers cannot make the same block: one waits for the other, and a height is used once.
@@ -46,7 +46,7 @@ class BlockWriter:
             )
             if not rows:
                 return None
-            block = _signed(tenant, height + 1, [Leaf(*row) for row in rows], Digest(previous), sign)
+            block = _sign_block(tenant, height + 1, [Leaf(*row) for row in rows], Digest(previous), sign)
             await connection.execute(
                 "INSERT INTO seal_blocks (tenant_id, height, first, last, root, previous, sealed_at, digest, key_id,"
                 " signature) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -55,7 +55,7 @@ class BlockWriter:
             )
         return block
 
-    async def since(self, tenant: str, height: int) -> list[Block]:
+    async def blocks_after(self, tenant: str, height: int) -> list[Block]:
         """Return a tenant's blocks above a height, in order, for an anchor that lacks them."""
         async with translate_errors(), self.pool.acquire() as connection:
             rows = await connection.fetch(
@@ -65,14 +65,14 @@ class BlockWriter:
             )
         return [Block.model_validate(dict(row)) for row in rows]
 
-    async def heads(self) -> dict[str, int]:
+    async def heights(self) -> dict[str, int]:
         """Return the height of every tenant's newest block."""
         async with translate_errors(), self.pool.acquire() as connection:
             rows = await connection.fetch("SELECT tenant_id, max(height) FROM seal_blocks GROUP BY tenant_id")
         return {row[0]: row[1] for row in rows}
 
 
-def _signed(tenant: str, height: int, leaves: list[Leaf], previous: Digest, sign: BlockSigner) -> Block:
+def _sign_block(tenant: str, height: int, leaves: list[Leaf], previous: Digest, sign: BlockSigner) -> Block:
     header: dict[str, Any] = {
         "tenant": tenant,
         "height": height,

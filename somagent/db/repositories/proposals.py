@@ -1,4 +1,4 @@
-"""Proposals of constitutions: each step writes its result here, so that the record outlives the workflow."""
+"""Proposals of constitutions. Each step of the workflow writes its result here, so the record outlives the workflow."""
 
 from datetime import datetime
 from typing import Any
@@ -61,18 +61,18 @@ class Proposals(Publisher):
         query = select(proposals.c.digest).where(proposals.c.digest.is_not(None)).distinct()
         return frozenset(Digest(str(one)) for one in (await self.connection.scalars(query)).all())
 
-    async def note(self, id_: str, **found: Any) -> None:  # noqa: ANN401 - columns
-        """Write the result of a step. A settled proposal is not changed, except for the answer of SomaBrain."""
+    async def update(self, id_: str, **values: Any) -> None:  # noqa: ANN401 - columns
+        """Write the results of a step. Once it is settled, only the answer of SomaBrain can be written."""
         query = update(proposals).where(proposals.c.id == id_)
-        if found.keys() != {"somabrain"}:
+        if values.keys() != {"somabrain"}:
             query = query.where(proposals.c.state.not_in(SETTLED))
-        await self.connection.execute(query.values(updated_at=func.clock_timestamp(), **found))
+        await self.connection.execute(query.values(updated_at=func.clock_timestamp(), **values))
 
-    async def ask(self, id_: str) -> None:
-        """Let a proposal wait for approval, and publish that."""
+    async def request_approval(self, id_: str) -> None:
+        """Let a proposal wait for approval, and publish an event. Idempotent. Raises NotFound."""
         if (await self.get(id_)).state == "awaiting_approval":
             return
-        await self.note(id_, state="awaiting_approval")
+        await self.update(id_, state="awaiting_approval")
         asked = await self.get(id_)
         data = asked.model_dump(
             mode="json", include={"constitution", "scope", "stage", "reason", "against", "proposed_by", "missing"}
@@ -93,13 +93,13 @@ class Proposals(Publisher):
             raise Denied(f"Separation of duties: {by!r} proposed this and cannot approve it.", activation=id_)
         if not approve:
             why = comment or f"{by} said no."
-            await self.note(id_, state="rejected", rejected_by=by, why=why, comments=_add_comment(known, by, comment))
+            await self.update(id_, state="rejected", rejected_by=by, why=why, comments=_add_comment(known, by, comment))
             return await self.get(id_)
         agreed = [*known.approved_by, *([] if by in known.approved_by else [by])]
         values: dict[str, Any] = {"approved_by": agreed, "comments": _add_comment(known, by, comment)}
         if len(agreed) >= known.quorum:
             values["state"] = "approved"
-        await self.note(id_, **values)
+        await self.update(id_, **values)
         return await self.get(id_)
 
     async def activate(self, id_: str) -> int:
@@ -109,7 +109,7 @@ class Proposals(Publisher):
         ).scalar_one()
         return number
 
-    async def unshadow(self, scope: str, *, by: str) -> None:
+    async def end_shadow(self, scope: str, *, by: str) -> None:
         """End the shadow of a scope."""
         await self.connection.execute(text("SELECT constitution_unshadow(:scope, :by)"), {"scope": scope, "by": by})
 

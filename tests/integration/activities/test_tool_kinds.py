@@ -171,7 +171,7 @@ async def office(settings: Settings, owner: Database, **executors: TicketExecuto
             library,
             profiles=Profiles.from_settings(settings),
             image=settings.sandbox_image,
-            forecasting=ForecasterCache(assembly.db, learn),
+            forecasters=ForecasterCache(assembly.db, learn),
         )
         registered = {**tool_executors(settings, assembly.sandbox), **executors}
         extended = replace(

@@ -135,7 +135,7 @@ async def test_only_an_approved_proposal_is_activated_and_its_proposer_cannot_ag
     until = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
     async with app.transaction("acme") as tx:
         await tx.proposals.enter("p1", change, request=change.digest(), by="ada", quorum=2, expires_at=until)
-        await tx.proposals.note("p1", since=await app.constitutions.newest_activation(), state="awaiting_approval")
+        await tx.proposals.update("p1", since=await app.constitutions.newest_activation(), state="awaiting_approval")
     with pytest.raises(Conflict, match="is awaiting_approval; only an approved one is activated"):
         await _activate(app, "p1")
     async with app.transaction("acme") as tx:

@@ -204,7 +204,7 @@ async def worker(
             Library.load(),
             profiles=Profiles.from_settings(settings),
             image=settings.sandbox_image,
-            forecasting=ForecasterCache(db, learn),
+            forecasters=ForecasterCache(db, learn),
         )
         starting = AdmissionActivities(admissions)
         async with Worker(

@@ -44,7 +44,7 @@ def admissions(postgres_settings: Settings, db: Database, keyring: KeyRing) -> C
         Library.load(),
         profiles=Profiles.from_settings(postgres_settings),
         image=postgres_settings.sandbox_image,
-        forecasting=ForecasterCache(db, learn),
+        forecasters=ForecasterCache(db, learn),
     )
 
 

@@ -55,13 +55,13 @@ async def test_receipts_and_changes_are_sealed_in_one_sequence(
         await tx.audit.add("ada", "test.changed", "nothing", {"é": "<ü>", "n": 1})
         assert (await tx.audit.status()).waiting == 7
     assert tenant in await blocks.waiting()
-    first = await blocks.seal(tenant, sealing.sign, most=5)
-    second = await blocks.seal(tenant, sealing.sign, most=5)
+    first = await blocks.close_block(tenant, sealing.sign, most=5)
+    second = await blocks.close_block(tenant, sealing.sign, most=5)
     assert first is not None
     assert second is not None
     assert (first.first, first.last, second.first, second.last) == (1, 5, 6, 7)
     assert second.previous == first.digest
-    assert await blocks.seal(tenant, sealing.sign, most=5) is None
+    assert await blocks.close_block(tenant, sealing.sign, most=5) is None
     assert tenant not in await blocks.waiting()
     auditor = await audited(db, tenant, sealing)
     assert (auditor.blocks, auditor.leaves, auditor.runs, auditor.head) == (2, 7, 1, second.digest)
@@ -80,10 +80,10 @@ async def test_sealers_that_race_writers_and_each_other_leave_no_gap_and_no_doub
 
     async def seal() -> None:
         while not writing.done():
-            await blocks.seal(tenant, sealing.sign, most=7)
+            await blocks.close_block(tenant, sealing.sign, most=7)
 
     await asyncio.gather(writing, seal(), seal(), seal())
-    while await blocks.seal(tenant, sealing.sign, most=7):
+    while await blocks.close_block(tenant, sealing.sign, most=7):
         pass
     auditor = await audited(db, tenant, sealing)
     assert (auditor.leaves, auditor.runs) == (100, 10)
@@ -163,7 +163,7 @@ async def test_the_first_bad_item_is_named_whatever_a_superuser_did(  # noqa: PL
 ) -> None:
     run = run_id(tenant)
     await acted(ledger, tenant, run)
-    while await blocks.seal(tenant, sealing.sign, most=3):
+    while await blocks.close_block(tenant, sealing.sign, most=3):
         pass
     assert (await audited(db, tenant, sealing)).leaves == 6
     statement, named = ATTACKS[attack]
@@ -185,7 +185,7 @@ async def test_a_block_signed_by_another_key_is_named(  # noqa: PLR0917 - fixtur
     sealing: Sealing,
 ) -> None:
     await acted(ledger, tenant, run_id(tenant))
-    block = await blocks.seal(tenant, sealing.sign, most=100)
+    block = await blocks.close_block(tenant, sealing.sign, most=100)
     assert block is not None
     async with superuser(postgres_settings, database=name_of(postgres_settings)) as connection:
         await connection.execute("SET session_replication_role = replica")
@@ -207,9 +207,9 @@ async def test_what_was_cut_off_is_told_by_the_anchor(  # noqa: PLR0917 - fixtur
     sealing: Sealing,
 ) -> None:
     await acted(ledger, tenant, run_id(tenant))
-    while await blocks.seal(tenant, sealing.sign, most=3):
+    while await blocks.close_block(tenant, sealing.sign, most=3):
         pass
-    anchored = [block.model_dump(mode="json") for block in await blocks.since(tenant, 0)]
+    anchored = [block.model_dump(mode="json") for block in await blocks.blocks_after(tenant, 0)]
     async with superuser(postgres_settings, database=name_of(postgres_settings)) as connection:
         await connection.execute("SET session_replication_role = replica")
         for table in ("seal_leaves", "seal_blocks"):

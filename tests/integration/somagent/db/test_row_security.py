@@ -68,7 +68,7 @@ async def tenants(
     for name in names:
         await owner.tenants.add(name)
         await _fill(db, name)
-        await blocks.seal(name, Sealing(tmp_path_factory.mktemp(name)).sign, most=1)
+        await blocks.close_block(name, Sealing(tmp_path_factory.mktemp(name)).sign, most=1)
     await DeliveryQueue(relay.engine, "webhook").enqueue(["approval.requested"])
     return names
 

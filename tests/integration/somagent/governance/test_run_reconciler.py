@@ -97,7 +97,7 @@ async def test_our_own_reconciler_leaves_foreign_runs_alone(shop, order):
         # It would find no workflow of that id, and close the run at once.
         reaper = LedgerRecovery(shop.client, shop.db, PostgresLedger(shop.db))
         reconciler = RunReconciler(
-            shop.client, outbox, PostgresRuns(shop.db), reaper, settling=timedelta(0), missing=timedelta(0)
+            shop.client, outbox, PostgresRuns(shop.db), reaper, minimum_age=timedelta(0), abandoned_age=timedelta(0)
         )
         assert run not in {each.run for each in await reconciler.sweep()}
     assert (await swept(shop, run)).status == "running"

@@ -10,12 +10,12 @@ from receivers import Mailbox, certificate, new_mailbox, receiving
 
 from capsules.errors import Invalid
 from somagent.notifications.mail import Mail
-from somagent.notifications.notification import Notification, NotSent, line, trial
+from somagent.notifications.notification import Notification, NotSent, sample_notification, to_one_line
 from somagent.settings import SecretReference
 
 
 def notice() -> Notification:
-    return trial("acme", id_="4711", at=datetime.now(UTC), by="ana – «Zürich»")
+    return sample_notification("acme", id_="4711", at=datetime.now(UTC), by="ana – «Zürich»")
 
 
 def mail(mailbox: Mailbox, **changes) -> Mail:
@@ -108,7 +108,7 @@ async def test_nobody_who_listens_is_a_failure_to_try_again():
 
 
 async def test_a_title_from_outside_adds_no_header():
-    title = line("x\r\nBcc: everybody@acme.example\u2028\x1b[2J")
+    title = to_one_line("x\r\nBcc: everybody@acme.example\u2028\x1b[2J")
     with receiving(new_mailbox()) as mailbox:
         await mail(mailbox).send(notice().model_copy(update={"title": title}))
     [message] = mailbox.got

@@ -13,8 +13,8 @@ from receivers import certificate, new_hook, serving
 from sources import ROOT
 
 from capsules.errors import Invalid
-from somagent.notifications.notification import Notification, NotSent, trial
-from somagent.notifications.webhook import Webhook, allowed
+from somagent.notifications.notification import Notification, NotSent, sample_notification
+from somagent.notifications.webhook import Webhook, is_allowed
 from somagent.settings import SecretReference
 
 SECRET = "a secret of many characters"
@@ -37,7 +37,7 @@ def genuine() -> Any:
 
 
 def notice() -> Notification:
-    return trial("acme", id_="test-1", at=datetime.now(UTC), by="ana – «Zürich»")
+    return sample_notification("acme", id_="test-1", at=datetime.now(UTC), by="ana – «Zürich»")
 
 
 async def test_a_notice_is_posted_and_its_signature_passes_the_documented_recipe(secret, genuine):
@@ -116,7 +116,7 @@ async def test_nothing_near_is_reached_unless_it_is_allowed(secret, host):
     ],
 )
 def test_which_addresses_may_be_reached(address, reach, may):
-    assert allowed(ipaddress.ip_address(address), reach) is may
+    assert is_allowed(ipaddress.ip_address(address), reach) is may
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ async def temporal(temporal_address: str) -> Client:
 
 @pytest.fixture
 def reconciler(temporal: Client, outbox: Database, db: Database) -> RunReconciler:
-    return RunReconciler(temporal, outbox, PostgresRuns(db), reaper(temporal, db), settling=NOW)
+    return RunReconciler(temporal, outbox, PostgresRuns(db), reaper(temporal, db), minimum_age=NOW)
 
 
 def reaper(temporal: Client, db: Database) -> LedgerRecovery:
@@ -92,13 +92,15 @@ async def test_a_run_that_never_started_is_closed_only_after_a_while(
     temporal: Client, reconciler: RunReconciler, outbox: Database, db: Database, run: str
 ):
     assert run not in {closed.run for closed in await swept(reconciler)}
-    patient = RunReconciler(temporal, outbox, PostgresRuns(db), reaper(temporal, db), settling=NOW, missing=NOW)
+    patient = RunReconciler(
+        temporal, outbox, PostgresRuns(db), reaper(temporal, db), minimum_age=NOW, abandoned_age=NOW
+    )
     [closed] = [c for c in await swept(patient) if c.run == run]
     assert "never started" in closed.reason
 
 
 async def test_a_young_run_is_left_alone(temporal: Client, outbox: Database, db: Database, run: str):
-    careful = RunReconciler(temporal, outbox, PostgresRuns(db), reaper(temporal, db), missing=NOW)
+    careful = RunReconciler(temporal, outbox, PostgresRuns(db), reaper(temporal, db), abandoned_age=NOW)
     assert run not in {closed.run for closed in await swept(careful)}
 
 
@@ -173,7 +175,7 @@ async def test_a_history_that_cannot_be_decrypted_does_not_keep_its_run_open(  #
     await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
     theirs, ours = [await connect(settings, KeyRing.create_missing(tmp_path / name)) for name in ("theirs", "ours")]
     await half_done(theirs, db, tenant, run)
-    reconciler = RunReconciler(ours, outbox, PostgresRuns(db), reaper(ours, db), settling=NOW)
+    reconciler = RunReconciler(ours, outbox, PostgresRuns(db), reaper(ours, db), minimum_age=NOW)
     assert run in {closed.run for closed in await swept(reconciler)}
     async with db.transaction(tenant) as tx:
         assert (await tx.accounts.get(f"run:{run}")).spent == HELD + HELD

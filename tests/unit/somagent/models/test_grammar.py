@@ -3,7 +3,7 @@
 import pytest
 
 from capsules.errors import EffectFailed
-from somagent.models.grammar import FREE, MAX_ITEMS, MAX_NODES, MAX_TEXT, SCALAR, grammar_pattern, grammar_schema
+from somagent.models.grammar import DEFAULT_TEXT, FREE, MAX_ITEMS, MAX_NODES, SCALAR, grammar_pattern, grammar_schema
 
 CONTRADICTIONS = [
     {"type": "string", "minLength": 5, "maxLength": 3},
@@ -27,7 +27,7 @@ def test_a_schema_that_nothing_satisfies_never_reaches_the_server(schema):
 
 
 def test_a_text_without_a_bound_gets_one():
-    assert grammar_schema({"type": "string"}) == {"type": "string", "minLength": 0, "maxLength": MAX_TEXT}
+    assert grammar_schema({"type": "string"}) == {"type": "string", "minLength": 0, "maxLength": DEFAULT_TEXT}
 
 
 def test_a_list_without_a_bound_gets_one():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from capsules.models.chat import Message, Price
-from somagent.models.client import estimated
+from somagent.models.client import estimate_usage
 from somagent.models.profiles import Profiles, ProviderKind
 from somagent.models.providers import PROVIDERS
 from somagent.settings import Settings
@@ -57,7 +57,7 @@ def test_the_local_model_costs_nothing():
 
 
 def test_an_estimate_says_that_it_is_one():
-    usage = estimated((Message(role="user", text="héllo wörld"),), "twelve bytes", pieces=7)
+    usage = estimate_usage((Message(role="user", text="héllo wörld"),), "twelve bytes", pieces=7)
     assert usage.estimated
     assert usage.output_tokens == 7
     assert usage.input_tokens == 5 + 8 + 8
