@@ -1,5 +1,6 @@
-"""The capsule file: a signed, versioned description of a job. JSON Schema at `/v1/schemas/capsule.json`."""
+"""Capsule file: a signed, versioned description of a job, JSON Schema at `/v1/schemas/capsule.json`; the persona."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -74,10 +75,6 @@ class Guardrails(StrictModel):
     )
 
 
-BUDGET_THRESHOLDS = (50, 80, 100)
-"""Thresholds of what is spent of a limit, in per cent."""
-
-
 class ThresholdRule(StrictModel):
     """Reaction to a budget threshold."""
 
@@ -113,6 +110,10 @@ class Budget(TaskBudget):
     on_pressure: tuple[ThresholdRule, ...] = Field(
         (), max_length=8, description="Reaction when 50, 80 or 100 per cent of a limit are spent."
     )
+
+    def due_rules(self, before: int, now: int) -> Iterator[ThresholdRule]:
+        """Yield the rules above threshold `before` and up to `now`, in the order of their thresholds."""
+        return (rule for rule in sorted(self.on_pressure, key=lambda rule: rule.at) if before < rule.at <= now)
 
 
 class Step(StrictModel):
@@ -221,3 +222,20 @@ class PublishedCapsule(FrozenModel):
     key_id: str
     published_at: datetime
     published_by: str
+
+
+class Persona(StrictModel):
+    """The instructions that say how an agent thinks and writes during a run."""
+
+    name: Name
+    version: Version
+    summary: str
+    traits: tuple[str, ...] = ()
+    prompt: str = Field(min_length=1, description="System prompt.")
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    def system_prompt(self) -> str:
+        return self.prompt if not self.traits else f"{self.prompt}\nYou are {', '.join(self.traits)}."

@@ -1,10 +1,10 @@
 """Gate: checks an action's authority, evaluates it under the constitution, and lets the ledger begin the effect.
 
 `Gate.enter` runs the steps in order: authority, constitution, facts, verdict, ledger. Each step fails closed.
-`_raise_refusal` makes one of our errors of a refusal; `policy.temporal_errors` carries it to the workflow.
+`_raise_refusal` raises the error of a refusal; `policy.temporal_errors` converts it to a Temporal failure.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -46,9 +46,10 @@ from policy.decide.standing_grants import matching_grants
 from policy.detectors.argument_text import Reading
 from policy.detectors.registry import detectors_for, history_asked, run_detectors
 from policy.language.schema import FORECAST_PATHS
+from policy.prove.intervals import Range
 
 RACES = 8
-"""How often an action is judged again because another one of its run moved a sequence in between."""
+"""Most evaluations of one action. It is evaluated again when another action of the run changed a sequence meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,10 @@ class GateMeasurement:
     shadow: ShadowVerdict | None
     status: str
     """The ledger's answer, as in `EffectBegun.status`."""
-    judging: float
-    """Seconds for the verdict, with the explanation of an ask or a deny."""
-    passing: float
-    """Seconds from the request to the durable decision."""
+    evaluation_seconds: float
+    """Of the verdict, with the explanation of an ask or a deny."""
+    total_seconds: float
+    """From the request to the durable decision."""
 
 
 MetricsHook = Callable[[GateMeasurement], None]
@@ -71,7 +72,7 @@ MetricsHook = Callable[[GateMeasurement], None]
 
 @dataclass(frozen=True)
 class AdmittedAttempt:
-    """An admitted attempt: its pass, verdict and ledger answer; for a replay, the answer has the recorded result."""
+    """An admitted attempt: activity context, verdict and ledger answer (with the recorded result, if there is one)."""
 
     context: ActivityContext
     verdict: Verdict
@@ -111,57 +112,54 @@ class Gate:
         text: Callable[[], Reading],
         start: StartCapsule | None = None,
     ) -> AdmittedAttempt:
-        """Let an attempt in, or raise the reason it may not go on. What is judged and refused leaves a receipt.
+        """Admit an attempt, or raise the reason for its refusal. Every evaluated attempt leaves a receipt.
 
-        Raises AuthorityRefused before anything is judged, ConstitutionRefused when the constitution is not valid,
-        PolicyDenied when the constitution says no, ApprovalRequired when a person must say yes first, BudgetExhausted
-        when the account cannot cover the upper bound, RateLimited when it is too early, Conflict when the run has
-        ended, and Unavailable when a part does not answer.
+        Raises AuthorityRefused before the evaluation, ConstitutionRefused when the constitution is not valid,
+        PolicyDenied when the constitution denies the action, ApprovalRequired when people must approve it first,
+        BudgetExhausted when the account cannot cover the upper bound, RateLimited when a rate limit is reached,
+        Conflict when the run has ended, and Unavailable when a part does not answer.
 
         text: reads the action's arguments; called only when a constitution reads a detector score of them.
         start: the request of an action that starts a run; forecast only when a constitution reads forecasts.
         """
         began = perf_counter()
         authority = self._authority(token, action, key)
-        constitution = authority.constitution or await self.ledger.active_constitution(authority.tenant)
-        policy = await self._policies.get(constitution)
+        policy = await self._policy(authority)
         # A start pays nothing itself; the account that a run pays from exists only after its admission.
         account = authority.account if authority.kind == "run" and action.kind != "capsule.start" else None
         for _ in range(RACES):
-            facts, reads = await self._read_facts(authority, action, key, account, policy)
-            signals = await run_detectors(detectors_for(reads), text, facts.history)
-            known = decision_facts(authority, facts, action, signals, await self._forecast(authority, start, reads))
-            asked = perf_counter()
-            verdict = await self._decider(policy).evaluate_with_explanation(
-                action, known, cost_ranges(facts.account, action, known.forecast)
-            )
-            judging = perf_counter() - asked
-            rate_limit = RateLimit(self._windows, key, facts.rates)
+            stored, facts = await self._facts(authority, action, key, account, policy, text, start)
+            ranges = cost_ranges(stored.account, action, facts.forecast)
+            evaluation_began = perf_counter()
+            verdict = await self._decider(policy).evaluate_with_explanation(action, facts, ranges)
+            evaluation_seconds = perf_counter() - evaluation_began
+            rate_limit = RateLimit(self._windows, key, stored.rates)
             entry = BeginEffect(
                 key=key,
                 capsule=action.target if action.kind == "capsule.start" else authority.capsule,
                 actor=authority.actor,
                 action=action,
                 action_digest=action.digest(),
-                facts=known,
+                facts=facts,
                 verdict=verdict,
-                shadow=await self._shadow_verdict(facts, constitution, action, known),
+                shadow=await self._shadow_verdict(stored.shadow, policy.digest, action, facts, ranges),
                 account=account,
                 rate_refusal=await rate_limit.begin(action, verdict),
-                matching_grants=matching_grants(facts.open_grants, action, verdict, authority.actor),
+                matching_grants=matching_grants(stored.open_grants, action, verdict, authority.actor),
             )
             begun = await self.ledger.begin(entry)
             if begun.status != "go":
                 await rate_limit.undo()
             if begun.status != "stale":
+                total_seconds = perf_counter() - began
                 self._metrics(
-                    GateMeasurement(action, verdict, entry.shadow, begun.status, judging, perf_counter() - began)
+                    GateMeasurement(action, verdict, entry.shadow, begun.status, evaluation_seconds, total_seconds)
                 )
-                _raise_refusal(begun, entry, constitution)
+                _raise_refusal(begun, entry, policy.digest)
                 context = ActivityContext(authority=authority, key=key)
                 return AdmittedAttempt(context=context, verdict=verdict, begun=begun, rate_limit=rate_limit)
         raise Unavailable(
-            f"Run {key.run!r} did {RACES} other things while {action.kind} was judged; it is tried again."
+            f"Run {key.run!r} did {RACES} other things while {action.kind} was evaluated; it is tried again."
         )
 
     async def leave(self, entered: AdmittedAttempt, exit_: FinishEffect) -> Settled:
@@ -177,19 +175,37 @@ class Gate:
 
         Raises ConstitutionRefused when no constitution is valid, and Unavailable when a part does not answer.
         """
-        policy = await self._policies.get(
+        policy = await self._policy(authority)
+        key = AttemptKey(tenant=authority.tenant, run=run, execution="", activity="", attempt=0)
+        _, facts = await self._facts(authority, action, key, None, policy, text, start)
+        return policy, facts, policy.evaluate(action, facts)
+
+    async def _policy(self, authority: Authority) -> Policy:
+        """Return the constitution that the authority pins, else the tenant's active one. Raises ConstitutionRefused."""
+        return await self._policies.get(
             authority.constitution or await self.ledger.active_constitution(authority.tenant)
         )
-        key = AttemptKey(tenant=authority.tenant, run=run, execution="", activity="", attempt=0)
-        stored, reads = await self._read_facts(authority, action, key, None, policy)
+
+    async def _facts(  # noqa: PLR0913, PLR0917 - everything that facts depend on
+        self,
+        authority: Authority,
+        action: Action,
+        key: AttemptKey,
+        account: str | None,
+        policy: Policy,
+        text: Callable[[], Reading],
+        start: StartCapsule | None,
+    ) -> tuple[LedgerFacts, Facts]:
+        """Return the database's facts, and the facts that the constitution and its shadow read of this action."""
+        stored, reads = await self._read_ledger(authority, action, key, account, policy)
         signals = await run_detectors(detectors_for(reads), text, stored.history)
-        known = decision_facts(authority, stored, action, signals, await self._forecast(authority, start, reads))
-        return policy, known, policy.evaluate(action, known)
+        forecast = await self._forecast(authority, start, reads)
+        return stored, decision_facts(authority, stored, action, signals, forecast)
 
     async def _forecast(
         self, authority: Authority, start: StartCapsule | None, reads: frozenset[str]
     ) -> ForecastRange | None:
-        """Return what a start will take, where a constitution looks at it. Raises Unavailable where nobody can say."""
+        """Return the forecast of a start, if a constitution reads it. Raises Unavailable without a forecaster."""
         if start is None or FORECAST_PATHS.isdisjoint(reads):
             return None
         if self._forecaster is None:
@@ -203,15 +219,14 @@ class Gate:
         )
 
     async def _shadow_verdict(
-        self, facts: LedgerFacts, active: Digest, action: Action, known: Facts
+        self, shadow: Digest | None, active: Digest, action: Action, facts: Facts, ranges: Mapping[str, Range]
     ) -> ShadowVerdict | None:
-        """Return what the shadow would decide of the same action, on the same facts and ranges."""
+        """Return the shadow's verdict about the same action, on the same facts and ranges."""
 
         async def evaluate(candidate: Policy) -> Verdict:
-            ranges = cost_ranges(facts.account, action, known.forecast)
-            return await self._decider(candidate).evaluate(action, known, ranges)
+            return await self._decider(candidate).evaluate(action, facts, ranges)
 
-        return await self._policies.evaluate_shadow(facts.shadow, active, evaluate)
+        return await self._policies.evaluate_shadow(shadow, active, evaluate)
 
     def _decider(self, policy: Policy) -> Decider:
         known = self._deciders.get(policy.digest)
@@ -219,10 +234,10 @@ class Gate:
             known = self._deciders[policy.digest] = Decider(policy)
         return known
 
-    async def _read_facts(
+    async def _read_ledger(
         self, authority: Authority, action: Action, key: AttemptKey, account: str | None, policy: Policy
     ) -> tuple[LedgerFacts, frozenset[str]]:
-        """Return the facts that this constitution or its shadow reads, and the names of all that they read."""
+        """Return the facts that the constitution or its shadow reads, and the paths of all attributes read."""
 
         async def ask(history: HistoryQuery) -> LedgerFacts:
             return await self.ledger.facts(authority.tenant, key.run, account, policy.digest, history)

@@ -57,8 +57,8 @@ class GateMetrics(ProcessMetrics):
         verdict = passed.verdict
         self._decisions.labels(passed.action.kind, verdict.decision, passed.status).inc()
         self._score.labels(verdict.decision).observe(verdict.score / PPM)
-        self._judging.labels(verdict.decision).observe(passed.judging)
-        self._passing.labels(passed.action.kind).observe(passed.passing)
+        self._judging.labels(verdict.decision).observe(passed.evaluation_seconds)
+        self._passing.labels(passed.action.kind).observe(passed.total_seconds)
         if passed.shadow is not None:
             self._shadows.labels(verdict.decision, passed.shadow.decision).inc()
 

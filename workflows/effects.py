@@ -18,13 +18,13 @@ from activities.approvals import ApprovalActivities
 from activities.run_state import RunStateActivities
 from capsules.actions.verdict import Outcome
 from capsules.approvals.approval import ApprovalRequest, ApprovalState, Escalate, Expire
+from capsules.budgets.amounts import reached_threshold
 from capsules.digest import canonical
 from capsules.errors import ApprovalRequired, BudgetExhausted, EffectFailed, PolicyDenied, RateLimited, SomaError
 from capsules.models.chat import Message
 from capsules.runs.run import RunStatus, RunUpdate, StepRecord
 from capsules.tools.tool import ToolCall
 from policy.temporal_errors import from_failure
-from workflows.budget_thresholds import due_rules, reached_threshold
 from workflows.message_handlers import MessageHandlers
 from workflows.options import RECENT_STEPS, ActivityOptions, platform_activity
 from workflows.search_attributes import announce_status, describe
@@ -205,7 +205,7 @@ class GovernedEffects(MessageHandlers):
         before, self.state.pressure = self.state.pressure, reached_threshold(self.state.spent, self.state.left)
         if self.state.admission is None or self.state.pressure <= before:
             return
-        for rule in due_rules(self.state.admission.lock.capsule.spec.budget, before, self.state.pressure):
+        for rule in self.state.admission.lock.capsule.spec.budget.due_rules(before, self.state.pressure):
             sentence = f"{rule.at} % of a limit is spent."
             match rule.do:
                 case "cheaper_model":

@@ -7,10 +7,10 @@ from temporalio import workflow
 from activities.approvals import ApprovalActivities
 from capsules.approvals.approval import ApprovalDecision, ApprovalRequest, BudgetRaised, DecisionMade, RaiseBudget
 from capsules.approvals.approval_edit import ApprovalEdit, EditMade, EditRequest, WaitingCall, WaitingCalls
+from capsules.budgets.amounts import reached_threshold
 from capsules.digest import digest
 from capsules.errors import Conflict, Invalid, NotFound, SomaError
 from capsules.runs.run import TERMINAL, Control, InboxMessage, RunStart, RunState, RunView
-from workflows.budget_thresholds import reached_threshold
 from workflows.options import REMEMBERED_MESSAGES, platform_activity
 
 

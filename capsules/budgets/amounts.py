@@ -1,4 +1,4 @@
-"""Amounts: cost in tokens, micro-dollars and tool calls, always whole numbers."""
+"""Amounts: cost in tokens, micro-dollars and tool calls, always whole numbers; and budget thresholds."""
 
 from typing import Annotated, Literal
 
@@ -43,6 +43,20 @@ class Amounts(StrictModel):
         )
         return between.join(filter(None, parts)) or "nothing"
 
-    def fits(self, other: "Amounts") -> bool:
-        """Say whether this is at most `other` in every dimension."""
-        return self.tokens <= other.tokens and self.micro_usd <= other.micro_usd and self.tool_calls <= other.tool_calls
+
+BUDGET_THRESHOLDS = (50, 80, 100)
+"""In per cent of a limit."""
+
+
+def reached_threshold(spent: Amounts, left: Amounts | None) -> int:
+    """Return the highest budget threshold that any dimension has reached; 0 below the lowest.
+
+    Reserved amounts count as neither spent nor left.
+    """
+    share = 0
+    for dimension in DIMENSIONS:
+        used = getattr(spent, dimension)
+        limit = used + (getattr(left, dimension) if left else 0)
+        if left is not None and limit and used:
+            share = max(share, 100 * used // limit)
+    return max((threshold for threshold in BUDGET_THRESHOLDS if share >= threshold), default=0)

@@ -3,10 +3,9 @@
 from pydantic import Field
 
 from capsules.base_model import StrictModel
-from capsules.capsule import Capsule
+from capsules.capsule import Capsule, Persona
 from capsules.digest import Digest, digest
 from capsules.models.chat import Price
-from capsules.persona import Persona
 from capsules.tools.tool import Tool
 
 

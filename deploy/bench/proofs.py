@@ -12,7 +12,7 @@ from rules import articles, policy
 from capsules.digest import digest
 from policy.decide.engine import Policy
 from policy.language.constitution import parse
-from policy.prove.difference import compare
+from policy.prove.comparison import compare
 from policy.prove.intervals import Intervals, Range
 from policy.prove.proofs import prove
 from somagent.capsule_files.library import Library

@@ -23,8 +23,7 @@ from capsules.forecasts.forecast import (
     static_forecast,
 )
 from capsules.models.chat import Price
-from policy.forecasts.conformal import adapt_alpha, needed_errors, radius
-from policy.forecasts.ridge import Ridge, Row, fit
+from policy.forecasts.statistics import Ridge, Row, adapt_alpha, fit, needed_errors, radius
 
 PPM = 1_000_000
 ALPHA = 1 - COVERAGE / PPM

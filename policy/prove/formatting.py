@@ -4,7 +4,7 @@ from capsules.actions.action import Action, Facts
 from capsules.actions.verdict import PPM, Verdict
 from capsules.constitutions.proof import DecisionChange, Proof, Witness
 from policy.language.schema import format_value
-from policy.prove.difference import DECISION_WORDS, describe_values
+from policy.prove.comparison import DECISION_WORDS, describe_values
 from policy.prove.witnesses import values_from
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from capsules.capsule import Capsule, Spec
+from capsules.capsule import Capsule, Persona, Spec
 from capsules.errors import NotFound
 from capsules.names import Reference, parse_reference
-from capsules.persona import Persona
 from capsules.tools.tool import Tool
 from somagent.capsule_files.cron import cron_problem
 from somagent.capsule_files.document import read

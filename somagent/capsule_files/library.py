@@ -8,10 +8,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from capsules.capsule import Capsule
+from capsules.capsule import Capsule, Persona
 from capsules.errors import Invalid, NotFound
 from capsules.names import Reference
-from capsules.persona import Persona
 from capsules.tools.tool import TOOL_KINDS, Tool
 from somagent.capsule_files.document import Document, load, parse, read
 from somagent.capsule_files.problems import file_problem, refuse

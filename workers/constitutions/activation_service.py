@@ -29,7 +29,7 @@ from capsules.errors import Conflict, Denied, NotFound, SomaError
 from policy.decide.constitution_cache import compile_record
 from policy.decide.engine import Policy
 from policy.language.constitution import parse
-from policy.prove.difference import compare
+from policy.prove.comparison import compare
 from policy.prove.overlay import prove_narrower
 from policy.prove.proofs import prove
 from somagent.constitutions.somabrain import SomaBrain

@@ -22,7 +22,7 @@ from api.resources.policy.schemas import (
 from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.constitutions.proof import CheckedConstitution, Difference, Explanation, Review
 from policy.prove import review
-from policy.prove.difference import compare
+from policy.prove.comparison import compare
 from somagent.capsule_files.document import read as read_file
 
 router = APIRouter(prefix="/v1", tags=["policy"], route_class=StorableJsonRoute)

@@ -25,9 +25,9 @@ from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused, Denied, Invalid, NotFound
 from capsules.identity.principal import Principal
 from capsules.names import parse_reference
-from policy.decide.backtest import backtest as evaluate_again
 from policy.decide.engine import Policy
 from policy.prove import review
+from policy.prove.comparison import backtest as evaluate_again
 
 BATCH_SECONDS = 60.0
 """How long a thread waits for the next receipts: it must not wait for an event loop that has ended."""

@@ -19,7 +19,7 @@ from capsules.base_model import Page
 from capsules.digest import Digest
 from capsules.errors import Denied, Invalid
 from capsules.identity.principal import Principal
-from policy.prove.grant_scope import prove_scope
+from policy.decide.standing_grants import prove_scope
 
 router = APIRouter(prefix="/v1/standing-grants", tags=["approvals"], route_class=StorableJsonRoute)
 

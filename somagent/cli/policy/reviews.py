@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from capsules.constitutions.proof import CheckedConstitution, Difference, Proof, Review
 from policy.prove import review as reviewing
-from policy.prove.difference import compare
+from policy.prove.comparison import compare
 from policy.prove.explanations import explain as explain_action
 from policy.prove.formatting import format_change, format_counterexample
 from policy.prove.hypothetical import hypothetical_action

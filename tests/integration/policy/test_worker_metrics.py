@@ -21,7 +21,9 @@ def metrics() -> GateMetrics:
     action = Action(kind="tool.invoke", target="python@1.0.0/run", arguments=GENESIS)
     verdict = compile_policy(Library.load().constitution).evaluate(action, Facts())
     shadow = ShadowVerdict(constitution=GENESIS, decision="deny")
-    counted.count_decision(GateMeasurement(action, verdict, shadow, "go", judging=0.00004, passing=0.003))
+    counted.count_decision(
+        GateMeasurement(action, verdict, shadow, "go", evaluation_seconds=0.00004, total_seconds=0.003)
+    )
     counted.count_proof(Proof(guarantee="secrets-stay", outcome="refuted", sentence="It does not hold.", seconds=0.02))
     return counted
 

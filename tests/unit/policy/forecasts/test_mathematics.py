@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from capsules.budgets.amounts import Amounts
 from capsules.forecasts.forecast import Forecast, Interval, PastRun, Shape, cost_interval, static_forecast
 from capsules.models.chat import Price
-from policy.forecasts.conformal import LEAST, adapt_alpha, needed_errors, radius
 from policy.forecasts.forecaster import accuracy, learn
-from policy.forecasts.ridge import fit
+from policy.forecasts.statistics import LEAST, adapt_alpha, fit, needed_errors, radius
 
 BOUND = Amounts(tokens=100_000, micro_usd=1_000_000)
 FREE = Price()

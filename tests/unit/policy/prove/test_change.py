@@ -10,9 +10,8 @@ from capsules.actions.action import Facts
 from capsules.constitutions.proof import RecordedAction
 from capsules.digest import GENESIS
 from capsules.errors import ConstitutionRefused, Invalid
-from policy.decide.backtest import backtest
-from policy.prove.difference import compare
-from policy.prove.grant_scope import prove_scope
+from policy.decide.standing_grants import prove_scope
+from policy.prove.comparison import backtest, compare
 from policy.prove.overlay import apply_overlays, prove_narrower
 
 BASE = policy_of(default())

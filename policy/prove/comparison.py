@@ -1,16 +1,19 @@
-"""Difference of two constitutions: for each way in which a decision can change, an action that shows it, or none.
+"""Comparison of two constitutions by their decisions, not by their text.
 
-Constitutions are compared by their decisions, not by their text.
+`compare` proves, for each way in which a decision can change, that no action changes in it, or finds one that does.
+`backtest` evaluates the recorded actions of real runs under a candidate.
 """
 
 import time
+from collections.abc import Iterable
+from datetime import datetime
 from itertools import permutations
 from typing import Any
 
 import z3
 
 from capsules.actions.verdict import PPM, Decision
-from capsules.constitutions.proof import DecisionChange, Difference
+from capsules.constitutions.proof import Backtest, DecisionChange, Difference, Flip, RecordedAction
 from policy.decide.engine import Policy
 from policy.language.schema import ACTION_SCHEMA, Attribute, Fixed, format_value
 from policy.prove.encoder import DECISIONS, encode, space_of
@@ -60,3 +63,40 @@ def describe_values(values: dict[str, object]) -> str:
 
 def _shown(attribute: Attribute, value: Any) -> object:  # noqa: ANN401 - any attribute
     return value / PPM if isinstance(attribute.type, Fixed) else value
+
+
+def backtest(candidate: Policy, recorded: Iterable[RecordedAction], *, skipped: int = 0) -> Backtest:
+    """Evaluate every recorded action again, on the recorded facts.
+
+    recorded: in any order. Only the first flip of each run counts: after it, the run might have gone another way.
+    skipped: how many receipts were left out because they lack the facts.
+    """
+    actions, runs = 0, set()
+    flips: dict[str, Flip] = {}
+    for record in recorded:
+        actions += 1
+        runs.add(record.run)
+        verdict = candidate.evaluate(record.action, record.facts)
+        known = flips.get(record.run)
+        if verdict.decision == record.decision or (known is not None and known.seq <= record.seq):
+            continue
+        flips[record.run] = Flip(
+            run=record.run,
+            seq=record.seq,
+            at=record.at,
+            action=record.action,
+            before=record.decision,
+            after=verdict.decision,
+            sentence=verdict.sentence,
+        )
+    return Backtest(
+        candidate=candidate.digest,
+        runs=len(runs),
+        actions=actions,
+        flips=tuple(sorted(flips.values(), key=_newest_first, reverse=True)),
+        skipped=skipped,
+    )
+
+
+def _newest_first(flip: Flip) -> tuple[datetime, str]:
+    return flip.at, flip.run
