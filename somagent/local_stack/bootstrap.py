@@ -35,10 +35,10 @@ TENANT_TERMS = AccountTerms(
 )
 TOKEN_LIFE = timedelta(days=90)
 ACTOR, INSTALLATION = "bootstrap", "installation"
-"""Actor and subject of the audit entries that a start with other settings or keys adds."""
+"""Actor and subject of the audit entries for changed settings and keys."""
 
 Prove = Callable[[dict[str, Any], Digest], ProofReport]
-"""Proves a document. Given from outside: this package knows no prover."""
+"""Proves a constitution document. It is injected, because this package does not import the prover."""
 
 
 async def bootstrap(settings: Settings, prove: Prove) -> None:
@@ -66,20 +66,20 @@ async def bootstrap(settings: Settings, prove: Prove) -> None:
 
 
 async def activate_first(owner: Database, record: ConstitutionRecord, report: ProofReport) -> None:
-    """Activate the shipped constitution, which nobody has to approve, if everything in it is proved."""
+    """Activate the shipped constitution without approval. Raises ConstitutionRefused when not everything is proved."""
     if not report.holds:
-        bad = next(proof for proof in report.proofs if proof.outcome != "proved")
-        shown = "".join(f" Counterexample: {one.model_dump_json()}" for one in bad.witnesses[:1])
+        failed = next(proof for proof in report.proofs if proof.outcome != "proved")
+        example = "".join(f" Counterexample: {one.model_dump_json()}" for one in failed.witnesses[:1])
         raise ConstitutionRefused(
-            f"The shipped constitution {record.name}@{record.version} is not activated: {bad.guarantee} is "
-            f"{bad.outcome}. {bad.sentence}{shown}"
+            f"The shipped constitution {record.name}@{record.version} is not activated: {failed.guarantee} "
+            f"is {failed.outcome}. {failed.sentence}{example}"
         )
     await owner.constitutions.install(record)
     await owner.constitutions.activate(record.digest, by=record.proposed_by, reason="first start")
 
 
 def sign_constitution(keyring: KeyRing, document: dict[str, Any]) -> ConstitutionRecord:
-    """Return a document as we sign it."""
+    """Return the record of a constitution, signed with the installation's key."""
     signed = sign_digest(keyring, "constitution", digest(document))
     return ConstitutionRecord(
         digest=digest(document),
@@ -93,20 +93,20 @@ def sign_constitution(keyring: KeyRing, document: dict[str, Any]) -> Constitutio
 
 
 async def _add_tenant_records(db: Database, keyring: KeyRing, library: Library, people: tuple[Principal, ...]) -> None:
-    """Enter the principals, the tenant's account and the shipped capsules."""
+    """Add the tenant's account, the principals and the shipped capsules."""
     async with db.transaction(TENANT) as tx:
         await _open_budget(tx)
         known = {p.subject for p in await tx.principals.list()}
         always = {p.subject for p in local_principals(TENANT)}
         for principal in people:
-            # What the settings say of further people may change from start to start.
+            # Principals from the settings may have changed since the last start, so they are added again.
             if principal.subject not in known & always:
                 await tx.principals.add(principal)
         await publish_shipped(tx, keyring, library)
 
 
 async def publish_shipped(tx: Transaction, keyring: KeyRing, library: Library) -> None:
-    """Publish the shipped capsules for the tenant of a transaction, under our own signature."""
+    """Publish the shipped capsules for the tenant of a transaction, signed with the installation's key."""
     for capsule in library.capsules:
         signature = sign_digest(keyring, "publisher", capsule.digest())
         await tx.capsules.publish(
@@ -115,7 +115,7 @@ async def publish_shipped(tx: Transaction, keyring: KeyRing, library: Library) -
 
 
 async def _open_budget(tx: Transaction) -> None:
-    """Give the tenant its allowance at the first start; later ones leave what people made of it."""
+    """Give the tenant its allowance at the first start. Later starts do not change the account."""
     try:
         await tx.accounts.get(f"tenant:{TENANT}")
     except NotFound:
@@ -123,19 +123,17 @@ async def _open_budget(tx: Transaction) -> None:
 
 
 def _write_credentials(path: Path, tokens: Tokens, people: tuple[Principal, ...]) -> None:
-    """Write a fresh token for each local principal, readable by the owner alone."""
+    """Write a new token for each local principal. Only the owner of the file can read it."""
     seconds = int(TOKEN_LIFE.total_seconds())
-    written = {
-        principal.subject: {"tenant": TENANT, "token": tokens.mint_access(principal, seconds)} for principal in people
-    }
+    credentials = {one.subject: {"tenant": TENANT, "token": tokens.mint_access(one, seconds)} for one in people}
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        json.dump(written, file, indent=1)
+        json.dump(credentials, file, indent=1)
 
 
 async def audit_installation(tx: Transaction, settings: Settings, keyring: KeyRing) -> None:
-    """Add an audit entry for settings and for keys, where they differ from those of the last start."""
+    """Add an audit entry for the settings and one for the keys if they differ from the last start."""
     for action, details in (("settings.changed", changed_settings(settings)), ("keys.changed", key_ids(keyring))):
         last = (await tx.audit.list(action=action, limit=1)).items
         if not last or last[0].body["details"] != details:
@@ -143,7 +141,7 @@ async def audit_installation(tx: Transaction, settings: Settings, keyring: KeyRi
 
 
 def changed_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings that are not as shipped. Of a secret only that it is set."""
+    """Return the settings that are not the default. A secret is replaced by `set`."""
     found = {}
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
@@ -153,13 +151,13 @@ def changed_settings(settings: Settings) -> dict[str, Any]:
 
 
 def key_ids(keyring: KeyRing) -> dict[str, list[str]]:
-    """Return the ids of the public keys that count, by purpose, and of those that were revoked."""
+    """Return the ids of the valid public keys by purpose, and those of the revoked ones."""
     known = {purpose: sorted(keyring.public[purpose]) for purpose in KEY_PURPOSES}
     return known | {"revoked": sorted(one for ids in keyring.revoked.values() for one in ids)}
 
 
 def _to_json(value: Any) -> Any:  # noqa: ANN401 - a setting
-    """Return a setting as JSON. Of a mapping, which may hold keys of models, only the names."""
+    """Return a setting as JSON. Values of a mapping, which may be secrets, are left out."""
     if isinstance(value, dict):
         return {str(name): sorted(part) if isinstance(part, dict) else "set" for name, part in value.items()}
     return value if isinstance(value, bool | int) else str(value)

@@ -1,4 +1,4 @@
-"""Control of the stack: start a supervisor in the background, follow its state, stop it, and remove what it left."""
+"""Control of the stack: start a supervisor in the background, follow its state, stop it, and clean up after it."""
 
 import contextlib
 import signal
@@ -21,22 +21,22 @@ from somagent.local_stack.state import StackState, read_state, state_file
 from somagent.settings import Settings
 
 POLL_SECONDS = 0.1
-STOP_SECONDS = 60.0  # the parts' own deadlines, one after the other, come before this one
-SCOPE = "somagent.scope"  # the label that the sandbox puts on every container
-GRACE_SECONDS = 10.0  # the kernel has told them already, when the supervisor died
+STOP_SECONDS = 60.0  # more than the sum of the parts' own deadlines
+SCOPE = "somagent.scope"  # label of every container of the sandbox
+GRACE_SECONDS = 10.0  # for parts, which the kernel has signalled when the supervisor died
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stopped:
-    """The result of a stop: whether a supervisor ran, and what a killed one had left."""
+    """Result of a stop: whether a supervisor ran, which parts a killed one had left, and how many containers."""
 
     supervisor: bool
     leftovers: tuple[str, ...]
-    containers: int | None  # None: no Docker engine answered, so nobody could look
+    containers: int | None  # None: no Docker engine answered
 
 
 def running(settings: Settings) -> StackState | None:
-    """Return the state of the stack of this home, or None if its supervisor does not run."""
+    """Return the state of the stack in this home, or None if its supervisor does not run."""
     state = read_state(settings.home)
     return state if state and state.supervisor.running() else None
 
@@ -59,10 +59,10 @@ def start(settings: Settings, *, only: Sequence[str] = ()) -> "subprocess.Popen[
 
 
 def follow(settings: Settings, supervisor: "subprocess.Popen[bytes] | None" = None) -> Iterator[StackState]:
-    """Yield the state as it changes, until the stack is ready; raise StackError if it will not be."""
+    """Yield the state at each change until the stack is ready. Raises StackError when the stack fails."""
     last: StackState | None = None
     while True:
-        # Polled before the state is read: what it wrote before it ended is then seen for sure.
+        # Poll first: the last state that an ended supervisor wrote is then read for sure.
         ended = supervisor.poll() if supervisor else None
         state = running(settings) if ended is None else read_state(settings.home)
         if state and state != last and _belongs_to(state, supervisor):
@@ -78,7 +78,7 @@ def follow(settings: Settings, supervisor: "subprocess.Popen[bytes] | None" = No
 
 
 def stop(settings: Settings) -> Stopped:
-    """Stop the stack of this home, whatever state it is in, and remove the containers of tools."""
+    """Stop the stack in this home, whatever its state, and remove the containers of tools."""
     state = running(settings)
     process = state.supervisor.running() if state else None
     if process:
@@ -97,11 +97,11 @@ def stop(settings: Settings) -> Stopped:
 
 
 def end_leftovers(home: Path) -> list[str]:
-    """End the parts that the last supervisor of this home recorded and that still run; return their names."""
+    """End the parts that the last supervisor of this home left running, and return their names."""
     state = read_state(home)
     if state is None:
         return []
-    # The supervisor is gone (the caller holds its lock or stopped it), so nobody starts them again.
+    # The supervisor is gone (the caller holds its lock or stopped it), so parts are not restarted.
     left = {part.name: process for part in state.parts if part.process and (process := part.process.running())}
     for process in left.values():
         signal_group(process.pid, signal.SIGTERM)
@@ -114,9 +114,9 @@ def end_leftovers(home: Path) -> list[str]:
 
 
 def remove_containers(scope: str, *, host: str) -> int | None:
-    """Remove the containers of one home's stack; return how many, or None where no Docker engine answers.
+    """Remove the containers of one scope and return their number, or None when no Docker engine answers.
 
-    Never those of another scope, nor those that name none: an engine is shared, and they may be at work for somebody.
+    An engine is shared: containers of another scope or without a scope stay, as others may use them.
     """
     try:
         client = docker.DockerClient(base_url=host, timeout=30)
@@ -125,7 +125,7 @@ def remove_containers(scope: str, *, host: str) -> int | None:
     with contextlib.closing(client):
         containers = client.containers.list(all=True, filters={"label": f"{SCOPE}={scope}"}, ignore_removed=True)
         for container in containers:
-            with contextlib.suppress(NotFound):  # it may end by itself meanwhile
+            with contextlib.suppress(NotFound):  # it may have ended meanwhile
                 container.remove(force=True, v=True)
         return len(containers)
 

@@ -1,8 +1,8 @@
-"""The four roles of the database, their rights, and their generated passwords.
+"""Roles of the database: their rights and their generated passwords.
 
 `somagent_owner` owns the database and its tables and runs migrations; `somagent_app` serves requests under row-level
-security; `somagent_relay` carries the outbox; `somagent_sealer` closes audit blocks. None is a superuser, and row-level
-security holds for all of them.
+security; `somagent_relay` reads the outbox; `somagent_sealer` closes audit blocks. None is a superuser, and row-level
+security applies to all of them.
 """
 
 import os
@@ -24,7 +24,7 @@ def make_passwords(settings: Settings) -> None:
     for role in ROLES:
         path = settings.keys_dir / f"postgres-{role}.password"
         if not path.exists():
-            # Readable by nobody else from its first moment; renamed into place so that no half is ever read.
+            # Created with mode 0600 and renamed into place, so nobody reads a part of it.
             unfinished = path.with_suffix(".unfinished")
             unfinished.unlink(missing_ok=True)
             descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -34,7 +34,7 @@ def make_passwords(settings: Settings) -> None:
 
 
 async def grant_server(connection: "asyncpg.Connection", settings: Settings) -> None:
-    """Create the roles and the database, or set the roles' passwords to those of the keys directory."""
+    """Create the roles and the database if missing, and set the roles' passwords to those of the keys directory."""
     for role in ROLES:
         password = (settings.keys_dir / f"postgres-{role}.password").read_text().strip()
         await _set_role(connection, f"somagent_{role}", password)
@@ -45,7 +45,7 @@ async def grant_server(connection: "asyncpg.Connection", settings: Settings) -> 
 
 
 async def grant_database(connection: "asyncpg.Connection") -> None:
-    """Create the extension, which only a superuser may, and give the schema to the owner."""
+    """Create the extension, which needs a superuser, and give the schema to the owner's role."""
     await connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
     await connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
     await connection.execute("ALTER SCHEMA public OWNER TO somagent_owner")
@@ -55,5 +55,5 @@ async def grant_database(connection: "asyncpg.Connection") -> None:
 async def _set_role(connection: "asyncpg.Connection", name: str, password: str) -> None:
     known = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", name)
     verb = "ALTER" if known else "CREATE"
-    # Passwords are of the URL-safe alphabet, which has no quote to escape.
+    # Passwords are URL-safe Base64, which has no quotes.
     await connection.execute(f"{verb} ROLE {name} {LIMITS} PASSWORD '{password}'")

@@ -1,4 +1,4 @@
-"""Checks of what the local stack needs; each failed check says how to repair it."""
+"""Checks of the requirements of the local stack. A failed check says how to repair it."""
 
 import shutil
 import sys
@@ -17,12 +17,12 @@ from somagent.local_stack.stack import parts, replaced_parts
 from somagent.local_stack.wheels import REPAIR, language_model, postgres_programs, temporal_program, valkey_server
 from somagent.settings import Settings
 
-DISK_BYTES = 3 * 1024**3  # wheels, models, sandbox image and a first month of data
+DISK_BYTES = 3 * 1024**3  # for wheels, models, sandbox image and about a month of data
 OLDEST_PYTHON = (3, 12)
 
 
 class Check(FrozenModel):
-    """The result of one check; `fix` is the way out where it failed."""
+    """Result of one check. `fix` says how to repair a failed one."""
 
     name: str
     ok: bool
@@ -31,7 +31,7 @@ class Check(FrozenModel):
 
 
 def examine(settings: Settings) -> tuple[Check, ...]:
-    """Return the results of all checks, those that passed too."""
+    """Return the results of all checks, including those that passed."""
     return (
         _python(),
         _program("setpriv", "Install the package util-linux."),

@@ -1,6 +1,6 @@
-"""Environment of a child process: our own parts get every setting, other servers only what they need.
+"""Environment of a child process: processes of the product get every setting, other servers only what they need.
 
-A module of its own, because it is the only one here that may read this process's environment.
+This is the only module of the package that may read the environment of its own process.
 """
 
 import json
@@ -15,13 +15,13 @@ PASSED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "TMPDIR")
 
 
 def product_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of our own processes: this one's, with every setting spelled out for the child."""
+    """Return the environment for a process of the product: that of this process, and every setting as a variable."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SOMAGENT_")}
     return inherited | {f"SOMAGENT_{name.upper()}": _text(value) for name, value in settings if value is not None}
 
 
 def server_environment(**extra: str) -> dict[str, str]:
-    """Return the environment of other servers: a few variables, none of our settings or of the caller's secrets."""
+    """Return the environment for another server: a few variables and `extra`, no settings and no secrets."""
     return {name: os.environ[name] for name in PASSED if name in os.environ} | extra
 
 
@@ -32,6 +32,6 @@ def _text(value: object) -> str:
         case Path():
             return str(value.absolute())
         case dict() | tuple():
-            return json.dumps(value)  # what pydantic-settings reads a collection from
+            return json.dumps(value)  # the format in which pydantic-settings reads collections
         case _:
             return str(value)

@@ -1,4 +1,4 @@
-"""Errors of the local stack, each with the way out in its message.
+"""Errors of the local stack. Each message says how to solve the problem.
 
 StackError
   MissingProgram  a program, package or permission is not there
@@ -13,7 +13,7 @@ LOG_TAIL_BYTES = 2000
 
 
 class StackError(Exception):
-    """Base of the errors; its message is a sentence for people."""
+    """Base of the errors of the local stack."""
 
 
 class MissingProgram(StackError):
@@ -29,7 +29,7 @@ class StackBusy(StackError):
 
 
 class NotReady(Exception):
-    """A part does not answer yet; the text says what was seen."""
+    """A part does not answer yet. The message says what the health check saw."""
 
 
 class PartFailed(StackError):
@@ -42,7 +42,7 @@ class PartFailed(StackError):
 
 
 def tail(log: Path) -> str:
-    """Return the last lines of a log."""
+    """Return the last lines of a log file, indented."""
     if not log.exists():
         return "(empty)"
     text = log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")

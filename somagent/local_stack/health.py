@@ -1,4 +1,4 @@
-"""Health checks from outside: each connects to the part as its users do, and raises NotYet with the reason."""
+"""Health checks of parts: each connects to the part as its clients do, and raises NotReady with the reason."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from somagent.local_stack.part import HealthCheck, Launched
 from somagent.settings import Settings
 
 PATIENCE_SECONDS = 2.0
-CLOCK_SLACK = timedelta(milliseconds=50)  # Temporal stamps polls with its own reading of the clock
+CLOCK_SLACK = timedelta(milliseconds=50)  # Temporal stamps polls with its own clock
 
 
 def answers_http(url: str) -> HealthCheck:
@@ -68,7 +68,7 @@ def serves_namespace(target: str, namespace: str) -> HealthCheck:
 def polls(target: str, namespace: str, queues: Sequence[str]) -> HealthCheck:
     """Healthy when this process has polled each queue since it started.
 
-    Another process's polls, those of the one that died before it among them, say nothing about this one.
+    Polls of other processes, such as its predecessor, do not count.
     """
 
     async def check(launched: Launched) -> None:
@@ -104,7 +104,7 @@ async def _connect(target: str, namespace: str) -> Client:
         raise NotReady(f"Temporal at {target} does not answer") from error
 
 
-# Sessions of our own role are visible to us; the one that asks is left out, and so are those of an earlier process.
+# A role sees its own sessions. The session of the query and those of an earlier process are left out.
 SESSIONS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE usename = current_user AND pid <> pg_backend_pid() AND backend_start >= $1
@@ -112,7 +112,7 @@ WHERE usename = current_user AND pid <> pg_backend_pid() AND backend_start >= $1
 
 
 def has_session(settings: Settings, role: str) -> HealthCheck:
-    """Healthy when the process's own role holds a session that is younger than the process."""
+    """Healthy when the role of the process has a session that began after the process."""
 
     async def check(launched: Launched) -> None:
         url = settings.database(role).replace("postgresql+asyncpg://", "postgresql://", 1)

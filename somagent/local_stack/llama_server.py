@@ -8,7 +8,7 @@ import xllamacpp
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until SIGTERM or SIGINT."""
     options = _options()
     parameters = xllamacpp.CommonParams()
     parameters.model.path = options.model
@@ -21,9 +21,9 @@ def main() -> None:
     parameters.endpoint_metrics = True
     parameters.ui = False
     server = xllamacpp.Server(parameters)
-    # The supervisor knows from the port when the model is loaded; the server's own threads do the work from here.
+    # The server works in its own threads. The supervisor sees on the port when the model is loaded.
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
-    # Leaving without the interpreter's teardown: a request under way would make the destructor wait for its end.
+    # os._exit skips the interpreter's teardown, in which the destructor would wait for open requests.
     del server
     os._exit(0)
 
@@ -36,7 +36,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--parallel", type=int, default=2)
     parser.add_argument("--context", type=int, default=8192)
-    # One core is left to everybody else: llama.cpp's threads wait for each other by spinning, and fall from a hundred
+    # One core is left to other processes: llama.cpp's threads wait for each other by spinning, and fall from a hundred
     # tokens a second to two when they share every core with a busy stack.
     parser.add_argument("--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     return parser.parse_args()

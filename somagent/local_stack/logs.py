@@ -1,4 +1,4 @@
-"""Log files, one for each part; a start begins a new one and keeps the last three."""
+"""Log files, one for each part. A start begins a new file and keeps the last three."""
 
 import time
 from collections import deque
@@ -26,7 +26,7 @@ def rotate(log: Path) -> None:
 
 
 def last_lines(log: Path, count: int) -> list[str]:
-    """Return the last lines of a log; none if it was never written."""
+    """Return the last `count` lines of a log; none if there is no file."""
     if count == 0 or not log.exists():
         return []
     with log.open(errors="replace") as file:
@@ -34,7 +34,7 @@ def last_lines(log: Path, count: int) -> list[str]:
 
 
 def new_lines(logs: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
-    """Yield what is written from now on, for ever, each line with its log's name; a new start's log is taken up too."""
+    """Yield each new line with the name of its log, for ever, also from the new files of a later start."""
     ends = {name: _position(log) for name, log in logs.items()}
     rest = dict.fromkeys(logs, "")
     while True:

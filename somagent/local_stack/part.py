@@ -1,4 +1,4 @@
-"""Declaration of a part of the stack: its command, environment and dependencies, and a health check from outside."""
+"""Declaration of a part of the stack: its command, environment, dependencies and health check."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from somagent.local_stack.system_user import Identity
 
 @dataclass(frozen=True, kw_only=True)
 class Launched:
-    """The process of a part, for its health check: its number, and when it started."""
+    """A started process, for its health check: its number, and when it started."""
 
     pid: int
     since: datetime
@@ -19,7 +19,7 @@ class Launched:
 
 @dataclass(frozen=True, kw_only=True)
 class Listening:
-    """A port that a part listens on, and the setting that changes it."""
+    """A port that a part listens on, and the setting that changes the port."""
 
     setting: str
     port: int
@@ -31,11 +31,10 @@ PartHook = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One process of the stack. `health` raises NotYet until the part does its work.
+    """One process of the stack. `health` raises NotReady until the part works.
 
-    `data` is a directory to create before every start. `prepare` runs before every start. `provision` runs when the
-    part answers, before anything that depends on it starts. Both are idempotent, because a part that died is started
-    again in the same way.
+    The directory `data` is created and `prepare` runs before every start. `provision` runs when the part answers,
+    before its dependents start. Both are idempotent, because a part that died is started again in the same way.
     """
 
     name: str
@@ -48,8 +47,8 @@ class Part:
     data: Path | None = None
     prepare: PartHook | None = None
     provision: PartHook | None = None
-    once: bool = False  # runs to its end; a failure stops the start
-    identity: Identity | None = None  # another system user, when the caller is root
+    once: bool = False  # the process ends by itself, and its failure stops the start
+    identity: Identity | None = None  # system user to run as, when the caller is root
     stop_signal: Signals = SIGTERM
     start_seconds: float = 60
     stop_seconds: float = 10

@@ -1,4 +1,4 @@
-"""Runner of one part: start, health check, restart with growing pauses when it dies, stop."""
+"""Runner of one part: it starts, checks and stops the part, and restarts it with growing pauses when it dies."""
 
 import asyncio
 import time
@@ -11,10 +11,10 @@ from somagent.local_stack.part import Part
 from somagent.local_stack.process import Child, launch
 from somagent.local_stack.state import PartPhase, PartState, ProcessId
 
-FIRST_TRIES = 3  # after a crash of the machine a server may need a moment to find its own remains gone
+FIRST_TRIES = 3  # after a crash of the machine, files or ports of the last server may block for a moment
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
-SETTLED_SECONDS = 30.0  # a part that lived this long starts again without a pause that grew before
+SETTLED_SECONDS = 30.0  # after this life the pause starts from the first one again
 HEALTH_EVERY_SECONDS = 0.05
 HEALTH_PATIENCE_SECONDS = 5.0
 
@@ -30,7 +30,7 @@ class Runner:
         self._child: Child | None = None
 
     async def start(self) -> None:
-        """Return once the part does its work; raise PartFailed if it will not."""
+        """Return once the part works. Raises PartFailed when it does not after several tries."""
         for attempt in range(FIRST_TRIES):
             try:
                 await self._attempt("starting")
@@ -44,7 +44,7 @@ class Runner:
                 return
 
     async def keep_running(self) -> None:
-        """Start the part again whenever it dies, for ever. A part that runs once is left alone."""
+        """Restart the part whenever it dies, for ever. Return at once for a part that runs once."""
         pause = FIRST_PAUSE_SECONDS
         while self._child is not None and not self.part.once:
             began = time.monotonic()
@@ -59,7 +59,7 @@ class Runner:
                 self._set_phase("restarting", failure.reason if isinstance(failure, PartFailed) else str(failure))
 
     async def stop(self) -> None:
-        """Return once its process and what that started are gone."""
+        """Stop the part. Return once its process and all that it started have ended."""
         if self._child is not None:
             await self._child.stop()
             self._child = None
@@ -67,7 +67,7 @@ class Runner:
             self._set_phase("stopped")
 
     async def check(self) -> None:
-        """Raise NotYet if the part runs but does not answer."""
+        """Raise NotReady when the part runs but does not answer."""
         if self.part.health and self._child:
             await self.part.health(self._child.launched)
 

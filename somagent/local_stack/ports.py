@@ -1,4 +1,4 @@
-"""Check that the ports of the stack are free; the error names the process, the setting and the way out."""
+"""Check of the ports of the stack: the error names the holder of a port and the setting that moves the part."""
 
 import errno
 import socket
@@ -11,7 +11,7 @@ from somagent.local_stack.part import Listening, Part
 
 
 def require_free(parts: Iterable[Part], host: str) -> None:
-    """Raise PortTaken with every port that is taken, not only the first."""
+    """Raise PortTaken with every port that is taken."""
     taken = [
         describe_conflict(part.name, listening, host)
         for part in parts
@@ -23,10 +23,10 @@ def require_free(parts: Iterable[Part], host: str) -> None:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Tell whether a server could listen there now."""
+    """Tell whether a server can listen on a port of the host now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # Connections of a server that just stopped linger in TIME_WAIT; servers set this too, so they do not matter.
+        # As servers do: without it, connections in TIME_WAIT of a stopped server would block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -39,7 +39,7 @@ def is_free(host: str, port: int) -> bool:
 
 
 def describe_conflict(part: str, listening: Listening, host: str) -> str:
-    """Return the sentence for a taken port."""
+    """Return the message for a taken port."""
     return (
         f"Port {listening.port} of {part} on {host} is taken{_holder(listening.port)}. "
         f"Stop that process, or move the part: {listening.setting}={listening.port + 1} somagent up"

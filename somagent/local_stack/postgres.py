@@ -1,4 +1,4 @@
-"""PostgreSQL 18 with pgvector: a cluster in the stack's home, without trusted connections.
+"""PostgreSQL 18 with pgvector: a cluster in the stack's home that trusts no connection.
 
 Over TCP every role needs its generated password (SCRAM). The superuser has none: it connects only through a unix
 socket in a private directory, by peer authentication.
@@ -26,8 +26,8 @@ from somagent.local_stack.wheels import postgres_programs
 from somagent.settings import Settings
 
 SUPERUSER = "postgres"
-LOST = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-SOCKET_PATH_LIMIT = 100  # the kernel takes 107 bytes, PostgreSQL's own suffix included
+CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+SOCKET_PATH_LIMIT = 100  # bytes; the kernel takes 107
 OPTIONS = {
     "max_connections": "200",
     "shared_buffers": "128MB",
@@ -36,7 +36,7 @@ OPTIONS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %q%u@%d ",
-    "jit": "off",  # our queries are short; compiling them costs more than it gives
+    "jit": "off",  # compiling short queries costs more time than it saves
 }
 
 
@@ -63,14 +63,14 @@ def postgres(settings: Settings) -> Part:
                 await grant_server(connection, settings)
             async with superuser(settings, database=DATABASE) as connection:
                 await grant_database(connection)
-        except LOST as error:
+        except CONNECTION_ERRORS as error:
             raise NotReady(f"roles and extension: {error}") from error
 
     async def healthy(_: Launched) -> None:
         try:
             async with superuser(settings):
                 pass
-        except LOST as error:
+        except CONNECTION_ERRORS as error:
             raise NotReady(f"no session yet: {error}") from error
 
     return Part(
@@ -87,13 +87,13 @@ def postgres(settings: Settings) -> Part:
         address=f"postgresql://{settings.host}:{settings.postgres_port}/somagent",
         prepare=prepare,
         provision=provision,
-        stop_signal=signal.SIGINT,  # fast shutdown: sessions end, data is written, no recovery at the next start
+        stop_signal=signal.SIGINT,  # fast shutdown: sessions end, data is written, and the next start needs no recovery
     )
 
 
 @contextlib.asynccontextmanager
 async def superuser(settings: Settings, *, database: str = SUPERUSER) -> AsyncIterator["asyncpg.Connection"]:
-    """Yield a superuser's connection through the private socket."""
+    """Open a superuser's connection through the private socket."""
     connection = await asyncpg.connect(
         host=str(socket_directory(settings)), port=settings.postgres_port, user=SUPERUSER, database=database, timeout=5
     )
@@ -108,11 +108,11 @@ def data_directory(settings: Settings) -> Path:
 
 
 def socket_directory(settings: Settings) -> Path:
-    """Return a private directory for the superuser's socket, short enough for the kernel."""
-    near = settings.home.absolute() / "run"
-    if len(os.fsencode(near / ".s.PGSQL.65535")) <= SOCKET_PATH_LIMIT:
-        return near
-    name = hashlib.sha256(os.fsencode(near)).hexdigest()[:16]
+    """Return a private directory for the superuser's socket. Its path is short enough for the kernel."""
+    directory = settings.home.absolute() / "run"
+    if len(os.fsencode(directory / ".s.PGSQL.65535")) <= SOCKET_PATH_LIMIT:
+        return directory
+    name = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"somagent-{name}"
 
 
@@ -121,7 +121,7 @@ async def _initialise(settings: Settings, programs: Path, identity: Identity | N
     if (data / "PG_VERSION").exists():
         return
     data.parent.mkdir(parents=True, exist_ok=True)
-    # initdb works beside the final place, so that one that was interrupted is not taken for a cluster.
+    # initdb writes beside the final place, so that an interrupted one is not taken for a cluster.
     unfinished = data.with_name("postgres.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     _own_directory(unfinished, identity)
@@ -150,7 +150,7 @@ async def _initialise(settings: Settings, programs: Path, identity: Identity | N
 
 
 def _write_access_rules(data: Path, identity: Identity | None) -> None:
-    """Write who may connect and how; the superuser only by socket, and only this user and the server's own."""
+    """Write pg_hba.conf and pg_ident.conf: the superuser connects only by socket, as this user or the server's user."""
     rules = ["local all postgres peer map=somagent", "host all postgres all reject", "host all all all scram-sha-256"]
     users = dict.fromkeys((current_user(), identity.name if identity else current_user()))
     _write(data / "pg_hba.conf", rules, identity)
@@ -174,11 +174,11 @@ def _own_directory(path: Path, identity: Identity | None) -> None:
 
 
 async def _end_orphan(data: Path) -> None:
-    """Clear the data directory for a start after a crash.
+    """Prepare the data directory for a start after a crash.
 
-    A server that still runs on this data (its supervisor was killed) is stopped. A lock file whose process number now
-    belongs to another program would stop PostgreSQL from starting, so it is removed. Otherwise the file stays:
-    PostgreSQL knows best whether memory of the dead server is still in use.
+    A server that still runs on this data, because its supervisor was killed, is stopped. The lock file is removed when
+    its process number now belongs to another program, as PostgreSQL would not start. Otherwise it stays: PostgreSQL
+    itself checks whether the dead server's memory is still in use.
     """
     lock = data / "postmaster.pid"
     try:

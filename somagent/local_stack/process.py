@@ -1,4 +1,4 @@
-"""Child process of a part: it cannot outlive the supervisor, and it stops within a deadline."""
+"""Child process of a part: it ends with the supervisor, and it stops within a deadline."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from somagent.local_stack.part import Launched, Part
 
 
 class Child:
-    """A started part. Its process leads its own group, so that what it starts is stopped with it."""
+    """A started part. Its process leads a process group, so that what it starts is stopped with it."""
 
     def __init__(self, process: asyncio.subprocess.Process, part: Part) -> None:
         self._process = process
@@ -22,17 +22,17 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """Return how it ended, or None while it runs."""
+        """The exit code, or None while it runs."""
         return self._process.returncode
 
     async def wait(self) -> int:
-        """Return its exit code, once nothing of its group is left."""
+        """Return the exit code, once all processes of its group have ended."""
         code = await self._process.wait()
         signal_group(self._process.pid, SIGKILL)
         return code
 
     async def stop(self) -> None:
-        """Ask it to end, and end it when it does not within its deadline."""
+        """Send the part's stop signal, and kill its group after the part's deadline."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(self._part.stop_signal)
         try:
@@ -59,9 +59,9 @@ async def launch(part: Part, *, home: Path, log: Path) -> Child:
 
 
 def guard_command(part: Part) -> tuple[str, ...]:
-    """Return the command through `setpriv`, which makes the kernel stop it when the supervisor dies, however it dies.
+    """Return the part's command, run by `setpriv`: the kernel then signals the process when the supervisor dies.
 
-    The signal is asked for after the change of user, which would clear it.
+    Raises MissingProgram when `setpriv` is not installed.
     """
     setpriv = shutil.which("setpriv")
     if setpriv is None:
@@ -69,14 +69,11 @@ def guard_command(part: Part) -> tuple[str, ...]:
             "`setpriv` (package util-linux) is not installed; the stack needs it to tie its parts together."
         )
     become = part.identity.options() if part.identity else ()
-    return (setpriv, f"--pdeathsig={_short(part.stop_signal)}", *become, "--", *part.command)
-
-
-def _short(signal: Signals) -> str:
-    return signal.name.removeprefix("SIG")
+    death_signal = part.stop_signal.name.removeprefix("SIG")
+    return (setpriv, f"--pdeathsig={death_signal}", *become, "--", *part.command)
 
 
 def signal_group(group: int, signal: Signals) -> None:
-    """Send a signal to a part's process and to what it started: each part leads a process group of its own."""
+    """Send a signal to a part's process and to what it started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal)

@@ -1,10 +1,11 @@
-"""The parts of the local stack: servers from wheels, and our own processes. A part that a setting replaces is left out.
+"""Parts of the local stack: servers from wheels, and the product's own processes, unless a setting replaces them.
 
-Our own processes are started by name, as on a cluster; this package imports none of them.
+The product's processes are started by module name, as on a cluster. This package imports none of them.
 """
 
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from somagent.local_stack.environment import product_environment, server_environment
 from somagent.local_stack.errors import StackError
@@ -15,7 +16,7 @@ from somagent.local_stack.wheels import language_model, temporal_program, valkey
 from somagent.settings import Settings
 
 QUEUES = ("capsules", "slm", "memory", "platform")
-TOOL_QUEUES = ("tools",)  # the only worker near Docker runs in a process of its own
+TOOL_QUEUES = ("tools",)  # a separate process, the only worker that uses Docker
 
 SEARCH_ATTRIBUTES = {
     "TenantId": "Keyword",
@@ -29,15 +30,15 @@ SEARCH_ATTRIBUTES = {
     "AwaitingApproval": "Bool",
 }
 
-# The default of 20 polls a second adds 50 ms to every activity: five in a row took 300 ms and take 74 ms.
+# The default of 20 polls a second adds 50 ms to every activity: five in sequence took 300 ms and now take 74 ms.
 DYNAMIC_CONFIG = ("history.transferProcessorMaxPollRPS=1000",)
 
-# WAL with NORMAL loses nothing when the process is killed and is several times faster than a sync for each commit.
+# WAL with NORMAL loses nothing when the process is killed, and is several times faster than a sync for each commit.
 PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
 
 
 def valkey(settings: Settings) -> Part:
-    """Return Valkey, for what may be lost and rebuilt: token streams, rate windows. It writes no file."""
+    """Return Valkey, for data that may be lost: token streams and rate windows. It writes no file."""
     data, url = settings.home.absolute() / "data" / "valkey", f"redis://{settings.host}:{settings.valkey_port}/0"
     return Part(
         name="valkey",
@@ -83,7 +84,7 @@ def temporal(settings: Settings) -> Part:
 
 
 def slm(settings: Settings) -> Part:
-    """Return the small language model: llama.cpp's own server in a process of ours, two requests at once."""
+    """Return the small language model: llama.cpp's server, which answers two requests at once."""
     base = f"http://{settings.host}:{settings.slm_port}"
     return Part(
         name="slm",
@@ -102,13 +103,7 @@ def slm(settings: Settings) -> Part:
 
 
 def bootstrap(settings: Settings) -> Part:
-    return Part(
-        name="bootstrap",
-        command=_python_module("workers.bootstrap"),
-        env=product_environment(settings),
-        depends_on=("postgres",),
-        once=True,
-    )
+    return _own(settings, "bootstrap", "workers.bootstrap", depends_on=("postgres",), once=True)
 
 
 def worker(settings: Settings) -> Part:
@@ -120,31 +115,21 @@ def tools(settings: Settings) -> Part:
 
 
 def relay(settings: Settings) -> Part:
-    return Part(
-        name="relay",
-        command=_python_module("workers.relay"),
-        env=product_environment(settings),
-        depends_on=("bootstrap", "valkey"),
-        health=has_session(settings, "relay"),
+    return _own(
+        settings, "relay", "workers.relay", depends_on=("bootstrap", "valkey"), health=has_session(settings, "relay")
     )
 
 
 def sealer(settings: Settings) -> Part:
-    return Part(
-        name="sealer",
-        command=_python_module("workers.sealer"),
-        env=product_environment(settings),
-        depends_on=("bootstrap",),
-        health=has_session(settings, "sealer"),
-    )
+    return _own(settings, "sealer", "workers.sealer", depends_on=("bootstrap",), health=has_session(settings, "sealer"))
 
 
 def api(settings: Settings) -> Part:
     base = f"http://{settings.host}:{settings.api_port}"
-    return Part(
-        name="api",
-        command=_python_module("api.main"),
-        env=product_environment(settings),
+    return _own(
+        settings,
+        "api",
+        "api.main",
         depends_on=("bootstrap", "temporal", "valkey"),
         health=answers_http(f"{base}/v1/health"),
         listens=(Listening(setting="SOMAGENT_API_PORT", port=settings.api_port),),
@@ -156,19 +141,26 @@ def _worker(
     settings: Settings, name: str, queues: tuple[str, ...], metrics: int | None, needs: tuple[str, ...] = ()
 ) -> Part:
     port = ("--metrics-port", str(metrics)) if metrics else ()
-    return Part(
-        name=name,
-        command=(*_python_module("workers.main"), "--queues", ",".join(queues), *port),
-        env=product_environment(settings),
+    return _own(
+        settings,
+        name,
+        "workers.main",
+        *("--queues", ",".join(queues), *port),
         depends_on=("bootstrap", "temporal", "valkey", *needs),
         health=polls(settings.temporal_target(), settings.temporal_namespace, queues),
         address=f"queues {', '.join(queues)}",
-        stop_seconds=15,  # activities under way are told to stop and end their containers
+        stop_seconds=15,  # running activities are told to stop and end their containers
     )
 
 
+def _own(settings: Settings, name: str, module: str, *arguments: str, **options: Any) -> Part:  # noqa: ANN401 - fields of Part
+    """Return the part of a process of the product: a module that reads all settings from its environment."""
+    command = (*_python_module(module), *arguments)
+    return Part(name=name, command=command, env=product_environment(settings), **options)
+
+
 def _python_module(name: str) -> tuple[str, ...]:
-    # -P: the working directory is the stack's home and must not be on the import path.
+    # -P keeps the working directory, which is the stack's home, off the import path.
     return (sys.executable, "-P", "-m", name)
 
 
@@ -184,7 +176,7 @@ NAMES = tuple(make.__name__ for make in PARTS)
 
 
 def parts(settings: Settings, *, only: Iterable[str] = ()) -> tuple[Part, ...]:
-    """Return the parts to start, or only the named ones and what they depend on.
+    """Return the parts to start: all, or those in `only` with their dependencies. Replaced parts are left out.
 
     Raises StackError for an unknown name, MissingProgram where a wheel is not installed.
     """
@@ -207,7 +199,7 @@ def parts(settings: Settings, *, only: Iterable[str] = ()) -> tuple[Part, ...]:
 
 
 def replaced_parts(settings: Settings) -> dict[str, str]:
-    """Return the parts that settings replace, with the setting that does."""
+    """Return the names of parts that are replaced, each with the setting that replaces it."""
     given = {
         "postgres": ("SOMAGENT_DATABASE_URL", settings.database_url),
         "valkey": ("SOMAGENT_REDIS_URL", settings.redis_url),

@@ -1,4 +1,4 @@
-"""Published state of the stack: one JSON file, replaced whole, and a lock that only one supervisor can hold."""
+"""Published state of the stack: one JSON file, and a lock that only one supervisor can hold."""
 
 import fcntl
 import os
@@ -19,21 +19,21 @@ StackPhase = Literal["starting", "ready", "stopping", "failed"]
 
 
 class ProcessId(FrozenModel):
-    """A process: its number and its start time, as the number may be used again later."""
+    """Identity of a process: its number, and its start time, because numbers are reused."""
 
     pid: int
     started: float
 
     @classmethod
     def of(cls, pid: int) -> "ProcessId | None":
-        """Return the identity of a running process."""
+        """Return the identity of a process, or None if it has ended."""
         try:
             return cls(pid=pid, started=psutil.Process(pid).create_time())
         except psutil.NoSuchProcess:
             return None
 
     def running(self) -> psutil.Process | None:
-        """Return the process if it is still this one and still runs."""
+        """Return the process, or None if it has ended."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.started) < 1
@@ -77,7 +77,7 @@ def read_state(home: Path) -> StackState | None:
 
 
 def write_state(home: Path, state: StackState) -> None:
-    """Replace the state file as a whole, so that a reader never sees half of it."""
+    """Replace the state file by a rename, so that a reader never sees a part of it."""
     unfinished = home / "stack.json.unfinished"
     unfinished.write_text(state.model_dump_json(indent=2) + "\n")
     unfinished.rename(state_file(home))
@@ -85,7 +85,7 @@ def write_state(home: Path, state: StackState) -> None:
 
 @contextmanager
 def sole_supervisor(home: Path) -> Iterator[None]:
-    """Hold the lock of this home. The kernel lets go of it when the holder dies, however it dies."""
+    """Hold the lock of this home. The kernel releases it when the holder dies. Raises StackBusy when it is held."""
     home.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(home / "stack.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:

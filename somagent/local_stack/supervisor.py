@@ -1,4 +1,4 @@
-"""Supervisor: starts parts in the order of their dependencies, in parallel where it can, and restarts dead ones."""
+"""Supervisor: it starts parts in the order of their dependencies, in parallel where possible, and restarts them."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from somagent.local_stack.state import PartState
 
 
 class Supervisor:
-    """Runs parts of one home in this process; `async with` starts them and stops them."""
+    """Runs the parts of one home. `async with` starts and stops them."""
 
     def __init__(
         self, parts: Sequence[Part], *, home: Path, on_change: Callable[[tuple[PartState, ...]], None] = lambda _: None
@@ -33,7 +33,7 @@ class Supervisor:
         return tuple(runner.state for runner in self.runners.values())
 
     async def start(self) -> None:
-        """Return once every part is ready. If one will not start, stop the others and raise its PartFailed."""
+        """Return once every part is ready. If one does not start, stop the others and raise its PartFailed."""
         for name in self.runners:
             rotate(log_file(self._home, name))
         started = False
@@ -50,7 +50,7 @@ class Supervisor:
         self._keepers = [asyncio.create_task(runner.keep_running()) for runner in self.runners.values()]
 
     async def stop(self) -> None:
-        """Return once every part has ended; a part ends before those that it depends on."""
+        """Return once every part has ended. A part ends before those that it depends on."""
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -60,7 +60,7 @@ class Supervisor:
                 stopping.create_task(self._stop(runner))
 
     async def watch(self) -> None:
-        """Wait for ever; raise what a keeper could not handle."""
+        """Wait for ever. Raises what the restart of a part could not handle."""
         await asyncio.gather(*self._keepers)
         await asyncio.Event().wait()
 
@@ -73,7 +73,7 @@ class Supervisor:
 
     async def _start(self, runner: Runner) -> None:
         for name in runner.part.depends_on:
-            if name in self._ready:  # one that is not among ours is somebody else's, already running
+            if name in self._ready:  # a part that a setting replaces is not among ours
                 await self._ready[name].wait()
         await runner.start()
         self._ready[runner.part.name].set()

@@ -1,4 +1,4 @@
-"""Process of the supervisor: it takes the lock, ends what a killed one left, and runs the stack until a signal."""
+"""Process of the supervisor: it takes the lock, ends the parts that a killed one left, and runs until a signal."""
 
 import argparse
 import asyncio
@@ -28,9 +28,9 @@ from somagent.settings import Settings
 async def supervise(
     settings: Settings, chosen: Sequence[Part], *, on_change: Callable[[StackState], None] = lambda _: None
 ) -> None:
-    """Run the parts until SIGTERM or SIGINT; every change goes to the state file and to `changed`.
+    """Run the parts until SIGTERM or SIGINT. Every change is written to the state file and passed to `on_change`.
 
-    Raises StackBusy, PortTaken, or PartFailed where a part does not start.
+    Raises StackBusy, PortTaken, or PartFailed when a part does not start.
     """
     home = settings.home.absolute()
     with sole_supervisor(home):
@@ -48,7 +48,7 @@ async def supervise(
 
 
 class PublishedState:
-    """The state that others read; every change is written at once."""
+    """The state file of the stack. Every change is written at once."""
 
     def __init__(self, settings: Settings, on_change: Callable[[StackState], None]) -> None:
         me = ProcessId.of(os.getpid())
@@ -72,7 +72,7 @@ class PublishedState:
 
 
 class Journal:
-    """Writes what changed to the supervisor's own log."""
+    """Log of the supervisor: a line for each change of a part."""
 
     def __init__(self) -> None:
         self._last: dict[str, PartState] = {}

