@@ -1,4 +1,4 @@
-"""Check of a capsule beyond its form: names exist, expressions parse, and all parts fit each other."""
+"""Check of a capsule: the names that it uses exist, its expressions parse, and its parts fit each other."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -9,7 +9,13 @@ from capsules.names import Reference, parse_reference
 from capsules.tools.tool import Tool
 from somagent.capsule_files.cron import cron_problem
 from somagent.capsule_files.document import read
-from somagent.capsule_files.expression_scope import ExpressionScope, of_deliverable, of_inputs, of_steps, of_tasks
+from somagent.capsule_files.expression_scope import (
+    ExpressionScope,
+    deliverable_scope,
+    inputs_scope,
+    steps_scope,
+    tasks_scope,
+)
 from somagent.capsule_files.problems import Places, ProblemCollector, refuse, suggestion
 from somagent.capsule_files.references import check_expression, check_template
 from somagent.capsule_files.schemas import check_schema, check_value
@@ -31,7 +37,7 @@ class Catalog(Protocol):
 def check(
     capsule: Capsule, catalog: Catalog, resolve: Resolve, *, text: str | None = None, filename: str = "capsule.yaml"
 ) -> None:
-    """Check a capsule. Raises Invalid with all problems; with the `text` of the file they have line and column."""
+    """Check a capsule. Raises Invalid with all problems. Line and column need the `text` of the file."""
     problems = ProblemCollector(read(text, filename=filename).places if text is not None else Places())
     spec = capsule.spec
     check_kind(problems, spec)
@@ -65,7 +71,7 @@ def _tools(problems: ProblemCollector, spec: Spec, catalog: Catalog) -> dict[str
         path = ("spec", "tools", index)
         reference = parse_reference(use.use)
         if reference.name in tools:
-            problems.add((*path, "use"), f"{reference.name!r} is declared before.", expected="one entry a tool")
+            problems.add((*path, "use"), f"{reference.name!r} is declared before.", expected="one entry for each tool")
         try:
             tool = catalog.tool(reference)
         except NotFound as error:
@@ -96,17 +102,17 @@ def _check_deliverable(problems: ProblemCollector, spec: Spec, children: dict[st
     path = ("spec", "deliverable")
     if spec.deliverable.value is not None:
         if spec.type == "composite":
-            scope = of_tasks(spec, tuple(task.id for task in spec.tasks), children)
+            scope = tasks_scope(spec, tuple(task.id for task in spec.tasks), children)
         else:
-            scope = of_steps(spec, len(spec.steps))
+            scope = steps_scope(spec, len(spec.steps))
         check_template(problems, (*path, "value"), spec.deliverable.value, scope)
     for index, expression in enumerate(spec.deliverable.accept):
-        check_expression(problems, (*path, "accept", index), expression, of_deliverable(spec))
+        check_expression(problems, (*path, "accept", index), expression, deliverable_scope(spec))
 
 
 def _check_memory(problems: ProblemCollector, spec: Spec) -> None:
     if spec.memory.recall is not None:
-        check_template(problems, ("spec", "memory", "recall", "query"), spec.memory.recall.query, of_inputs(spec))
+        check_template(problems, ("spec", "memory", "recall", "query"), spec.memory.recall.query, inputs_scope(spec))
 
 
 def _check_triggers(problems: ProblemCollector, spec: Spec) -> None:

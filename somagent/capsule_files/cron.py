@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a cron expression. words: names of its values, in order."""
+    """A field of a cron expression. `words` are the names of its values, in order."""
 
     name: str
     least: int

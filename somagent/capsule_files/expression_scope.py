@@ -1,4 +1,4 @@
-"""Scope of an expression in a capsule: the variables that it can use at its place, each with its JSON Schema."""
+"""Scope of an expression in a capsule: the variables that it can use, each with its JSON Schema."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,23 +44,23 @@ class ExpressionScope:
         return None
 
 
-def of_inputs(spec: Spec) -> ExpressionScope:
+def inputs_scope(spec: Spec) -> ExpressionScope:
     """Return the scope of an expression that can use the inputs only."""
     return ExpressionScope({"inputs": spec.inputs})
 
 
-def of_deliverable(spec: Spec) -> ExpressionScope:
+def deliverable_scope(spec: Spec) -> ExpressionScope:
     """Return the scope of acceptance expressions."""
     return ExpressionScope({"output": spec.deliverable.shape, "inputs": spec.inputs})
 
 
-def of_steps(spec: Spec, count: int) -> ExpressionScope:
+def steps_scope(spec: Spec, count: int) -> ExpressionScope:
     """Return the scope of the step after the first `count` steps."""
     schemas = {step.id: _step_result(step, spec) for step in spec.steps[:count]}
     return ExpressionScope({"inputs": spec.inputs, "steps": _closed(schemas)})
 
 
-def of_tasks(spec: Spec, ids: tuple[str, ...], children: Mapping[str, Capsule]) -> ExpressionScope:
+def tasks_scope(spec: Spec, ids: tuple[str, ...], children: Mapping[str, Capsule]) -> ExpressionScope:
     """Return the scope of an expression that can use the results of these tasks."""
     schemas = {
         task: _closed(

@@ -4,7 +4,6 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from capsules.errors import DocumentPath
@@ -12,55 +11,49 @@ from somagent.capsule_files.problems import (
     MAX_DEPTH,
     MAX_INTEGER,
     MAX_VALUES,
-    FileProblem,
     Parsed,
     Place,
     Places,
-    file_problem,
-    refused,
+    ProblemCollector,
 )
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 
 
-@dataclass(frozen=True)
-class _Token:
-    text: str
-    at: int
-
-
 def parse_json(text: str) -> Parsed:
     """Parse one JSON document. Problems are in the result; nothing is raised."""
     lines = _Lines(text)
-    tokens = [_Token(found[0], found.start()) for found in _TOKEN.finditer(text)]
-    refusal = _check_limits(tokens, lines)
-    if refusal is not None:
-        return refusal
+    tokens = list(_TOKEN.finditer(text))
+    refused = _check_limits(tokens, lines)
+    if refused is not None:
+        return refused
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        return refused(f"This is not JSON: {error.msg}.", place=Place(error.lineno, error.colno), expected="valid JSON")
+        return Parsed.refusal(
+            f"This is not JSON: {error.msg}.", place=Place(error.lineno, error.colno), expected="valid JSON"
+        )
     except ValueError as error:
-        return refused(f"This is not JSON: {error}.", expected="valid JSON")
-    walk = _Walk(lines)
-    walk.value(iter(tokens), ())
-    walk.check(value, ())
-    return Parsed(value=value, places=walk.places, problems=tuple(walk.problems))
+        return Parsed.refusal(f"This is not JSON: {error}.", expected="valid JSON")
+    recorder = _PlaceRecorder(lines)
+    recorder.record(iter(tokens), ())
+    recorder.check(value, ())
+    return Parsed(value=value, places=recorder.places, problems=tuple(recorder.problems.found))
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
 
 
-def _check_limits(tokens: list[_Token], lines: "_Lines") -> Parsed | None:
+def _check_limits(tokens: list[re.Match[str]], lines: "_Lines") -> Parsed | None:
     """Return the refusal of a text that is too deep or too large for the recursive parser, else None."""
     depth = 0
     for token in tokens:
-        depth += (token.text in "{[") - (token.text in "}]")
+        depth += (token[0] in "{[") - (token[0] in "}]")
         if depth > MAX_DEPTH:
-            return refused(f"The file nests deeper than {MAX_DEPTH} levels.", place=lines.place(token.at))
+            return Parsed.refusal(f"The file nests deeper than {MAX_DEPTH} levels.", place=lines.place(token.start()))
     if len(tokens) > 4 * MAX_VALUES:
-        return refused(f"The file holds more than {MAX_VALUES:,} values.", expected="a smaller file")
+        return Parsed.refusal(f"The file holds more than {MAX_VALUES:,} values.", expected="a smaller file")
     return None
 
 
@@ -75,47 +68,47 @@ class _Lines:
         return Place(line, offset - self._starts[line - 1] + 1)
 
 
-class _Walk:
+class _PlaceRecorder:
     """Records the place of every key and value of valid JSON."""
 
     def __init__(self, lines: _Lines) -> None:
         self.places = Places()
-        self.problems: list[FileProblem] = []
+        self.problems = ProblemCollector(self.places)
         self._lines = lines
 
-    def value(self, tokens: Iterator[_Token], path: DocumentPath, first: _Token | None = None) -> None:
+    def record(self, tokens: Iterator[re.Match[str]], path: DocumentPath, first: re.Match[str] | None = None) -> None:
         token = first or next(tokens)
-        self.places.values.setdefault(path, self._lines.place(token.at))
-        if token.text == "{":
+        self.places.values.setdefault(path, self._lines.place(token.start()))
+        if token[0] == "{":
             self._mapping(tokens, path)
-        elif token.text == "[":
+        elif token[0] == "[":
             self._list(tokens, path)
 
-    def _mapping(self, tokens: Iterator[_Token], path: DocumentPath) -> None:
-        while (token := next(tokens)).text != "}":
-            if token.text == ",":
+    def _mapping(self, tokens: Iterator[re.Match[str]], path: DocumentPath) -> None:
+        while (token := next(tokens))[0] != "}":
+            if token[0] == ",":
                 continue
-            key = (*path, json.loads(token.text))
-            place = self._lines.place(token.at)
+            key = (*path, json.loads(token[0]))
+            place = self._lines.place(token.start())
             if key in self.places.keys:
                 message = f"The key {key[-1]!r} stands here a second time."
                 expected = f"once; see line {self.places.keys[key].line}"
                 self.places.keys[key] = place
-                self.problems.append(file_problem(self.places, key, message, expected=expected, key=True))
+                self.problems.add(key, message, expected=expected, key=True)
             self.places.keys[key] = place
             next(tokens)  # the colon
-            self.value(tokens, key)
+            self.record(tokens, key)
 
-    def _list(self, tokens: Iterator[_Token], path: DocumentPath) -> None:
+    def _list(self, tokens: Iterator[re.Match[str]], path: DocumentPath) -> None:
         index = 0
-        while (token := next(tokens)).text != "]":
-            if token.text == ",":
+        while (token := next(tokens))[0] != "]":
+            if token[0] == ",":
                 continue
-            self.value(tokens, (*path, index), token)
+            self.record(tokens, (*path, index), token)
             index += 1
 
     def check(self, value: Any, path: DocumentPath) -> None:  # noqa: ANN401 - any JSON value
-        """Report values that are valid JSON, but not possible in canonical JSON or in PostgreSQL."""
+        """Report values that are valid JSON, but that canonical JSON or PostgreSQL cannot hold."""
         match value:
             case dict():
                 for key, item in value.items():
@@ -124,11 +117,10 @@ class _Walk:
                 for index, item in enumerate(value):
                     self.check(item, (*path, index))
             case int() if abs(value) > MAX_INTEGER:
-                self._refuse(path, "The number is beyond what JSON carries exactly.", "at most 2^53 - 1, or text")
+                message = "The number is beyond what JSON carries exactly."
+                self.problems.add(path, message, expected="at most 2^53 - 1, or text")
             case str() if "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value):
-                self._refuse(path, "The text holds a NUL or half a surrogate pair.", "whole Unicode characters")
+                message = "The text holds a NUL or half a surrogate pair."
+                self.problems.add(path, message, expected="whole Unicode characters")
             case _:
                 pass
-
-    def _refuse(self, path: DocumentPath, message: str, expected: str) -> None:
-        self.problems.append(file_problem(self.places, path, message, expected=expected))

@@ -18,7 +18,7 @@ from somagent.capsule_files.problems import file_problem, refuse
 
 @dataclass(frozen=True)
 class Library:
-    """The shipped personas, tools, capsules and default constitution; most are found by reference."""
+    """The shipped personas, tools, capsules and the default constitution."""
 
     personas: tuple[Persona, ...]
     tools: tuple[Tool, ...]
@@ -29,7 +29,7 @@ class Library:
     def load(cls) -> Self:
         """Read the shipped files. Raises Invalid when one has problems."""
         return cls(
-            personas=tuple(_entry(document, "Persona", Persona) for document in _documents("personas")),
+            personas=tuple(_parse_entry(document, "Persona", Persona) for document in _documents("personas")),
             tools=tuple(read_tool(file.read_text("utf-8"), filename=file.name) for file in _files("tools")),
             capsules=tuple(load(file.read_text("utf-8"), filename=file.name) for file in _files("capsules")),
             constitution=_documents("constitutions")[0].value,
@@ -37,28 +37,21 @@ class Library:
 
     def persona(self, reference: Reference) -> Persona:
         """Return the highest version that fits. Raises NotFound with the known ones."""
-        by_version = {p.version: p for p in self.personas if p.name == reference.name}
-        return by_version[_best(reference, "persona", by_version, [p.ref for p in self.personas])]
+        return _highest(reference, "persona", {(p.name, p.version): p for p in self.personas})
 
     def tool(self, reference: Reference) -> Tool:
         """Return the highest version that fits. Raises NotFound with the known ones."""
-        by_version = {t.version: t for t in self.tools if t.name == reference.name}
-        return by_version[_best(reference, "tool", by_version, [f"{t.name}@{t.version}" for t in self.tools])]
+        return _highest(reference, "tool", {(t.name, t.version): t for t in self.tools})
 
     def capsule(self, reference: Reference) -> Capsule:
         """Return the highest version that fits. Raises NotFound with the known ones."""
-        by_version = {c.metadata.version: c for c in self.capsules if c.metadata.name == reference.name}
-        return by_version[_best(reference, "capsule", by_version, [c.ref for c in self.capsules])]
-
-    def ordered(self) -> tuple[Capsule, ...]:
-        """Return the capsules in the order in which they can be published: composites after their tasks' capsules."""
-        return tuple(sorted(self.capsules, key=lambda capsule: (capsule.spec.type == "composite", capsule.ref)))
+        return _highest(reference, "capsule", {(c.metadata.name, c.metadata.version): c for c in self.capsules})
 
 
 def read_tool(text: str, *, filename: str, kinds: Collection[str] = TOOL_KINDS) -> Tool:
-    """Read a tool file. Raises Invalid when it has problems, or its kind has no executor."""
+    """Read a tool file. Raises Invalid when it has problems or no executor runs its kind."""
     document = read(text, filename=filename)
-    tool = _entry(document, "Tool", Tool)
+    tool = _parse_entry(document, "Tool", Tool)
     if tool.kind not in kinds:
         message = f"Tools of kind {tool.kind!r} have no executor. Known: {', '.join(sorted(kinds))}."
         refuse(filename, [file_problem(document.places, ("spec", "kind"), message, expected="a known kind")])
@@ -73,8 +66,8 @@ def example(name: str) -> Traversable:
     return found[name]
 
 
-def _entry[M: BaseModel](document: Document, kind: str, model: type[M]) -> M:
-    """Read a persona or tool, whose fields are those of `metadata` and `spec` together. Raises Invalid."""
+def _parse_entry[M: BaseModel](document: Document, kind: str, model: type[M]) -> M:
+    """Read a persona or tool; its fields are those of `metadata` and of `spec`. Raises Invalid."""
     value = document.value
     if value.get("apiVersion") != "somagent/v1" or value.get("kind") != kind:
         raise Invalid(f"{document.filename} is not a {kind} of somagent/v1: it says {value.get('kind')!r}.")
@@ -94,9 +87,10 @@ def _folder(name: str) -> Traversable:
     return files("capsules").joinpath("library", name)
 
 
-def _best(reference: Reference, what: str, by_version: dict[str, Any], all_known: list[str]) -> str:
-    version = reference.best(list(by_version))
+def _highest[T](reference: Reference, what: str, items: dict[tuple[str, str], T]) -> T:
+    """Return the item of the highest version that fits. `items` are by name and version."""
+    version = reference.best([version for name, version in items if name == reference.name])
     if version is None:
-        known = [f"{reference.name}@{v}" for v in sorted(by_version)] or sorted(all_known)
-        raise NotFound(f"There is no {what} {str(reference)!r}.", known=known)
-    return version
+        same_name = [key for key in items if key[0] == reference.name]
+        raise NotFound(f"There is no {what} {str(reference)!r}.", known=sorted(map("@".join, same_name or items)))
+    return items[reference.name, version]

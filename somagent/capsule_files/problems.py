@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -69,7 +69,7 @@ class ProblemCollector:
         self.found: list[FileProblem] = []
 
     def add(self, path: DocumentPath, message: str, *, expected: str = "", key: bool = False) -> None:
-        """Add a problem. key: it is about the key, not the value."""
+        """Add a problem. `key`: it is about the key, not the value."""
         self.found.append(file_problem(self._places, path, message, expected=expected, key=key))
 
 
@@ -109,15 +109,12 @@ class Parsed:
     places: Places
     problems: tuple[FileProblem, ...] = ()
 
-
-def refused(message: str, *, place: Place | None = None, expected: str = "") -> Parsed:
-    """Return the result of a text that cannot be parsed."""
-    where = {"line": place.line, "column": place.column} if place else {}
-    return Parsed(
-        value=None,
-        places=Places(),
-        problems=(FileProblem.model_validate({"path": "", "message": message, "expected": expected, **where}),),
-    )
+    @classmethod
+    def refusal(cls, message: str, *, place: Place | None = None, expected: str = "") -> Self:
+        """Return the result for a text that cannot be parsed."""
+        line, column = (place.line, place.column) if place else (None, None)
+        problem = FileProblem(path="", line=line, column=column, message=message, expected=expected)
+        return cls(value=None, places=Places(), problems=(problem,))
 
 
 _TYPE_NAMES = {

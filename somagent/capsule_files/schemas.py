@@ -38,7 +38,7 @@ def check_value(
         problems.add((*path, *problem.path), f"This does not fit {of}: {problem.message}.")
 
 
-def check_mapping(  # noqa: PLR0913 - each says one thing about the mapping
+def check_mapping(  # noqa: PLR0913 - each describes the mapping
     problems: ProblemCollector,
     path: DocumentPath,
     given: Mapping[str, Any],
@@ -48,7 +48,7 @@ def check_mapping(  # noqa: PLR0913 - each says one thing about the mapping
     of: str,
     complete: bool,
 ) -> None:
-    """Check a `with` mapping. complete: missing members are a problem."""
+    """Check a `with` mapping against the schema of its target. `complete`: missing members are a problem."""
     check_template(problems, path, dict(given), scope)
     properties: Mapping[str, Any] = schema.get("properties", {})
     if complete:
@@ -60,13 +60,13 @@ def check_mapping(  # noqa: PLR0913 - each says one thing about the mapping
     for name, value in given.items():
         where = (*path, name)
         if name in properties:
-            _check_value(problems, where, value, properties[name], scope, of=of)
+            _check_argument(problems, where, value, properties[name], scope, of=of)
         elif not _accepts_other_members(schema):
             message = f"{of} takes no `{name}`.{suggestion(name, properties)}"
             problems.add(where, message, expected=f"one of {', '.join(properties)}", key=True)
 
 
-def _check_value(  # noqa: PLR0913 - see above
+def _check_argument(  # noqa: PLR0913 - see above
     problems: ProblemCollector, path: DocumentPath, value: object, schema: object, scope: ExpressionScope, *, of: str
 ) -> None:
     if not isinstance(schema, Mapping):

@@ -1,4 +1,4 @@
-"""Checks of the type of a capsule and of its fixed steps: the fields that a type allows, and what each step uses.
+"""Checks of a capsule's type and of its fixed steps: the fields that the type allows, and the uses of each step.
 
 A step either uses a declared tool action with arguments that fit, or asks the persona. Its expressions can use earlier
 steps only.
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from capsules.capsule import Spec, Step
 from capsules.errors import DocumentPath
 from capsules.tools.tool import Tool
-from somagent.capsule_files.expression_scope import ExpressionScope, of_steps
+from somagent.capsule_files.expression_scope import ExpressionScope, steps_scope
 from somagent.capsule_files.problems import ProblemCollector, suggestion
 from somagent.capsule_files.references import check_expression, check_template
 from somagent.capsule_files.schemas import check_mapping, check_schema
@@ -27,14 +27,14 @@ def check_kind(problems: ProblemCollector, spec: Spec) -> None:
     _check_limits(problems, spec)
 
 
-def thinks(spec: Spec) -> bool:
+def needs_model(spec: Spec) -> bool:
     """Tell whether a capsule needs a model: it is atomic, and a step has `think` or there are no fixed steps."""
     return spec.type == "atomic" and (not spec.steps or any(step.think is not None for step in spec.steps))
 
 
 def _check_atomic(problems: ProblemCollector, spec: Spec) -> None:
     _forbid(problems, spec, ("tasks",), "An atomic capsule runs no others", "type: composite")
-    if thinks(spec):
+    if needs_model(spec):
         for name in ("persona", "model"):
             if getattr(spec, name) is None:
                 message = f"An atomic capsule needs `{name}`, unless every step is a tool action."
@@ -81,7 +81,7 @@ def _check_limits(problems: ProblemCollector, spec: Spec) -> None:
         problems.add(
             (*budget, "tool_calls"), "Tools are declared, and the budget allows no call.", expected="at least 1"
         )
-    if thinks(spec) and spec.budget.tokens == 0:
+    if needs_model(spec) and spec.budget.tokens == 0:
         problems.add((*budget, "tokens"), "A persona thinks, and the budget allows no token.", expected="at least 1")
     work = len(spec.steps) or len(spec.tasks)
     if spec.guardrails.max_steps < work:
@@ -97,16 +97,16 @@ def check_steps(problems: ProblemCollector, spec: Spec, tools: Mapping[str, Tool
         if step.id in seen:
             problems.add((*path, "id"), f"There is a step {step.id!r} before this one.", expected="an id of its own")
         seen.add(step.id)
-        scope = of_steps(spec, index)
+        scope = steps_scope(spec, index)
         if step.when is not None:
             check_expression(problems, (*path, "when"), step.when, scope)
         if step.use is not None:
             _check_use(problems, path, step, spec, tools, scope)
         else:
-            _check_thought(problems, path, step, scope)
+            _check_think(problems, path, step, scope)
 
 
-def _check_thought(problems: ProblemCollector, path: DocumentPath, step: Step, scope: ExpressionScope) -> None:
+def _check_think(problems: ProblemCollector, path: DocumentPath, step: Step, scope: ExpressionScope) -> None:
     check_template(problems, (*path, "think"), step.think, scope)
     if step.with_:
         message = "Only a step that uses a tool has arguments."
@@ -140,4 +140,4 @@ def _check_use(  # noqa: PLR0913, PLR0917 - what a step may name
         return  # reported where the tool is declared
     schema = tool.actions[action].inputs
     # A capsule with a persona may leave arguments to it.
-    check_mapping(problems, (*path, "with"), step.with_, schema, scope, of=wanted, complete=not thinks(spec))
+    check_mapping(problems, (*path, "with"), step.with_, schema, scope, of=wanted, complete=not needs_model(spec))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from capsules.capsule import Capsule, Spec, Task
 from capsules.errors import DocumentPath
-from somagent.capsule_files.expression_scope import of_tasks
+from somagent.capsule_files.expression_scope import tasks_scope
 from somagent.capsule_files.problems import ProblemCollector, suggestion
 from somagent.capsule_files.references import check_expression, check_template
 from somagent.capsule_files.schemas import check_mapping
@@ -21,7 +21,7 @@ def check_tasks(problems: ProblemCollector, spec: Spec, children: Mapping[str, C
         seen.add(task.id)
         _check_needs(problems, path, task, needs)
         ended = _all_before(task.id, needs)
-        scope = of_tasks(spec, tuple(name for name in needs if name in ended), children)
+        scope = tasks_scope(spec, tuple(name for name in needs if name in ended), children)
         if task.when is not None:
             check_expression(problems, (*path, "when"), task.when, scope)
         child = children.get(task.id)

@@ -12,17 +12,7 @@ from typing import Any, Protocol
 import yaml
 
 from capsules.errors import DocumentPath
-from somagent.capsule_files.problems import (
-    MAX_DEPTH,
-    MAX_INTEGER,
-    MAX_VALUES,
-    FileProblem,
-    Parsed,
-    Place,
-    Places,
-    file_problem,
-    refused,
-)
+from somagent.capsule_files.problems import MAX_DEPTH, MAX_INTEGER, MAX_VALUES, Parsed, Place, Places, ProblemCollector
 
 _NULL = re.compile(r"^(~|null|Null|NULL|)$")
 _TRUE = re.compile(r"^(true|True|TRUE)$")
@@ -41,21 +31,21 @@ class _Mark(Protocol):
 def parse_yaml(text: str) -> Parsed:
     """Parse one YAML document. Problems are in the result; nothing is raised."""
     try:
-        refusal = _check_events(yaml.parse(text, Loader=yaml.SafeLoader))
-        if refusal is not None:
-            return refusal
+        refused = _check_events(yaml.parse(text, Loader=yaml.SafeLoader))
+        if refused is not None:
+            return refused
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(filter(None, (error.context, error.problem)))
-        return refused(
+        return Parsed.refusal(
             f"This is not YAML: {what}.", place=_place(mark) if mark else None, expected="valid YAML or JSON"
         )
     except yaml.YAMLError as error:
-        return refused(f"This is not YAML: {error}.", expected="valid YAML or JSON, in UTF-8")
+        return Parsed.refusal(f"This is not YAML: {error}.", expected="valid YAML or JSON, in UTF-8")
     builder = _Builder()
     value = builder.build(node, ()) if node is not None else None
-    return Parsed(value=value, places=builder.places, problems=tuple(builder.problems))
+    return Parsed(value=value, places=builder.places, problems=tuple(builder.problems.found))
 
 
 def _check_events(events: Iterator[yaml.Event]) -> Parsed | None:
@@ -67,18 +57,22 @@ def _check_events(events: Iterator[yaml.Event]) -> Parsed | None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         values += isinstance(event, yaml.NodeEvent)
         if documents > 1:
-            return refused("A second document begins here.", place=place, expected="one document a file")
+            return Parsed.refusal("A second document begins here.", place=place, expected="one document a file")
         anchor = event.anchor if isinstance(event, yaml.NodeEvent) else None
         tag = event.tag if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) else None
         if tag is not None:
-            return refused(f"Tags (here {tag!r}) are not taken.", place=place, expected="a plain value")
+            return Parsed.refusal(f"Tags (here {tag!r}) are not taken.", place=place, expected="a plain value")
         if anchor is not None:
             message = f"Anchors and aliases (here {anchor!r}) are not taken."
-            return refused(message, place=place, expected="the value itself")
+            return Parsed.refusal(message, place=place, expected="the value itself")
         if depth > MAX_DEPTH:
-            return refused(f"The file nests deeper than {MAX_DEPTH} levels.", place=place, expected="a flatter file")
+            return Parsed.refusal(
+                f"The file nests deeper than {MAX_DEPTH} levels.", place=place, expected="a flatter file"
+            )
         if values > MAX_VALUES:
-            return refused(f"The file holds more than {MAX_VALUES:,} values.", place=place, expected="a smaller file")
+            return Parsed.refusal(
+                f"The file holds more than {MAX_VALUES:,} values.", place=place, expected="a smaller file"
+            )
     return None
 
 
@@ -87,7 +81,7 @@ class _Builder:
 
     def __init__(self) -> None:
         self.places = Places()
-        self.problems: list[FileProblem] = []
+        self.problems = ProblemCollector(self.places)
 
     def build(self, node: yaml.Node, path: DocumentPath) -> Any:  # noqa: ANN401 - any JSON value
         self.places.values[path] = _place(node.start_mark)
@@ -134,7 +128,7 @@ class _Builder:
         return int(text)
 
     def _refuse(self, path: DocumentPath, message: str, expected: str) -> None:
-        self.problems.append(file_problem(self.places, path, message, expected=expected, key=True))
+        self.problems.add(path, message, expected=expected, key=True)
 
 
 def _place(mark: _Mark | None) -> Place:

@@ -44,11 +44,10 @@ def test_the_schema_is_a_schema() -> None:
     Draft202012Validator.check_schema(schema())
 
 
-def test_the_order_to_publish_in_puts_children_first() -> None:
-    seen: set[str] = set()
-    for capsule in LIBRARY.ordered():
-        assert all(parse_reference(task.capsule).name in seen for task in capsule.spec.tasks)
-        seen.add(capsule.metadata.name)
+def test_the_task_capsules_of_shipped_composites_are_shipped() -> None:
+    for capsule in LIBRARY.capsules:
+        for task in capsule.spec.tasks:
+            assert LIBRARY.capsule(parse_reference(task.capsule)).spec.type != "composite"
 
 
 def test_an_unknown_tool_is_told_with_the_known_ones() -> None:
