@@ -5,6 +5,7 @@ from typing import Any
 
 from capsules.tools.tool import ContainerSpec
 from sandbox.image_recipe import USER
+from sandbox.seccomp import seccomp_profile
 
 GRACE_SECONDS = 10
 LOG_OVERHEAD = 2  # base64 and entry headers take less than the output again
@@ -20,7 +21,7 @@ def container_config(spec: ContainerSpec, *, runtime: str | None, labels: dict[s
         "NetworkMode": "none",
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges"],  # and no seccomp option: the engine's default profile stays
+        "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
         "Privileged": False,
         "IpcMode": "private",
         "PidMode": "",

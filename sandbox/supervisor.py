@@ -13,7 +13,7 @@ the engine one log entry and not a million.
 """
 
 # pathlib and contextlib would cost every sandbox ten milliseconds to import.
-# ruff: noqa: PTH103, PTH118, PTH120, PTH123, SIM105
+# ruff: noqa: PTH103, PTH108, PTH118, PTH120, PTH123, SIM105
 
 import binascii
 import ctypes
@@ -24,6 +24,7 @@ import sys
 import time
 
 WORK = "/work"
+STDIN = "/tmp/.stdin"  # noqa: S108 - the sandbox's own
 CHUNK = 12_000  # as base64 below the 16 KiB that engines take as one log entry
 INCOMPLETE = 121
 PR_SET_DUMPABLE = 4
@@ -60,11 +61,7 @@ def receive() -> tuple[list[bytes], dict[bytes, bytes], int]:
     """Return command, environment and a descriptor of its standard input, once every file is in place."""
     command = [field() for _ in range(number())]
     environment = dict(field().split(b"=", 1) for _ in range(number()))
-    # In memory and without a name, so the command cannot mistake it for one of its files.
-    stdin = os.memfd_create("stdin", 0)
-    with os.fdopen(os.dup(stdin), "wb") as sink:
-        sink.write(field())
-    os.lseek(stdin, 0, os.SEEK_SET)
+    stdin = stored(field())
     for _ in range(number()):
         path = os.path.join(WORK.encode(), field())
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -73,6 +70,18 @@ def receive() -> tuple[list[bytes], dict[bytes, bytes], int]:
     if exact(3) != b"end":
         os._exit(INCOMPLETE)
     return command, environment, stdin
+
+
+def stored(content: bytes) -> int:
+    """Return a descriptor to read the content from: a file in memory, without a name and without the right to run it.
+
+    Not memfd_create(2): its file could be written and executed, on a machine that lets nothing run from memory.
+    """
+    with open(STDIN, "xb") as sink:
+        sink.write(content)
+    reading = os.open(STDIN, os.O_RDONLY)
+    os.unlink(STDIN)
+    return reading
 
 
 def killed_for_memory() -> bool:
