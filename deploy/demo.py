@@ -1,4 +1,4 @@
-"""`make demo`: run three shipped capsules on the local stack, live, and print where to look next."""
+"""Demonstration (`make demo`): run three shipped capsules on the local stack, and print where to look next."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ SOMAGENT = Path(sys.executable).parent / "somagent"
 
 
 def run(capsule: str) -> int:
-    """Run one capsule with its example inputs, live."""
+    """Run one capsule with its example inputs and return the exit code."""
     return subprocess.run([SOMAGENT, "run", capsule, "--example"], check=False).returncode  # noqa: S603 - our own command
 
 

@@ -1,6 +1,6 @@
 """Generator of documents: `python deploy/docs.py` writes their generated parts, `--check` only compares them.
 
-The text between two markers comes from the code that it describes. The rest is written by people and stays as it is.
+The text between two markers is generated from the code that it describes. The rest of a document is not changed.
 """
 
 import argparse
@@ -15,11 +15,11 @@ MARKED = re.compile(r"<!-- generated: (?P<name>[a-z-]+) -->\n.*?<!-- end -->", r
 
 
 class UnknownPart(Exception):
-    """A document asks for a part that nobody generates."""
+    """A document names a part that does not exist."""
 
 
 def generate(text: str, where: str) -> str:
-    """Return the document with its generated parts made anew. Raises UnknownPart."""
+    """Return the document with its parts generated again. Raises UnknownPart."""
 
     def part(found: re.Match[str]) -> str:
         name = found["name"]

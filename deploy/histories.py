@@ -1,7 +1,7 @@
-"""Recorder of golden histories of this version: `python deploy/histories.py` writes tests/histories/VERSION/*.json.
+"""Recorder of golden histories: `python deploy/histories.py` writes tests/histories/VERSION/*.json for this version.
 
-Each history comes from a real run on a local stack of its own. Payloads stay encrypted, under a codec key that is kept
-beside the histories for this one purpose and protects nothing.
+Each history comes from a real run on a temporary local stack. Payloads stay encrypted with a codec key that is kept
+beside the histories for this purpose only.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ DOUBLES = "import json\nprint(json.dumps({'value': json.load(open('input.json'))
 
 
 async def runs(platform: Platform) -> dict[str, str]:
-    """Run one of each kind and return the run's id by the name of its history."""
+    """Start a run of each kind and return the run ids by the name of the history."""
     found = {"utility": await platform.start(await platform.publish(utility("doubles", DOUBLES)), {"n": 21})}
     tasks = """
         - {id: one, capsule: doubles, with: {n: 1}}
@@ -63,11 +63,11 @@ async def record() -> None:
         async with platform_in(settings) as platform:
             client = await connect(settings, KeyRing.load(settings.keys_dir))
             for name, run in (await runs(platform)).items():
-                shown = await platform.until(run, seconds=200)
+                record = await platform.until(run, seconds=200)
                 history = await client.get_workflow_handle(run).fetch_history()
                 kept = {"workflow_id": run, "history": json.loads(history.to_json())}
                 (target / f"{name}.json").write_text(json.dumps(kept, indent=1))
-                print(f"{name}: {shown['status']}, {len(history.events)} events")
+                print(f"{name}: {record['status']}, {len(history.events)} events")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""Streams of different actions, drawn with a seed: a mix like that of agents at work; a few in a hundred are denied.
+"""Streams of random actions with a seed: a mix as in real work, of which a few per cent are denied.
 
-No two actions of a stream are the same: targets, costs, headroom, people and circumstances differ, so that what an
-engine remembers of one helps with the next only as far as it would in a day's work.
+No two actions of a stream are the same, so that a cache of an engine helps no more than in real work.
 """
 
 import random
@@ -18,12 +17,12 @@ KIND_SHARES = (35, 35, 10, 6, 6, 4, 4)
 ROLES = ("dialogue", "planner", "critic")
 ARGUMENTS = digest({})
 
-Decided = tuple[Action, Facts]
+PolicyInput = tuple[Action, Facts]
 
 
-def stream(seed: int) -> Iterator[Decided]:
+def stream(seed: int) -> Iterator[PolicyInput]:
     """Yield actions without end."""
-    chance = random.Random(seed)  # noqa: S311 - a benchmark's, and reproducible on purpose
+    chance = random.Random(seed)  # noqa: S311 - a reproducible benchmark
     while True:
         yield _action(chance), _facts(chance)
 

@@ -1,4 +1,4 @@
-"""Sealing of 100,000 real receipts, and checking them."""
+"""Benchmark of audit blocks: closing 100,000 real receipts into blocks, and verifying them."""
 
 import asyncio
 import time
@@ -36,11 +36,11 @@ async def measure(turns: Turns) -> list[Result]:
     settings = turns.settings
     async with open_database(settings.database("app")) as db, open_database(settings.database("sealer")) as sealers:
         await _append_receipts(db)
-        turns.tell(0.5)
+        turns.report(0.5)
         sealing = await _seal(BlockWriter(sealers.pool), settings)
-        turns.tell(0.6)
+        turns.report(0.6)
         rates = await _verify(db, settings)
-        turns.tell(1.0)
+        turns.report(1.0)
     return [
         result("seal-100k", "s", [sealing]),
         result("audit-verify", "receipts/s", rates, goal=Goal("ours", ">=", 50_000)),
@@ -73,7 +73,7 @@ async def _seal(blocks: BlockWriter, settings: Settings) -> float:
 
 
 async def _verify(db: Database, settings: Settings) -> list[float]:
-    """Return receipts a second of three checks of everything, read before: what an auditor's machine computes."""
+    """Return the receipts per second of three checks of all blocks, which are read before."""
     keyring = KeyRing.load(settings.keys_dir)
 
     def checks(key_id: str, text: str, signature: str) -> bool:
@@ -103,7 +103,7 @@ BENCH = Bench(
     measure=measure,
     explained={
         "seal-100k": "The sealer's work over 100,000 waiting receipts of 100 runs: number, hash, Merkle roots, sign, "
-        "add two blocks, commit. Nothing else does the like here, so there is no anchor.",
+        "add two blocks, commit. There is no anchor.",
         "audit-verify": "`Auditor` over those 100,000 receipts, read before: every body hashed, every run's chain, "
         "every leaf and root, every signature.",
     },

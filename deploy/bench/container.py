@@ -1,4 +1,4 @@
-"""`print(1)` in the hardened sandbox against plain `docker run`."""
+"""Benchmark of the sandbox: `print(1)` in a hardened container, against plain `docker run`."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Policy decisions in process, beside Cedar and OPA's Rego on the same 3, 12 and 100 rules."""
+"""Benchmark of policy decisions in process, against Cedar and OPA's Rego on the same 3, 12 and 100 rules."""
 
 import time
 from collections.abc import Sequence
@@ -6,9 +6,9 @@ from functools import partial
 from itertools import islice
 from statistics import median
 
-from actions import Decided, stream
+from actions import PolicyInput, stream
 from bench import Bench, Turns
-from engines import Denies, cedar, ours, rego
+from engines import Denies, cedar, rego, somagent
 from results import Goal, Result, p99, result
 from rules import articles
 
@@ -19,7 +19,7 @@ from capsules.digest import digest
 SIZES = (3, 12, 100)
 SEED = 20261122
 BLOCK = 200
-"""Decisions in a turn; each turn has new actions."""
+"""Decisions in a turn. Each turn has new actions."""
 
 GOALS = {
     "decision-12-cedar-p50": Goal("ratio", "<=", 0.2),
@@ -40,28 +40,28 @@ async def measure(turns: Turns) -> list[Result]:
     parts = turns.parts(len(SIZES) + 1)
     found = []
     for size, part in zip(SIZES, parts, strict=False):
-        found += await different(part, size)
-    found += await repeated(parts[-1])
+        found += await measure_stream(part, size)
+    found += await measure_repeats(parts[-1])
     return found
 
 
-async def different(turns: Turns, size: int) -> list[Result]:
-    """Decide a stream in which no action comes twice; every engine must say the same of each."""
+async def measure_stream(turns: Turns, size: int) -> list[Result]:
+    """Decide a stream of different actions. Every engine must decide each of them alike."""
     rules = articles(size)
-    engines: dict[str, Denies] = {"ours": ours(rules), "cedar": cedar(rules), "rego": rego(rules)}
+    engines: dict[str, Denies] = {"ours": somagent(rules), "cedar": cedar(rules), "rego": rego(rules)}
     times: dict[str, list[float]] = {name: [] for name in engines}
     drawn = stream(SEED + size)
 
     async def turn() -> None:
         block = list(islice(drawn, BLOCK))
-        said = {}
+        denied = {}
         order = list(engines)
-        # Each comes first, second and last in turn.
+        # Each engine is the first, second and last in turn.
         first = len(times["ours"]) // BLOCK % len(order)
         for name in order[first:] + order[:first]:
-            taken, said[name] = _timed(engines[name], block)
+            taken, denied[name] = _time_decisions(engines[name], block)
             times[name] += taken
-        assert said["ours"] == said["cedar"] == said["rego"], "the engines do not decide alike"
+        assert denied["ours"] == denied["cedar"] == denied["rego"], "the engines do not decide alike"
 
     await turns.take(turn, at_least=2_000 // BLOCK)
     return [
@@ -72,27 +72,28 @@ async def different(turns: Turns, size: int) -> list[Result]:
     ]
 
 
-async def repeated(turns: Turns) -> list[Result]:
-    """Decide the same action again and again."""
+async def measure_repeats(turns: Turns) -> list[Result]:
+    """Decide the same action repeatedly."""
     rules = articles(12)
-    engines = (ours(rules), cedar(rules))
+    engines = (somagent(rules), cedar(rules))
     assert not any(denies(ACTION, FACTS) for denies in engines)
 
     async def take(denies: Denies) -> list[float]:
-        return _timed(denies, [(ACTION, FACTS)] * BLOCK)[0]
+        return _time_decisions(denies, [(ACTION, FACTS)] * BLOCK)[0]
 
     times = await turns.compare(*(partial(take, denies) for denies in engines), at_least=10)
     return [result("policy-decision", "µs p50", *times, scale=1e6, goal=GOALS["policy-decision"])]
 
 
-def _timed(denies: Denies, block: Sequence[Decided]) -> tuple[list[float], list[bool]]:
-    taken, said = [], []
+def _time_decisions(denies: Denies, block: Sequence[PolicyInput]) -> tuple[list[float], list[bool]]:
+    """Return the seconds of each decision, and whether it denies."""
+    taken, denied = [], []
     for action, facts in block:
         began = time.perf_counter()
-        denied = denies(action, facts)
+        decision = denies(action, facts)
         taken.append(time.perf_counter() - began)
-        said.append(denied)
-    return taken, said
+        denied.append(decision)
+    return taken, denied
 
 
 ANCHORS = {

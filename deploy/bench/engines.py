@@ -1,7 +1,7 @@
-"""Three engines that decide the same rules: ours, Cedar and OPA's Rego in process. Each says whether it denies.
+"""Three policy engines in process that decide the same rules: SomaGent, Cedar and OPA's Rego.
 
-Rules are parsed and queries prepared before. Each decision begins with the same `Action` and `Facts`, so that turning
-them into what an engine reads is part of its time, ours included.
+Rules are parsed and queries prepared before. A decision starts from the same `Action` and `Facts`, so the conversion to
+an engine's input is part of its time.
 """
 
 from collections.abc import Callable
@@ -9,20 +9,21 @@ from typing import Any
 
 import cedarpy
 from regopy import Interpreter
-from rules import in_cedar, in_rego, policy
+from rules import policy, to_cedar, to_rego
 
 from capsules.actions.action import Action, Facts, action_variables
 
 Denies = Callable[[Action, Facts], bool]
+"""Tells whether an engine denies an action."""
 
 
-def ours(rules: tuple[str, ...]) -> Denies:
-    judged = policy(rules)
-    return lambda action, facts: judged.evaluate(action, facts).decision == "deny"
+def somagent(rules: tuple[str, ...]) -> Denies:
+    evaluate = policy(rules).evaluate
+    return lambda action, facts: evaluate(action, facts).decision == "deny"
 
 
 def variables(action: Action, facts: Facts) -> dict[str, Any]:
-    """Return what no rule goes beyond. Cedar has no numbers with a point, and no rule reads one."""
+    """Return the attributes that the rules read. None is a decimal, which Cedar's requests do not have."""
     return {
         "action": action_variables(action),
         "run": {"autonomy": facts.autonomy, "denials": facts.denials},
@@ -40,14 +41,14 @@ def cedar_request(action: Action, facts: Facts) -> dict[str, Any]:
 
 
 def cedar(rules: tuple[str, ...]) -> Denies:
-    policies = cedarpy.PolicySet.from_str(in_cedar(rules))
+    policies = cedarpy.PolicySet.from_str(to_cedar(rules))
     entities = cedarpy.Entities.from_json_str("[]")
     return lambda action, facts: not cedarpy.is_authorized(cedar_request(action, facts), policies, entities).allowed
 
 
 def rego(rules: tuple[str, ...]) -> Denies:
     interpreter = Interpreter()
-    interpreter.add_module("policy", in_rego(rules))
+    interpreter.add_module("policy", to_rego(rules))
     bundle = interpreter.build("denied = data.policy.deny")
 
     def denies(action: Action, facts: Facts) -> bool:

@@ -1,4 +1,4 @@
-"""Forecasts: one run, a composite of eight parts, and learning anew from the last 600 runs. Seeded loads, real code."""
+"""Benchmark of forecasts: of one run, of a composite of eight parts, and learning from 600 runs, with a seed."""
 
 import random
 import time
@@ -31,7 +31,7 @@ def shape(number: int, length: int) -> Shape:
 
 
 def past(chance: random.Random) -> list[PastRun]:
-    """Return runs of eight capsules, whose tokens grow with their inputs, and vary."""
+    """Return runs of eight capsules. Their tokens grow with their inputs, and vary."""
     found = []
     for number in range(RUNS):
         of = shape(number % CAPSULES, chance.randrange(100, 4000))
@@ -41,7 +41,7 @@ def past(chance: random.Random) -> list[PastRun]:
 
 
 async def measure(turns: Turns) -> list[Result]:
-    chance = random.Random(SEED)  # noqa: S311 - a load's, and reproducible on purpose
+    chance = random.Random(SEED)  # noqa: S311 - a reproducible benchmark
     runs = past(chance)
     forecaster = learn(runs)
     parts = tuple(shape(number, 1000) for number in range(CAPSULES))
@@ -49,16 +49,17 @@ async def measure(turns: Turns) -> list[Result]:
     assert forecaster.forecast(parts[0], bound=BOUND, price=PRICE).basis == "learned"
     assert static_forecast(composite, BOUND, "").basis == "static"
 
-    async def timed(work: Callable[[], object], times: int) -> list[float]:
+    async def mean(work: Callable[[], object], times: int) -> list[float]:
+        """Return the mean seconds of `times` calls."""
         began = time.perf_counter()
         for _ in range(times):
             work()
         return [(time.perf_counter() - began) / times]
 
     single, whole, learned = await turns.compare(
-        lambda: timed(lambda: forecaster.forecast(parts[3], bound=BOUND, price=PRICE), BLOCK),
-        lambda: timed(lambda: forecaster.forecast(composite, bound=BOUND, price=PRICE), BLOCK // 10),
-        lambda: timed(lambda: learn(runs), 1),
+        lambda: mean(lambda: forecaster.forecast(parts[3], bound=BOUND, price=PRICE), BLOCK),
+        lambda: mean(lambda: forecaster.forecast(composite, bound=BOUND, price=PRICE), BLOCK // 10),
+        lambda: mean(lambda: learn(runs), 1),
     )
     return [
         result("forecast", "ms", single, scale=1e3, goal=Goal("ours", "<", 1)),
@@ -73,7 +74,7 @@ BENCH = Bench(
     measure=measure,
     explained={
         "forecast": "The forecast of one run, tokens and money with their interval, by what was learned from 600 runs. "
-        "Nothing else does the like here, so there is no anchor.",
+        "There is no anchor.",
         "forecast-composite": "The same of a composite that never ran, added up from eight parts.",
         "forecast-learn": "Learning anew from 600 runs of eight capsules, beside the work, at most every ten seconds.",
     },

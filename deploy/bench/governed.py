@@ -1,4 +1,4 @@
-"""`artifact.publish` as a governed action against the same activity on a bare Temporal worker."""
+"""Benchmark of the gate: `artifact.publish` as a governed action, against the same activity without the gate."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from bench import Bench, Turns
+from bench import Bench, Turns, timed
 from results import Goal, Result, result
 from rig import Rig, Run, rig
 from temporalio import activity, workflow
@@ -25,7 +25,7 @@ SEQUENCE = 10
 
 @dataclass(frozen=True)
 class Job:
-    """One workflow's work: so many activities of a type, one after the other."""
+    """Input of a workflow: `count` activities of one type, in sequence."""
 
     activity: str
     authority: str
@@ -34,7 +34,7 @@ class Job:
 
 @workflow.defn(name="Publishes", sandboxed=False)
 class Publishes:
-    """Publishes in sequence and returns the seconds each took. Not sandboxed: it reads a clock, and is not ours."""
+    """Publishes in sequence and returns the seconds of each. It reads a clock, so it is not sandboxed."""
 
     @workflow.init
     def __init__(self, job: Job) -> None:
@@ -58,8 +58,8 @@ class Publishes:
 
 
 @dataclass(frozen=True)
-class Bare:
-    """The body of `artifact.publish` without the gate: the same two writes, into the same tables."""
+class UngovernedPublish:
+    """The body of `artifact.publish` without the gate: the same two writes into the same tables."""
 
     content: ContentStore
     artifacts: PostgresArtifacts
@@ -76,9 +76,9 @@ class Bare:
 async def measure(turns: Turns) -> list[Result]:
     async with rig(turns.settings) as found:
         db = found.assembly.db
-        bare = Bare(PostgresContent(db), PostgresArtifacts(db))
+        ungoverned = UngovernedPublish(PostgresContent(db), PostgresArtifacts(db))
         await found.work(GOVERNED, activities=[found.assembly.artifacts.publish], workflow=Publishes, governed=True)
-        await found.work(BARE, activities=[bare.publish], workflow=Publishes, governed=False)
+        await found.work(BARE, activities=[ungoverned.publish], workflow=Publishes, governed=False)
         together, alone = turns.parts(2)
         rates = await together.compare(
             lambda: _throughput(found, GOVERNED), lambda: _throughput(found, BARE), warm=True
@@ -91,15 +91,14 @@ async def measure(turns: Turns) -> list[Result]:
 
 
 async def _throughput(found: Rig, kind: str) -> list[float]:
-    """Return the activities a second of so many runs in parallel."""
+    """Return the activities per second of runs in parallel."""
     runs = await found.new_runs(PARALLEL, Amounts(tokens=1))
-    began = time.perf_counter()
-    await asyncio.gather(*(_execute(found, kind, run) for run in runs))
-    return [PARALLEL * SEQUENCE / (time.perf_counter() - began)]
+    seconds, _ = await timed(asyncio.gather(*(_execute(found, kind, run) for run in runs)))
+    return [PARALLEL * SEQUENCE / seconds]
 
 
 async def _latencies(found: Rig, kind: str) -> list[float]:
-    """Return the seconds of each activity of a run that is alone."""
+    """Return the seconds of each activity of a single run."""
     (run,) = await found.new_runs(1, Amounts(tokens=1))
     return await _execute(found, kind, run)
 

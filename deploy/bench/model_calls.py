@@ -1,4 +1,4 @@
-"""Tokens per second through the governed activity `slm.chat` against llama.cpp's own endpoint."""
+"""Benchmark of model calls: tokens per second of the governed activity `slm.chat`, against llama.cpp's own endpoint."""
 
 import time
 import uuid
@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
-from bench import Bench, Turns
+from bench import Bench, Turns, timed
 from results import Goal, Result, result
 from rig import Rig, rig
 from temporalio import workflow
@@ -31,21 +31,21 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Answered:
+class ChatTiming:
     seconds: float
     finish_reason: str
 
 
 @workflow.defn(name="Chats", sandboxed=False)
 class Chats:
-    """Asks the model once and returns how long it took. Not sandboxed: it reads a clock, and is not ours."""
+    """Calls the model once and returns the seconds. It reads a clock, so it is not sandboxed."""
 
     @workflow.init
     def __init__(self, job: Job) -> None:
         self.authority = job.authority
 
     @workflow.run
-    async def run(self, job: Job) -> Answered:
+    async def run(self, job: Job) -> ChatTiming:
         began = time.perf_counter()
         outcome: Outcome[ChatReply] = await workflow.execute_activity(
             "slm.chat",
@@ -54,7 +54,7 @@ class Chats:
             start_to_close_timeout=timedelta(minutes=2),
             heartbeat_timeout=timedelta(seconds=15),
         )
-        return Answered(time.perf_counter() - began, outcome.value.finish_reason)
+        return ChatTiming(time.perf_counter() - began, outcome.value.finish_reason)
 
 
 async def measure(turns: Turns) -> list[Result]:
@@ -72,7 +72,7 @@ async def measure(turns: Turns) -> list[Result]:
 
 
 def _prompt() -> str:
-    """Return a prompt that no call had before, so that neither side finds more of it in the server's cache."""
+    """Return a new prompt, so that the server's prompt cache helps neither side."""
     return PROMPT.format(number=uuid.uuid4().int % 10**9)
 
 
@@ -81,27 +81,19 @@ async def _through_slm_chat(found: Rig, prompt: str) -> float:
     request = ChatRequest(
         role="dialogue", messages=(Message(role="user", text=prompt),), max_output_tokens=TOKENS, temperature=0
     )
-    answered = await found.assembly.client.execute_workflow(
+    timing = await found.assembly.client.execute_workflow(
         Chats.run, Job(run.authority, request), id=run.id, task_queue=QUEUE
     )
-    assert answered.finish_reason == "length", f"the model stopped by itself: {answered.finish_reason}"
-    return answered.seconds
+    assert timing.finish_reason == "length", f"the model stopped by itself: {timing.finish_reason}"
+    return timing.seconds
 
 
 async def _direct(http: httpx.AsyncClient, turns: Turns, prompt: str) -> float:
-    began = time.perf_counter()
-    answer = await http.post(
-        f"{turns.settings.slm_base()}/chat/completions",
-        json={
-            "model": turns.settings.slm_model,
-            "messages": [{"role": "user", "content": prompt}],
-            "max_tokens": TOKENS,
-            "temperature": 0,
-        },
-    )
-    seconds = time.perf_counter() - began
-    body: Any = answer.raise_for_status().json()
-    assert body["usage"]["completion_tokens"] == TOKENS, body["usage"]
+    messages = [{"role": "user", "content": prompt}]
+    body = {"model": turns.settings.slm_model, "messages": messages, "max_tokens": TOKENS, "temperature": 0}
+    seconds, answer = await timed(http.post(f"{turns.settings.slm_base()}/chat/completions", json=body))
+    usage: Any = answer.raise_for_status().json()["usage"]
+    assert usage["completion_tokens"] == TOKENS, usage
     return seconds
 
 

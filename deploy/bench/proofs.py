@@ -1,4 +1,4 @@
-"""Proofs and differences of constitutions, and decisions about costs that are known as an interval only."""
+"""Benchmark of proofs and differences of constitutions, and of decisions about costs known as an interval."""
 
 import time
 from itertools import islice
@@ -18,7 +18,7 @@ from policy.prove.proofs import prove
 from somagent.capsule_files.library import Library
 
 CHANGED = "action.kind == 'capsule.start' && run.denials > 4"
-"""In place of one of a hundred articles; another one is left out."""
+"""Replaces one of a hundred articles. Another one is left out."""
 
 BLOCK = 50
 
@@ -58,7 +58,7 @@ async def difference(turns: Turns) -> Result:
 
 
 async def intervals(turns: Turns) -> Result:
-    """Decide for every cost from a quarter of its bound up to it, against its bound alone."""
+    """Decide for every cost from a quarter of the bound up to it, against a decision for the bound alone."""
     document = Library.load().constitution
     exact = Policy(parse(document), digest(document))
     asked = Intervals(exact)
@@ -79,7 +79,7 @@ async def intervals(turns: Turns) -> Result:
             times["intervals"].append(between - began)
             times["exact"].append(time.perf_counter() - between)
 
-    await turn()  # cold: what Z3 is asked once for each constitution
+    await turn()  # cold: Z3 answers once for each constitution
     times["intervals"].clear()
     times["exact"].clear()
     await turns.take(turn, at_least=10)
@@ -93,7 +93,7 @@ BENCH = Bench(
     measure=measure,
     explained={
         "prove-default": "Every proof of the shipped constitution: typing, compiling, its guarantees, and what any "
-        "constitution must have. Nothing else proves the like, so there is no anchor.",
+        "constitution must have. There is no anchor.",
         "difference-100": "All six ways in which two versions of 100 articles and 12 features can decide otherwise, "
         "each with a witness or shown to be impossible. One article changed, one left out, `ask_from` lowered.",
         "decision-interval": "A stream of different actions of which cost and headroom are known as intervals only, "

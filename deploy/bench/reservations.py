@@ -1,14 +1,13 @@
-"""Reservations: on one run's account, on a thousand of one tenant, and in a tenant with few accounts beside it."""
+"""Benchmark of reservations: on one account, on a thousand of one tenant, and in a tenant with few accounts."""
 
 import asyncio
 import itertools
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from bench import Bench, Turns
+from bench import Bench, Turns, timed
 from results import Goal, Result, result
 from rig import CAPSULE, Rig, enter_run, rig
 
@@ -23,7 +22,7 @@ from somagent.settings import Settings
 
 AT_ONCE = 16
 TURN = 400
-"""Reservations of a turn."""
+"""Reservations in a turn."""
 MANY = 1000
 SMALL = "bench-small"
 LIMIT = Amounts(micro_usd=90_000)
@@ -32,18 +31,17 @@ ACTION = Action(kind="tool.invoke", target="python@1.0.0/run", cost=COST, idempo
 
 
 @dataclass(frozen=True)
-class Reserving:
-    """Executions of the gate's transaction: run's row, effect, reservation, receipt, event; each committed."""
+class ReservationLoad:
+    """Load of the gate's transaction, each committed: run's row, effect, reservation, receipt, event."""
 
     found: Rig
     ledger: PostgresLedger
 
     async def rate(self, runs: Sequence[str]) -> list[float]:
-        """Return reservations a second, dealt to the runs in turn."""
+        """Return reservations per second, on the runs in turn."""
         work = iter(list(itertools.islice(itertools.cycle(runs), TURN)))
-        began = time.perf_counter()
-        await asyncio.gather(*(self._worker(work) for _ in range(AT_ONCE)))
-        return [TURN / (time.perf_counter() - began)]
+        seconds, _ = await timed(asyncio.gather(*(self._worker(work) for _ in range(AT_ONCE))))
+        return [TURN / seconds]
 
     async def _worker(self, work: Iterator[str]) -> None:
         for run in work:
@@ -70,13 +68,13 @@ class Reserving:
 
 async def measure(turns: Turns) -> list[Result]:
     async with rig(turns.settings) as found:
-        reserving = Reserving(found, PostgresLedger(found.assembly.db))
+        load = ReservationLoad(found, PostgresLedger(found.assembly.db))
         small = await _small_tenant(turns.settings, found)
         many: list[str] = []
         while len(many) < MANY:
             many += [run.id for run in await found.new_runs(min(50, MANY - len(many)), LIMIT)]
         one, across, beside_few, beside_many = await turns.compare(
-            *(partial(reserving.rate, runs) for runs in (many[:1], many, small, many[-len(small) :]))
+            *(partial(load.rate, runs) for runs in (many[:1], many, small, many[-len(small) :]))
         )
     unit = "reservations/s"
     return [

@@ -1,4 +1,4 @@
-"""Measured figures beside their anchors: the list in docs/benchmarks.json, and the table made from that list."""
+"""Results of benchmarks beside their anchors: the list in docs/benchmarks.json, and the table in docs/benchmarks.md."""
 
 import json
 import operator
@@ -18,7 +18,7 @@ RELATIONS: dict[str, Callable[[float, float], bool]] = {"<": operator.lt, "<=": 
 
 @dataclass(frozen=True)
 class Goal:
-    """What is to be reached: of the ratio, of what ours adds to the anchor, or of ours alone."""
+    """A goal for the ratio, for what ours adds to the anchor, or for ours alone."""
 
     of: Literal["ratio", "added", "ours"]
     relation: Literal["<", "<=", ">="]
@@ -28,11 +28,10 @@ class Goal:
         return f"{self.of} {self.relation} {self.bound:g}"
 
     def met(self, ours: float, anchor: float | None) -> bool:
-        if anchor is None:
-            assert self.of == "ours", f"{self} needs an anchor"
-            value = ours
-        else:
-            value = {"ratio": ours / anchor, "added": ours - anchor, "ours": ours}[self.of]
+        value = ours
+        if self.of != "ours":
+            assert anchor is not None, f"{self} needs an anchor"
+            value = ours / anchor if self.of == "ratio" else ours - anchor
         return RELATIONS[self.relation](value, self.bound)
 
 
@@ -40,7 +39,7 @@ class Goal:
 class Result:
     """An entry of docs/benchmarks.json.
 
-    `ratio` is ours / anchor; both are null where nothing else does the like. `goal` and `met` are where none was set.
+    `ratio` is ours / anchor. Both are null without an anchor, `goal` and `met` are null without a goal.
     """
 
     name: str
@@ -51,8 +50,14 @@ class Result:
     goal: str | None
     met: bool | None
 
+    def cells(self) -> tuple[str, ...]:
+        """Return the cells of the entry's row in a table."""
+        ours, anchor, ratio = ("" if value is None else f"{value:g}" for value in (self.ours, self.anchor, self.ratio))
+        met = "" if self.met is None else "yes" if self.met else "no"
+        return self.name, self.unit, ours, anchor, ratio, self.goal or "", met
 
-def result(  # noqa: PLR0913 - what an entry consists of
+
+def result(  # noqa: PLR0913 - the parts of an entry
     name: str,
     unit: str,
     ours: Sequence[float],
@@ -62,9 +67,9 @@ def result(  # noqa: PLR0913 - what an entry consists of
     of: Callable[[Sequence[float]], float] = median,
     goal: Goal | None = None,
 ) -> Result:
-    """Return the entry of measurements, rounded to what a reader needs; the goal is compared before rounding.
+    """Return the entry for measurements, rounded to four digits after the comparison with the goal.
 
-    `of` makes one figure of the measurements, `scale` turns it into the unit.
+    `of` reduces the measurements to one figure, `scale` converts it to the unit.
     """
     mine, theirs = of(ours) * scale, None if anchor is None else of(anchor) * scale
     return Result(
@@ -83,12 +88,12 @@ def p99(values: Sequence[float]) -> float:
 
 
 def read() -> list[Result]:
-    """Return the entries kept so far."""
+    """Return the entries of docs/benchmarks.json."""
     return [Result(**entry) for entry in json.loads(JSON_FILE.read_text("utf-8"))] if JSON_FILE.exists() else []
 
 
-def merged(kept: Sequence[Result], new: Iterable[Result]) -> list[Result]:
-    """Return the kept entries with the new ones in their places; names not seen before come last."""
+def merge(kept: Sequence[Result], new: Iterable[Result]) -> list[Result]:
+    """Return the kept entries, replaced by new ones of the same name, and then the other new ones."""
     by_name = {entry.name: entry for entry in kept} | {entry.name: entry for entry in new}
     return list(by_name.values())
 
@@ -96,41 +101,28 @@ def merged(kept: Sequence[Result], new: Iterable[Result]) -> list[Result]:
 def write(entries: Sequence[Result], *, facts: Sequence[tuple[str, str]], explained: dict[str, str]) -> None:
     """Write both documents.
 
-    facts: what is known about the run, for the list above the table.
-    explained: what each entry compares, by name; an entry of another version keeps its row without one.
+    `facts` about the measurement are listed above the table. `explained` says by name what an entry compares.
     """
     JSON_FILE.write_text(json.dumps([asdict(entry) for entry in entries], indent=2) + "\n", "utf-8")
-    rows = [
-        f"| {e.name} | {e.unit} | {e.ours:g} | {figure(e.anchor)} | {figure(e.ratio)} | {e.goal or ''} | {met(e)} |"
-        for e in entries
-    ]
     lines = [
         "# Benchmarks",
         "",
         "> No mocks, no bypasses, no invented values: measured on real servers, ours and the anchor by turns.",
         "",
         "The numbers are those of one machine on one day, and are in [benchmarks.json](benchmarks.json) too.",
-        "`ratio` is ours / anchor. The anchor is empty where nothing else does the like, the goal where none was set.",
+        "`ratio` is ours / anchor. The anchor and the goal are empty where there is none.",
         "",
         *(f"- {name}: {value}" for name, value in facts),
         "",
         "| name | unit | ours | anchor | ratio | goal | met |",
         "|---|---|---:|---:|---:|---|---|",
-        *rows,
+        *(f"| {' | '.join(entry.cells())} |" for entry in entries),
         "",
         "## What is compared",
         "",
         *(f"- `{e.name}`: {explained[e.name]}" for e in entries if e.name in explained),
     ]
     TABLE_FILE.write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def met(entry: Result) -> str:
-    return "" if entry.met is None else "yes" if entry.met else "no"
-
-
-def figure(value: float | None) -> str:
-    return "" if value is None else f"{value:g}"
 
 
 def _significant(value: float) -> float:

@@ -1,4 +1,4 @@
-"""Rig of the governed benchmarks: the product's own assembly, and runs that were entered and given a budget."""
+"""Rig of the governed benchmarks: the product's own assembly, workers, and runs with a budget."""
 
 import time
 import uuid
@@ -28,7 +28,7 @@ CAPSULE = "benchmark@1.0.0"
 
 @dataclass(frozen=True)
 class Run:
-    """A run that may act: its id and its authority token."""
+    """An admitted run: its id and its authority token."""
 
     id: str
     authority: str
@@ -44,11 +44,11 @@ class Rig:
     stack: AsyncExitStack
 
     async def new_runs(self, count: int, limit: Amounts) -> list[Run]:
-        """Enter runs with an account each, as an admission does; this is never measured."""
+        """Add runs with an account each, as an admission does. This is not measured."""
         return [await self._new_run(limit) for _ in range(count)]
 
     async def work(self, queue: str, *, activities: Sequence[Any], workflow: type, governed: bool) -> None:
-        """Serve a queue until the rig is left, with the product's interceptors or with none at all."""
+        """Serve a queue until the rig closes, with the product's interceptors if `governed`, else with none."""
         interceptors: list[Interceptor] = [self.assembly.interceptor, AuthorityInterceptor()] if governed else []
         worker = Worker(
             self.assembly.client,
@@ -81,7 +81,7 @@ class Rig:
 
 
 async def enter_run(tx: Transaction, tenant: str) -> str:
-    """Enter a run of the benchmark's capsule, and return its id."""
+    """Add a run of the benchmark's capsule, and return its id."""
     run = f"{tenant}/benchmark/{uuid.uuid4().hex}"
     await tx.runs.accept(NewRun(id=run, capsule=CAPSULE, digest=digest({}), actor="operator", request=digest(run)))
     return run
@@ -89,7 +89,7 @@ async def enter_run(tx: Transaction, tenant: str) -> str:
 
 @asynccontextmanager
 async def rig(settings: Settings) -> AsyncIterator[Rig]:
-    """Assemble what a worker process assembles."""
+    """Open a rig with the same adapters as a worker process."""
     async with assemble(settings) as assembly, AsyncExitStack() as stack:
         active = await assembly.db.constitutions.active()
         yield Rig(assembly, Tokens(KeyRing.load(settings.keys_dir)), active.digest, stack)

@@ -1,4 +1,4 @@
-"""Rules of the policy benchmarks, written once in CEL, and translated to Cedar and Rego."""
+"""Rules of the policy benchmarks: written in CEL, translated to Cedar and Rego."""
 
 import re
 from typing import Any
@@ -45,19 +45,19 @@ SHAPES = (
     "action.target == 'tool-{n}@2.0.0/run' && action.tokens > {n}000",
     "action.kind == 'memory.remember' && action.tokens > 2{n}00 && run.denials > 3",
 )
-"""What the rules after the first twelve are like: about one tool, one person or one tenant each."""
+"""Patterns of the rules after the first twelve, each about one tool, person or tenant."""
 
 VARIABLE = re.compile(r"\b(action|run|actor)\.")
 
 
 def articles(number: int) -> tuple[str, ...]:
-    """Return so many rules, the same ones each time."""
+    """Return the first `number` rules, always the same."""
     more = [SHAPES[n % len(SHAPES)].format(n=10 + n) for n in range(max(0, number - len(FIRST)))]
     return (*FIRST, *more)[:number]
 
 
 def document(rules: tuple[str, ...], *, version: str = "1.0.0", **score: float) -> dict[str, Any]:
-    """Return a constitution of these articles and twelve features. As it is, the score decides nothing."""
+    """Return a constitution of these articles and twelve features. By default the score decides nothing."""
     return {
         "apiVersion": "somagent/v1",
         "kind": "Constitution",
@@ -79,11 +79,11 @@ def document(rules: tuple[str, ...], *, version: str = "1.0.0", **score: float) 
 
 
 def policy(rules: tuple[str, ...], *, version: str = "1.0.0", **score: float) -> Policy:
-    whole = document(rules, version=version, **score)
-    return Policy(parse(whole), digest(whole))
+    constitution = document(rules, version=version, **score)
+    return Policy(parse(constitution), digest(constitution))
 
 
-def in_cedar(rules: tuple[str, ...]) -> str:
+def to_cedar(rules: tuple[str, ...]) -> str:
     """Return the rules as Cedar policies over the request's context."""
     forbids = (VARIABLE.sub(r"context.\1.", rule).replace("'", '"') for rule in rules)
     return "\n".join(
@@ -94,8 +94,8 @@ def in_cedar(rules: tuple[str, ...]) -> str:
     )
 
 
-def in_rego(rules: tuple[str, ...]) -> str:
-    """Return the rules as a Rego module: `deny` holds where one of them does."""
+def to_rego(rules: tuple[str, ...]) -> str:
+    """Return the rules as a Rego module, in which `deny` is true if one of them is."""
     return "\n".join(["package policy", "default deny := false", *(f"deny if {{ {_conjunction(r)} }}" for r in rules)])
 
 

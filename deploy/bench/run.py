@@ -1,6 +1,6 @@
-"""`make bench`: measure ours and the anchors by turns, and write docs/benchmarks.md and docs/benchmarks.json.
+"""Runner of the benchmarks (`make bench`): it measures and writes docs/benchmarks.md and docs/benchmarks.json.
 
-No mocks: a local stack of its own, in a temporary home and on free ports, so a running one is left alone.
+No mocks: it starts a local stack in a temporary home on free ports, and leaves a running one alone.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,7 @@ import proofs  # noqa: E402
 import reservations  # noqa: E402
 import starts  # noqa: E402
 from bench import Bench, Turns  # noqa: E402
-from results import Result, figure, merged, met, read, write  # noqa: E402
+from results import Result, merge, read, write  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Column, Table  # noqa: E402
@@ -35,27 +36,17 @@ from servers import running, settings_in, temporary_home  # noqa: E402
 from somagent.settings import Settings  # noqa: E402
 
 BENCHES: tuple[Bench, ...] = (
-    governed.BENCH,
-    decision.BENCH,
-    proofs.BENCH,
-    container.BENCH,
-    model_calls.BENCH,
-    starts.BENCH,
-    audit_blocks.BENCH,
-    reservations.BENCH,
-    forecasts.BENCH,
+    *(governed.BENCH, decision.BENCH, proofs.BENCH, container.BENCH, model_calls.BENCH, starts.BENCH),
+    *(audit_blocks.BENCH, reservations.BENCH, forecasts.BENCH),
 )
 STEPS = 100
 
 
 @contextlib.asynccontextmanager
 async def stack(benches: Sequence[Bench], settings: Settings) -> AsyncIterator[None]:
-    """Run what the chosen benchmarks need, and nothing else."""
+    """Run the parts that these benchmarks need."""
     needed = {part for bench in benches for part in bench.needs}
-    if not needed:
-        yield
-        return
-    async with running(settings, *needed):
+    async with running(settings, *needed) if needed else contextlib.nullcontext():
         yield
 
 
@@ -68,17 +59,18 @@ async def measure_all(benches: Sequence[Bench], seconds: float, progress: Progre
             progress.update(starting_up, completed=1)
             tasks = {bench.name: progress.add_task(bench.name, total=STEPS) for bench in benches}
             for bench in benches:
-                found += await bench.measure(_turns(settings, seconds, progress, tasks[bench.name]))
-                progress.update(tasks[bench.name], completed=STEPS)
+                report = partial(_report, progress, tasks[bench.name])
+                found += await bench.measure(Turns(settings, seconds, report))
+                report(1)
     return found
 
 
-def _turns(settings: Settings, seconds: float, progress: Progress, task: TaskID) -> Turns:
-    return Turns(settings, seconds, lambda share: progress.update(task, completed=round(share * STEPS)))
+def _report(progress: Progress, task: TaskID, share: float) -> None:
+    progress.update(task, completed=round(share * STEPS))
 
 
 def machine() -> str:
-    """Return the line that says what was measured on."""
+    """Return the description of this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB of memory, {platform.system()} "
@@ -89,9 +81,7 @@ def machine() -> str:
 def result_table(results: Sequence[Result]) -> Table:
     table = Table(Column("name", no_wrap=True), "unit", "ours", "anchor", "ratio", "goal", "met")
     for entry in results:
-        table.add_row(
-            entry.name, entry.unit, f"{entry.ours:g}", figure(entry.anchor), figure(entry.ratio), entry.goal, met(entry)
-        )
+        table.add_row(*entry.cells())
     return table
 
 
@@ -119,7 +109,7 @@ def main() -> None:
         ("Measured then", ", ".join(f"`{entry.name}`" for entry in results)),
     )
     explained = {name: text for bench in BENCHES for name, text in bench.explained.items()}
-    write(merged(read(), results), facts=facts, explained=explained)
+    write(merge(read(), results), facts=facts, explained=explained)
 
 
 if __name__ == "__main__":
