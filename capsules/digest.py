@@ -31,17 +31,17 @@ def canonical(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
         value = value.model_dump(mode="json", by_alias=True)
     try:
         plain = _plain(value)
-    except _Unlike:
+    except _NeedsFullEncoder:
         return rfc8785.dumps(value)
     return _fast(plain).encode()
 
 
-class _Unlike(ValueError):
-    """The standard library's encoder would write this value in another way than RFC 8785 asks."""
+class _NeedsFullEncoder(ValueError):
+    """The standard library's encoder does not write this value as RFC 8785 requires."""
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return a value of which the fast encoder writes the canonical bytes, or raise `_Unlike`."""
+    """Return a value whose canonical bytes the fast encoder writes, or raise _NeedsFullEncoder."""
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return value
@@ -51,13 +51,13 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
         return [_plain(item) for item in value]
     if (kind is int or kind is float) and -EXACT <= value <= EXACT:
         return _number(value)
-    raise _Unlike
+    raise _NeedsFullEncoder
 
 
 def _key(key: Any) -> str:  # noqa: ANN401 - as read
     if type(key) is str and key.isascii():  # others sort by UTF-16 code units
         return key
-    raise _Unlike
+    raise _NeedsFullEncoder
 
 
 def _number(value: float) -> float:
@@ -66,7 +66,7 @@ def _number(value: float) -> float:
         return int(value)
     if abs(value) >= POINTED:
         return value
-    raise _Unlike
+    raise _NeedsFullEncoder
 
 
 def sha256(data: bytes) -> Digest:
@@ -84,7 +84,7 @@ def digest(value: Any) -> Digest:  # noqa: ANN401 - any JSON value
 
 
 class ContentStore(Protocol):
-    """Bytes by digest, a tenant apart from the next."""
+    """Port of the content store: bytes by digest, separately for each tenant."""
 
     async def put(self, tenant: str, data: bytes, media_type: str) -> Digest: ...
 

@@ -1,4 +1,4 @@
-"""Every error that crosses a boundary of ours, drawn once.
+"""Errors: every error that crosses a boundary of the platform.
 
     SomaError
       Invalid             the request or file is wrong                422, terminal
@@ -94,7 +94,7 @@ class ConstitutionRefused(Denied):
 
 
 class UngovernedActivity(SomaError):
-    """The activity is neither governed nor on the platform's list, or it would pass by the gate. A wiring fault."""
+    """An activity is neither governed nor on the platform's list: a configuration error, since no gate is before it."""
 
     code = "UngovernedActivity"
     status = 403
@@ -136,7 +136,7 @@ class RateLimited(SomaError):
 
 
 class Unavailable(SomaError):
-    """A part that we need cannot be reached now; trying later may help."""
+    """A part of the platform cannot be reached now; a retry may succeed."""
 
     code = "Unavailable"
     status = 503

@@ -25,7 +25,7 @@ _REFERENCE = re.compile(r"^(?P<name>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)(?:@(?P<range>
 
 
 class Reference(FrozenModel):
-    """A name and the versions of it that will do: `name`, `name@1`, `name@^1.2`, `name@1.2.0`."""
+    """A name and its acceptable versions: `name`, `name@1`, `name@^1.2`, `name@1.2.0`."""
 
     name: str
     range: str = Field("latest", description="`latest`, an exact version, or a prefix such as `1` or `^1.2`.")
@@ -33,8 +33,8 @@ class Reference(FrozenModel):
     def __str__(self) -> str:
         return self.name if self.range == "latest" else f"{self.name}@{self.range}"
 
-    def admits(self, version: str) -> bool:
-        """Say whether `version` will do. Pre-releases are admitted only when named exactly."""
+    def matches(self, version: str) -> bool:
+        """Say whether a version matches. Pre-releases match only when named exactly."""
         if self.range in {"latest", version}:
             return self.range == version or "-" not in version
         if "-" in version:
@@ -45,10 +45,10 @@ class Reference(FrozenModel):
             return have[: len(wanted)] == wanted
         return have[0] == wanted[0] and _numbers(have) >= _numbers(wanted)
 
-    def best(self, versions: list[str]) -> str | None:
-        """Return the highest version that will do."""
-        fitting = [v for v in versions if self.admits(v)]
-        return max(fitting, key=version_key, default=None)
+    def highest(self, versions: list[str]) -> str | None:
+        """Return the highest version that matches, or None."""
+        matching = [v for v in versions if self.matches(v)]
+        return max(matching, key=version_key, default=None)
 
 
 def parse_reference(text: str) -> Reference:

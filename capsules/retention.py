@@ -11,13 +11,13 @@ from capsules.base_model import FrozenModel, StrictModel
 _SCOPE = re.compile(r"tenant|capsule:[a-z][a-z0-9]*(-[a-z0-9]+)*|run:.{1,255}")
 
 
-def _scope(text: str) -> str:
+def _check_scope(text: str) -> str:
     if not _SCOPE.fullmatch(text):
         raise ValueError("a hold covers `tenant`, `capsule:<name>` or `run:<id>`")
     return text
 
 
-HoldScope = Annotated[str, Field(max_length=260), AfterValidator(_scope)]
+HoldScope = Annotated[str, Field(max_length=260), AfterValidator(_check_scope)]
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
@@ -29,7 +29,7 @@ class Retention(StrictModel):
 
 
 class DueContent(FrozenModel):
-    """How much of each would be, or was, deleted."""
+    """How much content would be, or was, deleted."""
 
     runs: int = Field(description="Runs whose inputs, output and results of actions go.")
     blobs: int = Field(description="Stored bytes that no kept run can need.")
@@ -52,7 +52,7 @@ class NewHold(StrictModel):
 
 
 class Hold(NewHold):
-    """A legal hold as it stands."""
+    """A legal hold."""
 
     id: str
     placed_by: str

@@ -54,7 +54,7 @@ class PolicyInterceptor(Interceptor):
 
 
 class GatedInbound(ActivityInboundInterceptor):
-    """One activity before the gate. A subclass says which action it is; it may say what a body returns and used."""
+    """Runs one activity behind the gate. A subclass gives its action, and may give the result and usage of its body."""
 
     def __init__(self, next: ActivityInboundInterceptor, gate: Gate) -> None:  # noqa: A002 - the SDK's name
         super().__init__(next)
@@ -68,9 +68,9 @@ class GatedInbound(ActivityInboundInterceptor):
         key: AttemptKey,
         token: str | None,
     ) -> Outcome[Any]:
-        """Have the action judged; then run the body once, settle and record. A replay returns what it returned.
+        """Evaluate the action, run the body once, settle and record. A retry returns the recorded outcome.
 
-        Raises as `Gate.enter` does before the body, and what the body raises after it is recorded.
+        Raises as `Gate.enter` does before the body. An error of the body is recorded and raised.
         """
         asked = input.args[0] if input.args else None
         entered = await self._gate.enter(
@@ -85,12 +85,12 @@ class GatedInbound(ActivityInboundInterceptor):
         )
         if entered.begun.status == "replay":
             return _outcome(Outcome(value=entered.begun.result), entered, None)
-        # Until the outcome is recorded: an attempt that fell silent before would be given to another worker.
-        async with self.alive():
+        # Until the outcome is recorded: without heartbeats, Temporal would give the attempt to another worker.
+        async with self.heartbeats():
             return await self._perform(input, entered)
 
     async def body(self, input: ExecuteActivityInput) -> Outcome[Any]:  # noqa: A002
-        """Have the effect. Ours return an Outcome themselves."""
+        """Run the activity's own code. Our activities return an Outcome."""
         outcome: Outcome[Any] = await self.next.execute_activity(input)
         return outcome
 
@@ -98,13 +98,13 @@ class GatedInbound(ActivityInboundInterceptor):
         """Return the arguments that detectors read."""
         return input.args
 
-    def used(self, error: Exception) -> Amounts | None:
-        """Return what a failed body used, where it is known."""
+    def usage_of(self, error: Exception) -> Amounts | None:
+        """Return the usage of a failed body, or None if it is unknown."""
         fields = error.fields if isinstance(error, SomaError) else {}
         return Amounts.model_validate(fields["usage"]) if "usage" in fields else None
 
-    def alive(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Show that the body lives, for as long as it does."""
+    def heartbeats(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Send heartbeats while the body runs."""
         return _heartbeats()
 
     async def _perform(self, input: ExecuteActivityInput, entered: AdmittedAttempt) -> Outcome[Any]:  # noqa: A002
@@ -113,15 +113,15 @@ class GatedInbound(ActivityInboundInterceptor):
             with activity_context(entered.context):
                 outcome = await self.body(input)
         except asyncio.CancelledError:
-            # Stopped for another reason (this worker goes, another attempt took over), the effect stays open: whoever
-            # comes next finds that it may have happened.
+            # Otherwise (this worker stops, another attempt took over) the effect stays open: the next attempt sees that
+            # it may have happened.
             if _cancelled_by_its_run():
                 await asyncio.shield(
                     self._record(entered, FinishEffect(key=key, ok=False, usage=Amounts(), error="Cancelled"))
                 )
             raise
         except Exception as error:
-            await self._record(entered, _failed(key, error, self.used(error)))
+            await self._record(entered, _failed(key, error, self.usage_of(error)))
             raise
         result = outcome.value.model_dump(mode="json") if hasattr(outcome.value, "model_dump") else outcome.value
         settled = await asyncio.shield(
@@ -213,7 +213,7 @@ def _header(input: ExecuteActivityInput, name: str) -> str | None:  # noqa: A002
 
 @contextlib.asynccontextmanager
 async def _heartbeats() -> AsyncIterator[None]:
-    """Heartbeat while a body runs: that is how its cancellation, and a lost worker, are noticed."""
+    """Send heartbeats, so that a cancellation and a lost worker are noticed."""
 
     async def beat() -> None:
         while True:

@@ -16,7 +16,7 @@ from temporalio.exceptions import (
 
 from capsules.errors import ALL, ApprovalRequired, BudgetExhausted, Denied, SomaError
 
-# Expected answers of the gate, not faults: logged and counted as benign.
+# Expected answers of the gate, not failures: logged and counted as benign.
 _ANSWERS = (Denied, ApprovalRequired, BudgetExhausted)
 _BY_CODE: dict[str | None, type[SomaError]] = {error.code: error for error in ALL}
 

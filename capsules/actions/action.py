@@ -29,7 +29,7 @@ Autonomy = Literal["manual", "supervised", "autonomous"]
 
 
 def truncate_share(share: float) -> float:
-    """Return a share cut to six decimals: what decisions are made, recorded and proved on."""
+    """Return a share cut to six decimals. Decisions, receipts and proofs all use this value."""
     return math.floor(share * 1_000_000 + 1e-6) / 1_000_000
 
 
@@ -52,7 +52,7 @@ class Action(StrictModel):
     arguments: Digest = Field(description="Digest of the activity's whole input.")
 
     def digest(self) -> Digest:
-        """Return what an approval is bound to."""
+        """Return the digest that an approval is bound to."""
         return digest(self)
 
 
@@ -66,7 +66,7 @@ class ForecastRange(StrictModel):
 
 
 class Facts(FrozenModel):
-    """Facts of the platform about an action and its run. The gate reads it from the database at that moment."""
+    """Facts about an action and its run, which the gate reads from the database for each evaluation."""
 
     autonomy: Autonomy = "supervised"
     headroom: Share = Field(1.0, description="Least share of the run's limit left after this action, any dimension.")
@@ -75,10 +75,10 @@ class Facts(FrozenModel):
     tenant: str = ""
     parent: str | None = Field(default=None, description="The run that started this one as its child.")
     standing: Share | None = Field(
-        None, description="Share of the actor's earlier actions that were not denied; none when no clause looks at it."
+        None, description="Share of the actor's earlier actions that were not denied; unset when no clause reads it."
     )
     forecast: ForecastRange | None = Field(
-        None, description="Of a start, when a clause looks at it. Of any other action there is none: it counts as 0."
+        None, description="Forecast of a start, when a clause reads it. Unset, it counts as 0."
     )
     sequences: dict[str, str] = Field(default_factory=dict, description="State of each sequence of the run so far.")
     signals: dict[str, Share] = Field(

@@ -1,7 +1,7 @@
 """Activity context: what the gate gives to the body of a governed activity, and the meter of its usage.
 
-A body asks for its pass first. Without the interceptor there is no pass and the body refuses to run, so a worker that
-is wired wrongly has no effect.
+A body asks for its context first. Without the interceptor there is no context and the body refuses to run, so a
+misconfigured worker has no effect.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,32 +22,32 @@ class ActivityContext:
     authority: Authority
     key: AttemptKey
     after_settling: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
-    """Called when outcome and result are durable: the place to drop what was kept for a retry."""
+    """Called when outcome and result are durable, to delete what was kept for a retry."""
 
     @property
     def tenant(self) -> str:
         return self.authority.tenant
 
 
-_pass: ContextVar[ActivityContext | None] = ContextVar("somagent_pass", default=None)
+_context: ContextVar[ActivityContext | None] = ContextVar("somagent_context", default=None)
 
 
 def current_context() -> ActivityContext:
-    """Return the pass of this attempt. Raises AuthorityRefused when no gate stands before this worker."""
-    granted = _pass.get()
-    if granted is None:
+    """Return the context of this attempt. Raises AuthorityRefused when the worker has no policy interceptor."""
+    context = _context.get()
+    if context is None:
         raise AuthorityRefused("No gate let this activity through: the worker runs without the policy interceptor.")
-    return granted
+    return context
 
 
 @contextmanager
-def activity_context(granted: ActivityContext) -> Iterator[ActivityContext]:
-    """Make `granted` the current pass. For the interceptor alone."""
-    token = _pass.set(granted)
+def activity_context(context: ActivityContext) -> Iterator[ActivityContext]:
+    """Make `context` the current one. For the interceptor only."""
+    token = _context.set(context)
     try:
-        yield granted
+        yield context
     finally:
-        _pass.reset(token)
+        _context.reset(token)
 
 
 @dataclass
@@ -70,7 +70,7 @@ def report_usage(used: Amounts) -> None:
 
 @contextmanager
 def meter_usage() -> Iterator[Meter]:
-    """Yield the meter of the attempt that runs inside. For the interceptor alone."""
+    """Yield the meter of the attempt that runs inside. For the interceptor only."""
     meter = Meter()
     token = _meter.set(meter)
     try:

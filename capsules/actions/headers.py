@@ -5,24 +5,24 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 AUTHORITY = "somagent-authority"
-"""The authority token under which an activity is asked for."""
+"""The authority token of the request."""
 
 WAITED = "somagent-waited"
 """The id of the approval that the workflow waits for; empty before one was asked for. See `somagent.governance`."""
 
-_waited: ContextVar[str | None] = ContextVar("somagent_waited", default=None)
+_awaited: ContextVar[str | None] = ContextVar("somagent_waited", default=None)
 
 
 def awaited_approval() -> str | None:
-    """Return the approval that is waited for, empty before it is known, None when the workflow does not wait."""
-    return _waited.get()
+    """Return the approval that the workflow waits for: empty before it is known, None when it does not wait."""
+    return _awaited.get()
 
 
 @contextmanager
 def awaiting(approval: str) -> Iterator[None]:
-    """Let calls inside say that the workflow waits for `approval`."""
-    token = _waited.set(approval)
+    """Send with calls inside that the workflow waits for `approval`."""
+    token = _awaited.set(approval)
     try:
         yield
     finally:
-        _waited.reset(token)
+        _awaited.reset(token)

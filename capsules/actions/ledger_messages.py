@@ -35,7 +35,7 @@ class Tally(FrozenModel):
 
 
 class HistoryQuery(FrozenModel):
-    """The parts of the past that a constitution reads. Nothing else is looked up."""
+    """The parts of the past that a constitution reads; the others are not queried."""
 
     actor: str | None = None
     target: str | None = None
@@ -54,7 +54,7 @@ class OpenGrant(FrozenModel):
 
     id: str
     scope: str
-    capability: str = Field(description="What the granter decides by: a demand for anything else is not met.")
+    capability: str = Field(description="The capability that the grant stands for; it meets no demand for another one.")
     granted_by: str
 
 
@@ -84,7 +84,7 @@ class BeginEffect(FrozenModel):
     actor: str
     action: Action
     action_digest: Digest
-    facts: Facts = Field(description="What the verdict was given on; recorded, so that it can be judged again.")
+    facts: Facts = Field(description="Facts of the verdict; recorded, so that the action can be evaluated again.")
     verdict: Verdict
     shadow: ShadowVerdict | None = None
     account: str | None

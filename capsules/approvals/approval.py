@@ -54,7 +54,7 @@ class ApprovalRequest(StrictModel):
     expires_at: datetime
 
     def may_decide(self, capabilities: Collection[str], now: datetime) -> bool:
-        """Say whether somebody who holds these can decide it now."""
+        """Say whether a holder of these capabilities can decide it now."""
         return self.asks_for(capabilities) or self.escalated_to(capabilities, now)
 
     def asks_for(self, capabilities: Collection[str]) -> bool:
@@ -83,8 +83,8 @@ class Approval(ApprovalRequest):
     edited_to: Digest | None = Field(None, description="edited: the action that was asked for instead.")
     edited_from: str | None = Field(None, description="The approval whose action was edited into this one.")
 
-    def yes_of(self, name: str) -> Answer | None:
-        """Return the yes that this person gave, or that somebody gave for them: nobody's right counts twice."""
+    def approval_by(self, name: str) -> Answer | None:
+        """Return the approval by this person or on their behalf, if there is one: nobody's right counts twice."""
         return next((a for a in self.answers if a.said == "yes" and name in {a.by, a.on_behalf_of}), None)
 
 
@@ -113,7 +113,7 @@ def missing_demands(demands: Iterable[Demand], answers: Collection[Answer]) -> t
 
 
 def merge_demands(demands: Iterable[Demand]) -> tuple[Demand, ...]:
-    """Return one demand for each capability: who satisfies the largest quorum satisfies the smaller ones."""
+    """Return one demand for each capability, with the largest quorum."""
     largest: dict[str, int] = {}
     for demand in demands:
         largest[demand.capability] = max(demand.quorum, largest.get(demand.capability, 0))

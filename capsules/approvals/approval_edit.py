@@ -37,7 +37,7 @@ class EditMade(StrictModel):
     """Result of recording an edit."""
 
     approval: str
-    action: Digest | None = Field(None, description="Digest of the edited action, which the gate judges next.")
+    action: Digest | None = Field(None, description="Digest of the edited action, which the gate evaluates next.")
     edited_by: str | None = None
     problem: str | None = Field(None, description="Why the edit was refused; nothing is changed then.")
     problems: tuple[EditProblem, ...] = Field((), description="What does not follow the action's schema.")

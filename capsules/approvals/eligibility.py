@@ -1,4 +1,4 @@
-"""Approval rules: who may answer an approval. The API checks them first, the database again when it writes."""
+"""Eligibility: who may answer an approval. The API checks it first, and again in the transaction that writes."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,10 +29,10 @@ class Approver:
 
 
 def check_eligibility(asked: Approval, approver: Approver, said: AnswerKind, now: datetime) -> None:
-    """Let who may answer pass. Raises Conflict or Denied with the reason why not.
+    """Check that a person may give this answer now.
 
-    Denied to the requester and to who acts for them (separation of duties), to who lacks every capability that is
-    asked for now, and to a yes of somebody whose right was used for one already.
+    Raises Conflict when the approval is not pending any more. Raises Denied for the requester and for who acts for them
+    (separation of duties), without a demanded capability, and for a second approval with one person's right.
     """
     person, owner = approver.subject, approver.on_behalf_of
     if asked.requested_by in {person, owner}:
@@ -48,13 +48,13 @@ def check_eligibility(asked: Approval, approver: Approver, said: AnswerKind, now
         raise Denied(f"{person!r} lacks the capability {wanted} that this approval needs.", approval=asked.id)
     if said == "yes":
         for name in (person, *([owner] if owner else [])):
-            if before := asked.yes_of(name):
+            if before := asked.approval_by(name):
                 through = f" through {before.by!r}" if before.by != name else ""
                 raise Denied(f"{name!r} approved already{through}; different people must.", approval=asked.id)
 
 
 def can_approve(asked: Approval, approver: Approver, now: datetime) -> bool:
-    """Say whether this person's yes would count now."""
+    """Say whether this person could approve now."""
     try:
         check_eligibility(asked, approver, "yes", now)
     except SomaError:

@@ -18,7 +18,7 @@ RecordKind = Literal["receipt", "audit"]
 
 
 class Leaf(NamedTuple):
-    """One sealed record."""
+    """One record in an audit block."""
 
     seq: int
     """In the tenant's sequence, from 1."""
@@ -35,7 +35,7 @@ class Leaf(NamedTuple):
 
 
 class Block(FrozenModel):
-    """Some consecutive leaves of one tenant, sealed."""
+    """Consecutive leaves of one tenant, closed and signed by the sealer."""
 
     tenant: str
     height: int = Field(ge=1, description="From 1, without gaps.")
@@ -49,7 +49,7 @@ class Block(FrozenModel):
     signature: str = Field(description="Base64 Ed25519 signature over the digest's ASCII text.")
 
     def header(self) -> Digest:
-        """Return the digest of what the block says."""
+        """Return the digest of the block's header, recomputed."""
         return header_digest(
             tenant=self.tenant,
             height=self.height,
@@ -80,7 +80,7 @@ def header_digest(  # noqa: PLR0913 - a block's header
 
 
 class Inclusion(FrozenModel):
-    """That one leaf is in one block: enough, with the block, to check it without the others."""
+    """Inclusion proof: one leaf is in one block. The block is enough to check it; the other leaves are not needed."""
 
     leaf: Leaf
     height: int
@@ -89,7 +89,7 @@ class Inclusion(FrozenModel):
     proof: tuple[str, ...] = Field(description="Hexadecimal siblings from the leaf up.")
 
     def holds(self, block: Block) -> bool:
-        """Say whether the leaf is in the block, where the block's own signature is checked elsewhere."""
+        """Say whether the leaf is in the block. Does not check the block's signature."""
         siblings = [bytes.fromhex(sibling) for sibling in self.proof]
         return (
             self.height == block.height

@@ -4,7 +4,6 @@
 database, and claims nothing about records that it was not given.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -63,12 +62,12 @@ class Auditor:
         return len(self._runs)
 
     def heads(self) -> dict[str, tuple[int, Digest]]:
-        """Return each run's last sealed receipt: its number and hash."""
+        """Return number and hash of each run's last receipt in a block."""
         return dict(self._runs)
 
-    def block(self, block: Block, records: Iterable[Record]) -> None:
-        """Check the next block and what it seals. Raises VerificationError."""
-        self._header(block)
+    def check_block(self, block: Block, records: Iterable[Record]) -> None:
+        """Check the next block and its records. Raises VerificationError."""
+        self._check_header(block)
         hashes = []
         for record in records:
             expected = self.leaves + 1
@@ -77,7 +76,7 @@ class Auditor:
                     f"Sequence number {expected} is missing from block {block.height}: the next one found is "
                     f"{record.leaf.seq}."
                 )
-            self._record(record)
+            self._check_record(record)
             hashes.append(record.leaf.hashed())
             self.leaves = expected
         if self.leaves != block.last:
@@ -90,9 +89,9 @@ class Auditor:
             )
         self.blocks, self.head = block.height, block.digest
 
-    def anchored(self, anchors: Iterable[dict[str, Any]], blocks: Callable[[int], Digest | None]) -> int:
+    def check_anchors(self, anchors: Iterable[dict[str, Any]], blocks: Callable[[int], Digest | None]) -> int:
         """Compare anchors with the blocks and return how many match. Raises VerificationError."""
-        held = 0
+        matching = 0
         for kept in anchors:
             if kept["tenant"] != self.tenant:
                 continue
@@ -103,10 +102,10 @@ class Auditor:
                 )
             if found != kept["digest"]:
                 raise VerificationError(f"Block {kept['height']} is not the one that was anchored: it was made anew.")
-            held += 1
-        return held
+            matching += 1
+        return matching
 
-    def _header(self, block: Block) -> None:
+    def _check_header(self, block: Block) -> None:
         name = f"Block {block.height}"
         if block.height != self.blocks + 1:
             raise VerificationError(f"Block {self.blocks + 1} is missing: the next one found is {block.height}.")
@@ -116,16 +115,18 @@ class Auditor:
             raise VerificationError(f"{name} does not follow the one before it.")
         if block.first != self.leaves + 1:
             raise VerificationError(f"{name} begins at sequence number {block.first}; {self.leaves + 1} comes next.")
-        check_block(block, self._checks)
+        check_block_signature(block, self._checks)
 
-    def _record(self, record: Record) -> None:
+    def _check_record(self, record: Record) -> None:
         leaf = record.leaf
         if record.body is None:
-            raise VerificationError(f"{_named(leaf)} is gone; sequence number {leaf.seq} seals it.")
-        body = Digest("sha256:" + hashlib.sha256(record.body.encode()).hexdigest())
+            raise VerificationError(f"{_describe(leaf)} is gone; sequence number {leaf.seq} seals it.")
+        body = entry_digest(record.body)
         if leaf.kind == "audit":
             if body != leaf.hash:
-                raise VerificationError(f"{_named(leaf)} was altered: its body does not give the hash that was sealed.")
+                raise VerificationError(
+                    f"{_describe(leaf)} was altered: its body does not give the hash that was sealed."
+                )
             return
         number, head = self._runs.get(leaf.subject, (0, GENESIS))
         if leaf.number != number + 1:
@@ -133,14 +134,14 @@ class Auditor:
                 f"Receipt {number + 1} of run {leaf.subject!r} is missing: {leaf.number} was sealed after it."
             )
         if record.previous != head:
-            raise VerificationError(f"{_named(leaf)} does not link to the one before it.")
+            raise VerificationError(f"{_describe(leaf)} does not link to the one before it.")
         if link(head, leaf.number, body) != leaf.hash:
-            raise VerificationError(f"{_named(leaf)} was altered: its body does not give the hash that was sealed.")
+            raise VerificationError(f"{_describe(leaf)} was altered: its body does not give the hash that was sealed.")
         self._runs[leaf.subject] = leaf.number, leaf.hash
 
 
-def check_block(block: Block, checks: SignatureCheck) -> None:
-    """Check that a block says what its digest says, and that the sealer's key signed that. Raises VerificationError."""
+def check_block_signature(block: Block, checks: SignatureCheck) -> None:
+    """Check a block's digest and its signature by the sealer. Raises VerificationError."""
     if block.header() != block.digest:
         raise VerificationError(f"Block {block.height} was altered: its header does not give its digest.")
     if not checks(block.key_id, block.digest, block.signature):
@@ -156,7 +157,10 @@ def entry_digest(body: str) -> Digest:
 
 
 def group_by_block(blocks: Iterable[Block], records: Iterable[Record]) -> Iterator[tuple[Block, list[Record]]]:
-    """Deal records, in the order of their sequence, to the blocks that seal them."""
+    """Yield each block with its records. Both are in the order of the sequence.
+
+    Raises VerificationError for a record that is in no block.
+    """
     coming = iter(records)
     waiting = next(coming, None)
     for block in blocks:
@@ -169,7 +173,7 @@ def group_by_block(blocks: Iterable[Block], records: Iterable[Record]) -> Iterat
         raise VerificationError(f"Sequence number {waiting.leaf.seq} is in no block: it was added without a seal.")
 
 
-def _named(leaf: Leaf) -> str:
+def _describe(leaf: Leaf) -> str:
     return f"Receipt {leaf.number} of run {leaf.subject!r}" if leaf.kind == "receipt" else f"Audit entry {leaf.number}"
 
 
@@ -199,7 +203,7 @@ def check_run(  # noqa: PLR0913, PLR0917 - what a run leaves
         raise VerificationError(f"{problem} (run {run!r})")
     sealing = {block.height: block for block in blocks}
     for block in sealing.values():
-        check_block(block, checks)
+        check_block_signature(block, checks)
     sealed = 0
     for proof in proofs:
         leaf = proof.leaf

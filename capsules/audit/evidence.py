@@ -45,7 +45,7 @@ def manifest_of(files: ArchiveFiles, about: dict[str, Any]) -> bytes:
 
 
 def redact_names(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the value with everybody's name redacted."""
+    """Return the value with the names of all people redacted."""
     if isinstance(value, dict):
         return {key: _redact(item) if key in NAME_FIELDS else redact_names(item) for key, item in value.items()}
     return [redact_names(item) for item in value] if isinstance(value, list | tuple) else value
@@ -86,14 +86,14 @@ def verify(files: ArchiveFiles, *, sealer: SignatureCheck, publisher: SignatureC
 
 
 def folder_of(run: str, child: str) -> str:
-    """Return where the evidence of a child run lies in its parent's archive."""
+    """Return the folder of a child run's evidence in its parent's archive."""
     return f"children/{quote(child.removeprefix(f'{run}/'), safe='')}/"
 
 
 def _children(
     files: ArchiveFiles, about: dict[str, Any], sealer: SignatureCheck, publisher: SignatureCheck
 ) -> int | str:
-    """Check the evidence of each child run, whole as it would be by itself."""
+    """Check the evidence of each child run as an archive of its own. Return the number of children."""
     children: list[str] = _json(files, "explanation.json")["children"]
     if children and not about.get("children"):
         return f"not included: {', '.join(children)}"
@@ -183,7 +183,7 @@ def _approvals(files: ArchiveFiles, receipts: list[Receipt]) -> int:
 
 
 def _output(files: ArchiveFiles, receipts: list[Receipt], redacted: list[str]) -> None:
-    """Compare what came out with what the receipt that ends the run says."""
+    """Compare the output with its digest in the receipt that ends the run."""
     said = receipts[-1].body.get("output") if receipts else None
     shown = _json(files, "explanation.json")["run"]["output"]
     if said and "output" not in redacted and digest(shown) != said:

@@ -19,7 +19,7 @@ from capsules.runs.run import ArtifactRecord, RunRecord
 
 
 class CitedClause(FrozenModel):
-    """A clause that decided, in the words of the constitution that the decision was made under."""
+    """A clause that decided, with its reason as the constitution of that decision gives it."""
 
     id: str
     because: str = Field("", description="Empty where the constitution can no longer be read.")
@@ -82,7 +82,7 @@ class ExplainedAction(FrozenModel):
 
 
 class ClosedRun(FrozenModel):
-    """The run's last receipt: how it ended, and digests of what came out."""
+    """The run's last receipt: how it ended, and the digests of its output and artifact."""
 
     seq: int
     at: datetime
@@ -103,7 +103,7 @@ class Chain(FrozenModel):
 
 
 class RunExplanation(FrozenModel):
-    """Everything about one run that a person who answers for it asks."""
+    """The explanation of one run."""
 
     run: RunRecord
     intent: str = Field("", description="The capsule's; empty where the capsule is not published here.")
@@ -155,7 +155,7 @@ def explain_actions(receipts: Iterable[Receipt], clauses: ClauseTexts) -> tuple[
 
 
 def closed_run(receipts: tuple[Receipt, ...]) -> ClosedRun | None:
-    """Return what the receipt that ends a run says, or None while there is none."""
+    """Return the content of the receipt that ends a run, or None while the run goes on."""
     if not receipts or receipts[-1].activity != CLOSING:
         return None
     last = receipts[-1]
@@ -182,7 +182,7 @@ def _decision(receipt: Receipt, clauses: ClauseTexts) -> ActionDecision:
         attempt=receipt.attempt,
         decision=body["decision"],
         reason=body.get("reason", ""),
-        # What the database found out (a spent budget, a revoked constitution) comes after what the policy said.
+        # The database decides last (a spent budget, a revoked constitution), so its sentence comes first.
         sentence=body.get("why") or verdict.get("sentence", ""),
         clauses=tuple(CitedClause(id=name, because=said.get(name, "")) for name in verdict.get("clauses", ())),
         score=verdict.get("score"),

@@ -19,7 +19,7 @@ class Rate(StrictModel):
     calls: Count | None = Field(None, gt=0, description="Model and tool calls a minute.")
 
     @model_validator(mode="after")
-    def _something(self) -> Self:
+    def _has_a_limit(self) -> Self:
         if self.tokens is None and self.calls is None:
             raise ValueError("a rate bounds `tokens`, `calls` or both; leave it out for no bound")
         return self
@@ -91,20 +91,20 @@ class RateBound(FrozenModel):
 
 
 class RateRefusal(FrozenModel):
-    """An action comes too early: when it may come again."""
+    """An action exceeds a rate limit now: when it may be tried again."""
 
     account: str
-    seconds: float | None = Field(description="Until it may; none: never, as it is.")
+    seconds: float | None = Field(description="Seconds to wait; none: it can never begin as it is.")
     sentence: str
 
 
 class RateWindows(Protocol):
-    """How much was begun under an account in the last sixty seconds."""
+    """Port that counts the tokens and calls of an account in the last sixty seconds."""
 
     async def take(self, tenant: str, bounds: Sequence[RateBound], *, effect: str, tokens: int) -> RateRefusal | None:
-        """Count an effect under every bound, or under none and say how long to wait. Again is the same effect."""
+        """Count an effect under every bound, or return how long to wait. Counting the same effect twice counts once."""
         ...
 
     async def correct(self, tenant: str, bounds: Sequence[RateBound], *, effect: str, tokens: int | None) -> None:
-        """Count what an effect really used; None: it did not take place."""
+        """Correct the count to the real usage of an effect; None: it did not take place."""
         ...

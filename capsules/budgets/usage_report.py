@@ -68,7 +68,7 @@ class DayRange(NamedTuple):
 
     @classmethod
     def of(cls, since: dt.date | None, until: dt.date | None, *, today: dt.date) -> "DayRange":
-        """Return what was asked for; unset: the last 31 days. Raises Invalid for none."""
+        """Return the range, by default the last 31 days. Raises Invalid when it has no days."""
         last = until or today
         first = since or last - dt.timedelta(days=SPAN - 1)
         if first > last:
@@ -76,7 +76,7 @@ class DayRange(NamedTuple):
         return cls(first, last)
 
     def moments(self) -> tuple[dt.datetime, dt.datetime]:
-        """Return the moment they begin, and the one at which they are over."""
+        """Return the start of the first day and the end of the last one."""
         return _midnight(self.first), _midnight(self.last + dt.timedelta(days=1))
 
 

@@ -14,7 +14,7 @@ ProofOutcome = Literal["proved", "refuted", "not proved"]
 
 
 class Witness(StrictModel):
-    """A concrete action that shows a claim, judged by the evaluator that judges real ones."""
+    """A concrete action that shows a claim, with the engine's verdict about it."""
 
     action: Action
     facts: Facts
@@ -82,7 +82,7 @@ class RecordedAction(StrictModel):
 
 
 class Flip(StrictModel):
-    """The first action of a run that a candidate would have decided otherwise."""
+    """The first action of a run that a candidate would decide differently."""
 
     run: str
     seq: int
@@ -90,11 +90,11 @@ class Flip(StrictModel):
     action: Action
     before: Decision
     after: Decision
-    sentence: str = Field(description="Why, by the candidate.")
+    sentence: str = Field(description="The candidate's reason.")
 
 
 class Backtest(StrictModel):
-    """A candidate against what real runs did. After its first flip a run might have gone another way."""
+    """Result of a backtest. Only the first flip of a run counts: after it, the run could have continued differently."""
 
     candidate: Digest
     runs: int
@@ -126,7 +126,7 @@ class Explanation(StrictModel):
     verdict: Verdict
     cited: tuple[Citation, ...] = Field((), description="Every clause that forces the decision on its own.")
     advice: tuple[Advice, ...] = Field((), description="The smallest change that a caller can make; empty if none.")
-    advised: Witness | None = Field(None, description="The action after the advice, judged.")
+    advised: Witness | None = Field(None, description="The action after the advice, with its verdict.")
     approvers: tuple[str, ...] = Field(
         (), description="Capabilities of which an approver needs one; empty: nobody can."
     )
@@ -134,7 +134,7 @@ class Explanation(StrictModel):
 
 
 class CheckedConstitution(StrictModel):
-    """A document without a fault. Nothing is proved of it yet."""
+    """A document without errors. Nothing is proved about it yet."""
 
     kind: str = Field(description="`Constitution` or `Overlay`.")
     name: str
@@ -150,12 +150,14 @@ class Review(StrictModel):
     """Everything that was proved of a constitution. It may be activated when `holds`."""
 
     report: ProofReport
-    narrower: Proof | None = Field(None, description="With overlays: that they only narrow what they are laid over.")
+    narrower: Proof | None = Field(
+        None, description="With overlays: the proof that they only make their base stricter."
+    )
     holds: bool
 
 
 class RecordedDecision(StrictModel):
-    """A decision of a real run, whole: what was judged, on what, and how."""
+    """A decision of a real run: the action, the facts and the verdict."""
 
     run: str
     seq: int

@@ -56,7 +56,7 @@ class ActivationStep(StrictModel):
 
 
 class Examination(StrictModel):
-    """The document is what was signed, by enough keys, and newer than what it replaces."""
+    """Result of the examination: the document is signed by enough keys and newer than the one it replaces."""
 
     against: Digest | None = Field(description="What is active in that scope now.")
     keys: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class CastVote(StrictModel):
 
 
 class VoteResult(StrictModel):
-    """How a proposal stands after somebody spoke. With a `problem` nothing was recorded."""
+    """State of a proposal after a vote. With a `problem`, the vote was not recorded."""
 
     state: ProposalState
     approved_by: tuple[str, ...] = ()
@@ -120,7 +120,7 @@ class ProposalView(StrictModel):
 
 
 class ActivationRecord(FrozenModel):
-    """A proposal as the database has it: state, proofs, difference, who agreed and who is missing."""
+    """A proposal as the database has it: state, proofs, difference and votes."""
 
     id: str
     tenant: str
@@ -142,7 +142,7 @@ class ActivationRecord(FrozenModel):
     approved_by: tuple[str, ...] = ()
     missing: int = Field(0, description="So many different people must still approve.")
     rejected_by: str | None = None
-    comments: dict[str, str] = Field(default_factory=dict, description="By who spoke.")
+    comments: dict[str, str] = Field(default_factory=dict, description="By voter.")
     keys: tuple[str, ...] = Field((), description="Keys whose signatures counted.")
     report: ProofReport | None = None
     narrower: Proof | None = None
@@ -151,7 +151,7 @@ class ActivationRecord(FrozenModel):
 
 
 class ActiveConstitution(FrozenModel):
-    """A line of the history of what was active."""
+    """One entry of the history of active constitutions."""
 
     id: int
     scope: str
@@ -164,10 +164,10 @@ class ActiveConstitution(FrozenModel):
 
 
 class ShadowCount(FrozenModel):
-    """Decisions that the active constitution made one way and the shadow would have made another, or the same."""
+    """Decisions that the active constitution made as `before` and the shadow as `after`, counted."""
 
     before: str
-    after: str = Field(description="`failed`: the shadow could not be asked.")
+    after: str = Field(description="`failed`: the shadow could not be evaluated.")
     count: int
     run: str = Field(description="Where it happened first.")
     seq: int
@@ -188,14 +188,14 @@ class ShadowReport(FrozenModel):
 
 
 class ConstitutionSteps(Protocol):
-    """The steps by which a constitution becomes the active one. Each is written down; each may run again."""
+    """Port of the steps of an activation. Each step records its result and may run again."""
 
     async def examine(self, run: str, proposal: Proposal) -> Examination:
-        """Check who proposes, the signatures, and that it is no older version. Raises Denied, ConstitutionRefused."""
+        """Check proposer, signatures and version. Raises Denied, or ConstitutionRefused for an older version."""
         ...
 
     async def prove(self, step: ActivationStep, *, alive: Callable[[], None]) -> Findings:
-        """Prove. Calls `alive` every few seconds, and so do the others that take long."""
+        """Prove what activation needs. Long steps call `alive` every few seconds."""
         ...
 
     async def compare(self, step: ActivationStep, *, alive: Callable[[], None]) -> Findings: ...
@@ -203,7 +203,7 @@ class ConstitutionSteps(Protocol):
     async def record_vote(self, run: str, vote: CastVote) -> VoteResult: ...
 
     async def activate(self, step: ActivationStep) -> None:
-        """Make it active. Raises Conflict when another one became active since it was examined."""
+        """Make it active. Raises Conflict when another one became active after the examination."""
         ...
 
     async def mirror(self, step: ActivationStep, *, alive: Callable[[], None]) -> MirrorResult: ...

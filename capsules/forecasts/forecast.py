@@ -26,7 +26,7 @@ class Shape(StrictModel):
 
 
 class Interval(StrictModel):
-    """Between which whole numbers, and the likeliest."""
+    """An interval of whole numbers, with its most likely value."""
 
     low: Count
     likely: Count
@@ -48,7 +48,7 @@ class Forecast(StrictModel):
 
 
 class Accuracy(StrictModel):
-    """How forecasts of one capsule on one model came out."""
+    """Accuracy of the forecasts of one capsule on one model."""
 
     capsule: str
     model: str
@@ -99,7 +99,10 @@ def static_forecast(shape: Shape, bound: Amounts, why: str) -> Forecast:
 
 
 def cost_interval(tokens: Interval, price: Price, bound: Amounts) -> Interval:
-    """Return what tokens cost where it is not known how many are read and how many written: cheapest to dearest."""
+    """Return the cost of an interval of tokens in micro-dollars, at most the bound.
+
+    How many tokens are input and how many output is not known, so it reaches from the lower to the higher price.
+    """
     low, high = sorted((price.input, price.output))
 
     def cost(count: int, rate: int) -> int:

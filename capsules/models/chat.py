@@ -89,7 +89,7 @@ class Completion(StrictModel):
 
 
 class ModelClient(Protocol):
-    """A model that answers. `on_delta` gets each piece of text as it is written."""
+    """Port of a model. `on_delta` gets each piece of text as it arrives."""
 
     async def complete(  # noqa: PLR0913
         self,

@@ -97,7 +97,7 @@ class RunState(BaseModel):
     step: int = 0
     outputs: dict[str, Any] = Field(default_factory=dict, description="Step or task id to what expressions see of it.")
     transcript: TranscriptHead | None = None
-    pending: list[Message] = Field(default_factory=list, description="What the persona is told next.")
+    pending: list[Message] = Field(default_factory=list, description="Messages for the next model call.")
     recent: list[StepRecord] = Field(default_factory=list, description="The last twenty steps, for people.")
     seen_actions: list[Digest] = Field(
         default_factory=list, description="The last actions chosen, to notice no progress."
@@ -116,8 +116,10 @@ class RunState(BaseModel):
     left: Amounts | None = None
     pressure: int = Field(0, description="The greatest threshold that is spent of a limit: 0, 50, 80 or 100 per cent.")
     pressed: bool = Field(False, description="Paused by its budget: a raise lets it go on.")
-    cheaper: str | None = Field(None, description="The role that is asked in place of the capsule's, under pressure.")
-    halvings: int = Field(0, description="How often the cap of a reply was halved, under pressure.")
+    cheaper: str | None = Field(
+        None, description="The role that is asked in place of the capsule's, by a budget threshold."
+    )
+    halvings: int = Field(0, description="How often the cap of a reply was halved, by a budget threshold.")
     started_at: float | None = None
     waited: float = Field(0.0, description="Seconds spent waiting for people: not on the wall clock's account.")
 

@@ -91,7 +91,7 @@ async def _verify(db: Database, settings: Settings) -> list[float]:
         auditor = Auditor(TENANT, checks)
         began = time.perf_counter()
         for block, own in group_by_block(blocks, records):
-            auditor.block(block, own)
+            auditor.check_block(block, own)
         rates.append(RUNS * EACH / (time.perf_counter() - began))
         assert auditor.leaves == len(records) >= RUNS * EACH
     return rates

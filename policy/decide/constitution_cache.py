@@ -12,8 +12,8 @@ from policy.decide.engine import Policy
 from policy.language.constitution import document_digest, parse
 
 TRUSTED_SECONDS = 1.0
-"""How long a record that was checked is not read again. One that is altered meanwhile, or whose signing key is revoked,
-stops runs after that. A revoked constitution stops them at once: the database looks before each effect."""
+"""How long a checked record is not read again. An altered record, or one whose signing key is revoked, stops runs after
+that time. A revoked constitution stops them at once, because the database checks it before each effect."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class ConstitutionCache:
     """The compiled constitutions of this process, by digest.
 
     fetch: returns a record by digest, or raises NotFound.
-    signed: says whether enough of our keys signed a record, as they are now; may raise why not.
-    clock: seconds that never go back.
+    signed: says whether enough of the current keys signed a record; may raise the reason.
+    clock: seconds, monotonic.
     """
 
     def __init__(
@@ -60,23 +60,23 @@ class ConstitutionCache:
         return policy
 
     async def shadow_reads(self, shadow: Digest | None) -> frozenset[str]:
-        """Return what a shadow looks at, so that it is judged on facts too; nothing when it cannot be used."""
+        """Return the attributes that a shadow reads; none when it cannot be used."""
         if shadow is None:
             return frozenset()
         try:
             return (await self.get(shadow)).reads
-        except Exception:  # noqa: BLE001 - `evaluate_shadow` says what is wrong; no run may be hurt by it
+        except Exception:  # noqa: BLE001 - `evaluate_shadow` says what is wrong; no run may fail by it
             return frozenset()
 
     async def evaluate_shadow(
         self, shadow: Digest | None, active: Digest, evaluate: Callable[[Policy], Awaitable[Verdict]]
     ) -> ShadowVerdict | None:
-        """Return what a shadow would decide, if there is one beside the active constitution. Never raises."""
+        """Return the verdict of a shadow, if there is one beside the active constitution. Never raises."""
         if shadow is None or shadow == active:
             return None
         try:
             verdict = await evaluate(await self.get(shadow))
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with a candidate, no run may be hurt by it
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a candidate, no run may fail by it
             return ShadowVerdict(
                 constitution=shadow, decision="failed", sentence=f"{type(error).__name__}: {error}"[:300]
             )
@@ -86,13 +86,13 @@ class ConstitutionCache:
 
 
 def compile_record(record: ConstitutionRecord, digest: Digest, signed: Callable[[ConstitutionRecord], bool]) -> Policy:
-    """Compile a record that is what it says it is."""
+    """Check and compile a record. Raises ConstitutionRefused as `check_record` does, and for wrong clauses."""
     check_record(record, digest, signed)
     return Policy(parse(record.document), digest)
 
 
 def check_record(record: ConstitutionRecord, digest: Digest, signed: Callable[[ConstitutionRecord], bool]) -> None:
-    """Raise ConstitutionRefused unless a record is what it says it is, signed and not revoked."""
+    """Raise ConstitutionRefused unless a record has this digest, is signed and not revoked."""
     if record.state == "revoked":
         raise ConstitutionRefused(f"The constitution {record.name}@{record.version} was revoked; activate another.")
     if document_digest(record.document) != digest or record.digest != digest:

@@ -26,7 +26,7 @@ from policy.decide.score import Scorer
 from policy.language.clauses import Clauses, TypedClause, type_clauses
 from policy.language.constitution import ApprovalRule, Article, Constitution, in_ppm
 
-_NOBODY_YET = (Demand(),)
+_DEFAULT_DEMANDS = (Demand(),)
 _FIELDS = set(Verdict.model_fields)
 ConditionEvaluator = Evaluator[bool]
 REMEMBERED = 4096
@@ -62,13 +62,13 @@ class Policy:
             for sequence, moves in self.clauses.transitions
         )
         rules = [condition for _, condition in (*self._articles, *self._approvals)]
-        self._ruled_by = self._reader.taker(frozenset().union(*(rule.reads for rule in rules)))
+        self._ruled_by = self._reader.selector(frozenset().union(*(rule.reads for rule in rules)))
         self._alike = not any(rule.computes for rule in rules)
         self._rulings: dict[Any, tuple[Article | None, tuple[ApprovalRule, ...]]] = {}
-        self._check_that_it_evaluates()
+        self._check_evaluation()
 
     def evaluate(self, action: Action, facts: Facts) -> Verdict:
-        """Say allow, ask or deny. An expression that cannot be evaluated denies, and the sentence names it."""
+        """Return the verdict. An expression that cannot be evaluated denies, and the sentence names its clause."""
         values = self._reader.values(action, facts)
         classes = self._reader.classes(values)
         score = 0
@@ -92,26 +92,28 @@ class Policy:
         )
 
     def _decide(self, values: Values, classes: Values, score: int, contributions: tuple[Contribution, ...]) -> Verdict:
-        article, asked = self._ruling(values, classes)
+        article, asked = self._matching_rules(values, classes)
         if article is not None:
             return self._verdict("deny", score, contributions, (article.id,), f"{article.because} ({article.id})")
         if score < self._ask_from:
-            sentence = f"The score {score / PPM:.2f} is below {self._ask_from / PPM:.2f}: {_weakest(contributions)}."
+            sentence = (
+                f"The score {score / PPM:.2f} is below {self._ask_from / PPM:.2f}: {_describe_weakest(contributions)}."
+            )
             return self._verdict("deny", score, contributions, (), sentence)
-        after = self._after(values, classes) if self._moves else {}
+        after = self._next_states(values, classes) if self._moves else {}
         if asked:
             return self._ask(score, contributions, asked, after)
         if score < self._threshold:
             sentence = (
                 f"The score {score / PPM:.2f} is below the threshold {self._threshold / PPM:.2f}, "
-                f"so a person must decide: {_weakest(contributions)}."
+                f"so a person must decide: {_describe_weakest(contributions)}."
             )
             return self._verdict("ask", score, contributions, (), sentence, sequences=after)
         sentence = f"The score {score / PPM:.2f} reaches {self._threshold / PPM:.2f}."
         return self._verdict("allow", score, contributions, (), sentence, sequences=after)
 
-    def _ruling(self, values: Values, classes: Values) -> tuple[Article | None, tuple[ApprovalRule, ...]]:
-        """Return the first article that holds, else the approval rules that do; remembered for all actions alike."""
+    def _matching_rules(self, values: Values, classes: Values) -> tuple[Article | None, tuple[ApprovalRule, ...]]:
+        """Return the first article that holds, else the approval rules that do; cached by classes."""
         key = self._ruled_by(classes)
         found = self._rulings.get(key) if self._alike else None
         if found is None:
@@ -122,8 +124,8 @@ class Policy:
             self._rulings[key] = found
         return found
 
-    def _after(self, values: Values, classes: Values) -> dict[str, str]:
-        """Return the state of each sequence once this action has taken place."""
+    def _next_states(self, values: Values, classes: Values) -> dict[str, str]:
+        """Return the state of each sequence after this action."""
         states = {}
         for sequence, moves in self._moves:
             state = values[self._reader.position(f"sequences.{sequence.id}")]
@@ -160,7 +162,7 @@ class Policy:
         sentence: str,
         *,
         sequences: dict[str, str] | None = None,
-        demands: tuple[Demand, ...] = _NOBODY_YET,
+        demands: tuple[Demand, ...] = _DEFAULT_DEMANDS,
         escalation: tuple[Escalation, ...] = (),
         expires_seconds: int = 86_400,
     ) -> Verdict:
@@ -182,8 +184,8 @@ class Policy:
             },
         )
 
-    def _check_that_it_evaluates(self) -> None:
-        """Judge an ordinary action: the evaluator must understand every expression that we typed."""
+    def _check_evaluation(self) -> None:
+        """Evaluate an ordinary action. Raises ConstitutionRefused for one that the evaluator does not accept."""
         values = self._reader.ordinary()
         classes = self._reader.classes(values)
         try:
@@ -195,11 +197,11 @@ class Policy:
 
 
 def _matching[C](clauses: tuple[tuple[C, ConditionEvaluator], ...], values: Values, classes: Values) -> Iterator[C]:
-    """Yield the clauses whose condition holds, in order; what comes after the last one asked for is not evaluated."""
+    """Yield the clauses whose condition holds, in order; evaluates no further than the caller iterates."""
     return (clause for clause, condition in clauses if condition.value(values, classes))
 
 
-def _weakest(contributions: tuple[Contribution, ...]) -> str:
-    """Name the features that cost most points."""
+def _describe_weakest(contributions: tuple[Contribution, ...]) -> str:
+    """Return a text of the two features that lost most points."""
     lost = sorted(contributions, key=lambda c: c.points - c.weight)[:2]
     return ", ".join(f"{c.feature} is {c.value / PPM:.2f}" for c in lost if c.points < c.weight) or "no feature is full"

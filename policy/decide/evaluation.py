@@ -33,7 +33,7 @@ class ExpressionFailed(Exception):
 
 
 class MissingAttribute(str):
-    """In place of a value that should have been measured and was not; the text is the path."""
+    """Stands for a value that was not measured; the text is the path."""
 
     __slots__ = ()
 
@@ -59,7 +59,7 @@ class AttributeReader:
         """Return the value of each watched attribute."""
         if not self._rest:
             return (*self._of_action(action), *self._of_facts(facts))
-        rest = [_taken(take, action, facts) for take in self._rest]
+        rest = [_read_value(take, action, facts) for take in self._rest]
         return (*self._of_action(action), *self._of_facts(facts), *rest)
 
     def classes(self, values: Values) -> Values:
@@ -71,14 +71,14 @@ class AttributeReader:
         return tuple(found)
 
     def ordinary(self) -> Values:
-        """Return the values of an action that nobody would look at twice."""
+        """Return the ordinary value of each attribute, as in a witness."""
         return tuple(a.ordinary / PPM if isinstance(a.type, Fixed) else a.ordinary for a in self._attributes)
 
     def position(self, path: str) -> int:
         return self._positions[path]
 
-    def taker(self, paths: Iterable[str]) -> Callable[[Values], Any]:
-        """Return what takes these attributes' entries: bare for one, a tuple for several; a key either way."""
+    def selector(self, paths: Iterable[str]) -> Callable[[Values], Any]:
+        """Return a function from values to the entries of these attributes, for use as a key: one value, or a tuple."""
         positions = [self._positions[path] for path in sorted(paths)]
         return itemgetter(*positions) if positions else _nothing
 
@@ -99,15 +99,15 @@ class Expression[R]:
         self._places = tuple((*path.partition(".")[::2],) for path in self._paths)
         self.reads = reads(tree)
         self.computes = computed_attributes(tree)
-        """Attributes whose very value counts, and not only what they are compared with."""
-        self._take = reader.taker(self._paths)
-        self._classes = reader.taker(self.reads - self.computes)
-        self._very_values = reader.taker(self.computes)
+        """Attributes whose exact value is needed; of the others, the class is enough."""
+        self._take = reader.selector(self._paths)
+        self._classes = reader.selector(self.reads - self.computes)
+        self._exact_values = reader.selector(self.computes)
         self._remembered: dict[Any, R] = {}
 
     def value(self, values: Values, classes: Values) -> R:
         """Return the value. Raises ExpressionFailed when there is none."""
-        key = (self._classes(classes), self._very_values(values)) if self.computes else self._classes(classes)
+        key = (self._classes(classes), self._exact_values(values)) if self.computes else self._classes(classes)
         found = self._remembered.get(key)
         if found is not None:
             return found
@@ -153,7 +153,7 @@ type Evaluator[R] = Expression[R] | Conditional[R]
 def evaluator[R](
     name: str, text: str, tree: Node, reader: AttributeReader, *, checked: Callable[[str, object], R]
 ) -> Evaluator[R]:
-    """Return what evaluates an expression, in parts where it chooses between values of which some are computed."""
+    """Return the evaluator of an expression: one for each branch where a condition chooses and a branch computes."""
     if isinstance(tree, If) and computed_attributes(tree):
         condition, then, otherwise = (
             part_of(text, part, reader.schema) for part in (tree.condition, tree.then, tree.otherwise)
@@ -168,14 +168,14 @@ def evaluator[R](
 
 
 def check_condition(clause: str, value: object) -> bool:
-    """Return what a condition gave."""
+    """Return the value of a condition. Raises ExpressionFailed unless it is true or false."""
     if value is True or value is False:
         return value
     raise ExpressionFailed(clause, f"gave {value!r}; it must give true or false")
 
 
 def check_feature(clause: str, value: object) -> int:
-    """Return what a feature gave, in parts per million."""
+    """Return the value of a feature in parts per million. Raises ExpressionFailed unless it is from 0 to 1."""
     if type(value) not in _NUMBERS or not 0 <= value <= 1:  # type: ignore[operator]
         raise ExpressionFailed(clause, f"gave {value!r}; a feature is a number from 0 to 1")
     return in_ppm(value)  # type: ignore[arg-type]
@@ -189,7 +189,7 @@ def _fields(attributes: Sequence[Attribute]) -> Callable[[object], tuple[Any, ..
     return lambda source: tuple(attrgetter(name)(source) for name in names)
 
 
-def _taken(take: Callable[[Action, Facts], Any], action: Action, facts: Facts) -> Any:  # noqa: ANN401 - any attribute
+def _read_value(take: Callable[[Action, Facts], Any], action: Action, facts: Facts) -> Any:  # noqa: ANN401 - any attribute
     try:
         return take(action, facts)
     except NotMeasured as missing:

@@ -1,4 +1,4 @@
-"""Facts of a decision: what the platform knows when an action is evaluated, and what it knows as a range only."""
+"""Facts of a decision: values that are known when an action is evaluated, and ranges where only bounds are known."""
 
 from collections.abc import Mapping
 
@@ -19,6 +19,7 @@ def decision_facts(
     signals: Mapping[str, float],
     forecast: ForecastRange | None,
 ) -> Facts:
+    """Return the facts of an action, from the database's facts, the detector scores and the forecast."""
     account = facts.account
     return Facts(
         autonomy=authority.autonomy,
@@ -35,7 +36,7 @@ def decision_facts(
 
 
 def cost_ranges(account: Account | None, action: Action, forecast: ForecastRange | None = None) -> dict[str, Range]:
-    """Return what is known of a cost before the effect: from its lower to its upper bound, and what that leaves."""
+    """Return the attributes that are known as a range before the effect: cost, budget headroom and forecast."""
     ranges: dict[str, Range] = {}
     if forecast is not None:
         ranges["forecast.tokens"] = (forecast.least_tokens, forecast.tokens)

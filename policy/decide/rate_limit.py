@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class RateLimit:
-    """Before and after one effect, at its windows."""
+    """The rate limit of one effect."""
 
     def __init__(self, windows: RateWindows | None, key: AttemptKey, bounds: Sequence[RateBound]) -> None:
         self._windows = windows
@@ -25,7 +25,7 @@ class RateLimit:
         self._taken = False
 
     async def begin(self, action: Action, verdict: Verdict) -> RateRefusal | None:
-        """Count the action where it may begin; say why it may not yet, or never. Raises Unavailable."""
+        """Count the action, or return why it may not begin now or ever. Raises Unavailable."""
         if action.kind not in CALLS or verdict.decision == "deny" or not self._bounds:
             return None
         if self._windows is None:
@@ -45,12 +45,12 @@ class RateLimit:
         return slow
 
     async def undo(self) -> None:
-        """Take back what was counted: the effect does not begin."""
+        """Undo the count: the effect does not begin."""
         if self._taken:
             await self._correct(None)
 
     async def end(self, exit_: FinishEffect) -> None:
-        """Count what was really used."""
+        """Correct the count to the real usage."""
         if self._taken:
             await self._correct(exit_.usage.tokens)
 

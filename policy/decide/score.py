@@ -14,7 +14,7 @@ _FIELDS = set(Contribution.model_fields)
 
 
 class Scorer:
-    """The weighted features. Those that only compare are summed once for all actions alike."""
+    """The weighted features. The sum of those that only compare is cached for actions of the same classes."""
 
     def __init__(self, features: tuple[FeatureEvaluator, ...], weights: list[int], reader: AttributeReader) -> None:
         self._features = features
@@ -23,13 +23,13 @@ class Scorer:
         comparing = [number for number, feature in enumerate(features) if not feature.computes]
         self._comparing = np.array(comparing, dtype=np.intp)
         self._computing = tuple((n, f, weights[n]) for n, f in enumerate(features) if f.computes)
-        self._alike = reader.taker(frozenset().union(*(features[number].reads for number in comparing)))
+        self._select_compared = reader.selector(frozenset().union(*(features[number].reads for number in comparing)))
         self._remembered: dict[Any, tuple[int, list[Contribution]]] = {}
         self._contribution = lru_cache(maxsize=REMEMBERED)(self._new_contribution)
 
     def score(self, values: Values, classes: Values) -> tuple[int, tuple[Contribution, ...]]:
         """Return S in parts per million and each feature's part. Raises ExpressionFailed."""
-        key = self._alike(classes)
+        key = self._select_compared(classes)
         known = self._remembered.get(key)
         if known is None:
             known = self._sum(values, classes)

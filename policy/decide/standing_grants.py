@@ -26,7 +26,7 @@ from policy.prove.witnesses import ordinary_term, search, witness
 
 
 def matching_grants(offers: Iterable[OpenGrant], action: Action, verdict: Verdict, actor: str) -> tuple[str, ...]:
-    """Return the ids of the grants that stand for what the verdict asks, in their order."""
+    """Return the ids of the grants that meet every demand of the verdict, in their order."""
     if verdict.decision != "ask":
         return ()
     seen = cel.Context({"action": action_variables(action)})  # once: converting costs more than evaluating
@@ -40,23 +40,24 @@ def matching_grants(offers: Iterable[OpenGrant], action: Action, verdict: Verdic
 
 
 def _matches(scope: str, seen: cel.Context) -> bool:
-    """Say whether an action is in a scope. One that cannot be evaluated on it does not hold it: a person is asked."""
+    """Say whether an action is in a scope; not if the scope cannot be evaluated, so that a person is asked."""
     try:
         return compile_expression(scope).execute(seen) is True
     except (Invalid, *EVALUATION_ERRORS):
         return False
 
 
-NAME = "scope-within-constitution"
+PROPERTY = "scope-within-constitution"
 
 
 def prove_scope(policy: Policy, scope: str, *, capability: str, seconds: float = 5.0) -> Proof:
     """Prove that no action in scope is denied in an ordinary run, and where asked, then for `capability` alone.
 
-    In an extraordinary run (many denials, no budget left) the constitution still denies: a grant never overrides that.
+    In a run that is not ordinary (many denials, no budget left) the constitution still denies; a grant does not change
+    that.
 
     scope: a condition over `action` alone: a grant is given in advance, when no run's facts are known.
-    Raises Invalid for an expression that does not read, or that looks at more than the action.
+    Raises Invalid for an expression that does not parse, or that reads more than the action.
     """
     began = time.monotonic()
     schema = policy.clauses.schema
@@ -84,18 +85,18 @@ def prove_scope(policy: Policy, scope: str, *, capability: str, seconds: float =
         spent = round(time.monotonic() - began, 3)
         if not found.decided:
             return Proof(
-                guarantee=NAME, outcome="not proved", sentence=f"Not decided within {seconds:g} s.", seconds=spent
+                guarantee=PROPERTY, outcome="not proved", sentence=f"Not decided within {seconds:g} s.", seconds=spent
             )
         if (found.model is not None) == refutes:
             witnesses = (witness(policy, space, found),) if found.model is not None else ()
             outcome: Literal["refuted"] = "refuted"
-            return Proof(guarantee=NAME, outcome=outcome, sentence=what, witnesses=witnesses, seconds=spent)
+            return Proof(guarantee=PROPERTY, outcome=outcome, sentence=what, witnesses=witnesses, seconds=spent)
     sentence = f"Every action in scope is within the constitution, and asks for {capability!r} alone."
-    return Proof(guarantee=NAME, outcome="proved", sentence=sentence, seconds=round(time.monotonic() - began, 3))
+    return Proof(guarantee=PROPERTY, outcome="proved", sentence=sentence, seconds=round(time.monotonic() - began, 3))
 
 
 def _ordinary_run(space: Space) -> list[Term]:
-    """Fix everything but the action to what nobody would look at twice."""
+    """Return terms that fix every attribute but those of the action to its ordinary value."""
     facts = ((space.schema.attributes.get(path), v) for path, v in space.variables.items() if path[:7] != "action.")
     wishes = (ordinary_term(space, attribute, variable) for attribute, variable in facts if attribute is not None)
     return [wish for wish in wishes if wish is not None]

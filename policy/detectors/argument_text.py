@@ -38,7 +38,7 @@ class Reading:
 
     text: str
     whole: bool = True
-    """False when the input had more than was read."""
+    """False when the input was cut."""
 
     @cached_property
     def bytes(self) -> bytes:

@@ -20,7 +20,7 @@ class Pattern:
     pattern: str
     strength: float
     genuine: Callable[[str], bool] | None = None
-    """Looks at group 1, or at the whole where there is none; arithmetic and words that a pattern cannot say."""
+    """Check of group 1, or of the whole match: arithmetic and words that a pattern cannot express."""
 
 
 class Finder:

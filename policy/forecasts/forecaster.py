@@ -47,14 +47,14 @@ class Forecaster:
     known: dict[GroupKey, Calibration]
 
     def forecast(self, shape: Shape, *, bound: Amounts, price: Price) -> Forecast:
-        """Forecast a run; without enough completed runs of it, or of all its parts, say so and give the bound."""
+        """Return the forecast of a run: `static` without enough completed runs of it, or of all its parts."""
         tokens = self._learned(shape, ALPHA)
         if tokens is not None:
             runs = self.known[group_key(shape)].runs
-            return self._told(shape, "learned", runs, tokens, bound, price, f"Learned from {runs} completed runs.")
+            return self._forecast(shape, "learned", runs, tokens, bound, price, f"Learned from {runs} completed runs.")
         if not shape.parts:
             return static_forecast(shape, bound, self._missing(shape))
-        # Any part may miss, in any dependence: each is asked for its share of α, and the ends add up (Bonferroni).
+        # Errors of parts may depend on each other: each part gets its share of α, and the ends add up (Bonferroni).
         parts = [(part, self._part(part, ALPHA / len(shape.parts))) for part in shape.parts]
         found = [interval for _, interval in parts if interval is not None]
         if len(found) < len(parts):
@@ -67,10 +67,10 @@ class Forecaster:
         )
         runs = min(self.known[group_key(part)].runs for part in shape.parts)
         why = f"Added up from {len(parts)} parts, each learned from at least {runs} completed runs."
-        return self._told(shape, "parts", runs, total, bound, price, why)
+        return self._forecast(shape, "parts", runs, total, bound, price, why)
 
     def _part(self, shape: Shape, alpha: float) -> Interval | None:
-        """Forecast a part, of which the inputs are not known yet: they are taken to be of the usual length."""
+        """Forecast a part. Its inputs are not known yet, so they count with the mean length."""
         found = self.known.get(group_key(shape))
         usual = shape.model_copy(update={"input_length": round(found.mean_length)}) if found else shape
         return self._learned(usual, alpha)
@@ -81,7 +81,7 @@ class Forecaster:
             return None
         half = radius(found.errors, adapt_alpha(alpha, found.missed))
         if half is None:
-            # Adaptation may ask for more than the errors can say: the widest that was seen is the honest most.
+            # Adaptation may need more errors than there are; then the largest error is used.
             half = max(found.errors) if len(found.errors) >= needed_errors(alpha) else None
         if half is None:
             return None
@@ -98,11 +98,11 @@ class Forecaster:
         )
 
     @staticmethod
-    def _told(  # noqa: PLR0913, PLR0917 - a forecast's parts
+    def _forecast(  # noqa: PLR0913, PLR0917 - a forecast's parts
         shape: Shape, basis: str, runs: int, tokens: Interval, bound: Amounts, price: Price, why: str
     ) -> Forecast:
         # The budget is hard: no run takes more, however wide the interval.
-        held = Interval(
+        bounded = Interval(
             low=min(tokens.low, bound.tokens),
             likely=min(tokens.likely, bound.tokens),
             high=min(tokens.high, bound.tokens),
@@ -112,8 +112,8 @@ class Forecaster:
             model=shape.model,
             basis="parts" if basis == "parts" else "learned",
             runs=runs,
-            tokens=held,
-            micro_usd=cost_interval(held, price, bound),
+            tokens=bounded,
+            micro_usd=cost_interval(bounded, price, bound),
             bound=bound,
             why=why,
         )
@@ -132,7 +132,7 @@ def learn(past: Sequence[PastRun]) -> Forecaster:
 
 
 def accuracy(past: Sequence[PastRun]) -> tuple[Accuracy, ...]:
-    """Return how the forecasts that were made came out, by capsule and model; `past`: oldest first."""
+    """Return the accuracy of past forecasts by capsule and model; `past`: oldest first."""
     of: dict[GroupKey, list[PastRun]] = defaultdict(list)
     for one in past:
         of[group_key(one.shape)].append(one)
@@ -144,7 +144,7 @@ def group_key(shape: Shape) -> GroupKey:
 
 
 def regression_row(shape: Shape) -> Row:
-    """Return the regression's columns of a shape: thousands of characters, calls, and which there is."""
+    """Return the regression's columns of a shape: length in thousands of characters, calls, and indicators."""
     name = "/".join(group_key(shape))
     columns = {f"capsule:{name}": 1.0, f"length:{name}": shape.input_length / 1000}
     columns |= {f"tool:{tool}": float(count) for tool, count in shape.calls.items()}

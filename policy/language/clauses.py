@@ -47,14 +47,14 @@ class Clauses:
         return [in_ppm(feature.clause.weight) for feature in self.features]
 
     def trees(self) -> Iterator[Node]:
-        """Yield every expression that a decision or a guarantee looks at."""
+        """Yield the tree of every expression of the clauses."""
         for typed in (*self.features, *self.articles, *self.approvals, *self.guarantees):
             yield typed.tree
         for _, moves in self.transitions:
             yield from (move.tree for move in moves)
 
     def reads(self) -> frozenset[str]:
-        """Return the paths of every attribute that a decision looks at."""
+        """Return the path of every attribute that a decision reads."""
         deciding = [t.tree for t in (*self.features, *self.articles, *self.approvals)]
         deciding += [move.tree for _, moves in self.transitions for move in moves]
         kept = {f"sequences.{sequence.id}" for sequence, _ in self.transitions}
@@ -79,15 +79,15 @@ def type_clauses(constitution: Constitution) -> Clauses:
                 problems.append(validation_error((*at, index, field), error.message, clause=name(clause)))
         return tuple(found)
 
-    def hard(text: str) -> Node:
+    def read_provable(text: str) -> Node:
         return require_provable(type_condition(text, schema))
 
     words = guarantee_schema(schema)
     features = each(
         constitution.score.features, ("score", "features"), "value", _name, lambda text: type_number(text, schema)
     )
-    articles = each(constitution.articles, ("articles",), "forbid", _id, hard)
-    approvals = each(constitution.approvals, ("approvals",), "ask_when", _id, hard)
+    articles = each(constitution.articles, ("articles",), "forbid", _id, read_provable)
+    approvals = each(constitution.approvals, ("approvals",), "ask_when", _id, read_provable)
     guarantees = each(
         constitution.guarantees,
         ("guarantees",),
@@ -97,7 +97,7 @@ def type_clauses(constitution: Constitution) -> Clauses:
     )
     transitions = tuple(
         (s, each(s.transitions, ("sequences", n, "transitions"), "when", lambda t, s=s: f"{s.id}: {t.start} -> {t.to}",  # type: ignore[misc]
-                 hard))
+                 read_provable))
         for n, s in enumerate(constitution.sequences)
     )  # fmt: skip
     problems += [

@@ -42,7 +42,7 @@ def parse(text: str) -> Tree[Token]:
 
 
 def unwrap(tree: Tree[Token]) -> Tree[Token]:
-    """Leave out the levels of the grammar that say nothing: one operand and no operator."""
+    """Return the node below levels of the grammar that have one operand and no operator."""
     while tree.data in _WRAPPERS or tree.data == "paren_expr":
         inner = [child for child in tree.children if child is not None]
         if len(inner) != 1 or not isinstance(inner[0], Tree):

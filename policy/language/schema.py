@@ -81,17 +81,17 @@ class Attribute:
     """Value in a witness unless the claim needs another one."""
     value: Callable[[Action, Facts], Any]
     field: str = ""
-    """Where it stands in action (`action.cost.tokens`) or facts (`facts.denials`), if it is a plain field."""
+    """Its field of the action (`action.cost.tokens`) or the facts (`facts.denials`), if it is a plain field."""
     optional: bool = False
     changeable: bool = False
-    """Whether who asks for the action can change it: another tool, less data, a larger budget."""
+    """Whether the requester can change it: another tool, less data, a larger budget."""
     forecast: bool = False
-    """Known before the effect as an interval only."""
+    """Known only as a range before the effect."""
 
 
 @dataclass(frozen=True)
 class Schema:
-    """Every attribute, by path, and the guarantee's own words where they may be used."""
+    """Every attribute by path, with the words of guarantees where they may be used."""
 
     attributes: Mapping[str, Attribute]
     roots: frozenset[str] = field(init=False)

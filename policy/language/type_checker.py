@@ -64,7 +64,7 @@ def type_number(text: str, schema: Schema) -> Node:
 
 
 def part_of(text: str, node: Node, schema: Schema) -> str | None:
-    """Return the text of a part; None where that text alone does not read as that part."""
+    """Return the source text of a node; None where that text alone does not parse to the same node."""
     part = text[node.place.start : node.place.end]
     try:
         read = _Reader(schema).read(parse(part), frozenset())
@@ -74,7 +74,7 @@ def part_of(text: str, node: Node, schema: Schema) -> str | None:
 
 
 def require_provable(node: Node) -> Node:
-    """Return the node. Raises Invalid, with the reason, where no proof can look into it."""
+    """Return the node. Raises Invalid, with the reason, where proofs cannot encode it."""
     part = opaque(node)
     if part is not None:
         raise expression_error(part.place, f"no proof can look into this: {part.reason}")
@@ -224,7 +224,7 @@ class _Reader:
         raise expression_error(position_of(tree), "here stands an attribute, such as action.egress")
 
     def _mentioned(self, tree: Branch) -> tuple[Node, ...]:
-        """Return every attribute below, also where nothing else is understood: a value depends on it."""
+        """Return every attribute in a tree that is not typed: the value depends on them."""
         found: list[Node] = []
         for part in tree.iter_subtrees():
             if part.data == "member_dot":

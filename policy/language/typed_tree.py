@@ -117,7 +117,7 @@ class ToFixed(Node):
 
 @dataclass(frozen=True)
 class Opaque(Node):
-    """Something the evaluator understands and no proof can: `reason` says why. `parts` are what it looks at."""
+    """An expression that the evaluator accepts and proofs cannot encode: `reason` says why. `parts`: its operands."""
 
     reason: str
     parts: tuple[Node, ...]
@@ -141,12 +141,12 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def reads(node: Node) -> frozenset[str]:
-    """Return the paths of every attribute it looks at."""
+    """Return the path of every attribute that the node reads."""
     return frozenset(n.attribute.path for n in walk(node) if isinstance(n, Read | Has))
 
 
 def opaque(node: Node) -> Opaque | None:
-    """Return the first part that no proof can look into."""
+    """Return the first opaque part, or None."""
     return next((n for n in walk(node) if isinstance(n, Opaque)), None)
 
 

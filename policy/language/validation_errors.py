@@ -20,9 +20,9 @@ def validation_error(path: DocumentPath, message: str, *, clause: str = "") -> d
     return {"path": path_text(path), **({"clause": clause} if clause else {}), "message": message}
 
 
-def constitution_error(what: str, faults: Sequence[dict[str, Any]]) -> ConstitutionRefused:
-    """Return the error that says all of them, each with its clause."""
-    return ConstitutionRefused(f"{what}: {' '.join(map(_sentence, faults))}", problems=list(faults))
+def constitution_error(what: str, errors: Sequence[dict[str, Any]]) -> ConstitutionRefused:
+    """Return ConstitutionRefused with every validation error and its clause."""
+    return ConstitutionRefused(f"{what}: {' '.join(map(_sentence, errors))}", problems=list(errors))
 
 
 def _sentence(one: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ Vocabulary = Mapping[str, Words]
 
 
 def vocabulary(nodes: Iterable[Node]) -> Vocabulary:
-    """Return the words of each attribute of text that some node looks at: for a choice its values."""
+    """Return the words of each text attribute that some node reads; for a choice, its values."""
     constants: dict[str, set[str]] = {}
     prefixes: dict[str, set[str]] = {}
     found: dict[str, Words] = {}

@@ -49,7 +49,7 @@ _HOLDS: Mapping[ComparisonOperator, Callable[[Term, Term], Term]] = {
 
 @dataclass
 class Space:
-    """One action as Z3 variables: every attribute that some expression looks at, within its range."""
+    """One action as Z3 variables: every attribute that some expression reads, within its range."""
 
     schema: Schema
     words: Vocabulary
@@ -74,7 +74,7 @@ class Space:
         return self.present.setdefault(attribute.path, z3.Bool(f"{self.mark}has {attribute.path}", self.context))
 
     def hidden(self, low: int, high: int) -> Term:
-        """Return a fresh whole number: something that a proof must hold for whatever it is."""
+        """Return a fresh whole number in a range: the proof must hold for every value."""
         self.fresh += 1
         variable = z3.Int(f"{self.mark}hidden {self.fresh}", self.context)
         self.constraints += [variable >= low, variable <= high]
@@ -138,7 +138,7 @@ def condition_term(node: Node, space: Space) -> Term:  # noqa: C901, PLR0911 - o
 
 
 def text_term(node: Node, space: Space, test: Callable[[str], bool]) -> Term:
-    """Return when the text of a node passes a test."""
+    """Return the term that the text of a node passes a test."""
     match node:
         case Literal():
             return z3.BoolVal(test(str(node.value)), space.context)

@@ -31,7 +31,7 @@ def compare(old: Policy, new: Policy, *, seconds: float = 10.0) -> Difference:
 
 def _change(old: Policy, new: Policy, before: Decision, after: Decision, seconds: float) -> DecisionChange:
     space = space_of([old.clauses, new.clauses], context=z3.Context())
-    claim = [encode(old.clauses, space).is_(before), encode(new.clauses, space).is_(after)]
+    claim = [encode(old.clauses, space).term_of(before), encode(new.clauses, space).term_of(after)]
     found = search(claim, (space,), milliseconds=int(seconds * 1000))
     turned = f"from {DECISION_WORDS[before]} to {DECISION_WORDS[after]}"
     if not found.decided:
@@ -52,7 +52,7 @@ def _change(old: Policy, new: Policy, before: Decision, after: Decision, seconds
 
 
 def describe_values(values: dict[str, object]) -> str:
-    """Say an action in a few words: kind and target, and what is not ordinary about it."""
+    """Return a text of an action: kind, target, and every attribute that is not ordinary."""
     unusual = [
         f"{path} = {format_value(_shown(attribute, values[path]))}"
         for path, attribute in ACTION_SCHEMA.attributes.items()

@@ -30,7 +30,7 @@ class EncodedDecision:
     features: tuple[Term, ...]
     """φ in parts per million, Int."""
     failed: Term
-    """Some feature could not be evaluated: Bool, free, and only where no proof can look into a feature."""
+    """Some feature cannot be evaluated: a free Bool, only for features that are opaque to proofs."""
     known: Term
     articles: dict[str, Term]
     approvals: dict[str, Term]
@@ -42,16 +42,16 @@ class EncodedDecision:
     ask: Term
     allow: Term
 
-    def is_(self, decision: Decision) -> Term:
+    def term_of(self, decision: Decision) -> Term:
         return {"deny": self.deny, "ask": self.ask, "allow": self.allow}[decision]
 
     def not_denied(self) -> dict[str, Term]:
-        """Return every condition of not being denied, by the clause that speaks otherwise."""
+        """Return the conditions of a decision other than deny, each by its clause."""
         conditions = {name: z3.Not(term) for name, term in self.articles.items()}
         return {"kinds": self.known, **conditions, "ask_from": z3.Not(self.low)}
 
     def not_asked(self) -> dict[str, Term]:
-        """Return every condition of not being asked, given that it is not denied."""
+        """Return the conditions of allow, given that the action is not denied, each by its clause."""
         conditions = {name: z3.Not(term) for name, term in self.approvals.items()}
         return {**conditions, "threshold": z3.Not(self.middling)}
 
@@ -62,7 +62,7 @@ def space_of(many: Iterable[Clauses], *, context: z3.Context, mark: str = "", ex
     schema = Schema({path: a for clauses in every for path, a in clauses.schema.attributes.items()})
     trees = [tree for clauses in every for tree in clauses.trees()]
     words = dict(vocabulary([*trees, *extra]))
-    # A kind is always looked at: what the constitution does not know is denied.
+    # The kind is always read: an unknown kind is denied.
     words["action.kind"] = Words(get_args(ActionKind))
     return Space(schema, words, context, mark)
 
@@ -96,7 +96,7 @@ def encode(clauses: Clauses, space: Space) -> EncodedDecision:
 
 
 def encode_guarantee(encoded: EncodedDecision, node: Node) -> Term:
-    """Return a guarantee's condition: its own words mean this constitution's decision."""
+    """Return a guarantee's condition. Its words allowed, asked, denied and score mean this decision."""
     space = encoded.space
     score = space.hidden(0, PPM)
     space.constraints += [score * PPM <= encoded.total, (score + 1) * PPM > encoded.total]

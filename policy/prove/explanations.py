@@ -24,7 +24,7 @@ COSTLY = {"action.data": 3, "run.autonomy": 2, "action.effect": 2}
 
 
 def explain(solver: Solver, action: Action, facts: Facts, *, milliseconds: int = MILLISECONDS) -> Explanation:
-    """Explain the decision about an action. Parts not found within the time limit (ms) are left out."""
+    """Return the explanation of a decision. Parts not found within the time limit (ms) are left out."""
     verdict = solver.policy.evaluate(action, facts)
     approvers = tuple(dict.fromkeys(d.capability for d in verdict.demands)) if verdict.decision == "ask" else ()
     if verdict.decision == "allow":
@@ -65,7 +65,7 @@ def _find_advised(
         model = _nearest(solver, fixing, goal, milliseconds=milliseconds)
         if model is None:
             continue
-        # A text stands for its class: what was not changed keeps its own.
+        # A text stands for its class, so an unchanged attribute keeps its own text.
         values = values_of(solver.space, model)
         changed = {path: values[path] for path in _changed_attributes(solver, fixing, model)}
         near, known = _apply_changes(action, facts, changed)

@@ -2,14 +2,14 @@
 
 from capsules.actions.action import Action, Facts
 from capsules.actions.verdict import PPM, Verdict
-from capsules.constitutions.proof import DecisionChange, Proof, Witness
+from capsules.constitutions.proof import DecisionChange, Proof
 from policy.language.schema import format_value
 from policy.prove.comparison import DECISION_WORDS, describe_values
 from policy.prove.witnesses import values_from
 
 
 def format_action(action: Action, facts: Facts) -> str:
-    """Return kind and target of an action, and what is not ordinary about it."""
+    """Return kind and target of an action, and every attribute that is not ordinary."""
     states = [f"sequences.{name} = {format_value(state)}" for name, state in facts.sequences.items()]
     return ", ".join([describe_values(values_from(action, facts)), *states])
 
@@ -20,14 +20,17 @@ def format_decision(verdict: Verdict) -> str:
 
 
 def format_counterexample(proof: Proof) -> tuple[str, ...]:
-    """Return what contradicts a property, a line for each action; nothing for one that is proved."""
+    """Return the counterexample of a property as lines; none for a property that is proved."""
     if proof.outcome == "proved":
         return ()
     begins = ("Take", "and") if len(proof.witnesses) > 1 else ("Take",)
     return tuple(
         line
         for begin, witness in zip(begins, proof.witnesses, strict=False)
-        for line in (f"{begin} {_of(witness)}.", f"  It is {format_decision(witness.verdict)}")
+        for line in (
+            f"{begin} {format_action(witness.action, witness.facts)}.",
+            f"  It is {format_decision(witness.verdict)}",
+        )
     )
 
 
@@ -40,7 +43,3 @@ def format_change(change: DecisionChange) -> tuple[str, ...]:
         f"  Before: {format_decision(change.old)}",
         f"  After:  {format_decision(change.new)}",
     )
-
-
-def _of(witness: Witness) -> str:
-    return format_action(witness.action, witness.facts)

@@ -29,7 +29,7 @@ _LENIENT_TO_STRICT = (("allow", "ask"), ("allow", "deny"), ("ask", "deny"))
 
 
 class Intervals:
-    """One constitution, asked about intervals."""
+    """Evaluates actions under one constitution for ranges of attributes."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -41,7 +41,7 @@ class Intervals:
 
     @cached_property
     def strict_ends(self) -> Mapping[str, int]:
-        """Path to the end of its interval that decides: 0 the low one, 1 the high one; none where neither does."""
+        """Path to the end of its range that decides: 0 the low one, 1 the high one. No entry where neither does."""
         found = {}
         for path in self.policy.reads:
             if self.policy.clauses.schema.attributes[path].forecast:
@@ -88,14 +88,14 @@ class Intervals:
                 fixing = solver.fix(action, facts, but=ranges)
             except UnknownValue as unknown:
                 verdict = self.policy.evaluate(action, facts)
-                return self._unknown(verdict, f"{unknown} is nothing that a proof knows")
+                return self._deny_unproved(verdict, f"{unknown} is nothing that a proof knows")
             for path, (low, high) in ranges.items():
                 variable = solver.space.variables[path]
                 fixing[f"from {path}"] = variable >= low
                 fixing[f"to {path}"] = variable <= high
             return self._strictest(solver, action, facts, fixing, ranges, milliseconds)
 
-    def _strictest(  # noqa: PLR0913, PLR0917 - what is asked, of whom, within what
+    def _strictest(  # noqa: PLR0913, PLR0917 - one query
         self,
         solver: Solver,
         action: Action,
@@ -108,12 +108,12 @@ class Intervals:
         for decision in ("deny", "ask"):
             found = solver.check(
                 *fixing.values(),
-                solver.encoded.is_(decision),
+                solver.encoded.term_of(decision),
                 milliseconds=milliseconds,
             )
             if found is None:
                 verdict = self.policy.evaluate(action, facts)
-                return self._unknown(verdict, f"whether it is {decision} for {where} was not decided in time")
+                return self._deny_unproved(verdict, f"whether it is {decision} for {where} was not decided in time")
             if found:
                 values = values_of(solver.space, solver.model())
                 verdict = self.policy.evaluate(*with_values(action, facts, {path: values[path] for path in ranges}))
@@ -123,7 +123,7 @@ class Intervals:
         return self.policy.evaluate(action, facts)
 
     def _demands(self, solver: Solver, fixing: FixedAttributes, milliseconds: int) -> tuple[Demand, ...]:
-        """Return what every rule demands that may ask somewhere in the ranges; one not decided counts as asking."""
+        """Return the demands of every rule that may ask in the ranges, or is not decided in time."""
         demanded = []
         for typed in self.policy.clauses.approvals:
             term = solver.encoded.approvals[typed.clause.id]
@@ -131,17 +131,17 @@ class Intervals:
                 demanded.append(Demand(capability=typed.clause.capability, quorum=typed.clause.quorum))
         return tuple(demanded) or (Demand(),)
 
-    def _unknown(self, verdict: Verdict, why: str) -> Verdict:
+    def _deny_unproved(self, verdict: Verdict, why: str) -> Verdict:
         return verdict.model_copy(
             update={"decision": "deny", "sentence": f"Not proved, so not allowed: {why}.", "sequences": {}}
         )
 
     def _approvals_read(self, ranges: Mapping[str, Range]) -> bool:
-        """Say whether different values may be asked of different people."""
+        """Say whether an approval rule reads one of the ranges, so that different values may ask different people."""
         return any(not reads(typed.tree).isdisjoint(ranges) for typed in self.policy.clauses.approvals)
 
     def _grows_stricter(self, path: str, end: int) -> bool:
-        """Prove that going towards an end never makes a decision more lenient."""
+        """Say whether it is proved that values nearer to an end are never decided more leniently."""
         clauses = self.policy.clauses
         low = space_of([clauses], context=z3.Context())
         high = space_of([clauses], context=low.context, mark="raised ")
@@ -151,7 +151,7 @@ class Intervals:
         raised = low.variables[path] < high.variables[path]
         for lenient, strict in _LENIENT_TO_STRICT:
             before, after = (strict, lenient) if end == 1 else (lenient, strict)
-            claim = [*same, raised, first.is_(before), second.is_(after)]  # type: ignore[arg-type]
+            claim = [*same, raised, first.term_of(before), second.term_of(after)]  # type: ignore[arg-type]
             found = search(claim, (low, high), milliseconds=2000)
             if not found.decided or found.model is not None:
                 return False

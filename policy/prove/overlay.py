@@ -109,7 +109,7 @@ def prove_narrower(base: Policy, merged: Policy, *, seconds: float = 10.0) -> Pr
 
 
 def _asked_less(wide: EncodedDecision, narrow: EncodedDecision, rule: TypedClause[ApprovalRule]) -> list[Term]:
-    """Claim that a rule of the base asks, and no rule as strict asks with the overlay."""
+    """Return the claim that a rule of the base asks, and no rule as strict asks with the overlay."""
     as_strict = [
         condition_term(t.tree, narrow.space) for t in narrow.clauses.approvals if _as_strict(t.clause, rule.clause)
     ]

@@ -25,14 +25,14 @@ from policy.prove.sequence_proofs import prove_sequences
 from policy.prove.witnesses import SearchResult, search, witness
 
 Confirmation = Callable[[tuple[Witness, ...]], bool]
-"""Says whether the engine confirms what the witnesses are to show."""
+"""Says whether the engine's verdicts about the witnesses confirm the claim."""
 
 SECONDS = 10.0
 """How long one property may take before it is not proved."""
 
 
 def prove(constitution: Constitution, digest: Digest, *, seconds: float = SECONDS) -> ProofReport:
-    """Prove everything that activation needs. Raises ConstitutionRefused when an expression is wrong.
+    """Return every proof that activation needs. Raises ConstitutionRefused when an expression is wrong.
 
     seconds: limit of each property.
     """
@@ -43,7 +43,7 @@ def prove(constitution: Constitution, digest: Digest, *, seconds: float = SECOND
 
 
 def each_proof(policy: Policy, *, seconds: float = SECONDS) -> Iterator[Proof]:
-    """Yield what becomes of each property, as soon as it is known."""
+    """Yield the proof of each property as soon as it is known."""
     yield from _Prover(policy, seconds).every()
 
 
@@ -56,7 +56,7 @@ class _Prover:
         yield from self._ranges()
         yield self._something_is_allowed()
         yield from self._clauses_live()
-        yield from self._sequences()
+        yield from prove_sequences(self.clauses, self._prove_none, self._prove_some)
         for guarantee in self.clauses.constitution.guarantees:
             tree = next((t for t in self.clauses.guarantees if t.clause.id == guarantee.id), None)
             yield self._never(tree) if tree is not None else self._monotone(guarantee)
@@ -70,7 +70,7 @@ class _Prover:
         return space, encode(self.clauses, space)
 
     def _ranges(self) -> Iterator[Proof]:
-        """Every feature stays between 0 and 1: outside, the engine denies, and nobody meant that."""
+        """Prove that every feature is from 0 to 1. Outside, the engine denies, which is never intended."""
         for number, feature in enumerate(self.clauses.features):
             space, encoded = self._fresh()
             value = encoded.features[number]
@@ -93,7 +93,7 @@ class _Prover:
         )
 
     def _clauses_live(self) -> Iterator[Proof]:
-        """No clause that can never hold, and no article that always does."""
+        """Prove that every clause can hold, and that no article always holds."""
         names = [("article", name) for name in (t.clause.id for t in self.clauses.articles)]
         names += [("approval rule", name) for name in (t.clause.id for t in self.clauses.approvals)]
         for kind, name in names:
@@ -115,10 +115,6 @@ class _Prover:
                     proved=f"The article {name!r} does not forbid everything.",
                     refuted=f"The article {name!r} forbids every action.",
                 )
-
-    def _sequences(self) -> Iterator[Proof]:
-        """Show that the next state of an automaton is never a matter of order; that it ends needs no proof."""
-        yield from prove_sequences(self.clauses, self._prove_none, self._prove_some)
 
     def _never(self, guarantee: TypedClause[Guarantee]) -> Proof:
         space, encoded = self._fresh()
@@ -149,10 +145,10 @@ class _Prover:
                 outcome="proved",
                 sentence=f"No clause looks at {path}, so raising it changes nothing.",
             )
-        same = [_same(milder.variables[p], worse.variables[p]) for p in milder.variables if p != path]
-        same += [_same(milder.present[p], worse.present[p]) for p in milder.present]
+        same = [milder.variables[p] == worse.variables[p] for p in milder.variables if p != path]
+        same += [milder.present[p] == worse.present[p] for p in milder.present]
         claim = [*same, _raised(attribute.type, milder.variables[path], worse.variables[path])]
-        found, spent = self._search([*claim, first.is_(before), second.is_(after)], milder, worse)  # type: ignore[arg-type]
+        found, spent = self._search([*claim, first.term_of(before), second.term_of(after)], milder, worse)  # type: ignore[arg-type]
         texts = (
             f"Raising {path} never turns {before} into {after}.",
             f"Raising {path} turns {before} into {after}: the two actions differ in nothing else.",
@@ -216,7 +212,7 @@ class _Prover:
 
 
 def condition_holds(text: str, witness: Witness) -> bool:
-    """Say whether the evaluator agrees that a guarantee's condition holds for a judged action."""
+    """Say whether a guarantee's condition holds for a witness, by the evaluator."""
     verdict = witness.verdict
     decision = {"allowed": "allow", "asked": "ask", "denied": "deny"}
     words = {word: verdict.decision == meant for word, meant in decision.items()} | {"score": verdict.score / PPM}
@@ -226,10 +222,6 @@ def condition_holds(text: str, witness: Witness) -> bool:
         )
         is True
     )
-
-
-def _same(one: Term, other: Term) -> Term:
-    return one == other
 
 
 def _raised(kind: object, low: Term, high: Term) -> Term:

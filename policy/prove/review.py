@@ -22,14 +22,14 @@ MAX_BYTES = 262_144
 
 @dataclass(frozen=True)
 class Candidate:
-    """A constitution that could be activated, and what its overlays were laid over."""
+    """A constitution that could be activated, and the base of its overlays."""
 
     policy: Policy
     base: Policy | None = None
 
 
 def load_candidate(document: dict[str, Any], overlays: Sequence[dict[str, Any]] = ()) -> Candidate:
-    """Read and type a document with its overlays. Raises ConstitutionRefused that names every clause at fault."""
+    """Parse and type a document with its overlays. Raises ConstitutionRefused that names every wrong clause."""
     for one in (document, *overlays):
         if (size := _size(one)) > MAX_BYTES:
             raise ConstitutionRefused(f"The document has {size:,} bytes of at most {MAX_BYTES:,}: split or shorten it.")
@@ -38,12 +38,12 @@ def load_candidate(document: dict[str, Any], overlays: Sequence[dict[str, Any]] 
 
 
 def compile_policy(document: dict[str, Any]) -> Policy:
-    """Read and type a document. Raises ConstitutionRefused that names every clause at fault."""
+    """Parse and type a document. Raises ConstitutionRefused that names every wrong clause."""
     return Policy(parse(document), document_digest(document))
 
 
 def summarize(found: Candidate, *, kind: str, name: str, version: str) -> CheckedConstitution:
-    """Return what was read, in numbers."""
+    """Return the summary of a candidate: names, digest, counts of clauses, attributes."""
     document = found.policy.constitution
     return CheckedConstitution(
         kind=kind,
@@ -62,25 +62,25 @@ def review(
     *,
     seconds: float = SECONDS,
     total: float = TOTAL_SECONDS,
-    told: Callable[[Proof], None] = lambda _: None,
+    on_proof: Callable[[Proof], None] = lambda _: None,
 ) -> Review:
     """Prove everything that activation needs.
 
-    seconds: limit of each property. total: of all of them; what is not reached by then is not proved.
-    told: hears of each property as soon as it is known.
+    seconds: limit of each property. total: limit of all; a property that is not reached by then is not proved.
+    on_proof: called with each proof as soon as it is known.
     """
     began = time.monotonic()
     proofs: list[Proof] = []
     for proof in each_proof(found.policy, seconds=seconds):
         proofs.append(proof)
-        told(proof)
+        on_proof(proof)
         if time.monotonic() - began > total:
             proofs.append(_late(total, len(proofs)))
-            told(proofs[-1])
+            on_proof(proofs[-1])
             break
     narrower = prove_narrower(found.base, found.policy, seconds=seconds) if found.base is not None else None
     if narrower is not None:
-        told(narrower)
+        on_proof(narrower)
     report = ProofReport(
         constitution=found.policy.digest, proofs=tuple(proofs), seconds=round(time.monotonic() - began, 3)
     )

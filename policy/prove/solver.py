@@ -18,7 +18,7 @@ FixedAttributes = dict[str, Term]
 
 
 class UnknownValue(Exception):
-    """The action has a value that no proof knows; carries the path."""
+    """The action has a value that the encoding does not have; carries the path."""
 
 
 class Solver:

@@ -24,7 +24,7 @@ class SearchResult:
 
 
 def search(claim: list[Term], spaces: tuple[Space, ...], *, milliseconds: int) -> SearchResult:
-    """Look for values of the spaces' attributes that meet every claim."""
+    """Search for values of the spaces' attributes that meet every claim."""
     solver = z3.Solver(ctx=spaces[0].context)
     solver.set("timeout", max(1, milliseconds))
     for space in spaces:
@@ -39,7 +39,7 @@ def search(claim: list[Term], spaces: tuple[Space, ...], *, milliseconds: int) -
 
 
 def _ordinary_model(solver: z3.Solver, spaces: tuple[Space, ...]) -> Any:  # noqa: ANN401 - Z3's model
-    """Return a model in which every attribute that may is what nobody would look at twice."""
+    """Return a model in which as many attributes as possible have their ordinary value."""
     model = solver.model()
     solver.set("timeout", 100)
     for space in spaces:
@@ -59,6 +59,7 @@ def _ordinary_model(solver: z3.Solver, spaces: tuple[Space, ...]) -> Any:  # noq
 
 
 def ordinary_term(space: Space, attribute: Attribute, variable: Term) -> Term | None:
+    """Return the term that an attribute has its ordinary value; None where no proof has that value."""
     match attribute.type:
         case Flag():
             return variable == z3.BoolVal(attribute.ordinary, space.context)
@@ -73,17 +74,17 @@ def values_of(space: Space, model: Any) -> dict[str, Any]:  # noqa: ANN401 - Z3'
     """Return every attribute's value: a bool, a whole number (parts per million where it has a point) or a text."""
     found: dict[str, Any] = {}
     for path, attribute in space.schema.attributes.items():
-        if attribute.optional and path in space.present and not _true(model, space.present[path]):
+        if attribute.optional and path in space.present and not _is_true(model, space.present[path]):
             continue
         variable = space.variables.get(path)
         if variable is None and attribute.optional and path in space.present:
             found[path] = "ordinary"
         elif variable is None:
-            # A measurement that no clause looks at is not made.
+            # What no clause reads is not measured.
             if not attribute.optional and path != STANDING and not path.startswith("signals."):
                 found[path] = attribute.ordinary
         elif isinstance(attribute.type, Flag):
-            found[path] = _true(model, variable)
+            found[path] = _is_true(model, variable)
         else:
             number = model.eval(variable, model_completion=True).as_long()
             words = space.words.get(path)
@@ -139,8 +140,8 @@ def facts_of(values: dict[str, Any]) -> Facts:
     )
 
 
-def _true(model: Any, variable: Term) -> bool:  # noqa: ANN401 - Z3's model
-    return bool(z3.is_true(model.eval(variable, model_completion=True)))
+def _is_true(model: Any, variable: Term) -> bool:  # noqa: ANN401 - Z3's model
+    return bool(z3.is_is_true(model.eval(variable, model_completion=True)))
 
 
 def witness(policy: Policy, space: Space, found: SearchResult) -> Witness:

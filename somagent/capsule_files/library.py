@@ -89,7 +89,7 @@ def _folder(name: str) -> Traversable:
 
 def _highest[T](reference: Reference, what: str, items: dict[tuple[str, str], T]) -> T:
     """Return the item of the highest version that fits. `items` are by name and version."""
-    version = reference.best([version for name, version in items if name == reference.name])
+    version = reference.highest([version for name, version in items if name == reference.name])
     if version is None:
         same_name = [key for key in items if key[0] == reference.name]
         raise NotFound(f"There is no {what} {str(reference)!r}.", known=sorted(map("@".join, same_name or items)))

@@ -84,7 +84,7 @@ def audit_tenant(api: Api, checks: SignatureCheck, anchors: Path | None) -> Chec
     with Progress(*columns, console=output.console(errors=True), transient=True, disable=api.json) as progress:
         task = progress.add_task("records", total=status["leaves"])
         for block, own in group_by_block(blocks, read):
-            auditor.block(block, own)
+            auditor.check_block(block, own)
             progress.advance(task, len(own))
     if auditor.leaves != status["leaves"]:
         raise VerificationError(f"The record ends at sequence number {auditor.leaves} of {status['leaves']}.")
@@ -96,7 +96,7 @@ def audit_tenant(api: Api, checks: SignatureCheck, anchors: Path | None) -> Chec
         "records": auditor.leaves,
         "runs": auditor.runs,
         "waiting_for_the_seal": status["waiting"],
-        "anchored_blocks": auditor.anchored(anchored, digests.get),
+        "anchored_blocks": auditor.check_anchors(anchored, digests.get),
         "head": auditor.head,
     }
 

@@ -128,11 +128,11 @@ class GovernedActivityInterceptor(GatedInbound):
         """Return the input as the converter writes it, so that detectors read the fields of an object of any class."""
         return [_decode(payload) for payload in activity.payload_converter().to_payloads(input.args)]
 
-    def used(self, error: Exception) -> Amounts | None:
+    def usage_of(self, error: Exception) -> Amounts | None:
         """Return the reported usage, or the upper bound when the body had returned before the failure."""
-        return self._meter.used or (self._bound if self._returned else super().used(error))
+        return self._meter.used or (self._bound if self._returned else super().usage_of(error))
 
-    def alive(self) -> contextlib.AbstractAsyncContextManager[None]:
+    def heartbeats(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Send no heartbeats: ours would hide an activity that hangs, and overwrite the details of its own."""
         return contextlib.nullcontext()
 

@@ -45,7 +45,7 @@ def prove(api: Api, found: Source, over: Sequence[Source], *, seconds: float) ->
             progress.print(line, soft_wrap=True)
 
     with placed_problems(found, *over):
-        review = reviewing.review(_candidate(found, over), seconds=seconds, told=write)
+        review = reviewing.review(_candidate(found, over), seconds=seconds, on_proof=write)
     api.show(review, _review_lines)
     if not review.holds:
         output.fail("This constitution cannot be activated.", code=Code.REFUTED)

@@ -53,7 +53,7 @@ class Capsules(Publisher):
         """Return the highest version that fits. Raises NotFound with the versions that exist."""
         query = select(capsules.c.version).where(capsules.c.name == reference.name)
         versions = sorted((await self.connection.scalars(query)).all(), key=version_key)
-        best = reference.best(list(versions))
+        best = reference.highest(list(versions))
         if best is None:
             known = ", ".join(versions) or "none"
             raise NotFound(

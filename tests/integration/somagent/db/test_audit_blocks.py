@@ -40,7 +40,7 @@ async def audited(db: Database, tenant: str, sealing: Sealing) -> Auditor:
         status = await tx.audit.status()
     auditor = Auditor(tenant, sealing.checks)
     for block, own in group_by_block(blocks, records):
-        auditor.block(block, own)
+        auditor.check_block(block, own)
     if status.strays:
         raise VerificationError(f"In no block: {status.strays[0]}.")
     return auditor
@@ -219,6 +219,6 @@ async def test_what_was_cut_off_is_told_by_the_anchor(  # noqa: PLR0917 - fixtur
     assert auditor.leaves == 3, "what is left is sound in itself"
     left = {1: anchored[0]["digest"]}
     with pytest.raises(VerificationError, match="Block 2 was anchored and is gone"):
-        auditor.anchored(anchored, left.get)
+        auditor.check_anchors(anchored, left.get)
     with pytest.raises(VerificationError, match="Block 1 is not the one that was anchored"):
-        auditor.anchored([{**anchored[0], "digest": "sha256:0"}], left.get)
+        auditor.check_anchors([{**anchored[0], "digest": "sha256:0"}], left.get)

@@ -33,7 +33,7 @@ def prove_the_same(policy: Policy, question: Solver, many: list[Judged]) -> None
     """Z3 holds the engine's decision possible for each action, and no other."""
     for action, known in many:
         fixed = question.fix(action, known).values()
-        same = question.encoded.is_(policy.evaluate(action, known).decision)
+        same = question.encoded.term_of(policy.evaluate(action, known).decision)
         assert question.check(*fixed, same, milliseconds=5000) is True
         assert question.check(*fixed, z3.Not(same), milliseconds=5000) is False
 
