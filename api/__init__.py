@@ -1,1 +1,1 @@
-"""The HTTP face of the platform: parses, checks who may, calls, answers. No rule of the domain lives here."""
+"""HTTP API: authenticates callers, checks capabilities, calls the other packages. It contains no rule of the domain."""

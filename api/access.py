@@ -1,10 +1,11 @@
-"""Access control: authentication, and the capability that an endpoint requires, as a type in its signature.
+"""Access control: authentication, and the capability that an endpoint requires as the type of a parameter.
 
     async def start_run(..., caller: CapsuleRunner): ...
 
-The tenant comes only from the token.
+The tenant is always the token's.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
@@ -20,14 +21,14 @@ from somagent.identity.tokens import Attestation, AttestationPurpose
 BEARER = HTTPBearer(
     scheme_name="bearer", bearerFormat="JWT or API key", description="An access token or an API key.", auto_error=False
 )
-Presented = Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
+BearerHeader = Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
 
 
 async def authenticate(state: State, header: str) -> Principal:
-    """Return the principal of an Authorization header. Raises Unauthenticated."""
+    """Return the principal of an Authorization header. Raises Unauthenticated when the token or key is not valid."""
     scheme, _, credential = header.partition(" ")
     if scheme.lower() != "bearer" or not credential.strip():
-        raise Unauthenticated("Send the token as: Authorization: Bearer <token>.")
+        raise Unauthenticated("The Authorization header has no token. Send it as: Authorization: Bearer <token>.")
     credential = credential.strip()
     if not credential.startswith(PREFIX):
         return state.tokens.verify_access(credential)
@@ -35,17 +36,17 @@ async def authenticate(state: State, header: str) -> Principal:
     async with state.db.transaction(key.tenant) as tx:
         principal = await tx.principals.by_key_hash(key.hash)
     if principal is None:
-        raise Unauthenticated(f"The API key {key.id!r} is not known or was removed.")
+        raise Unauthenticated(f"The API key {key.id!r} is not known or was removed. Ask for a new one.")
     return principal
 
 
-async def _caller(request: Request, presented: Presented) -> Principal:
-    del presented  # declares the scheme in the OpenAPI document; the RateLimit middleware has read the header
+async def _caller(request: Request, presented: BearerHeader) -> Principal:
+    del presented  # declares the scheme in the OpenAPI document; the middleware RequestRateLimit has read the header
     found: Principal | SomaError | None = request.scope.get("somagent.caller")
     if isinstance(found, SomaError):
         raise found
     if found is None:
-        raise Unauthenticated("This needs a token: Authorization: Bearer <token>.")
+        raise Unauthenticated("This endpoint needs a token. Send it as: Authorization: Bearer <token>.")
     return found
 
 
@@ -62,7 +63,7 @@ def attest(
     seconds: int = 300,
     **claims: Any,  # noqa: ANN401
 ) -> str:
-    """Return a signed attestation of what the caller decides about one run, valid for `seconds`."""
+    """Return a signed attestation of the caller's decision about one run. It is valid for `seconds`."""
     attestation = Attestation(
         tenant=caller.tenant,
         subject=caller.subject,
@@ -74,6 +75,25 @@ def attest(
     return state.tokens.mint_attestation(attestation, seconds)
 
 
+def require_capability(caller: Principal, capability: str) -> None:
+    """Raise Denied unless the caller has the capability."""
+    if capability not in caller.capabilities:
+        have = ", ".join(sorted(caller.capabilities)) or "none"
+        raise Denied(
+            f"This needs the capability {capability!r}; {caller.subject!r} has: {have}.", capability=capability
+        )
+
+
+def require_held(caller: Principal, capabilities: Iterable[str], verb: str) -> None:
+    """Raise Denied when the caller wants to give, grant or delegate a capability that they do not have."""
+    if beyond := sorted(set(capabilities) - caller.capabilities):
+        raise Denied(
+            f"{caller.subject!r} does not hold {', '.join(map(repr, beyond))} and cannot {verb} it.",
+            capability=beyond[0],
+            beyond=beyond,
+        )
+
+
 class RequireCapability:
     """Dependency that returns the caller. Raises Denied without the capability."""
 
@@ -81,12 +101,7 @@ class RequireCapability:
         self.capability = capability
 
     async def __call__(self, caller: Caller) -> Principal:
-        if self.capability not in caller.capabilities:
-            have = ", ".join(sorted(caller.capabilities)) or "none"
-            raise Denied(
-                f"This needs the capability {self.capability!r}; {caller.subject!r} has: {have}.",
-                capability=self.capability,
-            )
+        require_capability(caller, self.capability)
         return caller
 
 

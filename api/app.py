@@ -17,10 +17,8 @@ from api.resources.budgets import routes as budgets
 from api.resources.capsules import routes as capsules
 from api.resources.codec import routes as codec
 from api.resources.constitutions import routes as constitutions
-from api.resources.content import routes as content
 from api.resources.delegations import routes as delegations
-from api.resources.documentation import routes as pages
-from api.resources.events import routes as events
+from api.resources.documentation import routes as documentation
 from api.resources.explanations import routes as explanations
 from api.resources.forecasts import routes as forecasts
 from api.resources.health import routes as health
@@ -30,7 +28,7 @@ from api.resources.projects import routes as projects
 from api.resources.retention import routes as retention
 from api.resources.runs import routes as runs
 from api.resources.schedules import routes as schedules
-from api.resources.standing_grants import routes as standing
+from api.resources.standing_grants import routes as standing_grants
 from api.resources.tokens import routes as tokens
 from api.resources.usage import routes as usage
 from api.run_urls import EncodedSlashes
@@ -40,21 +38,23 @@ DESCRIPTION = """Task Capsules: agent work as governed, durable jobs.
 
 No mocks, no bypasses, no invented values: real servers, real data.
 
-Send `Authorization: Bearer <token or API key>`; the tenant is the token's. A run's id holds slashes; in a URL each `/`
-is written `~` (or `%2F`): run `acme/hello/k1` is `/v1/runs/acme~hello~k1`. Every failure is a problem document
-(`application/problem+json`) with a stable `code`. Lists return `items` and `next`, the cursor of the following page.
+Send `Authorization: Bearer <token or API key>`. The token determines the tenant. A run's id contains slashes: in a URL,
+write `~` (or `%2F`) for each `/`. Run `acme/hello/k1` is `/v1/runs/acme~hello~k1`. Every failure is a problem document
+(`application/problem+json`) with a stable `code`. Lists return `items` and `next`. Send `next` as `cursor` (or `after`,
+where the list has that parameter) to get the following page.
 """
 
 ROUTERS = (
     capsules.router,
     capsules.schemas,
-    events.router,
+    runs.starts,
     runs.router,
+    runs.artifacts,
     explanations.router,
     forecasts.router,
     approvals.router,
     delegations.router,
-    standing.router,
+    standing_grants.router,
     notifications.router,
     schedules.router,
     budgets.router,
@@ -64,12 +64,11 @@ ROUTERS = (
     retention.router,
     policy.router,
     constitutions.router,
-    content.router,
     tokens.router,
     codec.router,
     health.router,
     health.probes,
-    pages.router,
+    documentation.router,
 )
 
 
@@ -80,7 +79,7 @@ def create_app(state: State) -> FastAPI:
         version="1",
         description=DESCRIPTION,
         openapi_url="/v1/openapi.json",
-        docs_url=None,  # FastAPI's pages load scripts from elsewhere; ours is in `resources/documentation`
+        docs_url=None,  # FastAPI's pages load scripts from other servers; `resources/documentation` does not
         redoc_url=None,
         separate_input_output_schemas=True,
     )
@@ -99,7 +98,7 @@ def create_app(state: State) -> FastAPI:
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document, with the schemas that routes only refer to."""
+    """Return the OpenAPI document, with the schemas that routes name only by reference."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         template = "#/components/schemas/{model}"

@@ -1,4 +1,4 @@
-"""State of the API process: every adapter that endpoints use, and types of common parameters."""
+"""State of the API process: the adapters that endpoints use."""
 
 import contextlib
 import time
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Request
 from temporalio.client import Client
 
 from api.middleware.metrics import Metrics
@@ -32,7 +32,7 @@ from somagent.temporal.client import connect
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """The adapters behind the API; `gate` only evaluates here, it performs nothing."""
+    """The adapters behind the API. `gate` only evaluates here: it executes no action."""
 
     settings: Settings
     db: Database
@@ -54,7 +54,7 @@ class State:
 
 @contextlib.asynccontextmanager
 async def open_state(settings: Settings) -> AsyncIterator[State]:
-    """Connect every adapter; close it at the end. Raises Unavailable with the name of a server that does not answer."""
+    """Connect the adapters, and close them at the end. Raises Unavailable that names a server that does not answer."""
     keyring = KeyRing.load(settings.keys_dir)
     trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
     async with contextlib.AsyncExitStack() as stack:
@@ -92,9 +92,3 @@ def _state(request: Request) -> State:
 
 
 Soma = Annotated[State, Depends(_state)]
-
-Cursor = Annotated[
-    str | None,
-    Query(max_length=1000, pattern=r"^[A-Za-z0-9_-]+$", description="`next` of the page before; opaque."),
-]
-PageLimit = Annotated[int, Query(ge=1, le=500, description="Most items of a page.")]

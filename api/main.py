@@ -1,4 +1,4 @@
-"""API process: `python -m api.main`. Reads settings, connects the adapters, serves until a signal."""
+"""API process, `python -m api.main`: reads the settings, connects the adapters and serves until a signal."""
 
 import asyncio
 
@@ -10,9 +10,9 @@ from somagent.settings import Settings
 from somagent.telemetry import tracing
 
 STOP_SECONDS = 5
-"""Event streams would delay a stop for ever; their readers reconnect with Last-Event-ID."""
+"""Limit for open requests at a stop: event streams never end by themselves. Readers reconnect with Last-Event-ID."""
 IDLE_SECONDS = 75
-"""Longer than clients keep an idle connection, so that none closes while a request is on its way."""
+"""Longer than clients keep an idle connection, so that the server never closes one while a request is on its way."""
 
 
 async def serve(settings: Settings) -> None:
@@ -25,7 +25,7 @@ async def serve(settings: Settings) -> None:
             log_level=settings.log_level,
             timeout_graceful_shutdown=STOP_SECONDS,
             timeout_keep_alive=IDLE_SECONDS,
-            proxy_headers=False,  # a header must not say where a caller is; the codec asks
+            proxy_headers=False,  # a header must not set the client address, which the codec checks
             server_header=False,
         )
         await uvicorn.Server(config).serve()

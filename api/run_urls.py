@@ -1,4 +1,4 @@
-"""Run URLs: a path holds the run's id with `~` for each `/`, so that it is one segment and needs no escaping.
+"""Run URLs: a path contains the run's id with `~` for each `/`. The id is then one segment and needs no escaping.
 
 Run `acme/hello/k1` is `/v1/runs/acme~hello~k1`; its child `summarise` is `/v1/runs/acme~hello~k1~summarise`.
 """
@@ -13,17 +13,10 @@ from capsules.errors import NotFound
 from capsules.identity.principal import Principal
 
 HANDLE = r"^[a-z0-9][a-z0-9-]{0,62}~[a-z][a-z0-9-]{0,62}(~[A-Za-z0-9][A-Za-z0-9._:-]{0,99})+$"
-REFERENCE = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*(@(\^?[0-9]{1,9}(\.[0-9]{1,9}){0,2}(-[0-9A-Za-z.-]{1,64})?|latest))?$"
-"""Pattern of a capsule reference in URLs and bodies."""
-KEY = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$"
-"""Pattern of an idempotency key or a schedule's name: it becomes part of a run's id."""
-RECORD_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$"
-"""Pattern of the id of an approval, delegation or standing grant."""
-DIGEST = r"^sha256:[0-9a-f]{64}$"
 
 
 def handle(run: str) -> str:
-    """Return a run's id as it stands in URLs."""
+    """Return a run's id in the form that URLs use."""
     return run.replace("/", "~")
 
 
@@ -60,7 +53,7 @@ def require_own(run: str, caller: Principal) -> str:
 class EncodedSlashes:
     """ASGI middleware that reads `%2F` in a path as `~`, for clients that escape a run's id.
 
-    A server unescapes the path before it routes it; a slash of the id would then look like one of the URL.
+    A server unescapes the path before it routes it. Without this, a slash of the id would look like one of the URL.
     """
 
     def __init__(self, app: ASGIApp) -> None:

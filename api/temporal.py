@@ -1,4 +1,4 @@
-"""Temporal calls of the API: start, Update and Query of workflows, with Temporal's failures as our errors."""
+"""Temporal calls of the API: start, Update and Query of workflows. An error of Temporal becomes a SomaError."""
 
 import contextlib
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ from capsules.errors import Conflict, Invalid, NotFound, RateLimited, SomaError,
 from policy.temporal_errors import from_failure
 
 ANSWER = timedelta(seconds=15)
-"""How long a caller waits for a worker's answer."""
+"""How long a caller waits for an answer of a worker."""
 
 TRANSIENT = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.ABORTED}
 
 
-async def update[M: BaseModel](  # noqa: PLR0913 - what, to whom, and how the answer reads
+async def update[M: BaseModel](  # noqa: PLR0913 - the parts of an Update
     client: Client, run: str, name: str, argument: BaseModel, *, key: str | None, answer: type[M]
 ) -> M:
     """Send an Update to a run and return its answer. The same `key` again returns the same answer.
@@ -47,10 +47,10 @@ async def query[M: BaseModel](client: Client, run: str, name: str, *, answer: ty
     return result
 
 
-async def start_workflow(  # noqa: PLR0913 - what, under which id, where
+async def start_workflow(  # noqa: PLR0913 - the parts of a start
     client: Client, workflow: str, argument: BaseModel, *, id_: str, queue: str, subject: str, summary: str
 ) -> None:
-    """Start a workflow once: do nothing when one of this id runs or has ended. Raises as `translated` does."""
+    """Start a workflow once: do nothing when a workflow with this id runs or has ended. Raises as `translated` does."""
     with translated(subject), contextlib.suppress(WorkflowAlreadyStartedError):
         await client.start_workflow(
             workflow,
@@ -65,21 +65,21 @@ async def start_workflow(  # noqa: PLR0913 - what, under which id, where
 
 @contextlib.contextmanager
 def translated(subject: str) -> Iterator[None]:
-    """Raise our errors instead of Temporal's; `subject` names the workflow or schedule in their messages.
+    """Raise a SomaError instead of Temporal's error. `subject` names the workflow or schedule in the message.
 
     A refused Update raises the error of the workflow, or Conflict. Raises Unavailable when no worker or server answers,
-    NotFound for a workflow that has ended or never began, RateLimited when Temporal is busy, and Invalid.
+    NotFound for a workflow that has ended or was never started, RateLimited when Temporal is busy, and Invalid.
     """
     try:
         yield
     except WorkflowUpdateRPCTimeoutOrCancelledError as error:
         raise Unavailable(
-            f"No worker answered for {subject} within {ANSWER.seconds} seconds; is one running? Try again."
+            f"No worker answered for {subject} within {ANSWER.seconds} seconds. Is a worker running? Try again."
         ) from error
     except WorkflowUpdateFailedError as error:
         raise _from_workflow_failure(error.cause, subject) from error
     except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
-        raise Conflict(f"Temporal refused to ask {subject}: {error}") from error
+        raise Conflict(f"Temporal refused the query of {subject}: {error}") from error
     except ScheduleAlreadyRunningError as error:
         raise Conflict(f"There is a {subject} already; delete it first or use another name.") from error
     except RPCError as error:
@@ -92,18 +92,18 @@ def _from_workflow_failure(cause: BaseException | None, subject: str) -> SomaErr
         return found
     if isinstance(cause, ApplicationError):
         return Conflict(cause.message)
-    return Conflict(f"{subject[:1].upper()}{subject[1:]} did not take it: {cause}")
+    return Conflict(f"{subject[:1].upper()}{subject[1:]} refused the request: {cause}")
 
 
 def _from_rpc_error(error: RPCError, subject: str) -> SomaError:
     if error.status in TRANSIENT:
-        return Unavailable(f"Temporal cannot be reached or is busy: {error.message}")
+        return Unavailable(f"Temporal cannot be reached or is busy. Try again later: {error.message}")
     if error.status == RPCStatusCode.NOT_FOUND:
-        return NotFound(f"Temporal knows no open {subject}: it has ended, or was never started.")
+        return NotFound(f"Temporal has no open {subject}: it has ended, or was never started.")
     if error.status == RPCStatusCode.ALREADY_EXISTS:
         return Conflict(f"There is a {subject} already.")
     if error.status == RPCStatusCode.RESOURCE_EXHAUSTED:
-        return RateLimited(f"Temporal limits requests now: {error.message}")
+        return RateLimited(f"Temporal limits requests now. Try again later: {error.message}")
     if error.status in {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION}:
         return Invalid(f"Temporal refuses {subject}: {error.message}")
     return Unavailable(f"Temporal answered {error.status.name} for {subject}: {error.message}")

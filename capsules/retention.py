@@ -40,7 +40,7 @@ class DueContent(FrozenModel):
         return self.runs == self.blobs == self.memories == 0
 
 
-class NewHold(StrictModel):
+class HoldRequest(StrictModel):
     """A legal hold that is to be placed."""
 
     model_config = ConfigDict(
@@ -51,7 +51,7 @@ class NewHold(StrictModel):
     reason: str = Field(min_length=1, max_length=500)
 
 
-class Hold(NewHold):
+class Hold(HoldRequest):
     """A legal hold."""
 
     id: str

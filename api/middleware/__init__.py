@@ -1,1 +1,1 @@
-"""What stands before and around every endpoint: limits, metrics, problem documents, policy headers."""
+"""Middleware of every endpoint: limits, checks of bodies, metrics, problem documents, policy headers."""

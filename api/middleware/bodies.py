@@ -1,6 +1,6 @@
-"""JSON bodies that can be stored: values that the database or a digest cannot hold are refused while reading.
+"""Check of JSON bodies: a value that the database or a digest cannot contain is refused when the body is read.
 
-PostgreSQL holds no NUL character, UTF-8 no lone surrogate, canonical JSON no integer beyond 2**53 and no NaN.
+PostgreSQL texts have no NUL character, UTF-8 has no lone surrogate, canonical JSON has no integer beyond 2**53, no NaN.
 """
 
 import json
@@ -14,7 +14,7 @@ from capsules.digest import canonical
 
 
 class StorableJsonRequest(Request):
-    """A request whose JSON is checked while it is read."""
+    """A request that checks its JSON body."""
 
     async def json(self) -> Any:  # noqa: ANN401 - any JSON value
         text = await self.body()
@@ -24,16 +24,16 @@ class StorableJsonRequest(Request):
         except json.JSONDecodeError:
             raise
         except RecursionError as error:
-            raise _refused("is nested too deeply") from error
+            raise _invalid_body("is nested too deeply") from error
         except ValueError as error:
-            raise _refused(f"cannot be kept as JSON: {error}") from error
-        if b"\\u0000" in text and _holds_nul(value):
-            raise _refused("holds a NUL character, which cannot be stored")
+            raise _invalid_body(f"cannot be kept as JSON: {error}") from error
+        if b"\\u0000" in text and _contains_nul(value):
+            raise _invalid_body("contains a NUL character, which cannot be stored")
         return value
 
 
 class StorableJsonRoute(APIRoute):
-    """A route that reads its body as StorableJsonRequest."""
+    """A route whose requests are StorableJsonRequests."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -44,14 +44,14 @@ class StorableJsonRoute(APIRoute):
         return read
 
 
-def _refused(reason: str) -> json.JSONDecodeError:
+def _invalid_body(reason: str) -> json.JSONDecodeError:
     # FastAPI turns this one error into a validation problem of the body; any other would become a plain 400.
     return json.JSONDecodeError(f"The body {reason}", "", 0)
 
 
-def _holds_nul(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+def _contains_nul(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     if isinstance(value, str):
         return "\x00" in value
     if isinstance(value, dict):
-        return any("\x00" in key or _holds_nul(item) for key, item in value.items())
-    return isinstance(value, list) and any(_holds_nul(item) for item in value)
+        return any("\x00" in key or _contains_nul(item) for key, item in value.items())
+    return isinstance(value, list) and any(_contains_nul(item) for item in value)

@@ -1,4 +1,4 @@
-"""Limits before every endpoint: size of a body and requests of a principal. Pure ASGI, so that streams pass."""
+"""Limits of every request: size of the body, and rate of a principal. Pure ASGI middleware, so that streams work."""
 
 from math import ceil
 
@@ -13,7 +13,7 @@ from capsules.identity.principal import Principal
 
 
 class BodyLimit:
-    """ASGI middleware that reads the whole body first, and answers 413 to more than `largest` bytes."""
+    """ASGI middleware that reads the whole body first. It answers 413 when the body has more than `largest` bytes."""
 
     def __init__(self, app: ASGIApp, *, largest: int) -> None:
         self._app = app
@@ -26,16 +26,16 @@ class BodyLimit:
         announced = Headers(scope=scope).get("content-length", "")
         body = None if announced.isdecimal() and int(announced) > self._largest else await self._read(receive)
         if body is None:
-            error = TooLarge(f"The body is larger than {self._largest} bytes.", limit=self._largest)
+            error = TooLarge(f"The body is larger than {self._largest} bytes. Send less.", limit=self._largest)
             await respond_to(error)(scope, receive, send)
             return
-        given = False
+        sent = False
 
         async def replay() -> Message:
-            nonlocal given
-            if given:
-                return await receive()  # the next thing is the disconnect
-            given = True
+            nonlocal sent
+            if sent:
+                return await receive()  # the next message is the disconnect
+            sent = True
             return {"type": "http.request", "body": body, "more_body": False}
 
         await self._app(scope, replay, send)
@@ -52,7 +52,7 @@ class BodyLimit:
 
 
 class RequestRateLimit:
-    """ASGI middleware that authenticates once, and counts the request for the principal or else for the address."""
+    """ASGI middleware that authenticates the caller once and counts the request for the principal, else the address."""
 
     def __init__(self, app: ASGIApp, *, state: State) -> None:
         self._app = app

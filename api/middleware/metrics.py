@@ -29,7 +29,7 @@ class Metrics(ProcessMetrics):
 
 
 class RequestMetrics:
-    """ASGI middleware that counts every answer by its route's template, never by the path of the request."""
+    """ASGI middleware that counts every response by the template of its route, never by the path of the request."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app

@@ -1,6 +1,6 @@
-"""Policy headers: decision, score and constitution of the action that a call leads to. Only this module sets them.
+"""Policy headers of responses: decision, score and constitution of the action that a request leads to.
 
-A score is from 0 to 1 with six decimals. When a call leads to several actions, the headers have the strictest verdict.
+A score is from 0 to 1 with six decimals. When a request leads to several actions, the strictest verdict counts.
 """
 
 from typing import Any
@@ -18,9 +18,12 @@ from somagent.db.transaction import Transaction
 DECISION, SCORE, CONSTITUTION = "X-Policy-Decision", "X-Policy-Score", "X-Constitution-Hash"
 POLICY_HEADERS: dict[str, Any] = {
     "headers": {
-        DECISION: {"schema": {"type": "string", "enum": ["allow", "ask", "deny"]}, "description": "Of the action."},
-        SCORE: {"schema": {"type": "string"}, "description": "S(a) with six decimals."},
-        CONSTITUTION: {"schema": {"type": "string"}, "description": "Digest of the constitution that says so."},
+        DECISION: {
+            "schema": {"type": "string", "enum": ["allow", "ask", "deny"]},
+            "description": "Decision about the action.",
+        },
+        SCORE: {"schema": {"type": "string"}, "description": "Score of the action, from 0 to 1 with six decimals."},
+        CONSTITUTION: {"schema": {"type": "string"}, "description": "Digest of the constitution that decided."},
     }
 }
 """Declaration for a route's response. The headers are absent when no verdict is known."""
@@ -42,20 +45,20 @@ def headers_of(verdict: Verdict) -> dict[str, str]:
     }
 
 
-async def set_approval_headers(tx: Transaction, response: Response, *asked: Approval) -> None:
+async def set_approval_headers(tx: Transaction, response: Response, *approvals: Approval) -> None:
     """Set the headers from the recorded verdicts that asked for these approvals."""
-    found = [await tx.decision_log.for_approval(each.run, each.id) for each in asked]
-    set_policy_headers(response, *(each.verdict for each in found if each))
+    decisions = [await tx.decision_log.for_approval(approval.run, approval.id) for approval in approvals]
+    set_policy_headers(response, *(decision.verdict for decision in decisions if decision))
 
 
 async def _set_last_verdict_headers(run: RunPath, caller: Caller, soma: Soma, response: Response) -> None:
     """Set the headers from the last verdict of a run: that of the waiting action, if there is one."""
     try:
         async with soma.db.transaction(caller.tenant) as tx:
-            found = await tx.decision_log.newest(run)
+            decision = await tx.decision_log.newest(run)
     except SomaError:
         return  # the endpoint raises it
-    set_policy_headers(response, *([found.verdict] if found else []))
+    set_policy_headers(response, *([decision.verdict] if decision else []))
 
 
-SetsLastVerdictHeaders = Depends(_set_last_verdict_headers)
+SET_LAST_VERDICT_HEADERS = Depends(_set_last_verdict_headers)

@@ -1,6 +1,6 @@
-"""Problem documents (RFC 9457): every failure as a sentence, the fields or ids concerned, and a stable code.
+"""Problem documents (RFC 9457): every failure has a sentence, the fields or ids it is about, and a stable code.
 
-Our errors carry their HTTP status. Any other exception is a 500 that shows only an id to find in the log.
+A SomaError has its HTTP status. Any other exception gives a 500 that shows only an id, to be searched in the log.
 """
 
 import logging
@@ -10,19 +10,20 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from api.middleware.bodies import StorableJsonRoute
 from api.middleware.policy_headers import headers_of
 from capsules.constitutions.proof import Explanation
 from capsules.errors import PolicyDenied, RateLimited, SomaError, Unauthenticated, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
-UNEXPECTED = "Something failed that we did not foresee. Its id in the log is {}."
+UNEXPECTED = "An unexpected error happened in the API. Search its log for the id {}."
 log = logging.getLogger(__name__)
 
 
@@ -32,17 +33,19 @@ class Problem(BaseModel):
     type: str = Field(description="`urn:somagent:problem:` and the code.")
     title: str
     status: int
-    detail: str = Field(description="What happened and what to do, for a person.")
+    detail: str = Field(description="What happened and what to do, for people.")
     code: str = Field(description="Stable name of the error, for programs.")
-    fields: dict[str, Any] = Field(default_factory=dict, description="Ids and values that the detail speaks of.")
-    problems: list[dict[str, Any]] = Field(default_factory=list, description="Every error at once, each with its path.")
-    id: str | None = Field(None, description="Of an unexpected failure: find it in the log.")
+    fields: dict[str, Any] = Field(default_factory=dict, description="Ids and values that `detail` is about.")
+    problems: list[dict[str, Any]] = Field(
+        default_factory=list, description="All errors of the request, each with its path."
+    )
+    id: str | None = Field(None, description="Only of an unexpected error: its id in the API's log.")
 
 
 EXAMPLES: dict[int, tuple[str, str]] = {
     400: ("Malformed", "The body cannot be read."),
     401: ("Unauthenticated", "The token has expired: get a new one."),
-    402: ("BudgetExhausted", "The account 'tenant:acme' has 120 tokens left; 4000 were asked for."),
+    402: ("BudgetExhausted", "The account 'tenant:acme' has 120 tokens left; 4000 were requested."),
     403: ("Denied", "This needs the capability 'capsule:run'; 'alice' has: run:read."),
     404: ("NotFound", "There is no run 'acme/hello/k1'."),
     405: ("MethodNotAllowed", "Method Not Allowed"),
@@ -57,7 +60,7 @@ EXAMPLES: dict[int, tuple[str, str]] = {
 def document(
     status: int, code: str, detail: str, *, fields: dict[str, Any] | None = None, problem_id: str | None = None
 ) -> Problem:
-    """Return the document; `problems` inside the fields become its own member."""
+    """Return the document. A field `problems` becomes the member of that name."""
     rest = dict(fields or {})
     problems = rest.pop("problems", [])
     return Problem(
@@ -79,7 +82,7 @@ def respond(problem: Problem, headers: dict[str, str] | None = None) -> JSONResp
 
 
 def respond_to(error: SomaError) -> JSONResponse:
-    """Return the response to one of our errors."""
+    """Return the response for an error, with the headers that belong to its kind."""
     headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
@@ -90,25 +93,27 @@ def respond_to(error: SomaError) -> JSONResponse:
     return respond(document(error.status, error.code, error.message, fields=error.fields), headers)
 
 
-def responses(*more: int) -> dict[int | str, dict[str, Any]]:
-    """Return the failures that a route declares: those of every route, and `more`."""
-    return {status: _declared(status) for status in sorted({401, 403, 413, 422, 429, 503, *more})}
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI declaration of these failures."""
+    return {status: _declared(status) for status in statuses}
 
 
-def public_responses(*more: int) -> dict[int | str, dict[str, Any]]:
-    """Return the failures that a route without a token declares."""
-    return {status: _declared(status) for status in sorted({413, 429, *more})}
+def resource_router(prefix: str, tag: str) -> APIRouter:
+    """Return a router that checks JSON bodies and declares the failures of every endpoint that needs a token."""
+    return APIRouter(
+        prefix=prefix, tags=[tag], route_class=StorableJsonRoute, responses=responses(401, 403, 413, 422, 429, 503)
+    )
 
 
 def install(app: FastAPI) -> None:
     """Answer every exception with a problem document."""
-    app.add_exception_handler(SomaError, _on_ours)
+    app.add_exception_handler(SomaError, _on_soma_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_unexpected)
 
 
-async def _on_ours(_: Request, error: Exception) -> JSONResponse:
+async def _on_soma_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SomaError)
     return respond_to(error)
 
@@ -136,7 +141,7 @@ async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
 
 
 def validation_problems(errors: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return pydantic's errors as paths and messages, without the values, which may be secret."""
+    """Return pydantic's errors as paths and messages. The values are left out: they may be secret."""
     return [
         {
             "path": ".".join(str(part) for part in error["loc"]) or "body",

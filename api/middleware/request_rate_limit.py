@@ -1,6 +1,6 @@
-"""Rate limit of requests: the last minute of each principal, as a sliding window in Valkey shared by all processes.
+"""Request rates: the requests of each principal in the last minute, in a Valkey window that all processes share.
 
-When Valkey cannot be reached, each process counts for itself and reports it: the limit is per process, never absent.
+When Valkey cannot be reached, each process counts its own requests and reports that. The limit then holds per process.
 """
 
 import time
@@ -15,12 +15,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 WINDOW_SECONDS = 60
-# Valkey has this long to answer, and is not asked for this long after a failure: a slow one must not slow requests.
-PATIENCE_SECONDS = 0.25
+# A slow Valkey must not slow requests: it has this long to answer, and is left alone this long after a failure.
+ANSWER_SECONDS = 0.25
 RETRY_SECONDS = 2.0
-MOST_KEYS = 10_000
+MAX_KEYS = 10_000
 
-# One round trip and one clock (Valkey's) for all processes. Returns 0, or the milliseconds until the window has room.
+# One round trip, and one clock (Valkey's) for all processes. Returns 0, or the milliseconds until a request may pass.
 SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -37,28 +37,28 @@ return 0
 
 
 class RequestRates:
-    """Request counts by key; `degraded` says why the shared window is not used now."""
+    """Request counts by key. `degraded` says why the shared window is not used now."""
 
     def __init__(self, redis_url: str, *, per_minute: int) -> None:
         self._redis = Redis.from_url(
             redis_url,
-            socket_timeout=PATIENCE_SECONDS,
-            socket_connect_timeout=PATIENCE_SECONDS,
+            socket_timeout=ANSWER_SECONDS,
+            socket_connect_timeout=ANSWER_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
         self._limit = per_minute
-        self._own: OrderedDict[str, deque[float]] = OrderedDict()
-        self._leave_alone_until = 0.0
+        self._hits: OrderedDict[str, deque[float]] = OrderedDict()
+        self._retry_at = 0.0
         self.degraded: str | None = None
 
     async def wait_seconds(self, key: str) -> float:
-        """Count one request of `key`. Return 0 when it may go on, else the seconds until one may."""
-        if time.monotonic() >= self._leave_alone_until:
+        """Count one request of `key`. Return 0 when it may pass, else the seconds until one may."""
+        if time.monotonic() >= self._retry_at:
             try:
                 milliseconds = await self._shared(key)
             except (RedisError, OSError, TimeoutError) as error:
                 self.degraded = f"Valkey cannot be used ({type(error).__name__}); requests are counted per process."
-                self._leave_alone_until = time.monotonic() + RETRY_SECONDS
+                self._retry_at = time.monotonic() + RETRY_SECONDS
             else:
                 self.degraded = None
                 return milliseconds / 1000
@@ -77,10 +77,10 @@ class RequestRates:
         return int(await cast("Awaitable[int]", answer))
 
     def _in_process(self, key: str, now: float) -> float:
-        hits = self._own.setdefault(key, deque())
-        self._own.move_to_end(key)
-        if len(self._own) > MOST_KEYS:
-            self._own.popitem(last=False)
+        hits = self._hits.setdefault(key, deque())
+        self._hits.move_to_end(key)
+        if len(self._hits) > MAX_KEYS:
+            self._hits.popitem(last=False)
         while hits and hits[0] <= now - WINDOW_SECONDS:
             hits.popleft()
         if len(hits) >= self._limit:

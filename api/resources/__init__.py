@@ -1,1 +1,1 @@
-"""The resources of the API, one folder each: routes, and where there is that much, service and schemas."""
+"""Resources of the API, a folder each: `routes` (HTTP), and for larger ones `service` (work), `schemas` (bodies)."""

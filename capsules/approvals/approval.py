@@ -96,12 +96,6 @@ class EligibleApprover(StrictModel):
     escalated: bool = False
 
 
-class ShownApproval(Approval):
-    """An approval with who could decide it now, of the principals known by name."""
-
-    deciders: tuple[EligibleApprover, ...] = ()
-
-
 def missing_demands(demands: Iterable[Demand], answers: Collection[Answer]) -> tuple[Demand, ...]:
     """Return each demand that is not met, with the number of people it still needs."""
     lacking = []

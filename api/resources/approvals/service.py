@@ -1,8 +1,8 @@
-"""Decisions of approvals: by which right the caller decides, the Update to the run, and the result.
+"""Work of the approval routes: find the right by which the caller decides, and send the decision to the run.
 
-The run takes the decision by Update, so that API, command line and Signals go one way. `resolve_approver` refuses early
-from the loaded approval; the database checks everything again from the attestation and the locked row. The run of a
-governed application has no such Update: its decision is written at once, with the same checks.
+The run takes a decision by Update, so that API, command line and Signals use one path. `resolve_approver` checks the
+loaded approval and refuses early; the database checks the attestation and the locked row again. The run of a governed
+application has no such Update: its decision is written to the database at once, with the same checks.
 """
 
 import asyncio
@@ -19,9 +19,16 @@ from api import access
 from api.deps import State
 from api.middleware.policy_headers import set_approval_headers
 from api.middleware.problems import UNEXPECTED, document
-from api.resources.approvals.schemas import Edit, OneDecision, OneResult, Reason, Results
+from api.resources.approvals.schemas import (
+    ApprovalResponse,
+    ArgumentEditRequest,
+    BatchDecision,
+    BatchResult,
+    DecisionBatchResponse,
+    DecisionRequest,
+)
 from api.temporal import query, update
-from capsules.approvals.approval import AnswerKind, Approval, ApprovalDecision, DecisionMade, ShownApproval
+from capsules.approvals.approval import AnswerKind, Approval, ApprovalDecision, DecisionMade
 from capsules.approvals.approval_edit import ApprovalEdit, EditMade, WaitingCall, WaitingCalls
 from capsules.approvals.eligibility import Approver, can_approve, check_eligibility
 from capsules.digest import digest
@@ -33,105 +40,117 @@ from somagent.identity.tokens import AttestationPurpose
 log = logging.getLogger(__name__)
 
 ATTEMPTS, PAUSE_SECONDS = 10, 0.2
-"""An approval is in the database a moment before its run waits for it: an early decision is sent again."""
-AT_ONCE = 20
+"""An approval is in the database a moment before its run waits for it. A decision that is too early is sent again."""
+PARALLEL_DECISIONS = 20
 """Decisions of one batch that are sent at the same time."""
 
 
-async def load(soma: State, caller: Principal, approval: str, response: Response) -> Approval:
-    """Return the approval, with its verdict in the answer's policy headers. Raises NotFound."""
+async def load(soma: State, caller: Principal, approval_id: str, response: Response) -> Approval:
+    """Return the approval, and set the response's policy headers from its verdict. Raises NotFound."""
     async with soma.db.transaction(caller.tenant) as tx:
-        asked = await tx.approvals.get(approval)
-        await set_approval_headers(tx, response, asked)
-    return asked
+        approval = await tx.approvals.get(approval_id)
+        await set_approval_headers(tx, response, approval)
+    return approval
 
 
-async def show(soma: State, caller: Principal, approval: str) -> ShownApproval:
+async def show(soma: State, caller: Principal, approval_id: str) -> ApprovalResponse:
     """Return the approval with the principals who could decide it now. Raises NotFound."""
     async with soma.db.transaction(caller.tenant) as tx:
-        asked = await tx.approvals.get(approval)
-        deciders = await tx.eligible_approvers.of(asked, dt.datetime.now(dt.UTC))
-    return ShownApproval(**dict(asked), deciders=deciders)
+        approval = await tx.approvals.get(approval_id)
+        deciders = await tx.eligible_approvers.of(approval, dt.datetime.now(dt.UTC))
+    return ApprovalResponse(**dict(approval), deciders=deciders)
 
 
-async def waiting_call(soma: State, caller: Principal, approval: str) -> WaitingCall:
-    """Return the tool call that waits for an approval. Raises Conflict when none does."""
+async def waiting_call(soma: State, caller: Principal, approval_id: str) -> WaitingCall:
+    """Return the tool call that waits for an approval. Raises NotFound, or Conflict when no tool call waits for it."""
     async with soma.db.transaction(caller.tenant) as tx:
-        asked = await tx.approvals.get(approval)
-    if asked.state != "pending":
-        raise Conflict(f"Approval {approval!r} is {asked.state}; nothing waits for it.", state=asked.state)
-    found = (await query(soma.temporal, asked.run, "waiting", answer=WaitingCalls)).calls.get(approval)
-    if found is None:
-        raise Conflict(f"{asked.kind} on {asked.target} is no waiting tool call, so it has no arguments to show.")
-    return found
+        approval = await tx.approvals.get(approval_id)
+    if approval.state != "pending":
+        raise Conflict(f"Approval {approval_id!r} is {approval.state}: no call waits for it.", state=approval.state)
+    call = (await query(soma.temporal, approval.run, "waiting", answer=WaitingCalls)).calls.get(approval_id)
+    if call is None:
+        raise Conflict(
+            f"Approval {approval_id!r} is for {approval.kind} on {approval.target}, which is not a waiting tool call. "
+            "It has no arguments to show."
+        )
+    return call
 
 
-async def answer(soma: State, caller: Principal, asked: Approval, reason: Reason, *, approving: bool) -> Approval:
-    """Send the caller's answer to the run and return the approval after it.
+async def decide(
+    soma: State, caller: Principal, approval: Approval, request: DecisionRequest, *, approve: bool
+) -> Approval:
+    """Send the caller's decision to the run and return the approval after it.
 
     Raises Denied or Conflict when the caller may not decide it, and Unavailable when no worker answers.
     """
-    decision = await attested(soma, caller, asked, reason, approving=approving)
-    verb = "approve" if approving else "deny"
+    decision = await attest_decision(soma, caller, approval, request, approve=approve)
+    verb = "approve" if approve else "deny"
     # One answer of one person to the approval in this state is one Update: a retry returns the first result.
-    key = f"{asked.id}/{caller.subject}/{verb}/{len(asked.answers)}"
+    key = f"{approval.id}/{caller.subject}/{verb}/{len(approval.answers)}"
     try:
-        problem = (await _send_decision(soma, asked, verb, decision, key=key)).problem
+        problem = (await _send_decision(soma, approval, verb, decision, key=key)).problem
     except (Conflict, NotFound) as error:
         problem = error.message
     async with soma.db.transaction(caller.tenant) as tx:
-        stands = await tx.approvals.get(asked.id)
+        current = await tx.approvals.get(approval.id)
     # When two people give the last answer at once, both succeed: the result is what both wanted.
-    if problem and stands.state not in ({"approved", "used"} if approving else {"denied"}):
-        raise Conflict(problem, approval=asked.id, state=stands.state)
-    return stands
+    if problem and current.state not in ({"approved", "used"} if approve else {"denied"}):
+        raise Conflict(problem, approval=approval.id, state=current.state)
+    return current
 
 
-async def edit(soma: State, caller: Principal, asked: Approval, wanted: Edit) -> Approval:
-    """Make the run ask for the same tool action with other arguments; the gate evaluates that again.
+async def edit(soma: State, caller: Principal, approval: Approval, request: ArgumentEditRequest) -> Approval:
+    """Make the run ask for the same tool action with other arguments; the gate evaluates it again.
 
     Raises Denied or Conflict when the caller may not edit it, Invalid when the arguments do not follow the schema, and
     Unavailable when no worker answers.
     """
-    approver = await resolve_approver(soma, caller, asked, "edit", wanted.on_behalf_of)
-    if asked.kind != "tool.invoke":
-        raise Conflict(f"{asked.kind} on {asked.target} is no tool call, so it has no arguments to edit.")
-    arguments = digest(wanted.arguments)
-    request = ApprovalEdit(
-        approval=asked.id,
-        action=asked.action,
-        arguments=wanted.arguments,
-        comment=wanted.comment,
-        token=_attest(soma, caller, asked, approver, "edit", arguments=arguments),
+    approver = await resolve_approver(soma, caller, approval, "edit", request.on_behalf_of)
+    if approval.kind != "tool.invoke":
+        raise Conflict(f"{approval.kind} on {approval.target} is no tool call, so it has no arguments to edit.")
+    arguments = digest(request.arguments)
+    change = ApprovalEdit(
+        approval=approval.id,
+        action=approval.action,
+        arguments=request.arguments,
+        comment=request.comment,
+        token=_attest(soma, caller, approval, approver, "edit", arguments=arguments),
     )
-    key = f"{asked.id}/{caller.subject}/edit/{len(asked.answers)}/{arguments}"
-    made = await _send(soma, asked, "edit", request, key=key, reply=EditMade)
-    if made.problems:
-        listed = [{"path": f"body.{p.path}", "message": p.message} for p in made.problems]
-        raise Invalid(made.problem or "The arguments do not follow the schema.", problems=listed, approval=asked.id)
-    if made.problem:
-        raise Conflict(made.problem, approval=asked.id)
+    key = f"{approval.id}/{caller.subject}/edit/{len(approval.answers)}/{arguments}"
+    result = await _send(soma, approval, "edit", change, key=key, answer=EditMade)
+    if result.problems:
+        problems = [{"path": f"body.{p.path}", "message": p.message} for p in result.problems]
+        message = result.problem or "The arguments do not follow the schema."
+        raise Invalid(message, problems=problems, approval=approval.id)
+    if result.problem:
+        raise Conflict(result.problem, approval=approval.id)
     async with soma.db.transaction(caller.tenant) as tx:
-        return await tx.approvals.get(asked.id)
+        return await tx.approvals.get(approval.id)
 
 
-async def decide_all(soma: State, caller: Principal, decisions: Sequence[OneDecision], response: Response) -> Results:
-    """Answer each approval by itself; a refusal is in its result and stops no other decision."""
+async def decide_all(
+    soma: State, caller: Principal, decisions: Sequence[BatchDecision], response: Response
+) -> DecisionBatchResponse:
+    """Decide each approval by itself. A refused decision has its problem in its result and stops no other one."""
     async with soma.db.transaction(caller.tenant) as tx:
         known = await tx.approvals.get_many(*(item.approval for item in decisions))
         await set_approval_headers(tx, response, *known.values())
-    few = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(PARALLEL_DECISIONS)
 
-    async def decide(item: OneDecision) -> OneResult:
-        async with few:
-            return await _decide_one(soma, caller, known.get(item.approval), item)
+    async def decide_item(item: BatchDecision) -> BatchResult:
+        async with slots:
+            return await _decide_item(soma, caller, known.get(item.approval), item)
 
-    return Results(results=list(await asyncio.gather(*(decide(item) for item in decisions))))
+    return DecisionBatchResponse(results=await asyncio.gather(*map(decide_item, decisions)))
 
 
-async def _decide_one(soma: State, caller: Principal, asked: Approval | None, item: OneDecision) -> OneResult:
+async def _decide_item(soma: State, caller: Principal, approval: Approval | None, item: BatchDecision) -> BatchResult:
+    if approval is None:
+        unknown = {"approval": item.approval}
+        problem = document(404, "NotFound", f"There is no approval {item.approval!r}.", fields=unknown)
+        return BatchResult(approval=item.approval, done=False, problem=problem)
     try:
-        stands = await answer(soma, caller, _require(asked, item.approval), item, approving=item.approve)
+        current = await decide(soma, caller, approval, item, approve=item.approve)
     except SomaError as error:
         problem = document(error.status, error.code, error.message, fields=error.fields)
     except Exception:
@@ -140,18 +159,12 @@ async def _decide_one(soma: State, caller: Principal, asked: Approval | None, it
         log.exception("unexpected failure %s in a batch of decisions", problem_id)
         problem = document(500, "Unexpected", UNEXPECTED.format(problem_id), problem_id=problem_id)
     else:
-        return OneResult(approval=item.approval, done=True, state=stands.state)
-    return OneResult(approval=item.approval, done=False, problem=problem)
-
-
-def _require(asked: Approval | None, approval: str) -> Approval:
-    if asked is None:
-        raise NotFound(f"There is no approval {approval!r}.", approval=approval)
-    return asked
+        return BatchResult(approval=item.approval, done=True, state=current.state)
+    return BatchResult(approval=item.approval, done=False, problem=problem)
 
 
 async def resolve_approver(
-    soma: State, caller: Principal, asked: Approval, said: AnswerKind, on_behalf_of: str | None
+    soma: State, caller: Principal, approval: Approval, said: AnswerKind, on_behalf_of: str | None
 ) -> Approver:
     """Return the right by which the caller may answer: their own, else one by delegation.
 
@@ -159,78 +172,69 @@ async def resolve_approver(
     """
     now = dt.datetime.now(dt.UTC)
     own = Approver(caller.subject, caller.capabilities)
-    if on_behalf_of is None and asked.may_decide(caller.capabilities, now):
+    if on_behalf_of is None and approval.may_decide(caller.capabilities, now):
         rights = [own]
     else:
         async with soma.db.transaction(caller.tenant) as tx:
             lent = await tx.delegations.lent_capabilities(caller.subject, now, owner=on_behalf_of)
         rights = [Approver(caller.subject, capabilities, owner) for owner, capabilities in lent.items()]
     if on_behalf_of is not None and not rights:
-        raise Denied(f"{on_behalf_of!r} has lent {caller.subject!r} nothing that they hold now.", approval=asked.id)
+        raise Denied(f"{on_behalf_of!r} has lent {caller.subject!r} nothing that they hold now.", approval=approval.id)
     for right in rights:
-        if can_approve(asked, right, now):
+        if can_approve(approval, right, now):
             return right
     # A right that cannot approve may still deny; `check_eligibility` raises when it cannot.
     refused = rights[0] if rights else own
-    check_eligibility(asked, refused, said, now)
+    check_eligibility(approval, refused, said, now)
     return refused
 
 
-async def attested(
-    soma: State, caller: Principal, asked: Approval, reason: Reason, *, approving: bool
+async def attest_decision(
+    soma: State, caller: Principal, approval: Approval, request: DecisionRequest, *, approve: bool
 ) -> ApprovalDecision:
-    """Return the decision with the attestation of the caller. Raises Conflict or Denied as `resolve_approver` does."""
-    said: AnswerKind = "yes" if approving else "no"
-    approver = await resolve_approver(soma, caller, asked, said, reason.on_behalf_of)
-    token = _attest(soma, caller, asked, approver, "approve" if approving else "deny")
-    return ApprovalDecision(approval=asked.id, action=asked.action, comment=reason.comment, token=token)
+    """Return the decision with the caller's attestation. Raises Conflict or Denied as `resolve_approver` does."""
+    approver = await resolve_approver(soma, caller, approval, "yes" if approve else "no", request.on_behalf_of)
+    token = _attest(soma, caller, approval, approver, "approve" if approve else "deny")
+    return ApprovalDecision(approval=approval.id, action=approval.action, comment=request.comment, token=token)
 
 
 def _attest(
     soma: State,
     caller: Principal,
-    asked: Approval,
+    approval: Approval,
     approver: Approver,
     purpose: AttestationPurpose,
     **claims: Any,  # noqa: ANN401
 ) -> str:
-    return access.attest(
-        soma,
-        caller,
-        purpose,
-        asked.run,
-        approval=asked.id,
-        action=asked.action,
-        on_behalf_of=approver.on_behalf_of,
-        **claims,
-    )
+    claims |= {"approval": approval.id, "action": approval.action, "on_behalf_of": approver.on_behalf_of}
+    return access.attest(soma, caller, purpose, approval.run, **claims)
 
 
 async def _send_decision(
-    soma: State, asked: Approval, verb: str, decision: ApprovalDecision, *, key: str
+    soma: State, approval: Approval, verb: str, decision: ApprovalDecision, *, key: str
 ) -> DecisionMade:
     """Send the decision to the run, or write it here when it is the run of a governed application."""
-    tenant = asked.run.partition("/")[0]
+    tenant = approval.run.partition("/")[0]
     async with soma.db.transaction(tenant) as tx:
-        application = await tx.applications.find(asked.run)
+        application = await tx.applications.find(approval.run)
     if application is None:
-        return await _send(soma, asked, verb, decision, key=key, reply=DecisionMade)
+        return await _send(soma, approval, verb, decision, key=key, answer=DecisionMade)
     decisions = PostgresDecisions(soma.db, soma.tokens)
-    return await decisions.decide(asked.run, tenant, decision, approve=verb == "approve")
+    return await decisions.decide(approval.run, tenant, decision, approve=verb == "approve")
 
 
 async def _send[M: BaseModel](  # noqa: PLR0913 - as `api.temporal.update`
-    soma: State, asked: Approval, verb: str, argument: BaseModel, *, key: str, reply: type[M]
+    soma: State, approval: Approval, verb: str, argument: BaseModel, *, key: str, answer: type[M]
 ) -> M:
     """Send an Update; send it again while the run does not wait for the approval yet."""
     for _ in range(ATTEMPTS):
         try:
-            return await update(soma.temporal, asked.run, verb, argument, key=key, answer=reply)
+            return await update(soma.temporal, approval.run, verb, argument, key=key, answer=answer)
         except NotFound:
-            async with soma.db.transaction(asked.run.partition("/")[0]) as tx:
-                if (await tx.approvals.get(asked.id)).state != "pending":
+            async with soma.db.transaction(approval.run.partition("/")[0]) as tx:
+                if (await tx.approvals.get(approval.id)).state != "pending":
                     raise
-                if (await tx.runs.get(asked.run)).closed_at is not None:
+                if (await tx.runs.get(approval.run)).closed_at is not None:
                     raise
             await asyncio.sleep(PAUSE_SECONDS)
-    return await update(soma.temporal, asked.run, verb, argument, key=key, answer=reply)
+    return await update(soma.temporal, approval.run, verb, argument, key=key, answer=answer)

@@ -1,1 +1,1 @@
-"""Capsules: publish, list, show, validate, and start a run."""
+"""Capsules: publish, list, show, validate."""

@@ -1,25 +1,28 @@
-"""Capsule files in request bodies: read and checked, with every problem at once."""
+"""Work of the capsule routes: read and check a capsule file, and publish it."""
 
 import asyncio
 
 from fastapi import Request
 
 from api.deps import State
-from capsules.capsule import Capsule
+from capsules.capsule import Capsule, PublishedCapsule
 from capsules.errors import Invalid, NotFound
 from capsules.identity.principal import Principal
 from capsules.names import parse_reference
 from somagent.capsule_files.check import check
 from somagent.capsule_files.document import load
+from somagent.identity.signatures import sign_digest
 
 
 async def read_capsule(request: Request, soma: State, caller: Principal) -> Capsule:
-    """Return the checked capsule of a body in YAML or JSON. Raises Invalid with every problem."""
+    """Return the checked capsule of a body in YAML or JSON. Raises Invalid that lists every problem."""
     filename = "capsule.json" if "json" in request.headers.get("content-type", "") else "capsule.yaml"
     try:
         text = (await request.body()).decode()
     except UnicodeDecodeError as error:
-        raise Invalid("The body is not UTF-8 text.", problems=[{"path": "body", "message": str(error)}]) from error
+        raise Invalid(
+            "The body is not UTF-8 text. Save the file as UTF-8.", problems=[{"path": "body", "message": str(error)}]
+        ) from error
     capsule = load(text, filename=filename)
     children = await _published_tasks(soma, caller, capsule)
     # Checking the largest file takes seconds: other requests must not wait for it.
@@ -27,8 +30,18 @@ async def read_capsule(request: Request, soma: State, caller: Principal) -> Caps
     return capsule
 
 
+async def publish(soma: State, caller: Principal, capsule: Capsule) -> PublishedCapsule:
+    """Sign and publish a capsule. Raises Conflict when the version exists with another content."""
+    digest = capsule.digest()
+    signed = sign_digest(soma.keyring, "publisher", digest)
+    async with soma.db.transaction(caller.tenant) as tx:
+        return await tx.capsules.publish(
+            capsule, digest=digest, signature=signed.value, key_id=signed.key_id, by=caller.subject
+        )
+
+
 async def _published_tasks(soma: State, caller: Principal, capsule: Capsule) -> dict[str, Capsule]:
-    """Return the published capsules of the tasks, by reference, without those that do not exist."""
+    """Return the published capsules of the tasks by reference. A reference without a published capsule is left out."""
     found: dict[str, Capsule] = {}
     async with soma.db.transaction(caller.tenant) as tx:
         for reference in {task.capsule for task in capsule.spec.tasks}:

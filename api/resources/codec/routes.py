@@ -1,29 +1,30 @@
-"""The codec endpoint of Temporal UI and CLI: payloads to clear text and back, with our keys.
+"""Remote codec of Temporal UI and CLI: encrypts and decrypts payloads with the keys of this installation.
 
-It answers a token, or the machine itself: a caller on loopback that asks this host by its own name, from the Temporal
-UI's origin or from no page at all. A page elsewhere cannot reach it through a browser, nor anybody through a proxy.
+A caller needs a token with `run:read`, or must be on this machine: a loopback address, a local host name, no proxy
+header, and no page or the page of Temporal UI. A page of another origin cannot reach it through a browser.
 """
 
 import json
 from ipaddress import ip_address
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from starlette.responses import JSONResponse
 from temporalio.api.common.v1 import Payloads
 from temporalio.converter import PayloadCodec
 
+from api.access import require_capability
 from api.deps import Soma, State
-from api.middleware.problems import responses
-from capsules.errors import Denied, Invalid, SomaError, Unauthenticated
+from api.middleware.problems import resource_router
+from capsules.errors import Invalid, SomaError, Unauthenticated
 from capsules.identity.principal import Principal
 
-router = APIRouter(prefix="/v1/codec", tags=["codec"])
+router = resource_router("/v1/codec", "codec")
 
 LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
-FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip")
 PAYLOADS: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -40,60 +41,54 @@ PAYLOADS: dict[str, Any] = {
     },
 }
 BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": PAYLOADS}}}}
-ANSWER: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"schema": PAYLOADS}}}}
+PAYLOADS_RESPONSE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"schema": PAYLOADS}}}}
 
 
-def _reader(request: Request, soma: Soma) -> None:
+def _require_reader(request: Request, soma: Soma) -> None:
     caller: Principal | SomaError | None = request.scope.get("somagent.caller")
     if isinstance(caller, SomaError):
         raise caller
     if caller is not None:
-        if "run:read" not in caller.capabilities:
-            raise Denied("This needs the capability 'run:read'.", capability="run:read")
+        require_capability(caller, "run:read")
     elif not _is_this_machine(request, soma):
-        raise Unauthenticated("Send a token, or ask from this machine by its own name.")
+        raise Unauthenticated("Send a token, or call from this machine by a local host name and without a proxy.")
 
 
-Reader = Annotated[None, Depends(_reader)]
-
-
-@router.post("/encode", responses={**ANSWER, **responses()}, openapi_extra=BODY)
-async def encode(request: Request, reader: Reader, soma: Soma) -> Response:
+@router.post("/encode", responses=PAYLOADS_RESPONSE, openapi_extra=BODY, dependencies=[Depends(_require_reader)])
+async def encode(request: Request, soma: Soma) -> Response:
     """Encrypt payloads."""
-    del reader
-    return await _translated(request, soma, encrypting=True)
+    return await _convert(request, soma, encrypt=True)
 
 
-@router.post("/decode", responses={**ANSWER, **responses()}, openapi_extra=BODY)
-async def decode(request: Request, reader: Reader, soma: Soma) -> Response:
-    """Decrypt payloads, so that a person sees clear text in Temporal UI."""
-    del reader
-    return await _translated(request, soma, encrypting=False)
+@router.post("/decode", responses=PAYLOADS_RESPONSE, openapi_extra=BODY, dependencies=[Depends(_require_reader)])
+async def decode(request: Request, soma: Soma) -> Response:
+    """Decrypt payloads, so that Temporal UI shows clear text."""
+    return await _convert(request, soma, encrypt=False)
 
 
 @router.options("/{operation}", include_in_schema=False)
 async def preflight(operation: str, request: Request, soma: Soma) -> Response:
-    """Answer a browser's question whether the Temporal UI's page may ask."""
+    """Answer the CORS preflight request of a browser that shows Temporal UI."""
     del operation
     return Response(status_code=204, headers=_cors(request, soma))
 
 
-async def _translated(request: Request, soma: State, *, encrypting: bool) -> Response:
-    given = _payloads(await request.body())
+async def _convert(request: Request, soma: State, *, encrypt: bool) -> Response:
+    payloads = _parse_payloads(await request.body()).payloads
     codec = soma.temporal.data_converter.payload_codec
     assert isinstance(codec, PayloadCodec)  # `somagent.temporal.client.connect` always sets one
-    translated = await (codec.encode if encrypting else codec.decode)(given.payloads)
-    return JSONResponse(MessageToDict(Payloads(payloads=translated)), headers=_cors(request, soma))
+    converted = await (codec.encode if encrypt else codec.decode)(payloads)
+    return JSONResponse(MessageToDict(Payloads(payloads=converted)), headers=_cors(request, soma))
 
 
-def _payloads(body: bytes) -> Payloads:
+def _parse_payloads(body: bytes) -> Payloads:
     try:
         document = json.loads(body)
         if isinstance(document, dict):  # the parser takes an empty list for an empty object
             return ParseDict(document, Payloads())
     except (ParseError, UnicodeDecodeError, RecursionError, ValueError) as error:
         problems = [{"path": "body", "message": str(error)[:300]}]
-        raise Invalid("The body is not a list of Temporal payloads.", problems=problems) from error
+        raise Invalid("The field `payloads` is not a list of Temporal payloads.", problems=problems) from error
     raise Invalid("The body is not an object with `payloads`.", problems=[{"path": "body", "message": "not an object"}])
 
 
@@ -123,7 +118,7 @@ def _is_this_machine(request: Request, soma: State) -> bool:
         and _is_loopback(request.client.host)
         and name in LOCAL_NAMES | {soma.settings.host}
         and (origin is None or origin in _ui_origins(soma))
-        and not any(header in headers for header in FORWARDED)
+        and not any(header in headers for header in PROXY_HEADERS)
     )
 
 

@@ -1,11 +1,11 @@
-"""Bodies and answers of the constitution routes."""
+"""Request and response bodies of the constitution routes."""
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from api.run_urls import DIGEST
-from capsules.base_model import StrictModel
+from api.parameters import DIGEST
+from capsules.base_model import FrozenModel, StrictModel
 from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature, ConstitutionSummary
 from capsules.constitutions.proposal import ActivationRecord, ActiveConstitution, Stage
 from capsules.digest import Digest
@@ -13,18 +13,13 @@ from capsules.digest import Digest
 SCOPE = r"^(\*|[a-z0-9][a-z0-9-]{0,62})$"
 ScopeText = Annotated[
     str,
-    Field(
-        pattern=SCOPE,
-        description="`*` for all tenants, or a tenant. Unset: the widest that the caller may.",
-    ),
+    Field(pattern=SCOPE, description="`*` for all tenants, or one tenant. Unset: the widest that you may change."),
 ]
 DigestText = Annotated[str, Field(pattern=DIGEST)]
 
 
-class Propose(StrictModel):
-    """A document, the digest of an installed one, or overlays on the constitution of all tenants."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"digest": "sha256:" + "0" * 64}]})
+class ProposalRequest(StrictModel, json_schema_extra={"examples": [{"digest": "sha256:" + "0" * 64}]}):
+    """A constitution document, the digest of an installed one, or overlays on the constitution of all tenants."""
 
     document: dict[str, Any] | None = None
     digest: DigestText | None = None
@@ -44,24 +39,34 @@ class Propose(StrictModel):
         return self
 
 
-class RollBack(StrictModel):
+class RollbackRequest(StrictModel):
+    """The scope to roll back, and the constitution to return to."""
+
     scope: ScopeText | None = None
-    to: DigestText | None = Field(None, description="A constitution that was active there. Unset: the previous one.")
+    to: DigestText | None = Field(
+        None, description="A constitution that was active in this scope. Unset: the last one."
+    )
 
 
-class Promote(StrictModel):
+class PromotionRequest(StrictModel):
+    """The canary to promote."""
+
     scope: str = Field(pattern=SCOPE, description="The tenant whose canary becomes the constitution of all tenants.")
 
 
-class Why(StrictModel):
+class RevocationRequest(StrictModel):
+    """Why a constitution is revoked."""
+
     reason: str = Field("", max_length=2000)
 
 
-class Comment(StrictModel):
+class VoteRequest(StrictModel):
+    """Comment on a vote."""
+
     comment: str = Field("", max_length=2000)
 
 
-class ConstitutionPage(BaseModel):
+class ConstitutionPage(FrozenModel):
     """Installed constitutions, those in force for the caller's tenant, and their history."""
 
     active: Digest | None
@@ -70,7 +75,9 @@ class ConstitutionPage(BaseModel):
     history: tuple[ActiveConstitution, ...]
 
 
-class ConstitutionDetail(BaseModel):
+class ConstitutionResponse(FrozenModel):
+    """A constitution, the scopes where it was in force, and its activations."""
+
     constitution: ConstitutionRecord
     history: tuple[ActiveConstitution, ...] = Field(description="Where it was active or a shadow, newest first.")
     activations: tuple[ActivationRecord, ...] = Field(
@@ -78,6 +85,8 @@ class ConstitutionDetail(BaseModel):
     )
 
 
-class Revoked(BaseModel):
+class RevocationResponse(FrozenModel):
+    """The revoked constitution, and the scopes that it was active in."""
+
     digest: Digest
-    active_for: tuple[str, ...] = Field(description="Scopes in which nothing runs until another one is active.")
+    active_for: tuple[str, ...] = Field(description="Scopes where nothing runs until another constitution is active.")

@@ -1,28 +1,35 @@
-"""Proposals to change a constitution: visibility, installation, start of the activation workflow, votes, revocation.
+"""Work of the constitution routes: visibility, installation, start of the activation workflow, votes, revocation.
 
 Each step can be repeated: the same idempotency key gives the same activation, wherever an earlier attempt stopped.
 """
 
 import datetime as dt
 import secrets
-from typing import Any, Literal
-
-from fastapi import Response
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from api.access import attest
 from api.deps import State
-from api.resources.constitutions.schemas import Comment, Propose, Revoked, RollBack
+from api.resources.constitutions.schemas import (
+    ConstitutionPage,
+    ConstitutionResponse,
+    ProposalRequest,
+    RevocationResponse,
+    RollbackRequest,
+    VoteRequest,
+)
 from api.temporal import start_workflow, update
 from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature
 from capsules.constitutions.proposal import (
     EVERYBODY,
     SETTLED,
+    ActivationReason,
     ActivationRecord,
     ActiveConstitution,
     Change,
     Proposal,
     ShadowReport,
-    Stage,
     Vote,
     VoteResult,
 )
@@ -32,6 +39,7 @@ from capsules.identity.principal import Principal
 from policy.decide.engine import Policy
 from policy.language.constitution import parse
 from policy.prove.overlay import apply_overlays
+from somagent.identity.tokens import AttestationPurpose
 
 QUEUE = "platform"
 """The workflow's task queue. The API names workflow and queue by text: it needs none of their code."""
@@ -40,32 +48,65 @@ PROPOSAL_SECONDS = 86_400
 """Lifetime of a proposal's attestation: a worker verifies it when it starts the proposal."""
 
 
+@contextmanager
+def invalid_not_refused() -> Iterator[None]:
+    """Raise Invalid, with every faulty clause, for a document of the caller that does not load."""
+    try:
+        yield
+    except ConstitutionRefused as error:
+        raise Invalid(error.message, **error.fields) from error
+
+
 def _workflow_id(tenant: str, activation: str) -> str:
-    """Return the workflow's id. No capsule's name begins with an underscore, so no run has it."""
+    """Return the workflow's id. No run has this id, because no capsule's name begins with an underscore."""
     return f"{tenant}/_constitution/{activation}"
 
 
-def is_platform(soma: State, caller: Principal) -> bool:
-    """Return whether the caller belongs to the platform's tenant, which may change the constitution of all."""
+def _is_platform(soma: State, caller: Principal) -> bool:
+    """Return whether the caller belongs to the platform's tenant, which may change the constitution of all tenants."""
     return caller.tenant == soma.settings.platform_tenant
 
 
-def own_scope(soma: State, caller: Principal, scope: str | None) -> str:
-    """Return the scope of a request. Raises Denied for another scope than the caller may change."""
+def permitted_scope(soma: State, caller: Principal, scope: str | None) -> str:
+    """Return the scope of a request. Raises Denied for a scope that the caller may not change."""
     if scope is None:
-        return EVERYBODY if is_platform(soma, caller) else caller.tenant
-    if scope != caller.tenant and not is_platform(soma, caller):
+        return EVERYBODY if _is_platform(soma, caller) else caller.tenant
+    if scope != caller.tenant and not _is_platform(soma, caller):
         raise Denied(
-            f"Principals of the tenant {caller.tenant!r} change their own constitution only, not that of {scope!r}; "
-            f"those of {soma.settings.platform_tenant!r} may.",
+            f"Principals of the tenant {caller.tenant!r} change their own constitution only, not that of {scope!r}. "
+            f"Ask a principal of the tenant {soma.settings.platform_tenant!r}.",
             scope=scope,
         )
     return scope
 
 
-async def concerning(soma: State, caller: Principal) -> tuple[frozenset[Digest] | None, tuple[ActiveConstitution, ...]]:
-    """Return the digests that concern the caller's tenant (None: all) and the history that it may see."""
-    if is_platform(soma, caller):
+async def list_visible(soma: State, caller: Principal) -> ConstitutionPage:
+    """Return the constitutions that the caller's tenant may see, the active one, the shadow and the history."""
+    db = soma.db.constitutions
+    digests, history = await _visible_digests(soma, caller)
+    return ConstitutionPage(
+        active=await db.active_digest(caller.tenant),
+        shadow=await db.active_digest(caller.tenant, "shadow"),
+        items=await db.list(digests),
+        history=history,
+    )
+
+
+async def show(soma: State, caller: Principal, digest: Digest) -> ConstitutionResponse:
+    """Return a constitution with its history and activations. Raises NotFound as `find_visible` does."""
+    record = await find_visible(soma, caller, digest)
+    scopes = () if _is_platform(soma, caller) else (EVERYBODY, caller.tenant)
+    async with soma.db.transaction(caller.tenant) as tx:
+        activations = await tx.proposals.list(limit=50, of=record.digest)
+    history = await soma.db.constitutions.history(*scopes, of=record.digest)
+    return ConstitutionResponse(constitution=record, history=history, activations=activations.items)
+
+
+async def _visible_digests(
+    soma: State, caller: Principal
+) -> tuple[frozenset[Digest] | None, tuple[ActiveConstitution, ...]]:
+    """Return the digests that the caller's tenant may see (None: all), and the history that it may see."""
+    if _is_platform(soma, caller):
         return None, await soma.db.constitutions.history()
     history = await soma.db.constitutions.history(EVERYBODY, caller.tenant)
     async with soma.db.transaction(caller.tenant) as tx:
@@ -73,55 +114,25 @@ async def concerning(soma: State, caller: Principal) -> tuple[frozenset[Digest] 
     return frozenset({line.constitution for line in history if line.constitution}) | proposed, history
 
 
-async def visible(soma: State, caller: Principal, digest: Digest) -> ConstitutionRecord:
-    """Return a constitution that concerns the caller's tenant. Raises NotFound for any other one."""
-    digests, _ = await concerning(soma, caller)
+async def find_visible(soma: State, caller: Principal, digest: Digest) -> ConstitutionRecord:
+    """Return a constitution that the caller's tenant may see. Raises NotFound for any other one."""
+    digests, _ = await _visible_digests(soma, caller)
     if digests is not None and digest not in digests:
         raise NotFound(f"No constitution {digest!r} was ever installed.", digest=digest)
     return await soma.db.constitutions.get(digest)
-
-
-def _change_of(  # noqa: PLR0913 - what a proposal says
-    soma: State, caller: Principal, constitution: Digest | None, *, scope: str, stage: Stage, overlaid: bool = False
-) -> Change:
-    """Return the change that a proposal describes."""
-    platform = is_platform(soma, caller)
-    canary = platform and scope != EVERYBODY and not overlaid
-    reason: Literal["activate", "canary", "shadow"] = (
-        "shadow" if stage == "shadow" else "canary" if canary else "activate"
-    )
-    return Change(
-        constitution=constitution,
-        scope=scope,
-        stage=stage,
-        reason=reason,
-        narrows=overlaid or not platform,
-        overlaid=overlaid,
-    )
-
-
-async def _overlaid(soma: State, overlays: tuple[dict[str, Any], ...]) -> dict[str, Any]:
-    """Return the constitution of all tenants with these overlays."""
-    base = await soma.db.constitutions.active()
-    try:
-        return apply_overlays(base.document, overlays)
-    except ConstitutionRefused as error:
-        raise Invalid(error.message, **error.fields) from error
 
 
 async def _install(
     soma: State, caller: Principal, document: dict[str, Any], signatures: tuple[ConstitutionSignature, ...]
 ) -> Digest:
     """Install a document with its signatures, without activating it. Raises Invalid when it does not load."""
-    found = digest(document)
-    try:
+    document_digest = digest(document)
+    with invalid_not_refused():
         constitution = parse(document)
-        Policy(constitution, found)
-    except ConstitutionRefused as error:
-        raise Invalid(error.message, **error.fields) from error
+        Policy(constitution, document_digest)
     await soma.db.constitutions.install(
         ConstitutionRecord(
-            digest=found,
+            digest=document_digest,
             name=constitution.metadata.name,
             version=constitution.metadata.version,
             document=document,
@@ -130,42 +141,52 @@ async def _install(
             installed_at=dt.datetime.now(dt.UTC),
         )
     )
-    return found
+    return document_digest
 
 
-async def proposed_change(soma: State, caller: Principal, body: Propose) -> Change:
-    """Return the change that a proposal describes, its document installed. Raises Denied, Invalid or NotFound."""
-    scope = own_scope(soma, caller, body.scope)
-    document = await _overlaid(soma, body.overlays) if body.overlays else body.document
+async def proposed_change(soma: State, caller: Principal, body: ProposalRequest) -> Change:
+    """Install a proposal's document and return the change that it describes. Raises Denied, Invalid or NotFound."""
+    scope, document, overlaid = permitted_scope(soma, caller, body.scope), body.document, bool(body.overlays)
+    if overlaid:
+        base = await soma.db.constitutions.active()
+        with invalid_not_refused():
+            document = apply_overlays(base.document, body.overlays)
     if document is not None:
-        found = await _install(soma, caller, document, body.signatures)
+        constitution = await _install(soma, caller, document, body.signatures)
     else:
-        found = (await visible(soma, caller, Digest(str(body.digest)))).digest
-    return _change_of(soma, caller, found, scope=scope, stage=body.stage, overlaid=bool(body.overlays))
+        constitution = (await find_visible(soma, caller, Digest(str(body.digest)))).digest
+    platform = _is_platform(soma, caller)
+    reason: ActivationReason = "canary" if platform and scope != EVERYBODY and not overlaid else "activate"
+    return Change(
+        constitution=constitution,
+        scope=scope,
+        stage=body.stage,
+        reason="shadow" if body.stage == "shadow" else reason,
+        narrows=overlaid or not platform,
+        overlaid=overlaid,
+    )
 
 
-async def rollback_change(soma: State, caller: Principal, body: RollBack) -> Change:
+async def rollback_change(soma: State, caller: Principal, body: RollbackRequest) -> Change:
     """Return the change back to a former constitution. Raises Conflict when there is none, Denied or NotFound."""
-    scope = own_scope(soma, caller, body.scope)
+    scope = permitted_scope(soma, caller, body.scope)
     to = Digest(body.to) if body.to else await _previous(soma, scope)
     if to is not None:
-        await visible(soma, caller, to)
-    return Change(constitution=to, scope=scope, reason="rollback", narrows=not is_platform(soma, caller))
+        await find_visible(soma, caller, to)
+    return Change(constitution=to, scope=scope, reason="rollback", narrows=not _is_platform(soma, caller))
 
 
 async def promotion_change(soma: State, caller: Principal, tenant: str) -> Change:
-    """Return the change of a tenant's canary to the constitution of all. Raises NotFound when it has none."""
-    own_scope(soma, caller, EVERYBODY)
+    """Return the change that makes a tenant's canary the constitution of all tenants. Raises Denied or NotFound."""
+    permitted_scope(soma, caller, EVERYBODY)
     own = (await soma.db.constitutions.active_by_tenant()).get(tenant)
     if own is None:
         raise NotFound(f"The tenant {tenant!r} has no constitution of its own to promote.", scope=tenant)
     return Change(constitution=own.constitution, scope=EVERYBODY, reason="promote", narrows=False, clears=tenant)
 
 
-async def propose(
-    soma: State, caller: Principal, change: Change, idempotency_key: str | None, response: Response
-) -> ActivationRecord:
-    """Start the workflow of a change, or return the one that this key started; its path goes to Location."""
+async def propose(soma: State, caller: Principal, change: Change, idempotency_key: str | None) -> ActivationRecord:
+    """Start the workflow of a change, or return the activation that this key started."""
     key = idempotency_key or secrets.token_hex(8)
     seconds = soma.settings.constitution_approval_hours * 3600
     async with soma.db.transaction(caller.tenant) as tx:
@@ -180,7 +201,6 @@ async def propose(
         )
     if record.state not in SETTLED:
         await _start(soma, caller, change, record, seconds=seconds)
-    response.headers["Location"] = f"/v1/constitutions/activations/{record.id}"
     return record
 
 
@@ -220,12 +240,12 @@ async def _previous(soma: State, scope: str) -> Digest | None:
     kept = {one.digest for one in await soma.db.constitutions.list() if one.state != "revoked"}
     former = [one for one in path[:-1] if one is None or one in kept]
     if not former:
-        raise Conflict(f"Nothing was active for {scope!r} before that could come back.", scope=scope)
+        raise Conflict(f"The scope {scope!r} has no earlier constitution to return to.", scope=scope)
     return former[-1]
 
 
 async def shadow_report(soma: State, caller: Principal) -> ShadowReport:
-    """Return the differences that the shadow of the caller's tenant has shown."""
+    """Return how the shadow of the caller's tenant would have decided differently."""
     shadow = await soma.db.constitutions.active_digest(caller.tenant, "shadow")
     if shadow is None:
         return ShadowReport(constitution=None)
@@ -236,18 +256,21 @@ async def shadow_report(soma: State, caller: Principal) -> ShadowReport:
 
 
 async def cast_vote(
-    soma: State, caller: Principal, activation: str, body: Comment, *, approve: bool
+    soma: State, caller: Principal, activation: str, body: VoteRequest, *, approve: bool
 ) -> ActivationRecord:
     """Send the caller's vote to the workflow and return the activation after it. Raises Conflict, Denied, NotFound."""
     async with soma.db.transaction(caller.tenant) as tx:
-        asked = await tx.proposals.get(activation)
-    if asked.state != "awaiting_approval":
-        raise Conflict(f"Activation {activation!r} is {asked.state}; it does not wait for approval.", state=asked.state)
-    if approve and asked.proposed_by == caller.subject:
-        raise Denied(f"Separation of duties: {caller.subject!r} proposed this and cannot approve it.")
+        record = await tx.proposals.get(activation)
+    if record.state != "awaiting_approval":
+        raise Conflict(
+            f"Activation {activation!r} is {record.state}; it does not wait for approval.", state=record.state
+        )
+    if approve and record.proposed_by == caller.subject:
+        raise Denied(f"Separation of duties: {caller.subject!r} proposed this activation and cannot approve it.")
     run, verb = _workflow_id(caller.tenant, activation), "approve" if approve else "reject"
-    token = attest(soma, caller, "approve_constitution" if approve else "reject_constitution", run, action=asked.change)
-    vote = Vote(change=asked.change, comment=body.comment, token=token)
+    purpose: AttestationPurpose = "approve_constitution" if approve else "reject_constitution"
+    token = attest(soma, caller, purpose, run, action=record.change)
+    vote = Vote(change=record.change, comment=body.comment, token=token)
     result = await update(soma.temporal, run, verb, vote, key=f"{caller.subject}/{verb}", answer=VoteResult)
     if result.problem:
         raise Conflict(result.problem, activation=activation, state=result.state)
@@ -255,12 +278,15 @@ async def cast_vote(
         return await tx.proposals.get(activation)
 
 
-async def revoke(soma: State, caller: Principal, digest: Digest, reason: str) -> Revoked:
+async def revoke(soma: State, caller: Principal, digest: Digest, reason: str) -> RevocationResponse:
     """Revoke a constitution. Raises Denied when it was active for others than the caller's tenant, NotFound."""
-    record, db = await visible(soma, caller, digest), soma.db.constitutions
+    record, db = await find_visible(soma, caller, digest), soma.db.constitutions
     scopes = {line.scope for line in await db.history(of=record.digest)}
-    if not is_platform(soma, caller) and not scopes <= {caller.tenant}:
-        raise Denied(f"{digest} is not the tenant {caller.tenant!r}'s alone: it cannot revoke it.", digest=digest)
+    if not _is_platform(soma, caller) and not scopes <= {caller.tenant}:
+        raise Denied(
+            f"The tenant {caller.tenant!r} cannot revoke {digest}: it was active for other tenants, too.",
+            digest=digest,
+        )
     await db.revoke(record.digest, tenant=caller.tenant, by=caller.subject, reason=reason)
-    now = {scope: await db.active_digest(scope) for scope in scopes}
-    return Revoked(digest=record.digest, active_for=tuple(sorted(s for s, d in now.items() if d == record.digest)))
+    active_for = [scope for scope in sorted(scopes) if await db.active_digest(scope) == record.digest]
+    return RevocationResponse(digest=record.digest, active_for=tuple(active_for))

@@ -1,1 +1,1 @@
-"""The page that shows the API's operations."""
+"""Documentation page of the API."""

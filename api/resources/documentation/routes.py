@@ -1,4 +1,4 @@
-"""One page for people: the API's operations, read from its own document. It loads nothing from anywhere else."""
+"""Documentation page of the API: shows the operations of the OpenAPI document and loads nothing from other servers."""
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
@@ -31,11 +31,13 @@ fetch('/v1/openapi.json').then(r => r.json()).then(doc => {
   }
 });</script></html>"""
 
-# The page's one script and style are its own; nothing else may run or be reached from it.
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
+# Only the page's own script and style may run, and it may reach only this API.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
+)
 
 
 @router.get("/docs")
 async def documentation() -> HTMLResponse:
-    """Show the operations."""
-    return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})
+    """Show the operations of the API."""
+    return HTMLResponse(PAGE, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})

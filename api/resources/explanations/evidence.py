@@ -1,4 +1,4 @@
-"""Evidence of one run: one signed archive with everything that an auditor needs to check it offline."""
+"""Evidence of one run: a signed archive with everything that an auditor needs to check the run offline."""
 
 import asyncio
 import io
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from temporalio.service import RPCError
 
 from api.deps import State
-from api.resources.explanations.service import explain_run, page, receipts_of
+from api.resources.explanations.service import explain_run, receipts_of, render_page
 from capsules.audit.auditor import SignatureCheck, VerificationError
 from capsules.audit.evidence import FORMAT, REDACTED, Redaction, Signer, folder_of, redact_names, sign_archive, verify
 from capsules.audit.explanation import RunExplanation
@@ -28,67 +28,65 @@ from somagent.db.transaction import Transaction
 from somagent.identity.keys import KeyPurpose
 
 PROOF_SECONDS, PROOFS_SECONDS = 2.0, 10.0
-ENTRIES = 500
-MOST_CHILDREN = 200
-SEAL_PATIENCE = 6
-"""How many half intervals of the sealer the evidence of a run that has just ended waits."""
+MAX_LEDGER_ENTRIES = 500
+MAX_CHILDREN = 200
+SEAL_CHECKS = 6
+"""How often the evidence of a run that has just ended checks for its blocks, every half interval of the sealer."""
 README = f"""Evidence of one run of SomaGent, in the format {FORMAT}.
 
-Check it with the sealer's and the publisher's public keys, which you have from elsewhere than this archive:
+Check it with the public keys of the sealer and the publisher. Get them from another source than this archive:
 
     somagent audit verify --bundle FILE --keys DIRECTORY
 
 manifest.json      every other file with its SHA-256, signed by the publisher's key (manifest.sig.json)
-explanation.*      what was asked, decided, approved, spent, and what came out; the page is for people
+explanation.*      request, decisions, approvals, cost and result; the page is for people
 capsule.json       the published capsule with its signature; lock.json: what it depended on, by digest
-constitutions.json the constitutions that decided; proofs.json: what is proved of each
-receipts.jsonl     every decision and outcome; inclusions.json and blocks.json: that each is sealed
-approvals.json     who was asked, who said what
+constitutions.json the constitutions of the decisions; proofs.json: the proof results for each
+receipts.jsonl     every decision and outcome; inclusions.json and blocks.json: proofs that each is in a signed block
+approvals.json     the approvals and their answers
 ledger.json        the budget account and its last entries
 history.json       the Temporal history; its payloads stay encrypted
-children/          the same of each child run, to be checked by itself or with this one
-verification.json  what this check said when the archive was made
+children/          the same files for each child run, to be checked alone or with this run
+verification.json  the result of this check when the archive was made
 """
 
 EvidenceFiles = dict[str, bytes]
 
 
-async def evidence_of(
-    soma: State, caller: Principal, run: str, redact: Collection[Redaction], *, children: bool
-) -> bytes:
-    """Return a ZIP archive. Raises NotFound for a run that is not the caller's tenant's."""
-    return _zip(await Gathering(soma, caller, redact, children).archive(run))
+async def export(soma: State, caller: Principal, run: str, redact: Collection[Redaction], *, children: bool) -> bytes:
+    """Return the evidence as a ZIP archive. Raises NotFound, or Invalid when the run has too many child runs."""
+    return _zip(await EvidenceBuilder(soma, caller, redact, children).build(run))
 
 
 @dataclass
-class Gathering:
-    """What is asked for, and what is proved of the constitutions that were met on the way."""
+class EvidenceBuilder:
+    """Builds the files of an archive. It proves each constitution once, also when several runs cite it."""
 
     soma: State
     caller: Principal
     redact: Collection[Redaction]
     children: bool
     proofs: dict[Digest, dict[str, Any]] = field(default_factory=dict)
-    runs: int = 0
-    """Child runs met so far, at any depth."""
+    child_runs: int = 0
+    """Child runs found so far, at any depth."""
 
-    async def archive(self, run: str) -> EvidenceFiles:
-        """Return the files, signed; each child run's in a folder, signed by themselves."""
+    async def build(self, run: str) -> EvidenceFiles:
+        """Return the signed files. The files of each child run are in a folder and signed separately."""
         soma, redact = self.soma, self.redact
         explanation = await explain_run(soma, self.caller.tenant, run)
         if self.children:
             self._count(explanation)
-        await _sealed(soma, self.caller.tenant, explanation)
+        await _wait_for_blocks(soma, self.caller.tenant, explanation)
         async with soma.db.transaction(self.caller.tenant) as tx:
-            files = await _recorded(tx, explanation, redact)
+            files = await _records(tx, explanation, redact)
         files |= await self._constitutions(explanation)
         if "history" not in redact:
             files |= await _history(soma, run)
-        shown = redacted(explanation, redact)
-        files |= {"explanation.json": _json(shown), "explanation.html": page(shown).encode()}
+        redacted = _redact(explanation, redact)
+        files |= {"explanation.json": _json(redacted), "explanation.html": render_page(redacted).encode()}
         files["README.txt"] = README.encode()
         for child in explanation.children if self.children else ():
-            files |= {folder_of(run, child) + name: data for name, data in (await self.archive(child)).items()}
+            files |= {folder_of(run, child) + name: data for name, data in (await self.build(child)).items()}
         about = {
             "run": run,
             "children": self.children,
@@ -97,15 +95,15 @@ class Gathering:
             "made_by": REDACTED if "people" in redact else self.caller.subject,
             "redacted": sorted(redact),
         }
-        files["verification.json"] = _verified(soma, sign_archive(files, about, _sign(soma)))
+        files["verification.json"] = _verify(soma, sign_archive(files, about, _sign(soma)))
         return sign_archive(files, about, _sign(soma))
 
     def _count(self, explanation: RunExplanation) -> None:
-        self.runs += len(explanation.children)
-        if self.runs > MOST_CHILDREN:
+        self.child_runs += len(explanation.children)
+        if self.child_runs > MAX_CHILDREN:
             raise Invalid(
-                f"Run {explanation.run.id!r} has {self.runs} child runs, and one archive holds {MOST_CHILDREN}. "
-                "Export it without them (`--no-children`, `children=false`), and each by itself.",
+                f"Run {explanation.run.id!r} has {self.child_runs} child runs; one archive holds {MAX_CHILDREN}. "
+                "Export it without them (`--no-children`, `children=false`), and export each child run separately.",
                 run=explanation.run.id,
             )
 
@@ -118,24 +116,24 @@ class Gathering:
                 continue  # the check names the decision that cites it
             records.append(record.model_dump(mode="json"))
             if constitution not in self.proofs:
-                self.proofs[constitution] = await _proved(self.soma, record.document)
+                self.proofs[constitution] = await _prove(self.soma, record.document)
         proofs = {one["digest"]: self.proofs[one["digest"]] for one in records}
         values = {"constitutions.json": records, "proofs.json": proofs}
-        withheld = "people" in self.redact
-        return {name: _json(redact_names(value) if withheld else value) for name, value in values.items()}
+        anonymous = "people" in self.redact
+        return {name: _json(redact_names(value) if anonymous else value) for name, value in values.items()}
 
 
-async def _sealed(soma: State, tenant: str, explanation: RunExplanation) -> None:
-    """Give the sealer the time for what was recorded last. Evidence without it says what waits."""
-    for _ in range(SEAL_PATIENCE):
+async def _wait_for_blocks(soma: State, tenant: str, explanation: RunExplanation) -> None:
+    """Wait until the last receipts are in blocks, but not for ever. The check of the evidence reports missing ones."""
+    for _ in range(SEAL_CHECKS):
         async with soma.db.transaction(tenant) as tx:
             if len(await tx.audit.inclusions(explanation.run.id)) >= explanation.chain.receipts:
                 return
         await asyncio.sleep(soma.settings.seal_every_seconds / 2)
 
 
-def redacted(explanation: RunExplanation, redact: Collection[Redaction]) -> RunExplanation:
-    """Return the explanation without what shall not be handed over."""
+def _redact(explanation: RunExplanation, redact: Collection[Redaction]) -> RunExplanation:
+    """Return the explanation without the redacted parts."""
     value = explanation.model_dump(mode="json")
     if "inputs" in redact:
         value["run"]["inputs"] = dict.fromkeys(value["run"]["inputs"], REDACTED)
@@ -146,7 +144,7 @@ def redacted(explanation: RunExplanation, redact: Collection[Redaction]) -> RunE
     return RunExplanation.model_validate(redact_names(value) if "people" in redact else value)
 
 
-async def _recorded(tx: Transaction, explanation: RunExplanation, redact: Collection[Redaction]) -> EvidenceFiles:
+async def _records(tx: Transaction, explanation: RunExplanation, redact: Collection[Redaction]) -> EvidenceFiles:
     run = explanation.run
     proofs = await tx.audit.inclusions(run.id)
     approvals = [approval.model_dump(mode="json") for approval in explanation.approvals]
@@ -162,7 +160,7 @@ async def _recorded(tx: Transaction, explanation: RunExplanation, redact: Collec
             "account": explanation.account and explanation.account.model_dump(mode="json"),
             "entries": [
                 entry.model_dump(mode="json")
-                for entry in (await tx.accounts.ledger(run.account, ENTRIES) if run.account else ())
+                for entry in (await tx.accounts.ledger(run.account, MAX_LEDGER_ENTRIES) if run.account else ())
             ],
         },
     }
@@ -172,16 +170,16 @@ async def _recorded(tx: Transaction, explanation: RunExplanation, redact: Collec
     except NotFound:
         pass  # an application's own workflow is not a capsule
     values = redact_names(values) if "people" in redact else values
-    lines = [_line(receipt, withhold="people" in redact) async for receipt in receipts_of(tx, run.id)]
+    lines = [_line(receipt, digest_only="people" in redact) async for receipt in receipts_of(tx, run.id)]
     return {**{name: _json(value) for name, value in values.items()}, "receipts.jsonl": b"".join(lines)}
 
 
-async def _proved(soma: State, document: dict[str, Any]) -> dict[str, Any]:
-    def piece() -> Review:
+async def _prove(soma: State, document: dict[str, Any]) -> dict[str, Any]:
+    def work() -> Review:
         return review.review(review.load_candidate(document), seconds=PROOF_SECONDS, total=PROOFS_SECONDS)
 
     try:
-        return (await soma.proofs.work(piece)).model_dump(mode="json")
+        return (await soma.proofs.work(work)).model_dump(mode="json")
     except SomaError as error:
         return {"not_proved": error.message}
 
@@ -190,33 +188,33 @@ async def _history(soma: State, run: str) -> EvidenceFiles:
     try:
         history = await soma.temporal.get_workflow_handle(run).fetch_history()
     except RPCError:
-        return {}  # Temporal keeps histories for a time only; the receipts stay
+        return {}  # Temporal deletes histories after some time; the receipts stay
     return {"history.json": history.to_json().encode()}
 
 
-def _line(receipt: Receipt, *, withhold: bool) -> bytes:
+def _line(receipt: Receipt, *, digest_only: bool) -> bytes:
     value = receipt.model_dump(mode="json")
-    if withhold:
+    if digest_only:
         value |= {"body": None, "body_digest": digest(receipt.body)}
     return canonical(value) + b"\n"
 
 
 def _without_comments(approvals: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
-        {**one, "comment": REDACTED, "answers": [{**said, "comment": REDACTED} for said in one["answers"]]}
+        {**one, "comment": REDACTED, "answers": [{**answer, "comment": REDACTED} for answer in one["answers"]]}
         for one in approvals
     ]
 
 
-def _verified(soma: State, files: EvidenceFiles) -> bytes:
-    def checks(purpose: KeyPurpose) -> SignatureCheck:
+def _verify(soma: State, files: EvidenceFiles) -> bytes:
+    def signature_check(purpose: KeyPurpose) -> SignatureCheck:
         return lambda key_id, text, value: soma.keyring.verify(purpose, key_id, text.encode(), value)
 
     try:
-        found = verify(files, sealer=checks("sealer"), publisher=checks("publisher"))
-    except (SomaError, VerificationError) as problem:  # told here, and again by whoever checks
+        result = verify(files, sealer=signature_check("sealer"), publisher=signature_check("publisher"))
+    except (SomaError, VerificationError) as problem:  # reported in the archive; every later check reports it, too
         return _json({"holds": False, "problem": str(problem)})
-    return _json({"holds": True, **found})
+    return _json({"holds": True, **result})
 
 
 def _sign(soma: State) -> Signer:
@@ -233,8 +231,8 @@ def _json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value or model
 
 
 def _zip(files: EvidenceFiles) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in sorted(files.items()):
             archive.writestr(name, data)
-    return made.getvalue()
+    return buffer.getvalue()

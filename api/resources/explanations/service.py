@@ -1,6 +1,6 @@
-"""Explanation of a run from the database's records, and its HTML page.
+"""Explanation of a run from the records of the database, and its HTML page.
 
-Everything on the page comes from models, tools and people, so every value is escaped.
+Models, tools and people wrote the texts on the page, so every value is escaped.
 """
 
 import json
@@ -19,8 +19,7 @@ from capsules.errors import NotFound, SomaError
 from capsules.names import parse_reference
 from somagent.db.transaction import Transaction
 
-AT_ONCE = 500
-
+PAGE_SIZE = 500
 
 _PAGES = Environment(
     loader=PackageLoader("api"),
@@ -38,42 +37,43 @@ async def explain_run(soma: State, tenant: str, run: str) -> RunExplanation:
     async with soma.db.transaction(tenant) as tx:
         record = await tx.runs.get(run)
         receipts = tuple([receipt async for receipt in receipts_of(tx, run)])
-        named, clauses = await _constitutions(soma, receipts)
+        names, clauses = await _cited_constitutions(soma, receipts)
         return RunExplanation(
             run=record,
             intent=await _intent(tx, record.capsule),
             actions=explain_actions(receipts, clauses),
             closed=closed_run(receipts),
-            approvals=tuple([approval async for approval in approvals_of(tx, run)]),
+            approvals=tuple([approval async for approval in _approvals_of(tx, run)]),
             artifacts=await tx.artifacts.list(run),
             account=await tx.accounts.get(record.account) if record.account else None,
             children=await tx.runs.children(run),
-            constitutions=named,
+            constitutions=names,
             chain=chain_of(receipts),
         )
 
 
-def page(explanation: RunExplanation) -> str:
-    """Return an HTML document that loads nothing and runs nothing."""
+def render_page(explanation: RunExplanation) -> str:
+    """Return the explanation as an HTML document that loads nothing and runs no script."""
     return _PAGES.get_template("explanation.html.j2").render(it=explanation)
 
 
 async def receipts_of(tx: Transaction, run: str) -> AsyncIterator[Receipt]:
+    """Yield a run's receipts, oldest first."""
     after = 0
-    while items := await tx.receipts.list(run, after, AT_ONCE):
+    while items := await tx.receipts.list(run, after, PAGE_SIZE):
         for receipt in items:
             yield receipt
         after = items[-1].seq
 
 
-async def approvals_of(tx: Transaction, run: str) -> AsyncIterator[Approval]:
+async def _approvals_of(tx: Transaction, run: str) -> AsyncIterator[Approval]:
     """Yield a run's approvals, newest first."""
     cursor = None
     while True:
-        found = await tx.approvals.list(run=run, cursor=cursor, limit=AT_ONCE)
-        for approval in found.items:
+        page = await tx.approvals.list(run=run, cursor=cursor, limit=PAGE_SIZE)
+        for approval in page.items:
             yield approval
-        if not (cursor := found.next):
+        if not (cursor := page.next):
             return
 
 
@@ -84,25 +84,25 @@ async def _intent(tx: Transaction, capsule: str) -> str:
         return ""  # an application's own workflow is not a capsule
 
 
-async def _constitutions(
+async def _cited_constitutions(
     soma: State, receipts: tuple[Receipt, ...]
 ) -> tuple[dict[Digest, str], dict[Digest, dict[str, str]]]:
-    """Return the name of each constitution that a decision cites, and what its clauses say."""
+    """Return the name of each constitution that a decision cites, and the reasons of its clauses by clause id."""
     cited = {receipt.body.get("verdict", {}).get("constitution") for receipt in receipts if receipt.kind == "decision"}
-    named: dict[Digest, str] = {}
+    names: dict[Digest, str] = {}
     clauses: dict[Digest, dict[str, str]] = {}
     for digest in sorted(filter(None, cited)):
         try:
             record = await soma.db.constitutions.get(digest)
         except SomaError as error:
-            named[digest] = f"cannot be read: {error.message}"
+            names[digest] = f"cannot be read: {error.message}"
             continue
-        named[digest] = f"{record.name}@{record.version}"
-        clauses[digest] = dict(_sayings(record.document))
-    return named, clauses
+        names[digest] = f"{record.name}@{record.version}"
+        clauses[digest] = dict(_clause_reasons(record.document))
+    return names, clauses
 
 
-def _sayings(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _clause_reasons(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for part in document.values():
         for clause in part if isinstance(part, list) else ():
             if isinstance(clause, dict) and "id" in clause:

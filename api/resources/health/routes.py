@@ -1,4 +1,4 @@
-"""Is it alive, can it work, what has it counted. None of these needs a token; none tells a tenant's data."""
+"""Health, readiness and metrics of the API process. They need no token and show no data of a tenant."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -8,58 +8,63 @@ import httpx
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from api.deps import Soma, State
-from api.middleware.problems import public_responses
+from api.middleware.problems import responses
+from capsules.base_model import FrozenModel
 
-router = APIRouter(prefix="/v1", tags=["health"])
+router = APIRouter(prefix="/v1", tags=["health"], responses=responses(413, 429))
 probes = APIRouter(include_in_schema=False)
-"""The same, where probes and scrapers look by custom."""
+"""The same endpoints at the paths that probes and scrapers expect."""
 
 PATIENCE_SECONDS = 2.0
 REQUIRED = frozenset({"postgres", "temporal"})
-"""Without these nothing can be served. Without Valkey or the model server the API works and says what is missing."""
+"""The API cannot work without these. Without Valkey or the model server it works and reports the missing part."""
 
 
-class Health(BaseModel):
-    """This process answers; `degraded` says what it does without."""
+class HealthResponse(FrozenModel):
+    """The process answers. `degraded` names the parts that it works without."""
 
     status: Literal["ok"] = "ok"
     degraded: list[str] = Field(default_factory=list)
 
 
-class PartHealth(BaseModel):
+class PartHealth(FrozenModel):
+    """Result of the check of one part. The API cannot work without a required part."""
+
     ok: bool
     required: bool
     problem: str | None = None
 
 
-class Readiness(BaseModel):
+class ReadinessResponse(FrozenModel):
+    """Whether every required part answers, and the result for each part."""
+
     ready: bool
     parts: dict[str, PartHealth]
 
 
 @probes.get("/health")
-@router.get("/health", responses=public_responses())
-async def health(soma: Soma) -> Health:
-    """Say that this process answers, and whether it does without something."""
-    return Health(degraded=[soma.rates.degraded] if soma.rates.degraded else [])
+@router.get("/health")
+async def health(soma: Soma) -> HealthResponse:
+    """Answer that the process is alive, and name the parts that it works without."""
+    return HealthResponse(degraded=[soma.rates.degraded] if soma.rates.degraded else [])
 
 
 @probes.get("/ready")
-@router.get("/ready", responses={503: {"model": Readiness, "description": "Not ready"}, **public_responses()})
-async def ready(response: Response, soma: Soma) -> Readiness:
-    """Ask every part behind the API, and say how each answered."""
+@router.get("/ready", responses={503: {"model": ReadinessResponse, "description": "Not ready"}})
+async def ready(response: Response, soma: Soma) -> ReadinessResponse:
+    """Check every server that the API uses and return the result for each."""
     checks = {
         "postgres": soma.db.check(),
         "temporal": _temporal(soma),
         "valkey": soma.rates.ping(),
         "model": _model(soma),
     }
-    answers = await asyncio.gather(*(_asked(name, check) for name, check in checks.items()))
-    parts = dict(zip(checks, answers, strict=True))
-    readiness = Readiness(ready=all(part.ok for part in answers if part.required), parts=parts)
+    results = await asyncio.gather(*(_check(name, check) for name, check in checks.items()))
+    parts = dict(zip(checks, results, strict=True))
+    readiness = ReadinessResponse(ready=all(part.ok for part in results if part.required), parts=parts)
     response.status_code = 200 if readiness.ready else 503
     return readiness
 
@@ -68,24 +73,24 @@ async def ready(response: Response, soma: Soma) -> Readiness:
 @router.get(
     "/metrics",
     response_class=PlainTextResponse,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **public_responses()},
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def metrics(soma: Soma) -> PlainTextResponse:
-    """Return this process's counters for Prometheus."""
+    """Return the metrics of this process for Prometheus."""
     return PlainTextResponse(soma.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-async def _asked(name: str, check: Awaitable[None]) -> PartHealth:
+async def _check(name: str, check: Awaitable[None]) -> PartHealth:
     required = name in REQUIRED
     try:
         await asyncio.wait_for(check, PATIENCE_SECONDS)
-    except Exception as error:  # noqa: BLE001 - whatever a part's client raises is the answer to the question asked
-        return PartHealth(ok=False, required=required, problem=_reason(error))
+    except Exception as error:  # noqa: BLE001 - any error of a client means that its part does not work
+        return PartHealth(ok=False, required=required, problem=_describe(error))
     return PartHealth(ok=True, required=required)
 
 
-def _reason(error: Exception) -> str:
-    # The kind of failure only: driver messages hold addresses and user names, and this answer is public.
+def _describe(error: Exception) -> str:
+    # Only the kind of failure: messages of drivers contain addresses and user names, and this response is public.
     return "no answer in time" if isinstance(error, TimeoutError) else f"failed with {type(error).__name__}"
 
 

@@ -1,68 +1,71 @@
-"""Notifications: what people were told and what could not be delivered, and a test of the channels."""
+"""Notifications: their deliveries, and a test of the channels."""
 
 import datetime as dt
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field
 
 from api.access import ApprovalReader, PrincipalManager
-from api.deps import Cursor, PageLimit, Soma
-from api.middleware.problems import responses
+from api.deps import Soma
+from api.middleware.problems import resource_router, responses
+from api.parameters import Cursor, PageLimit
 from capsules.base_model import FrozenModel, Page
 from capsules.errors import Conflict, SomaError
 from capsules.events import Delivery, DeliveryState
 from somagent.notifications.channels import channels
 from somagent.notifications.notification import Channel, Notification, NotSent, sample_notification
 
-router = APIRouter(prefix="/v1/notifications", tags=["approvals"])
+router = resource_router("/v1/notifications", "approvals")
 
 
-class Tried(FrozenModel):
-    """What one channel did with a test."""
+class ChannelResult(FrozenModel):
+    """Result of a test on one channel."""
 
     channel: str
     sent: bool
-    said: str = Field(description="What the other side said, or why it could not be reached.")
+    said: str = Field(description="Answer of the receiving server, or why the test could not be sent.")
 
 
-class Trial(FrozenModel):
-    """What became of a test, by channel."""
+class NotificationTestResponse(FrozenModel):
+    """Results of a test, one for each channel."""
 
-    event: str = Field(description="Event id that the test carries.")
-    channels: tuple[Tried, ...]
+    event: str = Field(description="Id of the event in the test message.")
+    channels: tuple[ChannelResult, ...]
 
 
-@router.get("", responses=responses())
+@router.get("")
 async def list_deliveries(
     caller: ApprovalReader,
     soma: Soma,
-    state: Annotated[DeliveryState | None, Query(description="Only those in this state.")] = None,
+    state: Annotated[DeliveryState | None, Query(description="Only deliveries in this state.")] = None,
     cursor: Cursor = None,
     limit: PageLimit = 50,
 ) -> Page[Delivery]:
-    """List what people were told, newest event first: `dead` is what never arrived."""
+    """List deliveries of notifications, newest event first. `dead`: every attempt failed."""
     async with soma.db.transaction(caller.tenant) as tx:
         return await tx.deliveries.list(state=state, cursor=cursor, limit=limit)
 
 
 @router.post("/test", responses=responses(409))
-async def test(caller: PrincipalManager, soma: Soma) -> Trial:
-    """Send a test by every channel that is set, now and once, and say what came of it."""
-    known = channels(soma.settings)
-    if not known:
+async def test(caller: PrincipalManager, soma: Soma) -> NotificationTestResponse:
+    """Send one test message on every configured channel and return the results."""
+    configured = channels(soma.settings)
+    if not configured:
         raise Conflict(
-            "No channel is set. Set SOMAGENT_NOTIFY_WEBHOOK_URL or SOMAGENT_NOTIFY_MAIL_TO and start the stack again."
+            "No channel is set. Set SOMAGENT_NOTIFY_WEBHOOK_URL or SOMAGENT_NOTIFY_MAIL_TO and restart the stack."
         )
-    notification = sample_notification(
+    message = sample_notification(
         caller.tenant, id_=f"test-{uuid.uuid4().hex}", at=dt.datetime.now(dt.UTC), by=caller.subject
     )
-    return Trial(event=notification.id, channels=tuple([await _try(channel, notification) for channel in known]))
+    return NotificationTestResponse(
+        event=message.id, channels=tuple([await _send(channel, message) for channel in configured])
+    )
 
 
-async def _try(channel: Channel, notification: Notification) -> Tried:
+async def _send(channel: Channel, message: Notification) -> ChannelResult:
     try:
-        return Tried(channel=channel.name, sent=True, said=await channel.send(notification))
+        return ChannelResult(channel=channel.name, sent=True, said=await channel.send(message))
     except (NotSent, SomaError) as error:
-        return Tried(channel=channel.name, sent=False, said=str(error))
+        return ChannelResult(channel=channel.name, sent=False, said=str(error))

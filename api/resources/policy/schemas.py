@@ -1,15 +1,15 @@
-"""Bodies and answers of the policy routes."""
+"""Request and response bodies of the policy routes."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 from pydantic.config import JsonDict
 
-from api.run_urls import DIGEST, RECORD_ID, REFERENCE
+from api.parameters import DIGEST, RECORD_ID, REFERENCE, RUN_ID
 from capsules.actions.action import Action, Autonomy, Facts, ForecastRange, Share
 from capsules.actions.verdict import Verdict
-from capsules.base_model import StrictModel
+from capsules.base_model import FrozenModel, StrictModel
 from capsules.constitutions.proof import Backtest, Explanation, Flip
 from capsules.digest import GENESIS, Digest
 from capsules.identity.principal import Principal
@@ -18,28 +18,28 @@ from policy.language.schema import SIGNALS
 
 ConstitutionChoice = Annotated[
     Literal["active"] | Annotated[str, Field(pattern=DIGEST)] | dict[str, Any],
-    Field(description="`active`, the digest of an installed one, or a document."),
+    Field(description="`active`, the digest of an installed constitution, or a document."),
 ]
 OverlayDocuments = Annotated[
-    tuple[dict[str, Any], ...], Field(max_length=20, description="Applied to it, in this order.")
+    tuple[dict[str, Any], ...], Field(max_length=20, description="Overlays, applied in this order.")
 ]
-ProofSeconds = Annotated[float, Field(gt=0, le=10, description="How long each property may take.")]
+ProofSeconds = Annotated[float, Field(gt=0, le=10, description="Time limit for each property, in seconds.")]
 
 StateName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
 class HypotheticalAction(Action):
-    """A hypothetical action: the digest of its arguments may be left out."""
+    """A hypothetical action. The digest of its arguments may be left out."""
 
     arguments: Digest = GENESIS
 
-    def plain(self) -> Action:
+    def as_action(self) -> Action:
         """Return it as an ordinary action."""
         return Action.model_validate(self.model_dump())
 
 
 class HypotheticalSignals(StrictModel):
-    """Detector scores; the defaults are those of an action in which no detector finds anything."""
+    """Detector scores. The defaults are the scores of an action in which no detector finds anything."""
 
     secrets: Share = 0.0
     pii: Share = 0.0
@@ -66,18 +66,17 @@ class HypotheticalFacts(StrictModel):
         )
 
 
-DRY_RUN_EXAMPLE: JsonDict = {"action": {"kind": "tool.invoke", "target": "python@1.0.0/run", "effect": "write"}}
+DRY_RUN_SCHEMA: JsonDict = {
+    "examples": [
+        {"action": {"kind": "tool.invoke", "target": "python@1.0.0/run", "effect": "write"}},
+        {"capsule": "log-triage@1"},
+    ],
+    "oneOf": [{"required": ["action"]}, {"required": ["capsule"]}],
+}
 
 
-DRY_RUN_SUBJECTS: list[JsonValue] = [{"required": ["action"]}, {"required": ["capsule"]}]
-
-
-class DryRun(StrictModel):
+class DryRunRequest(StrictModel, json_schema_extra=DRY_RUN_SCHEMA):
     """One action, or every kind of action that a capsule declares."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [DRY_RUN_EXAMPLE, {"capsule": "log-triage@1"}], "oneOf": DRY_RUN_SUBJECTS}
-    )
 
     action: HypotheticalAction | None = None
     capsule: ReferenceText | None = Field(None, pattern=REFERENCE, max_length=160)
@@ -90,37 +89,37 @@ class DryRun(StrictModel):
         return self
 
 
-class Judged(BaseModel):
-    """One action with its verdict."""
+class DryRunVerdict(FrozenModel):
+    """An action with its verdict."""
 
     action: Action
     verdict: Verdict
-    explanation: Explanation | None = Field(None, description="Only when the verdict is not `allow`.")
+    explanation: Explanation | None = Field(None, description="Set when the verdict is not `allow`.")
 
 
-class DryRunResult(BaseModel):
+class DryRunResponse(FrozenModel):
     """Verdicts of the constitution in force. A dry run has no effect."""
 
     constitution: Digest
-    judged: tuple[Judged, ...]
+    judged: tuple[DryRunVerdict, ...]
 
 
-EXPLAIN_SUBJECTS: list[JsonValue] = [{"required": ["action"]}, {"required": ["approval"]}, {"required": ["run", "seq"]}]
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-EXPLAIN_EXAMPLE: JsonDict = {"action": {"kind": "tool.invoke", "target": "python@1.0.0/run", "data": "secret"}}
+EXPLANATION_SCHEMA: JsonDict = {
+    "examples": [{"action": {"kind": "tool.invoke", "target": "python@1.0.0/run", "data": "secret"}}],
+    "oneOf": [{"required": ["action"]}, {"required": ["approval"]}, {"required": ["run", "seq"]}],
+}
 
 
-class ToExplain(StrictModel):
-    """A hypothetical action, a waiting approval, or a decision of a run by its receipt."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXPLAIN_EXAMPLE], "oneOf": EXPLAIN_SUBJECTS})
+class ExplanationRequest(StrictModel, json_schema_extra=EXPLANATION_SCHEMA):
+    """A hypothetical action, a waiting approval, or a decision of a run, given by its receipt."""
 
     constitution: ConstitutionChoice = "active"
     action: HypotheticalAction | None = None
     facts: HypotheticalFacts = HypotheticalFacts()
     approval: str | None = Field(None, pattern=RECORD_ID)
-    run: str | None = Field(None, max_length=255, pattern=r"^[ -~]+$")
-    seq: int | None = Field(None, ge=1, le=2**53 - 1, description="Of the decision's receipt.")
+    run: str | None = Field(None, max_length=255, pattern=RUN_ID)
+    seq: int | None = Field(None, ge=1, le=2**53 - 1, description="Number of the decision's receipt in the run.")
 
     @model_validator(mode="after")
     def _one_subject(self) -> Self:
@@ -131,44 +130,43 @@ class ToExplain(StrictModel):
         return self
 
 
-class ToBacktest(StrictModel):
-    """A candidate constitution, and the runs whose actions to evaluate under it."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"candidate": "active", "runs": 100}]})
+class BacktestRequest(StrictModel, json_schema_extra={"examples": [{"candidate": "active", "runs": 100}]}):
+    """A candidate constitution, and the runs whose actions are evaluated under it."""
 
     candidate: ConstitutionChoice
     overlays: OverlayDocuments = ()
-    runs: int = Field(200, ge=1, le=10_000, description="At most so many, the newest.")
+    runs: int = Field(200, ge=1, le=10_000, description="Maximum number of runs, newest first.")
     since: AwareDatetime | None = Field(
-        None, ge=EARLIEST, le=LATEST, description="Only runs that began then or later; with an offset from UTC."
+        None,
+        ge=EARLIEST,
+        le=LATEST,
+        description="Only runs that began then or later. Needs an offset from UTC.",
     )
 
 
 class LinkedFlip(Flip):
-    """A flip with links."""
+    """A flip with links to its run."""
 
-    link: str = Field(description="The run.")
-    receipts: str = Field(description="The run's receipts from this decision on.")
-
-
-class BacktestAnswer(Backtest):
-    flips: tuple[LinkedFlip, ...] = Field(description="The first of each run, newest run first.")
+    link: str = Field(description="Path of the run.")
+    receipts: str = Field(description="Path of the run's receipts from this decision on.")
 
 
-class ToProve(StrictModel):
-    """A constitution with overlays."""
+class BacktestResponse(Backtest):
+    """The result of a backtest, with links."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"constitution": "active"}]})
+    flips: tuple[LinkedFlip, ...] = Field(description="The first flip of each run, newest run first.")
+
+
+class ProofRequest(StrictModel, json_schema_extra={"examples": [{"constitution": "active"}]}):
+    """A constitution to prove, with overlays."""
 
     constitution: ConstitutionChoice = "active"
     overlays: OverlayDocuments = ()
     seconds: ProofSeconds = 5.0
 
 
-class ToCompare(StrictModel):
-    """Two constitutions; the overlays belong to the new one."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"old": "active", "new": "active"}]})
+class ComparisonRequest(StrictModel, json_schema_extra={"examples": [{"old": "active", "new": "active"}]}):
+    """Two constitutions to compare. The overlays are applied to the new one."""
 
     old: ConstitutionChoice = "active"
     new: ConstitutionChoice

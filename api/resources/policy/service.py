@@ -1,98 +1,141 @@
-"""Work of the policy routes: load a constitution, dry-run, explain and backtest."""
+"""Work of the policy routes: check, prove, compare, dry-run, explain and backtest constitutions."""
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from api.access import require_capability
 from api.deps import State
-from api.resources.constitutions.service import visible
+from api.resources.constitutions.service import find_visible, invalid_not_refused
 from api.resources.policy.schemas import (
-    BacktestAnswer,
+    BacktestRequest,
+    BacktestResponse,
+    ComparisonRequest,
     ConstitutionChoice,
-    DryRun,
-    DryRunResult,
-    Judged,
+    DryRunRequest,
+    DryRunResponse,
+    DryRunVerdict,
+    ExplanationRequest,
     LinkedFlip,
-    ToBacktest,
-    ToExplain,
+    ProofRequest,
 )
 from api.resources.runs.preflight import actions_of
-from api.resources.runs.service import find
+from api.resources.runs.service import find_capsule
 from api.run_urls import require_own, url
-from capsules.constitutions.proof import Backtest, Explanation, Flip, RecordedAction, RecordedDecision
+from capsules.constitutions.proof import (
+    Backtest,
+    CheckedConstitution,
+    Difference,
+    Explanation,
+    Flip,
+    RecordedAction,
+    RecordedDecision,
+    Review,
+)
 from capsules.digest import Digest
-from capsules.errors import ConstitutionRefused, Denied, Invalid, NotFound
+from capsules.errors import NotFound
 from capsules.identity.principal import Principal
 from capsules.names import parse_reference
-from policy.decide.engine import Policy
 from policy.prove import review
 from policy.prove.comparison import backtest as evaluate_again
+from policy.prove.comparison import compare as compare_policies
+from somagent.capsule_files.document import read as read_file
 
+TOTAL_PROOF_SECONDS = 60.0
 BATCH_SECONDS = 60.0
 """How long a thread waits for the next receipts: it must not wait for an event loop that has ended."""
 
 
-async def document_of(soma: State, caller: Principal, subject: ConstitutionChoice) -> dict[str, Any]:
-    """Return the document. Raises NotFound for one that does not concern the caller's tenant."""
+async def _document_of(soma: State, caller: Principal, subject: ConstitutionChoice) -> dict[str, Any]:
+    """Return the document of a constitution. Raises NotFound for one that the caller's tenant may not see."""
     if isinstance(subject, dict):
         return subject
     if subject == "active":
         return (await soma.db.constitutions.active(caller.tenant)).document
-    return (await visible(soma, caller, Digest(subject))).document
+    return (await find_visible(soma, caller, Digest(subject))).document
 
 
-@contextmanager
-def _invalid_not_refused() -> Iterator[None]:
-    """Raise Invalid, with every faulty clause, for a constitution that does not load: the caller sent it."""
-    try:
-        yield
-    except ConstitutionRefused as error:
-        raise Invalid(error.message, **error.fields) from error
-
-
-async def prove_work[R](soma: State, piece: Callable[[], R]) -> R:
+async def _prove[R](soma: State, work: Callable[[], R]) -> R:
     """Return the result of work on a caller's documents in the proof pool. Raises Invalid and Unavailable."""
-    with _invalid_not_refused():
-        return await soma.proofs.work(piece)
+    with invalid_not_refused():
+        return await soma.proofs.work(work)
 
 
-async def dry_run(soma: State, caller: Principal, body: DryRun) -> DryRunResult:
+async def check(soma: State, caller: Principal, text: str, *, filename: str) -> CheckedConstitution:
+    """Check the text of a constitution, or of an overlay on the active one. Raises Invalid with every problem."""
+    document = read_file(text, filename=filename).value
+    overlays = [document] if document.get("kind") == "Overlay" else []
+    base = await _document_of(soma, caller, "active") if overlays else document
+
+    def work() -> CheckedConstitution:
+        candidate, metadata = review.load_candidate(base, overlays), document["metadata"]
+        kind, name, version = str(document["kind"]), str(metadata["name"]), str(metadata["version"])
+        return review.summarize(candidate, kind=kind, name=name, version=version)
+
+    return await _prove(soma, work)
+
+
+async def prove(soma: State, caller: Principal, body: ProofRequest) -> Review:
+    """Prove a constitution. Raises Invalid, NotFound or Unavailable."""
+    document = await _document_of(soma, caller, body.constitution)
+    return await _prove(
+        soma,
+        lambda: review.review(
+            review.load_candidate(document, body.overlays), seconds=body.seconds, total=TOTAL_PROOF_SECONDS
+        ),
+    )
+
+
+async def compare(soma: State, caller: Principal, body: ComparisonRequest) -> Difference:
+    """Compare two constitutions. Raises Invalid, NotFound or Unavailable."""
+    old = await _document_of(soma, caller, body.old)
+    new = await _document_of(soma, caller, body.new)
+
+    def work() -> Difference:
+        before, after = review.load_candidate(old), review.load_candidate(new, body.overlays)
+        return compare_policies(before.policy, after.policy, seconds=body.seconds)
+
+    return await _prove(soma, work)
+
+
+async def dry_run(soma: State, caller: Principal, body: DryRunRequest) -> DryRunResponse:
     """Evaluate an action, or each action that a capsule declares. Raises NotFound for an unknown capsule."""
     active = await soma.db.constitutions.active(caller.tenant)
     policy = await soma.policies.get(active.digest)
     facts = body.facts.of(caller)
     if body.action is not None:
-        actions = [body.action.plain()]
+        actions = [body.action.as_action()]
     else:
-        actions = actions_of(await find(soma, caller, parse_reference(body.capsule or "")), soma.library)
-    judged = []
+        actions = actions_of(await find_capsule(soma, caller, parse_reference(body.capsule or "")), soma.library)
+    verdicts = []
     for action in actions:
         verdict = policy.evaluate(action, facts)
-        explained = None if verdict.decision == "allow" else await soma.explanations.of(policy, action, facts)
-        judged.append(Judged(action=action, verdict=verdict, explanation=explained))
-    return DryRunResult(constitution=active.digest, judged=tuple(judged))
+        explanation = None if verdict.decision == "allow" else await soma.explanations.of(policy, action, facts)
+        verdicts.append(DryRunVerdict(action=action, verdict=verdict, explanation=explanation))
+    return DryRunResponse(constitution=active.digest, judged=tuple(verdicts))
 
 
-async def explain(soma: State, caller: Principal, body: ToExplain) -> Explanation:
+async def explain(soma: State, caller: Principal, body: ExplanationRequest) -> Explanation:
     """Explain a hypothetical action or a recorded decision. Raises Denied, Invalid or NotFound."""
     if body.action is not None:
-        document = await document_of(soma, caller, body.constitution)
-        with _invalid_not_refused():
-            return await soma.explanations.of_document(document, body.action.plain(), body.facts.of(caller))
-    _require_run_reader(caller)
-    found = await _decision(soma, caller, body)
-    policy = await _policy(soma, found.verdict.constitution)
-    return await soma.explanations.of(policy, found.action, found.facts)
+        document = await _document_of(soma, caller, body.constitution)
+        with invalid_not_refused():
+            return await soma.explanations.of_document(document, body.action.as_action(), body.facts.of(caller))
+    require_capability(caller, "run:read")
+    decision = await _recorded_decision(soma, caller, body)
+    # A recorded decision is explained by its own constitution, even a revoked one: an explanation decides nothing.
+    document = (await soma.db.constitutions.get(decision.verdict.constitution)).document
+    policy = await soma.proofs.work(lambda: review.compile_policy(document))
+    return await soma.explanations.of(policy, decision.action, decision.facts)
 
 
-async def backtest(soma: State, caller: Principal, body: ToBacktest) -> BacktestAnswer:
+async def backtest(soma: State, caller: Principal, body: BacktestRequest) -> BacktestResponse:
     """Evaluate recorded actions under the candidate. Raises Denied, Invalid, NotFound or Unavailable.
 
     The evaluation runs in a thread of the proof pool and takes batches of receipts from the event loop.
     """
-    _require_run_reader(caller)
-    document = await document_of(soma, caller, body.candidate)
+    require_capability(caller, "run:read")
+    document = await _document_of(soma, caller, body.candidate)
     loop, skipped = asyncio.get_running_loop(), 0
     async with soma.db.transaction(caller.tenant) as tx:
         batches = aiter(tx.decision_log.batches(newest=body.runs, since=body.since))
@@ -109,32 +152,21 @@ async def backtest(soma: State, caller: Principal, body: ToBacktest) -> Backtest
         def evaluate() -> Backtest:
             return evaluate_again(review.load_candidate(document, body.overlays).policy, recorded())
 
-        found = await prove_work(soma, evaluate)
-    return BacktestAnswer(**dict(found) | {"skipped": skipped, "flips": tuple(map(_linked, found.flips))})
+        result = await _prove(soma, evaluate)
+    return BacktestResponse(**dict(result) | {"skipped": skipped, "flips": tuple(map(_link, result.flips))})
 
 
-def _require_run_reader(caller: Principal) -> None:
-    if "run:read" not in caller.capabilities:
-        raise Denied("What runs did is shown to who holds the capability 'run:read', too.", capability="run:read")
-
-
-async def _decision(soma: State, caller: Principal, body: ToExplain) -> RecordedDecision:
+async def _recorded_decision(soma: State, caller: Principal, body: ExplanationRequest) -> RecordedDecision:
     async with soma.db.transaction(caller.tenant) as tx:
         if body.run is not None and body.seq is not None:
             return await tx.decision_log.decision(require_own(body.run, caller), body.seq)
-        asked = await tx.approvals.get(str(body.approval))
-        found = await tx.decision_log.for_approval(asked.run, asked.id)
-    if found is None:
-        raise NotFound(f"The receipts of run {asked.run!r} do not say on what facts {asked.id!r} was asked for.")
-    return found
+        approval = await tx.approvals.get(str(body.approval))
+        decision = await tx.decision_log.for_approval(approval.run, approval.id)
+    if decision is None:
+        raise NotFound(f"The receipts of run {approval.run!r} have no decision for the approval {approval.id!r}.")
+    return decision
 
 
-async def _policy(soma: State, digest: Digest) -> Policy:
-    """Return the constitution of a recorded decision, revoked or not: an explanation decides nothing."""
-    record = await soma.db.constitutions.get(digest)
-    return await soma.proofs.work(lambda: review.compile_policy(record.document))
-
-
-def _linked(flip: Flip) -> LinkedFlip:
+def _link(flip: Flip) -> LinkedFlip:
     link = url(flip.run)
     return LinkedFlip(**dict(flip), link=link, receipts=f"{link}/receipts?after={flip.seq - 1}")

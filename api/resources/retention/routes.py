@@ -1,52 +1,50 @@
-"""Retention and legal holds: how long content is kept, and what is kept whatever that says."""
+"""Retention: how long content is kept, and legal holds that keep it longer."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
-from pydantic import BaseModel
+from fastapi import Path, Response
 
 from api.access import AuditReader, RetentionManager
 from api.deps import Soma
-from api.middleware.bodies import StorableJsonRoute
-from api.middleware.problems import responses
-from capsules.base_model import Page
-from capsules.retention import DueContent, Hold, NewHold, Retention
+from api.middleware.problems import resource_router, responses
+from capsules.base_model import FrozenModel, Page
+from capsules.retention import DueContent, Hold, HoldRequest, Retention
 
-router = APIRouter(prefix="/v1/retention", tags=["audit"], route_class=StorableJsonRoute)
+router = resource_router("/v1/retention", "audit")
 
 
-class RetentionShown(BaseModel):
-    """What is set, and what the next pruning would delete."""
+class RetentionResponse(FrozenModel):
+    """The retention terms, and what the next pruning deletes."""
 
     terms: Retention
     due: DueContent
 
 
-@router.get("", responses=responses())
-async def show_retention(caller: AuditReader, soma: Soma) -> RetentionShown:
-    """Show how long content is kept, and what would be deleted now."""
+@router.get("")
+async def show_retention(caller: AuditReader, soma: Soma) -> RetentionResponse:
+    """Show how long content is kept, and what the next pruning deletes."""
     async with soma.db.transaction(caller.tenant) as tx:
-        return RetentionShown(terms=await tx.retention.terms(), due=await tx.retention.due())
+        return RetentionResponse(terms=await tx.retention.terms(), due=await tx.retention.due())
 
 
-@router.put("", responses=responses())
-async def set_retention(body: Retention, caller: RetentionManager, soma: Soma) -> RetentionShown:
-    """Set how long content is kept. Receipts, ledger, approvals and audit stay: they hold digests, not content."""
+@router.put("")
+async def set_retention(body: Retention, caller: RetentionManager, soma: Soma) -> RetentionResponse:
+    """Set how long content is kept. Receipts, ledger, approvals and audit stay: they contain digests, not content."""
     async with soma.db.transaction(caller.tenant) as tx:
         await tx.retention.set(body, by=caller.subject)
-        return RetentionShown(terms=body, due=await tx.retention.due())
+        return RetentionResponse(terms=body, due=await tx.retention.due())
 
 
-@router.get("/holds", responses=responses())
+@router.get("/holds")
 async def list_holds(caller: AuditReader, soma: Soma) -> Page[Hold]:
     """List legal holds, those in force first."""
     async with soma.db.transaction(caller.tenant) as tx:
         return Page(items=await tx.retention.holds())
 
 
-@router.post("/holds", status_code=201, responses=responses())
-async def place_hold(body: NewHold, response: Response, caller: RetentionManager, soma: Soma) -> Hold:
-    """Keep a tenant's, a capsule's or a run's content until the hold is lifted."""
+@router.post("/holds", status_code=201)
+async def place_hold(body: HoldRequest, response: Response, caller: RetentionManager, soma: Soma) -> Hold:
+    """Place a legal hold: the content of the tenant, a capsule or a run is kept until the hold is lifted."""
     async with soma.db.transaction(caller.tenant) as tx:
         placed = await tx.retention.place(body, by=caller.subject)
     response.headers["Location"] = f"/v1/retention/holds/{placed.id}"
@@ -59,6 +57,6 @@ async def lift_hold(
     caller: RetentionManager,
     soma: Soma,
 ) -> Hold:
-    """Lift a hold. Content whose time is over is deleted at the next pruning."""
+    """Lift a legal hold. The next pruning deletes the content whose retention has ended."""
     async with soma.db.transaction(caller.tenant) as tx:
         return await tx.retention.lift(hold, by=caller.subject)

@@ -1,1 +1,1 @@
-"""Runs: start, list, show and control."""
+"""Runs: start, list, show, control and follow; receipts and artifacts."""

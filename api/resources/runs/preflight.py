@@ -1,6 +1,6 @@
-"""Preflight of a start: its inputs, the actions that the capsule declares, and the gate's verdict on the start.
+"""Preflight of a start: checks its inputs, lists the actions of the capsule, and asks the gate for a verdict.
 
-Each action comes from the function that the activity declares; the gate itself evaluates the start.
+Each action is built by the function that the activity itself uses.
 """
 
 import logging
@@ -15,27 +15,27 @@ from capsules.actions.action import Action
 from capsules.actions.verdict import Verdict
 from capsules.capsule import Capsule, PublishedCapsule
 from capsules.constitutions.proof import Explanation
-from capsules.digest import GENESIS
+from capsules.digest import GENESIS, canonical, digest
 from capsules.errors import Invalid, PolicyDenied, SomaError
 from capsules.identity.authority import Authority
 from capsules.json_schema import SchemaProblem, schema_problems, value_problems
 from capsules.memory.items import RecallQuery, Remember
 from capsules.models.chat import ChatRequest, Message
 from capsules.names import parse_reference
-from capsules.runs.run import StartCapsule
+from capsules.runs.run import RunStart, StartCapsule
 from capsules.tools.tool import ToolCall
 from policy.detectors.argument_text import read
 from somagent.capsule_files.library import Library
 
-MOST_PROBLEMS = 50
+MAX_PROBLEMS = 50
 log = logging.getLogger(__name__)
 
 
 def check_inputs(capsule: Capsule, inputs: dict[str, Any]) -> None:
-    """Raise Invalid, with a problem for each field, when the inputs do not follow the capsule's schema."""
+    """Raise Invalid, with a problem for each wrong field, when the inputs do not follow the capsule's schema."""
     if unusable := schema_problems(capsule.spec.inputs):
         raise Invalid(f"The input schema of {capsule.ref} cannot be used: {unusable[0]}")
-    if found := value_problems(capsule.spec.inputs, inputs, most=MOST_PROBLEMS):
+    if found := value_problems(capsule.spec.inputs, inputs, most=MAX_PROBLEMS):
         problems = [_input_problem(problem) for problem in found]
         named = ", ".join(dict.fromkeys(p["path"] for p in problems))
         raise Invalid(
@@ -44,7 +44,7 @@ def check_inputs(capsule: Capsule, inputs: dict[str, Any]) -> None:
 
 
 def actions_of(published: PublishedCapsule, library: Library) -> list[Action]:
-    """Return one action of each kind that a run of this capsule may take. Arguments are not known yet."""
+    """Return one action of each kind that a run of this capsule may take, without arguments."""
     capsule = published.capsule
     spec = capsule.spec
     actions = [start_action(StartCapsule(capsule=capsule.ref, digest=published.digest, inputs=GENESIS))]
@@ -62,18 +62,30 @@ def actions_of(published: PublishedCapsule, library: Library) -> list[Action]:
     return actions
 
 
-async def preflight_start(soma: State, authority: Authority, request: StartCapsule) -> Verdict | None:
-    """Return the gate's verdict on this start, or None when it cannot be known: the gate decides at admission.
+def input_length(inputs: dict[str, Any]) -> int:
+    """Return the number of characters of the inputs as canonical JSON. Forecasts use it."""
+    return len(canonical(inputs).decode())
+
+
+async def preflight_start(soma: State, start: RunStart) -> Verdict | None:
+    """Return the gate's verdict on this start, or None when it is not known yet: the gate decides at admission.
 
     Raises PolicyDenied, with the explanation, when the start would be denied.
     """
-    action = start_action(request)
+    request = StartCapsule(
+        capsule=start.capsule,
+        digest=start.digest,
+        inputs=digest(start.inputs),
+        input_length=input_length(start.inputs),
+        budget=start.budget,
+    )
+    authority, action = soma.tokens.read_authority(start.authority), start_action(request)
     try:
         policy, facts, verdict = await soma.gate.dry_run(
             authority, action, authority.run, lambda: read(request), request
         )
     except SomaError as error:
-        log.info("a start could not be forecast: %s", error.code)
+        log.info("no preflight verdict for a start: %s", error.code)
         return None
     if verdict.decision == "deny":
         try:

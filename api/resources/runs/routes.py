@@ -1,24 +1,83 @@
-"""Runs: list, show, control, receipts and artifacts. A run is started at its capsule."""
+"""Runs: start, list, show, control and follow a run; its receipts and artifacts."""
 
+import secrets
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Header, Query, Response
+from fastapi.responses import StreamingResponse
 
-from api.access import RunController, RunReader
-from api.deps import Cursor, PageLimit, Soma
-from api.middleware.bodies import StorableJsonRoute
-from api.middleware.problems import responses
+from api import run_urls
+from api.access import CapsuleRunner, RunController, RunReader
+from api.deps import Soma
+from api.middleware.policy_headers import POLICY_HEADERS, set_policy_headers
+from api.middleware.problems import resource_router, responses
+from api.parameters import (
+    REFERENCE,
+    After,
+    CapsuleReference,
+    Cursor,
+    DigestPath,
+    IdempotencyKey,
+    PageLimit,
+    SequencePage,
+    sequence_page,
+)
 from api.resources.runs import service
-from api.resources.runs.schemas import MessageText, ReceiptPage, RunSummary
-from api.run_urls import REFERENCE, RunPath, require_own
+from api.resources.runs.event_stream import Position, follow
+from api.resources.runs.schemas import MessageRequest, RunRequest, RunSummary
+from api.run_urls import RunPath, require_own
 from api.temporal import query
+from capsules.audit.receipt import Receipt
 from capsules.base_model import Page
+from capsules.names import parse_reference
 from capsules.runs.run import ArtifactRecord, Control, InboxMessage, RunRecord, RunStatus, RunView
 
-router = APIRouter(prefix="/v1/runs", tags=["runs"], route_class=StorableJsonRoute)
+router = resource_router("/v1/runs", "runs")
+starts = resource_router("/v1/capsules", "capsules")
+"""A run is started at the path of its capsule."""
+artifacts = resource_router("/v1/artifacts", "runs")
+
+STREAM = {
+    "description": "Events by their types (`run.changed`, `action.decided`, …) and `token`, until `run.closed`.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+BYTES = {"description": "The bytes.", "content": {"application/octet-stream": {"schema": {"type": "string"}}}}
+# Artifacts contain what models wrote: a browser must not run them in our origin.
+ARTIFACT_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Disposition": "attachment",
+    "Cache-Control": "private, immutable",
+}
 
 
-@router.get("", responses=responses())
+@starts.post(
+    "/{ref}/runs",
+    status_code=202,
+    responses={
+        200: {"model": RunRecord, "description": "The run that this key started before.", **POLICY_HEADERS},
+        202: POLICY_HEADERS,
+        **responses(404, 409),
+    },
+)
+async def start_run(  # noqa: PLR0913, PLR0917 - a parameter for each part of a start
+    ref: CapsuleReference,
+    body: RunRequest,
+    response: Response,
+    caller: CapsuleRunner,
+    soma: Soma,
+    idempotency_key: IdempotencyKey = None,
+) -> RunRecord:
+    """Start a run. `Location` is its URL. Without an `Idempotency-Key` every request starts a new run."""
+    key = idempotency_key or secrets.token_hex(8)
+    started = await service.start(soma, caller, parse_reference(ref), body, key)
+    response.status_code = 202 if started.created else 200
+    response.headers["Location"] = run_urls.url(started.run.id)
+    if started.verdict is not None:
+        set_policy_headers(response, started.verdict)
+    return started.run
+
+
+@router.get("")
 async def list_runs(  # noqa: PLR0913, PLR0917 - a parameter for each filter
     caller: RunReader,
     soma: Soma,
@@ -43,55 +102,72 @@ async def show_run(run: RunPath, caller: RunReader, soma: Soma) -> RunRecord:
 
 @router.get("/{run}/state", responses=responses(404, 409))
 async def show_state(run: RunPath, caller: RunReader, soma: Soma) -> RunView:
-    """Show the workflow's own state: step, waiting approvals, last steps. Needs a worker, unlike `/{run}`."""
+    """Show the state of the run's workflow: step, waiting approvals, last steps. Needs a worker, unlike `/{run}`."""
     await service.get(soma, caller, run)
     return await query(soma.temporal, run, "state", answer=RunView)
 
 
+@router.get("/{run}/events", response_class=StreamingResponse, responses={200: STREAM, **responses(404)})
+async def watch_run(
+    run: RunPath,
+    caller: RunReader,
+    soma: Soma,
+    last_event_id: Annotated[
+        str | None, Header(max_length=100, description="Id of the last event received. The stream continues after it.")
+    ] = None,
+) -> StreamingResponse:
+    """Follow a run. Each stored event arrives once and in order, also after a reconnect; tokens are not stored."""
+    record = await service.get(soma, caller, run)
+    stream = follow(soma, record, Position.parse(last_event_id))
+    return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
 @router.post("/{run}/pause", responses=responses(404, 409))
 async def pause_run(run: RunPath, caller: RunController, soma: Soma, body: Control | None = None) -> RunView:
-    """Pause: the current action ends and no other one begins."""
+    """Pause a run: the current action ends and no other one begins."""
     return await service.control(soma, caller, run, "pause", body)
 
 
 @router.post("/{run}/resume", responses=responses(404, 409))
 async def resume_run(run: RunPath, caller: RunController, soma: Soma, body: Control | None = None) -> RunView:
-    """Resume after a pause."""
+    """Resume a paused run."""
     return await service.control(soma, caller, run, "resume", body)
 
 
 @router.post("/{run}/cancel", responses=responses(404, 409))
 async def cancel_run(run: RunPath, caller: RunController, soma: Soma, body: Control | None = None) -> RunView:
-    """Cancel: the container stops and the budget returns."""
+    """Cancel a run: its container stops, and the rest of its budget returns to the parent account."""
     return await service.control(soma, caller, run, "cancel", body)
 
 
 @router.post("/{run}/messages", status_code=202, responses=responses(404, 409))
-async def send_message(run: RunPath, body: MessageText, caller: RunController, soma: Soma) -> RunView:
-    """Send a message to the persona; it reads it before its next model call."""
+async def send_message(run: RunPath, body: MessageRequest, caller: RunController, soma: Soma) -> RunView:
+    """Send a message to the persona, which reads it before its next model call."""
     return await service.send_message(soma, caller, run, InboxMessage(**dict(body), sender=caller.subject))
 
 
 @router.get("/{run}/receipts", responses=responses(404))
 async def list_receipts(
-    run: RunPath,
-    caller: RunReader,
-    soma: Soma,
-    after: Annotated[int, Query(ge=0, le=2**53 - 1, description="Sequence number to go on after.")] = 0,
-    limit: PageLimit = 100,
-) -> ReceiptPage:
-    """List the run's receipts: every decision and outcome, each hashed with the one before it."""
+    run: RunPath, caller: RunReader, soma: Soma, after: After = 0, limit: PageLimit = 100
+) -> SequencePage[Receipt]:
+    """List the run's receipts: every decision and outcome. Each contains the hash of the one before it."""
     require_own(run, caller)
     async with soma.db.transaction(caller.tenant) as tx:
         await tx.runs.get(run)
-        items = tuple(await tx.receipts.list(run, after, limit))
-    return ReceiptPage(items=items, next=items[-1].seq if len(items) == limit else None)
+        return sequence_page(await tx.receipts.list(run, after, limit), limit, lambda receipt: receipt.seq)
 
 
 @router.get("/{run}/artifacts", responses=responses(404))
 async def list_artifacts(run: RunPath, caller: RunReader, soma: Soma) -> Page[ArtifactRecord]:
-    """List the run's artifacts; their bytes are at `/v1/artifacts/{digest}`."""
+    """List the run's artifacts. Their bytes are at `/v1/artifacts/{digest}`."""
     require_own(run, caller)
     async with soma.db.transaction(caller.tenant) as tx:
         await tx.runs.get(run)
         return Page(items=tuple(await tx.artifacts.list(run)))
+
+
+@artifacts.get("/{digest}", response_class=Response, responses={200: BYTES, **responses(404)})
+async def read_artifact(digest: DigestPath, caller: RunReader, soma: Soma) -> Response:
+    """Return the bytes of an artifact. Stored bytes that do not match the digest are never returned."""
+    data = await soma.content.get(caller.tenant, digest)
+    return Response(data, media_type="application/octet-stream", headers=ARTIFACT_HEADERS)

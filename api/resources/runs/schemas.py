@@ -1,20 +1,31 @@
-"""Bodies and answers of the run routes."""
+"""Request and response bodies of the run routes."""
 
 import uuid
 from datetime import datetime
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from capsules.audit.receipt import Receipt
-from capsules.base_model import StrictModel
+from capsules.base_model import FrozenModel, StrictModel
 from capsules.budgets.amounts import Amounts
+from capsules.names import Name
 from capsules.runs.run import RunStatus
 
+RUN_EXAMPLE = {"inputs": {"notes": "Ana ships on Friday. Bo writes the page."}}
 
-class RunSummary(BaseModel):
+
+class RunRequest(StrictModel, json_schema_extra={"examples": [RUN_EXAMPLE]}):
+    """Inputs and budget of a new run."""
+
+    inputs: dict[str, Any] = Field(default_factory=dict, description="They must follow the capsule's input schema.")
+    budget: Amounts | None = Field(None, description="Unset: the capsule's own budget.")
+    project: Name | None = Field(None, description="The project that pays for the run. Unset: the tenant pays.")
+
+
+class RunSummary(FrozenModel):
     """A run in lists: without its inputs and output."""
 
-    model_config = ConfigDict(frozen=True, from_attributes=True)
+    model_config = ConfigDict(from_attributes=True)
 
     id: str
     capsule: str
@@ -29,22 +40,13 @@ class RunSummary(BaseModel):
     closed_at: datetime | None
 
 
-class ReceiptPage(BaseModel):
-    """A part of a run's receipt chain."""
-
-    items: tuple[Receipt, ...]
-    next: int | None = Field(None, description="`after` of the following part.")
-
-
-class MessageText(StrictModel):
-    """A person's words to the running persona."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "Keep it under ten lines."}]})
+class MessageRequest(StrictModel, json_schema_extra={"examples": [{"text": "Keep it under ten lines."}]}):
+    """A person's message to the running persona."""
 
     id: str = Field(
         default_factory=lambda: uuid.uuid4().hex,
         min_length=1,
         max_length=100,
-        description="The same id twice is one message.",
+        description="Two messages with the same id are one message.",
     )
     text: str = Field(min_length=1, max_length=8000)

@@ -1,36 +1,39 @@
-"""Runs: start them, load them, and send them control and messages.
+"""Work of the run routes: start and load runs, and send them control and messages.
 
 Each step of a start can be repeated: the same idempotency key gives the same run, wherever an earlier attempt stopped.
 """
 
+import contextlib
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from api.audit_entries import audited_change
 from api.deps import State
-from api.resources.audit.service import audited
 from api.resources.runs.preflight import check_inputs, preflight_start
+from api.resources.runs.schemas import RunRequest
 from api.run_urls import require_own
 from api.temporal import start_workflow, update
 from capsules.actions.verdict import Verdict
 from capsules.budgets.amounts import Amounts
 from capsules.capsule import Capsule, PublishedCapsule
-from capsules.digest import Digest, canonical, digest
+from capsules.digest import digest
 from capsules.errors import Conflict, Invalid, NotFound, PolicyDenied
 from capsules.identity.authority import Authority
 from capsules.identity.principal import Principal
 from capsules.names import Reference, parse_reference
-from capsules.runs.run import TERMINAL, Control, InboxMessage, NewRun, RunRecord, RunStart, RunView, StartCapsule
+from capsules.runs.run import TERMINAL, Control, InboxMessage, NewRun, RunRecord, RunStart, RunView
 from somagent.identity.signatures import verify_capsule
 
 QUEUE = "capsules"
 """The workflows' task queue. The API names workflows and queue by text: it needs none of their code."""
 DAY = 86_400
-LONGEST_ID = 255
+MAX_ID_LENGTH = 255
 
 
 @dataclass(frozen=True)
-class Started:
+class StartedRun:
     """A run, whether this request created it, and the preflight verdict."""
 
     run: RunRecord
@@ -43,91 +46,77 @@ def workflow_of(capsule: Capsule) -> str:
     return "RunProject" if capsule.spec.type == "composite" else "RunCapsule"
 
 
-async def find(state: State, caller: Principal, reference: Reference) -> PublishedCapsule:
+async def find_capsule(soma: State, caller: Principal, reference: Reference) -> PublishedCapsule:
     """Return a published capsule. Raises NotFound, or TamperedContent when its signature does not verify."""
-    async with state.db.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         published = await tx.capsules.get(reference)
-    verify_capsule(state.keyring, published)
+    verify_capsule(soma.keyring, published)
     return published
 
 
-async def start(  # noqa: PLR0913 - what a request says
-    state: State,
-    caller: Principal,
-    *,
-    reference: Reference,
-    inputs: dict[str, Any],
-    budget: Amounts | None,
-    key: str,
-    project: str | None = None,
-) -> Started:
-    """Start a run, or return the one that this key started. Raises PolicyDenied when the gate would deny it."""
-    account = await account_for(state, caller.tenant, project)
-    published = await find(state, caller, reference)
-    check_inputs(published.capsule, inputs)
+async def start(soma: State, caller: Principal, reference: Reference, request: RunRequest, key: str) -> StartedRun:
+    """Start a run, or return the run that this key started before.
+
+    Raises Invalid for inputs that do not follow the schema, NotFound, PolicyDenied when the gate would deny the start,
+    and Conflict when the key was used for another request.
+    """
+    account = await account_for(soma, caller.tenant, request.project)
+    published = await find_capsule(soma, caller, reference)
+    check_inputs(published.capsule, request.inputs)
     run = f"{caller.tenant}/{published.capsule.metadata.name}/{key}"
-    if len(run) > LONGEST_ID:
-        raise Invalid(f"The run's id would have {len(run)} characters, of at most {LONGEST_ID}: use a shorter key.")
-    asked = {
+    if len(run) > MAX_ID_LENGTH:
+        raise Invalid(
+            f"The run's id would have {len(run)} characters; the maximum is {MAX_ID_LENGTH}. Use a shorter key."
+        )
+    identity = {
         "actor": caller.subject,  # another principal may not use this key
         "capsule": str(reference),
-        "inputs": inputs,
-        "budget": budget.model_dump() if budget else None,
-        **({"project": project} if project else {}),
+        "inputs": request.inputs,
+        "budget": request.budget.model_dump() if request.budget else None,
+        **({"project": request.project} if request.project else {}),
     }
     new = NewRun(
         id=run,
         capsule=published.capsule.ref,
         digest=published.digest,
         actor=caller.subject,
-        inputs=inputs,
-        request=digest(asked),
+        inputs=request.inputs,
+        request=digest(identity),
     )
-    verdict = await _preflight(state, caller, new, budget, account)
-    async with state.db.transaction(caller.tenant) as tx:
+    start_of = partial(run_start, soma, caller, run=run, inputs=request.inputs, budget=request.budget, account=account)
+    argument = start_of(published)
+    verdict = await _preflight(soma, run, argument)
+    async with soma.db.transaction(caller.tenant) as tx:
         record, created = await tx.runs.accept(new)
     if record.status not in TERMINAL:
         if record.capsule != published.capsule.ref:  # a newer version was published since this key's first request
-            published = await find(state, caller, parse_reference(record.capsule))
-        await _start_workflow(state, caller, published, run=run, inputs=inputs, budget=budget, account=account)
-    return Started(record, created, verdict)
+            published = await find_capsule(soma, caller, parse_reference(record.capsule))
+            argument = start_of(published)
+        await start_workflow(
+            soma.temporal,
+            workflow_of(published.capsule),
+            argument,
+            id_=run,
+            queue=QUEUE,
+            subject=f"run {run!r}",
+            summary=published.capsule.metadata.summary[:200],
+        )
+    return StartedRun(record, created, verdict)
 
 
-async def account_for(state: State, tenant: str, project: str | None) -> str:
-    """Return the account that a run's budget comes from. Raises NotFound or Conflict when the project is not open."""
+async def account_for(soma: State, tenant: str, project: str | None) -> str:
+    """Return the account that pays for a run. Raises NotFound for an unknown project, Conflict for a closed one."""
     if project is None:
         return f"tenant:{tenant}"
-    async with state.db.transaction(tenant) as tx:
-        found = await tx.accounts.get(f"project:{project}")
-    if found.closed:
-        raise Conflict(f"Project {project!r} is closed; nothing can be started in it.", project=project)
-    return found.id
+    async with soma.db.transaction(tenant) as tx:
+        account = await tx.accounts.get(f"project:{project}")
+    if account.closed:
+        raise Conflict(f"Project {project!r} is closed. Start the run in another project.", project=project)
+    return account.id
 
 
-async def _preflight(
-    state: State, caller: Principal, new: NewRun, budget: Amounts | None, account: str
-) -> Verdict | None:
-    """Return the preflight verdict; None, and no denial, when this key started the run before."""
-    claims = start_claims(state, caller, run=new.id, ref=new.capsule, capsule=new.digest, account=account)
-    length = len(canonical(new.inputs).decode())
-    request = StartCapsule(
-        capsule=new.capsule, digest=new.digest, inputs=digest(new.inputs), input_length=length, budget=budget
-    )
-    try:
-        return await preflight_start(state, claims, request)
-    except PolicyDenied:
-        try:
-            async with state.db.transaction(caller.tenant) as tx:
-                await tx.runs.get(new.id)
-        except NotFound:
-            pass
-        else:
-            return None
-        raise
-
-
-async def _start_workflow(  # noqa: PLR0913
-    state: State,
+def run_start(  # noqa: PLR0913 - what a start says
+    soma: State,
     caller: Principal,
     published: PublishedCapsule,
     *,
@@ -135,78 +124,66 @@ async def _start_workflow(  # noqa: PLR0913
     inputs: dict[str, Any],
     budget: Amounts | None,
     account: str,
-) -> None:
-    argument = RunStart(
-        tenant=caller.tenant,
-        capsule=published.capsule.ref,
-        digest=published.digest,
-        inputs=inputs,
-        authority=start_authority(
-            state, caller, run=run, ref=published.capsule.ref, capsule=published.digest, account=account
-        ),
-        budget=budget,
-    )
-    await start_workflow(
-        state.temporal,
-        workflow_of(published.capsule),
-        argument,
-        id_=run,
-        queue=QUEUE,
-        subject=f"run {run!r}",
-        summary=published.capsule.metadata.summary[:200],
-    )
+    prefix: bool = False,
+) -> RunStart:
+    """Return the input of a run's workflow, with a start authority of the caller for this capsule only.
 
-
-def start_authority(  # noqa: PLR0913
-    state: State, caller: Principal, *, run: str, ref: str, capsule: Digest, account: str, prefix: bool = False
-) -> str:
-    """Return the start authority of one run, or of every run of a schedule, for this capsule only."""
-    return state.tokens.mint_authority(
-        start_claims(state, caller, run=run, ref=ref, capsule=capsule, account=account, prefix=prefix)
-    )
-
-
-def start_claims(  # noqa: PLR0913
-    state: State, caller: Principal, *, run: str, ref: str, capsule: Digest, account: str, prefix: bool = False
-) -> Authority:
-    """Return the claims of that token."""
-    return Authority(
+    run: the id of the run; with `prefix`, the first part of the ids of every run that the authority covers.
+    """
+    ref = published.capsule.ref
+    authority = Authority(
         kind="start",
         tenant=caller.tenant,
         actor=caller.subject,
         run=run,
         prefix=prefix,
         account=account,
-        capsules={ref: capsule},
-        expires_at=int(time.time()) + state.settings.authority_days * DAY,
+        capsules={ref: published.digest},
+        expires_at=int(time.time()) + soma.settings.authority_days * DAY,
+    )
+    token = soma.tokens.mint_authority(authority)
+    return RunStart(
+        tenant=caller.tenant, capsule=ref, digest=published.digest, inputs=inputs, authority=token, budget=budget
     )
 
 
-async def get(state: State, caller: Principal, run: str) -> RunRecord:
+async def _preflight(soma: State, run: str, argument: RunStart) -> Verdict | None:
+    """Return the preflight verdict. A denied start whose run exists already returns None: it starts nothing new."""
+    try:
+        return await preflight_start(soma, argument)
+    except PolicyDenied:
+        with contextlib.suppress(NotFound):
+            async with soma.db.transaction(argument.tenant) as tx:
+                await tx.runs.get(run)
+            return None
+        raise
+
+
+async def get(soma: State, caller: Principal, run: str) -> RunRecord:
     """Return a run of the caller's tenant. Raises NotFound."""
     require_own(run, caller)
-    async with state.db.transaction(caller.tenant) as tx:
+    async with soma.db.transaction(caller.tenant) as tx:
         return await tx.runs.get(run)
 
 
-async def get_open(state: State, caller: Principal, run: str) -> RunRecord:
+async def get_open(soma: State, caller: Principal, run: str) -> RunRecord:
     """Return an open run of the caller's tenant. Raises NotFound, or Conflict when it has ended."""
-    record = await get(state, caller, run)
+    record = await get(soma, caller, run)
     if record.status in TERMINAL:
         raise Conflict(f"Run {run!r} has ended: it is {record.status}.", run=run, status=record.status)
     return record
 
 
-async def control(state: State, caller: Principal, run: str, name: str, body: Control | None) -> RunView:
+async def control(soma: State, caller: Principal, run: str, name: str, body: Control | None) -> RunView:
     """Pause, resume or cancel an open run, with an audit entry. Raises Conflict, NotFound or Unavailable."""
-    await get_open(state, caller, run)
+    await get_open(soma, caller, run)
     request = body or Control()
-    async with audited(state, caller, f"run.{name}", run, reason=request.reason):
-        return await update(state.temporal, run, name, request, key=None, answer=RunView)
+    async with audited_change(soma, caller, f"run.{name}", run, reason=request.reason):
+        return await update(soma.temporal, run, name, request, key=None, answer=RunView)
 
 
-async def send_message(state: State, caller: Principal, run: str, message: InboxMessage) -> RunView:
+async def send_message(soma: State, caller: Principal, run: str, message: InboxMessage) -> RunView:
     """Send a message to an open run, with an audit entry. Raises Conflict, NotFound or Unavailable."""
-    await get_open(state, caller, run)
-    async with audited(state, caller, "run.told", run, message=message.id, text=digest(message.text)):
-        return await update(state.temporal, run, "message", message, key=f"message/{message.id}", answer=RunView)
+    await get_open(soma, caller, run)
+    async with audited_change(soma, caller, "run.told", run, message=message.id, text=digest(message.text)):
+        return await update(soma.temporal, run, "message", message, key=f"message/{message.id}", answer=RunView)

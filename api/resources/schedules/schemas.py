@@ -1,13 +1,13 @@
-"""Bodies and answers of the schedule routes."""
+"""Request and response bodies of the schedule routes."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 from pydantic.config import JsonDict
 
-from api.run_urls import KEY, REFERENCE
-from capsules.base_model import StrictModel
+from api.parameters import KEY, REFERENCE
+from capsules.base_model import FrozenModel, StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.duration import Duration
 from capsules.names import Name, ReferenceText
@@ -19,22 +19,22 @@ EXAMPLE: JsonDict = {"name": "monday-report", "capsule": "weekly-report@1", "cro
 ONE_TIME: list[JsonValue] = [{"required": ["cron"]}, {"required": ["every"]}]
 
 
-class NewSchedule(StrictModel):
+class ScheduleRequest(StrictModel, json_schema_extra={"examples": [EXAMPLE], "oneOf": ONE_TIME}):
     """A new schedule: capsule, inputs and times. Times are UTC."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE], "oneOf": ONE_TIME})
 
     name: str = Field(pattern=KEY, max_length=100)
     capsule: ReferenceText = Field(
-        pattern=REFERENCE, max_length=160, description="Resolved now: runs stay on the version found."
+        pattern=REFERENCE,
+        max_length=160,
+        description="Resolved at creation. All runs use the version found.",
     )
     inputs: dict[str, Any] = Field(default_factory=dict)
-    budget: Amounts | None = Field(None, description="Of each run. Unset: the capsule's own.")
-    project: Name | None = Field(None, description="The project whose budget its runs spend. Unset: the tenant's.")
-    cron: tuple[Cron, ...] = Field((), max_length=10, description="Five cron fields each.")
-    every: Duration | None = Field(None, description="Seconds, or `30m`, `1d`.")
-    overlap: Overlap = Field("skip", description="What to do when the last run has not ended.")
-    catch_up: Duration = Field(600, description="Starts missed for longer than this are left out.")
+    budget: Amounts | None = Field(None, description="Budget of each run. Unset: the capsule's own budget.")
+    project: Name | None = Field(None, description="The project that pays for its runs. Unset: the tenant pays.")
+    cron: tuple[Cron, ...] = Field((), max_length=10, description="Cron expressions of five fields.")
+    every: Duration | None = Field(None, description="Interval: seconds, or a text such as `30m` or `1d`.")
+    overlap: Overlap = Field("skip", description="What happens at a start time when the last run has not ended.")
+    catch_up: Duration = Field(600, description="A start that was missed is made up within this time, not later.")
     paused: bool = False
     note: str = Field("", max_length=500)
 
@@ -45,22 +45,22 @@ class NewSchedule(StrictModel):
         return self
 
 
-class Times(BaseModel):
+class ScheduleTimes(FrozenModel):
     """The times as requested. Temporal stores calendars, from which the cron text cannot be restored."""
 
     cron: tuple[str, ...] = ()
     every: int | None = None
 
 
-class Schedule(BaseModel):
+class Schedule(FrozenModel):
     """A schedule with its state."""
 
     name: str
     capsule: str = Field(description="`name@version`.")
-    account: str = Field(description="The account of its runs' budget: the tenant's or a project's.")
+    account: str = Field(description="The account that pays for its runs: the tenant's or a project's.")
     actor: str = Field(description="The principal in whose name its runs start.")
     authority_expires_at: int = Field(
-        description="Unix seconds; from then on its runs are refused. Unpausing renews it."
+        description="Unix seconds. From then on its starts are refused, until unpausing renews the authority."
     )
     cron: tuple[str, ...]
     every: int | None = Field(None, description="Seconds.")
@@ -68,5 +68,5 @@ class Schedule(BaseModel):
     catch_up: int = Field(description="Seconds.")
     paused: bool
     note: str
-    next: tuple[datetime, ...] = Field(description="The next times.")
+    next: tuple[datetime, ...] = Field(description="The next start times.")
     recent: tuple[str, ...] = Field(description="Ids of the last runs that it started.")

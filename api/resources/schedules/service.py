@@ -1,13 +1,11 @@
-"""Schedules in Temporal: create, renew, list, describe, and preflight of the next start."""
+"""Work of the schedule routes: create, list, show, pause, renew, trigger and delete schedules in Temporal."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import (
-    Schedule as TemporalSchedule,
-)
+from temporalio.client import Schedule as TemporalSchedule
 from temporalio.client import (
     ScheduleActionExecutionStartWorkflow,
     ScheduleActionStartWorkflow,
@@ -22,136 +20,125 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
+from api.audit_entries import audited_change
 from api.deps import State
-from api.resources.audit.service import audited
 from api.resources.runs.preflight import check_inputs, preflight_start
-from api.resources.runs.service import QUEUE, account_for, find, start_authority, workflow_of
-from api.resources.schedules.schemas import NewSchedule, Schedule, Times
+from api.resources.runs.service import QUEUE, account_for, find_capsule, run_start, workflow_of
+from api.resources.schedules.schemas import Schedule, ScheduleRequest, ScheduleTimes
 from api.temporal import ANSWER, translated
 from capsules.actions.verdict import Verdict
 from capsules.budgets.amounts import Amounts
 from capsules.capsule import PublishedCapsule
-from capsules.digest import canonical, digest
 from capsules.errors import Conflict
 from capsules.identity.principal import Principal
 from capsules.names import parse_reference
-from capsules.runs.run import RunStart, StartCapsule
+from capsules.runs.run import RunStart
 
-MOST = 500
-"""Most schedules of one list."""
-
-
-def handle_of(soma: State, caller: Principal, name: str) -> ScheduleHandle:
-    """Return Temporal's handle of a schedule of the caller's tenant."""
-    return soma.temporal.get_schedule_handle(f"{caller.tenant}/{name}")
+MAX_LISTED = 500
 
 
-@asynccontextmanager
-async def changing(soma: State, caller: Principal, action: str, name: str, **details: str) -> AsyncIterator[None]:
-    """Write an audit entry for a change of a schedule, and raise our errors instead of Temporal's."""
-    async with audited(soma, caller, action, name, **details):
-        with translated(f"schedule {name!r}"):
-            yield
-
-
-async def show(soma: State, caller: Principal, handle: ScheduleHandle) -> Schedule:
-    """Return a schedule as callers read it. Raises NotFound."""
-    with translated(f"schedule {handle.id.partition('/')[2]!r}"):
-        return await _described(soma, caller, await handle.describe(rpc_timeout=ANSWER))
-
-
-async def create(soma: State, caller: Principal, body: NewSchedule) -> Schedule:
-    """Create a schedule, its inputs checked. Raises Conflict when there is one, Invalid or NotFound."""
-    published = await find(soma, caller, parse_reference(body.capsule))
-    check_inputs(published.capsule, body.inputs)
-    account = await account_for(soma, caller.tenant, body.project)
+async def create(soma: State, caller: Principal, request: ScheduleRequest) -> Schedule:
+    """Create a schedule and check its inputs. Raises Conflict when the name is in use, Invalid or NotFound."""
+    published = await find_capsule(soma, caller, parse_reference(request.capsule))
+    check_inputs(published.capsule, request.inputs)
+    account = await account_for(soma, caller.tenant, request.project)
+    schedule = TemporalSchedule(
+        action=_start_action(soma, caller, request.name, published, request.inputs, request.budget, account),
+        spec=ScheduleSpec(
+            cron_expressions=list(request.cron),
+            intervals=[ScheduleIntervalSpec(timedelta(seconds=request.every))] if request.every else [],
+        ),
+        policy=SchedulePolicy(
+            overlap=ScheduleOverlapPolicy[request.overlap.upper()], catchup_window=timedelta(seconds=request.catch_up)
+        ),
+        state=ScheduleState(note=request.note, paused=request.paused),
+    )
     details = {"capsule": published.capsule.ref, "digest": published.digest}
-    async with changing(soma, caller, "schedule.created", body.name, **details):
-        handle = await soma.temporal.create_schedule(
-            f"{caller.tenant}/{body.name}",
-            _temporal_schedule(soma, caller, body, published, account),
-            memo={"times": Times(cron=body.cron, every=body.every)},
-            rpc_timeout=ANSWER,
-        )
-    return await show(soma, caller, handle)
+    async with _change(soma, caller, "schedule.created", request.name, **details) as handle:
+        times = ScheduleTimes(cron=request.cron, every=request.every)
+        await soma.temporal.create_schedule(handle.id, schedule, memo={"times": times}, rpc_timeout=ANSWER)
+    return await show(soma, caller, request.name)
+
+
+async def list_own(soma: State, caller: Principal) -> tuple[Schedule, ...]:
+    """Return the schedules of the caller's tenant, at most MAX_LISTED."""
+    ids: list[str] = []
+    with translated("schedules"):
+        async for entry in await soma.temporal.list_schedules():
+            if entry.id.startswith(f"{caller.tenant}/"):
+                ids.append(entry.id)
+            if len(ids) == MAX_LISTED:
+                break
+        return tuple([await _read(soma, await soma.temporal.get_schedule_handle(id_).describe()) for id_ in ids])
+
+
+async def show(soma: State, caller: Principal, name: str) -> Schedule:
+    """Return a schedule. Raises NotFound."""
+    with translated(f"schedule {name!r}"):
+        return await _read(soma, await _handle(soma, caller, name).describe(rpc_timeout=ANSWER))
+
+
+async def pause(soma: State, caller: Principal, name: str) -> Schedule:
+    """Pause a schedule. Raises NotFound."""
+    async with _change(soma, caller, "schedule.paused", name) as handle:
+        await handle.pause(note=f"Paused by {caller.subject}.", rpc_timeout=ANSWER)
+    return await show(soma, caller, name)
 
 
 async def unpause(soma: State, caller: Principal, name: str) -> Schedule:
     """Unpause a schedule, with a new start authority of the caller. Raises NotFound or Conflict."""
-    handle = handle_of(soma, caller, name)
-    async with changing(soma, caller, "schedule.unpaused", name):
-        known = await handle.describe(rpc_timeout=ANSWER)
-        action = await _renewed_action(soma, caller, name, known)
+    async with _change(soma, caller, "schedule.unpaused", name) as handle:
+        start = await _run_start(soma, await handle.describe(rpc_timeout=ANSWER))
+        published = await find_capsule(soma, caller, parse_reference(start.capsule))
+        account = soma.tokens.read_authority(start.authority).account
+        action = _start_action(soma, caller, name, published, start.inputs, start.budget, account)
 
-        async def renew(given: ScheduleUpdateInput) -> ScheduleUpdate:
-            schedule = given.description.schedule
+        async def renew(current: ScheduleUpdateInput) -> ScheduleUpdate:
+            schedule = current.description.schedule
             schedule.action = action
             schedule.state.paused = False
             schedule.state.note = f"Unpaused by {caller.subject}."
             return ScheduleUpdate(schedule=schedule)
 
         await handle.update(renew, rpc_timeout=ANSWER)
-    return await show(soma, caller, handle)
+    return await show(soma, caller, name)
 
 
-def _temporal_schedule(
-    soma: State, caller: Principal, asked: NewSchedule, published: PublishedCapsule, account: str
-) -> TemporalSchedule:
-    """Return the schedule for Temporal."""
-    return TemporalSchedule(
-        action=_action(
-            soma,
-            caller,
-            name=asked.name,
-            published=published,
-            inputs=asked.inputs,
-            budget=asked.budget,
-            account=account,
-        ),
-        spec=ScheduleSpec(
-            cron_expressions=list(asked.cron),
-            intervals=[ScheduleIntervalSpec(timedelta(seconds=asked.every))] if asked.every else [],
-        ),
-        policy=SchedulePolicy(
-            overlap=ScheduleOverlapPolicy[asked.overlap.upper()], catchup_window=timedelta(seconds=asked.catch_up)
-        ),
-        state=ScheduleState(note=asked.note, paused=asked.paused),
-    )
+async def trigger(soma: State, caller: Principal, name: str) -> tuple[Schedule, Verdict | None]:
+    """Start a run now and return the gate's verdict on it. Raises NotFound, or PolicyDenied before anything starts."""
+    async with _change(soma, caller, "schedule.triggered", name) as handle:
+        verdict = await preflight_start(soma, await _run_start(soma, await handle.describe(rpc_timeout=ANSWER)))
+        await handle.trigger(rpc_timeout=ANSWER)
+    return await show(soma, caller, name), verdict
 
 
-async def _renewed_action(
-    soma: State, caller: Principal, name: str, known: ScheduleDescription
-) -> ScheduleActionStartWorkflow:
-    """Return the action of a schedule with a new authority, in the caller's name."""
-    given = await _run_start(soma, known)
-    published = await find(soma, caller, parse_reference(given.capsule))
-    account = soma.tokens.read_authority(given.authority).account
-    return _action(
-        soma, caller, name=name, published=published, inputs=given.inputs, budget=given.budget, account=account
-    )
+async def delete(soma: State, caller: Principal, name: str) -> None:
+    """Delete a schedule. Raises NotFound."""
+    async with _change(soma, caller, "schedule.deleted", name) as handle:
+        await handle.delete(rpc_timeout=ANSWER)
 
 
-async def preflight(soma: State, known: ScheduleDescription) -> Verdict | None:
-    """Return the gate's verdict on the next start. Raises PolicyDenied when it would be denied."""
-    given = await _run_start(soma, known)
-    request = StartCapsule(
-        capsule=given.capsule,
-        digest=given.digest,
-        inputs=digest(given.inputs),
-        input_length=len(canonical(given.inputs).decode()),
-        budget=given.budget,
-    )
-    return await preflight_start(soma, soma.tokens.read_authority(given.authority), request)
+def _handle(soma: State, caller: Principal, name: str) -> ScheduleHandle:
+    return soma.temporal.get_schedule_handle(f"{caller.tenant}/{name}")
 
 
-async def _described(soma: State, caller: Principal, known: ScheduleDescription) -> Schedule:
-    """Return a schedule as callers read it."""
-    given, schedule = await _run_start(soma, known), known.schedule
-    authority = soma.tokens.read_authority(given.authority)
-    times = await known.memo_value("times", Times(), type_hint=Times)
+@asynccontextmanager
+async def _change(
+    soma: State, caller: Principal, action: str, name: str, **details: str
+) -> AsyncIterator[ScheduleHandle]:
+    """Yield the schedule's handle for one change, with an audit entry. Raises our errors instead of Temporal's."""
+    async with audited_change(soma, caller, action, name, **details):
+        with translated(f"schedule {name!r}"):
+            yield _handle(soma, caller, name)
+
+
+async def _read(soma: State, known: ScheduleDescription) -> Schedule:
+    start, schedule = await _run_start(soma, known), known.schedule
+    authority = soma.tokens.read_authority(start.authority)
+    times = await known.memo_value("times", ScheduleTimes(), type_hint=ScheduleTimes)
     return Schedule(
-        name=known.id.removeprefix(f"{caller.tenant}/"),
-        capsule=given.capsule,
+        name=known.id.partition("/")[2],
+        capsule=start.capsule,
         account=authority.account,
         actor=authority.actor,
         authority_expires_at=authority.expires_at,
@@ -170,23 +157,9 @@ async def _described(soma: State, caller: Principal, known: ScheduleDescription)
     )
 
 
-async def list_own(soma: State, caller: Principal) -> tuple[Schedule, ...]:
-    """Return the tenant's schedules: those whose ids start with the tenant."""
-    ids = []
-    async for entry in await soma.temporal.list_schedules():
-        if entry.id.startswith(f"{caller.tenant}/"):
-            ids.append(entry.id)
-            if len(ids) == MOST:
-                break
-    return tuple(
-        [await _described(soma, caller, await soma.temporal.get_schedule_handle(id_).describe()) for id_ in ids]
-    )
-
-
-def _action(  # noqa: PLR0913 - what a start says
+def _start_action(  # noqa: PLR0913, PLR0917 - what a start says
     soma: State,
     caller: Principal,
-    *,
     name: str,
     published: PublishedCapsule,
     inputs: dict[str, Any],
@@ -195,20 +168,15 @@ def _action(  # noqa: PLR0913 - what a start says
 ) -> ScheduleActionStartWorkflow:
     # Temporal appends `-` and the time of the start; no other schedule's runs have this prefix.
     run = f"{caller.tenant}/{published.capsule.metadata.name}/{name}"
-    ref = published.capsule.ref
-    authority = start_authority(
-        soma, caller, run=f"{run}-", ref=ref, capsule=published.digest, account=account, prefix=True
+    start = run_start(
+        soma, caller, published, run=f"{run}-", inputs=inputs, budget=budget, account=account, prefix=True
     )
-    argument = RunStart(
-        tenant=caller.tenant, capsule=ref, digest=published.digest, inputs=inputs, authority=authority, budget=budget
-    )
-    return ScheduleActionStartWorkflow(workflow_of(published.capsule), argument, id=run, task_queue=QUEUE)
+    return ScheduleActionStartWorkflow(workflow_of(published.capsule), start, id=run, task_queue=QUEUE)
 
 
 async def _run_start(soma: State, known: ScheduleDescription) -> RunStart:
     action = known.schedule.action
     if not isinstance(action, ScheduleActionStartWorkflow):
-        raise Conflict(f"Schedule {known.id!r} starts no workflow; it was not made here.")
-    payloads = await soma.temporal.data_converter.decode(list(action.args), [RunStart])
-    start: RunStart = payloads[0]
+        raise Conflict(f"Schedule {known.id!r} starts no workflow: it was not created by this API.")
+    start: RunStart = (await soma.temporal.data_converter.decode(list(action.args), [RunStart]))[0]
     return start

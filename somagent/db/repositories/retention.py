@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from capsules.errors import Conflict, NotFound
-from capsules.retention import DueContent, Hold, NewHold, Retention
+from capsules.retention import DueContent, Hold, HoldRequest, Retention
 from somagent.db.errors import translate_errors
 from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import from_row, legal_holds, retention
@@ -34,7 +34,7 @@ class Retentions(Repository):
         """Return what would be deleted now."""
         return DueContent.model_validate(await self.connection.scalar(text("SELECT retention_due()")))
 
-    async def place(self, hold: NewHold, *, by: str) -> Hold:
+    async def place(self, hold: HoldRequest, *, by: str) -> Hold:
         """Place a legal hold."""
         values = {"tenant_id": self.tenant, "id": uuid.uuid4().hex[:12], "placed_by": by, **hold.model_dump()}
         row = (await self.connection.execute(insert(legal_holds).values(**values).returning(legal_holds))).one()

@@ -10,7 +10,7 @@ from api_callers import Callers, assert_problem, publish
 from servers import settings_in
 
 from api.deps import State
-from api.resources.events.event_stream import Position, follow
+from api.resources.runs.event_stream import Position, follow
 from capsules.events import Event
 from somagent.messaging.event_bus import EventBus, ValkeyTokens
 

@@ -49,7 +49,7 @@ async def test_an_ended_run_takes_no_orders(
 async def test_a_raise_of_nothing_or_below_nothing_is_refused(http: httpx.AsyncClient, callers: Callers) -> None:
     run = await started(http, callers)
     budget = f"/v1/budgets/runs/{run.replace('/', '~')}/raise"
-    for body, named in (({}, "nothing"), ({"tokens": -1}, "body.tokens"), ({"gold": 1}, "body.gold")):
+    for body, named in (({}, "all amounts are 0"), ({"tokens": -1}, "body.tokens"), ({"gold": 1}, "body.gold")):
         assert_problem(await http.post(budget, json=body, headers=callers.all()), 422, "Invalid", named)
 
 

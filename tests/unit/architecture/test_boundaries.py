@@ -124,8 +124,8 @@ def _reads_environment(node: ast.AST) -> bool:
 
 RESOURCE_FILES = {"__init__.py", "routes.py", "service.py", "schemas.py"}
 OTHER_RESOURCE_FILES = {
-    "events/event_stream.py": "a stream that lives as long as its reader, with its own position and heartbeat",
     "explanations/evidence.py": "the archive of a run: as long as the explanation that it holds",
+    "runs/event_stream.py": "a stream that lives as long as its reader, with its own position and heartbeat",
     "runs/preflight.py": "the check of a start, which schedules, forecasts and the dry run use without starting a run",
 }
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import Conflict, NotFound
-from capsules.retention import DueContent, NewHold, Retention
+from capsules.retention import DueContent, HoldRequest, Retention
 from capsules.runs.run import CloseRun, NewRun
 from somagent.db.database import Database
 from somagent.db.gate.run_projection import PostgresRuns
@@ -125,7 +125,7 @@ async def test_a_hold_keeps_what_it_covers_until_it_is_lifted(  # noqa: PLR0917 
     other = await ended(db, ledger, tenant, name="elsewhere")
     async with db.transaction(tenant) as tx:
         hold = await tx.retention.place(
-            NewHold(scope=scope.format(run=held, parent=parent), reason="Case 7"), by="rosa"
+            HoldRequest(scope=scope.format(run=held, parent=parent), reason="Case 7"), by="rosa"
         )
     await age(owner, tenant, 50)
     await prune(relay.engine, tenant, 100)
@@ -161,7 +161,7 @@ async def test_nothing_is_deleted_where_nothing_is_set_and_batches_end(db, owner
 
 async def test_only_the_relay_deletes_and_a_hold_is_never_changed(db, owner, tenant):
     async with db.transaction(tenant) as tx:
-        hold = await tx.retention.place(NewHold(scope="tenant", reason="Case 7"), by="rosa")
+        hold = await tx.retention.place(HoldRequest(scope="tenant", reason="Case 7"), by="rosa")
     for statement in (
         f"SELECT retention_prune('{tenant}', 5)",
         "DELETE FROM content_blobs",

@@ -18,7 +18,7 @@ from capsules.constitutions.proposal import Change
 from capsules.digest import sha256
 from capsules.forecasts.forecast import Shape, static_forecast
 from capsules.identity.principal import Principal
-from capsules.retention import NewHold, Retention
+from capsules.retention import HoldRequest, Retention
 from somagent.capsule_files.library import Library
 from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
@@ -100,7 +100,7 @@ async def _fill(db: Database, tenant: str) -> None:
     await ledger.begin(passing.model_copy(update={"matching_grants": (given.id,)}))
     async with db.transaction(tenant) as tx:
         await tx.retention.set(Retention(content_days=9), by="ada")
-        await tx.retention.place(NewHold(scope="tenant", reason="Case 1"), by="ada")
+        await tx.retention.place(HoldRequest(scope="tenant", reason="Case 1"), by="ada")
         shape = Shape(capsule="word-count")
         await tx.forecasts.keep(run, shape, static_forecast(shape, Amounts(), "No data."))
         await tx.artifacts.add(run, name="a.txt", media_type="text/plain", digest=digest, size=5)

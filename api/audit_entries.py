@@ -1,4 +1,4 @@
-"""Audit entries of changes outside the database: in Temporal, and tokens, which are not stored."""
+"""Audit entries of changes that no database trigger sees: changes in Temporal, and tokens, which are not stored."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -10,10 +10,16 @@ from capsules.identity.principal import Principal
 
 
 @contextlib.asynccontextmanager
-async def audited(soma: State, caller: Principal, action: str, subject: str, **details: Any) -> AsyncIterator[None]:  # noqa: ANN401 - JSON values
-    """Write an entry, then let the change be made; one that fails leaves a second entry that says so.
+async def audited_change(
+    soma: State,
+    caller: Principal,
+    action: str,
+    subject: str,
+    **details: Any,  # noqa: ANN401 - JSON values
+) -> AsyncIterator[None]:
+    """Write an audit entry, then run the change. A change that fails leaves a second entry, `{action}.failed`.
 
-    In this order, since what cannot be audited is not done. Details hold no content and no secret.
+    The entry comes first: a change that cannot be audited is not made. Details contain no content and no secret.
     """
     await _add(soma, caller, action, subject, details)
     try:

@@ -1,7 +1,7 @@
-"""Event stream of a run: stored events from the outbox table, and tokens of replies from the bus, as one stream.
+"""Event stream of a run: one stream of the stored events in the outbox table and of reply tokens on the bus.
 
-Only the table defines the events, so none is lost or sent twice. The bus brings tokens, and a relayed event on it means
-that the table has more. Without the bus the table is read every second.
+Events are read only from the table, so none is lost or sent twice. The bus carries tokens; a relayed event on it shows
+that the table has a new event. Without the bus the table is read every second.
 An event's id is `{last stored event}.{last bus entry}`, so that a reconnect continues in both.
 """
 
@@ -20,14 +20,15 @@ from capsules.errors import Invalid, Unavailable
 from capsules.events import Event
 from capsules.runs.run import TERMINAL, RunRecord
 
-ASK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
 BUS_RETRY_SECONDS = 2.0
-PAGE = 200
-WAITING = 2000
-"""Most bus entries that wait for a slow reader; the bus is not read further until it catches up."""
+PAGE_SIZE = 200
+QUEUE_SIZE = 2000
+"""Bus entries that wait for a slow reader. When the queue is full, the bus is not read until the reader catches up."""
 
 _ID = re.compile(r"^(\d{1,18})\.(\d{1,18}-\d{1,18})$")
+_LAST_EVENT_ID = {"path": "header.last-event-id", "message": "expected the id of an event of this stream"}
 log = logging.getLogger(__name__)
 type StreamEntry = tuple[str, str, dict[str, Any]]
 
@@ -41,25 +42,25 @@ class Position:
 
     @classmethod
     def parse(cls, text: str | None) -> Self:
-        """Read a Last-Event-ID. Raises Invalid for one that we did not make."""
+        """Read a Last-Event-ID. Raises Invalid for a text that is not an id of this stream."""
         if not text:
             return cls()
         match = _ID.match(text)
         if match is None:
-            raise Invalid(f"{text!r} is not an event id of ours.", problems=[_LAST_EVENT_ID])
+            raise Invalid(
+                f"Last-Event-ID {text!r} is not an event id of this stream. Send the `id` of the last event received.",
+                problems=[_LAST_EVENT_ID],
+            )
         return cls(int(match[1]), match[2])
 
     def __str__(self) -> str:
         return f"{self.stored}.{self.bus}"
 
 
-_LAST_EVENT_ID = {"path": "header.last-event-id", "message": "expected the id of an event of this stream"}
-
-
 async def follow(soma: State, run: RunRecord, position: Position) -> AsyncIterator[str]:
     """Yield server-sent events until the run is closed and all its events are sent."""
-    entries: asyncio.Queue[StreamEntry] = asyncio.Queue(WAITING)
-    # What a finished run said piece by piece is in its transcript; only stored events are told again.
+    entries: asyncio.Queue[StreamEntry] = asyncio.Queue(QUEUE_SIZE)
+    # The replies of a finished run are in its transcript, so only stored events are sent.
     reader = None if run.status in TERMINAL else asyncio.create_task(_read_bus(soma, run, position.bus, entries))
     try:
         with soma.metrics.streams.track_inprogress():
@@ -83,51 +84,51 @@ class _Follower:
         yield ": following\n\n"
         silent_since = time.monotonic()
         while True:
-            for event in await self._stored():
+            for event in await self._next_events():
                 if event.type == "run.closed":
-                    while token := self._waiting_token():
+                    while token := self._queued_token():
                         yield token
                 self._position = replace(self._position, stored=event.id)
                 yield self._message(event.type, event.model_dump_json())
                 silent_since = time.monotonic()
                 if event.type == "run.closed":
                     return
-            async for token in self._live():
+            async for token in self._live_tokens():
                 yield token
                 silent_since = time.monotonic()
             if time.monotonic() - silent_since >= HEARTBEAT_SECONDS:
                 yield ": still here\n\n"
                 silent_since = time.monotonic()
 
-    async def _stored(self) -> list[Event]:
-        """Return the next stored events. A database that is away for a moment does not end the stream."""
+    async def _next_events(self) -> list[Event]:
+        """Return the next stored events; none while the database cannot be reached, so that the stream goes on."""
         try:
             async with self._soma.db.transaction(self._run.tenant) as tx:
-                return list(await tx.events.after(self._run.id, self._position.stored, PAGE))
+                return list(await tx.events.after(self._run.id, self._position.stored, PAGE_SIZE))
         except Unavailable:
             return []
 
-    async def _live(self) -> AsyncIterator[str]:
-        """Yield tokens until a second has passed or the bus says that a stored event is due."""
-        until = time.monotonic() + ASK_SECONDS
+    async def _live_tokens(self) -> AsyncIterator[str]:
+        """Yield tokens until a second has passed or the bus shows that the table has a new event."""
+        until = time.monotonic() + POLL_SECONDS
         while (left := until - time.monotonic()) > 0:
             try:
                 entry = await asyncio.wait_for(self._entries.get(), left)
             except TimeoutError:
                 return
-            token = self._take(entry)
+            token = self._accept(entry)
             if token is None:
                 return
             yield token
 
-    def _waiting_token(self) -> str | None:
+    def _queued_token(self) -> str | None:
         while not self._entries.empty():
-            if token := self._take(self._entries.get_nowait()):
+            if token := self._accept(self._entries.get_nowait()):
                 return token
         return None
 
-    def _take(self, entry: StreamEntry) -> str | None:
-        """Move past a bus entry; return its message when it is a token."""
+    def _accept(self, entry: StreamEntry) -> str | None:
+        """Advance the position to a bus entry. Return its message when it is a token."""
         self._position = replace(self._position, bus=entry[0])
         return self._message("token", json.dumps(entry[2])) if entry[1] == "token" else None
 
@@ -136,7 +137,7 @@ class _Follower:
 
 
 async def _read_bus(soma: State, run: RunRecord, after: str, entries: asyncio.Queue[StreamEntry]) -> None:
-    """Put the bus's entries into the queue, again and again where the bus fails: it only ever adds to the table."""
+    """Put the entries of the bus into the queue. When the bus fails, try again later: the stream works without it."""
     while True:
         try:
             async for stream_id, kind, data in soma.bus.tail(run.tenant, run.id, after):

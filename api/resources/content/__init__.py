@@ -1,1 +1,0 @@
-"""Artifact content by digest."""

@@ -1,1 +1,0 @@
-"""Event stream of a run."""
