@@ -53,9 +53,10 @@ class Api:
     def get(self, path: str, **query: str | int | list[str] | None) -> JsonValue:
         return _body(self._request("GET", path, params=_without_unset(query)))
 
-    def post(self, path: str, body: JsonValue = None, *, key: str | None = None) -> JsonValue:
+    def post(self, path: str, body: dict[str, Any] | None = None, *, key: str | None = None) -> JsonValue:
+        """Return the answer to a POST. Fields of the body that are None are left out: the API has its defaults."""
         headers = {"Idempotency-Key": key} if key else {}
-        return _body(self._request("POST", path, json=body if body is not None else {}, headers=headers))
+        return _body(self._request("POST", path, json=_without_unset(body or {}), headers=headers))
 
     def put(self, path: str, body: JsonValue) -> JsonValue:
         return _body(self._request("PUT", path, json=body))

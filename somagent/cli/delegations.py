@@ -43,8 +43,8 @@ def delegate(  # noqa: PLR0913, PLR0917 - the command line's own options
     reason: ReasonOption = "",
 ) -> JsonValue:
     """Lend a capability for a limited time, for approvals. It cannot be lent again or used for your own runs."""
-    body = {"capability": capability, "to": to, "seconds": lasting, "reason": reason}
-    return api.post(PATH, body | ({"starts_at": starts} if starts else {}))
+    body = {"capability": capability, "to": to, "seconds": lasting, "reason": reason, "starts_at": starts}
+    return api.post(PATH, body)
 
 
 @command(

@@ -120,4 +120,4 @@ def message(
     key: KeyOption = None,
 ) -> JsonValue:
     """Send a message to the persona of a run."""
-    return api.post(run_path(run, "messages"), {"text": text} | ({"id": key} if key else {}))
+    return api.post(run_path(run, "messages"), {"text": text, "id": key})

@@ -75,8 +75,10 @@ def create(  # noqa: PLR0913, PLR0917 - the command line's own options
         "paused": paused,
         "note": note,
         "project": project,
+        "cron": cron or None,
+        "every": every,
     }
-    return api.post(PATH, body | ({"cron": cron} if cron else {}) | ({"every": every} if every else {}))
+    return api.post(PATH, body)
 
 
 @command(app, "list", text=table("name", "capsule", "when", "state", "next", row=_row))

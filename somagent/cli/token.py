@@ -41,7 +41,7 @@ def mint(
     seconds: Annotated[int, Option(min=1, metavar="N", help="How many seconds it is valid.")] = 3600,
 ) -> None:
     """Mint a token with at most your capabilities. Without --json only the token is written."""
-    token = api.post("/v1/tokens", {"seconds": seconds} | ({"capabilities": capability} if capability else {}))
+    token = api.post("/v1/tokens", {"seconds": seconds, "capabilities": capability or None})
     api.show(token, lambda it: [escape(it["token"])])
     if not api.json:
         output.note(f"valid until {local_time(datetime.fromtimestamp(token['expires_at'], UTC))}")

@@ -15,7 +15,7 @@ from somagent.cli.command import CommentOption, KeyOption, command, group
 from somagent.cli.connection import Api, JsonValue
 from somagent.cli.exit_codes import Code
 from somagent.cli.output import Lines
-from somagent.cli.policy.signatures import signature_file, signatures_of
+from somagent.cli.policy.signatures import apply_overlays, signature_file, signatures_of
 from somagent.cli.policy.sources import DIGEST, OverlayOption, from_file
 
 PATH = "/v1/constitutions"
@@ -44,8 +44,8 @@ def activate(  # noqa: PLR0913, PLR0917 - the command line's own options
     key: KeyOption = None,
 ) -> None:
     """Propose a constitution. It is proved, compared and approved, then active. Exit code 10 if a proof blocks it."""
-    body = _proposal(constitution, overlay or []) | {"stage": "shadow" if shadow else "active"}
-    _follow(api, api.post(PATH, body | ({"scope": tenant} if tenant else {}), key=key), wait=wait)
+    body = _proposal(constitution, overlay or []) | {"stage": "shadow" if shadow else "active", "scope": tenant}
+    _follow(api, api.post(PATH, body, key=key), wait=wait)
 
 
 @command(app)
@@ -59,8 +59,7 @@ def rollback(
     key: KeyOption = None,
 ) -> None:
     """Propose a constitution that was active before. It is proved and approved like any other."""
-    body = ({"to": to} if to else {}) | ({"scope": tenant} if tenant else {})
-    _follow(api, api.post(f"{PATH}/rollback", body, key=key), wait=wait)
+    _follow(api, api.post(f"{PATH}/rollback", {"to": to, "scope": tenant}, key=key), wait=wait)
 
 
 @command(app)
@@ -87,11 +86,7 @@ def _proposal(constitution: str, overlay: list[Path]) -> dict[str, Any]:
         signed: str = from_file(beside).document.get("digest", "") if beside.exists() else ""
         overlays = [found.document, *(one.document for one in over)]
         return {"overlays": overlays, "signatures": signatures_of(beside, signed)}
-    document = found.document
-    if over:
-        from somagent.cli.policy.reviews import effective  # noqa: PLC0415 - Z3 takes half a second to load
-
-        document = effective(found, over)
+    document = apply_overlays(found, over)
     return {"document": document, "signatures": signatures_of(beside, digest(document))}
 
 

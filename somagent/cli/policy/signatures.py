@@ -1,6 +1,7 @@
 """Command `somagent policy sign`: sign a constitution's file with a key, both of which stay on this machine."""
 
 import json as json_format
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from somagent.cli.command import command, group
 from somagent.cli.connection import Api, JsonValue
 from somagent.cli.exit_codes import Code
 from somagent.cli.output import Lines
-from somagent.cli.policy.sources import ACTIVE, WHICH, OverlayOption, from_file, source
+from somagent.cli.policy.sources import ACTIVE, WHICH, OverlayOption, Source, from_file, source
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import sign_digest
 
@@ -40,19 +41,23 @@ def sign(
     found, over = from_file(file), [from_file(one) for one in overlay or ()]
     if found.kind == "Overlay":
         found, over = source(base, api), [found, *over]
-    document = found.document
-    if over:
-        from somagent.cli.policy.reviews import effective  # noqa: PLC0415 - Z3 takes half a second to load
-
-        document = effective(found, over)
-    made = digest(document)
-    signed = sign_digest(KeyRing.load(keys or api.settings.keys_dir), "constitution", made)
+    current = digest(apply_overlays(found, over))
+    signed = sign_digest(KeyRing.load(keys or api.settings.keys_dir), "constitution", current)
     beside = signature_file(file)
-    signatures = [one for one in signatures_of(beside, made) if one["key_id"] != signed.key_id]
+    signatures = [one for one in signatures_of(beside, current) if one["key_id"] != signed.key_id]
     signatures.append({"key_id": signed.key_id, "signature": signed.value})
-    written = {"digest": made, "signatures": signatures}
-    beside.write_text(json_format.dumps(written, indent=1) + "\n", "utf-8")
-    return {"file": str(beside), **written}
+    result = {"digest": current, "signatures": signatures}
+    beside.write_text(json_format.dumps(result, indent=1) + "\n", "utf-8")
+    return {"file": str(beside), **result}
+
+
+def apply_overlays(found: Source, over: Sequence[Source]) -> dict[str, Any]:
+    """Return a constitution's document with its overlays applied. Raises Invalid with every problem and its place."""
+    if not over:
+        return found.document
+    from somagent.cli.policy.reviews import effective  # noqa: PLC0415 - Z3 takes half a second to import
+
+    return effective(found, over)
 
 
 def signature_file(file: Path) -> Path:
@@ -60,8 +65,8 @@ def signature_file(file: Path) -> Path:
     return file.with_name(f"{file.name}.sig.json")
 
 
-def signatures_of(beside: Path, made: str) -> list[dict[str, str]]:
-    """Return the signatures in a file. Ends the command when they are for another digest than `made`."""
+def signatures_of(beside: Path, current: str) -> list[dict[str, str]]:
+    """Return the signatures in a file. Ends the command when they are for another digest than `current`."""
     if not beside.exists():
         return []
     try:
@@ -69,9 +74,9 @@ def signatures_of(beside: Path, made: str) -> list[dict[str, str]]:
         signed, signatures = kept["digest"], list(kept["signatures"])
     except (ValueError, KeyError, TypeError, OSError) as error:
         output.fail(f"{str(beside)!r} holds no signatures: {error!r}. Remove it and sign again.", code=Code.INVALID)
-    if signed != made:
+    if signed != current:
         output.fail(
-            f"{str(beside)!r} signs {signed}, and the document is {made} now. Remove it; everybody signs again.",
+            f"{str(beside)!r} signs {signed}, and the document is {current} now. Remove it; everybody signs again.",
             code=Code.CONFLICT,
         )
     return signatures
