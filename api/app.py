@@ -24,7 +24,6 @@ from api.resources.forecasts import routes as forecasts
 from api.resources.health import routes as health
 from api.resources.notifications import routes as notifications
 from api.resources.policy import routes as policy
-from api.resources.projects import routes as projects
 from api.resources.retention import routes as retention
 from api.resources.runs import routes as runs
 from api.resources.schedules import routes as schedules
@@ -58,7 +57,7 @@ ROUTERS = (
     notifications.router,
     schedules.router,
     budgets.router,
-    projects.router,
+    budgets.projects,
     usage.router,
     audit.router,
     retention.router,

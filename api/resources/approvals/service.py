@@ -19,14 +19,7 @@ from api import access
 from api.deps import State
 from api.middleware.policy_headers import set_approval_headers
 from api.middleware.problems import UNEXPECTED, document
-from api.resources.approvals.schemas import (
-    ApprovalResponse,
-    ArgumentEditRequest,
-    BatchDecision,
-    BatchResult,
-    DecisionBatchResponse,
-    DecisionRequest,
-)
+from api.resources.approvals import schemas
 from api.temporal import query, update
 from capsules.approvals.approval import AnswerKind, Approval, ApprovalDecision, DecisionMade
 from capsules.approvals.approval_edit import ApprovalEdit, EditMade, WaitingCall, WaitingCalls
@@ -53,12 +46,12 @@ async def load(soma: State, caller: Principal, approval_id: str, response: Respo
     return approval
 
 
-async def show(soma: State, caller: Principal, approval_id: str) -> ApprovalResponse:
+async def show(soma: State, caller: Principal, approval_id: str) -> schemas.ApprovalResponse:
     """Return the approval with the principals who could decide it now. Raises NotFound."""
     async with soma.db.transaction(caller.tenant) as tx:
         approval = await tx.approvals.get(approval_id)
         deciders = await tx.eligible_approvers.of(approval, dt.datetime.now(dt.UTC))
-    return ApprovalResponse(**dict(approval), deciders=deciders)
+    return schemas.ApprovalResponse(**dict(approval), deciders=deciders)
 
 
 async def waiting_call(soma: State, caller: Principal, approval_id: str) -> WaitingCall:
@@ -77,7 +70,7 @@ async def waiting_call(soma: State, caller: Principal, approval_id: str) -> Wait
 
 
 async def decide(
-    soma: State, caller: Principal, approval: Approval, request: DecisionRequest, *, approve: bool
+    soma: State, caller: Principal, approval: Approval, request: schemas.DecisionRequest, *, approve: bool
 ) -> Approval:
     """Send the caller's decision to the run and return the approval after it.
 
@@ -99,7 +92,7 @@ async def decide(
     return current
 
 
-async def edit(soma: State, caller: Principal, approval: Approval, request: ArgumentEditRequest) -> Approval:
+async def edit(soma: State, caller: Principal, approval: Approval, request: schemas.ArgumentEditRequest) -> Approval:
     """Make the run ask for the same tool action with other arguments; the gate evaluates it again.
 
     Raises Denied or Conflict when the caller may not edit it, Invalid when the arguments do not follow the schema, and
@@ -129,26 +122,28 @@ async def edit(soma: State, caller: Principal, approval: Approval, request: Argu
 
 
 async def decide_all(
-    soma: State, caller: Principal, decisions: Sequence[BatchDecision], response: Response
-) -> DecisionBatchResponse:
+    soma: State, caller: Principal, decisions: Sequence[schemas.BatchDecision], response: Response
+) -> schemas.DecisionBatchResponse:
     """Decide each approval by itself. A refused decision has its problem in its result and stops no other one."""
     async with soma.db.transaction(caller.tenant) as tx:
         known = await tx.approvals.get_many(*(item.approval for item in decisions))
         await set_approval_headers(tx, response, *known.values())
     slots = asyncio.Semaphore(PARALLEL_DECISIONS)
 
-    async def decide_item(item: BatchDecision) -> BatchResult:
+    async def decide_item(item: schemas.BatchDecision) -> schemas.BatchResult:
         async with slots:
             return await _decide_item(soma, caller, known.get(item.approval), item)
 
-    return DecisionBatchResponse(results=await asyncio.gather(*map(decide_item, decisions)))
+    return schemas.DecisionBatchResponse(results=await asyncio.gather(*map(decide_item, decisions)))
 
 
-async def _decide_item(soma: State, caller: Principal, approval: Approval | None, item: BatchDecision) -> BatchResult:
+async def _decide_item(
+    soma: State, caller: Principal, approval: Approval | None, item: schemas.BatchDecision
+) -> schemas.BatchResult:
     if approval is None:
         unknown = {"approval": item.approval}
         problem = document(404, "NotFound", f"There is no approval {item.approval!r}.", fields=unknown)
-        return BatchResult(approval=item.approval, done=False, problem=problem)
+        return schemas.BatchResult(approval=item.approval, done=False, problem=problem)
     try:
         current = await decide(soma, caller, approval, item, approve=item.approve)
     except SomaError as error:
@@ -159,8 +154,8 @@ async def _decide_item(soma: State, caller: Principal, approval: Approval | None
         log.exception("unexpected failure %s in a batch of decisions", problem_id)
         problem = document(500, "Unexpected", UNEXPECTED.format(problem_id), problem_id=problem_id)
     else:
-        return BatchResult(approval=item.approval, done=True, state=current.state)
-    return BatchResult(approval=item.approval, done=False, problem=problem)
+        return schemas.BatchResult(approval=item.approval, done=True, state=current.state)
+    return schemas.BatchResult(approval=item.approval, done=False, problem=problem)
 
 
 async def resolve_approver(
@@ -190,7 +185,7 @@ async def resolve_approver(
 
 
 async def attest_decision(
-    soma: State, caller: Principal, approval: Approval, request: DecisionRequest, *, approve: bool
+    soma: State, caller: Principal, approval: Approval, request: schemas.DecisionRequest, *, approve: bool
 ) -> ApprovalDecision:
     """Return the decision with the caller's attestation. Raises Conflict or Denied as `resolve_approver` does."""
     approver = await resolve_approver(soma, caller, approval, "yes" if approve else "no", request.on_behalf_of)

@@ -4,21 +4,45 @@ from typing import Annotated
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import Query
+from pydantic import Field
 
 from api.access import AuditReader
 from api.deps import Soma
 from api.middleware.problems import resource_router, responses
 from api.parameters import After, Cursor, PageLimit, SequencePage, sequence_page
-from api.resources.audit.schemas import AuditStatusResponse, InclusionsResponse, PublicKeysResponse
 from api.run_urls import RunPath, require_own
-from capsules.audit.audit_blocks import Block
+from capsules.audit.audit_blocks import Block, Inclusion
 from capsules.audit.auditor import AuditEntry, Record
-from capsules.base_model import Page
+from capsules.base_model import FrozenModel, Page
 from somagent.identity.keys import KeyPurpose
 
 router = resource_router("/v1/audit", "audit")
 
 PUBLISHED_KEYS: tuple[KeyPurpose, ...] = ("sealer", "publisher", "constitution")
+
+
+class AuditStatusResponse(FrozenModel):
+    """Which part of the audit record is in signed blocks."""
+
+    height: int = Field(description="Height of the newest block.")
+    leaves: int = Field(description="Number of records in blocks; the last number of the tenant's sequence.")
+    waiting: int = Field(description="Number of records that wait for the next block.")
+    strays: tuple[str, ...] = Field(
+        description="The first records that are in no block and do not wait for one: they were not written by SomaGent."
+    )
+
+
+class InclusionsResponse(FrozenModel):
+    """Inclusion proofs of a run's receipts, with the blocks that contain them."""
+
+    proofs: tuple[Inclusion, ...]
+    blocks: tuple[Block, ...]
+
+
+class PublicKeysResponse(FrozenModel):
+    """Public keys that verify signatures. An auditor must get them from another source and compare."""
+
+    keys: dict[str, str] = Field(description="PEM text by key id, for the sealer, the publisher and constitutions.")
 
 
 @router.get("/entries")

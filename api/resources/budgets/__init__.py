@@ -1,1 +1,1 @@
-"""Budget accounts of the tenant and of runs, and raises."""
+"""Budget accounts of the tenant, of projects and of runs, and raises."""

@@ -1,4 +1,4 @@
-"""Response bodies of the budget and project routes."""
+"""Response bodies of the budget routes."""
 
 from capsules.base_model import FrozenModel
 from capsules.budgets.account import Account

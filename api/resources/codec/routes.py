@@ -25,23 +25,12 @@ router = resource_router("/v1/codec", "codec")
 
 LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip")
-PAYLOADS: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "payloads": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "metadata": {"type": "object", "additionalProperties": {"type": "string", "format": "byte"}},
-                    "data": {"type": "string", "format": "byte"},
-                },
-            },
-        }
-    },
-}
-BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": PAYLOADS}}}}
-PAYLOADS_RESPONSE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"schema": PAYLOADS}}}}
+BYTES = {"type": "string", "format": "byte"}
+PAYLOAD = {"metadata": {"type": "object", "additionalProperties": BYTES}, "data": BYTES}
+PAYLOADS = {"payloads": {"type": "array", "items": {"type": "object", "properties": PAYLOAD}}}
+CONTENT = {"application/json": {"schema": {"type": "object", "properties": PAYLOADS}}}
+BODY = {"requestBody": {"required": True, "content": CONTENT}}
+PAYLOADS_RESPONSE: dict[int | str, dict[str, Any]] = {200: {"content": CONTENT}}
 
 
 def _require_reader(request: Request, soma: Soma) -> None:

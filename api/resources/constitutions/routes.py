@@ -41,19 +41,19 @@ async def propose_constitution(
     return _with_location(response, await service.propose(soma, caller, change, idempotency_key))
 
 
-@router.get("", responses=responses())
+@router.get("")
 async def list_constitutions(caller: PolicyReader, soma: Soma) -> ConstitutionPage:
     """List the constitutions that the caller's tenant may see, newest first, with the active one and the history."""
     return await service.list_visible(soma, caller)
 
 
-@router.get("/shadow", responses=responses())
+@router.get("/shadow")
 async def show_shadow(caller: PolicyReader, soma: Soma) -> ShadowReport:
     """Show how often the shadow would have decided differently from the active constitution, with examples."""
     return await service.shadow_report(soma, caller)
 
 
-@router.delete("/shadow", status_code=204, responses=responses())
+@router.delete("/shadow", status_code=204)
 async def end_shadow(
     caller: ConstitutionProposer, soma: Soma, scope: Annotated[str | None, Query(pattern=SCOPE)] = None
 ) -> None:
@@ -63,7 +63,7 @@ async def end_shadow(
         await tx.proposals.end_shadow(wanted, by=caller.subject)
 
 
-@router.get("/activations", responses=responses())
+@router.get("/activations")
 async def list_activations(
     caller: PolicyReader, soma: Soma, cursor: Cursor = None, limit: PageLimit = 50
 ) -> Page[ActivationRecord]:

@@ -11,14 +11,7 @@ from typing import Any
 
 from api.access import attest
 from api.deps import State
-from api.resources.constitutions.schemas import (
-    ConstitutionPage,
-    ConstitutionResponse,
-    ProposalRequest,
-    RevocationResponse,
-    RollbackRequest,
-    VoteRequest,
-)
+from api.resources.constitutions import schemas
 from api.temporal import start_workflow, update
 from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature
 from capsules.constitutions.proposal import (
@@ -80,11 +73,11 @@ def permitted_scope(soma: State, caller: Principal, scope: str | None) -> str:
     return scope
 
 
-async def list_visible(soma: State, caller: Principal) -> ConstitutionPage:
+async def list_visible(soma: State, caller: Principal) -> schemas.ConstitutionPage:
     """Return the constitutions that the caller's tenant may see, the active one, the shadow and the history."""
     db = soma.db.constitutions
     digests, history = await _visible_digests(soma, caller)
-    return ConstitutionPage(
+    return schemas.ConstitutionPage(
         active=await db.active_digest(caller.tenant),
         shadow=await db.active_digest(caller.tenant, "shadow"),
         items=await db.list(digests),
@@ -92,14 +85,14 @@ async def list_visible(soma: State, caller: Principal) -> ConstitutionPage:
     )
 
 
-async def show(soma: State, caller: Principal, digest: Digest) -> ConstitutionResponse:
+async def show(soma: State, caller: Principal, digest: Digest) -> schemas.ConstitutionResponse:
     """Return a constitution with its history and activations. Raises NotFound as `find_visible` does."""
     record = await find_visible(soma, caller, digest)
     scopes = () if _is_platform(soma, caller) else (EVERYBODY, caller.tenant)
     async with soma.db.transaction(caller.tenant) as tx:
         activations = await tx.proposals.list(limit=50, of=record.digest)
     history = await soma.db.constitutions.history(*scopes, of=record.digest)
-    return ConstitutionResponse(constitution=record, history=history, activations=activations.items)
+    return schemas.ConstitutionResponse(constitution=record, history=history, activations=activations.items)
 
 
 async def _visible_digests(
@@ -144,7 +137,7 @@ async def _install(
     return document_digest
 
 
-async def proposed_change(soma: State, caller: Principal, body: ProposalRequest) -> Change:
+async def proposed_change(soma: State, caller: Principal, body: schemas.ProposalRequest) -> Change:
     """Install a proposal's document and return the change that it describes. Raises Denied, Invalid or NotFound."""
     scope, document, overlaid = permitted_scope(soma, caller, body.scope), body.document, bool(body.overlays)
     if overlaid:
@@ -167,7 +160,7 @@ async def proposed_change(soma: State, caller: Principal, body: ProposalRequest)
     )
 
 
-async def rollback_change(soma: State, caller: Principal, body: RollbackRequest) -> Change:
+async def rollback_change(soma: State, caller: Principal, body: schemas.RollbackRequest) -> Change:
     """Return the change back to a former constitution. Raises Conflict when there is none, Denied or NotFound."""
     scope = permitted_scope(soma, caller, body.scope)
     to = Digest(body.to) if body.to else await _previous(soma, scope)
@@ -199,13 +192,10 @@ async def propose(soma: State, caller: Principal, change: Change, idempotency_ke
             quorum=0 if change.stage == "shadow" else soma.settings.constitution_approvals,
             expires_at=dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds),
         )
-    if record.state not in SETTLED:
-        await _start(soma, caller, change, record, seconds=seconds)
-    return record
-
-
-async def _start(soma: State, caller: Principal, change: Change, record: ActivationRecord, *, seconds: int) -> None:
-    run = _workflow_id(caller.tenant, record.id)
+    if record.state in SETTLED:
+        return record
+    workflow_id = _workflow_id(caller.tenant, record.id)
+    action = change.digest()
     proposal = Proposal(
         tenant=caller.tenant,
         id=record.id,
@@ -213,17 +203,18 @@ async def _start(soma: State, caller: Principal, change: Change, record: Activat
         proposed_by=caller.subject,
         quorum=record.quorum,
         expires_seconds=seconds,
-        token=attest(soma, caller, "propose_constitution", run, seconds=PROPOSAL_SECONDS, action=change.digest()),
+        token=attest(soma, caller, "propose_constitution", workflow_id, seconds=PROPOSAL_SECONDS, action=action),
     )
     await start_workflow(
         soma.temporal,
         WORKFLOW,
         proposal,
-        id_=run,
+        id_=workflow_id,
         queue=QUEUE,
         subject=f"activation {record.id!r}",
         summary=f"{change.reason} {change.constitution or 'none'} for {change.scope}",
     )
+    return record
 
 
 async def _previous(soma: State, scope: str) -> Digest | None:
@@ -256,7 +247,7 @@ async def shadow_report(soma: State, caller: Principal) -> ShadowReport:
 
 
 async def cast_vote(
-    soma: State, caller: Principal, activation: str, body: VoteRequest, *, approve: bool
+    soma: State, caller: Principal, activation: str, body: schemas.VoteRequest, *, approve: bool
 ) -> ActivationRecord:
     """Send the caller's vote to the workflow and return the activation after it. Raises Conflict, Denied, NotFound."""
     async with soma.db.transaction(caller.tenant) as tx:
@@ -278,7 +269,7 @@ async def cast_vote(
         return await tx.proposals.get(activation)
 
 
-async def revoke(soma: State, caller: Principal, digest: Digest, reason: str) -> RevocationResponse:
+async def revoke(soma: State, caller: Principal, digest: Digest, reason: str) -> schemas.RevocationResponse:
     """Revoke a constitution. Raises Denied when it was active for others than the caller's tenant, NotFound."""
     record, db = await find_visible(soma, caller, digest), soma.db.constitutions
     scopes = {line.scope for line in await db.history(of=record.digest)}
@@ -289,4 +280,4 @@ async def revoke(soma: State, caller: Principal, digest: Digest, reason: str) ->
         )
     await db.revoke(record.digest, tenant=caller.tenant, by=caller.subject, reason=reason)
     active_for = [scope for scope in sorted(scopes) if await db.active_digest(scope) == record.digest]
-    return RevocationResponse(digest=record.digest, active_for=tuple(active_for))
+    return schemas.RevocationResponse(digest=record.digest, active_for=tuple(active_for))

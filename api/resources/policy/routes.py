@@ -7,16 +7,7 @@ from api.deps import Soma
 from api.middleware.policy_headers import POLICY_HEADERS, set_policy_headers
 from api.middleware.problems import resource_router, responses
 from api.parameters import file_body
-from api.resources.policy import service
-from api.resources.policy.schemas import (
-    BacktestRequest,
-    BacktestResponse,
-    ComparisonRequest,
-    DryRunRequest,
-    DryRunResponse,
-    ExplanationRequest,
-    ProofRequest,
-)
+from api.resources.policy import schemas, service
 from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.constitutions.proof import CheckedConstitution, Difference, Explanation, Review
 
@@ -32,7 +23,9 @@ async def show_constitution(caller: PolicyReader, soma: Soma) -> ConstitutionRec
 
 
 @router.post("/policy/dry-run", responses={200: POLICY_HEADERS, **responses(404)})
-async def dry_run(body: DryRunRequest, caller: PolicyReader, soma: Soma, response: Response) -> DryRunResponse:
+async def dry_run(
+    body: schemas.DryRunRequest, caller: PolicyReader, soma: Soma, response: Response
+) -> schemas.DryRunResponse:
     """Evaluate an action, or each action that a capsule declares, without any effect. Explain each ask and deny."""
     result = await service.dry_run(soma, caller, body)
     set_policy_headers(response, *(one.verdict for one in result.judged))
@@ -48,24 +41,24 @@ async def check(request: Request, caller: PolicyReader, soma: Soma) -> CheckedCo
 
 
 @router.post("/policy/prove", responses=responses(404))
-async def prove(body: ProofRequest, caller: PolicyReader, soma: Soma) -> Review:
+async def prove(body: schemas.ProofRequest, caller: PolicyReader, soma: Soma) -> Review:
     """Prove what activation requires. Each guarantee is proved, refuted by a counterexample, or not proved in time."""
     return await service.prove(soma, caller, body)
 
 
 @router.post("/policy/diff", responses=responses(404))
-async def diff(body: ComparisonRequest, caller: PolicyReader, soma: Soma) -> Difference:
+async def diff(body: schemas.ComparisonRequest, caller: PolicyReader, soma: Soma) -> Difference:
     """Compare two constitutions: for each of the six kinds of difference, an action that shows it, or none."""
     return await service.compare(soma, caller, body)
 
 
 @router.post("/policy/explain", responses=responses(404))
-async def explain(body: ExplanationRequest, caller: PolicyReader, soma: Soma) -> Explanation:
+async def explain(body: schemas.ExplanationRequest, caller: PolicyReader, soma: Soma) -> Explanation:
     """Explain a decision: the clauses that force it, the smallest change that would help, and who can approve."""
     return await service.explain(soma, caller, body)
 
 
 @router.post("/policy/backtest", responses=responses(404))
-async def backtest(body: BacktestRequest, caller: PolicyReader, soma: Soma) -> BacktestResponse:
+async def backtest(body: schemas.BacktestRequest, caller: PolicyReader, soma: Soma) -> schemas.BacktestResponse:
     """Evaluate the actions of recorded runs under a candidate. Show the first flip of each run."""
     return await service.backtest(soma, caller, body)

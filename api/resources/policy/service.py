@@ -7,18 +7,7 @@ from typing import Any
 from api.access import require_capability
 from api.deps import State
 from api.resources.constitutions.service import find_visible, invalid_not_refused
-from api.resources.policy.schemas import (
-    BacktestRequest,
-    BacktestResponse,
-    ComparisonRequest,
-    ConstitutionChoice,
-    DryRunRequest,
-    DryRunResponse,
-    DryRunVerdict,
-    ExplanationRequest,
-    LinkedFlip,
-    ProofRequest,
-)
+from api.resources.policy import schemas
 from api.resources.runs.preflight import actions_of
 from api.resources.runs.service import find_capsule
 from api.run_urls import require_own, url
@@ -46,7 +35,7 @@ BATCH_SECONDS = 60.0
 """How long a thread waits for the next receipts: it must not wait for an event loop that has ended."""
 
 
-async def _document_of(soma: State, caller: Principal, subject: ConstitutionChoice) -> dict[str, Any]:
+async def _document_of(soma: State, caller: Principal, subject: schemas.ConstitutionChoice) -> dict[str, Any]:
     """Return the document of a constitution. Raises NotFound for one that the caller's tenant may not see."""
     if isinstance(subject, dict):
         return subject
@@ -75,7 +64,7 @@ async def check(soma: State, caller: Principal, text: str, *, filename: str) -> 
     return await _prove(soma, work)
 
 
-async def prove(soma: State, caller: Principal, body: ProofRequest) -> Review:
+async def prove(soma: State, caller: Principal, body: schemas.ProofRequest) -> Review:
     """Prove a constitution. Raises Invalid, NotFound or Unavailable."""
     document = await _document_of(soma, caller, body.constitution)
     return await _prove(
@@ -86,7 +75,7 @@ async def prove(soma: State, caller: Principal, body: ProofRequest) -> Review:
     )
 
 
-async def compare(soma: State, caller: Principal, body: ComparisonRequest) -> Difference:
+async def compare(soma: State, caller: Principal, body: schemas.ComparisonRequest) -> Difference:
     """Compare two constitutions. Raises Invalid, NotFound or Unavailable."""
     old = await _document_of(soma, caller, body.old)
     new = await _document_of(soma, caller, body.new)
@@ -98,7 +87,7 @@ async def compare(soma: State, caller: Principal, body: ComparisonRequest) -> Di
     return await _prove(soma, work)
 
 
-async def dry_run(soma: State, caller: Principal, body: DryRunRequest) -> DryRunResponse:
+async def dry_run(soma: State, caller: Principal, body: schemas.DryRunRequest) -> schemas.DryRunResponse:
     """Evaluate an action, or each action that a capsule declares. Raises NotFound for an unknown capsule."""
     active = await soma.db.constitutions.active(caller.tenant)
     policy = await soma.policies.get(active.digest)
@@ -111,11 +100,11 @@ async def dry_run(soma: State, caller: Principal, body: DryRunRequest) -> DryRun
     for action in actions:
         verdict = policy.evaluate(action, facts)
         explanation = None if verdict.decision == "allow" else await soma.explanations.of(policy, action, facts)
-        verdicts.append(DryRunVerdict(action=action, verdict=verdict, explanation=explanation))
-    return DryRunResponse(constitution=active.digest, judged=tuple(verdicts))
+        verdicts.append(schemas.DryRunVerdict(action=action, verdict=verdict, explanation=explanation))
+    return schemas.DryRunResponse(constitution=active.digest, judged=tuple(verdicts))
 
 
-async def explain(soma: State, caller: Principal, body: ExplanationRequest) -> Explanation:
+async def explain(soma: State, caller: Principal, body: schemas.ExplanationRequest) -> Explanation:
     """Explain a hypothetical action or a recorded decision. Raises Denied, Invalid or NotFound."""
     if body.action is not None:
         document = await _document_of(soma, caller, body.constitution)
@@ -129,7 +118,7 @@ async def explain(soma: State, caller: Principal, body: ExplanationRequest) -> E
     return await soma.explanations.of(policy, decision.action, decision.facts)
 
 
-async def backtest(soma: State, caller: Principal, body: BacktestRequest) -> BacktestResponse:
+async def backtest(soma: State, caller: Principal, body: schemas.BacktestRequest) -> schemas.BacktestResponse:
     """Evaluate recorded actions under the candidate. Raises Denied, Invalid, NotFound or Unavailable.
 
     The evaluation runs in a thread of the proof pool and takes batches of receipts from the event loop.
@@ -153,10 +142,10 @@ async def backtest(soma: State, caller: Principal, body: BacktestRequest) -> Bac
             return evaluate_again(review.load_candidate(document, body.overlays).policy, recorded())
 
         result = await _prove(soma, evaluate)
-    return BacktestResponse(**dict(result) | {"skipped": skipped, "flips": tuple(map(_link, result.flips))})
+    return schemas.BacktestResponse(**dict(result) | {"skipped": skipped, "flips": tuple(map(_link, result.flips))})
 
 
-async def _recorded_decision(soma: State, caller: Principal, body: ExplanationRequest) -> RecordedDecision:
+async def _recorded_decision(soma: State, caller: Principal, body: schemas.ExplanationRequest) -> RecordedDecision:
     async with soma.db.transaction(caller.tenant) as tx:
         if body.run is not None and body.seq is not None:
             return await tx.decision_log.decision(require_own(body.run, caller), body.seq)
@@ -167,6 +156,6 @@ async def _recorded_decision(soma: State, caller: Principal, body: ExplanationRe
     return decision
 
 
-def _link(flip: Flip) -> LinkedFlip:
+def _link(flip: Flip) -> schemas.LinkedFlip:
     link = url(flip.run)
-    return LinkedFlip(**dict(flip), link=link, receipts=f"{link}/receipts?after={flip.seq - 1}")
+    return schemas.LinkedFlip(**dict(flip), link=link, receipts=f"{link}/receipts?after={flip.seq - 1}")

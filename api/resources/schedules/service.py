@@ -5,20 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import Schedule as TemporalSchedule
-from temporalio.client import (
-    ScheduleActionExecutionStartWorkflow,
-    ScheduleActionStartWorkflow,
-    ScheduleDescription,
-    ScheduleHandle,
-    ScheduleIntervalSpec,
-    ScheduleOverlapPolicy,
-    SchedulePolicy,
-    ScheduleSpec,
-    ScheduleState,
-    ScheduleUpdate,
-    ScheduleUpdateInput,
-)
+from temporalio import client
 
 from api.audit_entries import audited_change
 from api.deps import State
@@ -42,16 +29,17 @@ async def create(soma: State, caller: Principal, request: ScheduleRequest) -> Sc
     published = await find_capsule(soma, caller, parse_reference(request.capsule))
     check_inputs(published.capsule, request.inputs)
     account = await account_for(soma, caller.tenant, request.project)
-    schedule = TemporalSchedule(
+    schedule = client.Schedule(
         action=_start_action(soma, caller, request.name, published, request.inputs, request.budget, account),
-        spec=ScheduleSpec(
+        spec=client.ScheduleSpec(
             cron_expressions=list(request.cron),
-            intervals=[ScheduleIntervalSpec(timedelta(seconds=request.every))] if request.every else [],
+            intervals=[client.ScheduleIntervalSpec(timedelta(seconds=request.every))] if request.every else [],
         ),
-        policy=SchedulePolicy(
-            overlap=ScheduleOverlapPolicy[request.overlap.upper()], catchup_window=timedelta(seconds=request.catch_up)
+        policy=client.SchedulePolicy(
+            overlap=client.ScheduleOverlapPolicy[request.overlap.upper()],
+            catchup_window=timedelta(seconds=request.catch_up),
         ),
-        state=ScheduleState(note=request.note, paused=request.paused),
+        state=client.ScheduleState(note=request.note, paused=request.paused),
     )
     details = {"capsule": published.capsule.ref, "digest": published.digest}
     async with _change(soma, caller, "schedule.created", request.name, **details) as handle:
@@ -93,12 +81,12 @@ async def unpause(soma: State, caller: Principal, name: str) -> Schedule:
         account = soma.tokens.read_authority(start.authority).account
         action = _start_action(soma, caller, name, published, start.inputs, start.budget, account)
 
-        async def renew(current: ScheduleUpdateInput) -> ScheduleUpdate:
+        async def renew(current: client.ScheduleUpdateInput) -> client.ScheduleUpdate:
             schedule = current.description.schedule
             schedule.action = action
             schedule.state.paused = False
             schedule.state.note = f"Unpaused by {caller.subject}."
-            return ScheduleUpdate(schedule=schedule)
+            return client.ScheduleUpdate(schedule=schedule)
 
         await handle.update(renew, rpc_timeout=ANSWER)
     return await show(soma, caller, name)
@@ -118,21 +106,21 @@ async def delete(soma: State, caller: Principal, name: str) -> None:
         await handle.delete(rpc_timeout=ANSWER)
 
 
-def _handle(soma: State, caller: Principal, name: str) -> ScheduleHandle:
+def _handle(soma: State, caller: Principal, name: str) -> client.ScheduleHandle:
     return soma.temporal.get_schedule_handle(f"{caller.tenant}/{name}")
 
 
 @asynccontextmanager
 async def _change(
     soma: State, caller: Principal, action: str, name: str, **details: str
-) -> AsyncIterator[ScheduleHandle]:
+) -> AsyncIterator[client.ScheduleHandle]:
     """Yield the schedule's handle for one change, with an audit entry. Raises our errors instead of Temporal's."""
     async with audited_change(soma, caller, action, name, **details):
         with translated(f"schedule {name!r}"):
             yield _handle(soma, caller, name)
 
 
-async def _read(soma: State, known: ScheduleDescription) -> Schedule:
+async def _read(soma: State, known: client.ScheduleDescription) -> Schedule:
     start, schedule = await _run_start(soma, known), known.schedule
     authority = soma.tokens.read_authority(start.authority)
     times = await known.memo_value("times", ScheduleTimes(), type_hint=ScheduleTimes)
@@ -152,7 +140,7 @@ async def _read(soma: State, known: ScheduleDescription) -> Schedule:
         recent=tuple(
             result.action.workflow_id
             for result in known.info.recent_actions[-10:]
-            if isinstance(result.action, ScheduleActionExecutionStartWorkflow)
+            if isinstance(result.action, client.ScheduleActionExecutionStartWorkflow)
         ),
     )
 
@@ -165,18 +153,18 @@ def _start_action(  # noqa: PLR0913, PLR0917 - what a start says
     inputs: dict[str, Any],
     budget: Amounts | None,
     account: str,
-) -> ScheduleActionStartWorkflow:
+) -> client.ScheduleActionStartWorkflow:
     # Temporal appends `-` and the time of the start; no other schedule's runs have this prefix.
     run = f"{caller.tenant}/{published.capsule.metadata.name}/{name}"
     start = run_start(
         soma, caller, published, run=f"{run}-", inputs=inputs, budget=budget, account=account, prefix=True
     )
-    return ScheduleActionStartWorkflow(workflow_of(published.capsule), start, id=run, task_queue=QUEUE)
+    return client.ScheduleActionStartWorkflow(workflow_of(published.capsule), start, id=run, task_queue=QUEUE)
 
 
-async def _run_start(soma: State, known: ScheduleDescription) -> RunStart:
+async def _run_start(soma: State, known: client.ScheduleDescription) -> RunStart:
     action = known.schedule.action
-    if not isinstance(action, ScheduleActionStartWorkflow):
+    if not isinstance(action, client.ScheduleActionStartWorkflow):
         raise Conflict(f"Schedule {known.id!r} starts no workflow: it was not created by this API.")
     start: RunStart = (await soma.temporal.data_converter.decode(list(action.args), [RunStart]))[0]
     return start

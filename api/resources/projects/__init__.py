@@ -1,1 +1,0 @@
-"""Projects: accounts below the tenant's."""
