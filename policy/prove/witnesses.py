@@ -141,7 +141,7 @@ def facts_of(values: dict[str, Any]) -> Facts:
 
 
 def _is_true(model: Any, variable: Term) -> bool:  # noqa: ANN401 - Z3's model
-    return bool(z3.is_is_true(model.eval(variable, model_completion=True)))
+    return bool(z3.is_true(model.eval(variable, model_completion=True)))
 
 
 def witness(policy: Policy, space: Space, found: SearchResult) -> Witness:
