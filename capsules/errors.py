@@ -150,21 +150,4 @@ class EffectFailed(SomaError):
     status = 422
 
 
-ALL = (
-    Invalid,
-    TamperedContent,
-    Unauthenticated,
-    Denied,
-    PolicyDenied,
-    AuthorityRefused,
-    ConstitutionRefused,
-    UngovernedActivity,
-    ApprovalRequired,
-    BudgetExhausted,
-    NotFound,
-    Conflict,
-    TooLarge,
-    RateLimited,
-    Unavailable,
-    EffectFailed,
-)
+ALL = tuple(e for e in globals().values() if isinstance(e, type) and issubclass(e, SomaError) and e is not SomaError)

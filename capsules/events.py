@@ -72,9 +72,9 @@ class Delivery(FrozenModel):
 
     event: int
     channel: str
-    state: DeliveryState = Field(description="dead: tried as often as it is, or refused for good.")
+    state: DeliveryState = Field(description="dead: all attempts failed, or it was refused permanently.")
     attempts: int
     due_at: datetime = Field(description="waiting: when it is tried next.")
-    said: str = Field(description="What the other side said last, or why it could not be reached.")
+    said: str = Field(description="The last answer of the channel, or why it could not be reached.")
     created_at: datetime
     ended_at: datetime | None = None

@@ -1,7 +1,7 @@
 """CEL expressions: the one expression language of capsules, policies and triggers.
 
 Workflows evaluate conditions and mappings too. The evaluator is pure and deterministic (no clock, no input, no state),
-so the workflow sandbox lets it pass.
+so workflows may use it.
 """
 
 import re
@@ -22,7 +22,7 @@ EVALUATION_ERRORS = (ArithmeticError, LookupError, RuntimeError, TypeError, Valu
 
 @lru_cache(maxsize=4096)
 def compile_expression(text: str) -> cel.Program:
-    """Return the compiled expression. Raises Invalid with the parser's words."""
+    """Return the compiled expression. Raises Invalid with the parser's message."""
     if len(text) > MAX_LENGTH:
         raise Invalid(f"An expression may have {MAX_LENGTH} characters; this one has {len(text)}.")
     try:

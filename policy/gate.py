@@ -38,7 +38,7 @@ from capsules.forecasts.forecast import RunForecaster
 from capsules.identity.authority import Authority, AuthorityVerifier
 from capsules.runs.run import StartCapsule
 from policy.decide.constitution_cache import ConstitutionCache
-from policy.decide.decider import Decider
+from policy.decide.decider import Decider, Range
 from policy.decide.engine import Policy
 from policy.decide.facts import cost_ranges, decision_facts
 from policy.decide.rate_limit import RateLimit
@@ -46,7 +46,6 @@ from policy.decide.standing_grants import matching_grants
 from policy.detectors.argument_text import Reading
 from policy.detectors.registry import detectors_for, history_asked, run_detectors
 from policy.language.schema import FORECAST_PATHS
-from policy.prove.intervals import Range
 
 RACES = 8
 """Most evaluations of one action. It is evaluated again when another action of the run changed a sequence meanwhile."""

@@ -24,7 +24,7 @@ class Contribution(FrozenModel):
 
 
 class Demand(FrozenModel):
-    """So many different people with this capability must approve."""
+    """A number of different people with this capability must approve."""
 
     capability: str = "approval:decide"
     quorum: int = Field(1, ge=1, le=20)
@@ -71,7 +71,7 @@ class ShadowVerdict(FrozenModel):
 
 
 class ReceiptRef(FrozenModel):
-    """Where a decision or outcome stands in its run's chain."""
+    """Sequence number and hash of a receipt."""
 
     seq: int
     hash: Digest

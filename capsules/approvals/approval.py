@@ -71,7 +71,7 @@ class ApprovalRequest(StrictModel):
 
 
 class Approval(ApprovalRequest):
-    """An approval as it stands in the database."""
+    """An approval as stored."""
 
     state: ApprovalState = "pending"
     requested_at: datetime | None = None
@@ -118,7 +118,7 @@ class ApprovalDecision(StrictModel):
     """Payload of the Update and Signal `approve` and `deny`.
 
     `token` is an attestation signed by our issuer: who decides, in which tenant, what, bound to approval and digest.
-    The body itself names nobody.
+    The body itself names no person.
     """
 
     approval: str

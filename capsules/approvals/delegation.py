@@ -33,7 +33,7 @@ class DelegationRequest(StrictModel):
 
 
 class Delegation(FrozenModel):
-    """A delegation as it stands in the database. It is never changed, only revoked."""
+    """A delegation as stored. It is never changed, only revoked."""
 
     id: str
     state: DelegationState

@@ -14,7 +14,7 @@ GrantState = Literal["open", "used up", "expired", "revoked"]
 MOST_USES = 1000
 LONGEST_SECONDS = 90 * 86_400
 MOST_OPEN = 50
-"""Open grants of a tenant under one constitution: the gate looks at all of them when it would ask."""
+"""Most open grants of a tenant under one constitution: the gate checks all of them before it asks."""
 
 
 class GrantRequest(StrictModel):
@@ -43,7 +43,7 @@ class GrantRequest(StrictModel):
 
 
 class StandingGrant(FrozenModel):
-    """A standing grant as it stands in the database."""
+    """A standing grant as stored."""
 
     id: str
     state: GrantState

@@ -5,8 +5,9 @@ Merkle root over its leaves. Its digest covers its header, the root and the prev
 signs the digest's text with Ed25519.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -50,33 +51,15 @@ class Block(FrozenModel):
 
     def header(self) -> Digest:
         """Return the digest of the block's header, recomputed."""
-        return header_digest(
-            tenant=self.tenant,
-            height=self.height,
-            first=self.first,
-            last=self.last,
-            root=self.root,
-            previous=self.previous,
-            sealed_at=self.sealed_at,
-        )
+        return header_digest(self.model_dump(include=HEADER))
 
 
-def header_digest(  # noqa: PLR0913 - a block's header
-    *, tenant: str, height: int, first: int, last: int, root: str, previous: Digest, sealed_at: datetime
-) -> Digest:
-    return sha256(
-        canonical(
-            {
-                "tenant": tenant,
-                "height": height,
-                "first": first,
-                "last": last,
-                "root": root,
-                "previous": previous,
-                "sealed_at": f"{sealed_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
-            }
-        )
-    )
+HEADER = {"tenant", "height", "first", "last", "root", "previous", "sealed_at"}
+
+
+def header_digest(header: Mapping[str, Any]) -> Digest:
+    """Return the digest of a block's header: the fields of `HEADER`."""
+    return sha256(canonical({**header, "sealed_at": f"{header['sealed_at'].astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"}))
 
 
 class Inclusion(FrozenModel):

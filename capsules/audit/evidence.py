@@ -40,10 +40,6 @@ def text_to_sign(manifest: bytes) -> str:
     return f"{FORMAT}\n{sha256(manifest)}"
 
 
-def manifest_of(files: ArchiveFiles, about: dict[str, Any]) -> bytes:
-    return canonical({**about, "format": FORMAT, "files": {name: sha256(data) for name, data in files.items()}})
-
-
 def redact_names(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """Return the value with the names of all people redacted."""
     if isinstance(value, dict):
@@ -184,9 +180,9 @@ def _approvals(files: ArchiveFiles, receipts: list[Receipt]) -> int:
 
 def _output(files: ArchiveFiles, receipts: list[Receipt], redacted: list[str]) -> None:
     """Compare the output with its digest in the receipt that ends the run."""
-    said = receipts[-1].body.get("output") if receipts else None
+    recorded = receipts[-1].body.get("output") if receipts else None
     shown = _json(files, "explanation.json")["run"]["output"]
-    if said and "output" not in redacted and digest(shown) != said:
+    if recorded and "output" not in redacted and digest(shown) != recorded:
         raise VerificationError("What came out is not what the run's last receipt says.")
 
 
@@ -202,6 +198,6 @@ Signer = Callable[[str], tuple[str, str]]
 
 def sign_archive(files: ArchiveFiles, about: dict[str, Any], sign: Signer) -> dict[str, bytes]:
     """Return the files with the signed manifest over them."""
-    manifest = manifest_of(files, about)
+    manifest = canonical({**about, "format": FORMAT, "files": {name: sha256(data) for name, data in files.items()}})
     key_id, signature = sign(text_to_sign(manifest))
     return {**files, MANIFEST: manifest, SIGNATURE: canonical({"key_id": key_id, "signature": signature})}

@@ -71,7 +71,7 @@ class ExplainedAction(FrozenModel):
 
     @property
     def word(self) -> str:
-        """Return in one word how the action stands."""
+        """Return the state of the action as one word: done, failed, begun, asked or denied."""
         if self.outcomes:
             return "done" if self.outcomes[-1].ok else "failed"
         return {"allow": "begun", "ask": "asked", "deny": "denied"}[self.decisions[-1].decision]
@@ -159,8 +159,8 @@ def closed_run(receipts: tuple[Receipt, ...]) -> ClosedRun | None:
     if not receipts or receipts[-1].activity != CLOSING:
         return None
     last = receipts[-1]
-    said = {name: last.body.get(name) for name in ("status", "spent", "output", "artifact")}
-    return ClosedRun(seq=last.seq, at=last.at, reason=last.body.get("reason") or "", receipt=last.hash, **said)
+    fields = {name: last.body.get(name) for name in ("status", "spent", "output", "artifact")}
+    return ClosedRun(seq=last.seq, at=last.at, reason=last.body.get("reason") or "", receipt=last.hash, **fields)
 
 
 def chain_of(receipts: tuple[Receipt, ...]) -> Chain:
@@ -175,7 +175,7 @@ def _action(receipt: Receipt) -> dict[str, Any]:
 def _decision(receipt: Receipt, clauses: ClauseTexts) -> ActionDecision:
     body, verdict = receipt.body, receipt.body.get("verdict", {})
     constitution = verdict.get("constitution")
-    said = clauses.get(constitution, {})
+    reasons = clauses.get(constitution, {})
     return ActionDecision(
         seq=receipt.seq,
         at=receipt.at,
@@ -184,7 +184,7 @@ def _decision(receipt: Receipt, clauses: ClauseTexts) -> ActionDecision:
         reason=body.get("reason", ""),
         # The database decides last (a spent budget, a revoked constitution), so its sentence comes first.
         sentence=body.get("why") or verdict.get("sentence", ""),
-        clauses=tuple(CitedClause(id=name, because=said.get(name, "")) for name in verdict.get("clauses", ())),
+        clauses=tuple(CitedClause(id=name, because=reasons.get(name, "")) for name in verdict.get("clauses", ())),
         score=verdict.get("score"),
         threshold=verdict.get("threshold"),
         constitution=constitution,

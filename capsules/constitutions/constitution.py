@@ -1,4 +1,4 @@
-"""Constitution records: a constitution as it is installed, with its signatures, and as lists show it."""
+"""Constitution records: an installed constitution with its signatures, and its summary for lists."""
 
 from datetime import datetime
 from typing import Any, Literal

@@ -77,7 +77,7 @@ class RecordedAction(StrictModel):
     at: datetime
     action: Action
     facts: Facts
-    decision: Decision = Field(description="What the constitution said then, before any approval.")
+    decision: Decision = Field(description="The constitution's decision then, before any approval.")
     constitution: Digest
 
 
@@ -143,7 +143,7 @@ class CheckedConstitution(StrictModel):
     articles: int
     approvals: int
     guarantees: int
-    reads: tuple[str, ...] = Field(description="Attributes that a decision looks at.")
+    reads: tuple[str, ...] = Field(description="Attributes that a decision reads.")
 
 
 class Review(StrictModel):

@@ -211,7 +211,7 @@ class CloseRun(StrictModel):
     step: int = 0
     output: Any = None
     artifact: Digest | None = None
-    seconds: int | None = Field(None, ge=0, description="How long it worked; unset where nobody can say.")
+    seconds: int | None = Field(None, ge=0, description="How long it worked; unset when unknown.")
 
 
 class Closed(StrictModel):

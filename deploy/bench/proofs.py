@@ -10,10 +10,10 @@ from results import Goal, Result, p99, result
 from rules import articles, policy
 
 from capsules.digest import digest
+from policy.decide.decider import Decider, Range
 from policy.decide.engine import Policy
 from policy.language.constitution import parse
 from policy.prove.comparison import compare
-from policy.prove.intervals import Intervals, Range
 from policy.prove.proofs import prove
 from somagent.capsule_files.library import Library
 
@@ -61,7 +61,7 @@ async def intervals(turns: Turns) -> Result:
     """Decide for every cost from a quarter of the bound up to it, against a decision for the bound alone."""
     document = Library.load().constitution
     exact = Policy(parse(document), digest(document))
-    asked = Intervals(exact)
+    asked = Decider(exact)
     drawn = stream(SEED)
     times: dict[str, list[float]] = {"intervals": [], "exact": []}
 
@@ -73,7 +73,7 @@ async def intervals(turns: Turns) -> Result:
                 "budget.headroom": (headroom, min(1_000_000, headroom + 200_000)),
             }
             began = time.perf_counter()
-            asked.evaluate(action, facts, ranges)
+            asked.evaluate_ranges(action, facts, ranges)
             between = time.perf_counter()
             exact.evaluate(action, facts)
             times["intervals"].append(between - began)

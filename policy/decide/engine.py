@@ -26,8 +26,10 @@ from policy.decide.score import Scorer
 from policy.language.clauses import Clauses, TypedClause, type_clauses
 from policy.language.constitution import ApprovalRule, Article, Constitution, in_ppm
 
-_DEFAULT_DEMANDS = (Demand(),)
 _FIELDS = set(Verdict.model_fields)
+_DEFAULTS: dict[str, Any] = {
+    name: Verdict.model_fields[name].default for name in ("demands", "escalation", "expires_seconds")
+}
 ConditionEvaluator = Evaluator[bool]
 REMEMBERED = 4096
 """Rulings kept."""
@@ -153,36 +155,28 @@ class Policy:
             expires_seconds=min(rule.expires for rule in rules),
         )
 
-    def _verdict(  # noqa: PLR0913 - the parts of a verdict
+    def _verdict(
         self,
         decision: Decision,
         score: int,
         contributions: tuple[Contribution, ...],
         clauses: tuple[str, ...],
         sentence: str,
-        *,
-        sequences: dict[str, str] | None = None,
-        demands: tuple[Demand, ...] = _DEFAULT_DEMANDS,
-        escalation: tuple[Escalation, ...] = (),
-        expires_seconds: int = 86_400,
+        **other: Any,  # noqa: ANN401 - fields that are not their default
     ) -> Verdict:
-        return fast_model(
-            Verdict,
-            _FIELDS,
-            {
-                "decision": decision,
-                "score": score,
-                "threshold": self._threshold,
-                "contributions": contributions,
-                "clauses": clauses,
-                "sentence": sentence,
-                "demands": demands,
-                "escalation": escalation,
-                "expires_seconds": expires_seconds,
-                "sequences": sequences or {},
-                "constitution": self.digest,
-            },
-        )
+        fields = {
+            **_DEFAULTS,
+            "decision": decision,
+            "score": score,
+            "threshold": self._threshold,
+            "contributions": contributions,
+            "clauses": clauses,
+            "sentence": sentence,
+            "sequences": {},
+            "constitution": self.digest,
+            **other,
+        }
+        return fast_model(Verdict, _FIELDS, fields)
 
     def _check_evaluation(self) -> None:
         """Evaluate an ordinary action. Raises ConstitutionRefused for one that the evaluator does not accept."""

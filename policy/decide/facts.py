@@ -8,8 +8,8 @@ from capsules.actions.verdict import PPM
 from capsules.budgets.account import Account
 from capsules.budgets.amounts import DIMENSIONS, Amounts
 from capsules.identity.authority import Authority
+from policy.decide.decider import Range
 from policy.language.schema import STANDING
-from policy.prove.intervals import Range
 
 
 def decision_facts(

@@ -121,22 +121,24 @@ class Forecaster:
 
 def learn(past: Sequence[PastRun]) -> Forecaster:
     """Learn from completed runs, oldest first."""
-    of: dict[GroupKey, list[PastRun]] = defaultdict(list)
-    for one in past:
-        of[group_key(one.shape)].append(one)
-    learned = [one for runs in of.values() for one in runs[::2]]
+    groups = _by_group(past)
+    learned = [one for runs in groups.values() for one in runs[::2]]
     if not learned:
         return Forecaster(None, {})
     ridge = fit([regression_row(one.shape) for one in learned], [float(one.tokens) for one in learned])
-    return Forecaster(ridge, {name: _calibrate(ridge, runs) for name, runs in of.items()})
+    return Forecaster(ridge, {name: _calibrate(ridge, runs) for name, runs in groups.items()})
 
 
 def accuracy(past: Sequence[PastRun]) -> tuple[Accuracy, ...]:
     """Return the accuracy of past forecasts by capsule and model; `past`: oldest first."""
-    of: dict[GroupKey, list[PastRun]] = defaultdict(list)
+    return tuple(_accuracy(name, runs) for name, runs in sorted(_by_group(past).items()))
+
+
+def _by_group(past: Sequence[PastRun]) -> dict[GroupKey, list[PastRun]]:
+    groups: dict[GroupKey, list[PastRun]] = defaultdict(list)
     for one in past:
-        of[group_key(one.shape)].append(one)
-    return tuple(_accuracy(name, runs) for name, runs in sorted(of.items()))
+        groups[group_key(one.shape)].append(one)
+    return groups
 
 
 def group_key(shape: Shape) -> GroupKey:
@@ -167,10 +169,10 @@ def _held(one: PastRun) -> bool:
 
 
 def _accuracy(name: GroupKey, runs: Sequence[PastRun]) -> Accuracy:
-    errors, of_mean, judged, covered, total = [], [], 0, 0, 0
+    errors, of_mean, forecast, covered, total = [], [], 0, 0, 0
     for number, one in enumerate(runs):
         if one.forecast.basis != "static":
-            judged += 1
+            forecast += 1
             covered += _held(one)
             if one.tokens:
                 errors.append(abs(one.forecast.tokens.likely - one.tokens) / one.tokens)
@@ -179,7 +181,7 @@ def _accuracy(name: GroupKey, runs: Sequence[PastRun]) -> Accuracy:
     return Accuracy(
         capsule=name[0],
         model=name[1],
-        runs=judged,
+        runs=forecast,
         covered=covered,
         mape=100 * sum(errors) / len(errors) if errors else None,
         mape_of_mean=100 * sum(of_mean) / len(of_mean) if of_mean else None,

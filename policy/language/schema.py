@@ -117,14 +117,13 @@ def _signal(name: str) -> Attribute:
 
 
 def _forecast_attribute(dimension: str) -> Attribute:
-    def end(_: Action, facts: Facts) -> int:
-        found: int = getattr(facts.forecast, dimension) if facts.forecast else 0
-        return found
+    def upper_end(_: Action, facts: Facts) -> Any:  # noqa: ANN401 - a whole number
+        return getattr(facts.forecast, dimension) if facts.forecast else 0
 
-    return Attribute(f"forecast.{dimension}", Whole(), 0, end, changeable=True, forecast=True)
+    return Attribute(f"forecast.{dimension}", Whole(), 0, upper_end, changeable=True, forecast=True)
 
 
-def _standing(facts: Facts) -> float:
+def _standing(_: Action, facts: Facts) -> float:
     if facts.standing is None:
         raise NotMeasured(STANDING)
     return facts.standing
@@ -152,7 +151,7 @@ _ATTRIBUTES = (
     *map(_forecast_attribute, ("tokens", "micro_usd")),
     _plain("actor.subject", Text(), "operator", "facts.actor"),
     _plain("actor.tenant", Text(), "local", "facts.tenant"),
-    Attribute("actor.standing", Fixed(), PPM, lambda _, f: _standing(f)),
+    Attribute("actor.standing", Fixed(), PPM, _standing),
     *map(_signal, SIGNALS),
 )
 

@@ -95,16 +95,16 @@ class _Reader:
     def _expr(self, tree: Branch, known: Known) -> Node:
         test, then, otherwise = _branches(tree)
         asked = self.read(test, known)
-        yes = self.read(then, known | _if_true(asked))
-        no = self.read(otherwise, known | _if_false(asked))
+        yes = self.read(then, known | _present_if(asked, True))
+        no = self.read(otherwise, known | _present_if(asked, False))
         return choice(position_of(tree), asked, yes, no)
 
     def _conditionalor(self, tree: Branch, known: Known) -> Node:
-        left, right = self._pair(tree, known, _if_false)
+        left, right = self._pair(tree, known, False)
         return Either(position_of(tree), Flag(), left, right)
 
     def _conditionaland(self, tree: Branch, known: Known) -> Node:
-        left, right = self._pair(tree, known, _if_true)
+        left, right = self._pair(tree, known, True)
         return Both(position_of(tree), Flag(), left, right)
 
     def _relation(self, tree: Branch, known: Known) -> Node:
@@ -196,10 +196,10 @@ class _Reader:
                 known_ones = "startsWith, endsWith, contains, matches, size"
                 raise expression_error(place, f"there is no method {name!r} here; there are {known_ones}")
 
-    def _pair(self, tree: Branch, known: Known, then: Callable[[Node], Known]) -> tuple[Node, Node]:
+    def _pair(self, tree: Branch, known: Known, then: bool) -> tuple[Node, Node]:  # noqa: FBT001 - what the left one gives
         first, second = _branches(tree)
         left = _flag(self.read(first, known))
-        return left, _flag(self.read(second, known | then(left)))
+        return left, _flag(self.read(second, known | _present_if(left, then)))
 
     def _attribute(self, tree: Branch, path: str, known: Known) -> Node:
         found = self._find(tree, path)
@@ -252,29 +252,16 @@ def _flag(node: Node) -> Node:
     return node
 
 
-def _if_true(node: Node) -> Known:
-    """Return the optional attributes that are there when a condition holds."""
+def _present_if(node: Node, holds: bool) -> Known:  # noqa: FBT001 - what the condition gives
+    """Return the optional attributes that have a value when a condition holds, or when it does not."""
     match node:
-        case Has():
+        case Has() if holds:
             return frozenset({node.attribute.path})
         case Not():
-            return _if_false(node.operand)
-        case Both():
-            return _if_true(node.left) | _if_true(node.right)
-        case Either():
-            return _if_true(node.left) & _if_true(node.right)
-        case _:
-            return frozenset()
-
-
-def _if_false(node: Node) -> Known:
-    match node:
-        case Not():
-            return _if_true(node.operand)
-        case Either():
-            return _if_false(node.left) | _if_false(node.right)
-        case Both():
-            return _if_false(node.left) & _if_false(node.right)
+            return _present_if(node.operand, not holds)
+        case Both() | Either():
+            left, right = _present_if(node.left, holds), _present_if(node.right, holds)
+            return left | right if isinstance(node, Both) == holds else left & right
         case _:
             return frozenset()
 

@@ -6,7 +6,6 @@
 
 import time
 from collections.abc import Iterable
-from datetime import datetime
 from itertools import permutations
 from typing import Any
 
@@ -93,10 +92,6 @@ def backtest(candidate: Policy, recorded: Iterable[RecordedAction], *, skipped: 
         candidate=candidate.digest,
         runs=len(runs),
         actions=actions,
-        flips=tuple(sorted(flips.values(), key=_newest_first, reverse=True)),
+        flips=tuple(sorted(flips.values(), key=lambda flip: (flip.at, flip.run), reverse=True)),
         skipped=skipped,
     )
-
-
-def _newest_first(flip: Flip) -> tuple[datetime, str]:
-    return flip.at, flip.run

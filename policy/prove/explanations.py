@@ -68,7 +68,8 @@ def _find_advised(
         # A text stands for its class, so an unchanged attribute keeps its own text.
         values = values_of(solver.space, model)
         changed = {path: values[path] for path in _changed_attributes(solver, fixing, model)}
-        near, known = _apply_changes(action, facts, changed)
+        advised = values_from(action, facts) | changed
+        near, known = action_of(advised).model_copy(update={"arguments": action.arguments}), facts_of(advised)
         verdict = solver.policy.evaluate(near, known)
         if verdict.decision != "deny":
             return Witness(action=near, facts=known, verdict=verdict)
@@ -100,11 +101,6 @@ def _changed_attributes(solver: Solver, fixing: FixedAttributes, model: Any) -> 
         for path, term in fixing.items()
         if path in solver.space.variables and not z3.is_true(model.eval(term, model_completion=True))
     ]
-
-
-def _apply_changes(action: Action, facts: Facts, changed: dict[str, Any]) -> tuple[Action, Facts]:
-    values = values_from(action, facts) | changed
-    return action_of(values).model_copy(update={"arguments": action.arguments}), facts_of(values)
 
 
 def _advice(action: Action, facts: Facts, advised: Witness | None, solver: Solver) -> tuple[Advice, ...]:

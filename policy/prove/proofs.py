@@ -7,6 +7,7 @@ reported, so a counterexample is a fact about the code that decides, not only ab
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 import z3
 
@@ -17,11 +18,10 @@ from capsules.digest import Digest
 from capsules.expressions import compile_expression
 from policy.decide.engine import Policy
 from policy.language.clauses import Clauses, TypedClause
-from policy.language.constitution import Constitution, Guarantee
+from policy.language.constitution import Constitution, Guarantee, Sequence, Transition
 from policy.language.schema import Flag
-from policy.language.z3_terms import Space, Term
+from policy.language.z3_terms import Space, Term, condition_term
 from policy.prove.encoder import EncodedDecision, encode, encode_guarantee, space_of
-from policy.prove.sequence_proofs import prove_sequences
 from policy.prove.witnesses import SearchResult, search, witness
 
 Confirmation = Callable[[tuple[Witness, ...]], bool]
@@ -56,7 +56,7 @@ class _Prover:
         yield from self._ranges()
         yield self._something_is_allowed()
         yield from self._clauses_live()
-        yield from prove_sequences(self.clauses, self._prove_none, self._prove_some)
+        yield from self._sequences()
         for guarantee in self.clauses.constitution.guarantees:
             tree = next((t for t in self.clauses.guarantees if t.clause.id == guarantee.id), None)
             yield self._never(tree) if tree is not None else self._monotone(guarantee)
@@ -115,6 +115,38 @@ class _Prover:
                     proved=f"The article {name!r} does not forbid everything.",
                     refuted=f"The article {name!r} forbids every action.",
                 )
+
+    def _sequences(self) -> Iterator[Proof]:
+        """Prove that transitions are deterministic and possible, and that every state is reached."""
+        for sequence, moves in self.clauses.transitions:
+            for one, other in combinations(moves, 2):
+                if one.clause.start == other.clause.start and one.clause.to != other.clause.to:
+                    yield self._disjoint(sequence, one, other)
+            for move in moves:
+                yield self._possible(sequence, move)
+            yield from _unreachable(sequence)
+
+    def _disjoint(self, sequence: Sequence, one: TypedClause[Transition], other: TypedClause[Transition]) -> Proof:
+        space = space_of([self.clauses], context=z3.Context())
+        start, there, elsewhere = one.clause.start, one.clause.to, other.clause.to
+        return self._prove_none(
+            f"{sequence.id}-{start}-is-deterministic",
+            [condition_term(one.tree, space), condition_term(other.tree, space)],
+            space,
+            proved=f"In state {start!r}, {sequence.id} goes to {there!r} or {elsewhere!r}, never both.",
+            refuted=f"In state {start!r}, one action moves {sequence.id} to both {there!r} and {elsewhere!r}",
+        )
+
+    def _possible(self, sequence: Sequence, move: TypedClause[Transition]) -> Proof:
+        space = space_of([self.clauses], context=z3.Context())
+        start, to = move.clause.start, move.clause.to
+        return self._prove_some(
+            f"{sequence.id}-{start}-to-{to}-can-happen",
+            [condition_term(move.tree, space)],
+            space,
+            proved=f"Some action moves {sequence.id} from {start!r} to {to!r}.",
+            refuted=f"No action ever moves {sequence.id} from {start!r} to {to!r}.",
+        )
 
     def _never(self, guarantee: TypedClause[Guarantee]) -> Proof:
         space, encoded = self._fresh()
@@ -228,3 +260,17 @@ def _raised(kind: object, low: Term, high: Term) -> Term:
     if isinstance(kind, Flag):
         return z3.And(z3.Not(low), high)
     return low < high
+
+
+def _unreachable(sequence: Sequence) -> Iterator[Proof]:
+    reached, edge = {sequence.start}, {sequence.start}
+    while edge:
+        edge = {t.to for t in sequence.transitions if t.start in edge} - reached
+        reached |= edge
+    for state in sequence.states:
+        if state not in reached:
+            yield Proof(
+                guarantee=f"{sequence.id}-{state}-is-reached",
+                outcome="refuted",
+                sentence=f"No transition leads {sequence.id} from {sequence.start!r} to {state!r}.",
+            )

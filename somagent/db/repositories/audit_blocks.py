@@ -82,6 +82,6 @@ def _sign_block(tenant: str, height: int, leaves: list[Leaf], previous: Digest, 
         "previous": previous,
         "sealed_at": datetime.now(UTC),
     }
-    digest = header_digest(**header)
+    digest = header_digest(header)
     key_id, signature = sign(digest)
     return Block(**header, digest=digest, key_id=key_id, signature=signature)

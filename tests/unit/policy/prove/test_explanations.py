@@ -4,8 +4,8 @@ from hypothesis import HealthCheck, given, settings
 from policies import action, actions, default, facts, policy_of
 
 from capsules.actions.action import Action, Facts
+from policy.decide.decider import Decider
 from policy.prove.explanations import explain
-from policy.prove.intervals import Intervals
 from policy.prove.solver import Solver
 
 POLICY = policy_of(default())
@@ -78,12 +78,12 @@ LIMITS = default(
         }
     ],
 )
-UNCERTAIN = Intervals(policy_of(LIMITS))
+UNCERTAIN = Decider(policy_of(LIMITS))
 
 
 def test_an_interval_is_decided_for_every_value_in_it() -> None:
     def decide(low: int, high: int) -> str:
-        return UNCERTAIN.evaluate(action(), Facts(), {"action.tokens": (low, high)}).decision
+        return UNCERTAIN.evaluate_ranges(action(), Facts(), {"action.tokens": (low, high)}).decision
 
     assert [decide(1, 76), decide(1, 77), decide(78, 300), decide(290, 301), decide(310, 500)] == [
         "allow", "deny", "allow", "ask", "allow",
@@ -91,22 +91,24 @@ def test_an_interval_is_decided_for_every_value_in_it() -> None:
 
 
 def test_an_interval_asks_whom_any_value_in_it_asks() -> None:
-    verdict = UNCERTAIN.evaluate(action(), Facts(), {"action.tokens": (290, 305)})
+    verdict = UNCERTAIN.evaluate_ranges(action(), Facts(), {"action.tokens": (290, 305)})
     assert [demand.capability for demand in verdict.demands] == ["approval:finance"]
     assert "action.tokens from 290 to 305" in verdict.sentence
 
 
 def test_headroom_is_decided_by_its_low_end_without_a_search() -> None:
-    judge = Intervals(POLICY)
-    assert judge.strict_ends == {"budget.headroom": 0}
+    decider = Decider(POLICY)
+    assert decider.strict_ends == {"budget.headroom": 0}
     ranges = {"budget.headroom": (0, 1_000_000)}
-    poor = judge.evaluate(action(egress="open", idempotent=False, reversible=False), Facts(headroom=1.0), ranges)
+    poor = decider.evaluate_ranges(
+        action(egress="open", idempotent=False, reversible=False), Facts(headroom=1.0), ranges
+    )
     assert poor.decision == "deny"
-    assert judge.decided_by_ends(ranges)
+    assert decider.ends_decide(ranges)
 
 
 def test_an_interval_that_cannot_be_decided_in_time_is_denied() -> None:
-    verdict = Intervals(policy_of(LIMITS)).evaluate(action(), Facts(), {"action.tokens": (1, 76)}, milliseconds=0)
+    verdict = Decider(policy_of(LIMITS)).evaluate_ranges(action(), Facts(), {"action.tokens": (1, 76)}, milliseconds=0)
     assert verdict.decision in {"deny", "allow"}
     if verdict.decision == "deny":
         assert "Not proved, so not allowed" in verdict.sentence
@@ -117,7 +119,7 @@ def test_an_interval_that_cannot_be_decided_in_time_is_denied() -> None:
 def test_no_value_of_an_interval_is_decided_more_strictly_than_the_interval(asked: Action, known: Facts) -> None:
     strictness = {"allow": 0, "ask": 1, "deny": 2}
     ranges = {"action.tokens": (70, 80), "budget.headroom": (400_000, 600_000)}
-    whole = strictness[UNCERTAIN.evaluate(asked, known, ranges).decision]
+    whole = strictness[UNCERTAIN.evaluate_ranges(asked, known, ranges).decision]
     for tokens in (70, 77, 80):
         for headroom in (0.4, 0.5, 0.6):
             cost = asked.cost.model_copy(update={"tokens": tokens})
