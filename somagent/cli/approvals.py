@@ -128,9 +128,7 @@ def deny(
 def edit(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
     approval: ApprovalArgument,
-    file: Annotated[
-        str | None, Option(metavar="FILE", help="File of arguments, JSON or YAML; `-` is standard input.")
-    ] = None,
+    file: Annotated[str | None, Option(metavar="FILE", help="JSON or YAML file; `-` is standard input.")] = None,
     fields: FieldOption = None,
     texts: InputFileOption = None,
     comment: CommentOption = "",

@@ -138,7 +138,7 @@ def export(
         Path | None, Option("--output", "-o", dir_okay=False, help="File to write. Unset: RUN.evidence.zip.")
     ] = None,
     redact: Annotated[
-        list[str] | None, Option(metavar="NAME", help=f"Leave out {', '.join(REDACTIONS)}. May be repeated.")
+        list[str] | None, Option(metavar="NAME", help=f"Leave out {', '.join(REDACTIONS)}. Repeatable.")
     ] = None,
     children: Annotated[bool, Option(help="Include the evidence of child runs, each in its own folder.")] = True,
 ) -> None:

@@ -22,9 +22,7 @@ app = group("budget", "Show, check and raise budgets.")
 project = group("project", "List, show, set and close projects, which share the tenant's budget.")
 
 ProjectArgument = Annotated[str, Argument(metavar="PROJECT", help="The project's name, such as website.")]
-ProjectRateOption = Annotated[
-    int | None, Option(metavar="N", min=1, help="Highest number in any 60 seconds. Unset: no limit.")
-]
+ProjectRateOption = Annotated[int | None, Option(metavar="N", min=1, help="Limit in any 60 seconds. Unset: none.")]
 
 
 def _account_lines(found: dict[str, Any]) -> Lines:
@@ -137,9 +135,7 @@ def set_project(  # noqa: PLR0913, PLR0917 - the command line's own options
     tokens: Annotated[int, Option(metavar="N", min=0, help="Limit in tokens.")] = 0,
     usd: Annotated[float, Option(metavar="USD", min=0, help="Limit in US dollars.")] = 0.0,
     tool_calls: Annotated[int, Option(metavar="N", min=0, help="Limit in tool calls.")] = 0,
-    monthly: Annotated[
-        bool, Option("--monthly", help="The limit holds for each calendar month (UTC). Unset: once.")
-    ] = False,
+    monthly: Annotated[bool, Option("--monthly", help="Limits for each calendar month (UTC), not once.")] = False,
     wall_clock: Annotated[
         str | None, Option(metavar="TIME", help="Total working time of its runs, such as 10h. Unset: no limit.")
     ] = None,
@@ -171,12 +167,12 @@ def usage(
     api: Api,
     by: Annotated[
         list[str] | None,
-        Option(metavar="NAME", help=f"Group by {', '.join(USAGE_GROUPS)}. May be repeated. Unset: one total."),
+        Option(metavar="NAME", help=f"Group by {', '.join(USAGE_GROUPS)}. Repeatable. Unset: one total."),
     ] = None,
     since: Annotated[str | None, Option(metavar="YYYY-MM-DD", help="First day (UTC). Unset: 30 days ago.")] = None,
     until: Annotated[str | None, Option(metavar="YYYY-MM-DD", help="Last day (UTC). Unset: today.")] = None,
     csv: Annotated[
-        Path | None, Option(metavar="FILE", dir_okay=False, help="Write a CSV file instead of a table.")
+        Path | None, Option(metavar="FILE", dir_okay=False, help="Write a CSV file instead of text.")
     ] = None,
 ) -> None:
     """Report what runs spent. The spending of a child run counts for the child alone."""

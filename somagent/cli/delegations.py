@@ -34,9 +34,7 @@ def delegate(  # noqa: PLR0913, PLR0917 - the command line's own options
         str, Argument(metavar="CAPABILITY", help="The capability to lend, such as approval:decide. You must hold it.")
     ],
     to: Annotated[str, Argument(metavar="NAME", help="The principal who can use it in your name.")],
-    lasting: Annotated[
-        str, Option("--for", metavar="TIME", help="Duration, such as 90s, 30m, 8h, 3d; at most 90d.")
-    ] = "1d",
+    lasting: Annotated[str, Option("--for", metavar="TIME", help="Duration, such as 90s, 8h, 3d; at most 90d.")] = "1d",
     starts: Annotated[
         str | None, Option("--from", metavar="TIME", help="Start, such as 2026-12-24T00:00:00Z. Unset: now.")
     ] = None,
@@ -62,9 +60,7 @@ def delegations(
 @command(app, text=_lines)
 def revoke(
     api: Api,
-    delegation: Annotated[
-        str, Argument(metavar="ID", help="Id of a delegation: see `somagent approvals delegations`.")
-    ],
+    delegation: Annotated[str, Argument(metavar="ID", help="Id of a delegation: see `approvals delegations`.")],
 ) -> JsonValue:
     """Revoke a delegation from or to you. Decisions made with it stay."""
     return api.delete(f"{PATH}/{delegation}")

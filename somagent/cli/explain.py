@@ -22,9 +22,7 @@ app = group()
 def explain(
     api: Api,
     run: RunArgument,
-    html: Annotated[
-        Path | None, Option(metavar="FILE", dir_okay=False, help="Write a self-contained HTML page.")
-    ] = None,
+    html: Annotated[Path | None, Option(metavar="FILE", dir_okay=False, help="Write a self-contained page.")] = None,
 ) -> None:
     """Explain a run from its records: the request, each decision, the approvals, the cost, the outcome."""
     if html is not None:

@@ -35,9 +35,7 @@ def grant(  # noqa: PLR0913, PLR0917 - the command line's own options
     scope: Annotated[str, Argument(metavar="SCOPE", help="The actions to approve: a CEL expression over `action`.")],
     reason: ReasonOption,
     uses: Annotated[int, Option(metavar="N", min=1, help="Number of actions to approve.")] = 1,
-    lasting: Annotated[
-        str, Option("--for", metavar="TIME", help="How long it is valid, such as 90s, 10m, 2h, 7d.")
-    ] = "1d",
+    lasting: Annotated[str, Option("--for", metavar="TIME", help="Validity, such as 90s, 10m, 2h, 7d.")] = "1d",
     capability: Annotated[str, Option(help="Capability to approve with. You must hold it.")] = "approval:decide",
 ) -> JsonValue:
     """Approve a number of actions in advance. It must be proved that the constitution permits their scope."""

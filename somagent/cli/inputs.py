@@ -20,7 +20,7 @@ FieldOption = Annotated[
     ),
 ]
 InputFileOption = Annotated[
-    list[str] | None, Option("--input-file", metavar="NAME=PATH", help="A value: the text of a file.")
+    list[str] | None, Option("--input-file", metavar="NAME=PATH", help="A value: a file's text.")
 ]
 ExampleOption = Annotated[bool, Option("--example", help="Use the example inputs of the capsule.")]
 

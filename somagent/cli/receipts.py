@@ -18,9 +18,7 @@ app = group()
 def receipts(
     api: Api,
     run: RunArgument,
-    verify: Annotated[
-        bool, Option("--verify", help="Recompute every hash. Exit code 1 when the chain is broken.")
-    ] = False,
+    verify: Annotated[bool, Option("--verify", help="Check the hash chain. Exit code 1 if it is broken.")] = False,
 ) -> None:
     """List a run's receipts, which record every decision and outcome in one hash chain."""
     items = list(api.iter_numbered(run_path(run, "receipts")))

@@ -33,9 +33,7 @@ def run(  # noqa: PLR0913, PLR0917 - the command line's own options
     project: ProjectOption = None,
     key: KeyOption = None,
     detach: Annotated[bool, Option("--detach", "-d", help="Print the run's id and return; the run continues.")] = False,
-    no_wait: Annotated[
-        bool, Option("--no-wait", help="End with exit code 7 when the run waits for a person or for budget.")
-    ] = False,
+    no_wait: Annotated[bool, Option("--no-wait", help="Exit code 7 if the run waits for a person or budget.")] = False,
 ) -> None:
     """Start a run and follow it to its end. Ctrl-C stops following; the run continues."""
     published, given = capsule_and_inputs(api, capsule, example=example, file=inputs, fields=fields, files=texts)

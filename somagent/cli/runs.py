@@ -114,9 +114,7 @@ def resume(api: Api, run: RunArgument, reason: ReasonOption = "") -> JsonValue:
 def message(
     api: Api,
     run: RunArgument,
-    text: Annotated[
-        str, Argument(metavar="TEXT", help="The message. The persona reads it before its next model call.")
-    ],
+    text: Annotated[str, Argument(metavar="TEXT", help="Message. The persona reads it before its next model call.")],
     key: KeyOption = None,
 ) -> JsonValue:
     """Send a message to the persona of a run."""

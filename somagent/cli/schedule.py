@@ -43,11 +43,9 @@ def create(  # noqa: PLR0913, PLR0917 - the command line's own options
         str, Argument(metavar="CAPSULE", help="`name`, `name@1` or `name@1.2.0`. All runs use the version found now.")
     ],
     cron: Annotated[
-        list[str] | None, Option(metavar="CRON", help="Five cron fields in UTC, such as '0 7 * * 1'. May be repeated.")
+        list[str] | None, Option(metavar="CRON", help="Five cron fields in UTC, such as '0 7 * * 1'. Repeatable.")
     ] = None,
-    every: Annotated[
-        str | None, Option(metavar="TIME", help="Interval instead of --cron, such as 90s, 30m, 2h, 1d.")
-    ] = None,
+    every: Annotated[str | None, Option(metavar="TIME", help="Instead of --cron, an interval: 30m, 2h, 1d.")] = None,
     overlap: Annotated[
         str,
         Option(
@@ -55,9 +53,7 @@ def create(  # noqa: PLR0913, PLR0917 - the command line's own options
             help="If the last run is open: skip, buffer_one, buffer_all, cancel_other, terminate_other or allow_all.",
         ),
     ] = "skip",
-    catch_up: Annotated[
-        str, Option(metavar="TIME", help="Start a missed run only if it is not later than this.")
-    ] = "10m",
+    catch_up: Annotated[str, Option(metavar="TIME", help="Start a missed run if it is not later than this.")] = "10m",
     paused: Annotated[bool, Option("--paused", help="Create it paused.")] = False,
     note: Annotated[str, Option(help="Note for people about its purpose.")] = "",
     project: ProjectOption = None,

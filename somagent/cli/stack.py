@@ -33,7 +33,7 @@ app = group()
 @app.command()
 def up(
     only: Annotated[
-        str, Option(metavar="PARTS", help="Start only these parts, separated by commas, and their dependencies.")
+        str, Option(metavar="PARTS", help="Only these parts, comma-separated, and their dependencies.")
     ] = "",
     foreground: Annotated[bool, Option("--foreground", help="Run in the foreground. Ctrl-C stops the stack.")] = False,
     json: JsonOption = False,
@@ -124,9 +124,7 @@ def doctor(json: JsonOption = False) -> None:
 
 @app.command()
 def logs(
-    part: Annotated[
-        str | None, Argument(metavar="PART", help="A part's name, or `supervisor`. Unset: all parts.")
-    ] = None,
+    part: Annotated[str | None, Argument(metavar="PART", help="A part, or `supervisor`. Unset: all parts.")] = None,
     follow: Annotated[bool, Option("--follow", "-f", help="Continue with new lines. Ctrl-C ends.")] = False,
     lines: Annotated[int, Option("--lines", "-n", metavar="N", min=0, help="Number of last lines of each log.")] = 50,
 ) -> None:

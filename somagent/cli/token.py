@@ -32,10 +32,7 @@ def mint(
     capability: Annotated[
         list[str] | None,
         Option(
-            "--capability",
-            "-c",
-            metavar="NAME",
-            help="Capability of the new token. May be repeated. Unset: all of yours.",
+            "--capability", "-c", metavar="NAME", help="Capability of the new token. Repeatable. Unset: all of yours."
         ),
     ] = None,
     seconds: Annotated[int, Option(min=1, metavar="N", help="How many seconds it is valid.")] = 3600,

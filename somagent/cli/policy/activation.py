@@ -32,13 +32,11 @@ ActivationArgument = Annotated[str, Argument(metavar="ACTIVATION", help="Id of a
 @command(app)
 def activate(  # noqa: PLR0913, PLR0917 - the command line's own options
     api: Api,
-    constitution: Annotated[
-        str, Argument(metavar="CONSTITUTION", help="A file signed with `policy sign`, or a digest.")
-    ],
+    constitution: Annotated[str, Argument(metavar="CONSTITUTION", help="A file signed by `policy sign`, or a digest.")],
     overlay: OverlayOption = None,
     tenant: TenantOption = None,
     shadow: Annotated[
-        bool, Option("--shadow", help="Only evaluate it beside the active one and count the differences.")
+        bool, Option("--shadow", help="Evaluate it beside the active one and count differences.")
     ] = False,
     wait: WaitOption = False,
     key: KeyOption = None,
@@ -51,9 +49,7 @@ def activate(  # noqa: PLR0913, PLR0917 - the command line's own options
 @command(app)
 def rollback(
     api: Api,
-    to: Annotated[
-        str | None, Option(metavar="DIGEST", help="A constitution that was active. Unset: the previous one.")
-    ] = None,
+    to: Annotated[str | None, Option(metavar="DIGEST", help="A formerly active one. Unset: the previous one.")] = None,
     tenant: TenantOption = None,
     wait: WaitOption = False,
     key: KeyOption = None,

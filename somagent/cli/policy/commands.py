@@ -17,9 +17,7 @@ from somagent.cli.policy.sources import ACTIVE, SHIPPED, WHICH, OverlayOption, S
 app = group("policy", "Check, prove, compare, explain, sign and activate constitutions.")
 ConstitutionArgument = Annotated[str, Argument(metavar="CONSTITUTION", help=WHICH)]
 BaseOption = Annotated[str, Option("--base", help=f"The constitution that an overlay is applied to. {WHICH}")]
-TimeoutOption = Annotated[
-    float, Option("--timeout", min=0.1, max=600, metavar="SECONDS", help="Time limit of each proof.")
-]
+TimeoutOption = Annotated[float, Option("--timeout", min=0.1, max=600, metavar="SECONDS", help="Limit of each proof.")]
 
 
 @command(app)
@@ -70,7 +68,7 @@ def explain(  # noqa: PLR0913, PLR0917 - the command line's own options
         Option(
             "--set",
             metavar="ATTRIBUTE=VALUE",
-            help="Such as `action.egress=open`. May be repeated. Attributes that are not set have ordinary values.",
+            help="Such as `action.egress=open`. Repeatable. Attributes that are not set have ordinary values.",
         ),
     ] = None,
     approval: Annotated[str | None, Option(metavar="ID", help="Explain why this approval is needed.")] = None,

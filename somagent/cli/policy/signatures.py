@@ -31,9 +31,7 @@ def _lines(made: dict[str, Any]) -> Lines:
 def sign(
     api: Api,
     file: Annotated[Path, Argument(metavar="FILE", help="A constitution or an overlay, YAML or JSON.")],
-    keys: Annotated[
-        Path | None, Option(metavar="DIR", help="Directory of your key. Unset: that of the local stack.")
-    ] = None,
+    keys: Annotated[Path | None, Option(metavar="DIR", help="Directory of your key. Unset: the local stack's.")] = None,
     overlay: OverlayOption = None,
     base: Annotated[str, Option(help=f"The constitution that an overlay is applied to. {WHICH}")] = ACTIVE,
 ) -> JsonValue:

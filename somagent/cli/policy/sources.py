@@ -19,9 +19,7 @@ from somagent.cli.connection import Api
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 SHIPPED, ACTIVE = "default", "active"
 WHICH = f"A file, `{SHIPPED}` (shipped), `{ACTIVE}` (in force) or a digest."
-OverlayOption = Annotated[
-    list[Path] | None, Option("--overlay", metavar="FILE", help="Overlay to apply to it. May be repeated.")
-]
+OverlayOption = Annotated[list[Path] | None, Option("--overlay", metavar="FILE", help="Overlay to apply. Repeatable.")]
 
 
 @dataclass(frozen=True)
