@@ -23,7 +23,8 @@ POLL_SECONDS = 0.3
 app = group()
 
 TenantOption = Annotated[
-    str | None, Option("--tenant", metavar="NAME", help="Only for this tenant (a canary). Unset: for all tenants.")
+    str | None,
+    Option("--tenant", metavar="NAME", help="Only for this tenant (a canary). Unset: all that you may change."),
 ]
 WaitOption = Annotated[bool, Option("--wait", help="Wait until the required people have approved it.")]
 ActivationArgument = Annotated[str, Argument(metavar="ACTIVATION", help="Id of an activation, as `activate` shows it.")]
@@ -36,7 +37,7 @@ def activate(  # noqa: PLR0913, PLR0917 - the command line's own options
     overlay: OverlayOption = None,
     tenant: TenantOption = None,
     shadow: Annotated[
-        bool, Option("--shadow", help="Evaluate it beside the active one and count differences.")
+        bool, Option("--shadow", help="Only evaluate it beside the active one; count differences.")
     ] = False,
     wait: WaitOption = False,
     key: KeyOption = None,
