@@ -33,10 +33,4 @@ class PostgresArtifacts:
     async def add(self, tenant: str, run: str, artifact: Artifact) -> None:
         """Add an artifact to the list of its run. Idempotent."""
         async with self.db.transaction(tenant) as tx:
-            await tx.artifacts.add(
-                run,
-                name=artifact.name,
-                media_type=artifact.media_type,
-                digest=artifact.digest,
-                size=artifact.size,
-            )
+            await tx.artifacts.add(run, artifact)

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from capsules.memory.items import Embedder, MemoryItem
 from somagent.db.database import Database
-from somagent.db.schema.tables import memories
+from somagent.db.schema.tables import from_row, memories
 
 # With filters, one approximate index scan can give fewer than `limit` rows; an iterative scan goes on.
 COMPLETE_SCAN = text("SET LOCAL hnsw.iterative_scan = strict_order")
@@ -54,7 +54,4 @@ class PostgresMemories:
         async with self.db.transaction(tenant) as tx:
             await tx.connection.execute(COMPLETE_SCAN)
             rows = (await tx.connection.execute(nearest)).all()
-        return tuple(
-            MemoryItem(id=row.id, text=row.text, labels=row.labels, run=row.run, score=1.0 - row.distance)
-            for row in rows
-        )
+        return tuple(from_row(MemoryItem, row, score=1.0 - row.distance) for row in rows)

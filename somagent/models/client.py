@@ -67,23 +67,31 @@ class PydanticAiModel:
         temperature: float,
         on_delta: OnDelta | None = None,
     ) -> Completion:
-        """Return the model's reply. Raises RateLimited, Unavailable, and EffectFailed when it would fail again."""
+        """Return the model's reply. Each piece of text goes to `on_delta` before the next one is read.
+
+        Raises RateLimited, Unavailable, and EffectFailed when the request would fail again.
+        """
         profile = self._profiles.of(role)
         if not any(message.role != "system" for message in messages):
             raise EffectFailed("A model is asked with at least one message of a user.", role=role)
-        reply = _Reply(on_delta)
+        pieces: list[str] = []
         try:
             async with self._model(profile).request_stream(
                 [_message(message) for message in messages],
                 ModelSettings(max_tokens=max_output_tokens, temperature=temperature),
                 _parameters(answer, profile),
             ) as stream:
-                await reply.read(stream)
+                async for event in stream:
+                    if piece := _event_text(event):
+                        pieces.append(piece)
+                        if on_delta:
+                            await on_delta(piece)
         except AgentRunError as error:
             raise translate_error(error, profile) from error
+        reply = "".join(pieces)
         return Completion(
-            text=reply.text,
-            usage=_usage(stream) or estimate_usage(messages, reply.text, pieces=len(reply.pieces)),
+            text=reply,
+            usage=_usage(stream) or estimate_usage(messages, reply, pieces=len(pieces)),
             model=stream.model_name,
             finish_reason=stream.finish_reason or "",
         )
@@ -92,25 +100,6 @@ class PydanticAiModel:
         if profile not in self._models:
             self._models[profile] = PROVIDERS[profile.provider].model(profile, self._http)
         return self._models[profile]
-
-
-class _Reply:
-    """Collects a streamed text. Each piece goes to `on_delta` before the next one is read."""
-
-    def __init__(self, on_delta: OnDelta | None) -> None:
-        self._on_delta = on_delta
-        self.pieces: list[str] = []
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces)
-
-    async def read(self, stream: StreamedResponse) -> None:
-        async for event in stream:
-            if piece := _event_text(event):
-                self.pieces.append(piece)
-                if self._on_delta:
-                    await self._on_delta(piece)
 
 
 def _event_text(event: ModelResponseStreamEvent) -> str:

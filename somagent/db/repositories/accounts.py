@@ -137,7 +137,7 @@ class Accounts(Repository):
         return tuple(_account(row) for row in await self._all(query))
 
     async def breaches(self) -> tuple[Breach, ...]:
-        """Check the tenant's ledger and return every violated invariant; none, unless there is a fault."""
+        """Check the tenant's ledger and return every violated invariant; none in a correct ledger."""
         rows = (await self.connection.execute(text("SELECT * FROM account_conservation()"))).mappings()
         return tuple(Breach.model_validate(dict(row)) for row in rows)
 
@@ -180,13 +180,9 @@ def _account(row: Row[Any]) -> Account:
 
 
 def _terms(row: Row[Any], allowance: Amounts) -> AccountTerms:
-    return AccountTerms(allowance=allowance, period=row.period, wall_clock=row.limit_seconds or None, rate=_rate(row))
-
-
-def _rate(row: Row[Any]) -> Rate | None:
-    if row.rate_tokens is None and row.rate_calls is None:
-        return None
-    return Rate(tokens=row.rate_tokens, calls=row.rate_calls)
+    unlimited = row.rate_tokens is None and row.rate_calls is None
+    rate = None if unlimited else Rate(tokens=row.rate_tokens, calls=row.rate_calls)
+    return AccountTerms(allowance=allowance, period=row.period, wall_clock=row.limit_seconds or None, rate=rate)
 
 
 def _entry(row: Row[Any]) -> LedgerEntry:

@@ -26,8 +26,7 @@ class BlockWriter:
 
     async def waiting(self) -> list[str]:
         """Return the tenants with records that wait for a block."""
-        async with translate_errors(), self.pool.acquire() as connection:
-            return [row[0] for row in await connection.fetch("SELECT seal_waiting()")]
+        return [row[0] for row in await self._fetch("SELECT seal_waiting()")]
 
     async def close_block(self, tenant: str, sign: BlockSigner, *, most: int) -> Block | None:
         """Close up to `most` waiting records of a tenant into a block and return it; None when nothing waits.
@@ -57,19 +56,21 @@ class BlockWriter:
 
     async def blocks_after(self, tenant: str, height: int) -> list[Block]:
         """Return a tenant's blocks above a height, in order, for an anchor that lacks them."""
-        async with translate_errors(), self.pool.acquire() as connection:
-            rows = await connection.fetch(
-                "SELECT tenant_id AS tenant, height, first, last, root, previous, sealed_at, digest, key_id, signature"
-                " FROM seal_blocks WHERE tenant_id = $1 AND height > $2 ORDER BY height",
-                *(tenant, height),
-            )
+        rows = await self._fetch(
+            "SELECT tenant_id AS tenant, height, first, last, root, previous, sealed_at, digest, key_id, signature"
+            " FROM seal_blocks WHERE tenant_id = $1 AND height > $2 ORDER BY height",
+            *(tenant, height),
+        )
         return [Block.model_validate(dict(row)) for row in rows]
 
     async def heights(self) -> dict[str, int]:
         """Return the height of every tenant's newest block."""
-        async with translate_errors(), self.pool.acquire() as connection:
-            rows = await connection.fetch("SELECT tenant_id, max(height) FROM seal_blocks GROUP BY tenant_id")
+        rows = await self._fetch("SELECT tenant_id, max(height) FROM seal_blocks GROUP BY tenant_id")
         return {row[0]: row[1] for row in rows}
+
+    async def _fetch(self, query: str, *arguments: str | int) -> "list[asyncpg.Record]":
+        async with translate_errors(), self.pool.acquire() as connection:
+            return list(await connection.fetch(query, *arguments))
 
 
 def _sign_block(tenant: str, height: int, leaves: list[Leaf], previous: Digest, sign: BlockSigner) -> Block:

@@ -5,7 +5,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from capsules.digest import Digest, sha256
 from capsules.errors import NotFound, TamperedContent
-from capsules.runs.run import ArtifactRecord
+from capsules.runs.run import Artifact, ArtifactRecord
 from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import artifacts, content_blobs, from_row
 
@@ -43,9 +43,9 @@ class Contents(Repository):
 class Artifacts(Repository):
     """The lists of artifacts of one tenant's runs."""
 
-    async def add(self, run: str, *, name: str, media_type: str, digest: Digest, size: int) -> None:
+    async def add(self, run: str, artifact: Artifact) -> None:
         """Add an artifact to a run's list. Idempotent."""
-        values = {"run": run, "name": name, "media_type": media_type, "digest": digest, "size": size}
+        values = {"run": run, **artifact.model_dump()}
         await self.connection.execute(
             insert(artifacts).values(tenant_id=self.tenant, **values).on_conflict_do_nothing()
         )

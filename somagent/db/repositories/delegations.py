@@ -1,10 +1,10 @@
-"""Delegations: given, listed, revoked; and the capabilities that somebody may use by one at this moment."""
+"""Delegations: give, list and revoke them; and the capabilities that a principal may use by delegation now."""
 
 import uuid
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
 
-from sqlalchemy import ColumnElement, Row, case, func, or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from capsules.approvals.delegation import Delegation, DelegationRequest
@@ -43,19 +43,10 @@ class Delegations(Publisher):
         if request.capability not in held:
             raise Denied(f"{by!r} does not hold {request.capability!r} and cannot delegate it.")
         values = {"capability": request.capability, "delegator": by, "delegate": request.to, "reason": request.reason}
-        made = await self.connection.execute(
-            insert(delegations)
-            .values(
-                tenant_id=self.tenant,
-                id=uuid.uuid4().hex,
-                starts_at=starts,
-                ends_at=starts + timedelta(seconds=request.seconds),
-                created_at=now,
-                **values,
-            )
-            .returning(delegations.c.id)
-        )
-        given = await self.get(made.scalar_one())
+        times = {"starts_at": starts, "ends_at": starts + timedelta(seconds=request.seconds), "created_at": now}
+        id_ = uuid.uuid4().hex
+        await self.connection.execute(insert(delegations).values(tenant_id=self.tenant, id=id_, **times, **values))
+        given = await self.get(id_)
         data = {"delegation": given.id, **values, "ends_at": given.ends_at.isoformat()}
         await self._publish("approval.events", "delegation.given", None, data)
         return given
@@ -65,7 +56,7 @@ class Delegations(Publisher):
         row = await self._first(select(delegations, _STATE).where(delegations.c.id == delegation))
         if row is None:
             raise NotFound(f"There is no delegation {delegation!r}.", delegation=delegation)
-        return _delegation(row)
+        return from_row(Delegation, row)
 
     async def list(self, of: str | None = None, cursor: str | None = None, limit: int = 50) -> Page[Delegation]:
         """Return a page, newest first. of: only those that this principal gave or received."""
@@ -73,7 +64,7 @@ class Delegations(Publisher):
         if of:
             query = query.where(or_(delegations.c.delegator == of, delegations.c.delegate == of))
         keys = (delegations.c.created_at, delegations.c.id)
-        return await read_page(self.connection, query, keys, _delegation, cursor=cursor, limit=limit)
+        return await read_page(self.connection, query, keys, partial(from_row, Delegation), cursor=cursor, limit=limit)
 
     async def revoke(self, delegation: str, *, by: str, now: datetime) -> Delegation:
         """Revoke a delegation. Decisions that used it stay. Idempotent. Raises NotFound."""
@@ -121,7 +112,3 @@ class Delegations(Publisher):
 def is_open(now: datetime) -> ColumnElement[bool]:
     """Return the condition that a delegation can be used now."""
     return delegations.c.revoked_at.is_(None) & (delegations.c.starts_at <= now) & (delegations.c.ends_at > now)
-
-
-def _delegation(row: Row[Any]) -> Delegation:
-    return from_row(Delegation, row)

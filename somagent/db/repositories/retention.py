@@ -1,9 +1,8 @@
 """Retention of a tenant, its legal holds, and the deletion of content that is due (`sql/retention.sql`, relay only)."""
 
 import uuid
-from typing import Any
 
-from sqlalchemy import Row, func, select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -38,7 +37,7 @@ class Retentions(Repository):
         """Place a legal hold."""
         values = {"tenant_id": self.tenant, "id": uuid.uuid4().hex[:12], "placed_by": by, **hold.model_dump()}
         row = (await self.connection.execute(insert(legal_holds).values(**values).returning(legal_holds))).one()
-        return _hold(row)
+        return from_row(Hold, row)
 
     async def lift(self, hold: str, *, by: str) -> Hold:
         """Lift a hold. Raises NotFound, or Conflict for one that was lifted before."""
@@ -50,7 +49,7 @@ class Retentions(Repository):
         )
         row = await self._first(query)
         if row is not None:
-            return _hold(row)
+            return from_row(Hold, row)
         if await self.connection.scalar(select(legal_holds.c.id).where(legal_holds.c.id == hold)) is None:
             raise NotFound(f"There is no legal hold {hold!r}.", hold=hold)
         raise Conflict(f"The legal hold {hold!r} was lifted before.", hold=hold)
@@ -58,7 +57,7 @@ class Retentions(Repository):
     async def holds(self) -> tuple[Hold, ...]:
         """Return every hold, newest first, with lifted ones at the end."""
         query = select(legal_holds).order_by(legal_holds.c.lifted_at.is_not(None), legal_holds.c.placed_at.desc())
-        return tuple(_hold(row) for row in await self._all(query))
+        return tuple(from_row(Hold, row) for row in await self._all(query))
 
 
 async def prune(engine: AsyncEngine, tenant: str, most: int) -> DueContent:
@@ -68,7 +67,3 @@ async def prune(engine: AsyncEngine, tenant: str, most: int) -> DueContent:
             text("SELECT retention_prune(:tenant, :most)"), {"tenant": tenant, "most": most}
         )
     return DueContent.model_validate(deleted)
-
-
-def _hold(row: Row[Any]) -> Hold:
-    return from_row(Hold, row)

@@ -1,10 +1,11 @@
-"""Standing grants: given and revoked here, used by the gate in the database (`sql/standing_grants.sql`)."""
+"""Standing grants: give, list, revoke and rebind them. The gate uses them by `sql/standing_grants.sql`."""
 
 import uuid
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Row, case, func, select, text, update
+from sqlalchemy import case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from capsules.approvals.standing_grant import MOST_OPEN, GrantRequest, GrantState, StandingGrant
@@ -31,22 +32,20 @@ class StandingGrants(Publisher):
     async def give(self, request: GrantRequest, *, constitution: Digest, by: str, now: datetime) -> StandingGrant:
         """Write a grant whose scope was proved under `constitution`. Raises Conflict when too many are open."""
         await self._require_room(constitution)
-        values = request.model_dump(exclude={"expires_seconds"})
-        made = await self.connection.execute(
-            insert(grants)
-            .values(
+        id_ = uuid.uuid4().hex
+        await self.connection.execute(
+            insert(grants).values(
                 tenant_id=self.tenant,
-                id=uuid.uuid4().hex,
+                id=id_,
                 constitution=constitution,
                 granted_by=by,
                 granted_at=now,
                 expires_at=now + timedelta(seconds=request.expires_seconds),
                 uses_left=request.uses,
-                **values,
+                **request.model_dump(exclude={"expires_seconds"}),
             )
-            .returning(grants.c.id)
         )
-        grant = await self.get(made.scalar_one())
+        grant = await self.get(id_)
         await self._publish("approval.events", "grant.given", None, _event_data(grant, by))
         return grant
 
@@ -55,7 +54,7 @@ class StandingGrants(Publisher):
         row = await self._first(select(grants, _STATE).where(grants.c.id == grant))
         if row is None:
             raise NotFound(f"There is no standing grant {grant!r}.", grant=grant)
-        return _grant(row)
+        return from_row(StandingGrant, row)
 
     async def list(
         self, state: GrantState | None = None, cursor: str | None = None, limit: int = 50
@@ -65,7 +64,9 @@ class StandingGrants(Publisher):
         if state:
             query = query.where(_STATE.element == state)
         keys = (grants.c.granted_at, grants.c.id)
-        return await read_page(self.connection, query, keys, _grant, cursor=cursor, limit=limit)
+        return await read_page(
+            self.connection, query, keys, partial(from_row, StandingGrant), cursor=cursor, limit=limit
+        )
 
     async def revoke(self, grant: str, *, by: str, now: datetime) -> StandingGrant:
         """Revoke a grant. Effects that began under it continue, their retries do not. Idempotent. Raises NotFound."""
@@ -110,7 +111,3 @@ def _event_data(grant: StandingGrant, by: str) -> dict[str, Any]:
     """Return the data of an event about a grant."""
     fields = {"scope", "capability", "reason", "uses_left", "expires_at", "constitution"}
     return {"grant": grant.id, "by": by, **grant.model_dump(mode="json", include=fields)}
-
-
-def _grant(row: Row[Any]) -> StandingGrant:
-    return from_row(StandingGrant, row)

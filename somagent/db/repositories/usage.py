@@ -11,6 +11,7 @@ from sqlalchemy import text
 from capsules.budgets.amounts import Amounts
 from capsules.budgets.usage_report import USAGE_GROUPS, Usage, UsageGroup
 from somagent.db.repositories.repository import Repository
+from somagent.db.schema.tables import from_row
 
 # The SQL expression of each dimension. Constants only, never a caller's text.
 GROUPS: dict[UsageGroup, str] = {
@@ -50,16 +51,5 @@ class UsageRows(Repository):
         ordinals = ", ".join(str(number + 1) for number in range(len(chosen)))
         grouping = f"GROUP BY {ordinals} ORDER BY {ordinals}" if chosen else ""
         query = text(QUERY.format(columns=columns, grouping=grouping))
-        rows = (await self.connection.execute(query, {"since": since, "until": until})).mappings()
-        return tuple(
-            Usage(
-                tenant=self.tenant,
-                **{name: row[name] for name in chosen},
-                runs=row["runs"],
-                failed=row["failed"],
-                seconds=row["seconds"],
-                spent=Amounts(tokens=row["tokens"], micro_usd=row["micro_usd"], tool_calls=row["tool_calls"]),
-            )
-            for row in rows
-            if row["runs"]
-        )
+        rows = await self._all(query, {"since": since, "until": until})
+        return tuple(from_row(Usage, row, tenant=self.tenant, spent=from_row(Amounts, row)) for row in rows if row.runs)

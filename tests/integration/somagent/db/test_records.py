@@ -12,7 +12,7 @@ from capsules.digest import digest, sha256
 from capsules.errors import Conflict, Invalid, NotFound, TamperedContent
 from capsules.identity.principal import Principal
 from capsules.names import parse_reference
-from capsules.runs.run import CloseRun, NewRun, RunUpdate
+from capsules.runs.run import Artifact, CloseRun, NewRun, RunUpdate
 from somagent.capsule_files.library import Library
 from somagent.content.postgres import PostgresContent
 from somagent.db.database import Database
@@ -186,7 +186,9 @@ async def test_artifacts_are_listed_with_their_run(db, tenant):
     await PostgresLedger(db).begin(entry(key(tenant, run)))
     async with db.transaction(tenant) as tx:
         for _ in range(2):
-            await tx.artifacts.add(run, name="a.json", media_type="application/json", digest=digest(1), size=1)
+            await tx.artifacts.add(
+                run, Artifact(name="a.json", media_type="application/json", digest=digest(1), size=1)
+            )
         (artifact,) = await tx.artifacts.list(run)
     assert (artifact.name, artifact.digest, artifact.size) == ("a.json", digest(1), 1)
 

@@ -10,7 +10,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import Conflict, NotFound
 from capsules.retention import DueContent, HoldRequest, Retention
-from capsules.runs.run import CloseRun, NewRun
+from capsules.runs.run import Artifact, CloseRun, NewRun
 from somagent.db.database import Database
 from somagent.db.gate.run_projection import PostgresRuns
 from somagent.db.repositories.retention import prune
@@ -44,7 +44,7 @@ async def ended(
     await ledger.finish(exit_(act, usage=Amounts(tool_calls=0), result={"said": "secret"}))
     async with db.transaction(tenant) as tx:
         stored = await tx.contents.put(blob or run.encode(), "text/plain")
-        await tx.artifacts.add(run, name="out", media_type="text/plain", digest=stored, size=1)
+        await tx.artifacts.add(run, Artifact(name="out", media_type="text/plain", digest=stored, size=1))
     await PostgresRuns(db).close(CloseRun(run=run, tenant=tenant, status="completed", output="secret"))
     return run
 

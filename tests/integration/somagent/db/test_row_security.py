@@ -19,6 +19,7 @@ from capsules.digest import sha256
 from capsules.forecasts.forecast import Shape, static_forecast
 from capsules.identity.principal import Principal
 from capsules.retention import HoldRequest, Retention
+from capsules.runs.run import Artifact
 from somagent.capsule_files.library import Library
 from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
@@ -103,7 +104,7 @@ async def _fill(db: Database, tenant: str) -> None:
         await tx.retention.place(HoldRequest(scope="tenant", reason="Case 1"), by="ada")
         shape = Shape(capsule="word-count")
         await tx.forecasts.keep(run, shape, static_forecast(shape, Amounts(), "No data."))
-        await tx.artifacts.add(run, name="a.txt", media_type="text/plain", digest=digest, size=5)
+        await tx.artifacts.add(run, Artifact(name="a.txt", media_type="text/plain", digest=digest, size=5))
         values = {"id": "m1", "space": "default", "text": "t", "run": run, "key": "k", "embedding": [1.0] + [0.0] * 383}
         await tx.connection.execute(insert(memories).values(tenant_id=tenant, **values))
 
