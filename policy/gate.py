@@ -44,7 +44,7 @@ from policy.decide.facts import cost_ranges, decision_facts
 from policy.decide.rate_limit import RateLimit
 from policy.decide.standing_grants import matching_grants
 from policy.detectors.argument_text import Reading
-from policy.detectors.registry import detectors_for, history_asked, run_detectors
+from policy.detectors.registry import detectors_for, history_query, run_detectors
 from policy.language.schema import FORECAST_PATHS
 
 RACES = 8
@@ -241,10 +241,10 @@ class Gate:
         async def ask(history: HistoryQuery) -> LedgerFacts:
             return await self.ledger.facts(authority.tenant, key.run, account, policy.digest, history)
 
-        asked = history_asked(policy.reads, authority.actor, action)
+        asked = history_query(policy.reads, authority.actor, action)
         facts = await ask(asked)
         reads = policy.reads | await self._policies.shadow_reads(facts.shadow)
-        more = history_asked(reads, authority.actor, action)
+        more = history_query(reads, authority.actor, action)
         return (facts if more == asked else await ask(more)), reads
 
     def _authority(self, token: str | None, action: Action, key: AttemptKey) -> Authority:

@@ -121,7 +121,7 @@ class GatedInbound(ActivityInboundInterceptor):
                 )
             raise
         except Exception as error:
-            await self._record(entered, _failed(key, error, self.usage_of(error)))
+            await self._record(entered, _failure(key, error, self.usage_of(error)))
             raise
         result = outcome.value.model_dump(mode="json") if hasattr(outcome.value, "model_dump") else outcome.value
         settled = await asyncio.shield(
@@ -176,7 +176,7 @@ class _Inbound(GatedInbound):
             raise to_failure(error) from None
 
 
-def _failed(key: AttemptKey, error: Exception, used: Amounts | None) -> FinishEffect:
+def _failure(key: AttemptKey, error: Exception, used: Amounts | None) -> FinishEffect:
     code = error.code if isinstance(error, SomaError) else type(error).__name__
     return FinishEffect(
         key=key, ok=False, usage=used or Amounts(), estimated=used is not None, error=f"{code}: {error}"[:2000]

@@ -30,7 +30,7 @@ class Leaf(NamedTuple):
     """receipt: its number in the run. audit: the entry's id."""
     hash: Digest
 
-    def hashed(self) -> bytes:
+    def leaf_hash(self) -> bytes:
         """Return the leaf's hash in the Merkle tree of its block."""
         return merkle.leaf_hash(f"{self.seq}\n{self.kind}\n{self.subject}\n{self.number}\n{self.hash}".encode())
 
@@ -78,5 +78,7 @@ class Inclusion(FrozenModel):
             self.height == block.height
             and self.size == block.last - block.first + 1
             and self.leaf.seq == block.first + self.index
-            and merkle.verify_inclusion(self.leaf.hashed(), self.index, self.size, siblings, bytes.fromhex(block.root))
+            and merkle.verify_inclusion(
+                self.leaf.leaf_hash(), self.index, self.size, siblings, bytes.fromhex(block.root)
+            )
         )

@@ -77,7 +77,7 @@ class Auditor:
                     f"{record.leaf.seq}."
                 )
             self._check_record(record)
-            hashes.append(record.leaf.hashed())
+            hashes.append(record.leaf.leaf_hash())
             self.leaves = expected
         if self.leaves != block.last:
             raise VerificationError(

@@ -73,7 +73,7 @@ def governed[F: Callable[..., Any]](  # noqa: PLR0913 - one keyword for each att
     declared = Governed(kind, target, effect, reversible, egress, data, idempotent, cost, action)
 
     def mark(function: F) -> F:
-        guarded = _guarded_async(function) if inspect.iscoroutinefunction(function) else _guarded(function)
+        guarded = _guard_async(function) if inspect.iscoroutinefunction(function) else _guard(function)
         setattr(guarded, MARK, declared)
         return guarded  # type: ignore[return-value] # called exactly as `function` is
 
@@ -86,7 +86,7 @@ def marker_of(function: Callable[..., Any]) -> Governed | None:
     return found if isinstance(found, Governed) else None
 
 
-def _guarded_async(function: Callable[..., Any]) -> Callable[..., Any]:
+def _guard_async(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def guarded(*args: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the activity takes and returns
         current_context()
@@ -95,7 +95,7 @@ def _guarded_async(function: Callable[..., Any]) -> Callable[..., Any]:
     return guarded
 
 
-def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+def _guard(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def guarded(*args: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the activity takes and returns
         current_context()

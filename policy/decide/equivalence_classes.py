@@ -22,7 +22,7 @@ Classifier = Callable[[Any], Any]
 
 def computed_attributes(tree: Node) -> frozenset[str]:
     """Return the paths of the attributes whose very value this expression needs."""
-    return frozenset(_computed(tree))
+    return frozenset(_iter_computed(tree))
 
 
 def classifiers(trees: Iterable[Node]) -> Mapping[str, Classifier]:
@@ -42,7 +42,7 @@ def classifiers(trees: Iterable[Node]) -> Mapping[str, Classifier]:
     return found | {path: _text_classifier(words[path]) for path in texts}
 
 
-def _computed(node: Node) -> Iterable[str]:
+def _iter_computed(node: Node) -> Iterable[str]:
     match node:
         case Compare(left=Read(), right=Literal()) | Compare(left=Literal(), right=Read()) | Within(operand=Read()):
             return
@@ -52,7 +52,7 @@ def _computed(node: Node) -> Iterable[str]:
             yield node.attribute.path
         case _:
             for child in children(node):
-                yield from _computed(child)
+                yield from _iter_computed(child)
 
 
 def _compared_numbers(node: Node) -> Iterable[tuple[str, float]]:

@@ -94,7 +94,7 @@ class Expression[R]:
     ) -> None:
         self.name = name
         self._checked = checked
-        self._program = _compiled(name, text)
+        self._program = _compile_clause(name, text)
         self._paths = tuple(sorted(reads(tree)))
         self._places = tuple((*path.partition(".")[::2],) for path in self._paths)
         self.reads = reads(tree)
@@ -200,7 +200,7 @@ def _nothing(_: Values) -> Values:
     return ()
 
 
-def _compiled(clause: str, text: str) -> cel.Program:
+def _compile_clause(clause: str, text: str) -> cel.Program:
     try:
         return compile_expression(text)
     except Invalid as error:

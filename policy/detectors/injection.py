@@ -68,15 +68,15 @@ PIECE = 4096
 
 def injection(reading: Reading) -> float:
     """Return the detector score from 0.0 to 1.0."""
-    text = _folded(reading.text) if reading.whole else None
+    text = _fold(reading.text) if reading.whole else None
     if text is None:
         return 1.0
-    inside = WORDS.find(_folded(reading.decoded) or b"") if reading.decoded else []
+    inside = WORDS.find(_fold(reading.decoded) or b"") if reading.decoded else []
     kinds = {kind.name: kind for kind in (*WORDS.find(text), *inside, *find_hidden(reading.text))}
     return combine([kind.strength for kind in kinds.values()] + [INSIDE_ENCODED] * bool(inside))
 
 
-def _folded(text: str) -> bytes | None:
+def _fold(text: str) -> bytes | None:
     if not text.isascii():
         pieces: list[str] = []
         length = 0

@@ -87,7 +87,7 @@ def detectors_for(reads: frozenset[str]) -> tuple[Detector, ...]:
     return tuple(detector for detector in DETECTORS if detector.path in reads)
 
 
-def history_asked(reads: frozenset[str], actor: str, action: Action) -> HistoryQuery:
+def history_query(reads: frozenset[str], actor: str, action: Action) -> HistoryQuery:
     """Return which parts of the past a constitution reads. Nothing else is looked up."""
     return HistoryQuery(
         actor=actor if STANDING in reads else None,

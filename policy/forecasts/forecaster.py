@@ -48,7 +48,7 @@ class Forecaster:
 
     def forecast(self, shape: Shape, *, bound: Amounts, price: Price) -> Forecast:
         """Return the forecast of a run: `static` without enough completed runs of it, or of all its parts."""
-        tokens = self._learned(shape, ALPHA)
+        tokens = self._learned_interval(shape, ALPHA)
         if tokens is not None:
             runs = self.known[group_key(shape)].runs
             return self._forecast(shape, "learned", runs, tokens, bound, price, f"Learned from {runs} completed runs.")
@@ -73,9 +73,9 @@ class Forecaster:
         """Forecast a part. Its inputs are not known yet, so they count with the mean length."""
         found = self.known.get(group_key(shape))
         usual = shape.model_copy(update={"input_length": round(found.mean_length)}) if found else shape
-        return self._learned(usual, alpha)
+        return self._learned_interval(usual, alpha)
 
-    def _learned(self, shape: Shape, alpha: float) -> Interval | None:
+    def _learned_interval(self, shape: Shape, alpha: float) -> Interval | None:
         found = self.known.get(group_key(shape))
         if found is None or self.ridge is None:
             return None

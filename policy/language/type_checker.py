@@ -180,7 +180,7 @@ class _Reader:
         operand, name, place = _branches(tree)[0], str(tree.children[1]), position_of(tree)
         arguments = _items(tree)
         if name in _MACROS:
-            return Opaque(place, Flag(), f"the macro {name!r} ranges over a list", self._mentioned(tree))
+            return Opaque(place, Flag(), f"the macro {name!r} ranges over a list", self._attributes_in(tree))
         left = self.read(operand, known)
         read = [self.read(argument, known) for argument in arguments]
         match name, read:
@@ -223,7 +223,7 @@ class _Reader:
             return f"{self._path(tree.children[0])}.{tree.children[1]}"
         raise expression_error(position_of(tree), "here stands an attribute, such as action.egress")
 
-    def _mentioned(self, tree: Branch) -> tuple[Node, ...]:
+    def _attributes_in(self, tree: Branch) -> tuple[Node, ...]:
         """Return every attribute in a tree that is not typed: the value depends on them."""
         found: list[Node] = []
         for part in tree.iter_subtrees():

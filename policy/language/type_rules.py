@@ -78,7 +78,7 @@ def choice(place: SourcePosition, condition: Node, then: Node, otherwise: Node) 
         )
     if not same_kind(then.type, otherwise.type):
         raise expression_error(place, f"one branch gives {then.type}, the other {otherwise.type}")
-    return If(place, _joined(then.type, otherwise.type), condition, then, otherwise)
+    return If(place, _join_types(then.type, otherwise.type), condition, then, otherwise)
 
 
 def arithmetic(place: SourcePosition, sign: ArithmeticOperator, left: Node, right: Node) -> Node:
@@ -176,7 +176,7 @@ def _power_of_two(node: Literal) -> bool:
     return all(part & (part - 1) == 0 for part in (value.numerator, value.denominator))
 
 
-def _joined(one: Type, other: Type) -> Type:
+def _join_types(one: Type, other: Type) -> Type:
     match one, other:
         case Whole(), Whole():
             return Whole(min(one.low, other.low), max(one.high, other.high))

@@ -179,7 +179,7 @@ class _Prover:
             )
         same = [milder.variables[p] == worse.variables[p] for p in milder.variables if p != path]
         same += [milder.present[p] == worse.present[p] for p in milder.present]
-        claim = [*same, _raised(attribute.type, milder.variables[path], worse.variables[path])]
+        claim = [*same, _raised_term(attribute.type, milder.variables[path], worse.variables[path])]
         found, spent = self._search([*claim, first.term_of(before), second.term_of(after)], milder, worse)  # type: ignore[arg-type]
         texts = (
             f"Raising {path} never turns {before} into {after}.",
@@ -256,7 +256,7 @@ def condition_holds(text: str, witness: Witness) -> bool:
     )
 
 
-def _raised(kind: object, low: Term, high: Term) -> Term:
+def _raised_term(kind: object, low: Term, high: Term) -> Term:
     if isinstance(kind, Flag):
         return z3.And(z3.Not(low), high)
     return low < high

@@ -121,7 +121,7 @@ class Audit(Repository):
 
 
 def _prove_receipts(leaves: list[Leaf], height: int, run: str) -> list[Inclusion]:
-    hashes = [leaf.hashed() for leaf in leaves]
+    hashes = [leaf.leaf_hash() for leaf in leaves]
     return [
         Inclusion(
             leaf=leaf,

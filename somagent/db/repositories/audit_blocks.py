@@ -79,7 +79,7 @@ def _sign_block(tenant: str, height: int, leaves: list[Leaf], previous: Digest, 
         "height": height,
         "first": leaves[0].seq,
         "last": leaves[-1].seq,
-        "root": merkle.root([leaf.hashed() for leaf in leaves]).hex(),
+        "root": merkle.root([leaf.leaf_hash() for leaf in leaves]).hex(),
         "previous": previous,
         "sealed_at": datetime.now(UTC),
     }

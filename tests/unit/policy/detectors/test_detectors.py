@@ -29,7 +29,7 @@ from policy.detectors.registry import (
     DetectorInput,
     detectors_for,
     good_share,
-    history_asked,
+    history_query,
     run_detectors,
     scores,
 )
@@ -103,8 +103,8 @@ async def test_nothing_is_read_unless_a_constitution_looks():
         "signals.pii": 0.0,
     }
     assert read_texts == [1]
-    assert history_asked(frozenset({"action.kind"}), "ada", ACTION) == HistoryQuery()
-    assert history_asked(frozenset({"signals.trust"}), "ada", ACTION) == HistoryQuery(
+    assert history_query(frozenset({"action.kind"}), "ada", ACTION) == HistoryQuery()
+    assert history_query(frozenset({"signals.trust"}), "ada", ACTION) == HistoryQuery(
         kind="tool.invoke", target="python@1.0.0/run"
     )
 
