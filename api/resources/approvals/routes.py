@@ -68,8 +68,8 @@ async def approve(
     approval: RecordId, caller: ApprovalReader, soma: Soma, response: Response, body: DecisionRequest | None = None
 ) -> Approval:
     """Approve this action, once. The principal who started the run cannot."""
-    asked = await service.load(soma, caller, approval, response)
-    return await service.decide(soma, caller, asked, body or DecisionRequest(), approve=True)
+    loaded = await service.load(soma, caller, approval, response)
+    return await service.decide(soma, caller, loaded, body or DecisionRequest(), approve=True)
 
 
 @router.post("/{approval}/deny", responses={200: POLICY_HEADERS, **responses(404, 409)})
@@ -77,8 +77,8 @@ async def deny(
     approval: RecordId, caller: ApprovalReader, soma: Soma, response: Response, body: DecisionRequest | None = None
 ) -> Approval:
     """Deny this action. The persona gets the denial and may try another way."""
-    asked = await service.load(soma, caller, approval, response)
-    return await service.decide(soma, caller, asked, body or DecisionRequest(), approve=False)
+    loaded = await service.load(soma, caller, approval, response)
+    return await service.decide(soma, caller, loaded, body or DecisionRequest(), approve=False)
 
 
 @router.post("/{approval}/edit", responses={200: POLICY_HEADERS, **responses(404, 409)})
@@ -100,5 +100,5 @@ async def attest(
 
     It is valid for five minutes, for this approval and this action, and names the caller as the approver.
     """
-    asked = await service.load(soma, caller, approval, response)
-    return await service.attest_decision(soma, caller, asked, body, approve=body.approve)
+    loaded = await service.load(soma, caller, approval, response)
+    return await service.attest_decision(soma, caller, loaded, body, approve=body.approve)

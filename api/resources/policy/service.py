@@ -11,16 +11,7 @@ from api.resources.policy import schemas
 from api.resources.runs.preflight import actions_of
 from api.resources.runs.service import find_capsule
 from api.run_urls import require_own, url
-from capsules.constitutions.proof import (
-    Backtest,
-    CheckedConstitution,
-    Difference,
-    Explanation,
-    Flip,
-    RecordedAction,
-    RecordedDecision,
-    Review,
-)
+from capsules.constitutions import proof
 from capsules.digest import Digest
 from capsules.errors import NotFound
 from capsules.identity.principal import Principal
@@ -50,13 +41,13 @@ async def _prove[R](soma: State, work: Callable[[], R]) -> R:
         return await soma.proofs.work(work)
 
 
-async def check(soma: State, caller: Principal, text: str, *, filename: str) -> CheckedConstitution:
+async def check(soma: State, caller: Principal, text: str, *, filename: str) -> proof.CheckedConstitution:
     """Check the text of a constitution, or of an overlay on the active one. Raises Invalid with every problem."""
     document = read_file(text, filename=filename).value
     overlays = [document] if document.get("kind") == "Overlay" else []
     base = await _document_of(soma, caller, "active") if overlays else document
 
-    def work() -> CheckedConstitution:
+    def work() -> proof.CheckedConstitution:
         candidate, metadata = review.load_candidate(base, overlays), document["metadata"]
         kind, name, version = str(document["kind"]), str(metadata["name"]), str(metadata["version"])
         return review.summarize(candidate, kind=kind, name=name, version=version)
@@ -64,7 +55,7 @@ async def check(soma: State, caller: Principal, text: str, *, filename: str) -> 
     return await _prove(soma, work)
 
 
-async def prove(soma: State, caller: Principal, body: schemas.ProofRequest) -> Review:
+async def prove(soma: State, caller: Principal, body: schemas.ProofRequest) -> proof.Review:
     """Prove a constitution. Raises Invalid, NotFound or Unavailable."""
     document = await _document_of(soma, caller, body.constitution)
     return await _prove(
@@ -75,12 +66,12 @@ async def prove(soma: State, caller: Principal, body: schemas.ProofRequest) -> R
     )
 
 
-async def compare(soma: State, caller: Principal, body: schemas.ComparisonRequest) -> Difference:
+async def compare(soma: State, caller: Principal, body: schemas.ComparisonRequest) -> proof.Difference:
     """Compare two constitutions. Raises Invalid, NotFound or Unavailable."""
     old = await _document_of(soma, caller, body.old)
     new = await _document_of(soma, caller, body.new)
 
-    def work() -> Difference:
+    def work() -> proof.Difference:
         before, after = review.load_candidate(old), review.load_candidate(new, body.overlays)
         return compare_policies(before.policy, after.policy, seconds=body.seconds)
 
@@ -104,7 +95,7 @@ async def dry_run(soma: State, caller: Principal, body: schemas.DryRunRequest) -
     return schemas.DryRunResponse(constitution=active.digest, judged=tuple(verdicts))
 
 
-async def explain(soma: State, caller: Principal, body: schemas.ExplanationRequest) -> Explanation:
+async def explain(soma: State, caller: Principal, body: schemas.ExplanationRequest) -> proof.Explanation:
     """Explain a hypothetical action or a recorded decision. Raises Denied, Invalid or NotFound."""
     if body.action is not None:
         document = await _document_of(soma, caller, body.constitution)
@@ -129,23 +120,25 @@ async def backtest(soma: State, caller: Principal, body: schemas.BacktestRequest
     async with soma.db.transaction(caller.tenant) as tx:
         batches = aiter(tx.decision_log.batches(newest=body.runs, since=body.since))
 
-        async def next_batch() -> list[RecordedAction | None] | None:
+        async def next_batch() -> list[proof.RecordedAction | None] | None:
             return await anext(batches, None)
 
-        def recorded() -> Iterator[RecordedAction]:
+        def recorded() -> Iterator[proof.RecordedAction]:
             nonlocal skipped
             while (batch := asyncio.run_coroutine_threadsafe(next_batch(), loop).result(BATCH_SECONDS)) is not None:
                 skipped += batch.count(None)
                 yield from (one for one in batch if one is not None)
 
-        def evaluate() -> Backtest:
+        def evaluate() -> proof.Backtest:
             return evaluate_again(review.load_candidate(document, body.overlays).policy, recorded())
 
         result = await _prove(soma, evaluate)
     return schemas.BacktestResponse(**dict(result) | {"skipped": skipped, "flips": tuple(map(_link, result.flips))})
 
 
-async def _recorded_decision(soma: State, caller: Principal, body: schemas.ExplanationRequest) -> RecordedDecision:
+async def _recorded_decision(
+    soma: State, caller: Principal, body: schemas.ExplanationRequest
+) -> proof.RecordedDecision:
     async with soma.db.transaction(caller.tenant) as tx:
         if body.run is not None and body.seq is not None:
             return await tx.decision_log.decision(require_own(body.run, caller), body.seq)
@@ -156,6 +149,6 @@ async def _recorded_decision(soma: State, caller: Principal, body: schemas.Expla
     return decision
 
 
-def _link(flip: Flip) -> schemas.LinkedFlip:
+def _link(flip: proof.Flip) -> schemas.LinkedFlip:
     link = url(flip.run)
     return schemas.LinkedFlip(**dict(flip), link=link, receipts=f"{link}/receipts?after={flip.seq - 1}")
