@@ -3,7 +3,15 @@
 import pytest
 
 from capsules.errors import EffectFailed
-from somagent.models.grammar import DEFAULT_TEXT, FREE, MAX_ITEMS, MAX_NODES, SCALAR, grammar_pattern, grammar_schema
+from somagent.models.grammar import (
+    DEFAULT_ITEMS,
+    DEFAULT_TEXT,
+    FREE,
+    MAX_NODES,
+    SCALAR,
+    grammar_pattern,
+    grammar_schema,
+)
 
 CONTRADICTIONS = [
     {"type": "string", "minLength": 5, "maxLength": 3},
@@ -31,7 +39,7 @@ def test_a_text_without_a_bound_gets_one():
 
 
 def test_a_list_without_a_bound_gets_one():
-    assert grammar_schema({"type": "array", "items": {"type": "null"}})["maxItems"] == MAX_ITEMS
+    assert grammar_schema({"type": "array", "items": {"type": "null"}})["maxItems"] == DEFAULT_ITEMS
 
 
 def test_bounds_that_are_given_stay():
