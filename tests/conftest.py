@@ -78,38 +78,47 @@ def settings(home: Path) -> Settings:
 
 
 @pytest.fixture(scope="session")
-async def postgres_settings(settings: Settings) -> AsyncIterator[Settings]:
-    """The settings, with PostgreSQL running, its roles made and its database empty of tables."""
+async def postgres_server(settings: Settings) -> AsyncIterator[Settings]:
+    """The settings, with PostgreSQL running, its roles made and its database empty of tables.
+
+    No folder may override this one: fixtures of the session are made once, with what their first user sees.
+    """
     async with running(settings, "postgres"):
         yield settings
 
 
 @pytest.fixture(scope="session")
-async def migrated(postgres_settings: Settings) -> Settings:
-    """The settings, with the database migrated."""
-    await upgrade(postgres_settings.database("owner"))
-    return postgres_settings
+def postgres_settings(postgres_server: Settings) -> Settings:
+    """Settings that lead to the database of the tests. A folder with a database of its own overrides this one."""
+    return postgres_server
 
 
 @pytest.fixture(scope="session")
-async def template(postgres_settings: Settings) -> AsyncIterator[str]:
+async def migrated(postgres_server: Settings) -> Settings:
+    """The settings, with the shared database migrated."""
+    await upgrade(postgres_server.database("owner"))
+    return postgres_server
+
+
+@pytest.fixture(scope="session")
+async def template(postgres_server: Settings) -> AsyncIterator[str]:
     """Name of a migrated database without rows. Copying it takes a fraction of migrating a new one."""
-    async with own_database(postgres_settings, "migrated_template") as url:
+    async with own_database(postgres_server, "migrated_template") as url:
         await upgrade(url("owner"))
         yield "migrated_template"
 
 
 @pytest.fixture(scope="session")
-async def owner(postgres_settings: Settings, migrated: Settings) -> AsyncIterator[Database]:
-    """The migrated database as its owner."""
-    async with open_database(postgres_settings.database("owner"), codec=codec(postgres_settings)) as db:
-        yield db
+async def owner(migrated: Settings) -> AsyncIterator[Database]:
+    """The shared database as its owner."""
+    async with open_database(migrated.database("owner"), codec=codec(migrated)) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
-async def db(postgres_settings: Settings, owner: Database) -> AsyncIterator[Database]:
-    """The migrated database as the application sees it."""
-    async with open_database(postgres_settings.database("app"), codec=codec(postgres_settings)) as opened:
+async def db(migrated: Settings) -> AsyncIterator[Database]:
+    """The shared database as the application sees it."""
+    async with open_database(migrated.database("app"), codec=codec(migrated)) as opened:
         yield opened
 
 

@@ -15,8 +15,8 @@ numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-async def outbox(postgres_settings: Settings, owner: Database) -> AsyncIterator[Database]:
-    async with open_database(postgres_settings.database("relay")) as opened:
+async def outbox(migrated: Settings) -> AsyncIterator[Database]:
+    async with open_database(migrated.database("relay")) as opened:
         yield opened
 
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
 from somagent.local_stack.postgres import superuser
@@ -33,6 +34,15 @@ async def own_database(settings: Settings, name: str, *, template: str | None = 
     yield url
     async with superuser(settings) as connection:
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def own_settings(settings: Settings, name: str, *, template: str | None = None) -> AsyncIterator[Settings]:
+    """Make a database as `own_database` does, and yield settings that lead every role to it."""
+    async with own_database(settings, name, template=template) as url:
+        urls = {"owner": "database_owner_url", "app": "database_url"}
+        urls |= {role: f"database_{role}_url" for role in ("relay", "sealer")}
+        yield settings.model_copy(update={setting: SecretStr(url(role)) for role, setting in urls.items()})
 
 
 def name_of(settings: Settings) -> str:

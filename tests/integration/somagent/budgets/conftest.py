@@ -12,9 +12,7 @@ from somagent.settings import Settings
 
 
 @pytest.fixture(scope="session")
-async def db(postgres_settings: Settings, owner: Database) -> AsyncIterator[Database]:
+async def db(migrated: Settings, owner: Database) -> AsyncIterator[Database]:
     await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
-    async with open_database(
-        postgres_settings.database("app"), connections=20, codec=codec(postgres_settings)
-    ) as opened:
+    async with open_database(migrated.database("app"), connections=20, codec=codec(migrated)) as opened:
         yield opened

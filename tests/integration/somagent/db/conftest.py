@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from constitutions import codec, make_active
-from databases import own_database
+from databases import own_settings
 from entries import constitution, number
-from pydantic import SecretStr
 
 from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
@@ -21,11 +20,9 @@ from somagent.settings import Settings
 
 @pytest.fixture(scope="session")
 async def postgres_settings(postgres_settings: Settings) -> AsyncIterator[Settings]:
-    async with own_database(postgres_settings, "store_tests") as url:
-        await upgrade(url("owner"))
-        urls = {"owner": "database_owner_url", "app": "database_url"}
-        urls |= {role: f"database_{role}_url" for role in ("relay", "sealer")}
-        yield postgres_settings.model_copy(update={name: SecretStr(url(role)) for role, name in urls.items()})
+    async with own_settings(postgres_settings, "db_tests") as own:
+        await upgrade(own.database("owner"))
+        yield own
 
 
 @pytest.fixture(scope="session")

@@ -171,10 +171,8 @@ async def test_an_empty_database_is_brought_up_and_doing_it_again_changes_nothin
         assert await db.tenants.list() == ("first",)
 
 
-async def test_every_table_and_column_that_queries_name_is_in_the_database_with_that_type(
-    postgres_settings: Settings, migrated: Settings
-):
-    async with superuser(postgres_settings, database=name_of(postgres_settings)) as connection:
+async def test_every_table_and_column_that_queries_name_is_in_the_database_with_that_type(migrated: Settings):
+    async with superuser(migrated, database=name_of(migrated)) as connection:
         rows = await connection.fetch(
             "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type "
             "FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid "

@@ -1,4 +1,8 @@
-"""A migrated PostgreSQL as the relay and the application see it, and a notifier that loses no time."""
+"""A migrated database of this folder's own, as the relay and the application see it, and a notifier that loses no time.
+
+A relay process sends every tenant's notifications. In the database that the other folders share, those of all tests
+before would come first.
+"""
 
 import datetime as dt
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -6,18 +10,39 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from constitutions import make_active
+from constitutions import codec, make_active
+from databases import own_settings
 from entries import constitution, number
 from receivers import Hook
 
 from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
+from somagent.db.schema.migrate import upgrade
 from somagent.notifications.notification import Channel
 from somagent.notifications.webhook import Webhook
 from somagent.settings import SecretReference, Settings
 from workers.relay.notifier import Notifier
 
 TYPES = Settings.model_fields["notify_events"].default
+
+
+@pytest.fixture(scope="session")
+async def postgres_settings(postgres_settings: Settings) -> AsyncIterator[Settings]:
+    async with own_settings(postgres_settings, "notification_tests") as own:
+        await upgrade(own.database("owner"))
+        yield own
+
+
+@pytest.fixture(scope="session")
+async def owner(postgres_settings: Settings) -> AsyncIterator[Database]:
+    async with open_database(postgres_settings.database("owner"), codec=codec(postgres_settings)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def db(postgres_settings: Settings, owner: Database) -> AsyncIterator[Database]:
+    async with open_database(postgres_settings.database("app"), codec=codec(postgres_settings)) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -20,11 +20,12 @@ from somagent.settings import SecretReference, Settings
 
 @asynccontextmanager
 async def relaying(settings: Settings, **more: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The real process, on the session's PostgreSQL; neither Temporal nor Valkey is there."""
+    """The real process, on this folder's database; neither Temporal nor Valkey is there."""
     KeyRing.create_missing(settings.keys_dir)
     environment = os.environ | {
         "SOMAGENT_HOME": str(settings.home),
-        "SOMAGENT_POSTGRES_PORT": str(settings.postgres_port),
+        "SOMAGENT_DATABASE_URL": settings.database("app"),
+        "SOMAGENT_DATABASE_RELAY_URL": settings.database("relay"),
         "SOMAGENT_REDIS_URL": "redis://127.0.0.1:1/0",
         "SOMAGENT_TEMPORAL_ADDRESS": "127.0.0.1:1",
         **more,
