@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers.assembly import Assembly
+from workflows.authority_interceptor import PLATFORM_WORKFLOWS, WORKFLOWS
 from workflows.options import CAPSULES, MEMORY, PLATFORM, SLM, TOOLS
-from workflows.registry import PLATFORM_WORKFLOWS, WORKFLOWS
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Authority interceptor: adds the run's authority to every activity, and refuses calls that would bypass the gate.
+"""Authority interceptor, and the list of workflow types with what each may call.
 
-Refused are local activities, Nexus operations, signals to another tenant's run, and child workflows of another type
-than our two. A workflow of the platform itself has no authority, no children and no signals. It may call only the
-activities that are listed for it.
+The interceptor adds the run's authority to every activity. It refuses calls that would bypass the gate: local
+activities, Nexus operations, signals to another tenant's run, and child workflows of other types. A workflow of the
+platform itself has no authority, starts no children and sends no signals. It may call only the activities that are
+listed for it.
 """
 
 from typing import Any, NoReturn, Protocol
@@ -26,9 +27,16 @@ from activities.constitution_activation import STEPS
 from capsules.actions.headers import AUTHORITY
 from capsules.errors import AuthorityRefused
 from policy.temporal_errors import to_failure
+from workflows.capsule import RunCapsule
+from workflows.constitution_activation import ActivateConstitution
+from workflows.project import RunProject
 
-CHILDREN = frozenset({"RunCapsule", "RunProject"})
-WITHOUT_AUTHORITY = {"ActivateConstitution": STEPS}
+WORKFLOWS = (RunCapsule, RunProject)
+"""Workflows that run capsules. A run may start them as child runs."""
+PLATFORM_WORKFLOWS = (ActivateConstitution,)
+"""Workflows of the platform itself. They belong to no run and have no authority."""
+CHILDREN = frozenset(one.__name__ for one in WORKFLOWS)
+WITHOUT_AUTHORITY = {ActivateConstitution.__name__: STEPS}
 """Workflows of the platform itself, each with the only activities that it may call."""
 
 

@@ -125,12 +125,12 @@ class GovernedEffects(MessageHandlers):
         self.state.approvals[approval.id] = approval
         if isinstance(argument, ToolCall):
             self.state.asked[approval.id] = argument
-        await self.enter("awaiting_approval", f"{approval.kind} on {approval.target}: {approval.sentence}")
+        await self.set_status("awaiting_approval", f"{approval.kind} on {approval.target}: {approval.sentence}")
         with self._clock_stopped():
             await self._wait_for_decision(approval)
         decided = self.state.decided.pop(approval.id)
         self.state.asked.pop(approval.id, None)
-        await self.enter("running")
+        await self.set_status("running")
         if decided == "approved":
             return argument
         if decided == "edited":
@@ -195,10 +195,10 @@ class GovernedEffects(MessageHandlers):
 
     async def _wait_for_raise(self, sentence: str) -> None:
         raises = self.state.raises
-        await self.enter("awaiting_budget", sentence)
+        await self.set_status("awaiting_budget", sentence)
         with self._clock_stopped():
             await workflow.wait_condition(lambda: self.state.raises > raises)
-        await self.enter("running")
+        await self.set_status("running")
 
     async def _apply_budget_rules(self) -> None:
         """Apply the capsule's rules for each budget threshold that this effect reached."""
@@ -223,10 +223,10 @@ class GovernedEffects(MessageHandlers):
     async def wait_while_paused(self) -> None:
         """Return when the run is not paused."""
         if self.state.paused:
-            await self.enter("paused", self.state.reason)
+            await self.set_status("paused", self.state.reason)
             with self._clock_stopped():
                 await workflow.wait_condition(lambda: not self.state.paused)
-            await self.enter("running")
+            await self.set_status("running")
 
     @contextmanager
     def _clock_stopped(self) -> Iterator[None]:
@@ -244,7 +244,7 @@ class GovernedEffects(MessageHandlers):
                 self.state.waited += waited
                 clock.reschedule(due + waited)
 
-    async def enter(self, status: RunStatus, reason: str = "") -> None:
+    async def set_status(self, status: RunStatus, reason: str = "") -> None:
         """Change the status in the state, the search attributes, the details page and the run projection."""
         self.state.status, self.state.reason = status, reason[:1000]
         announce_status(self.state)

@@ -59,17 +59,14 @@ class MessageHandlers:
     async def approve(self, decision: ApprovalDecision) -> DecisionMade:
         return await self._decide(decision, approve=True)
 
-    @approve.validator
-    def _may_approve(self, decision: ApprovalDecision) -> None:
-        self._must_wait_for(decision)
-
     @workflow.update(name="deny", description="Deny one waiting action.")
     async def deny(self, decision: ApprovalDecision) -> DecisionMade:
         return await self._decide(decision, approve=False)
 
+    @approve.validator
     @deny.validator
-    def _may_deny(self, decision: ApprovalDecision) -> None:
-        self._must_wait_for(decision)
+    def _validate_decision(self, decision: ApprovalDecision) -> None:
+        self._require_waiting(decision)
 
     @workflow.signal(name="approve", description="Approve one waiting action.")
     async def approve_by_signal(self, decision: ApprovalDecision) -> None:
@@ -84,8 +81,8 @@ class MessageHandlers:
         return await self._edit(edit)
 
     @edit.validator
-    def _may_edit(self, edit: ApprovalEdit) -> None:
-        waiting = self._must_wait_for(edit)
+    def _validate_edit(self, edit: ApprovalEdit) -> None:
+        waiting = self._require_waiting(edit)
         call = self.state.asked.get(edit.approval)
         if call is None:
             raise Conflict(f"{waiting.kind} on {waiting.target} is no tool call, so it has no arguments to edit.")
@@ -99,8 +96,8 @@ class MessageHandlers:
         return await self._raise_budget(request)
 
     @raise_budget.validator
-    def _may_raise(self, request: RaiseBudget) -> None:
-        self._must_be_open()
+    def _validate_raise(self, request: RaiseBudget) -> None:
+        self._require_open()
         if self.state.admission is None:
             raise Conflict("The run is not admitted yet, so it has no budget to raise.")
         if not any(request.amounts.model_dump().values()):
@@ -117,10 +114,6 @@ class MessageHandlers:
     def pause(self, control: Control) -> RunView:
         return self._pause(control)
 
-    @pause.validator
-    def _may_pause(self, control: Control) -> None:
-        self._must_be_open()
-
     @workflow.signal(name="pause", description="Stop before the next action.")
     def pause_by_signal(self, control: Control) -> None:
         self._pause(control)
@@ -130,8 +123,8 @@ class MessageHandlers:
         return self._resume(control)
 
     @resume.validator
-    def _may_resume(self, control: Control) -> None:
-        self._must_be_open()
+    def _validate_resume(self, control: Control) -> None:
+        self._require_open()
         if not self.state.paused:
             raise Conflict("The run is not paused.")
 
@@ -143,9 +136,10 @@ class MessageHandlers:
     def cancel(self, control: Control) -> RunView:
         return self._cancel(control)
 
+    @pause.validator
     @cancel.validator
-    def _may_cancel(self, control: Control) -> None:
-        self._must_be_open()
+    def _validate_control(self, control: Control) -> None:
+        self._require_open()
 
     @workflow.signal(name="cancel", description="End the run; its containers stop.")
     def cancel_by_signal(self, control: Control) -> None:
@@ -156,8 +150,8 @@ class MessageHandlers:
         return self._receive(message)
 
     @message.validator
-    def _may_message(self, message: InboxMessage) -> None:
-        self._must_be_open()
+    def _validate_message(self, message: InboxMessage) -> None:
+        self._require_open()
 
     @workflow.signal(name="message", description="Tell the persona something.")
     def message_by_signal(self, message: InboxMessage) -> None:
@@ -193,7 +187,7 @@ class MessageHandlers:
     async def _decide_by_signal(self, decision: ApprovalDecision, *, approve: bool) -> None:
         """Decide; log what an Update would raise, because a Signal has no answer."""
         try:
-            self._must_wait_for(decision)
+            self._require_waiting(decision)
         except SomaError as error:
             workflow.logger.warning("decision by signal refused: %s", error.message)
             return
@@ -243,12 +237,12 @@ class MessageHandlers:
 
     # Checks of validators
 
-    def _must_be_open(self) -> None:
+    def _require_open(self) -> None:
         if self.state.status in TERMINAL or self.state.cancel_requested:
             raise Conflict(f"The run is {self.state.status}; nothing more can be said to it.")
 
-    def _must_wait_for(self, decision: ApprovalDecision | ApprovalEdit) -> ApprovalRequest:
-        self._must_be_open()
+    def _require_waiting(self, decision: ApprovalDecision | ApprovalEdit) -> ApprovalRequest:
+        self._require_open()
         waiting = self.state.approvals.get(decision.approval)
         if waiting is None:
             known = ", ".join(self.state.approvals) or "none"

@@ -14,9 +14,9 @@ MEMORY = "memory"
 TOOLS = "tools"
 PLATFORM = "platform"
 
-# A server that is down comes back: attempts continue with growing intervals until the run's wall clock ends. An error
-# that a retry cannot help (a denial, bad arguments, a bug after five attempts) is non-retryable where it is raised.
-PATIENT = RetryPolicy(
+# While a server is down, attempts continue with growing intervals until the run's wall clock ends. An error that no
+# retry can mend, such as a denial or bad arguments, is non-retryable where it is raised.
+UNLIMITED_RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
 )
 
@@ -28,26 +28,26 @@ class ActivityOptions:
     queue: str
     start_to_close: timedelta
     heartbeat: timedelta | None = None
-    retry: RetryPolicy = field(default_factory=lambda: PATIENT)
+    retry: RetryPolicy = field(default_factory=lambda: UNLIMITED_RETRY)
 
 
-# Heartbeats come every two seconds, so a lost worker is noticed within fifteen.
-_LOST = timedelta(seconds=15)
+# Heartbeats come every two seconds at most. A worker that sends none for fifteen seconds counts as lost.
+_HEARTBEAT_TIMEOUT = timedelta(seconds=15)
 
-ADMISSION = ActivityOptions(PLATFORM, timedelta(minutes=1), _LOST)
-MODEL_CALL = ActivityOptions(SLM, timedelta(minutes=10), _LOST)
-MEMORY_CALL = ActivityOptions(MEMORY, timedelta(minutes=2), _LOST)
-TOOL_CALL = ActivityOptions(TOOLS, timedelta(hours=1, minutes=5), _LOST)
-PUBLICATION = ActivityOptions(PLATFORM, timedelta(minutes=1), _LOST)
+ADMISSION = ActivityOptions(PLATFORM, timedelta(minutes=1), _HEARTBEAT_TIMEOUT)
+MODEL_CALL = ActivityOptions(SLM, timedelta(minutes=10), _HEARTBEAT_TIMEOUT)
+MEMORY_CALL = ActivityOptions(MEMORY, timedelta(minutes=2), _HEARTBEAT_TIMEOUT)
+TOOL_CALL = ActivityOptions(TOOLS, timedelta(hours=1, minutes=5), _HEARTBEAT_TIMEOUT)
+PUBLICATION = ActivityOptions(PLATFORM, timedelta(minutes=1), _HEARTBEAT_TIMEOUT)
 PROVING = ActivityOptions(
     PLATFORM,
     timedelta(minutes=30),
-    _LOST,
+    _HEARTBEAT_TIMEOUT,
     RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3),
 )
 """Each proof has its own time limit. A prover that crashes its worker is tried three times at most."""
-BOOKKEEPING = ActivityOptions(PLATFORM, timedelta(seconds=30))
-"""A platform activity without heartbeat: one short transaction."""
+PLATFORM_ACTIVITY = ActivityOptions(PLATFORM, timedelta(seconds=30))
+"""One short transaction, without heartbeat."""
 
 EVENT_BUDGET = 4_000
 """History events after which a run continues as new. The server's limit is 51,200."""
@@ -61,7 +61,7 @@ async def platform_activity[*Ts, R](
     activity: Callable[[Any, *Ts], Awaitable[R]],
     *arguments: *Ts,
     summary: str | None = None,
-    options: ActivityOptions = BOOKKEEPING,
+    options: ActivityOptions = PLATFORM_ACTIVITY,
 ) -> R:
     """Return the result of a platform activity. Raises ActivityError when it fails for good."""
     return await workflow.execute_activity_method(

@@ -94,7 +94,7 @@ class Run(GovernedEffects):
         self.state.left = admitted.value.limit
         self.state.started_at = workflow.time()
         announce_admission(start, admitted.value.lock.capsule, admitted.value.lock.constitution)
-        await self.enter("running")
+        await self.set_status("running")
 
     @asynccontextmanager
     async def wall_clock(self) -> AsyncIterator[None]:

@@ -27,7 +27,7 @@ from somagent.runs.ledger_recovery import LedgerRecovery
 from somagent.runs.run_reconciler import RunReconciler
 from somagent.settings import Settings
 from somagent.temporal.client import connect
-from workers.maintenance.content_pruner import prune_hourly
+from workers.relay.content_pruner import prune_hourly
 from workers.relay.notifier import Notifier
 
 POLL_SECONDS = 0.2

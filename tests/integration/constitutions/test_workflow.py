@@ -20,8 +20,7 @@ from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
 from somagent.local_stack.bootstrap import sign_constitution
 from somagent.temporal.client import PURE_PACKAGES, connect, somagent_plugin
-from workflows.authority_interceptor import AuthorityInterceptor
-from workflows.registry import PLATFORM_WORKFLOWS
+from workflows.authority_interceptor import PLATFORM_WORKFLOWS, AuthorityInterceptor
 
 
 @pytest.fixture(scope="session")

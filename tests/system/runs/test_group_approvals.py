@@ -21,8 +21,7 @@ from somagent.db.database import open_database
 from somagent.db.schema.tables import content_blobs
 from somagent.identity.keys import KeyRing
 from somagent.temporal.client import connect, somagent_plugin
-from workflows.authority_interceptor import AuthorityInterceptor
-from workflows.registry import WORKFLOWS
+from workflows.authority_interceptor import WORKFLOWS, AuthorityInterceptor
 
 PRINTS = "print('{\"done\": true}')"
 DECIDES = "approval:decide"

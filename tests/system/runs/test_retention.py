@@ -9,7 +9,7 @@ from platforms import Platform
 from somagent.cli.exit_codes import Code
 from somagent.db.database import open_database
 from somagent.local_stack.postgres import superuser
-from workers.maintenance.content_pruner import sweep
+from workers.relay.content_pruner import sweep
 
 PRINTS = "print('{\"done\": true}')"
 

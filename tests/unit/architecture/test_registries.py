@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 from sources import ROOT, at, dotted, parsed
-from temporalio import activity
+from temporalio import activity, workflow
 
 import activities
 from activities.constitution_activation import STEPS
 from activities.registry import GOVERNED, PLATFORM
-from workflows.authority_interceptor import CHILDREN, WITHOUT_AUTHORITY
-from workflows.registry import PLATFORM_WORKFLOWS, WORKFLOWS
+from workflows.authority_interceptor import CHILDREN, PLATFORM_WORKFLOWS, WITHOUT_AUTHORITY, WORKFLOWS
 
 QUEUES = Path("workers/queues.py")
 ACTIVITY_OPTIONS = {"task_queue", "start_to_close_timeout", "retry_policy"}
@@ -112,7 +111,7 @@ def test_a_platform_activity_is_never_a_governed_one():
         one
         for one in named
         if not one.partition(" ")[2].startswith(("RunStateActivities.", "ApprovalActivities."))
-        and not (one.startswith("workflows/constitution.py") and " ConstitutionActivities." in one)
+        and not (one.startswith("workflows/constitution_activation.py") and " ConstitutionActivities." in one)
     }
     assert others == set()
     methods = {one.partition(" ")[2]: kind for kind, one in ((k, f" {m}") for k, m in defined().items())}
@@ -130,11 +129,16 @@ def test_no_workflow_goes_round_the_gate():
 
 
 def test_only_our_own_workflows_may_be_children():
-    assert {workflow.__name__ for workflow in WORKFLOWS} == CHILDREN
+    assert (
+        {workflow._Definition.must_from_class(one).name for one in WORKFLOWS}
+        == CHILDREN
+        == {"RunCapsule", "RunProject"}
+    )
 
 
 def test_a_workflow_without_authority_may_ask_for_its_listed_platform_steps_only():
-    assert {workflow.__name__ for workflow in PLATFORM_WORKFLOWS} == WITHOUT_AUTHORITY.keys()
+    named = {workflow._Definition.must_from_class(one).name for one in PLATFORM_WORKFLOWS}
+    assert named == WITHOUT_AUTHORITY.keys() == {"ActivateConstitution"}
     assert set().union(*WITHOUT_AUTHORITY.values()) == STEPS
     assert STEPS <= PLATFORM
 

@@ -11,8 +11,7 @@ from temporalio.worker import Replayer
 
 from somagent.identity.keys import KeyRing
 from somagent.temporal.client import PURE_PACKAGES, somagent_plugin
-from workflows.authority_interceptor import AuthorityInterceptor
-from workflows.registry import WORKFLOWS
+from workflows.authority_interceptor import WORKFLOWS, AuthorityInterceptor
 
 HISTORIES = ROOT / "tests" / "histories"
 RECORDED = sorted(HISTORIES.glob("*/*.json"))

@@ -47,7 +47,7 @@ class ActivateConstitution:
                 await self._wait_for_votes(proposal.expires_seconds)
             if self.state == "approved":
                 await platform_activity(ConstitutionActivities.activate, self.step)
-                self._enter("activated")
+                self._set_state("activated")
         except ActivityError as error:
             await self._conclude("refused", reason_of(error))
         except ConstitutionRefused as refused:
@@ -74,30 +74,30 @@ class ActivateConstitution:
     async def approve(self, vote: Vote) -> VoteResult:
         return await self._record_vote(vote, approve=True)
 
-    @approve.validator
-    def _may_approve(self, vote: Vote) -> None:
-        self._must_wait_for(vote)
-
     @workflow.update(name="reject", description="End it: the active constitution stays.")
     async def reject(self, vote: Vote) -> VoteResult:
         return await self._record_vote(vote, approve=False)
 
+    @approve.validator
     @reject.validator
-    def _may_reject(self, vote: Vote) -> None:
-        self._must_wait_for(vote)
+    def _validate_vote(self, vote: Vote) -> None:
+        if self.state != "awaiting_approval":
+            raise Conflict(f"The activation is {self.state}; it does not wait for approval.")
+        if vote.change != self.proposal.change.digest():
+            raise Conflict("The vote is for another change than this one.")
 
     async def _examine(self) -> None:
         """Examine, prove and compare. Raises ConstitutionRefused when a guarantee does not hold."""
         await platform_activity(ConstitutionActivities.examine, self.proposal)
-        self._enter("proving")
+        self._set_state("proving")
         proved = await platform_activity(ConstitutionActivities.prove, self.step, options=PROVING)
         if proved.problem:
             raise ConstitutionRefused(proved.problem)
-        self._enter("comparing")
+        self._set_state("comparing")
         compared = await platform_activity(ConstitutionActivities.compare, self.step, options=PROVING)
         if compared.problem:
             raise ConstitutionRefused(compared.problem)
-        self._enter("awaiting_approval" if self.proposal.quorum else "approved")
+        self._set_state("awaiting_approval" if self.proposal.quorum else "approved")
 
     async def _wait_for_votes(self, seconds: int) -> None:
         """Wait for enough approvals, one rejection, or the end of the time; then the proposal expires."""
@@ -117,7 +117,7 @@ class ActivateConstitution:
             if result.state == "rejected":
                 self.why = vote.comment or "It was rejected."
             if result.state != "awaiting_approval":
-                self._enter(result.state)
+                self._set_state(result.state)
         return result
 
     async def _mirror(self) -> None:
@@ -131,18 +131,12 @@ class ActivateConstitution:
         if self.state in SETTLED:
             return
         self.why = why
-        self._enter(state)
+        self._set_state(state)
         await platform_activity(
             ConstitutionActivities.conclude, Conclusion(step=self.step, state=state, why=why[:4000])
         )
 
-    def _must_wait_for(self, vote: Vote) -> None:
-        if self.state != "awaiting_approval":
-            raise Conflict(f"The activation is {self.state}; it does not wait for approval.")
-        if vote.change != self.proposal.change.digest():
-            raise Conflict("The vote is for another change than this one.")
-
-    def _enter(self, state: ProposalState) -> None:
+    def _set_state(self, state: ProposalState) -> None:
         self.state = state
         constitution = self.proposal.change.constitution
         workflow.upsert_search_attributes(

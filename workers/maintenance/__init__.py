@@ -1,1 +1,0 @@
-"""Periodic maintenance in the relay process."""
