@@ -1,4 +1,4 @@
-"""Reviewing constitutions through the API: check, prove, compare, explain and backtest; few at once, none kept."""
+"""Constitutions through the API: shown, dry run, check, prove, compare, explain and backtest; few at once, none kept."""
 
 import asyncio
 import time
@@ -246,3 +246,31 @@ async def test_without_the_capability_nothing_is_reviewed(http: httpx.AsyncClien
     for path in ("check", "prove", "diff", "explain", "backtest", "dry-run"):
         answer = await http.post(f"/v1/policy/{path}", json={}, headers=callers.without("policy:read"))
         assert_problem(answer, 403, "Denied", "policy:read")
+
+
+async def test_the_active_constitution_is_shown_with_its_signature(
+    http: httpx.AsyncClient, callers: Callers, constitution: ConstitutionRecord
+) -> None:
+    shown = (await http.get("/v1/constitution", headers=callers.all())).json()
+    assert shown["digest"] == constitution.digest
+    assert shown["signatures"] == [one.model_dump() for one in constitution.signatures]
+
+
+async def test_a_dry_run_judges_and_does_nothing(
+    http: httpx.AsyncClient, callers: Callers, constitution: ConstitutionRecord
+) -> None:
+    harmless = {"action": {"kind": "slm.chat", "target": "dialogue"}}
+    secret = {"action": {"kind": "tool.invoke", "target": "x@1.0.0/y", "data": "secret", "egress": "open"}}
+    judged = [
+        (await http.post("/v1/policy/dry-run", json=body, headers=callers.all())).json()["judged"][0]
+        for body in (harmless, secret)
+    ]
+    assert [j["verdict"]["decision"] for j in judged] == ["allow", "deny"]
+    assert all(j["verdict"]["constitution"] == constitution.digest for j in judged)
+    assert judged[1]["verdict"]["clauses"]
+    await publish(http, callers)
+    whole = await http.post("/v1/policy/dry-run", json={"capsule": "hello@1"}, headers=callers.all())
+    assert [j["action"]["kind"] for j in whole.json()["judged"]] == ["capsule.start", "tool.invoke"]
+    assert (await http.get("/v1/runs", headers=callers.all())).json()["items"] == []
+    both = harmless | {"capsule": "hello"}
+    assert_problem(await http.post("/v1/policy/dry-run", json=both, headers=callers.all()), 422, "Invalid", "either")

@@ -1,4 +1,4 @@
-"""Usage by the API: JSON, CSV, what is no report. Of real rows; nothing is invented."""
+"""The tenant's account and usage reports by the API: JSON, CSV, what is refused. Of real rows; nothing is invented."""
 
 import csv
 import io
@@ -38,3 +38,12 @@ async def test_days_in_the_wrong_order_and_unknown_groups_are_refused(
     assert_problem(await http.get("/v1/usage", params=wrong, headers=callers.all()), 422, "Invalid", "has no days")
     answer = await http.get("/v1/usage", params={"by": "colour"}, headers=callers.all())
     assert_problem(answer, 422, "Invalid", "query.by")
+
+
+async def test_the_tenants_account_is_shown_with_its_entries(
+    http: httpx.AsyncClient, callers: Callers, tenant: str
+) -> None:
+    shown = (await http.get("/v1/budgets/tenant", headers=callers.all())).json()
+    assert shown["account"]["id"] == f"tenant:{tenant}"
+    assert shown["left"] == shown["account"]["limit"]
+    assert [entry["kind"] for entry in shown["entries"]] == ["open"]

@@ -1,50 +1,12 @@
-"""Budgets, constitution, dry runs and the codec's door."""
+"""The codec endpoint: what it decodes, for whom, and what it refuses."""
 
 import httpx
 import pytest
-from api_callers import Callers, assert_problem, publish
+from api_callers import Callers, assert_problem
 from google.protobuf.json_format import MessageToDict
 from temporalio.api.common.v1 import Payloads
 
 from api.deps import State
-from capsules.constitutions.constitution import ConstitutionRecord
-
-
-async def test_the_tenants_account_is_shown_with_its_entries(
-    http: httpx.AsyncClient, callers: Callers, tenant: str
-) -> None:
-    shown = (await http.get("/v1/budgets/tenant", headers=callers.all())).json()
-    assert shown["account"]["id"] == f"tenant:{tenant}"
-    assert shown["left"] == shown["account"]["limit"]
-    assert [entry["kind"] for entry in shown["entries"]] == ["open"]
-
-
-async def test_the_active_constitution_is_shown_with_its_signature(
-    http: httpx.AsyncClient, callers: Callers, constitution: ConstitutionRecord
-) -> None:
-    shown = (await http.get("/v1/constitution", headers=callers.all())).json()
-    assert shown["digest"] == constitution.digest
-    assert shown["signatures"] == [one.model_dump() for one in constitution.signatures]
-
-
-async def test_a_dry_run_judges_and_does_nothing(
-    http: httpx.AsyncClient, callers: Callers, constitution: ConstitutionRecord
-) -> None:
-    harmless = {"action": {"kind": "slm.chat", "target": "dialogue"}}
-    secret = {"action": {"kind": "tool.invoke", "target": "x@1.0.0/y", "data": "secret", "egress": "open"}}
-    judged = [
-        (await http.post("/v1/policy/dry-run", json=body, headers=callers.all())).json()["judged"][0]
-        for body in (harmless, secret)
-    ]
-    assert [j["verdict"]["decision"] for j in judged] == ["allow", "deny"]
-    assert all(j["verdict"]["constitution"] == constitution.digest for j in judged)
-    assert judged[1]["verdict"]["clauses"]
-    await publish(http, callers)
-    whole = await http.post("/v1/policy/dry-run", json={"capsule": "hello@1"}, headers=callers.all())
-    assert [j["action"]["kind"] for j in whole.json()["judged"]] == ["capsule.start", "tool.invoke"]
-    assert (await http.get("/v1/runs", headers=callers.all())).json()["items"] == []
-    both = harmless | {"capsule": "hello"}
-    assert_problem(await http.post("/v1/policy/dry-run", json=both, headers=callers.all()), 422, "Invalid", "either")
 
 
 async def test_the_codec_opens_for_a_token_and_for_this_machine_only(
