@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
-from files import autonomous, composite, utility  # noqa: E402
+from capsule_texts import autonomous, composite, utility  # noqa: E402
 from platforms import Platform, platform_in  # noqa: E402
 from servers import settings_in, temporary_home  # noqa: E402
 

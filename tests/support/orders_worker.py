@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foreign_calls import Asked, Calls, Leaves
+from application_workflows import Asked, Calls, Leaves
 from temporalio import activity
 from temporalio.client import Client, WorkflowHistory
 from temporalio.client import Interceptor as ClientInterceptor

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 from api_callers import Callers, assert_problem
-from entries import entry, key, run_id
+from ledger_messages import begin_effect, key, run_id
 from sqlalchemy import event
 
 from api.deps import State
@@ -22,7 +22,7 @@ SEES = "approval:read"
 @pytest.fixture
 async def approval(state: State, tenant: str, constitution: ConstitutionRecord) -> str:
     """An approval that ada's action waits for, of two people; later the board may decide too."""
-    question = entry(
+    question = begin_effect(
         key(tenant, run_id(tenant)),
         decision="ask",
         constitution=constitution.digest,
@@ -157,7 +157,7 @@ async def test_a_decision_reads_the_approval_three_times(
     )
     async with state.db.transaction(tenant) as tx:
         await tx.applications.enter(enrolment)
-    question = entry(key(tenant, run), decision="ask", constitution=constitution.digest)
+    question = begin_effect(key(tenant, run), decision="ask", constitution=constitution.digest)
     asked = (await PostgresLedger(state.db).begin(question)).approval
     assert asked is not None
     reads: list[str] = []

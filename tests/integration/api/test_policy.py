@@ -9,7 +9,7 @@ import pytest
 import yaml
 from api_callers import Callers, assert_problem, publish
 from constitutions import activate_document, default
-from entries import entry, key, run_id
+from ledger_messages import begin_effect, key, run_id
 from sqlalchemy import text
 
 from api.deps import State
@@ -190,7 +190,7 @@ async def recorded(state: State, tenant: str, constitution: ConstitutionRecord) 
         Action(**SECRET, arguments=digest({"again": 1})),
     ):
         verdict, attempt = policy.evaluate(action, Facts()), key(tenant, run)
-        made = entry(attempt, constitution=constitution.digest)
+        made = begin_effect(attempt, constitution=constitution.digest)
         await ledger.begin(
             made.model_copy(update={"action": action, "action_digest": action.digest(), "verdict": verdict})
         )

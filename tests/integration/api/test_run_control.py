@@ -3,7 +3,7 @@
 import httpx
 import pytest
 from api_callers import Callers, assert_problem, publish
-from entries import entry, key
+from ledger_messages import begin_effect, key
 
 from api.deps import State
 from capsules.approvals.eligibility import Approver
@@ -26,7 +26,7 @@ def url(run: str, *rest: str) -> str:
 
 async def asked(state: State, tenant: str, run: str, constitution: ConstitutionRecord, *, by: str) -> str:
     """Let the gate ask for an approval, as `by`'s action; return its id."""
-    question = entry(key(tenant, run), decision="ask", actor=by, constitution=constitution.digest)
+    question = begin_effect(key(tenant, run), decision="ask", actor=by, constitution=constitution.digest)
     passage = await PostgresLedger(state.db).begin(question)
     assert passage.approval is not None
     return passage.approval.id

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-from changing import Changing, unique
+from constitution_changes import ConstitutionChanges, unique_name
 from constitutions import codec
 from platforms import Platform, platform_in
 from servers import settings_in, temporary_home
@@ -36,9 +36,9 @@ async def stack_owner(stack: Platform) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def changing(stack: Platform) -> Changing:
+async def changing(stack: Platform) -> ConstitutionChanges:
     """Proposals by the operator, answers by the approver."""
-    return Changing(stack, KeyRing.load(stack.settings.keys_dir))
+    return ConstitutionChanges(stack, KeyRing.load(stack.settings.keys_dir))
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ class Tenant:
     """A tenant of the stack with its own operator and approver."""
 
     name: str
-    changing: Changing
+    changing: ConstitutionChanges
 
     @property
     def stack(self) -> Platform:
@@ -60,7 +60,7 @@ class Tenant:
 
 @pytest.fixture
 async def tenant(stack: Platform, stack_owner: Database, tokens: Tokens) -> AsyncIterator[Tenant]:
-    name = unique("acme")
+    name = unique_name("acme")
     await stack_owner.tenants.add(name)
     async with open_database(stack.settings.database("app")) as db, db.transaction(name) as tx:
         await tx.accounts.ensure(f"tenant:{name}", Amounts(tokens=10**6, micro_usd=10**6, tool_calls=1000))
@@ -72,4 +72,4 @@ async def tenant(stack: Platform, stack_owner: Database, tokens: Tokens) -> Asyn
     operator, approver = local_principals(name)
     async with client(operator) as one, client(approver) as other:
         own = Platform(stack.settings, stack.supervisor, one, other)
-        yield Tenant(name, Changing(own, KeyRing.load(stack.settings.keys_dir)))
+        yield Tenant(name, ConstitutionChanges(own, KeyRing.load(stack.settings.keys_dir)))

@@ -2,7 +2,7 @@
 
 import time
 
-from changing import NAP, Changing
+from constitution_changes import NAP, ConstitutionChanges
 from platforms import Platform
 
 NO_PUBLIC_WRITES = {
@@ -13,7 +13,7 @@ NO_PUBLIC_WRITES = {
 
 
 async def test_the_shipped_constitution_was_proved_and_was_the_first_one_active(
-    stack: Platform, changing: Changing
+    stack: Platform, changing: ConstitutionChanges
 ) -> None:
     shown = (await stack.operator.get("/v1/constitutions")).json()
     # Other tests on this stack may have activated more since.
@@ -24,7 +24,7 @@ async def test_the_shipped_constitution_was_proved_and_was_the_first_one_active(
 
 
 async def test_a_signed_and_proved_version_is_active_once_somebody_else_approves(
-    stack: Platform, changing: Changing
+    stack: Platform, changing: ConstitutionChanges
 ) -> None:
     before = await changing.active()
     document = await changing.next()
@@ -49,7 +49,7 @@ async def test_a_signed_and_proved_version_is_active_once_somebody_else_approves
 
 
 async def test_a_new_run_is_pinned_to_the_new_one_within_a_second_and_a_running_one_keeps_its_own(
-    stack: Platform, changing: Changing
+    stack: Platform, changing: ConstitutionChanges
 ) -> None:
     before = await changing.active()
     capsule = await stack.publish(NAP)
@@ -80,7 +80,9 @@ async def _pinned(stack: Platform, run: str, not_: str) -> set[str]:
             return {r["body"]["verdict"]["constitution"] for r in decided}
 
 
-async def test_an_unsigned_or_wrongly_signed_one_is_refused_and_the_active_one_stays(changing: Changing) -> None:
+async def test_an_unsigned_or_wrongly_signed_one_is_refused_and_the_active_one_stays(
+    changing: ConstitutionChanges,
+) -> None:
     before = await changing.active()
     document = await changing.next()
     unsigned = await changing.until(await changing.propose(document, signatures=[]))
@@ -96,7 +98,7 @@ async def test_an_unsigned_or_wrongly_signed_one_is_refused_and_the_active_one_s
     assert await changing.active() == before
 
 
-async def test_a_refuted_guarantee_blocks_with_its_counterexample(changing: Changing) -> None:
+async def test_a_refuted_guarantee_blocks_with_its_counterexample(changing: ConstitutionChanges) -> None:
     before = await changing.active()
     document = await changing.next()
     document["articles"] = [a for a in document["articles"] if a["id"] != "no-secret-egress"]
@@ -111,7 +113,9 @@ async def test_a_refuted_guarantee_blocks_with_its_counterexample(changing: Chan
     assert late.status_code == 409, late.text
 
 
-async def test_an_older_version_is_not_replayed_but_rolled_back_to(stack: Platform, changing: Changing) -> None:
+async def test_an_older_version_is_not_replayed_but_rolled_back_to(
+    stack: Platform, changing: ConstitutionChanges
+) -> None:
     first = (await stack.operator.get("/v1/constitution")).json()
     second_document = await changing.next()
     await changing.activate(second_document)
@@ -129,7 +133,7 @@ async def test_an_older_version_is_not_replayed_but_rolled_back_to(stack: Platfo
     assert await changing.active() == first["digest"]
 
 
-async def test_a_no_ends_it_and_what_was_approved_against_another_one_is_refused(changing: Changing) -> None:
+async def test_a_no_ends_it_and_what_was_approved_against_another_one_is_refused(changing: ConstitutionChanges) -> None:
     before = await changing.active()
     proposed = await changing.propose(await changing.next())
     await changing.until(proposed, "awaiting_approval")
@@ -149,7 +153,7 @@ async def test_a_no_ends_it_and_what_was_approved_against_another_one_is_refused
     assert "Meanwhile" in late["why"]
 
 
-async def test_the_same_key_is_the_same_activation(stack: Platform, changing: Changing) -> None:
+async def test_the_same_key_is_the_same_activation(stack: Platform, changing: ConstitutionChanges) -> None:
     document = await changing.next()
     body = {"document": document, "signatures": changing.signed(document)}
     answers = [
@@ -164,7 +168,7 @@ async def test_the_same_key_is_the_same_activation(stack: Platform, changing: Ch
     await changing.answer({"id": "once"}, "reject")
 
 
-async def test_a_document_that_does_not_load_is_refused_with_the_clause(changing: Changing) -> None:
+async def test_a_document_that_does_not_load_is_refused_with_the_clause(changing: ConstitutionChanges) -> None:
     document = await changing.next()
     document["score"]["features"][0]["weight"] = 0.5
     problem = await changing.propose(document, status=422)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from changing import NAP, Changing
 from chaos import back, kill, rows
+from constitution_changes import NAP, ConstitutionChanges
 from platforms import Platform
 from servers import eventually
 
@@ -23,7 +23,9 @@ async def naps(stack: Platform, run: str) -> int:
     return len(await rows(stack.settings, "SELECT FROM effects WHERE run = $1 AND kind = 'tool.invoke'", run))
 
 
-async def test_a_run_pinned_to_a_revoked_constitution_stops_at_its_next_action(changing: Changing, tenant) -> None:
+async def test_a_run_pinned_to_a_revoked_constitution_stops_at_its_next_action(
+    changing: ConstitutionChanges, tenant
+) -> None:
     canary = await changing.activate(await changing.next(), scope=tenant.name)
     capsule = await tenant.stack.publish(NAP)
     run = await tenant.stack.start(capsule, {})
@@ -50,7 +52,7 @@ async def test_a_run_pinned_to_a_revoked_constitution_stops_at_its_next_action(c
     assert [one["type"] for one in told] == ["constitution.updated", "constitution.revoked"]
 
 
-async def test_a_revoked_one_is_never_activated_again(changing: Changing, tenant) -> None:
+async def test_a_revoked_one_is_never_activated_again(changing: ConstitutionChanges, tenant) -> None:
     document: dict[str, Any] = await changing.next()
     canary = await changing.activate(document, scope=tenant.name)
     await changing.stack.operator.post(f"/v1/constitutions/{canary['constitution']}/revoke", json={})
@@ -59,7 +61,7 @@ async def test_a_revoked_one_is_never_activated_again(changing: Changing, tenant
 
 
 async def test_a_revoked_key_takes_what_it_alone_signed_with_it_without_a_restart(
-    stack: Platform, changing: Changing, tenant, tmp_path
+    stack: Platform, changing: ConstitutionChanges, tenant, tmp_path
 ) -> None:
     directory = stack.settings.keys_dir
     (tmp_path / "keys").mkdir(mode=0o700)
@@ -68,7 +70,7 @@ async def test_a_revoked_key_takes_what_it_alone_signed_with_it_without_a_restar
     new.touch(mode=0o600)
     new.write_bytes((tmp_path / "keys" / "constitution-1.pem").read_bytes())
     try:
-        rotated = Changing(stack, KeyRing.load(directory))
+        rotated = ConstitutionChanges(stack, KeyRing.load(directory))
         canary = await rotated.activate(await rotated.next(), scope=tenant.name)
         assert [key.startswith("constitution-2-") for key in canary["keys"]] == [True]
         capsule = await tenant.stack.publish(NAP)
@@ -85,7 +87,7 @@ async def test_a_revoked_key_takes_what_it_alone_signed_with_it_without_a_restar
 
 
 async def test_when_everybodys_is_revoked_nothing_runs_and_workers_still_start_to_activate_another(
-    stack: Platform, changing: Changing
+    stack: Platform, changing: ConstitutionChanges
 ) -> None:
     before = await changing.active()
     bad = await changing.activate(await changing.next())

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from changing import NAP, Changing
+from constitution_changes import NAP, ConstitutionChanges
 from platforms import Platform
 
 from policy.prove.overlay import apply_overlays
@@ -27,7 +27,7 @@ async def everybodys(stack: Platform) -> dict[str, Any]:
 
 
 async def test_an_overlay_that_narrows_is_active_for_its_tenant_alone(
-    stack: Platform, changing: Changing, tenant
+    stack: Platform, changing: ConstitutionChanges, tenant
 ) -> None:
     base = await everybodys(stack)
     effective = apply_overlays(base["document"], [NO_NAPS])
@@ -45,7 +45,9 @@ async def test_an_overlay_that_narrows_is_active_for_its_tenant_alone(
     assert back["constitution"] is None
 
 
-async def test_a_tenants_own_that_widens_is_refused_with_the_action_that_shows_it(changing: Changing, tenant) -> None:
+async def test_a_tenants_own_that_widens_is_refused_with_the_action_that_shows_it(
+    changing: ConstitutionChanges, tenant
+) -> None:
     wider = await changing.next()
     wider["approvals"] = [rule for rule in wider["approvals"] if rule["id"] != "irreversible-write-outside"]
     refused = await tenant.changing.until(await tenant.changing.propose(wider))
@@ -55,7 +57,7 @@ async def test_a_tenants_own_that_widens_is_refused_with_the_action_that_shows_i
     assert (before, after) == ("ask", "allow")
 
 
-async def test_a_tenant_changes_only_what_is_its_own(stack: Platform, changing: Changing, tenant) -> None:
+async def test_a_tenant_changes_only_what_is_its_own(stack: Platform, changing: ConstitutionChanges, tenant) -> None:
     document = await changing.next()
     problem = await tenant.changing.propose(document, scope="*", status=403)
     assert "change their own constitution only" in problem["detail"]
@@ -72,7 +74,9 @@ async def test_a_tenant_changes_only_what_is_its_own(stack: Platform, changing: 
     await changing.answer(kept, "reject")
 
 
-async def test_a_canary_is_tried_on_one_tenant_and_promoted_to_all(stack: Platform, changing: Changing, tenant) -> None:
+async def test_a_canary_is_tried_on_one_tenant_and_promoted_to_all(
+    stack: Platform, changing: ConstitutionChanges, tenant
+) -> None:
     before = await changing.active()
     document = await changing.next()
     document["articles"] = [*document["articles"], NO_WRITES]
@@ -93,7 +97,7 @@ async def test_a_canary_is_tried_on_one_tenant_and_promoted_to_all(stack: Platfo
 
 
 async def test_everybodys_is_not_narrowed_past_what_a_tenant_has_of_its_own(
-    stack: Platform, changing: Changing, tenant
+    stack: Platform, changing: ConstitutionChanges, tenant
 ) -> None:
     base = await everybodys(stack)
     effective = apply_overlays(base["document"], [NO_NAPS])

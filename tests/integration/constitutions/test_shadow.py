@@ -2,14 +2,14 @@
 
 import asyncio
 
-from changing import NAP, Changing
+from constitution_changes import NAP, ConstitutionChanges
 from platforms import Platform
 
 NO_NAPS = {"id": "no-naps", "forbid": "action.target == 'python@1.0.0/run'", "because": "Nobody naps here."}
 
 
 async def test_a_shadow_is_counted_with_its_first_difference_and_changes_no_decision(
-    changing: Changing, tenant
+    changing: ConstitutionChanges, tenant
 ) -> None:
     document = await changing.next()
     document["articles"] = [*document["articles"], NO_NAPS]
@@ -34,7 +34,7 @@ async def test_a_shadow_is_counted_with_its_first_difference_and_changes_no_deci
     assert (await tenant.stack.operator.get("/v1/constitutions/shadow")).json()["constitution"] is None
 
 
-async def test_a_shadow_that_fails_hurts_no_run_and_is_counted_as_failed(changing: Changing, tenant) -> None:
+async def test_a_shadow_that_fails_hurts_no_run_and_is_counted_as_failed(changing: ConstitutionChanges, tenant) -> None:
     proposed = await tenant.changing.propose(await changing.next(), stage="shadow")
     assert (await tenant.changing.until(proposed))["state"] == "activated"
     revoked = await tenant.stack.operator.post(
@@ -48,7 +48,7 @@ async def test_a_shadow_that_fails_hurts_no_run_and_is_counted_as_failed(changin
     assert report["failed"] == report["judged"] > 0
 
 
-async def test_a_shadow_needs_signatures_and_proofs_too(stack: Platform, changing: Changing, tenant) -> None:
+async def test_a_shadow_needs_signatures_and_proofs_too(stack: Platform, changing: ConstitutionChanges, tenant) -> None:
     unsigned = await tenant.changing.propose(await changing.next(), stage="shadow", signatures=[])
     assert "It is unsigned" in (await tenant.changing.until(unsigned))["why"]
     broken = await changing.next()

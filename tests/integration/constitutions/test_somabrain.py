@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from changing import Changing
+from constitution_changes import ConstitutionChanges
 from platforms import Platform
 from servers import eventually, free_ports
 
@@ -11,7 +11,7 @@ from capsules.errors import Unavailable
 from somagent.constitutions.somabrain import SomaBrain, Unsupported, checksum
 
 
-async def test_an_activation_says_that_this_server_does_not_take_constitutions(changing: Changing) -> None:
+async def test_an_activation_says_that_this_server_does_not_take_constitutions(changing: ConstitutionChanges) -> None:
     done = await changing.activate(await changing.next())
 
     async def told() -> None:

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from changing import Changing
 from chaos import rows
+from constitution_changes import ConstitutionChanges
 from constitutions import codec
 from platforms import Platform
 from temporalio.client import Client
@@ -34,7 +34,7 @@ async def app(stack: Platform) -> AsyncIterator[Database]:
         yield db
 
 
-async def entered(app: Database, changing: Changing, *, by: str = "operator", quorum: int = 1) -> Proposal:
+async def entered(app: Database, changing: ConstitutionChanges, *, by: str = "operator", quorum: int = 1) -> Proposal:
     """Install a signed version and enter its proposal, as the API does before it starts the workflow."""
     record = sign_constitution(changing.keyring, await changing.next())
     await app.constitutions.install(record)
@@ -84,7 +84,7 @@ async def _ended(temporal: Client, proposal: Proposal) -> ProposalView:
     ],
 )
 async def test_who_can_start_workflows_but_holds_no_fitting_token_changes_nothing(
-    *, temporal: Client, app: Database, changing: Changing, tokens: Tokens, claims: dict[str, Any], why: str
+    *, temporal: Client, app: Database, changing: ConstitutionChanges, tokens: Tokens, claims: dict[str, Any], why: str
 ) -> None:
     before = await changing.active()
     view = await _ended(temporal, attested(tokens, await entered(app, changing), **claims))
@@ -93,7 +93,7 @@ async def test_who_can_start_workflows_but_holds_no_fitting_token_changes_nothin
 
 
 async def test_a_forged_token_and_a_tenant_that_is_not_the_platforms_change_nothing(
-    *, temporal: Client, app: Database, changing: Changing, tokens: Tokens, tenant, tmp_path
+    *, temporal: Client, app: Database, changing: ConstitutionChanges, tokens: Tokens, tenant, tmp_path
 ) -> None:
     proposal = await entered(app, changing)
     forger = Tokens(KeyRing.create_missing(tmp_path / "keys"))
@@ -104,7 +104,7 @@ async def test_a_forged_token_and_a_tenant_that_is_not_the_platforms_change_noth
 
 
 async def test_a_consent_without_a_fitting_token_counts_for_nothing(
-    temporal: Client, app: Database, changing: Changing, tokens: Tokens
+    temporal: Client, app: Database, changing: ConstitutionChanges, tokens: Tokens
 ) -> None:
     proposal = attested(tokens, await entered(app, changing))
     handle = await temporal.start_workflow(
@@ -143,7 +143,7 @@ async def test_a_consent_without_a_fitting_token_counts_for_nothing(
 
 
 async def test_where_two_must_agree_one_person_twice_is_one(
-    temporal: Client, app: Database, changing: Changing, tokens: Tokens
+    temporal: Client, app: Database, changing: ConstitutionChanges, tokens: Tokens
 ) -> None:
     proposal = attested(tokens, await entered(app, changing, quorum=2))
     handle = await temporal.start_workflow(
@@ -173,7 +173,7 @@ async def test_where_two_must_agree_one_person_twice_is_one(
 
 
 async def test_a_start_that_says_nobody_need_agree_changes_nothing(
-    temporal: Client, app: Database, changing: Changing, tokens: Tokens
+    temporal: Client, app: Database, changing: ConstitutionChanges, tokens: Tokens
 ) -> None:
     before = await changing.active()
     proposal = (await entered(app, changing)).model_copy(update={"quorum": 0})
@@ -183,7 +183,7 @@ async def test_a_start_that_says_nobody_need_agree_changes_nothing(
 
 
 async def test_a_proposal_that_nobody_answers_expires(
-    temporal: Client, app: Database, changing: Changing, tokens: Tokens
+    temporal: Client, app: Database, changing: ConstitutionChanges, tokens: Tokens
 ) -> None:
     proposal = (await entered(app, changing)).model_copy(update={"expires_seconds": 1})
     view = await _ended(temporal, attested(tokens, proposal))
@@ -192,7 +192,9 @@ async def test_a_proposal_that_nobody_answers_expires(
 
 
 @pytest.mark.parametrize("pass_through", [PURE_PACKAGES, ()], ids=["production", "strict"])
-async def test_its_history_replays(temporal: Client, changing: Changing, pass_through: tuple[str, ...]) -> None:
+async def test_its_history_replays(
+    temporal: Client, changing: ConstitutionChanges, pass_through: tuple[str, ...]
+) -> None:
     done = await changing.activate(await changing.next())
     history = await temporal.get_workflow_handle(f"local/_constitution/{done['id']}").fetch_history()
     replayer = Replayer(

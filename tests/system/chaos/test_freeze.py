@@ -8,8 +8,8 @@ import signal
 
 import psutil
 import pytest
+from capsule_texts import utility
 from chaos import containers, rows, unbalanced
-from files import utility
 from platforms import Platform
 from servers import eventually
 

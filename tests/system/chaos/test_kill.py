@@ -8,8 +8,8 @@ from collections import defaultdict
 from typing import Any
 
 import pytest
+from capsule_texts import thinker, utility
 from chaos import Containers, all_ended, back, containers, kill, rows, unbalanced
-from files import thinker, utility
 from outages import with_model
 from platforms import Platform
 from servers import eventually

@@ -4,7 +4,7 @@ import json
 import shlex
 from typing import Any
 
-from files import utility
+from capsule_texts import utility
 from platforms import Platform
 from receivers import WEBHOOK_SECRET, Hook, Mailbox
 from servers import eventually

@@ -1,7 +1,7 @@
 """Standing grants from the command line: a run that would wait passes without a person, as often as was granted."""
 
+from capsule_texts import utility
 from client_cli import Ended
-from files import utility
 from platforms import Platform
 
 from somagent.cli.exit_codes import Code

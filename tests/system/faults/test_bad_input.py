@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from files import utility
+from capsule_texts import utility
 from outages import written
 from platforms import Platform
 from temporalio.client import Client

@@ -1,7 +1,7 @@
 """Bytes that changed under their digest are never handed out and never thought with: the digest is named."""
 
+from capsule_texts import thinker, utility
 from chaos import rows
-from files import thinker, utility
 from outages import with_model
 from platforms import Platform
 from servers import eventually

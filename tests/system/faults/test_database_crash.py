@@ -7,7 +7,7 @@ from typing import Any
 
 from chaos import back, kill
 from constitutions import codec, make_active
-from entries import constitution, entry, exit_, key
+from ledger_messages import begin_effect, constitution, finish_effect, key
 from servers import eventually, running, settings_in, temporary_home
 
 from capsules.actions.ledger_messages import AttemptKey, FinishEffect
@@ -28,7 +28,7 @@ async def begin(ledger: PostgresLedger, first: AttemptKey) -> tuple[AttemptKey, 
     while True:
         attempt = first.model_copy(update={"attempt": first.attempt + lost})
         try:
-            return attempt, (await ledger.begin(entry(attempt, cost=COST, account="shared"))).status, lost
+            return attempt, (await ledger.begin(begin_effect(attempt, cost=COST, account="shared"))).status, lost
         except Unavailable:
             lost += 1
             await asyncio.sleep(0.1)
@@ -81,7 +81,9 @@ async def test_a_crash_in_the_middle_of_reserving_and_settling_loses_and_doubles
                     assert await tx.accounts.breaches() == ()
 
                 used = Amounts(tokens=5, tool_calls=1)
-                settled = [asyncio.create_task(finish(ledger, exit_(attempt, usage=used))) for attempt in passed]
+                settled = [
+                    asyncio.create_task(finish(ledger, finish_effect(attempt, usage=used))) for attempt in passed
+                ]
                 await some_done(settled, LIMIT // 4)
                 restarts = kill(supervisor, "postgres")
                 await back(supervisor, "postgres", restarts)

@@ -1,6 +1,6 @@
 """A model server or a Docker engine that is away: the run waits, says for what, and goes on or ends in time."""
 
-from files import thinker, utility
+from capsule_texts import thinker, utility
 from outages import waiting_for, with_model, without_engine
 from platforms import Platform
 from servers import eventually

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from capsule_texts import thinker, utility
 from chaos import rows
-from files import thinker, utility
 from google.protobuf.json_format import MessageToDict
 from outages import with_model
 from platforms import Platform

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from files import utility
+from capsule_texts import utility
 from platforms import Platform
 from sandboxes import containers
 from servers import eventually

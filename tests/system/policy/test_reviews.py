@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from foreign_calls import Calls
+from application_workflows import Calls
 from platforms import Platform
 from servers import eventually
 from sources import ROOT

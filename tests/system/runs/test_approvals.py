@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from files import utility
+from capsule_texts import utility
 from platforms import Platform
 
 PRINTS = "print('{\"done\": true}')"

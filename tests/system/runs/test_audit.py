@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from capsule_texts import utility
 from chaos import back, kill
-from files import utility
 from platforms import Platform
 from servers import eventually
 from temporalio.client import Client

@@ -1,6 +1,6 @@
 """An autonomous persona is held by its schema, its steps and its progress; a run that gets nowhere says why."""
 
-from files import autonomous
+from capsule_texts import autonomous
 from platforms import Platform
 
 

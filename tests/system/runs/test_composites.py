@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from files import composite, utility
+from capsule_texts import composite, utility
 from platforms import Platform
 from sandboxes import containers
 

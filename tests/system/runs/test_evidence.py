@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from capsule_texts import composite, utility
 from client_cli import Ended
-from files import composite, utility
 from platforms import Platform
 
 from capsules.audit.evidence import MANIFEST, REDACTIONS, SIGNATURE, sign_archive

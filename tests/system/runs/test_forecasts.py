@@ -6,7 +6,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from files import utility
+from capsule_texts import utility
 from platforms import Platform
 from servers import eventually
 

@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from approver_groups import ApproverGroups, approver_groups_in
+from capsule_texts import thinker, utility
 from client_cli import somagent
-from files import thinker, utility
-from groups import Groups, groups_in
 from platforms import Platform
 from servers import eventually
 from sqlalchemy import select
@@ -50,14 +50,14 @@ DECIDERS = {
 
 
 @pytest.fixture(scope="module")
-async def groups(platform: Platform) -> AsyncIterator[Groups]:
-    async with groups_in(platform, "groups", askers=ASKERS, deciders=DECIDERS) as made:
+async def groups(platform: Platform) -> AsyncIterator[ApproverGroups]:
+    async with approver_groups_in(platform, "groups", askers=ASKERS, deciders=DECIDERS) as made:
         for name in ASKERS:
             await made.asking_as("plain").publish(utility(f"asks-{name}", PRINTS))
         yield made
 
 
-async def waiting(groups: Groups, asker: str) -> tuple[Platform, str, str]:
+async def waiting(groups: ApproverGroups, asker: str) -> tuple[Platform, str, str]:
     """Start a run of this asker; return who watches it, the run and its waiting approval."""
     seen = groups.asking_as(asker)
     run = await seen.start(f"asks-{asker}@1.0.0", {})
@@ -93,7 +93,7 @@ async def told(seen: Platform, run: str) -> list[str]:
     return [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
 
 
-async def test_two_of_one_role_and_one_of_another(groups: Groups) -> None:
+async def test_two_of_one_role_and_one_of_another(groups: ApproverGroups) -> None:
     seen, run, approval = await waiting(groups, "roles")
     first = await groups.say("sam", approval, comment="The network is off.")
     assert (first.status_code, first.json()["state"]) == (200, "pending"), first.text
@@ -121,7 +121,7 @@ async def test_two_of_one_role_and_one_of_another(groups: Groups) -> None:
     ]
 
 
-async def test_two_who_give_the_last_yes_at_once_both_end_well(groups: Groups) -> None:
+async def test_two_who_give_the_last_yes_at_once_both_end_well(groups: ApproverGroups) -> None:
     seen, run, approval = await waiting(groups, "pairs")
     assert (await groups.say("ann", approval)).json()["state"] == "pending"
     answers = await asyncio.gather(*(groups.say(name, approval) for name in ("ben", "cem")))
@@ -134,7 +134,7 @@ async def test_two_who_give_the_last_yes_at_once_both_end_well(groups: Groups) -
     assert (late.status_code, late.json()["code"]) == (409, "Conflict")
 
 
-async def test_nobody_decides_so_the_next_group_may(groups: Groups) -> None:
+async def test_nobody_decides_so_the_next_group_may(groups: ApproverGroups) -> None:
     seen, run, approval = await waiting(groups, "late")
     early = await groups.say("lea", approval)
     assert early.status_code == 403, "her moment has not come"
@@ -155,7 +155,7 @@ async def test_nobody_decides_so_the_next_group_may(groups: Groups) -> None:
     assert "approval.escalated" in await told(seen, run)
 
 
-async def test_nobody_at_all_decides_so_it_expires_and_the_run_says_who_was_asked(groups: Groups) -> None:
+async def test_nobody_at_all_decides_so_it_expires_and_the_run_says_who_was_asked(groups: ApproverGroups) -> None:
     began = time.monotonic()
     seen, run, approval = await waiting(groups, "hasty")
     ended = await seen.until(run, seconds=30)
@@ -170,7 +170,7 @@ async def test_nobody_at_all_decides_so_it_expires_and_the_run_says_who_was_aske
     assert (late.status_code, late.json()["code"]) == (409, "Conflict")
 
 
-async def test_an_edited_call_runs_as_edited_and_the_receipts_show_both(groups: Groups) -> None:
+async def test_an_edited_call_runs_as_edited_and_the_receipts_show_both(groups: ApproverGroups) -> None:
     seen, run, approval = await waiting(groups, "plain")
     waits = await groups.people["ann"].get(f"/v1/approvals/{approval}/arguments")
     assert waits.json() == {"target": "python@1.0.0/run", "arguments": {"code": f"{PRINTS}\n", "input": {}}}, waits.text
@@ -196,7 +196,7 @@ async def test_an_edited_call_runs_as_edited_and_the_receipts_show_both(groups: 
     assert used["edited_from"] == approval
 
 
-async def test_a_persona_is_told_that_a_person_changed_the_arguments(groups: Groups) -> None:
+async def test_a_persona_is_told_that_a_person_changed_the_arguments(groups: ApproverGroups) -> None:
     steps = '[{id: look, use: python/run, with: {code: "print(1)"}}, {id: choose, think: "Which colour has the sky?"}]'
     seen = groups.asking_as("plain")
     run = await seen.start(await seen.publish(thinker("looks-first", steps=steps)), {})
@@ -211,7 +211,7 @@ async def test_a_persona_is_told_that_a_person_changed_the_arguments(groups: Gro
     assert b"print(20 + 22)" in said
 
 
-async def test_where_two_must_approve_an_edit_still_needs_the_second(groups: Groups) -> None:
+async def test_where_two_must_approve_an_edit_still_needs_the_second(groups: ApproverGroups) -> None:
     seen, run, approval = await waiting(groups, "pairs")
     code = 'print(\'{"done": "by two"}\')'
     assert (await groups.say("ann", approval, "edit", arguments={"code": code})).status_code == 200
@@ -228,7 +228,7 @@ async def test_where_two_must_approve_an_edit_still_needs_the_second(groups: Gro
     assert (await seen.until(run))["output"] == {"done": "by two"}
 
 
-async def test_a_delegate_approves_in_the_owners_name(groups: Groups) -> None:
+async def test_a_delegate_approves_in_the_owners_name(groups: ApproverGroups) -> None:
     lent = await groups.people["ann"].post(
         "/v1/delegations", json={"capability": DECIDES, "to": "dee", "seconds": "1h"}
     )
@@ -250,7 +250,7 @@ async def test_a_delegate_approves_in_the_owners_name(groups: Groups) -> None:
     await seen.tell(run, "cancel")
 
 
-async def test_many_are_decided_each_on_its_own(groups: Groups) -> None:
+async def test_many_are_decided_each_on_its_own(groups: ApproverGroups) -> None:
     several = [await waiting(groups, asker) for asker in ("plain", "plain", "roles")]
     ids = [approval for _, _, approval in several]
     items = [{"approval": id_, "approve": number != 1} for number, id_ in enumerate(ids)]
@@ -271,7 +271,7 @@ async def test_many_are_decided_each_on_its_own(groups: Groups) -> None:
     await several[2][0].tell(several[2][1], "cancel")
 
 
-async def test_the_command_line_edits_lends_and_decides_several(groups: Groups) -> None:
+async def test_the_command_line_edits_lends_and_decides_several(groups: ApproverGroups) -> None:
     def cli(name: str, *words: str) -> Any:
         return somagent(*words, settings=groups.platform.settings, SOMAGENT_TOKEN=groups.tokens[name])
 
@@ -300,7 +300,7 @@ async def test_the_command_line_edits_lends_and_decides_several(groups: Groups) 
     assert "revoked by ben" in (await as_("ben", "approvals", "revoke", lent.json["id"])).out
 
 
-async def test_what_waits_escalates_expires_and_is_edited_replays(groups: Groups) -> None:
+async def test_what_waits_escalates_expires_and_is_edited_replays(groups: ApproverGroups) -> None:
     """The histories of the runs above."""
     keyring = KeyRing.load(groups.platform.settings.keys_dir)
     client = await connect(groups.platform.settings, keyring)

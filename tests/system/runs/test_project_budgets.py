@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-from files import utility
+from capsule_texts import utility
 from platforms import Platform
 
 from somagent.cli.exit_codes import Code

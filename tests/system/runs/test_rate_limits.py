@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from files import utility
+from capsule_texts import utility
 from platforms import Platform
 from redis.asyncio import Redis
 from servers import eventually

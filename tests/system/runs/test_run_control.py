@@ -5,7 +5,7 @@ import json
 import time
 from urllib.parse import quote
 
-from files import utility
+from capsule_texts import utility
 from platforms import Platform
 from sandboxes import containers
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from files import utility
+from capsule_texts import utility
 from platforms import Platform
 
 HELLO = "print('\"hello\"')"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from files import utility
+from capsule_texts import utility
 from platforms import Platform
 from servers import eventually
 

@@ -1,6 +1,6 @@
 """A utility capsule goes from API through workflow, gate and sandbox to a deliverable, and everything is on record."""
 
-from files import utility
+from capsule_texts import utility
 from platforms import Platform
 
 from capsules.audit.receipt import Receipt, verify_chain

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from constitutions import codec, make_active
-from entries import constitution
+from ledger_messages import constitution
 
 from somagent.db.database import Database, open_database
 from somagent.settings import Settings

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from entries import entry, exit_, key, number
+from ledger_messages import begin_effect, finish_effect, key, next_number
 from redis.asyncio import Redis
 
 from capsules.budgets.account import AccountTerms, Rate, RateBound
@@ -21,7 +21,7 @@ SETTLED = SETTLING_MS / 1000 + 0.1
 
 @pytest.fixture
 async def tenant(owner: Database, db: Database) -> str:
-    name = f"rates-{number()}"
+    name = f"rates-{next_number()}"
     await owner.tenants.add(name)
     async with db.transaction(name) as tx:
         terms = AccountTerms(allowance=Amounts(tokens=10**6, tool_calls=10**6))
@@ -89,12 +89,12 @@ async def test_an_effect_counts_under_every_account_or_under_none(windows: Valke
 async def begun(db: Database, tenant: str, ledger: PostgresLedger, project: str | None, used: int | None) -> str:
     """Begin one effect of fifty tokens; end it with what it used, where that is given."""
     parent = f"project:{project}" if project else f"tenant:{tenant}"
-    act = key(tenant, f"{tenant}/x/{number()}")
+    act = key(tenant, f"{tenant}/x/{next_number()}")
     async with db.transaction(tenant) as tx:
         await tx.accounts.carve(parent, f"run:{act.run}", Amounts(tokens=50))
-    await ledger.begin(entry(act, cost=Amounts(tokens=50), account=f"run:{act.run}"))
+    await ledger.begin(begin_effect(act, cost=Amounts(tokens=50), account=f"run:{act.run}"))
     if used is not None:
-        await ledger.finish(exit_(act, usage=Amounts(tokens=used)))
+        await ledger.finish(finish_effect(act, usage=Amounts(tokens=used)))
     return act.effect
 
 

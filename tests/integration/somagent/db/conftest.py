@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from constitutions import codec, make_active
 from databases import own_settings
-from entries import constitution, number
+from ledger_messages import constitution, next_number
 
 from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
@@ -54,7 +54,7 @@ async def blocks(postgres_settings: Settings, owner: Database) -> AsyncIterator[
 
 @pytest.fixture
 async def tenant(owner: Database, db: Database) -> str:
-    name = f"store-{number()}"
+    name = f"store-{next_number()}"
     await owner.tenants.add(name)
     return name
 

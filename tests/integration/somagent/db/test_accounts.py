@@ -5,9 +5,9 @@ import random
 
 import asyncpg
 import pytest
-from entries import entry, exit_, key, number, run_id
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ledger_messages import begin_effect, finish_effect, key, next_number, run_id
 
 from capsules.budgets.amounts import Amounts
 from capsules.errors import BudgetExhausted, Conflict, NotFound
@@ -32,7 +32,10 @@ async def test_two_hundred_concurrent_reservations_never_pass_the_limit(db, ledg
     attempts = [key(tenant, f"{tenant}/x/{i % 10}") for i in range(200)]
     answers = await asyncio.gather(
         # as in as many workers, that take no turns
-        *(PostgresLedger(db).begin(entry(a, cost=Amounts(tokens=7, tool_calls=1), account=account)) for a in attempts)
+        *(
+            PostgresLedger(db).begin(begin_effect(a, cost=Amounts(tokens=7, tool_calls=1), account=account))
+            for a in attempts
+        )
     )
     statuses = [a.status for a in answers]
     assert statuses.count("go") == 77
@@ -40,7 +43,7 @@ async def test_two_hundred_concurrent_reservations_never_pass_the_limit(db, ledg
     async with db.transaction(tenant) as tx:
         assert (await tx.accounts.get(account)).reserved == Amounts(tokens=77 * 7, tool_calls=77)
     passed = [a for a, answer in zip(attempts, answers, strict=True) if answer.status == "go"]
-    await asyncio.gather(*(ledger.finish(exit_(a, usage=Amounts(tokens=3, tool_calls=1))) for a in passed))
+    await asyncio.gather(*(ledger.finish(finish_effect(a, usage=Amounts(tokens=3, tool_calls=1))) for a in passed))
     async with db.transaction(tenant) as tx:
         account_now = await tx.accounts.get(account)
     assert (account_now.spent, account_now.reserved) == (Amounts(tokens=231, tool_calls=77), Amounts())
@@ -56,8 +59,8 @@ async def test_a_carved_account_takes_from_its_parent_and_gives_the_rest_back(db
         assert await tx.accounts.carve("root", f"run:{run}", Amounts(tokens=60)) == first
         assert (await tx.accounts.get("root")).left == Amounts(tokens=40)
     attempt = key(tenant, run)
-    await ledger.begin(entry(attempt, cost=Amounts(tokens=25), account=f"run:{run}"))
-    await ledger.finish(exit_(attempt, usage=Amounts(tokens=20)))
+    await ledger.begin(begin_effect(attempt, cost=Amounts(tokens=25), account=f"run:{run}"))
+    await ledger.finish(finish_effect(attempt, usage=Amounts(tokens=20)))
     async with db.transaction(tenant) as tx:
         assert await tx.accounts.close(f"run:{run}") == Amounts(tokens=20)
         assert await tx.accounts.close(f"run:{run}") == Amounts(tokens=20)
@@ -115,10 +118,12 @@ async def test_eight_children_spend_at_once_what_one_parent_has(db, tenant):
         attempts = [key(tenant, run) for _ in range(40)]
         ledger = PostgresLedger(db)
         answers = await asyncio.gather(
-            *(ledger.begin(entry(a, cost=Amounts(tokens=1), account=f"run:{run}")) for a in attempts)
+            *(ledger.begin(begin_effect(a, cost=Amounts(tokens=1), account=f"run:{run}")) for a in attempts)
         )
         begun = [a for a, answer in zip(attempts, answers, strict=True) if answer.status == "go"]
-        await asyncio.gather(*(ledger.finish(exit_(a, usage=Amounts(tokens=n % 2))) for n, a in enumerate(begun)))
+        await asyncio.gather(
+            *(ledger.finish(finish_effect(a, usage=Amounts(tokens=n % 2))) for n, a in enumerate(begun))
+        )
         async with db.transaction(tenant) as tx:
             await tx.accounts.close(f"run:{run}")
         return len(begun)
@@ -162,8 +167,8 @@ async def test_closing_counts_what_never_reported_as_spent_and_closes_the_childr
         await tx.accounts.carve("root", f"run:{run}", Amounts(tokens=60))
         await tx.accounts.carve(f"run:{run}", f"run:{child}", Amounts(tokens=30))
     lost = key(tenant, child)
-    await ledger.begin(entry(key(tenant, run)))
-    await ledger.begin(entry(lost, cost=Amounts(tokens=13), account=f"run:{child}"))
+    await ledger.begin(begin_effect(key(tenant, run)))
+    await ledger.begin(begin_effect(lost, cost=Amounts(tokens=13), account=f"run:{child}"))
     closed = await PostgresRuns(db).close(CloseRun(run=run, tenant=tenant, status="failed", reason="worker died"))
     assert closed.spent == Amounts(tokens=13)
     async with db.transaction(tenant) as tx:
@@ -171,7 +176,7 @@ async def test_closing_counts_what_never_reported_as_spent_and_closes_the_childr
         assert (await tx.runs.get(child)).parent == run
     assert (root.spent, root.reserved) == (Amounts(tokens=13), Amounts())
     with pytest.raises(Conflict, match="closed"):
-        await ledger.finish(exit_(lost, usage=Amounts(tokens=1)))
+        await ledger.finish(finish_effect(lost, usage=Amounts(tokens=1)))
     await assert_balanced(db, tenant)
 
 
@@ -206,7 +211,7 @@ class Game:
     def __init__(self, db: Database, tenant: str, seed: int) -> None:
         self.db, self.tenant, self.chance = db, tenant, random.Random(seed)
         self.ledger, self.runs = PostgresLedger(db), PostgresRuns(db)
-        self.first = f"{tenant}/x/{number()}"
+        self.first = f"{tenant}/x/{next_number()}"
         self.open, self.begun = [self.first], []
 
     async def set_up(self) -> str:
@@ -221,24 +226,24 @@ class Game:
 
     async def begin(self, run: str, cost: Amounts, _: Amounts) -> None:
         attempt = key(self.tenant, run)
-        if (await self.ledger.begin(entry(attempt, cost=cost, account=f"run:{run}"))).status == "go":
+        if (await self.ledger.begin(begin_effect(attempt, cost=cost, account=f"run:{run}"))).status == "go":
             self.begun.append(attempt)
 
     async def finish(self, _: str, __: Amounts, usage: Amounts) -> None:
         """Usage is drawn apart from the reservation: it may also be more."""
         if self.begun:
             attempt = self.begun.pop(self.chance.randrange(len(self.begun)))
-            await self.ledger.finish(exit_(attempt, ok=self.chance.random() < 0.8, usage=usage))
+            await self.ledger.finish(finish_effect(attempt, ok=self.chance.random() < 0.8, usage=usage))
 
     async def carve(self, run: str, limit: Amounts, _: Amounts) -> None:
-        child = f"{run}/t{number()}"
+        child = f"{run}/t{next_number()}"
         async with self.db.transaction(self.tenant) as tx:
             await tx.accounts.carve(f"run:{run}", f"run:{child}", limit)
         self.open.append(child)
 
     async def lift(self, run: str, extra: Amounts, _: Amounts) -> None:
         async with self.db.transaction(self.tenant) as tx:
-            await tx.accounts.raise_limit(f"run:{run}", extra, key=str(number()), by="grace")
+            await tx.accounts.raise_limit(f"run:{run}", extra, key=str(next_number()), by="grace")
 
     async def close(self, run: str, _: Amounts, __: Amounts) -> None:
         if run != self.first:
@@ -249,7 +254,7 @@ class Game:
     async def close_run(self, run: str, _: Amounts, __: Amounts) -> None:
         if run != self.first:
             self.open.remove(run)
-            await self.ledger.begin(entry(key(self.tenant, run)))
+            await self.ledger.begin(begin_effect(key(self.tenant, run)))
             await self.runs.close(CloseRun(run=run, tenant=self.tenant, status="completed"))
 
 

@@ -4,8 +4,8 @@ import time
 from typing import Any
 
 import pytest
-from entries import CONSTITUTION, entry, key, run_id
-from files import composite, utility
+from capsule_texts import composite, utility
+from ledger_messages import CONSTITUTION, begin_effect, key, run_id
 from sqlalchemy import event
 
 from capsules.budgets.amounts import Amounts
@@ -61,7 +61,7 @@ async def admit(admissions: CapsuleAdmissions, db: Database, tenant: str) -> Adm
     run = run_id(tenant)
     async with db.transaction(tenant) as tx:
         await tx.accounts.ensure(f"tenant:{tenant}", Amounts(tool_calls=100))
-    await PostgresLedger(db).begin(entry(key(tenant, run), kind="capsule.start", target=OUTER.ref))
+    await PostgresLedger(db).begin(begin_effect(key(tenant, run), kind="capsule.start", target=OUTER.ref))
     authority = Authority(
         kind="start",
         tenant=tenant,

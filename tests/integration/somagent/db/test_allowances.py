@@ -3,7 +3,7 @@
 import datetime as dt
 
 import pytest
-from entries import entry, exit_, key, run_id
+from ledger_messages import begin_effect, finish_effect, key, run_id
 from sqlalchemy import text
 
 from capsules.budgets.account import Account, AccountTerms, Rate
@@ -37,8 +37,8 @@ async def spend(db, ledger, tenant: str, parent: str, count: int) -> None:
     async with db.transaction(tenant) as tx:
         await tx.accounts.carve(parent, f"run:{run}", tokens(count))
     act = key(tenant, run)
-    await ledger.begin(entry(act, cost=tokens(count), account=f"run:{run}"))
-    await ledger.finish(exit_(act, usage=tokens(count)))
+    await ledger.begin(begin_effect(act, cost=tokens(count), account=f"run:{run}"))
+    await ledger.finish(finish_effect(act, usage=tokens(count)))
     async with db.transaction(tenant) as tx:
         await tx.accounts.close(f"run:{run}")
 

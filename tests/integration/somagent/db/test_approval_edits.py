@@ -3,7 +3,7 @@
 import datetime as dt
 
 import pytest
-from entries import entry, key, run_id
+from ledger_messages import begin_effect, key, run_id
 
 from capsules.actions.ledger_messages import BeginEffect
 from capsules.actions.verdict import Demand
@@ -20,7 +20,7 @@ RECEIPT = {"edited_to": '"x"'}
 
 def asking(tenant: str, run: str, arguments: int, **verdict) -> BeginEffect:
     """The gate's question about a call with these arguments."""
-    made = entry(key(tenant, run), decision="ask", **verdict)
+    made = begin_effect(key(tenant, run), decision="ask", **verdict)
     action = made.action.model_copy(update={"arguments": digest(arguments)})
     return made.model_copy(update={"action": action, "action_digest": action.digest()})
 

@@ -5,7 +5,7 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
-from entries import entry, key, run_id
+from ledger_messages import begin_effect, key, run_id
 from sqlalchemy import text
 
 from capsules.actions.verdict import Demand
@@ -31,7 +31,7 @@ def tokens(tmp_path_factory) -> Tokens:
 
 async def _ask(db: Database, tenant: str, run: str | None = None, **verdict):
     return (
-        await PostgresLedger(db).begin(entry(key(tenant, run or run_id(tenant)), decision="ask", **verdict))
+        await PostgresLedger(db).begin(begin_effect(key(tenant, run or run_id(tenant)), decision="ask", **verdict))
     ).approval
 
 
@@ -101,7 +101,9 @@ async def test_a_quorum_takes_that_many_different_people(db, tenant):
     with pytest.raises(Denied, match="different people"):
         await _decide(db, tenant, asked.id)
     assert (await _decide(db, tenant, asked.id, by="hedy")).state == "approved"
-    passage = await PostgresLedger(db).begin(entry(key(tenant, run), decision="ask", demands=(Demand(quorum=2),)))
+    passage = await PostgresLedger(db).begin(
+        begin_effect(key(tenant, run), decision="ask", demands=(Demand(quorum=2),))
+    )
     assert passage.status == "go"
 
 

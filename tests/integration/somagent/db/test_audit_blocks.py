@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from databases import name_of
-from entries import entry, exit_, key, run_id
-from sealings import Sealing
+from ledger_messages import begin_effect, finish_effect, key, run_id
+from sealer_keys import SealerKeys
 
 from capsules.audit.audit_blocks import Block
 from capsules.audit.auditor import Auditor, VerificationError, group_by_block
@@ -21,19 +21,19 @@ from somagent.settings import Settings
 
 
 @pytest.fixture
-def sealing(tmp_path: Path) -> Sealing:
-    return Sealing(tmp_path)
+def sealing(tmp_path: Path) -> SealerKeys:
+    return SealerKeys(tmp_path)
 
 
 async def acted(ledger: PostgresLedger, tenant: str, run: str, times: int = 3) -> None:
     """Let a run do something: two receipts each time."""
     for _ in range(times):
         attempt = key(tenant, run)
-        await ledger.begin(entry(attempt))
-        await ledger.finish(exit_(attempt))
+        await ledger.begin(begin_effect(attempt))
+        await ledger.finish(finish_effect(attempt))
 
 
-async def audited(db: Database, tenant: str, sealing: Sealing) -> Auditor:
+async def audited(db: Database, tenant: str, sealing: SealerKeys) -> Auditor:
     """Check all of it, as an auditor does. Raises VerificationError."""
     async with db.transaction(tenant) as tx:
         blocks, records = await tx.audit.blocks(), await tx.audit.records(limit=5000)
@@ -47,7 +47,7 @@ async def audited(db: Database, tenant: str, sealing: Sealing) -> Auditor:
 
 
 async def test_receipts_and_changes_are_sealed_in_one_sequence(
-    db: Database, ledger: PostgresLedger, tenant: str, blocks: BlockWriter, sealing: Sealing
+    db: Database, ledger: PostgresLedger, tenant: str, blocks: BlockWriter, sealing: SealerKeys
 ) -> None:
     run = run_id(tenant)
     await acted(ledger, tenant, run)
@@ -74,7 +74,7 @@ async def test_receipts_and_changes_are_sealed_in_one_sequence(
 
 
 async def test_sealers_that_race_writers_and_each_other_leave_no_gap_and_no_double(
-    db: Database, ledger: PostgresLedger, tenant: str, blocks: BlockWriter, sealing: Sealing
+    db: Database, ledger: PostgresLedger, tenant: str, blocks: BlockWriter, sealing: SealerKeys
 ) -> None:
     writing = asyncio.gather(*(acted(ledger, tenant, run_id(tenant), times=5) for _ in range(10)))
 
@@ -158,7 +158,7 @@ async def test_the_first_bad_item_is_named_whatever_a_superuser_did(  # noqa: PL
     ledger: PostgresLedger,
     tenant: str,
     blocks: BlockWriter,
-    sealing: Sealing,
+    sealing: SealerKeys,
     attack: str,
 ) -> None:
     run = run_id(tenant)
@@ -182,7 +182,7 @@ async def test_a_block_signed_by_another_key_is_named(  # noqa: PLR0917 - fixtur
     ledger: PostgresLedger,
     tenant: str,
     blocks: BlockWriter,
-    sealing: Sealing,
+    sealing: SealerKeys,
 ) -> None:
     await acted(ledger, tenant, run_id(tenant))
     block = await blocks.close_block(tenant, sealing.sign, most=100)
@@ -204,7 +204,7 @@ async def test_what_was_cut_off_is_told_by_the_anchor(  # noqa: PLR0917 - fixtur
     ledger: PostgresLedger,
     tenant: str,
     blocks: BlockWriter,
-    sealing: Sealing,
+    sealing: SealerKeys,
 ) -> None:
     await acted(ledger, tenant, run_id(tenant))
     while await blocks.close_block(tenant, sealing.sign, most=3):

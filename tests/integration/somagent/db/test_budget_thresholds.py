@@ -1,7 +1,7 @@
 """Budget pressure: 50, 80 and 100 per cent of each limit are told once each, in the transaction that crosses them."""
 
 import pytest
-from entries import entry, exit_, key, run_id
+from ledger_messages import begin_effect, finish_effect, key, run_id
 
 from capsules.budgets.amounts import Amounts
 from somagent.db.database import Database
@@ -26,9 +26,9 @@ async def run(db: Database, tenant: str) -> str:
 
 async def spend(ledger: PostgresLedger, run: str, amounts: Amounts) -> None:
     attempt = key(run.partition("/")[0], run)
-    assert (await ledger.begin(entry(attempt, cost=amounts, account=f"run:{run}"))).status == "go"
-    await ledger.finish(exit_(attempt, usage=amounts))
-    await ledger.finish(exit_(attempt, usage=amounts))  # told again by a retry: settled once, told once
+    assert (await ledger.begin(begin_effect(attempt, cost=amounts, account=f"run:{run}"))).status == "go"
+    await ledger.finish(finish_effect(attempt, usage=amounts))
+    await ledger.finish(finish_effect(attempt, usage=amounts))  # told again by a retry: settled once, told once
 
 
 async def test_each_threshold_is_told_once_by_dimension(

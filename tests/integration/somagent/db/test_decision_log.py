@@ -3,7 +3,7 @@
 import datetime as dt
 
 import pytest
-from entries import constitution, entry, key, run_id
+from ledger_messages import begin_effect, constitution, key, run_id
 from sqlalchemy import text
 
 from capsules.errors import NotFound
@@ -19,7 +19,7 @@ async def decided(owner: Database, db: Database, tenant: str) -> list[str]:
     for _ in range(3):
         run = run_id(tenant)
         for decision in ("allow", "deny"):
-            await ledger.begin(entry(key(tenant, run), decision=decision))
+            await ledger.begin(begin_effect(key(tenant, run), decision=decision))
         runs.append(run)
     return runs
 
@@ -61,7 +61,7 @@ async def test_one_decision_is_found_by_its_receipt(db: Database, tenant: str, d
 
 async def test_the_decision_that_asked_is_found_by_its_approval(db: Database, tenant: str, decided: list[str]) -> None:
     run = run_id(tenant)
-    passage = await PostgresLedger(db).begin(entry(key(tenant, run), decision="ask"))
+    passage = await PostgresLedger(db).begin(begin_effect(key(tenant, run), decision="ask"))
     async with db.transaction(tenant) as tx:
         found = await tx.decision_log.for_approval(run, passage.approval.id)
         assert found.verdict.decision == "ask"

@@ -4,7 +4,7 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
-from entries import entry, key, run_id
+from ledger_messages import begin_effect, key, run_id
 from sqlalchemy import text
 
 from capsules.actions.verdict import Demand
@@ -45,7 +45,9 @@ async def lend(db: Database, tenant: str, by: str, to: str, *, seconds: int = 60
 
 
 async def ask(db: Database, tenant: str, **verdict):
-    return (await PostgresLedger(db).begin(entry(key(tenant, run_id(tenant)), decision="ask", **verdict))).approval
+    return (
+        await PostgresLedger(db).begin(begin_effect(key(tenant, run_id(tenant)), decision="ask", **verdict))
+    ).approval
 
 
 async def say(  # noqa: PLR0917 - who says what, for whom

@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from entries import CONSTITUTION, constitution, entry, exit_, key, run_id
+from ledger_messages import CONSTITUTION, begin_effect, constitution, finish_effect, key, run_id
 
 from capsules.approvals.eligibility import Approver
 from capsules.audit.receipt import verify_chain
@@ -35,12 +35,14 @@ async def test_an_allowed_action_is_reserved_settled_and_recorded(db, ledger: Po
     run = run_id(tenant)
     account = await _account(db, tenant, run)
     attempt = key(tenant, run)
-    passage = await ledger.begin(entry(attempt, cost=Amounts(tokens=30, tool_calls=1), account=account))
+    passage = await ledger.begin(begin_effect(attempt, cost=Amounts(tokens=30, tool_calls=1), account=account))
     assert passage.status == "go"
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert facts.account.reserved == Amounts(tokens=30, tool_calls=1)
     assert facts.constitution == "valid"
-    settled = await ledger.finish(exit_(attempt, usage=Amounts(tokens=12, tool_calls=1), result={"text": "nul \0 ok"}))
+    settled = await ledger.finish(
+        finish_effect(attempt, usage=Amounts(tokens=12, tool_calls=1), result={"text": "nul \0 ok"})
+    )
     assert settled.left == Amounts(tokens=88, micro_usd=1000, tool_calls=9)
     assert (passage.receipt.seq, settled.receipt.seq) == (1, 2)
     decided, finished = await _bodies(db, tenant, run)
@@ -61,7 +63,9 @@ async def test_an_allowed_action_is_reserved_settled_and_recorded(db, ledger: Po
 async def test_a_denied_action_spends_nothing_and_is_counted(db, ledger, tenant):
     run = run_id(tenant)
     account = await _account(db, tenant, run)
-    passage = await ledger.begin(entry(key(tenant, run), decision="deny", cost=Amounts(tokens=5), account=account))
+    passage = await ledger.begin(
+        begin_effect(key(tenant, run), decision="deny", cost=Amounts(tokens=5), account=account)
+    )
     assert passage.status == "denied"
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert facts.denials == 1
@@ -73,12 +77,12 @@ async def test_an_effect_that_is_done_is_replayed_and_not_run_again(db, ledger, 
     run = run_id(tenant)
     account = await _account(db, tenant, run)
     first = key(tenant, run, "a")
-    await ledger.begin(entry(first, cost=Amounts(tool_calls=1), account=account, idempotent=False))
+    await ledger.begin(begin_effect(first, cost=Amounts(tool_calls=1), account=account, idempotent=False))
     result = {"value": [1, 2.5, None, "ü\0"], "usage": {"tokens": 1}}
-    done = exit_(first, usage=Amounts(tool_calls=1), result=result)
+    done = finish_effect(first, usage=Amounts(tool_calls=1), result=result)
     assert await ledger.finish(done) == await ledger.finish(done)
     retry = key(tenant, run, "a", attempt=2)
-    passage = await ledger.begin(entry(retry, cost=Amounts(tool_calls=1), account=account, idempotent=False))
+    passage = await ledger.begin(begin_effect(retry, cost=Amounts(tool_calls=1), account=account, idempotent=False))
     assert (passage.status, passage.result) == ("replay", result)
     assert [b.get("replay") for b in await _bodies(db, tenant, run)] == [None, None, True]
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
@@ -90,16 +94,18 @@ async def test_a_retry_of_an_idempotent_effect_keeps_its_reservation(db, ledger,
     account = await _account(db, tenant, run)
     for attempt in (1, 2, 3):
         passage = await ledger.begin(
-            entry(key(tenant, run, "a", attempt=attempt), cost=Amounts(tokens=60), account=account)
+            begin_effect(key(tenant, run, "a", attempt=attempt), cost=Amounts(tokens=60), account=account)
         )
         assert passage.status == "go"
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert facts.account.reserved == Amounts(tokens=60)
     # The report of an attempt that was overtaken adds its usage and leaves the reservation to the last one.
-    await ledger.finish(exit_(key(tenant, run, "a", attempt=2), ok=False, usage=Amounts(tokens=5), error="lost"))
+    await ledger.finish(
+        finish_effect(key(tenant, run, "a", attempt=2), ok=False, usage=Amounts(tokens=5), error="lost")
+    )
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert (facts.account.reserved, facts.account.spent) == (Amounts(tokens=60), Amounts(tokens=5))
-    settled = await ledger.finish(exit_(key(tenant, run, "a", attempt=3), usage=Amounts(tokens=50), result=1))
+    settled = await ledger.finish(finish_effect(key(tenant, run, "a", attempt=3), usage=Amounts(tokens=50), result=1))
     assert settled.left.tokens == 100 - 55
 
 
@@ -107,8 +113,8 @@ async def test_a_failed_attempt_gives_its_reservation_back(db, ledger, tenant):
     run = run_id(tenant)
     account = await _account(db, tenant, run)
     attempt = key(tenant, run)
-    await ledger.begin(entry(attempt, cost=Amounts(tokens=60), account=account))
-    settled = await ledger.finish(exit_(attempt, ok=False, error="Unavailable: model is away \0"))
+    await ledger.begin(begin_effect(attempt, cost=Amounts(tokens=60), account=account))
+    settled = await ledger.finish(finish_effect(attempt, ok=False, error="Unavailable: model is away \0"))
     assert settled.left == TEN
 
 
@@ -116,12 +122,14 @@ async def test_an_uncertain_effect_becomes_a_question_and_a_yes_charges_the_firs
     run = run_id(tenant)
     account = await _account(db, tenant, run)
     cost = Amounts(tool_calls=2)
-    await ledger.begin(entry(key(tenant, run, "a"), cost=cost, account=account, idempotent=False))
-    passage = await ledger.begin(entry(key(tenant, run, "a", attempt=2), cost=cost, account=account, idempotent=False))
+    await ledger.begin(begin_effect(key(tenant, run, "a"), cost=cost, account=account, idempotent=False))
+    passage = await ledger.begin(
+        begin_effect(key(tenant, run, "a", attempt=2), cost=cost, account=account, idempotent=False)
+    )
     assert passage.status == "ask"
     assert "may have taken effect" in passage.approval.sentence
     # The workflow waits and executes again as another activity: still the same question, until a person says yes.
-    again = entry(key(tenant, run, "b"), cost=cost, account=account, idempotent=False)
+    again = begin_effect(key(tenant, run, "b"), cost=cost, account=account, idempotent=False)
     waiting = await ledger.begin(again)
     assert (waiting.status, waiting.approval.id) == ("ask", passage.approval.id)
     await _approve(db, tenant, passage.approval.id)
@@ -129,8 +137,8 @@ async def test_an_uncertain_effect_becomes_a_question_and_a_yes_charges_the_firs
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert (facts.account.spent, facts.account.reserved) == (cost, cost)
     # It was alive after all and reports: what was charged becomes what it really used.
-    await ledger.finish(exit_(key(tenant, run, "a"), usage=Amounts(tool_calls=1), result=1))
-    await ledger.finish(exit_(key(tenant, run, "b"), usage=Amounts(tool_calls=1), result=2))
+    await ledger.finish(finish_effect(key(tenant, run, "a"), usage=Amounts(tool_calls=1), result=1))
+    await ledger.finish(finish_effect(key(tenant, run, "b"), usage=Amounts(tool_calls=1), result=2))
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert (facts.account.spent, facts.account.reserved) == (cost, Amounts())
     await _bodies(db, tenant, run)
@@ -138,26 +146,26 @@ async def test_an_uncertain_effect_becomes_a_question_and_a_yes_charges_the_firs
 
 async def test_a_used_approval_does_not_cover_a_later_uncertain_attempt(db, ledger, tenant):
     run = run_id(tenant)
-    first = entry(key(tenant, run, "a"), decision="ask", idempotent=False)
+    first = begin_effect(key(tenant, run, "a"), decision="ask", idempotent=False)
     asked = await ledger.begin(first)
     await _approve(db, tenant, asked.approval.id)
     assert (await ledger.begin(first)).status == "go"
-    retry = await ledger.begin(entry(key(tenant, run, "a", attempt=2), decision="ask", idempotent=False))
+    retry = await ledger.begin(begin_effect(key(tenant, run, "a", attempt=2), decision="ask", idempotent=False))
     assert retry.status == "ask"
     assert retry.approval.id != asked.approval.id
 
 
 async def test_an_approval_lets_one_effect_pass_also_when_it_is_retried(db, ledger, tenant):
     run = run_id(tenant)
-    asked = await ledger.begin(entry(key(tenant, run, "a"), decision="ask"))
+    asked = await ledger.begin(begin_effect(key(tenant, run, "a"), decision="ask"))
     assert asked.status == "ask"
     assert asked.approval.requested_by == "ada"
-    assert (await ledger.begin(entry(key(tenant, run, "b"), decision="ask"))).approval == asked.approval
+    assert (await ledger.begin(begin_effect(key(tenant, run, "b"), decision="ask"))).approval == asked.approval
     await _approve(db, tenant, asked.approval.id)
-    assert (await ledger.begin(entry(key(tenant, run, "c"), decision="ask"))).status == "go"
-    await ledger.finish(exit_(key(tenant, run, "c"), ok=False, error="no luck"))
-    assert (await ledger.begin(entry(key(tenant, run, "c", attempt=2), decision="ask"))).status == "go"
-    other = await ledger.begin(entry(key(tenant, run, "d"), decision="ask"))
+    assert (await ledger.begin(begin_effect(key(tenant, run, "c"), decision="ask"))).status == "go"
+    await ledger.finish(finish_effect(key(tenant, run, "c"), ok=False, error="no luck"))
+    assert (await ledger.begin(begin_effect(key(tenant, run, "c", attempt=2), decision="ask"))).status == "go"
+    other = await ledger.begin(begin_effect(key(tenant, run, "d"), decision="ask"))
     assert other.status == "ask"
     assert other.approval.id != asked.approval.id
     bodies = await _bodies(db, tenant, run)
@@ -166,9 +174,9 @@ async def test_an_approval_lets_one_effect_pass_also_when_it_is_retried(db, ledg
 
 async def test_only_one_of_many_takes_an_approval(db, ledger, tenant):
     run = run_id(tenant)
-    asked = await ledger.begin(entry(key(tenant, run), decision="ask"))
+    asked = await ledger.begin(begin_effect(key(tenant, run), decision="ask"))
     await _approve(db, tenant, asked.approval.id)
-    answers = await asyncio.gather(*(ledger.begin(entry(key(tenant, run), decision="ask")) for _ in range(20)))
+    answers = await asyncio.gather(*(ledger.begin(begin_effect(key(tenant, run), decision="ask")) for _ in range(20)))
     assert sorted(a.status for a in answers) == ["ask"] * 19 + ["go"]
     await _bodies(db, tenant, run)
 
@@ -176,7 +184,7 @@ async def test_only_one_of_many_takes_an_approval(db, ledger, tenant):
 async def test_an_exhausted_account_keeps_the_approval_for_later(db, ledger, tenant):
     run = run_id(tenant)
     account = await _account(db, tenant, run, Amounts(tokens=10))
-    wanted = entry(key(tenant, run, "a"), decision="ask", cost=Amounts(tokens=20), account=account)
+    wanted = begin_effect(key(tenant, run, "a"), decision="ask", cost=Amounts(tokens=20), account=account)
     asked = await ledger.begin(wanted)
     await _approve(db, tenant, asked.approval.id)
     passage = await ledger.begin(wanted)
@@ -189,7 +197,7 @@ async def test_an_exhausted_account_keeps_the_approval_for_later(db, ledger, ten
 
 
 async def test_a_cost_without_an_account_is_refused(ledger, tenant):
-    passage = await ledger.begin(entry(key(tenant, run_id(tenant)), cost=Amounts(tokens=1)))
+    passage = await ledger.begin(begin_effect(key(tenant, run_id(tenant)), cost=Amounts(tokens=1)))
     assert (passage.status, passage.left) == ("exhausted", Amounts())
 
 
@@ -197,24 +205,26 @@ async def test_usage_beyond_the_reservation_is_recorded_as_it_was(db, ledger, te
     run = run_id(tenant)
     account = await _account(db, tenant, run, Amounts(tokens=10))
     attempt = key(tenant, run)
-    await ledger.begin(entry(attempt, cost=Amounts(tokens=10), account=account))
-    settled = await ledger.finish(exit_(attempt, usage=Amounts(tokens=17), result=1))
+    await ledger.begin(begin_effect(attempt, cost=Amounts(tokens=10), account=account))
+    settled = await ledger.finish(finish_effect(attempt, usage=Amounts(tokens=17), result=1))
     assert settled.left == Amounts()
     assert (await _bodies(db, tenant, run))[-1]["overrun"] == {"tokens": 7, "micro_usd": 0, "tool_calls": 0}
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert facts.account.spent == Amounts(tokens=17)
-    assert (await ledger.begin(entry(key(tenant, run), cost=Amounts(tokens=1), account=account))).status == "exhausted"
+    assert (
+        await ledger.begin(begin_effect(key(tenant, run), cost=Amounts(tokens=1), account=account))
+    ).status == "exhausted"
 
 
 async def test_a_revoked_or_unknown_constitution_lets_nothing_pass(owner: Database, db, ledger, tenant):
     run = run_id(tenant)
     old = {"kind": "Constitution", "metadata": {"name": "store-tests", "version": "0.9.0"}}
     await owner.constitutions.install(constitution(datetime.now(UTC), document=old))
-    assert (await ledger.begin(entry(key(tenant, run), constitution=digest(old)))).status == "go"
+    assert (await ledger.begin(begin_effect(key(tenant, run), constitution=digest(old)))).status == "go"
     await owner.constitutions.revoke(digest(old), tenant=tenant, by="grace", reason="It was wrong.")
-    assert (await ledger.begin(entry(key(tenant, run), constitution=digest(old)))).status == "revoked"
+    assert (await ledger.begin(begin_effect(key(tenant, run), constitution=digest(old)))).status == "revoked"
     unknown = digest("never installed")
-    assert (await ledger.begin(entry(key(tenant, run), constitution=unknown))).status == "revoked"
+    assert (await ledger.begin(begin_effect(key(tenant, run), constitution=unknown))).status == "revoked"
     assert (await ledger.facts(tenant, run, None, unknown)).constitution == "unknown"
     assert [b["decision"] for b in await _bodies(db, tenant, run)] == ["allow", "deny", "deny"]
     assert await ledger.active_constitution(tenant) == CONSTITUTION
@@ -225,8 +235,8 @@ async def test_concurrent_actions_of_one_run_make_one_whole_chain(db, tenant):
 
     async def act() -> None:
         attempt, ledger = key(tenant, run), PostgresLedger(db)  # as in as many workers, that take no turns
-        await ledger.begin(entry(attempt))
-        await ledger.finish(exit_(attempt, result="done"))
+        await ledger.begin(begin_effect(attempt))
+        await ledger.finish(finish_effect(attempt, result="done"))
 
     await asyncio.gather(*(act() for _ in range(30)))
     assert len(await _bodies(db, tenant, run)) == 60
@@ -234,14 +244,14 @@ async def test_concurrent_actions_of_one_run_make_one_whole_chain(db, tenant):
 
 async def test_a_finish_without_a_begin_and_a_nul_in_a_name_are_refused(ledger, tenant):
     with pytest.raises(Conflict, match="never began"):
-        await ledger.finish(exit_(key(tenant, run_id(tenant))))
+        await ledger.finish(finish_effect(key(tenant, run_id(tenant))))
     with pytest.raises(Invalid, match="NUL"):
-        await ledger.begin(entry(key(tenant, run_id(tenant)), target="python\0"))
+        await ledger.begin(begin_effect(key(tenant, run_id(tenant)), target="python\0"))
 
 
 async def test_an_unknown_tenant_cannot_begin(ledger):
     with pytest.raises(NotFound, match="tenant is not known"):
-        await ledger.begin(entry(key("nobody", "nobody/x/1")))
+        await ledger.begin(begin_effect(key("nobody", "nobody/x/1")))
 
 
 async def _approve(db: Database, tenant: str, approval: str) -> None:

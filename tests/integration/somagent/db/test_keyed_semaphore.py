@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 
-from entries import entry, key, run_id
+from ledger_messages import begin_effect, key, run_id
 
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
@@ -66,7 +66,7 @@ async def test_a_run_with_many_actions_leaves_connections_to_others(
             await tx.accounts.ensure(f"run:{run}", Amounts(tokens=100))
 
     def asked(run: str):
-        return entry(key(tenant, run), cost=Amounts(tokens=1), account=f"run:{run}")
+        return begin_effect(key(tenant, run), cost=Amounts(tokens=1), account=f"run:{run}")
 
     async with open_database(postgres_settings.database("app"), connections=8) as small:
         ledger = PostgresLedger(small)

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from entries import CONSTITUTION, entry, exit_, key, number, run_id
+from ledger_messages import CONSTITUTION, begin_effect, finish_effect, key, next_number, run_id
 
 from capsules.actions.ledger_messages import History, HistoryQuery, Tally
 from somagent.db.database import Database
@@ -19,9 +19,9 @@ async def _history(ledger: PostgresLedger, tenant: str, asked: HistoryQuery | No
 
 async def _use(ledger: PostgresLedger, tenant: str, run: str, *, ok: bool | None = True, **changes: object) -> None:
     attempt = key(tenant, run)
-    await ledger.begin(entry(attempt, **changes))
+    await ledger.begin(begin_effect(attempt, **changes))
     if ok is not None:
-        await ledger.finish(exit_(attempt, ok=ok))
+        await ledger.finish(finish_effect(attempt, ok=ok))
 
 
 async def test_uses_of_a_target_are_counted_when_they_have_ended(ledger: PostgresLedger, tenant: str):
@@ -49,7 +49,7 @@ async def test_an_actor_is_remembered_over_runs_by_what_was_denied(ledger: Postg
 
 
 async def test_another_tenants_past_is_not_seen(ledger: PostgresLedger, tenant: str, owner: Database):
-    other = f"store-{number()}"
+    other = f"store-{next_number()}"
     await owner.tenants.add(other)
     await _use(ledger, other, run_id(other), ok=False)
     both = TARGET.model_copy(update={"actor": "ada"})

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
+from database_schema import dump_schema
 from databases import Url, name_of, own_database
-from entries import number
-from schemas import dumped_schema
+from ledger_messages import next_number
 from sqlalchemy import Connection, TableClause
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import make_url
@@ -91,7 +91,7 @@ CHANGES = (
 @pytest.fixture
 async def own(postgres_settings: Settings) -> AsyncIterator[Url]:
     """An empty database of its own."""
-    async with own_database(postgres_settings, f"empty_{number()}") as url:
+    async with own_database(postgres_settings, f"empty_{next_number()}") as url:
         yield url
 
 
@@ -104,13 +104,13 @@ def empty(own: Url) -> str:
 @pytest.fixture(scope="module")
 async def current(postgres_settings: Settings) -> AsyncIterator[str]:
     """The schema that `sql/` describes, made at once."""
-    name = f"current_{number()}"
+    name = f"current_{next_number()}"
     async with own_database(postgres_settings, name):
         async with superuser(postgres_settings, database=name) as connection:
             await connection.execute("SET SESSION AUTHORIZATION somagent_owner")
             for file in CURRENT:
                 await connection.execute((STORE / "sql" / file).read_text("utf-8"))
-        yield await dumped_schema(postgres_settings, name)
+        yield await dump_schema(postgres_settings, name)
 
 
 async def upgrade_to(owner_url: str, revision: str) -> None:
@@ -148,17 +148,17 @@ async def test_an_upgrade_from_any_revision_gives_the_current_schema(
     await upgrade_to(own("owner"), revision)
     await upgrade(own("owner"))
     name = make_url(own("owner")).database
-    assert await dumped_schema(postgres_settings, str(name)) == current
+    assert await dump_schema(postgres_settings, str(name)) == current
 
 
 async def test_the_comparison_sees_every_kind_of_change(postgres_settings: Settings, template: str):
-    name = f"changed_{number()}"
+    name = f"changed_{next_number()}"
     async with own_database(postgres_settings, name, template=template):
-        before = await dumped_schema(postgres_settings, name)
+        before = await dump_schema(postgres_settings, name)
         for change in CHANGES:
             async with superuser(postgres_settings, database=name) as connection:
                 await connection.execute(change.format(name=name))
-            after = await dumped_schema(postgres_settings, name)
+            after = await dump_schema(postgres_settings, name)
             assert after != before, change
             before = after
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from entries import entry, key, run_id
+from ledger_messages import begin_effect, key, run_id
 
 from somagent.db.repositories.outbox import next_batch
 
@@ -19,7 +19,7 @@ async def _drain(relay) -> None:
 async def test_events_of_every_tenant_leave_once(relay, ledger, tenant):
     await _drain(relay)
     runs = [run_id(tenant) for _ in range(3)]
-    await asyncio.gather(*(ledger.begin(entry(key(tenant, run))) for run in runs))
+    await asyncio.gather(*(ledger.begin(begin_effect(key(tenant, run))) for run in runs))
     async with next_batch(relay.engine) as batch:
         assert {event.run for event in batch.events} == set(runs)
         async with next_batch(relay.engine) as other:
@@ -31,7 +31,7 @@ async def test_events_of_every_tenant_leave_once(relay, ledger, tenant):
 
 async def test_a_batch_that_fails_is_offered_again(relay, ledger, tenant):
     await _drain(relay)
-    await ledger.begin(entry(key(tenant, run_id(tenant))))
+    await ledger.begin(begin_effect(key(tenant, run_id(tenant))))
 
     async def fail() -> None:
         async with next_batch(relay.engine) as batch:

@@ -5,7 +5,7 @@ import datetime as dt
 import json
 
 import pytest
-from entries import entry, key, run_id
+from ledger_messages import begin_effect, key, run_id
 from sqlalchemy import text
 
 from capsules.actions.verdict import Demand, Escalation
@@ -19,7 +19,9 @@ TWO_ROLES = (Demand(capability="approval:security", quorum=2), Demand(capability
 
 
 async def ask(db: Database, tenant: str, run: str | None = None, **verdict):
-    passage = await PostgresLedger(db).begin(entry(key(tenant, run or run_id(tenant)), decision="ask", **verdict))
+    passage = await PostgresLedger(db).begin(
+        begin_effect(key(tenant, run or run_id(tenant)), decision="ask", **verdict)
+    )
     return passage.approval
 
 
@@ -47,7 +49,7 @@ async def test_each_role_needs_its_own_number_of_people(db, tenant):
         ("sue", "yes", ("approval:security",), "sue looked"),
         ("fay", "yes", ("approval:finance",), "fay looked"),
     ]
-    begun = await PostgresLedger(db).begin(entry(key(tenant, run), decision="ask", demands=TWO_ROLES))
+    begun = await PostgresLedger(db).begin(begin_effect(key(tenant, run), decision="ask", demands=TWO_ROLES))
     assert begun.status == "go"
     async with db.transaction(tenant) as tx:
         body = (await tx.receipts.list(run))[-1].body
@@ -62,7 +64,7 @@ async def test_a_yes_counts_only_while_it_satisfies_what_is_demanded_now(db, ten
     again = await ask(db, tenant, run, demands=TWO_ROLES)
     assert again.id != asked.id
     assert again.demands == TWO_ROLES
-    begun = await PostgresLedger(db).begin(entry(key(tenant, run), decision="ask", demands=TWO_ROLES[1:]))
+    begun = await PostgresLedger(db).begin(begin_effect(key(tenant, run), decision="ask", demands=TWO_ROLES[1:]))
     assert begun.status == "go"
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 from constitutions import codec, make_active
 from databases import own_database
-from entries import CONSTITUTION, constitution, entry, exit_, key, number
+from ledger_messages import CONSTITUTION, begin_effect, constitution, finish_effect, key, next_number
 from sqlalchemy import text
 
 from capsules.actions.ledger_messages import HistoryQuery
@@ -46,15 +46,15 @@ class Steps:
 
     async def run(self, *, counted: bool = True) -> None:
         """Take a run through all of its steps, and keep how many rows each read."""
-        run = f"{TENANT}/word-count/{number()}"
+        run = f"{TENANT}/word-count/{next_number()}"
         attempt = key(TENANT, run)
         asked = HistoryQuery()
         for name, step in {
             "enter": lambda: self._enter(run),
             "carve": lambda: self._carve(run),
             "facts": lambda: self.ledger.facts(TENANT, run, f"run:{run}", CONSTITUTION, asked),
-            "begin": lambda: self.ledger.begin(entry(attempt, cost=COST, account=f"run:{run}")),
-            "finish": lambda: self.ledger.finish(exit_(attempt, usage=COST)),
+            "begin": lambda: self.ledger.begin(begin_effect(attempt, cost=COST, account=f"run:{run}")),
+            "finish": lambda: self.ledger.finish(finish_effect(attempt, usage=COST)),
             "show": lambda: self._show(run),
             "close": lambda: PostgresRuns(self.db).close(CloseRun(run=run, tenant=TENANT, status="completed")),
         }.items():
@@ -90,7 +90,7 @@ class Steps:
 
 @pytest.fixture
 async def steps(postgres_settings: Settings, template: str) -> AsyncIterator[Steps]:
-    name = f"grows_{number()}"
+    name = f"grows_{next_number()}"
 
     async def read() -> int:
         async with superuser(postgres_settings, database=name) as connection:

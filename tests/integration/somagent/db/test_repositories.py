@@ -2,7 +2,7 @@
 
 import pytest
 from databases import name_of
-from entries import entry, key, number, run_id
+from ledger_messages import begin_effect, key, next_number, run_id
 from sqlalchemy import func, text, update
 
 from capsules.audit.receipt import verify_chain
@@ -90,7 +90,7 @@ async def test_a_run_is_accepted_once_and_another_request_is_a_conflict(db, tena
 
 async def test_a_run_that_the_gate_saw_first_takes_the_request(db, tenant):
     new = _new_run(tenant)
-    await PostgresLedger(db).begin(entry(key(tenant, new.id)))
+    await PostgresLedger(db).begin(begin_effect(key(tenant, new.id)))
     async with db.transaction(tenant) as tx:
         run, created = await tx.runs.accept(new)
     assert (created, run.inputs, run.status) == (False, new.inputs, "running")
@@ -101,7 +101,7 @@ async def test_a_run_is_followed_closed_and_then_stays_as_it_is(db, tenant):
     async with db.transaction(tenant) as tx:
         await tx.runs.accept(new)
     await runs.record(RunUpdate(run=new.id, tenant=tenant, status="paused", reason="lunch", step=3, note="n"))
-    asked = (await ledger.begin(entry(key(tenant, new.id), decision="ask"))).approval
+    asked = (await ledger.begin(begin_effect(key(tenant, new.id), decision="ask"))).approval
     async with db.transaction(tenant) as tx:
         assert (await tx.runs.get(new.id)).closed_at is None
     closing = CloseRun(run=new.id, tenant=tenant, status="completed", output={"a": [1, "\0"]}, artifact=digest("a"))
@@ -119,7 +119,7 @@ async def test_a_run_is_followed_closed_and_then_stays_as_it_is(db, tenant):
     assert verify_chain(chain) is None
     assert events == ["run.started", "run.changed", "approval.requested", "action.decided", "run.closed"]
     with pytest.raises(Conflict, match="has ended"):
-        await ledger.begin(entry(key(tenant, new.id)))
+        await ledger.begin(begin_effect(key(tenant, new.id)))
     with pytest.raises(NotFound, match="no run"):
         await runs.close(closing.model_copy(update={"run": f"{tenant}/x/none"}))
 
@@ -143,7 +143,7 @@ async def test_runs_are_listed_newest_first_by_status_and_capsule(db, tenant):
 async def test_altered_and_missing_receipts_are_noticed(db, tenant):
     run = run_id(tenant)
     for _ in range(3):
-        await PostgresLedger(db).begin(entry(key(tenant, run)))
+        await PostgresLedger(db).begin(begin_effect(key(tenant, run)))
     async with db.transaction(tenant) as tx:
         chain = await tx.receipts.list(run)
         assert await tx.receipts.list(run, after=2) == chain[2:]
@@ -168,7 +168,7 @@ async def test_content_is_read_back_and_a_tampered_blob_is_noticed(db, tenant, p
 
 async def test_principals_are_found_by_the_hash_of_their_key_until_it_is_revoked(db, tenant):
     ada = Principal(tenant=tenant, subject="ada", capabilities=frozenset({"run:read"}))
-    hash_ = f"hash-{number()}"
+    hash_ = f"hash-{next_number()}"
     async with db.transaction(tenant) as tx:
         await tx.principals.add(ada, hash_)
         await tx.principals.add(ada)
@@ -183,7 +183,7 @@ async def test_principals_are_found_by_the_hash_of_their_key_until_it_is_revoked
 
 async def test_artifacts_are_listed_with_their_run(db, tenant):
     run = run_id(tenant)
-    await PostgresLedger(db).begin(entry(key(tenant, run)))
+    await PostgresLedger(db).begin(begin_effect(key(tenant, run)))
     async with db.transaction(tenant) as tx:
         for _ in range(2):
             await tx.artifacts.add(

@@ -3,7 +3,7 @@
 import datetime as dt
 
 import pytest
-from entries import entry, exit_, key, run_id
+from ledger_messages import begin_effect, finish_effect, key, run_id
 from sqlalchemy import text
 
 from capsules.budgets.amounts import Amounts
@@ -40,8 +40,8 @@ async def ended(
         if parent:
             await tx.connection.execute(text("UPDATE runs SET parent = :p WHERE id = :r"), {"p": parent, "r": run})
     act = key(tenant, run)
-    await ledger.begin(entry(act))
-    await ledger.finish(exit_(act, usage=Amounts(tool_calls=0), result={"said": "secret"}))
+    await ledger.begin(begin_effect(act))
+    await ledger.finish(finish_effect(act, usage=Amounts(tool_calls=0), result={"said": "secret"}))
     async with db.transaction(tenant) as tx:
         stored = await tx.contents.put(blob or run.encode(), "text/plain")
         await tx.artifacts.add(run, Artifact(name="out", media_type="text/plain", digest=stored, size=1))

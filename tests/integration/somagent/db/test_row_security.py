@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 from databases import name_of
-from entries import CONSTITUTION, entry, exit_, key, number, run_id
-from sealings import Sealing
+from ledger_messages import CONSTITUTION, begin_effect, finish_effect, key, next_number, run_id
+from sealer_keys import SealerKeys
 from sqlalchemy import insert
 
 from capsules.approvals.delegation import DelegationRequest
@@ -65,11 +65,11 @@ async def tenants(
     owner: Database, db: Database, relay: Database, blocks: BlockWriter, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, str]:
     """Two tenants, each with a real row in every table, written through the database itself."""
-    names = (f"row-a-{number()}", f"row-b-{number()}")
+    names = (f"row-a-{next_number()}", f"row-b-{next_number()}")
     for name in names:
         await owner.tenants.add(name)
         await _fill(db, name)
-        await blocks.close_block(name, Sealing(tmp_path_factory.mktemp(name)).sign, most=1)
+        await blocks.close_block(name, SealerKeys(tmp_path_factory.mktemp(name)).sign, most=1)
     await DeliveryQueue(relay.engine, "webhook").enqueue(["approval.requested"])
     return names
 
@@ -91,13 +91,13 @@ async def _fill(db: Database, tenant: str) -> None:
         until = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
         await tx.proposals.enter("p1", change, request=change.digest(), by="ada", quorum=1, expires_at=until)
     begun = key(tenant, run)
-    await ledger.begin(entry(begun, cost=Amounts(tokens=1), account=f"run:{run}"))
-    await ledger.finish(exit_(begun, result=1))
-    await ledger.begin(entry(key(tenant, run), decision="ask"))
+    await ledger.begin(begin_effect(begun, cost=Amounts(tokens=1), account=f"run:{run}"))
+    await ledger.finish(finish_effect(begun, result=1))
+    await ledger.begin(begin_effect(key(tenant, run), decision="ask"))
     asked = GrantRequest(scope="true", uses=1, expires_seconds=60, reason="test")
     async with db.transaction(tenant) as tx:
         given = await tx.standing_grants.give(asked, constitution=CONSTITUTION, by="grace", now=dt.datetime.now(dt.UTC))
-    passing = entry(key(tenant, run), decision="ask", target="shell@1.0.0/run")
+    passing = begin_effect(key(tenant, run), decision="ask", target="shell@1.0.0/run")
     await ledger.begin(passing.model_copy(update={"matching_grants": (given.id,)}))
     async with db.transaction(tenant) as tx:
         await tx.retention.set(Retention(content_days=9), by="ada")

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 
 import pytest
-from entries import CONSTITUTION, entry, exit_, key, run_id
+from ledger_messages import CONSTITUTION, begin_effect, finish_effect, key, run_id
 
 from capsules.approvals.eligibility import Approver
 from capsules.approvals.standing_grant import MOST_OPEN, GrantRequest, StandingGrant
@@ -35,7 +35,9 @@ async def _revoke(db: Database, tenant: str, grant: StandingGrant) -> StandingGr
 
 def _asks(attempt, *grants: StandingGrant, **rest):
     """Return an entry that is asked about and to which the gate found these grants fitting."""
-    return entry(attempt, decision="ask", **rest).model_copy(update={"matching_grants": tuple(g.id for g in grants)})
+    return begin_effect(attempt, decision="ask", **rest).model_copy(
+        update={"matching_grants": tuple(g.id for g in grants)}
+    )
 
 
 async def test_of_twenty_actions_at_once_five_take_the_five_uses(db, ledger, tenant):
@@ -75,7 +77,7 @@ async def test_a_retry_and_a_replay_of_an_effect_use_it_once(db, ledger, tenant)
         # A retry finds no grant with a use left: the gate offers none, and it passes on the use it has.
         offered = (grant,) if attempt == 1 else ()
         assert (await ledger.begin(_asks(key(tenant, run, "a", attempt=attempt), *offered))).status == "go"
-    await ledger.finish(exit_(key(tenant, run, "a", attempt=3), result=1))
+    await ledger.finish(finish_effect(key(tenant, run, "a", attempt=3), result=1))
     assert (await ledger.begin(_asks(key(tenant, run, "a", attempt=4)))).status == "replay"
     assert (await ledger.begin(_asks(key(tenant, run, "b"), grant))).status == "ask"
     assert (await _get(db, tenant, grant)).uses_left == 0

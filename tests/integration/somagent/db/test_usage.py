@@ -3,7 +3,7 @@
 import datetime as dt
 
 import pytest
-from entries import entry, exit_, key, run_id
+from ledger_messages import begin_effect, finish_effect, key, run_id
 
 from capsules.budgets.amounts import Amounts
 from capsules.budgets.usage_report import USAGE_GROUPS, Usage
@@ -29,8 +29,8 @@ async def ran(db: Database, ledger: PostgresLedger, run: str, capsule: str, toke
         await tx.runs.admit(run, digest=digest({}), parent=parent or None, account=f"run:{run}", lock={"model": "m"})
     attempt = key(tenant, run)
     spent = Amounts(tokens=tokens)
-    assert (await ledger.begin(entry(attempt, cost=spent, account=f"run:{run}"))).status == "go"
-    await ledger.finish(exit_(attempt, usage=spent))
+    assert (await ledger.begin(begin_effect(attempt, cost=spent, account=f"run:{run}"))).status == "go"
+    await ledger.finish(finish_effect(attempt, usage=spent))
 
 
 @pytest.fixture

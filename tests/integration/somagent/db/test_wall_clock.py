@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 
 import pytest
-from entries import run_id
+from ledger_messages import run_id
 
 from capsules.budgets.account import Account, AccountTerms
 from capsules.budgets.amounts import Amounts

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from application_workflows import Calls
 from constitutions import activate_document
-from foreign_calls import Calls
 from servers import eventually
 from sources import ROOT
 from temporalio.client import Client, WorkflowHandle

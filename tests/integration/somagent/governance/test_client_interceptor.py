@@ -3,7 +3,7 @@
 import uuid
 
 import pytest
-from foreign_calls import Asked
+from application_workflows import Asked
 from servers import eventually
 from temporalio.client import Schedule, ScheduleActionStartWorkflow, ScheduleSpec, WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy

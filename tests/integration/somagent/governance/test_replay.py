@@ -2,7 +2,7 @@
 
 import uuid
 
-from foreign_calls import Calls
+from application_workflows import Calls
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from foreign_calls import Leaves
+from application_workflows import Leaves
 from servers import eventually
 
 from capsules.audit.receipt import verify_chain

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from entries import number
+from ledger_messages import next_number
 from sources import ROOT
 
 from capsules.budgets.amounts import Amounts
@@ -40,7 +40,7 @@ def installed(postgres_settings: Settings, owner: object) -> Settings:
 
 
 def test_a_new_tenant_has_a_test_drive_and_people(installed: Settings) -> None:
-    name = f"acme-{number()}"
+    name = f"acme-{next_number()}"
     made = tool(installed, "add", name, "--credit-tokens", "700")
     assert made.returncode == 0, made.stderr
     told = json.loads(made.stdout)
@@ -62,7 +62,7 @@ def test_a_new_tenant_has_a_test_drive_and_people(installed: Settings) -> None:
 
 
 def test_usage_is_told_of_every_tenant(installed: Settings, tmp_path: Path) -> None:
-    names = [f"usage-{number()}" for _ in range(2)]
+    names = [f"usage-{next_number()}" for _ in range(2)]
     for name in names:
         assert tool(installed, "add", name).returncode == 0
         asyncio.run(ran(installed, name))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from constitutions import codec, make_active
 from databases import own_settings
-from entries import constitution, number
+from ledger_messages import constitution, next_number
 from receivers import Hook
 
 from somagent.db.database import Database, open_database
@@ -54,7 +54,7 @@ async def outbox(postgres_settings: Settings, owner: Database) -> AsyncIterator[
 
 @pytest.fixture
 async def tenant(owner: Database) -> str:
-    name = f"notices-{number()}"
+    name = f"notices-{next_number()}"
     await owner.tenants.add(name)
     return name
 
@@ -76,7 +76,7 @@ def webhook(secret: SecretReference) -> Callable[..., Webhook]:
     """Make a channel to a hook; each has a name of its own, since deliveries are remembered by it."""
 
     def make(hook: Hook) -> Webhook:
-        return Webhook(hook.url, secret, reach="loopback", name=f"hook-{hook.port}-{number()}")
+        return Webhook(hook.url, secret, reach="loopback", name=f"hook-{hook.port}-{next_number()}")
 
     return make
 

@@ -5,7 +5,7 @@ import datetime as dt
 import json
 
 import pytest
-from entries import entry, key, run_id
+from ledger_messages import begin_effect, key, run_id
 from receivers import new_hook, new_mailbox, receiving, serving
 from sqlalchemy import insert
 
@@ -24,7 +24,7 @@ GRACE = Approver("grace", frozenset({"approval:decide"}))
 
 async def ask(ledger, tenant: str, run: str | None = None) -> ApprovalRequest:
     """Let an action ask for a person; return what waits."""
-    return (await ledger.begin(entry(key(tenant, run or run_id(tenant)), decision="ask"))).approval
+    return (await ledger.begin(begin_effect(key(tenant, run or run_id(tenant)), decision="ask"))).approval
 
 
 async def events(db: Database, run: str, *types: str) -> list[Event]:
@@ -80,7 +80,9 @@ async def test_a_decision_and_a_wait_for_budget_are_told(db, ledger, tenant, web
 
 async def test_an_escalation_asks_the_next_group_and_an_expiry_is_told(db, ledger, tenant, webhook, notifier):
     later = Escalation(after_seconds=60, capability="approval:chief")
-    asked = (await ledger.begin(entry(key(tenant, run_id(tenant)), decision="ask", escalation=(later,)))).approval
+    asked = (
+        await ledger.begin(begin_effect(key(tenant, run_id(tenant)), decision="ask", escalation=(later,)))
+    ).approval
     with serving(new_hook()) as hook:
         sending = notifier(webhook(hook), types=["approval.escalated", "approval.expired"])
         async with db.transaction(tenant) as tx:

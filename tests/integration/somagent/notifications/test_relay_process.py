@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from entries import entry, key, run_id
+from ledger_messages import begin_effect, key, run_id
 from receivers import Hook, new_hook, new_mailbox, receiving, serving
 from servers import eventually
 from sources import ROOT
@@ -59,7 +59,7 @@ async def test_what_waited_while_the_process_was_dead_is_told_by_every_channel(
     hook, mailbox = new_hook(), new_mailbox()
 
     async def ask() -> str:
-        return (await ledger.begin(entry(key(tenant, run_id(tenant)), decision="ask"))).approval.id
+        return (await ledger.begin(begin_effect(key(tenant, run_id(tenant)), decision="ask"))).approval.id
 
     async def arrived(*approvals: str) -> None:
         for approval in approvals:

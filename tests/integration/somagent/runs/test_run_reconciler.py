@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from constitutions import make_active
-from entries import constitution, entry
+from ledger_messages import begin_effect, constitution
 from servers import eventually
 from temporalio import activity, workflow
 from temporalio.client import Client
@@ -136,7 +136,7 @@ async def half_done(temporal: Client, db: Database, tenant: str, run: str) -> No
         ledger = PostgresLedger(db)
         for name in ("first", "second"):
             attempt = AttemptKey(tenant=tenant, run=run, execution=execution, activity=name, attempt=1)
-            assert (await ledger.begin(entry(attempt, cost=HELD, account=f"run:{run}"))).status == "go"
+            assert (await ledger.begin(begin_effect(attempt, cost=HELD, account=f"run:{run}"))).status == "go"
 
         async def completed() -> None:
             events = [event async for event in handle.fetch_history_events()]
@@ -189,7 +189,7 @@ async def test_an_effect_of_which_there_is_no_history_counts_whole(  # noqa: PLR
     await fund(db, tenant, run)
     await start(temporal, run)
     attempt = AttemptKey(tenant=tenant, run=run, execution=execution, activity="first", attempt=1)
-    assert (await PostgresLedger(db).begin(entry(attempt, cost=HELD, account=f"run:{run}"))).status == "go"
+    assert (await PostgresLedger(db).begin(begin_effect(attempt, cost=HELD, account=f"run:{run}"))).status == "go"
     await temporal.get_workflow_handle(run).terminate("by an operator")
     assert run in {closed.run for closed in await swept(reconciler)}
     async with db.transaction(tenant) as tx:

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from labelled import held_out, labelled
+from labelled_texts import held_out_texts, labelled_texts
 
 from capsules.actions.action import Action
 from capsules.actions.ledger_messages import History, HistoryQuery, Tally
@@ -39,15 +39,15 @@ from policy.language.schema import ACTION_SCHEMA, Fixed
 Texts = Callable[[str], list[tuple[str, bool]]]
 MEASURES = {"secrets": secrets, "pii": pii, "injection": injection}
 FLOORS = {
-    (labelled, "secrets", 0.0): (1.0, 1.0),
-    (labelled, "secrets", 0.5): (1.0, 0.95),
-    (labelled, "pii", 0.0): (1.0, 0.96),
-    (labelled, "pii", 0.5): (1.0, 0.96),
-    (labelled, "injection", 0.0): (0.98, 0.95),
-    (labelled, "injection", 0.5): (0.98, 0.95),
-    (held_out, "secrets", 0.0): (1.0, 0.75),
-    (held_out, "pii", 0.0): (0.93, 0.75),
-    (held_out, "injection", 0.0): (0.88, 0.8),
+    (labelled_texts, "secrets", 0.0): (1.0, 1.0),
+    (labelled_texts, "secrets", 0.5): (1.0, 0.95),
+    (labelled_texts, "pii", 0.0): (1.0, 0.96),
+    (labelled_texts, "pii", 0.5): (1.0, 0.96),
+    (labelled_texts, "injection", 0.0): (0.98, 0.95),
+    (labelled_texts, "injection", 0.5): (0.98, 0.95),
+    (held_out_texts, "secrets", 0.0): (1.0, 0.75),
+    (held_out_texts, "pii", 0.0): (0.93, 0.75),
+    (held_out_texts, "injection", 0.0): (0.88, 0.8),
 }
 """Precision and recall that were measured, rounded down: above nothing, and from one half on."""
 
@@ -58,7 +58,7 @@ ACTION = Action(kind="tool.invoke", target="python@1.0.0/run", arguments=digest(
 def test_precision_and_recall_stay_where_they_were_measured(texts: Texts, name: str, bar: float):
     scored = [(MEASURES[name](read(text)), is_one, text) for text, is_one in texts(name)]
     positives, negatives = sum(is_one for _, is_one, _ in scored), sum(not is_one for _, is_one, _ in scored)
-    assert min(positives, negatives) >= (60 if texts is labelled else 20)
+    assert min(positives, negatives) >= (60 if texts is labelled_texts else 20)
     said = [(score > 0 if bar == 0 else score >= bar, is_one, text) for score, is_one, text in scored]
     right = sum(yes and is_one for yes, is_one, _ in said)
     precision, recall = right / sum(yes for yes, _, _ in said), right / positives

@@ -1,4 +1,4 @@
-"""Changing the constitution of a started stack as people do: over the API, with real signatures."""
+"""Constitution changes on a started stack, as people make them: over the API, with real signatures."""
 
 import asyncio
 import copy
@@ -36,7 +36,7 @@ spec:
 
 
 @dataclass
-class Changing:
+class ConstitutionChanges:
     """The operator proposes, the approver answers."""
 
     stack: Platform
@@ -107,5 +107,5 @@ class Changing:
         return document | changes
 
 
-def unique(word: str) -> str:
+def unique_name(word: str) -> str:
     return f"{word}-{uuid.uuid4().hex[:8]}"

@@ -1,4 +1,4 @@
-"""Labelled texts of tests/data: what is in them is ours; characters drawn by a fixed seed stand where keys would."""
+"""Labelled texts of tests/data, written by us. Characters from a fixed seed stand where keys would be."""
 
 import random
 import re
@@ -18,17 +18,17 @@ ALPHABETS = {
 }
 
 
-def labelled(name: str) -> list[tuple[str, bool]]:
+def labelled_texts(name: str) -> list[tuple[str, bool]]:
     """Return each text and whether it is one."""
-    return _labelled(name, yaml.safe_load((DIRECTORY / f"{name}.yaml").read_text("utf-8")))
+    return _read_texts(name, yaml.safe_load((DIRECTORY / f"{name}.yaml").read_text("utf-8")))
 
 
-def held_out(name: str) -> list[tuple[str, bool]]:
+def held_out_texts(name: str) -> list[tuple[str, bool]]:
     """Return texts that were written after the patterns."""
-    return _labelled(name, yaml.safe_load((DIRECTORY / "held_out.yaml").read_text("utf-8"))[name])
+    return _read_texts(name, yaml.safe_load((DIRECTORY / "held_out.yaml").read_text("utf-8"))[name])
 
 
-def _labelled(seed: str, document: dict[str, list[str]]) -> list[tuple[str, bool]]:
+def _read_texts(seed: str, document: dict[str, list[str]]) -> list[tuple[str, bool]]:
     chance = random.Random(seed)
     texts = [(text, label == "positive") for label in ("positive", "negative") for text in document[label]]
     return [

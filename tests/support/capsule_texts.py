@@ -1,4 +1,4 @@
-"""Capsule files that tests publish: as small as what they show."""
+"""Texts of small capsule files that tests publish."""
 
 import textwrap
 

@@ -1,4 +1,4 @@
-"""A tenant of its own on a started platform, with groups of people who decide, and rules that ask several of them."""
+"""A tenant of its own on a started platform, with groups of approvers, and rules that ask several of them."""
 
 import dataclasses
 from collections.abc import AsyncIterator, Mapping
@@ -22,7 +22,7 @@ RICH = Amounts(tokens=10_000_000, micro_usd=100_000_000, tool_calls=10_000)
 
 
 @dataclass(frozen=True)
-class Groups:
+class ApproverGroups:
     """Each person of the tenant as a client of the API, by name; and the platform as one who asks sees it."""
 
     platform: Platform
@@ -44,9 +44,9 @@ class Groups:
 
 
 @asynccontextmanager
-async def groups_in(
+async def approver_groups_in(
     platform: Platform, tenant: str, *, askers: Mapping[str, dict[str, Any]], deciders: Mapping[str, set[str]]
-) -> AsyncIterator[Groups]:
+) -> AsyncIterator[ApproverGroups]:
     """Make the tenant. Of each asker a rule asks about every use of a tool; each decider holds these capabilities."""
     settings = platform.settings
     keyring = KeyRing.load(settings.keys_dir)
@@ -87,7 +87,7 @@ async def groups_in(
         seen = dataclasses.replace(
             platform, operator=clients[next(iter(askers))], approver=next(iter(clients.values()))
         )
-        yield Groups(seen, tenant, tokens, clients)
+        yield ApproverGroups(seen, tenant, tokens, clients)
 
 
 def _each(rule: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from somagent.settings import Settings
 OPTIONS = ("--schema-only", "--create", "--restrict-key=compared", "--exclude-table=alembic_version")
 
 
-async def dumped_schema(settings: Settings, database: str) -> str:
+async def dump_schema(settings: Settings, database: str) -> str:
     """Return the schema as `pg_dump` writes it, without the database's name.
 
     It holds types, tables with their columns in order, defaults, constraints, indexes, statistics objects, sequences,

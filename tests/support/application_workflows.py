@@ -1,4 +1,7 @@
-"""Workflows of nobody's: one asks for an activity by name, in the way it is told. They run in Temporal's sandbox."""
+"""Workflows of a governed application: one asks for an activity by name, in the way that it is told.
+
+They run in Temporal's sandbox.
+"""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""A sealer's key for a test, in a directory of its own, and its public half where everybody finds it. A real key."""
+"""Sealer keys for a test: the private key in a directory of its own, the public one in the common directory."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from capsules.digest import Digest
 from somagent.identity.keys import KeyRing, verify_signature
 
 
-class Sealing:
+class SealerKeys:
     """Signs as the sealer does, and checks as an auditor does."""
 
     def __init__(self, directory: Path) -> None:

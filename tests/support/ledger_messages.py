@@ -1,4 +1,4 @@
-"""Entries and exits of the gate for tests of the database: real domain objects, told apart by what a test says."""
+"""Messages to the ledger for tests of the database: begun and finished effects, from what a test says of them."""
 
 from itertools import count
 from typing import Any
@@ -26,19 +26,19 @@ def constitution(at: Any, *, document: dict[str, Any] = DOCUMENT) -> Constitutio
     )
 
 
-def number() -> int:
+def next_number() -> int:
     return next(_numbers)
 
 
 def run_id(tenant: str) -> str:
-    return f"{tenant}/word-count/{number()}"
+    return f"{tenant}/word-count/{next_number()}"
 
 
 def key(tenant: str, run: str, activity: str | None = None, *, attempt: int = 1) -> AttemptKey:
-    return AttemptKey(tenant=tenant, run=run, execution="e1", activity=activity or f"a{number()}", attempt=attempt)
+    return AttemptKey(tenant=tenant, run=run, execution="e1", activity=activity or f"a{next_number()}", attempt=attempt)
 
 
-def entry(
+def begin_effect(
     attempt: AttemptKey,
     *,
     decision: str = "allow",
@@ -77,5 +77,5 @@ def entry(
     )
 
 
-def exit_(attempt: AttemptKey, *, ok: bool = True, usage: Amounts | None = None, **rest: Any) -> FinishEffect:
+def finish_effect(attempt: AttemptKey, *, ok: bool = True, usage: Amounts | None = None, **rest: Any) -> FinishEffect:
     return FinishEffect(key=attempt, ok=ok, usage=usage or Amounts(), **rest)
