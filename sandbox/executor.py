@@ -1,13 +1,25 @@
 """Container executor: runs tools of kind `container`; the port `ToolExecutor` on the port `Sandbox`.
 
-An action takes `code` or `command`, which its `interpreter` is given as the last argument, and optionally `files`,
-`input` (written to `input.json`) and `stdin`.
+The action's `interpreter` gets the argument `code` or `command` as its last argument.
 """
 
 import json
 
+from pydantic import ValidationError
+
 from capsules.actions.ledger_messages import AttemptKey
+from capsules.base_model import FrozenModel
+from capsules.errors import EffectFailed
 from capsules.tools.tool import ContainerResult, ContainerSpec, Sandbox, ToolAnswer, ToolCall
+
+
+class ContainerArguments(FrozenModel):
+    """Arguments of an action that the executor reads. `input` is any JSON value and is written to `input.json`."""
+
+    code: str | None = None
+    command: str | None = None
+    files: dict[str, str] = {}
+    stdin: str = ""
 
 
 class ContainerExecutor:
@@ -18,7 +30,10 @@ class ContainerExecutor:
         self._image = image
 
     async def execute(self, call: ToolCall, *, key: AttemptKey) -> ToolAnswer:
-        """Run the program. One that fails is an answer that is not ok. Raises as `Sandbox.run` does."""
+        """Run the program. One that fails is an answer that is not ok.
+
+        Raises EffectFailed for arguments that no container can run, and what `Sandbox.run` raises.
+        """
         ran = await self._sandbox.run(_spec(call, self._image, key), key=key.effect)
         return ToolAnswer(
             ok=ran.exit_code == 0 and not ran.timed_out and not ran.out_of_memory,
@@ -34,16 +49,21 @@ class ContainerExecutor:
 
 
 def _spec(call: ToolCall, image: str, key: AttemptKey) -> ContainerSpec:
-    arguments = call.arguments
-    files: dict[str, str | bytes] = dict(arguments.get("files", {}))
-    if "input" in arguments:
-        files["input.json"] = json.dumps(arguments["input"])
-    program = arguments["code"] if "code" in arguments else arguments["command"]
+    target = call.tool.target(call.action)
+    try:
+        arguments = ContainerArguments.model_validate(call.arguments)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise EffectFailed(f"Arguments of {target}: {problems}") from error
+    program = arguments.command if arguments.code is None else arguments.code
+    if program is None:
+        raise EffectFailed(f"Arguments of {target}: code: one of 'code' and 'command' is required by a container tool")
+    given = {"input.json": json.dumps(call.arguments["input"])} if "input" in call.arguments else {}
     return ContainerSpec(
         image=image,
         command=(*call.tool.actions[call.action].interpreter, program),
-        files=files,
-        stdin=arguments.get("stdin", ""),
+        files={**arguments.files, **given},
+        stdin=arguments.stdin,
         limits=call.tool.limits,
         labels={"somagent.run": key.run, "somagent.tenant": key.tenant},
     )

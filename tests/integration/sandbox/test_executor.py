@@ -5,6 +5,7 @@ import pytest
 from executor_contract import Subject, ToolExecutorContract, new_key
 
 from capsules.actions.ledger_messages import AttemptKey
+from capsules.errors import EffectFailed
 from capsules.names import parse_reference
 from sandbox.container import DockerSandbox
 from sandbox.executor import ContainerExecutor
@@ -53,3 +54,24 @@ async def test_a_container_says_whose_it_is(
     labels = engine.containers.get(sandbox.name(key.effect)).labels
     await subject.executor.discard(key)
     assert (labels["somagent.run"], labels["somagent.tenant"]) == (key.run, "test")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({}, "code: one of 'code' and 'command' is required"),
+        ({"path": "a.txt"}, "code: one of 'code' and 'command' is required"),
+        ({"code": 7}, "code: "),
+        ({"command": ["ls"]}, "command: "),
+        ({"code": "pass", "files": ["a.txt"]}, "files: "),
+        ({"code": "pass", "files": {"a.txt": {"b": 2}}}, "files.a.txt: "),
+        ({"code": "pass", "stdin": None}, "stdin: "),
+    ],
+    ids=str,
+)
+async def test_arguments_that_no_container_can_run_are_refused_by_name(
+    subject: Subject, arguments: dict[str, object], named: str
+) -> None:
+    with pytest.raises(EffectFailed) as refused:
+        await subject.executor.execute(subject.call(arguments), key=new_key())
+    assert refused.value.message.startswith(f"Arguments of python@1.0.0/run: {named}")
