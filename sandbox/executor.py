@@ -5,7 +5,7 @@ The action's `interpreter` gets the argument `code` or `command` as its last arg
 
 import json
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from capsules.actions.ledger_messages import AttemptKey
 from capsules.base_model import FrozenModel
@@ -18,7 +18,7 @@ class ContainerArguments(FrozenModel):
 
     code: str | None = None
     command: str | None = None
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default_factory=dict)
     stdin: str = ""
 
 

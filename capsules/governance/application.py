@@ -48,7 +48,9 @@ class Terms(StrictModel):
     """Terms under which the workflows of an application run."""
 
     application: Application
-    actor: str = Field(min_length=1, description="On whose behalf workflows run, unless `acting` says another.")
+    actor: str = Field(
+        min_length=1, description="On whose behalf workflows run, unless `on_behalf_of` names another actor."
+    )
     budget: Amounts = Field(description="What one workflow may spend, its children included.")
     account: str | None = Field(default=None, description="Account that pays; unset, `limit`'s or the tenant's.")
     limit: Amounts | None = Field(default=None, description="What all workflows together may hold at once.")

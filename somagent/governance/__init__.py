@@ -2,8 +2,8 @@
 
     from somagent.governance import Application, Terms, governance
 
-Each name is imported when it is first used: a workflow file that needs `approved` does not load the database driver and
-the solver, which the plugin needs.
+Each name is imported when it is first used: a workflow file that imports `execute_with_approval` does not load the
+database driver and the solver, which the plugin needs.
 """
 
 import sys
@@ -20,21 +20,23 @@ __all__ = [
     "Terms",
     "acting",
     "approved",
+    "execute_with_approval",
     "governance",
     "governed",
+    "on_behalf_of",
     "report_usage",
     "requested_approval",
 ]
 
-if TYPE_CHECKING:  # the types of the names; `__getattr__` stays unseen, so that a type checker refuses any other name
+if TYPE_CHECKING:  # a type checker does not see `__getattr__`, so it refuses all other names
     from capsules.actions.action import Action
     from capsules.actions.activity_context import report_usage
     from capsules.budgets.amounts import Amounts
     from capsules.governance.application import Application, Terms
     from capsules.governance.governed import governed
-    from somagent.governance.client_interceptor import acting
+    from somagent.governance.client_interceptor import acting, on_behalf_of
     from somagent.governance.plugin import GovernancePlugin, governance
-    from somagent.governance.wait_for_approval import approved, requested_approval
+    from somagent.governance.wait_for_approval import approved, execute_with_approval, requested_approval
     from somagent.settings import Settings
 else:
     _MODULES = {
@@ -46,8 +48,10 @@ else:
         "Terms": "capsules.governance.application",
         "acting": "somagent.governance.client_interceptor",
         "approved": "somagent.governance.wait_for_approval",
+        "execute_with_approval": "somagent.governance.wait_for_approval",
         "governance": "somagent.governance.plugin",
         "governed": "capsules.governance.governed",
+        "on_behalf_of": "somagent.governance.client_interceptor",
         "report_usage": "capsules.actions.activity_context",
         "requested_approval": "somagent.governance.wait_for_approval",
     }
@@ -55,12 +59,12 @@ else:
     def __getattr__(name: str) -> object:
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        # By the function behind the `import` statement: Temporal's workflow sandbox sees no other way of importing.
+        # `__import__`, not importlib: Temporal's workflow sandbox intercepts only the function behind `import`.
         return getattr(__import__(_MODULES[name], fromlist=(name,)), name)
 
 
 def _refuse_shadowed(package: str) -> None:
-    """Raise ImportError when a module of the application stands where Python looks for one of our packages."""
+    """Raise ImportError when Python finds a module of the application under the name of one of our packages."""
     loaded = sys.modules.get(package)
     found = getattr(loaded, "__file__", None) if loaded else getattr(find_spec(package), "origin", None)
     if found is None or PurePath(found).parent != PurePath(__file__).parents[2] / package:

@@ -1,7 +1,7 @@
 """Workflow interceptor: passes the start's authority on to activities, child workflows and continue-as-new.
 
-The encrypted header of the start is copied, so the workflow needs no code of ours. Calls that would avoid the gate are
-refused: local activities that are not on the platform's list, and Nexus operations.
+The encrypted header of the start is copied, so the application's workflows do not change. Calls that would bypass the
+gate are refused: local activities, except those that the terms list as `platform`, and Nexus operations.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Client interceptor: adds a start authority to every start of a workflow of the application.
 
-The authority names the actor, the workflow and the account. Its token is encrypted with our codec key, whatever
-converter the application uses, so that the history does not show it.
+The authority names the actor, the workflow and the account. Its token is encrypted with SomaGent's codec key,
+whatever converter the application uses, so that the history does not show it.
 """
 
 import time
@@ -32,32 +32,35 @@ from capsules.identity.authority import Authority
 from somagent.identity.tokens import Tokens
 from somagent.temporal.codec import EncryptionCodec
 
-_acting: ContextVar[tuple[str, str | None] | None] = ContextVar("somagent_acting", default=None)
-"""Actor and account of the starts inside `acting`."""
+_start_actor: ContextVar[tuple[str, str | None] | None] = ContextVar("somagent_acting", default=None)
+"""Actor and account of the starts inside `on_behalf_of`."""
 
 
 @contextmanager
-def acting(actor: str, *, account: str | None = None) -> Iterator[None]:
-    """Start workflows in this context on behalf of `actor`, paid from `account`, instead of what the terms say."""
-    token = _acting.set((actor, account))
+def on_behalf_of(actor: str, *, account: str | None = None) -> Iterator[None]:
+    """Start workflows on behalf of `actor`, paid from `account`, in place of the actor and account of the terms."""
+    token = _start_actor.set((actor, account))
     try:
         yield
     finally:
-        _acting.reset(token)
+        _start_actor.reset(token)
+
+
+acting = on_behalf_of  # its earlier name
 
 
 @dataclass(frozen=True)
 class StartTokens:
-    """Makes the encrypted header with the authority of a start, and reads it at the gate."""
+    """Makes the encrypted header with the authority of a start, and reads its token at the gate."""
 
     terms: Terms
     tokens: Tokens
     codec: EncryptionCodec
 
-    async def header(self, run: str) -> Payload:
-        """Return the header for runs that begin with `run`."""
+    async def make_header(self, run: str) -> Payload:
+        """Return the encrypted header for the runs whose id begins with `run`."""
         application = self.terms.application
-        actor, account = _acting.get() or (self.terms.actor, None)
+        actor, account = _start_actor.get() or (self.terms.actor, None)
         authority = Authority(
             kind="start",
             tenant=application.tenant,
@@ -69,19 +72,19 @@ class StartTokens:
             expires_at=int(time.time() + self.terms.lasts.total_seconds()),
         )
         token = self.tokens.mint_authority(authority)
-        [sealed] = await self.codec.encode([PayloadConverter.default.to_payload(token)])
-        return sealed
+        [encrypted] = await self.codec.encode([PayloadConverter.default.to_payload(token)])
+        return encrypted
 
-    async def token(self, header: Payload | None) -> str | None:
-        """Return the token in a header; None when there is none, or one that is not encrypted.
+    async def read_token(self, header: Payload | None) -> str | None:
+        """Return the token in a header; None when there is no header or it is not encrypted.
 
         Raises TamperedContent when the header cannot be decrypted.
         """
         if header is None or header.metadata.get("encoding") != b"binary/encrypted":
             return None
-        [opened] = await self.codec.decode([header])
-        found: str = PayloadConverter.default.from_payload(opened, str)
-        return found
+        [decrypted] = await self.codec.decode([header])
+        token: str = PayloadConverter.default.from_payload(decrypted, str)
+        return token
 
 
 class StartInterceptor(OutboundInterceptor):
@@ -113,10 +116,10 @@ class StartInterceptor(OutboundInterceptor):
                     f"The schedule's workflow id {action.id!r} is too long or has characters that a run's id cannot "
                     "hold; use up to 59 letters, digits, dots, colons, hyphens and underscores."
                 )
-            header = await self._start_tokens.header(f"{application.tenant}/{application.name}/{action.id}-")
+            header = await self._start_tokens.make_header(f"{application.tenant}/{application.name}/{action.id}-")
             action.headers = {**(action.headers or {}), AUTHORITY: header}
             input.schedule = replace(input.schedule, action=action)
         return await super().create_schedule(input)
 
     async def _authority(self, workflow_id: str) -> Payload:
-        return await self._start_tokens.header(self._start_tokens.terms.application.runs_of(workflow_id))
+        return await self._start_tokens.make_header(self._start_tokens.terms.application.runs_of(workflow_id))

@@ -43,15 +43,17 @@ class Enrolments:
     tokens: Tokens
     _cache: dict[tuple[str, str], Enrolment] = field(default_factory=dict)
 
-    async def of(self, client: Client, workflow_id: str, run_id: str, token: str | None) -> tuple[Enrolment, Authority]:
-        """Return the run of an execution and the authority of its start.
+    async def enrol(
+        self, client: Client, workflow_id: str, run_id: str, token: str | None
+    ) -> tuple[Enrolment, Authority]:
+        """Return the run of an execution, which is new at its first action, and the authority of its start.
 
         Raises AuthorityRefused when the token does not cover the run, Unavailable when Temporal does not answer.
         """
         start = self._verify_start(token)
         enrolment = self._cache.get((workflow_id, run_id))
         if enrolment is None:
-            enrolment = await self._find_or_enter(client, await describe(client, workflow_id, run_id), start)
+            enrolment = await self._find_or_enrol(client, await describe(client, workflow_id, run_id), start)
             while len(self._cache) >= CACHE_SIZE:
                 self._cache.pop(next(iter(self._cache)))
             self._cache[workflow_id, run_id] = enrolment
@@ -92,7 +94,7 @@ class Enrolments:
             )
         return start
 
-    async def _find_or_enter(self, client: Client, execution: Execution, start: Authority) -> Enrolment:
+    async def _find_or_enrol(self, client: Client, execution: Execution, start: Authority) -> Enrolment:
         application = self.terms.application
         run = application.run(execution.workflow_id, execution.first_run_id)
         async with self.db.transaction(application.tenant) as tx:
@@ -101,15 +103,15 @@ class Enrolments:
             return known
         if execution.root_workflow_id == execution.workflow_id:
             constitution = await self.ledger.active_constitution(application.tenant)
-            return await self._enter(execution, run, run, f"run:{run}", constitution, start)
-        # The root may not have acted yet. It is entered first, because this run spends from its account.
-        above = await describe(client, execution.root_workflow_id, execution.root_run_id)
-        if not start.covers_run(application.run(above.workflow_id, above.first_run_id)):
-            raise AuthorityRefused(f"The authority is for {start.run!r}; workflow {above.workflow_id!r} started this.")
-        root = await self._find_or_enter(client, above, start)
-        return await self._enter(execution, run, root.run, root.account, root.constitution, start)
+            return await self._enrol(execution, run, run, f"run:{run}", constitution, start)
+        # The root may have no run yet. It is enrolled first, because this run spends from its account.
+        parent = await describe(client, execution.root_workflow_id, execution.root_run_id)
+        if not start.covers_run(application.run(parent.workflow_id, parent.first_run_id)):
+            raise AuthorityRefused(f"The authority is for {start.run!r}; workflow {parent.workflow_id!r} started this.")
+        root = await self._find_or_enrol(client, parent, start)
+        return await self._enrol(execution, run, root.run, root.account, root.constitution, start)
 
-    async def _enter(  # noqa: PLR0913, PLR0917 - what is pinned
+    async def _enrol(  # noqa: PLR0913, PLR0917 - what the run pins
         self, execution: Execution, run: str, root: str, account: str, constitution: str, start: Authority
     ) -> Enrolment:
         terms = self.terms
@@ -136,7 +138,7 @@ class Enrolments:
 
 
 async def describe(client: Client, workflow_id: str, run_id: str | None) -> Execution:
-    """Return an execution. Raises AuthorityRefused if it knows none, Unavailable if it does not answer."""
+    """Return an execution. Raises AuthorityRefused if Temporal knows none, Unavailable if it does not answer."""
     try:
         description = await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
     except RPCError as error:

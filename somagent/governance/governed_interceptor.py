@@ -1,7 +1,7 @@
 """Activity interceptor of a governed application: enrols the run, asks the gate, runs the body, records the result.
 
-An activity of an application returns its own type. The recorded result is the payload that the application's converter
-makes of it, and a retry gets what that converter reads from the payload.
+An activity of an application returns a type of the application. The result is recorded as the payload that the
+application's converter makes of it. A retry gets the value that the converter reads from that payload.
 """
 
 import contextlib
@@ -57,7 +57,7 @@ class GovernedActivityInterceptor(GatedInbound):
         self._clients = clients
         self._terms = enrolments.terms
         self._meter = Meter()
-        self._bound = Amounts()
+        self._upper_bound = Amounts()
         self._returned: tuple[Any] | None = None
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
@@ -86,12 +86,12 @@ class GovernedActivityInterceptor(GatedInbound):
         action = marker.to_action(
             input.args,
             target=self._terms.application.target(info.activity_type),
-            arguments=digest(_payloads(input.args)),
+            arguments=digest(_encode(input.args)),
         )
-        self._bound = action.cost
-        token = await self._start_tokens.token(input.headers.get(AUTHORITY))
+        self._upper_bound = action.cost
+        token = await self._start_tokens.read_token(input.headers.get(AUTHORITY))
         client = self._clients[info.workflow_namespace or info.namespace]
-        enrolment, start = await self._enrolments.of(client, info.workflow_id, info.workflow_run_id, token)
+        enrolment, start = await self._enrolments.enrol(client, info.workflow_id, info.workflow_run_id, token)
         approval = PayloadConverter.default.from_payload(waited, str) if waited is not None else ""
         if approval or (info.attempt > 1 and waited is None):
             await self._check_approval(enrolment.run, action, approval, since=info.scheduled_time - CLOCK_SKEW)
@@ -116,24 +116,24 @@ class GovernedActivityInterceptor(GatedInbound):
         self._returned = (value,)
         used = self._meter.used
         try:
-            kept = _payloads([value])
+            kept = _encode([value])
         except Exception as error:
             # Not retried: the effect took place.
             raise EffectFailed(
                 f"{activity.info().activity_type} took effect, but what it returned cannot be kept: {error}"
             ) from error
-        return Outcome(value=kept, usage=used or self._bound, estimated=used is None)
+        return Outcome(value=kept, usage=used or self._upper_bound, estimated=used is None)
 
     def arguments(self, input: ExecuteActivityInput) -> Sequence[Any]:  # noqa: A002
-        """Return the input as the converter writes it, so that detectors read the fields of an object of any class."""
+        """Return the input as the converter writes it, so that detectors see the fields of an object of any class."""
         return [_decode(payload) for payload in activity.payload_converter().to_payloads(input.args)]
 
     def usage_of(self, error: Exception) -> Amounts | None:
         """Return the reported usage, or the upper bound when the body had returned before the failure."""
-        return self._meter.used or (self._bound if self._returned else super().usage_of(error))
+        return self._meter.used or (self._upper_bound if self._returned else super().usage_of(error))
 
     def heartbeats(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """Send no heartbeats: ours would hide an activity that hangs, and overwrite the details of its own."""
+        """Send no heartbeats: they would hide an activity that hangs, and overwrite the details of its own."""
         return contextlib.nullcontext()
 
     async def _check_approval(self, run: str, action: Action, approval: str, *, since: datetime) -> None:
@@ -154,8 +154,8 @@ class GovernedActivityInterceptor(GatedInbound):
             )
         if found.state != "pending":
             sentence = f"Nobody decided in time ({found.expires_at.isoformat()}): {found.sentence}"
-            raise ApprovalRequired(sentence, approval=_request(found), state=found.state)
-        raise ApprovalRequired(found.sentence, approval=_request(found))
+            raise ApprovalRequired(sentence, approval=_summarize(found), state=found.state)
+        raise ApprovalRequired(found.sentence, approval=_summarize(found))
 
     async def _find_approval(self, run: str, action: Action, approval: str, since: datetime) -> Approval | None:
         wanted = action.digest()
@@ -165,11 +165,11 @@ class GovernedActivityInterceptor(GatedInbound):
         return found if found and found.run == run and found.action == wanted else None
 
 
-def _request(approval: Approval) -> dict[str, Any]:
+def _summarize(approval: Approval) -> dict[str, Any]:
     return approval.model_dump(mode="json", include=set(ApprovalRequest.model_fields))
 
 
-def _payloads(values: Sequence[Any]) -> list[dict[str, Any]]:
+def _encode(values: Sequence[Any]) -> list[dict[str, Any]]:
     return [MessageToDict(payload) for payload in activity.payload_converter().to_payloads(values)]
 
 

@@ -4,7 +4,7 @@
         client = await Client.connect("…", plugins=[plugin])
         async with Worker(client, task_queue="…", workflows=[…], activities=[…]): …
 
-Composition root of such a process: opens the database, reads the keys, and closes it at the end.
+`governance` is the composition root of such a process: it reads the keys, opens the database and closes it at the end.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ from somagent.temporal.codec import EncryptionCodec
 
 log = structlog.get_logger(__name__)
 
-# Passed through to the workflow sandbox: the interceptor reads the context variable that `approved` sets there.
+# Passed through to the workflow sandbox: an interceptor reads the context variable that `execute_with_approval` sets.
 PASSED_THROUGH = ("capsules", "somagent.governance", *PURE_LIBRARIES)
 
 
@@ -83,7 +83,7 @@ class GovernanceInterceptor(ClientInterceptor, WorkerInterceptor):
 
 
 class GovernancePlugin(SimplePlugin):
-    """The plugin that `governance` yields. A client's workers use it too; given to both, it still acts once."""
+    """The plugin that `governance` yields. A client's workers use it too. Given to both, it is applied once."""
 
     def __init__(
         self, interceptor: GovernanceInterceptor, terms: Terms, db: Database, *, converter: DataConverter | None
@@ -103,7 +103,7 @@ class GovernancePlugin(SimplePlugin):
         client = config["client"]
         self._interceptor.clients[client.namespace] = client
         if self._interceptor in (config.get("interceptors") or ()):
-            return config  # it came with the client and is named for the worker again
+            return config  # the client has given it to the worker already
         unmarked = [
             name
             for each in config.get("activities") or ()
@@ -129,7 +129,7 @@ class GovernancePlugin(SimplePlugin):
 async def governance(settings: Settings, terms: Terms, *, encrypt: bool = False) -> AsyncIterator[GovernancePlugin]:
     """Yield the plugin for one application.
 
-    settings: name the keys and the database. No connection is made before the first action.
+    settings: paths of the keys and address of the database. No connection is made before the first action.
     encrypt: also use our pydantic converter and encrypt every payload, in place of the application's own converter.
     """
     keyring = KeyRing.load(settings.keys_dir)
@@ -147,7 +147,7 @@ async def governance(settings: Settings, terms: Terms, *, encrypt: bool = False)
 
 
 def _with_passthrough(runner: WorkflowRunner | None) -> WorkflowRunner:
-    """Return the application's runner; a sandboxed one passes our modules through."""
+    """Return the application's runner; if it is a sandbox, with our modules passed through."""
     if runner is None:
         runner = SandboxedWorkflowRunner()
     if not isinstance(runner, SandboxedWorkflowRunner):
@@ -156,5 +156,5 @@ def _with_passthrough(runner: WorkflowRunner | None) -> WorkflowRunner:
 
 
 def _activity_type(function: Callable[..., Any]) -> str:
-    definition = activity._Definition.from_callable(function)  # noqa: SLF001 - the SDK tells the name nowhere else
+    definition = activity._Definition.from_callable(function)  # noqa: SLF001 - the SDK has no public function for the name
     return str(definition.name if definition and definition.name else function)

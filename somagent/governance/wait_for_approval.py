@@ -1,7 +1,9 @@
-"""Wait for an approval inside a workflow: `await approved(lambda: workflow.execute_activity(…))`.
+"""Wait for an approval inside a workflow: `execute_with_approval`.
 
-Without it the activity is retried until the approval is decided. With it the workflow waits. So it can show what it
-waits for, work in the meantime, and ask again at once when the signal `approval_decided` arrives.
+    receipt = await execute_with_approval(lambda: workflow.execute_activity(…))
+
+Without it Temporal retries the activity until the approval is decided. With it the workflow waits. So the workflow can
+show what it waits for, work in the meantime, and try again at once when the signal `approval_decided` arrives.
 """
 
 import contextlib
@@ -23,7 +25,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class ApprovalSignals:
-    """The approvals that signals to one workflow named."""
+    """Ids of the approvals that signals have named to one workflow."""
 
     def __init__(self) -> None:
         self._approvals: set[str] = set()
@@ -31,18 +33,18 @@ class ApprovalSignals:
     def add(self, approval: str) -> None:
         self._approvals.add(approval)
 
-    async def wait(self, approval: str, *, timeout: timedelta) -> None:  # noqa: ASYNC109 - of the workflow's clock
+    async def wait(self, approval: str, *, timeout: timedelta) -> None:  # noqa: ASYNC109 - measured by the workflow's clock
         """Return when a signal names this approval, at the latest after `timeout`."""
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(lambda: approval in self._approvals, timeout=timeout)
         self._approvals.discard(approval)
 
 
-async def approved[T](ask: Callable[[], Awaitable[T]], *, look_every: timedelta = MINUTE) -> T:
+async def execute_with_approval[T](execute: Callable[[], Awaitable[T]], *, look_every: timedelta = MINUTE) -> T:
     """Run an activity; when a person must approve it, wait for the decision and run it again. Return its result.
 
-    ask: starts the activity each time with the same arguments. Other arguments are another action.
-    look_every: ask again after this time, also without a signal.
+    execute: starts the activity, each time with the same arguments. Other arguments are another action.
+    look_every: longest time between two attempts when no signal arrives.
     Raises ActivityError: its cause is of type `PolicyDenied` when a person said no, `ApprovalRequired` when nobody
     decided in time.
     """
@@ -51,7 +53,7 @@ async def approved[T](ask: Callable[[], Awaitable[T]], *, look_every: timedelta 
     while True:
         try:
             with awaiting(approval):
-                return await ask()
+                return await execute()
         except ActivityError as error:
             request = requested_approval(error)
             if request is None or request.expires_at <= workflow.now():
@@ -59,6 +61,9 @@ async def approved[T](ask: Callable[[], Awaitable[T]], *, look_every: timedelta 
         approval = request.id
         left = request.expires_at - workflow.now() + timedelta(seconds=1)
         await signals.wait(approval, timeout=min(look_every, left))
+
+
+approved = execute_with_approval  # its earlier name
 
 
 def requested_approval(error: ActivityError) -> ApprovalRequest | None:
@@ -76,7 +81,9 @@ def _approval_signals() -> ApprovalSignals:
     if isinstance(known, ApprovalSignals):
         return known
     if handler is not None:
-        raise ValueError(f"The workflow has its own handler of the signal {SIGNAL!r}; rename it to use `approved`.")
+        raise ValueError(
+            f"The workflow has its own handler of the signal {SIGNAL!r}; rename it to use `execute_with_approval`."
+        )
     signals = ApprovalSignals()
     workflow.set_signal_handler(SIGNAL, signals.add)
     return signals

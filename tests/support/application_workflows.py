@@ -10,7 +10,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from somagent.governance import approved
+from somagent.governance import execute_with_approval
 
 
 @workflow.defn
@@ -26,7 +26,7 @@ class Calls:
             if how == "local":
                 return await workflow.execute_local_activity(kind, args=arguments, **options)
             if how.startswith("waits"):
-                return await approved(
+                return await execute_with_approval(
                     lambda: workflow.execute_activity(kind, args=arguments, **options),
                     look_every=timedelta(milliseconds=200) if how == "waits itself" else timedelta(hours=1),
                 )

@@ -10,7 +10,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 
 from capsules.errors import Invalid
 from capsules.governance.application import Application, segment
-from somagent.governance import acting
+from somagent.governance import on_behalf_of
 
 
 async def test_a_start_with_a_signal_is_covered(shop, order):
@@ -40,7 +40,7 @@ async def test_a_start_with_an_update_is_covered(shop):
 async def test_the_starts_of_a_schedule_are_covered(shop):
     name = f"nightly-{uuid.uuid4().hex[:8]}"
     action = ScheduleActionStartWorkflow("Stocktakings", {"last": 1}, id=name, task_queue=shop.queue)
-    with acting("night-shift"):
+    with on_behalf_of("night-shift"):
         handle = await shop.client.create_schedule(name, Schedule(action=action, spec=ScheduleSpec()))
     await handle.trigger()
 

@@ -22,7 +22,7 @@ print([module.__file__ for module in (activities, api, sandbox, workers, workflo
 """
 LIGHT = """
 import sys
-from somagent.governance import Amounts, Application, Terms, approved, governed, report_usage, requested_approval
+from somagent.governance import Amounts, Application, Terms, execute_with_approval, governed, report_usage, requested_approval
 print(sorted({"asyncpg", "sqlalchemy", "structlog", "z3"} & sys.modules.keys()))
 """
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from temporalio.client import WorkflowFailureError
 
-from somagent.governance import acting
+from somagent.governance import on_behalf_of
 from somagent.governance.wait_for_approval import SIGNAL
 
 LARGE = 20_000
@@ -50,7 +50,7 @@ async def test_an_earlier_no_does_not_answer_a_new_question(shop, order):
 
 
 async def test_who_acts_is_who_asked_and_cannot_decide(shop, order):
-    with acting("ana"):
+    with on_behalf_of("ana"):
         handle = await shop.start("Fulfilment", order(cents=LARGE), "4111111111111111")
     approval = await shop.pending(await shop.run_of(handle))
     assert approval.requested_by == "ana"
