@@ -28,7 +28,7 @@ test: image ## Run the whole suite (PYTEST_ARGS for a part of it)
 
 test-unit: ## Run the tests that need no server and no Docker
 	@deploy/setup python
-	@$(BIN)/pytest -n 2 -m "not server and not docker" --durations=10 $(PYTEST_ARGS)
+	@$(BIN)/pytest tests/unit -n 2 --dist worksteal -m "not server and not docker" --durations=10 $(PYTEST_ARGS)
 
 test-long: image ## Run soak, load and chaos tests, and property tests at random
 	@$(BIN)/pytest --long -m "long or property" --hypothesis-profile=random --durations=20 $(PYTEST_ARGS)

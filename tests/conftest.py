@@ -14,6 +14,7 @@ from hypothesis import settings as property_settings
 from lanes import forbid_servers, mark
 from outages import link_engine
 from platforms import Platform, platform_in
+from properties import GATE_EXAMPLES
 from pydantic import SecretStr
 from receivers import WEBHOOK_SECRET, Hook, Mailbox, new_hook, new_mailbox, receiving, serving
 from servers import running, settings_in, temporary_home
@@ -24,7 +25,7 @@ from somagent.local_stack.control import remove_containers
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.settings import Settings
 
-property_settings.register_profile("gate", derandomize=True, print_blob=True)
+property_settings.register_profile("gate", derandomize=True, print_blob=True, max_examples=GATE_EXAMPLES)
 property_settings.register_profile("random", print_blob=True, max_examples=500)
 
 

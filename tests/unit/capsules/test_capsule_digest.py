@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from somagent.capsule_files.document import load
 from somagent.capsule_files.library import Library
@@ -35,14 +36,14 @@ def shuffled(value: Any, draw: st.DrawFn) -> Any:
 
 
 @given(written())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_key_order_and_format_do_not_change_the_digest(case: tuple[str, str, str]) -> None:
     digest, text, filename = case
     assert load(text, filename=filename).digest() == digest
 
 
 @given(st.sampled_from(CAPSULES), st.sampled_from(["summary", "owner"]), st.text(min_size=1, max_size=20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_any_change_changes_the_digest(capsule: Any, field: str, text: str) -> None:
     changed = capsule.model_copy(
         update={"metadata": capsule.metadata.model_copy(update={field: text + capsule.metadata.summary})}

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledger_messages import begin_effect, finish_effect, key, next_number, run_id
+from properties import examples
 
 from capsules.budgets.amounts import Amounts
 from capsules.errors import BudgetExhausted, Conflict, NotFound
@@ -258,7 +259,7 @@ class Game:
             await self.runs.close(CloseRun(run=run, tenant=self.tenant, status="completed"))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moves=MOVES, seed=st.integers(0, 2**32))
 async def test_interleaved_moves_balance_to_the_unit(db: Database, tenant: str, moves: list, seed: int):
     game = Game(db, tenant, seed)

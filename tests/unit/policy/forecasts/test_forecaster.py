@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from capsules.budgets.amounts import Amounts
 from capsules.forecasts.forecast import Forecast, Interval, PastRun, Shape, cost_interval, static_forecast
@@ -98,7 +99,7 @@ def test_too_few_errors_give_no_interval() -> None:
     assert radius([], 0.1) is None
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(15))
 @given(st.randoms(use_true_random=False), st.integers(3, 40))
 def test_the_regression_does_not_depend_on_the_order_and_recovers_a_plane(chance: random.Random, count: int) -> None:
     rows = [{"x": chance.uniform(0, 5), "y": float(chance.randrange(4))} for _ in range(count)]

@@ -9,6 +9,7 @@ import z3
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from policies import DEFAULT, actions, documents, facts, policy_of
+from properties import examples
 
 from capsules.actions.action import Action, Facts
 from capsules.actions.verdict import PPM
@@ -39,20 +40,20 @@ def prove_the_same(policy: Policy, question: Solver, many: list[Judged]) -> None
 
 
 @given(document=documents(), many=st.lists(judged, min_size=10, max_size=10))
-@settings(SLOW, max_examples=150)
+@settings(SLOW, max_examples=examples(40))
 def test_z3_decides_as_the_engine_under_random_constitutions(document: dict[str, Any], many: list[Judged]) -> None:
     policy = policy_of(document)
     prove_the_same(policy, Solver(policy), many)
 
 
 @given(many=st.lists(judged, min_size=20, max_size=20))
-@settings(SLOW, max_examples=60)
+@settings(SLOW, max_examples=examples(15))
 def test_z3_decides_as_the_engine_under_the_shipped_constitution(many: list[Judged]) -> None:
     prove_the_same(DEFAULT_POLICY, DEFAULT_QUESTION, many)
 
 
 @given(one=judged)
-@settings(SLOW, max_examples=200)
+@settings(SLOW, max_examples=examples(60))
 def test_the_score_is_the_weighted_sum_of_its_contributions(one: tuple[Action, Facts]) -> None:
     verdict = DEFAULT_POLICY.evaluate(*one)
     assert verdict.score == sum(c.weight * c.value for c in verdict.contributions) // PPM

@@ -2,6 +2,7 @@
 
 from hypothesis import HealthCheck, given, settings
 from policies import action, actions, default, facts, policy_of
+from properties import examples
 
 from capsules.actions.action import Action, Facts
 from policy.decide.decider import Decider
@@ -53,7 +54,7 @@ def test_a_budget_is_the_advice_where_only_headroom_is_missing() -> None:
 
 
 @given(asked=actions, known=facts)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_advice_is_true_and_citations_are_clauses(asked: Action, known: Facts) -> None:
     found = explain(QUESTION, asked, known)
     assert found.verdict == POLICY.evaluate(asked, known)
@@ -115,7 +116,7 @@ def test_an_interval_that_cannot_be_decided_in_time_is_denied() -> None:
 
 
 @given(asked=actions, known=facts)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_value_of_an_interval_is_decided_more_strictly_than_the_interval(asked: Action, known: Facts) -> None:
     strictness = {"allow": 0, "ask": 1, "deny": 2}
     ranges = {"action.tokens": (70, 80), "budget.headroom": (400_000, 600_000)}

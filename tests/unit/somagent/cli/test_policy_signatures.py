@@ -1,25 +1,24 @@
 """`somagent policy sign`, run as a person runs it, on real key files."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from client_cli import Ended, somagent
 from constitutions import default
 
 from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature
 from somagent.identity.keys import KeyRing
 from somagent.identity.signatures import verify_constitution
 from somagent.local_stack.bootstrap import sign_constitution
+from somagent.settings import Settings
 
 pytestmark = pytest.mark.timeout(60)
 
 
-def sign(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "somagent.cli", "policy", "sign", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def sign(*words: object) -> Ended:
+    return somagent("policy", "sign", *map(str, words), settings=Settings())
 
 
 @pytest.fixture
@@ -39,26 +38,26 @@ def test_two_people_sign_one_file_with_their_own_keys(file: Path, tmp_path: Path
     rings = [KeyRing.create_missing(tmp_path / name) for name in ("ada", "bob")]
     for name in ("ada", "bob", "ada"):
         done = sign(file, "--keys", tmp_path / name, "--json")
-        assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)["signatures"]) == 2
+        assert done.code == 0, done.err
+    assert len(json.loads(done.out)["signatures"]) == 2
     for ring in rings:
         assert verify_constitution(ring, record(ring, file)) == (ring.signer("constitution")[0],)
 
 
 def test_signatures_for_an_older_text_are_not_mixed_with_new_ones(file: Path, tmp_path: Path) -> None:
     KeyRing.create_missing(tmp_path / "ada")
-    assert sign(file, "--keys", tmp_path / "ada").returncode == 0
+    assert sign(file, "--keys", tmp_path / "ada").code == 0
     file.write_text(yaml.safe_dump(default("1.2.4")))
     done = sign(file, "--keys", tmp_path / "ada")
-    assert done.returncode == 9
-    assert "everybody signs again" in done.stderr
+    assert done.code == 9
+    assert "everybody signs again" in done.err
 
 
 def test_a_directory_without_a_constitution_key_is_named(file: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir(mode=0o700)
     done = sign(file, "--keys", tmp_path / "none")
-    assert done.returncode == 8
-    assert "no private 'constitution' key" in done.stderr
+    assert done.code == 8
+    assert "no private 'constitution' key" in done.err
     assert not file.with_name("mine.yaml.sig.json").exists()
 
 
@@ -69,8 +68,8 @@ def test_an_overlay_is_signed_as_what_it_makes_of_its_base(file: Path, tmp_path:
     written = {"apiVersion": "somagent/v1", "kind": "Overlay", "base": "default", "articles": [article]}
     overlay.write_text(yaml.safe_dump(written | {"metadata": {"name": "narrow", "version": "1.0.0"}}))
     done = sign(overlay, "--base", file, "--keys", tmp_path / "ada", "--json")
-    assert done.returncode == 0, done.stderr
-    made = json.loads(done.stdout)
+    assert done.code == 0, done.err
+    made = json.loads(done.out)
     document = default("1.2.3")
     document["articles"] = [*document["articles"], article]
     document["metadata"]["overlays"] = ["narrow@1.0.0"]
