@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import signal
 from datetime import timedelta
 
 import structlog
@@ -12,6 +11,7 @@ from temporalio.worker import Worker
 from capsules.errors import SomaError
 from sandbox.container import DockerSandbox
 from somagent.settings import Settings
+from somagent.stop_signals import on_stop_signal
 from somagent.telemetry import tracing
 from workers.assembly import Assembly, assemble
 from workers.metrics import serve_metrics
@@ -50,10 +50,9 @@ def build_worker(assembly: Assembly, queue: Queue) -> Worker:
 async def work(settings: Settings, names: list[str], metrics_port: int | None = None) -> None:
     """Serve the named queues until SIGTERM or SIGINT."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with assemble(settings) as assembly, contextlib.AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(on_stop_signal(stop.set))
+        assembly = await stack.enter_async_context(assemble(settings))
         stack.enter_context(serve_metrics(assembly.metrics, settings, metrics_port))
         known = queues(assembly)
         for name in names:

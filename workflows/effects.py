@@ -54,7 +54,17 @@ class GovernedEffects(MessageHandlers):
         while True:
             await self.wait_while_paused()
             try:
-                outcome = await self._perform(effect, argument, options, summary)
+                outcome: Outcome[R] = await workflow.execute_activity_method(
+                    effect,
+                    argument,
+                    task_queue=options.queue,
+                    start_to_close_timeout=options.start_to_close,
+                    heartbeat_timeout=options.heartbeat,
+                    retry_policy=options.retry,
+                    cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                    summary=summary,
+                    priority=Priority(fairness_key=self.start.tenant[:64]),
+                )
             except ActivityError as error:
                 argument = await self._argument_for_retry(error, argument)
                 continue
@@ -76,25 +86,6 @@ class GovernedEffects(MessageHandlers):
             return await self.act(effect, argument, options, summary)
         except (PolicyDenied, EffectFailed) as refusal:
             return refusal
-
-    async def _perform[A, R](
-        self,
-        effect: Callable[[Any, A], Awaitable[Outcome[R]]],
-        argument: A,
-        options: ActivityOptions,
-        summary: str,
-    ) -> Outcome[R]:
-        return await workflow.execute_activity_method(
-            effect,
-            argument,
-            task_queue=options.queue,
-            start_to_close_timeout=options.start_to_close,
-            heartbeat_timeout=options.heartbeat,
-            retry_policy=options.retry,
-            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=summary,
-            priority=Priority(fairness_key=self.start.tenant[:64]),
-        )
 
     async def _argument_for_retry[A](self, error: ActivityError, argument: A) -> A:
         """Wait for what the failure requires, and return the argument of the next attempt.

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -23,6 +22,7 @@ from somagent.local_stack.state import (
 )
 from somagent.local_stack.supervisor import Supervisor
 from somagent.settings import Settings
+from somagent.stop_signals import on_stop_signal
 
 
 async def supervise(
@@ -86,11 +86,8 @@ class Journal:
 
 
 async def _run_until_signal(supervisor: Supervisor, published: PublishedState) -> None:
-    loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
+    with on_stop_signal(stop.set):
         work = asyncio.create_task(_run(supervisor, published))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -102,9 +99,6 @@ async def _run_until_signal(supervisor: Supervisor, published: PublishedState) -
         await supervisor.stop()
         if not work.cancelled() and (error := work.exception()):
             raise error
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
 
 
 async def _run(supervisor: Supervisor, published: PublishedState) -> None:

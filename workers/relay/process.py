@@ -6,7 +6,6 @@ same ids. One relay works at a time, under a lock in PostgreSQL, so that the eve
 
 import asyncio
 import logging
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -26,6 +25,7 @@ from somagent.notifications.channels import channels
 from somagent.runs.ledger_recovery import LedgerRecovery
 from somagent.runs.run_reconciler import RunReconciler
 from somagent.settings import Settings
+from somagent.stop_signals import on_stop_signal
 from somagent.temporal.client import connect
 from workers.relay.content_pruner import prune_hourly
 from workers.relay.notifier import Notifier
@@ -117,14 +117,12 @@ async def _wait_for_lock(connection: AsyncConnection) -> None:
 
 
 async def _run_until_signal(settings: Settings) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    try:
-        await relay(settings)
-    except asyncio.CancelledError:
-        log.info("relay.stopped")
+    working = asyncio.create_task(relay(settings))
+    with on_stop_signal(working.cancel):
+        try:
+            await working
+        except asyncio.CancelledError:
+            log.info("relay.stopped")
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ Only this process has the sealer's key and role: no writer of records can sign b
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import AsyncIterator, Sequence
 
 import httpx
@@ -18,6 +17,7 @@ from somagent.db.database import open_database
 from somagent.db.repositories.audit_blocks import BlockWriter
 from somagent.identity.keys import KeyRing
 from somagent.settings import Settings
+from somagent.stop_signals import on_stop_signal
 
 MOST = 50_000
 """Leaves of one block: signing takes about a second, and an inclusion proof has 16 siblings."""
@@ -91,9 +91,7 @@ async def work(settings: Settings) -> None:
 
 async def _run_until_signal(settings: Settings) -> None:
     working = asyncio.create_task(work(settings))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, working.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
+    with on_stop_signal(working.cancel), contextlib.suppress(asyncio.CancelledError):
         await working
 
 
