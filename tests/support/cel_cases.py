@@ -78,7 +78,7 @@ CONVERTERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def answer(case: Case) -> Any:
+def evaluate_case(case: Case) -> Any:
     """Return what the evaluator gives, or FAILURE."""
     try:
         return evaluate(case.expression, case.bindings)
@@ -86,10 +86,10 @@ def answer(case: Case) -> Any:
         return FAILURE
 
 
-def same(one: Any, other: Any) -> bool:
+def equal_values(one: Any, other: Any) -> bool:
     """Compare as CEL tells types apart: true is not 1, and 1 is not 1.0."""
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(map(equal_values, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(equal_values(one[key], other[key]) for key in one)
     return type(one) is type(other) and one == other

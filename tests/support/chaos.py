@@ -31,7 +31,7 @@ def kill(supervisor: Supervisor, part: str) -> int:
     return state.restarts
 
 
-async def back(supervisor: Supervisor, part: str, restarts: int, *, seconds: float = 60) -> None:
+async def wait_until_ready(supervisor: Supervisor, part: str, restarts: int, *, seconds: float = 60) -> None:
     """Wait until the supervisor has the part ready again."""
     deadline = time.monotonic() + seconds
     while (state := supervisor.runners[part].state).phase != "ready" or state.restarts == restarts:
@@ -39,7 +39,7 @@ async def back(supervisor: Supervisor, part: str, restarts: int, *, seconds: flo
         await asyncio.sleep(0.05)
 
 
-async def insist(
+async def retry_while_away(
     client: httpx.AsyncClient, method: str, path: str, *, seconds: float = 60, **rest: Any
 ) -> httpx.Response:
     """Ask again while the API, or what it needs, is away."""
@@ -62,7 +62,7 @@ async def statuses(platform: Platform, runs: list[str]) -> dict[str, dict[str, A
     cursor: str | None = None
     while True:
         params: dict[str, Any] = {"limit": 200, **({"cursor": cursor} if cursor else {})}
-        page = (await insist(platform.operator, "GET", "/v1/runs", params=params)).json()
+        page = (await retry_while_away(platform.operator, "GET", "/v1/runs", params=params)).json()
         found |= {run["id"]: run for run in page["items"] if run["id"] in runs}
         if (cursor := page["next"]) is None:
             return found
@@ -125,19 +125,19 @@ def containers(settings: Settings) -> Iterator[Containers]:
             watching.join(5)
 
 
-async def rows(settings: Settings, query: str, *arguments: Any) -> list[dict[str, Any]]:
+async def query_rows(settings: Settings, query: str, *arguments: Any) -> list[dict[str, Any]]:
     """Read as the superuser, whom row security does not bind."""
     async with superuser(settings, database=DATABASE) as connection:
         return [dict(row) for row in await connection.fetch(query, *arguments)]
 
 
-async def unbalanced(settings: Settings) -> list[dict[str, Any]]:
+async def unbalanced_accounts(settings: Settings) -> list[dict[str, Any]]:
     """Return every account whose entries do not add up to its columns, or that is closed and still holds something."""
     columns = [f"{what}_{dimension}" for what in ("limit", "spent", "reserved") for dimension in DIMENSIONS]
     differs = " OR ".join(f"a.{column} <> coalesce(e.{column}, 0)" for column in columns)
     holds = " OR ".join(f"a.reserved_{dimension} <> 0" for dimension in DIMENSIONS)
     sums = ", ".join(f"sum({column}) AS {column}" for column in columns)
-    return await rows(
+    return await query_rows(
         settings,
         f"SELECT a.* FROM budget_accounts a LEFT JOIN "
         f"(SELECT tenant_id, account, {sums} FROM ledger_entries GROUP BY 1, 2) e "

@@ -23,7 +23,7 @@ SECONDS = 200
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandResult:
     """What a command said and how it ended."""
 
     code: int
@@ -35,7 +35,9 @@ class Ended:
         return json.loads(self.out)
 
 
-def somagent(*arguments: str, settings: Settings, stdin: str = "", cwd: Path | None = None, **more: str) -> Ended:
+def somagent(
+    *arguments: str, settings: Settings, stdin: str = "", cwd: Path | None = None, **more: str
+) -> CommandResult:
     """Run one command to its end."""
     environment = {**os.environ, **product_environment(settings), "COLUMNS": "200", **more}
     with TemporaryDirectory(prefix="somagent-cli-") as directory:
@@ -48,7 +50,7 @@ def somagent(*arguments: str, settings: Settings, stdin: str = "", cwd: Path | N
             process.kill()
             process.join()
             raise TimeoutError(f"somagent {' '.join(arguments)} did not end within {SECONDS} s")
-        return Ended(process.exitcode, *(stream.read_text("utf-8", "replace") for stream in streams[1:]))
+        return CommandResult(process.exitcode, *(stream.read_text("utf-8", "replace") for stream in streams[1:]))
 
 
 def _main(arguments: tuple[str, ...], environment: dict[str, str], cwd: Path, streams: list[Path]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from chaos import rows
+from chaos import query_rows
 from servers import running
 from temporalio.client import Client
 
@@ -50,12 +50,12 @@ async def waiting_for(client: Client, run: str) -> list[str]:
     return reasons
 
 
-async def written(settings: Settings) -> dict[str, int]:
+async def row_counts(settings: Settings) -> dict[str, int]:
     """Return how many rows each table of a tenant holds.
 
     Without the sealer's own: it moves what was recorded before from its queue into blocks, in its own time.
     """
-    tables = await rows(
+    tables = await query_rows(
         settings,
         "SELECT DISTINCT table_name FROM information_schema.columns WHERE column_name = 'tenant_id' "
         "AND table_name NOT IN ('seal_pending', 'seal_leaves', 'seal_blocks')",
@@ -63,7 +63,7 @@ async def written(settings: Settings) -> dict[str, int]:
     assert len(tables) > 8, tables
     counts = {}
     for table in sorted(row["table_name"] for row in tables):
-        counts[table] = (await rows(settings, f'SELECT count(*) AS n FROM "{table}"'))[0]["n"]
+        counts[table] = (await query_rows(settings, f'SELECT count(*) AS n FROM "{table}"'))[0]["n"]
     return counts
 
 

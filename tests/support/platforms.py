@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from client_cli import Ended, somagent
+from client_cli import CommandResult, somagent
 from servers import running
 
 from somagent.local_stack.supervisor import Supervisor
@@ -28,7 +28,7 @@ class Platform:
     operator: httpx.AsyncClient
     approver: httpx.AsyncClient
 
-    async def cli(self, *arguments: object, stdin: str = "") -> Ended:
+    async def cli(self, *arguments: object, stdin: str = "") -> CommandResult:
         """Run one command of `somagent` against this stack."""
         return await asyncio.to_thread(somagent, *map(str, arguments), settings=self.settings, stdin=stdin)
 

@@ -3,7 +3,7 @@
 import subprocess
 
 
-def containers(run: str) -> list[str]:
+def running_containers(run: str) -> list[str]:
     """Return the ids of the run's containers that are running now."""
     listed = subprocess.run(
         ["docker", "ps", "-q", "--filter", f"label=somagent.run={run}"], check=True, capture_output=True, text=True

@@ -44,7 +44,7 @@ def open_ticket(**arguments: object) -> ToolCall:
     return ToolCall(tool=TICKETS, action="open", arguments=arguments)
 
 
-def new_pass() -> ActivityContext:
+def new_context() -> ActivityContext:
     key = new_key()
     authority = Authority(
         kind="run", tenant="test", actor="ada", run=key.run, account=f"run:{key.run}", expires_at=2**40
@@ -62,11 +62,11 @@ async def invoke(
 async def test_a_kind_without_an_executor_is_refused_with_the_known_ones(tools: ToolActivities) -> None:
     call = open_ticket(title="x").model_copy(update={"tool": TICKETS.model_copy(update={"kind": "http"})})
     with pytest.raises(Invalid, match=r"no executor for tools of kind 'http'\. Known: tickets\."):
-        await invoke(tools, call, new_pass())
+        await invoke(tools, call, new_context())
 
 
 async def test_arguments_that_do_not_fit_reach_no_executor(tools: ToolActivities, desk: Desk) -> None:
-    granted = new_pass()
+    granted = new_context()
     with pytest.raises(EffectFailed, match='"title" is a required property'):
         await invoke(tools, open_ticket(after=1), granted)
     assert granted.key.effect not in desk.asked
@@ -76,12 +76,12 @@ async def test_it_heartbeats_while_the_executor_works(tools: ToolActivities) -> 
     beats: list[object] = []
     environment = ActivityEnvironment()
     environment.on_heartbeat = lambda *_: beats.append(1)
-    await invoke(tools, open_ticket(title="slow", after=3), new_pass(), environment)
+    await invoke(tools, open_ticket(title="slow", after=3), new_context(), environment)
     assert len(beats) >= 2
 
 
 async def test_a_long_text_is_cut_and_kept_whole(tools: ToolActivities, db: Database) -> None:
-    outcome = await invoke(tools, open_ticket(title="y" * 5000), new_pass())
+    outcome = await invoke(tools, open_ticket(title="y" * 5000), new_context())
     result = outcome.value
     assert result.output["title"] == "y" * 5000
     assert len(result.text) == 4096
@@ -90,7 +90,7 @@ async def test_a_long_text_is_cut_and_kept_whole(tools: ToolActivities, db: Data
 
 
 async def test_a_cancelled_run_stops_it(tools: ToolActivities, desk: Desk) -> None:
-    granted, environment = new_pass(), ActivityEnvironment()
+    granted, environment = new_context(), ActivityEnvironment()
     running = asyncio.create_task(invoke(tools, open_ticket(title="never", after=20), granted, environment))
     await until(lambda: desk.at_work(granted.key))
     environment.cancel(cancellation_details=ActivityCancellationDetails(cancel_requested=True))
@@ -101,7 +101,7 @@ async def test_a_cancelled_run_stops_it(tools: ToolActivities, desk: Desk) -> No
 
 
 async def test_an_attempt_that_ends_leaves_it_to_the_next_one(tools: ToolActivities, desk: Desk) -> None:
-    granted, environment = new_pass(), ActivityEnvironment()
+    granted, environment = new_context(), ActivityEnvironment()
     running = asyncio.create_task(invoke(tools, open_ticket(title="once", after=2), granted, environment))
     await until(lambda: desk.at_work(granted.key))
     environment.cancel(cancellation_details=ActivityCancellationDetails(worker_shutdown=True))

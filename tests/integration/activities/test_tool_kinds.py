@@ -103,7 +103,7 @@ class TestContract(ToolExecutorContract):
 
 
 @dataclass
-class Office:
+class Deployment:
     """The product's worker with the executor registered, and what is needed to start runs on it."""
 
     assembly: Assembly
@@ -156,7 +156,7 @@ async def publish(db: Database, keyring: KeyRing) -> None:
 
 
 @contextlib.asynccontextmanager
-async def office(settings: Settings, owner: Database, **executors: TicketExecutor) -> AsyncIterator[Office]:
+async def deployment(settings: Settings, owner: Database, **executors: TicketExecutor) -> AsyncIterator[Deployment]:
     """Serve the queues that a utility capsule needs, with further executors beside the product's own."""
     keyring = KeyRing.create_missing(settings.keys_dir)
     await owner.tenants.add(TENANT)
@@ -181,21 +181,21 @@ async def office(settings: Settings, owner: Database, **executors: TicketExecuto
         )
         for name in (CAPSULES, TOOLS, PLATFORM):
             await stack.enter_async_context(build_worker(extended, queues(extended)[name]))
-        yield Office(extended, keyring, active.digest)
+        yield Deployment(extended, keyring, active.digest)
 
 
 @pytest.fixture(scope="module")
 async def tickets(
     postgres_settings: Settings, owner: Database, temporal_address: str, valkey: str, desk: Desk
-) -> AsyncIterator[Office]:
+) -> AsyncIterator[Deployment]:
     async with (
         httpx.AsyncClient(base_url=desk.url) as http,
-        office(postgres_settings, owner, tickets=TicketExecutor(http)) as opened,
+        deployment(postgres_settings, owner, tickets=TicketExecutor(http)) as opened,
     ):
         yield opened
 
 
-async def test_a_run_uses_the_tool_and_its_receipts_show_it(tickets: Office, desk: Desk) -> None:
+async def test_a_run_uses_the_tool_and_its_receipts_show_it(tickets: Deployment, desk: Desk) -> None:
     run = await tickets.start("the printer is on fire")
     ended = await run.result()
     assert (ended["status"], ended["output"]["title"]) == ("completed", "the printer is on fire"), ended
@@ -211,7 +211,7 @@ async def test_a_run_uses_the_tool_and_its_receipts_show_it(tickets: Office, des
     assert [key for key in desk.asked if key.startswith(run.id)] == [], "forgotten once the answer was safe"
 
 
-async def test_what_the_constitution_denies_reaches_no_executor(tickets: Office, desk: Desk) -> None:
+async def test_what_the_constitution_denies_reaches_no_executor(tickets: Deployment, desk: Desk) -> None:
     run = await tickets.start("let me in", actor="mallory")
     with pytest.raises(WorkflowFailureError) as failed:
         await run.result()

@@ -41,13 +41,13 @@ SAMPLE = {
 }
 
 
-def holders(dependant: Dependant) -> list[str]:
+def required_capabilities(dependant: Dependant) -> list[str]:
     own = [dependant.call.capability] if isinstance(dependant.call, RequireCapability) else []
-    return own + [capability for inner in dependant.dependencies for capability in holders(inner)]
+    return own + [capability for inner in dependant.dependencies for capability in required_capabilities(inner)]
 
 
 ROUTES = [
-    (method, route.path, holders(route.dependant))
+    (method, route.path, required_capabilities(route.dependant))
     for router in ROUTERS
     for route in router.routes
     if isinstance(route, APIRoute)

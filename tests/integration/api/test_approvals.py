@@ -34,7 +34,7 @@ async def approval(state: State, tenant: str, constitution: ConstitutionRecord) 
     return passage.approval.id
 
 
-async def known(state: State, tenant: str, **people: set[str]) -> None:
+async def add_people(state: State, tenant: str, **people: set[str]) -> None:
     async with state.db.transaction(tenant) as tx:
         for subject, capabilities in people.items():
             await tx.principals.add(Principal(tenant=tenant, subject=subject, capabilities=frozenset(capabilities)))
@@ -43,7 +43,7 @@ async def known(state: State, tenant: str, **people: set[str]) -> None:
 async def test_an_approval_shows_whom_it_asks_and_who_could_decide(
     http: httpx.AsyncClient, callers: Callers, state: State, tenant: str, approval: str
 ) -> None:
-    await known(state, tenant, ada={DECIDES}, ben={DECIDES}, cem={"run:read"}, bo={"approval:board"})
+    await add_people(state, tenant, ada={DECIDES}, ben={DECIDES}, cem={"run:read"}, bo={"approval:board"})
     shown = (await http.get(f"/v1/approvals/{approval}", headers=callers.with_(SEES))).json()
     assert shown["demands"] == shown["missing"] == [{"capability": DECIDES, "quorum": 2}]
     assert [g["capability"] for g in shown["escalation"]] == ["approval:board"]
@@ -88,7 +88,7 @@ async def test_a_batch_is_of_one_to_a_hundred(http: httpx.AsyncClient, callers: 
 async def test_what_is_lent_is_one_own_to_somebody_known_for_a_time(
     http: httpx.AsyncClient, callers: Callers, state: State, tenant: str
 ) -> None:
-    await known(state, tenant, grace={DECIDES}, ben=set(), weak=set())
+    await add_people(state, tenant, grace={DECIDES}, ben=set(), weak=set())
     grace = callers.with_(SEES, DECIDES, subject="grace")
     weak = callers.with_(SEES, DECIDES, subject="weak")
     good = {"capability": DECIDES, "to": "ben"}
@@ -119,7 +119,7 @@ async def test_what_is_lent_is_one_own_to_somebody_known_for_a_time(
 async def test_a_delegate_attests_in_the_name_of_who_lent_and_nobody_elses(
     http: httpx.AsyncClient, callers: Callers, state: State, tenant: str, approval: str
 ) -> None:
-    await known(state, tenant, ada={DECIDES}, grace={DECIDES}, ben=set())
+    await add_people(state, tenant, ada={DECIDES}, grace={DECIDES}, ben=set())
     for owner in ("ada", "grace"):
         lent = callers.with_(SEES, DECIDES, subject=owner)
         assert (

@@ -23,12 +23,14 @@ async def started(http: httpx.AsyncClient, callers: Callers) -> str:
     return str(answer.json()["id"])
 
 
-async def tell(state: State, tenant: str, run: str, type_: str, data: dict[str, Any]) -> Event:
+async def add_event(state: State, tenant: str, run: str, type_: str, data: dict[str, Any]) -> Event:
     async with state.db.transaction(tenant) as tx:
         return await tx.events.add("agent.events", type_, run, data)
 
 
-async def read(http: httpx.AsyncClient, run: str, headers: dict[str, str], *, most: int = 100) -> list[dict[str, str]]:
+async def read_events(
+    http: httpx.AsyncClient, run: str, headers: dict[str, str], *, most: int = 100
+) -> list[dict[str, str]]:
     """Return the events of a stream until it ends or `most` came."""
     found: list[dict[str, str]] = []
     async with http.stream("GET", f"/v1/runs/{run.replace('/', '~')}/events", headers=headers) as answer:
@@ -54,14 +56,14 @@ async def test_stored_events_and_tokens_come_live_and_end_with_the_run(
     http: httpx.AsyncClient, callers: Callers, state: State, tenant: str
 ) -> None:
     run = await started(http, callers)
-    watching = asyncio.create_task(read(http, run, callers.all()))
+    watching = asyncio.create_task(read_events(http, run, callers.all()))
     await asyncio.sleep(0.3)
-    await tell(state, tenant, run, "run.changed", {"step": 1})
+    await add_event(state, tenant, run, "run.changed", {"step": 1})
     await ValkeyTokens(state.bus).publish(tenant, run, step=1, attempt=1, text="Hel")
     await ValkeyTokens(state.bus).publish(tenant, run, step=1, attempt=1, text="lo\n")
-    await state.bus.publish(await tell(state, tenant, run, "action.finished", {"step": 1}))
+    await state.bus.publish(await add_event(state, tenant, run, "action.finished", {"step": 1}))
     await asyncio.sleep(1.2)
-    await tell(state, tenant, run, "run.closed", {"status": "completed"})
+    await add_event(state, tenant, run, "run.closed", {"status": "completed"})
     events = await watching
     names = [event["event"] for event in events]
     assert [name for name in names if name != "token"] == [
@@ -80,13 +82,13 @@ async def test_a_reader_that_comes_back_misses_nothing_and_hears_nothing_twice(
 ) -> None:
     run = await started(http, callers)
     for step in range(6):
-        await tell(state, tenant, run, "run.changed", {"step": step})
+        await add_event(state, tenant, run, "run.changed", {"step": step})
         await ValkeyTokens(state.bus).publish(tenant, run, step=step, attempt=1, text=f"<{step}>")
-    await tell(state, tenant, run, "run.closed", {"status": "completed"})
+    await add_event(state, tenant, run, "run.closed", {"status": "completed"})
     seen: list[dict[str, str]] = []
     while not seen or seen[-1]["event"] != "run.closed":
         headers = callers.all() | ({"Last-Event-ID": seen[-1]["id"]} if seen else {})
-        seen += await read(http, run, headers, most=2)
+        seen += await read_events(http, run, headers, most=2)
     stored = [json.loads(e["data"])["id"] for e in seen if e["event"] != "token"]
     assert len(stored) == 8
     assert stored == sorted(set(stored))
@@ -109,7 +111,7 @@ async def test_without_valkey_stored_events_still_come(
         if "event: " in message:
             names.append(message.split("event: ")[1].split("\n")[0])
             if names == ["run.started"]:
-                await tell(state, tenant, run, "run.closed", {"status": "failed"})
+                await add_event(state, tenant, run, "run.closed", {"status": "failed"})
     assert names == ["run.started", "run.closed"]
 
 

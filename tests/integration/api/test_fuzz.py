@@ -86,7 +86,7 @@ class Fuzz:
             self.failed.append(f"{operation.label} ({kind}, {existing}): {error}")
 
 
-async def things(http: httpx.AsyncClient, callers: Callers) -> dict[str, str]:
+async def create_resources(http: httpx.AsyncClient, callers: Callers) -> dict[str, str]:
     """Make one of each thing that has an id, and return the path parameters that name it."""
     await publish(http, callers)
     headers = callers.all("fuzz") | {"Idempotency-Key": "fuzz"}
@@ -108,7 +108,7 @@ async def test_only_what_is_declared_comes_back(
     schema = schemathesis.openapi.from_dict(create_app(state).openapi())
     operations = [o.ok() for o in schema.get_all_operations() if o.ok().path not in SKIPPED]
     assert len(operations) > 30
-    fuzz = Fuzz(base, callers.all("fuzz"), await things(http, callers))
+    fuzz = Fuzz(base, callers.all("fuzz"), await create_resources(http, callers))
     # Deletion comes last, so that there is something to show before.
     for operation in sorted(operations, key=lambda o: o.method == "delete"):
         # The API runs in this thread's loop; schemathesis calls it from another, over its real socket.

@@ -11,7 +11,7 @@ from api.middleware.request_rate_limit import RequestRates
 
 
 @pytest.fixture
-async def strict(state: State) -> httpx.AsyncClient:
+async def strict_api(state: State) -> httpx.AsyncClient:
     """The same API with a small body and three requests a minute."""
     settings = state.settings.model_copy(update={"max_body_bytes": 2048, "rate_limit_per_minute": 3})
     rates = RequestRates(settings.redis_target(), per_minute=3)
@@ -20,17 +20,17 @@ async def strict(state: State) -> httpx.AsyncClient:
 
 
 async def test_the_fourth_request_of_a_minute_waits_and_another_principal_does_not(
-    strict: httpx.AsyncClient, callers: Callers
+    strict_api: httpx.AsyncClient, callers: Callers
 ) -> None:
     for _ in range(3):
-        assert (await strict.get("/v1/principals/self", headers=callers.all())).status_code == 200
-    refused = await strict.get("/v1/principals/self", headers=callers.all())
+        assert (await strict_api.get("/v1/principals/self", headers=callers.all())).status_code == 200
+    refused = await strict_api.get("/v1/principals/self", headers=callers.all())
     assert_problem(refused, 429, "RateLimited", "More than 3")
     assert 1 <= int(refused.headers["retry-after"]) <= 60
-    assert (await strict.get("/v1/principals/self", headers=callers.all("bob"))).status_code == 200
+    assert (await strict_api.get("/v1/principals/self", headers=callers.all("bob"))).status_code == 200
 
 
-async def test_an_oversize_body_is_refused_announced_or_not(strict: httpx.AsyncClient, callers: Callers) -> None:
+async def test_an_oversize_body_is_refused_announced_or_not(strict_api: httpx.AsyncClient, callers: Callers) -> None:
     big = b'{"subject": "' + b"x" * 4000 + b'"}'
 
     async def chunks():
@@ -38,7 +38,7 @@ async def test_an_oversize_body_is_refused_announced_or_not(strict: httpx.AsyncC
             yield big[start : start + 500]
 
     for content in (big, chunks()):
-        answer = await strict.post("/v1/principals", content=content, headers=callers.all("cat"))
+        answer = await strict_api.post("/v1/principals", content=content, headers=callers.all("cat"))
         assert_problem(answer, 413, "TooLarge", "2048")
 
 

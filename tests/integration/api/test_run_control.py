@@ -24,7 +24,7 @@ def url(run: str, *rest: str) -> str:
     return "/".join(("/v1/runs", run.replace("/", "~"), *rest))
 
 
-async def asked(state: State, tenant: str, run: str, constitution: ConstitutionRecord, *, by: str) -> str:
+async def open_approval(state: State, tenant: str, run: str, constitution: ConstitutionRecord, *, by: str) -> str:
     """Let the gate ask for an approval, as `by`'s action; return its id."""
     question = begin_effect(key(tenant, run), decision="ask", actor=by, constitution=constitution.digest)
     passage = await PostgresLedger(state.db).begin(question)
@@ -63,7 +63,7 @@ async def test_approvals_are_listed_shown_and_refused_to_who_asked(
     http: httpx.AsyncClient, callers: Callers, state: State, tenant: str, constitution: ConstitutionRecord
 ) -> None:
     run = await started(http, callers)
-    approval = await asked(state, tenant, run, constitution, by="ana")
+    approval = await open_approval(state, tenant, run, constitution, by="ana")
     listed = await http.get("/v1/approvals", params={"state": "pending", "run": run}, headers=callers.all())
     assert [item["id"] for item in listed.json()["items"]] == [approval]
     assert (await http.get(f"/v1/approvals/{approval}", headers=callers.all())).json()["state"] == "pending"
@@ -79,7 +79,7 @@ async def test_a_decided_approval_cannot_be_decided_again(
     http: httpx.AsyncClient, callers: Callers, state: State, tenant: str, constitution: ConstitutionRecord
 ) -> None:
     run = await started(http, callers)
-    approval = await asked(state, tenant, run, constitution, by="ana")
+    approval = await open_approval(state, tenant, run, constitution, by="ana")
     async with state.db.transaction(tenant) as tx:
         shown = await tx.approvals.get(approval)
         bob = Approver("bob", frozenset({"approval:decide"}))

@@ -14,13 +14,13 @@ GRANTS = "/v1/standing-grants"
 DESTRUCTIVE = "action.kind == 'tool.invoke' && action.effect == 'destructive' && action.data == 'public'"
 
 
-def asking(**changes: Any) -> dict[str, Any]:
+def grant_request(**changes: Any) -> dict[str, Any]:
     given = {"scope": DESTRUCTIVE, "uses": 5, "expires_seconds": "7d", "reason": "The nightly clean-up."}
     return given | changes
 
 
 async def give(http: httpx.AsyncClient, headers: dict[str, str], **changes: Any) -> dict[str, Any]:
-    answer = await http.post(GRANTS, json=asking(**changes), headers=headers)
+    answer = await http.post(GRANTS, json=grant_request(**changes), headers=headers)
     assert answer.status_code == 201, answer.text
     made: dict[str, Any] = answer.json()
     return made
@@ -46,7 +46,7 @@ async def test_a_scope_within_the_constitution_is_granted_and_listed_and_taken_b
 async def test_a_scope_that_leaves_the_constitution_is_refused_with_an_action_that_shows_it(
     http: httpx.AsyncClient, callers: Callers, scope: str
 ) -> None:
-    refused = await http.post(GRANTS, json=asking(scope=scope), headers=callers.all())
+    refused = await http.post(GRANTS, json=grant_request(scope=scope), headers=callers.all())
     problem = assert_problem(refused, 422, "Invalid", "refuted")
     [witness] = problem["fields"]["witnesses"]
     assert witness["verdict"]["decision"] in {"deny", "ask"}
@@ -60,7 +60,7 @@ async def test_a_scope_that_leaves_the_constitution_is_refused_with_an_action_th
 async def test_a_scope_that_is_no_condition_on_actions_is_refused(
     http: httpx.AsyncClient, callers: Callers, scope: str
 ) -> None:
-    assert_problem(await http.post(GRANTS, json=asking(scope=scope), headers=callers.all()), 422, "Invalid")
+    assert_problem(await http.post(GRANTS, json=grant_request(scope=scope), headers=callers.all()), 422, "Invalid")
 
 
 @pytest.mark.parametrize(
@@ -68,15 +68,15 @@ async def test_a_scope_that_is_no_condition_on_actions_is_refused(
     [{"uses": 0}, {"uses": 1001}, {"expires_seconds": "91d"}, {"expires_seconds": 0}, {"reason": ""}, {"scope": ""}],
 )
 async def test_bounds_are_kept(http: httpx.AsyncClient, callers: Callers, changes: dict[str, Any]) -> None:
-    answer = await http.post(GRANTS, json=asking(**changes), headers=callers.all())
+    answer = await http.post(GRANTS, json=grant_request(**changes), headers=callers.all())
     assert_problem(answer, 422, "Invalid", next(iter(changes)))
 
 
 async def test_nobody_grants_what_they_may_not_approve(http: httpx.AsyncClient, callers: Callers) -> None:
     standing = callers.with_("approval:standing")
-    assert_problem(await http.post(GRANTS, json=asking(), headers=standing), 403, "Denied", "approval:decide")
+    assert_problem(await http.post(GRANTS, json=grant_request(), headers=standing), 403, "Denied", "approval:decide")
     deciding = callers.without("approval:standing")
-    assert_problem(await http.post(GRANTS, json=asking(), headers=deciding), 403, "Denied", "approval:standing")
+    assert_problem(await http.post(GRANTS, json=grant_request(), headers=deciding), 403, "Denied", "approval:standing")
 
 
 async def test_only_the_granter_proves_a_grant_again(http: httpx.AsyncClient, callers: Callers) -> None:

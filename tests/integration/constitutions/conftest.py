@@ -36,7 +36,7 @@ async def stack_owner(stack: Platform) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def changing(stack: Platform) -> ConstitutionChanges:
+async def changes(stack: Platform) -> ConstitutionChanges:
     """Proposals by the operator, answers by the approver."""
     return ConstitutionChanges(stack, KeyRing.load(stack.settings.keys_dir))
 
@@ -51,11 +51,11 @@ class Tenant:
     """A tenant of the stack with its own operator and approver."""
 
     name: str
-    changing: ConstitutionChanges
+    changes: ConstitutionChanges
 
     @property
     def stack(self) -> Platform:
-        return self.changing.stack
+        return self.changes.stack
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ NO_PUBLIC_WRITES = {
 
 
 async def test_the_shipped_constitution_was_proved_and_was_the_first_one_active(
-    stack: Platform, changing: ConstitutionChanges
+    stack: Platform, changes: ConstitutionChanges
 ) -> None:
     shown = (await stack.operator.get("/v1/constitutions")).json()
     # Other tests on this stack may have activated more since.
@@ -24,42 +24,42 @@ async def test_the_shipped_constitution_was_proved_and_was_the_first_one_active(
 
 
 async def test_a_signed_and_proved_version_is_active_once_somebody_else_approves(
-    stack: Platform, changing: ConstitutionChanges
+    stack: Platform, changes: ConstitutionChanges
 ) -> None:
-    before = await changing.active()
-    document = await changing.next()
+    before = await changes.active()
+    document = await changes.next()
     document["articles"] = [*document["articles"], NO_PUBLIC_WRITES]
-    proposed = await changing.propose(document)
-    waiting = await changing.until(proposed, "awaiting_approval")
+    proposed = await changes.propose(document)
+    waiting = await changes.until(proposed, "awaiting_approval")
     assert waiting["state"] == "awaiting_approval", waiting["why"]
     assert waiting["missing"] == 1
     assert waiting["against"] == before
     assert {proof["outcome"] for proof in waiting["report"]["proofs"]} == {"proved"}
     changed = {(c["before"], c["after"]) for c in waiting["difference"]["changes"] if c["outcome"] == "found"}
     assert ("allow", "deny") in changed
-    assert await changing.active() == before, "nothing changes before the approval"
+    assert await changes.active() == before, "nothing changes before the approval"
     own = await stack.operator.post(f"/v1/constitutions/activations/{proposed['id']}/approve", json={})
     assert own.status_code == 403, own.text
-    said = await changing.answer(proposed, "approve", comment="Checked the difference.")
+    said = await changes.answer(proposed, "approve", comment="Checked the difference.")
     assert said.status_code == 200, said.text
-    done = await changing.until(proposed)
+    done = await changes.until(proposed)
     assert (done["state"], done["approved_by"], done["missing"]) == ("activated", ["approver"], 0)
     assert done["comments"] == {"approver": "Checked the difference."}
-    assert await changing.active() == proposed["constitution"]
+    assert await changes.active() == proposed["constitution"]
 
 
 async def test_a_new_run_is_pinned_to_the_new_one_within_a_second_and_a_running_one_keeps_its_own(
-    stack: Platform, changing: ConstitutionChanges
+    stack: Platform, changes: ConstitutionChanges
 ) -> None:
-    before = await changing.active()
+    before = await changes.active()
     capsule = await stack.publish(NAP)
     old = await stack.start(capsule, {})
     await stack.until(old, "running")
-    proposed = await changing.propose(await changing.next())
-    await changing.until(proposed, "awaiting_approval")
-    said = await changing.answer(proposed, "approve")
+    proposed = await changes.propose(await changes.next())
+    await changes.until(proposed, "awaiting_approval")
+    said = await changes.answer(proposed, "approve")
     assert said.status_code == 200, said.text
-    await changing.until(proposed)
+    await changes.until(proposed)
     began = time.monotonic()
     new = await stack.start(capsule, {})
     pinned = await _pinned(stack, new, before)
@@ -81,81 +81,81 @@ async def _pinned(stack: Platform, run: str, not_: str) -> set[str]:
 
 
 async def test_an_unsigned_or_wrongly_signed_one_is_refused_and_the_active_one_stays(
-    changing: ConstitutionChanges,
+    changes: ConstitutionChanges,
 ) -> None:
-    before = await changing.active()
-    document = await changing.next()
-    unsigned = await changing.until(await changing.propose(document, signatures=[]))
+    before = await changes.active()
+    document = await changes.next()
+    unsigned = await changes.until(await changes.propose(document, signatures=[]))
     assert unsigned["state"] == "refused"
     assert "It is unsigned" in unsigned["why"]
-    [good] = changing.signed(await changing.next(articles=[]))
-    wrong = await changing.until(await changing.propose(document, signatures=[good]))
+    [good] = changes.signed(await changes.next(articles=[]))
+    wrong = await changes.until(await changes.propose(document, signatures=[good]))
     assert f"the signature by key '{good['key_id']}' does not hold" in wrong["why"]
-    unknown = await changing.until(
-        await changing.propose(document, signatures=[{**good, "key_id": "constitution-9-0123456789abcdef"}])
+    unknown = await changes.until(
+        await changes.propose(document, signatures=[{**good, "key_id": "constitution-9-0123456789abcdef"}])
     )
     assert "key 'constitution-9-0123456789abcdef' is not known here" in unknown["why"]
-    assert await changing.active() == before
+    assert await changes.active() == before
 
 
-async def test_a_refuted_guarantee_blocks_with_its_counterexample(changing: ConstitutionChanges) -> None:
-    before = await changing.active()
-    document = await changing.next()
+async def test_a_refuted_guarantee_blocks_with_its_counterexample(changes: ConstitutionChanges) -> None:
+    before = await changes.active()
+    document = await changes.next()
     document["articles"] = [a for a in document["articles"] if a["id"] != "no-secret-egress"]
-    blocked = await changing.until(await changing.propose(document))
+    blocked = await changes.until(await changes.propose(document))
     assert blocked["state"] == "refused"
     assert "secrets-stay is refuted" in blocked["why"]
     [refuted] = [p for p in blocked["report"]["proofs"] if p["guarantee"] == "secrets-stay"]
     witness = refuted["witnesses"][0]
     assert (witness["action"]["data"], witness["verdict"]["decision"]) == ("secret", "allow")
-    assert await changing.active() == before
-    late = await changing.answer(blocked, "approve")
+    assert await changes.active() == before
+    late = await changes.answer(blocked, "approve")
     assert late.status_code == 409, late.text
 
 
 async def test_an_older_version_is_not_replayed_but_rolled_back_to(
-    stack: Platform, changing: ConstitutionChanges
+    stack: Platform, changes: ConstitutionChanges
 ) -> None:
     first = (await stack.operator.get("/v1/constitution")).json()
-    second_document = await changing.next()
-    await changing.activate(second_document)
-    replayed = await changing.until(await changing.propose(first["document"]))
+    second_document = await changes.next()
+    await changes.activate(second_document)
+    replayed = await changes.until(await changes.propose(first["document"]))
     assert replayed["state"] == "refused"
     assert "To have it back, roll back to it" in replayed["why"]
-    older = await changing.next()
+    older = await changes.next()
     older["metadata"]["version"] = "0.9.0"
-    assert "is older than" in (await changing.until(await changing.propose(older)))["why"]
-    same = await changing.next(articles=[])
+    assert "is older than" in (await changes.until(await changes.propose(older)))["why"]
+    same = await changes.next(articles=[])
     same["metadata"] = second_document["metadata"]
-    assert "with another content" in (await changing.until(await changing.propose(same)))["why"]
-    done = await changing.approved(await changing.ask("/rollback", {}))
+    assert "with another content" in (await changes.until(await changes.propose(same)))["why"]
+    done = await changes.approved(await changes.ask("/rollback", {}))
     assert (done["reason"], done["constitution"]) == ("rollback", first["digest"])
-    assert await changing.active() == first["digest"]
+    assert await changes.active() == first["digest"]
 
 
-async def test_a_no_ends_it_and_what_was_approved_against_another_one_is_refused(changing: ConstitutionChanges) -> None:
-    before = await changing.active()
-    proposed = await changing.propose(await changing.next())
-    await changing.until(proposed, "awaiting_approval")
-    said = await changing.answer(proposed, "reject", comment="Too early.")
+async def test_a_no_ends_it_and_what_was_approved_against_another_one_is_refused(changes: ConstitutionChanges) -> None:
+    before = await changes.active()
+    proposed = await changes.propose(await changes.next())
+    await changes.until(proposed, "awaiting_approval")
+    said = await changes.answer(proposed, "reject", comment="Too early.")
     assert (said.json()["state"], said.json()["why"]) == ("rejected", "Too early.")
-    assert await changing.active() == before
-    one = await changing.propose(await changing.next())
-    other_document = await changing.next()
+    assert await changes.active() == before
+    one = await changes.propose(await changes.next())
+    other_document = await changes.next()
     other_document["articles"] = [*other_document["articles"], NO_PUBLIC_WRITES | {"id": "no-public-writes-either"}]
-    other = await changing.propose(other_document)
-    await changing.until(one, "awaiting_approval")
-    await changing.until(other, "awaiting_approval")
-    await changing.approved(one)
-    assert (await changing.answer(other, "approve")).status_code == 200
-    late = await changing.until(other)
+    other = await changes.propose(other_document)
+    await changes.until(one, "awaiting_approval")
+    await changes.until(other, "awaiting_approval")
+    await changes.approved(one)
+    assert (await changes.answer(other, "approve")).status_code == 200
+    late = await changes.until(other)
     assert late["state"] == "refused"
     assert "Meanwhile" in late["why"]
 
 
-async def test_the_same_key_is_the_same_activation(stack: Platform, changing: ConstitutionChanges) -> None:
-    document = await changing.next()
-    body = {"document": document, "signatures": changing.signed(document)}
+async def test_the_same_key_is_the_same_activation(stack: Platform, changes: ConstitutionChanges) -> None:
+    document = await changes.next()
+    body = {"document": document, "signatures": changes.signed(document)}
     answers = [
         await stack.operator.post("/v1/constitutions", json=body, headers={"Idempotency-Key": "once"}) for _ in range(2)
     ]
@@ -164,12 +164,12 @@ async def test_the_same_key_is_the_same_activation(stack: Platform, changing: Co
     other = {"document": document, "signatures": [], "stage": "shadow"}
     refused = await stack.operator.post("/v1/constitutions", json=other, headers={"Idempotency-Key": "once"})
     assert refused.status_code == 409, refused.text
-    await changing.until({"id": "once"}, "awaiting_approval")
-    await changing.answer({"id": "once"}, "reject")
+    await changes.until({"id": "once"}, "awaiting_approval")
+    await changes.answer({"id": "once"}, "reject")
 
 
-async def test_a_document_that_does_not_load_is_refused_with_the_clause(changing: ConstitutionChanges) -> None:
-    document = await changing.next()
+async def test_a_document_that_does_not_load_is_refused_with_the_clause(changes: ConstitutionChanges) -> None:
+    document = await changes.next()
     document["score"]["features"][0]["weight"] = 0.5
-    problem = await changing.propose(document, status=422)
+    problem = await changes.propose(document, status=422)
     assert "weights sum to" in problem["detail"]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chaos import back, kill, rows
+from chaos import kill, query_rows, wait_until_ready
 from constitution_changes import NAP, ConstitutionChanges
 from platforms import Platform
 from servers import eventually
@@ -10,7 +10,7 @@ from servers import eventually
 from somagent.identity.keys import KeyRing
 
 
-async def at_work(stack: Platform, run: str) -> None:
+async def wait_until_started(stack: Platform, run: str) -> None:
     """Wait until the first nap is under way."""
 
     async def begun() -> None:
@@ -20,17 +20,17 @@ async def at_work(stack: Platform, run: str) -> None:
 
 
 async def naps(stack: Platform, run: str) -> int:
-    return len(await rows(stack.settings, "SELECT FROM effects WHERE run = $1 AND kind = 'tool.invoke'", run))
+    return len(await query_rows(stack.settings, "SELECT FROM effects WHERE run = $1 AND kind = 'tool.invoke'", run))
 
 
 async def test_a_run_pinned_to_a_revoked_constitution_stops_at_its_next_action(
-    changing: ConstitutionChanges, tenant
+    changes: ConstitutionChanges, tenant
 ) -> None:
-    canary = await changing.activate(await changing.next(), scope=tenant.name)
+    canary = await changes.activate(await changes.next(), scope=tenant.name)
     capsule = await tenant.stack.publish(NAP)
     run = await tenant.stack.start(capsule, {})
-    await at_work(tenant.stack, run)
-    answer = await changing.stack.operator.post(
+    await wait_until_started(tenant.stack, run)
+    answer = await changes.stack.operator.post(
         f"/v1/constitutions/{canary['constitution']}/revoke", json={"reason": "It lets too much through."}
     )
     assert answer.json()["active_for"] == [tenant.name], answer.text
@@ -42,26 +42,26 @@ async def test_a_run_pinned_to_a_revoked_constitution_stops_at_its_next_action(
     # Nothing starts either, until the tenant has another one again.
     refused = await tenant.stack.run(capsule, {})
     assert (refused["status"], "revoked" in refused["reason"]) == ("failed", True)
-    back = await changing.approved(await changing.ask("/rollback", {"scope": tenant.name}))
+    back = await changes.approved(await changes.ask("/rollback", {"scope": tenant.name}))
     assert back["constitution"] is None
     assert (await tenant.stack.run(capsule, {}))["status"] == "completed"
-    told = await rows(
-        changing.stack.settings,
+    told = await query_rows(
+        changes.stack.settings,
         "SELECT type, data FROM outbox WHERE topic = 'constitution.updated' ORDER BY id DESC LIMIT 2",
     )
     assert [one["type"] for one in told] == ["constitution.updated", "constitution.revoked"]
 
 
-async def test_a_revoked_one_is_never_activated_again(changing: ConstitutionChanges, tenant) -> None:
-    document: dict[str, Any] = await changing.next()
-    canary = await changing.activate(document, scope=tenant.name)
-    await changing.stack.operator.post(f"/v1/constitutions/{canary['constitution']}/revoke", json={})
-    again = await changing.until(await changing.ask("", {"digest": canary["constitution"]}))
+async def test_a_revoked_one_is_never_activated_again(changes: ConstitutionChanges, tenant) -> None:
+    document: dict[str, Any] = await changes.next()
+    canary = await changes.activate(document, scope=tenant.name)
+    await changes.stack.operator.post(f"/v1/constitutions/{canary['constitution']}/revoke", json={})
+    again = await changes.until(await changes.ask("", {"digest": canary["constitution"]}))
     assert (again["state"], "revoked" in again["why"]) == ("refused", True)
 
 
 async def test_a_revoked_key_takes_what_it_alone_signed_with_it_without_a_restart(
-    stack: Platform, changing: ConstitutionChanges, tenant, tmp_path
+    stack: Platform, changes: ConstitutionChanges, tenant, tmp_path
 ) -> None:
     directory = stack.settings.keys_dir
     (tmp_path / "keys").mkdir(mode=0o700)
@@ -75,7 +75,7 @@ async def test_a_revoked_key_takes_what_it_alone_signed_with_it_without_a_restar
         assert [key.startswith("constitution-2-") for key in canary["keys"]] == [True]
         capsule = await tenant.stack.publish(NAP)
         run = await tenant.stack.start(capsule, {})
-        await at_work(tenant.stack, run)
+        await wait_until_started(tenant.stack, run)
         mark.touch(mode=0o600)
         ended = await tenant.stack.until(run)
         assert (ended["status"], await naps(tenant.stack, run)) == ("failed", 1)
@@ -87,17 +87,17 @@ async def test_a_revoked_key_takes_what_it_alone_signed_with_it_without_a_restar
 
 
 async def test_when_everybodys_is_revoked_nothing_runs_and_workers_still_start_to_activate_another(
-    stack: Platform, changing: ConstitutionChanges
+    stack: Platform, changes: ConstitutionChanges
 ) -> None:
-    before = await changing.active()
-    bad = await changing.activate(await changing.next())
+    before = await changes.active()
+    bad = await changes.activate(await changes.next())
     answer = await stack.operator.post(f"/v1/constitutions/{bad['constitution']}/revoke", json={})
     assert answer.json()["active_for"] == ["*"]
     restarts = kill(stack.supervisor, "worker")
-    await back(stack.supervisor, "worker", restarts)
+    await wait_until_ready(stack.supervisor, "worker", restarts)
     capsule = await stack.publish(NAP)
     refused = await stack.run(capsule, {})
     assert (refused["status"], "revoked" in refused["reason"]) == ("failed", True), refused["reason"]
-    done = await changing.approved(await changing.ask("/rollback", {}))
-    assert done["constitution"] == before == await changing.active()
+    done = await changes.approved(await changes.ask("/rollback", {}))
+    assert done["constitution"] == before == await changes.active()
     assert (await stack.run(capsule, {}))["status"] == "completed"

@@ -9,12 +9,12 @@ NO_NAPS = {"id": "no-naps", "forbid": "action.target == 'python@1.0.0/run'", "be
 
 
 async def test_a_shadow_is_counted_with_its_first_difference_and_changes_no_decision(
-    changing: ConstitutionChanges, tenant
+    changes: ConstitutionChanges, tenant
 ) -> None:
-    document = await changing.next()
+    document = await changes.next()
     document["articles"] = [*document["articles"], NO_NAPS]
-    proposed = await tenant.changing.propose(document, stage="shadow")
-    done = await tenant.changing.until(proposed)
+    proposed = await tenant.changes.propose(document, stage="shadow")
+    done = await tenant.changes.until(proposed)
     assert (done["state"], done["reason"], done["approved_by"]) == ("activated", "shadow", []), done["why"]
     run = await tenant.stack.run(await tenant.stack.publish(NAP), {})
     assert run["status"] == "completed", run["reason"]
@@ -34,9 +34,9 @@ async def test_a_shadow_is_counted_with_its_first_difference_and_changes_no_deci
     assert (await tenant.stack.operator.get("/v1/constitutions/shadow")).json()["constitution"] is None
 
 
-async def test_a_shadow_that_fails_hurts_no_run_and_is_counted_as_failed(changing: ConstitutionChanges, tenant) -> None:
-    proposed = await tenant.changing.propose(await changing.next(), stage="shadow")
-    assert (await tenant.changing.until(proposed))["state"] == "activated"
+async def test_a_shadow_that_fails_hurts_no_run_and_is_counted_as_failed(changes: ConstitutionChanges, tenant) -> None:
+    proposed = await tenant.changes.propose(await changes.next(), stage="shadow")
+    assert (await tenant.changes.until(proposed))["state"] == "activated"
     revoked = await tenant.stack.operator.post(
         f"/v1/constitutions/{proposed['constitution']}/revoke", json={"reason": "A test."}
     )
@@ -48,9 +48,9 @@ async def test_a_shadow_that_fails_hurts_no_run_and_is_counted_as_failed(changin
     assert report["failed"] == report["judged"] > 0
 
 
-async def test_a_shadow_needs_signatures_and_proofs_too(stack: Platform, changing: ConstitutionChanges, tenant) -> None:
-    unsigned = await tenant.changing.propose(await changing.next(), stage="shadow", signatures=[])
-    assert "It is unsigned" in (await tenant.changing.until(unsigned))["why"]
-    broken = await changing.next()
+async def test_a_shadow_needs_signatures_and_proofs_too(stack: Platform, changes: ConstitutionChanges, tenant) -> None:
+    unsigned = await tenant.changes.propose(await changes.next(), stage="shadow", signatures=[])
+    assert "It is unsigned" in (await tenant.changes.until(unsigned))["why"]
+    broken = await changes.next()
     broken["articles"] = [a for a in broken["articles"] if a["id"] != "no-secret-egress"]
-    assert "secrets-stay" in (await tenant.changing.until(await tenant.changing.propose(broken, stage="shadow")))["why"]
+    assert "secrets-stay" in (await tenant.changes.until(await tenant.changes.propose(broken, stage="shadow")))["why"]

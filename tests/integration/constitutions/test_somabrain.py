@@ -11,14 +11,14 @@ from capsules.errors import Unavailable
 from somagent.constitutions.somabrain import SomaBrain, Unsupported, checksum
 
 
-async def test_an_activation_says_that_this_server_does_not_take_constitutions(changing: ConstitutionChanges) -> None:
-    done = await changing.activate(await changing.next())
+async def test_an_activation_says_that_this_server_does_not_take_constitutions(changes: ConstitutionChanges) -> None:
+    done = await changes.activate(await changes.next())
 
     async def told() -> None:
-        assert (await changing.activation(done["id"]))["somabrain"] is not None
+        assert (await changes.activation(done["id"]))["somabrain"] is not None
 
     await eventually(told)
-    said = (await changing.activation(done["id"]))["somabrain"]
+    said = (await changes.activation(done["id"]))["somabrain"]
     assert said["status"] == "unsupported"
     assert "/api/constitution/version: 404" in said["detail"]
     assert "/constitution/version: 404" in said["detail"]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from chaos import rows
+from chaos import query_rows
 from constitution_changes import ConstitutionChanges
 from constitutions import codec
 from platforms import Platform
@@ -34,9 +34,11 @@ async def app(stack: Platform) -> AsyncIterator[Database]:
         yield db
 
 
-async def entered(app: Database, changing: ConstitutionChanges, *, by: str = "operator", quorum: int = 1) -> Proposal:
+async def add_proposal(
+    app: Database, changes: ConstitutionChanges, *, by: str = "operator", quorum: int = 1
+) -> Proposal:
     """Install a signed version and enter its proposal, as the API does before it starts the workflow."""
-    record = sign_constitution(changing.keyring, await changing.next())
+    record = sign_constitution(changes.keyring, await changes.next())
     await app.constitutions.install(record)
     change = Change(constitution=record.digest, scope="*", narrows=False)
     id_ = uuid.uuid4().hex
@@ -84,18 +86,18 @@ async def _ended(temporal: Client, proposal: Proposal) -> ProposalView:
     ],
 )
 async def test_who_can_start_workflows_but_holds_no_fitting_token_changes_nothing(
-    *, temporal: Client, app: Database, changing: ConstitutionChanges, tokens: Tokens, claims: dict[str, Any], why: str
+    *, temporal: Client, app: Database, changes: ConstitutionChanges, tokens: Tokens, claims: dict[str, Any], why: str
 ) -> None:
-    before = await changing.active()
-    view = await _ended(temporal, attested(tokens, await entered(app, changing), **claims))
+    before = await changes.active()
+    view = await _ended(temporal, attested(tokens, await add_proposal(app, changes), **claims))
     assert (view.state, why in view.why) == ("refused", True), view.why
-    assert await changing.active() == before
+    assert await changes.active() == before
 
 
 async def test_a_forged_token_and_a_tenant_that_is_not_the_platforms_change_nothing(
-    *, temporal: Client, app: Database, changing: ConstitutionChanges, tokens: Tokens, tenant, tmp_path
+    *, temporal: Client, app: Database, changes: ConstitutionChanges, tokens: Tokens, tenant, tmp_path
 ) -> None:
-    proposal = await entered(app, changing)
+    proposal = await add_proposal(app, changes)
     forger = Tokens(KeyRing.create_missing(tmp_path / "keys"))
     assert (await _ended(temporal, attested(forger, proposal))).state == "refused"
     theirs = proposal.model_copy(update={"tenant": tenant.name})
@@ -104,13 +106,13 @@ async def test_a_forged_token_and_a_tenant_that_is_not_the_platforms_change_noth
 
 
 async def test_a_consent_without_a_fitting_token_counts_for_nothing(
-    temporal: Client, app: Database, changing: ConstitutionChanges, tokens: Tokens
+    temporal: Client, app: Database, changes: ConstitutionChanges, tokens: Tokens
 ) -> None:
-    proposal = attested(tokens, await entered(app, changing))
+    proposal = attested(tokens, await add_proposal(app, changes))
     handle = await temporal.start_workflow(
         "ActivateConstitution", proposal, id=_id(proposal), task_queue="platform", result_type=ProposalView
     )
-    await changing.until({"id": proposal.id}, "awaiting_approval")
+    await changes.until({"id": proposal.id}, "awaiting_approval")
     change = proposal.change.digest()
     said: dict[str, Any] = {
         "tenant": "local",
@@ -129,10 +131,10 @@ async def test_a_consent_without_a_fitting_token_counts_for_nothing(
         token = tokens.mint_attestation(Attestation.model_validate(said | claims))
         heard = await handle.execute_update("approve", Vote(change=change, token=token), result_type=VoteResult)
         assert why in (heard.problem or ""), heard
-    waiting = await changing.activation(proposal.id)
+    waiting = await changes.activation(proposal.id)
     assert (waiting["state"], waiting["approved_by"]) == ("awaiting_approval", [])
-    [told] = await rows(
-        changing.stack.settings,
+    [told] = await query_rows(
+        changes.stack.settings,
         "SELECT data->>'proposed_by' AS by FROM outbox WHERE type = 'constitution.proposed' AND data->>'activation' = $1",
         proposal.id,
     )
@@ -143,13 +145,13 @@ async def test_a_consent_without_a_fitting_token_counts_for_nothing(
 
 
 async def test_where_two_must_agree_one_person_twice_is_one(
-    temporal: Client, app: Database, changing: ConstitutionChanges, tokens: Tokens
+    temporal: Client, app: Database, changes: ConstitutionChanges, tokens: Tokens
 ) -> None:
-    proposal = attested(tokens, await entered(app, changing, quorum=2))
+    proposal = attested(tokens, await add_proposal(app, changes, quorum=2))
     handle = await temporal.start_workflow(
         "ActivateConstitution", proposal, id=_id(proposal), task_queue="platform", result_type=ProposalView
     )
-    await changing.until({"id": proposal.id}, "awaiting_approval")
+    await changes.until({"id": proposal.id}, "awaiting_approval")
     change = proposal.change.digest()
     heard = []
     for who in ("ada", "ada", "bob"):
@@ -173,34 +175,34 @@ async def test_where_two_must_agree_one_person_twice_is_one(
 
 
 async def test_a_start_that_says_nobody_need_agree_changes_nothing(
-    temporal: Client, app: Database, changing: ConstitutionChanges, tokens: Tokens
+    temporal: Client, app: Database, changes: ConstitutionChanges, tokens: Tokens
 ) -> None:
-    before = await changing.active()
-    proposal = (await entered(app, changing)).model_copy(update={"quorum": 0})
+    before = await changes.active()
+    proposal = (await add_proposal(app, changes)).model_copy(update={"quorum": 0})
     view = await _ended(temporal, attested(tokens, proposal))
     assert (view.state, "only an approved one is activated" in view.why) == ("refused", True), view.why
-    assert await changing.active() == before
+    assert await changes.active() == before
 
 
 async def test_a_proposal_that_nobody_answers_expires(
-    temporal: Client, app: Database, changing: ConstitutionChanges, tokens: Tokens
+    temporal: Client, app: Database, changes: ConstitutionChanges, tokens: Tokens
 ) -> None:
-    proposal = (await entered(app, changing)).model_copy(update={"expires_seconds": 1})
+    proposal = (await add_proposal(app, changes)).model_copy(update={"expires_seconds": 1})
     view = await _ended(temporal, attested(tokens, proposal))
     assert (view.state, view.missing) == ("expired", 0)
-    assert "1 approvals were missing" in (await changing.activation(proposal.id))["why"]
+    assert "1 approvals were missing" in (await changes.activation(proposal.id))["why"]
 
 
 @pytest.mark.parametrize("pass_through", [PURE_PACKAGES, ()], ids=["production", "strict"])
 async def test_its_history_replays(
-    temporal: Client, changing: ConstitutionChanges, pass_through: tuple[str, ...]
+    temporal: Client, changes: ConstitutionChanges, pass_through: tuple[str, ...]
 ) -> None:
-    done = await changing.activate(await changing.next())
+    done = await changes.activate(await changes.next())
     history = await temporal.get_workflow_handle(f"local/_constitution/{done['id']}").fetch_history()
     replayer = Replayer(
         workflows=PLATFORM_WORKFLOWS,
         interceptors=[AuthorityInterceptor()],
-        plugins=[somagent_plugin(changing.keyring, pass_through=pass_through)],
+        plugins=[somagent_plugin(changes.keyring, pass_through=pass_through)],
     )
     assert (await replayer.replay_workflow(history)).replay_failure is None
     headers = [

@@ -60,7 +60,7 @@ async def write(db: Database, tenant: str, run: str, count: int) -> list[int]:
     return ids
 
 
-async def drained(outbox: Database) -> None:
+async def wait_until_drained(outbox: Database) -> None:
     async with asyncio.timeout(60), outbox.engine.connect() as connection:
         while await connection.scalar(text("SELECT count(*) FROM outbox WHERE published_at IS NULL")):
             await connection.rollback()
@@ -86,7 +86,7 @@ async def test_every_event_of_a_run_arrives_in_order(  # noqa: PLR0917 - fixture
     async with relaying(postgres_settings, settings), EventBus(settings.redis_target()) as bus:
         ids = await write(db, tenant, run, EVENTS)
         assert (await received(bus, tenant, run, ids[-1]))[1:] == ids  # the first is run.started
-        await drained(outbox)
+        await wait_until_drained(outbox)
 
 
 async def test_after_valkey_is_killed_every_later_event_arrives_in_order(  # noqa: PLR0917 - fixtures
@@ -102,7 +102,7 @@ async def test_after_valkey_is_killed_every_later_event_arrives_in_order(  # noq
         waiting = await write(db, tenant, run, 40)
         os.kill(valkey, signal.SIGKILL)
         later = await write(db, tenant, run, 40)
-        await drained(outbox)
+        await wait_until_drained(outbox)
         seen = await received(bus, tenant, run, later[-1])
         assert process.returncode is None
     in_order = list(dict.fromkeys(seen))
@@ -123,7 +123,7 @@ async def test_a_relay_that_is_killed_loses_nothing(  # noqa: PLR0917 - fixtures
             process.kill()
             ids = await writing
         async with relaying(postgres_settings, settings):
-            await drained(outbox)
+            await wait_until_drained(outbox)
         seen = await received(bus, tenant, run, ids[-1])
     first_seen = list(dict.fromkeys(seen))[1:]
     assert first_seen == ids
@@ -144,4 +144,4 @@ async def test_a_second_relay_stands_by_and_takes_over(  # noqa: PLR0917 - fixtu
         more = await write(db, tenant, run, 20)
         seen = await received(bus, tenant, run, more[-1])
         assert list(dict.fromkeys(seen))[1:] == ids + more
-        await drained(outbox)
+        await wait_until_drained(outbox)

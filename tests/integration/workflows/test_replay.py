@@ -17,7 +17,7 @@ HISTORIES = ROOT / "tests" / "histories"
 RECORDED = sorted(HISTORIES.glob("*/*.json"))
 
 
-def read(text: str) -> WorkflowHistory:
+def read_history(text: str) -> WorkflowHistory:
     kept = json.loads(text)
     return WorkflowHistory.from_json(kept["workflow_id"], kept["history"])
 
@@ -40,7 +40,7 @@ async def test_a_recorded_history_replays(recorded: Path, keyring: KeyRing, pass
         interceptors=[AuthorityInterceptor()],
         plugins=[somagent_plugin(keyring, pass_through=pass_through)],
     )
-    result = await replayer.replay_workflow(read(recorded.read_text()))
+    result = await replayer.replay_workflow(read_history(recorded.read_text()))
     assert result.replay_failure is None
 
 
@@ -55,5 +55,5 @@ async def test_a_changed_history_does_not_replay(keyring: KeyRing) -> None:
     changed = recorded.read_text().replace('"name": "capsule.start"', '"name": "capsule.begin"')
     assert changed != recorded.read_text()
     replayer = Replayer(workflows=WORKFLOWS, interceptors=[AuthorityInterceptor()], plugins=[somagent_plugin(keyring)])
-    result = await replayer.replay_workflow(read(changed), raise_on_replay_failure=False)
+    result = await replayer.replay_workflow(read_history(changed), raise_on_replay_failure=False)
     assert result.replay_failure is not None

@@ -9,7 +9,7 @@ import signal
 import psutil
 import pytest
 from capsule_texts import utility
-from chaos import containers, rows, unbalanced
+from chaos import containers, query_rows, unbalanced_accounts
 from platforms import Platform
 from servers import eventually
 
@@ -36,10 +36,10 @@ async def test_a_command_that_outlives_its_attempt_is_picked_up_and_not_begun_ag
         ended = await stack.until(run, seconds=60)
     assert (ended["status"], ended["reason"]) == ("completed", "")
     assert list(seen.begun.values()) == [1]
-    (effect,) = await rows(
+    (effect,) = await query_rows(
         stack.settings, "SELECT state, attempt FROM effects WHERE run = $1 AND kind = 'tool.invoke'", run
     )
     assert effect["state"] == "done"
     assert effect["attempt"] > 1, "the worker was not silent for long enough to lose its attempt"
     assert ended["spent"]["tool_calls"] == 1
-    assert await unbalanced(stack.settings) == []
+    assert await unbalanced_accounts(stack.settings) == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from capsule_texts import thinker, utility
-from chaos import Containers, all_ended, back, containers, kill, rows, unbalanced
+from chaos import Containers, all_ended, containers, kill, query_rows, unbalanced_accounts, wait_until_ready
 from outages import with_model
 from platforms import Platform
 from servers import eventually
@@ -90,11 +90,11 @@ async def _kill_in_the_middle(stack: Platform, victims: tuple[str, ...], seen: C
 
     await eventually(tools_at_work, seconds=30)
     restarts = {victim: kill(stack.supervisor, victim) for victim in victims}
-    await asyncio.gather(*(back(stack.supervisor, victim, count) for victim, count in restarts.items()))
+    await asyncio.gather(*(wait_until_ready(stack.supervisor, victim, count) for victim, count in restarts.items()))
 
 
 async def _with_children(stack: Platform, runs: list[str]) -> list[str]:
-    found = await rows(stack.settings, "SELECT id FROM runs WHERE id = ANY($1) OR parent = ANY($1)", runs)
+    found = await query_rows(stack.settings, "SELECT id FROM runs WHERE id = ANY($1) OR parent = ANY($1)", runs)
     assert len(found) == len(runs) + 3
     return [row["id"] for row in found]
 
@@ -102,7 +102,7 @@ async def _with_children(stack: Platform, runs: list[str]) -> list[str]:
 async def _each_effect_happened_once(
     stack: Platform, runs: list[str], begun: dict[str, int], *, tools: int, thoughts: int
 ) -> None:
-    effects = await rows(stack.settings, "SELECT kind, state, attempt FROM effects WHERE run = ANY($1)", runs)
+    effects = await query_rows(stack.settings, "SELECT kind, state, attempt FROM effects WHERE run = ANY($1)", runs)
     assert {effect["state"] for effect in effects} == {"done"}
     attempts = [effect["attempt"] for effect in effects if effect["kind"] == "tool.invoke"]
     assert len(attempts) == tools
@@ -119,7 +119,7 @@ async def _budgets_balance(stack: Platform, before: dict[str, Any], ended: dict[
         (Amounts.model_validate(run["spent"]) for run in ended.values()), Amounts.model_validate(before["spent"])
     )
     assert after["spent"] == spent.model_dump()
-    assert await unbalanced(stack.settings) == []
+    assert await unbalanced_accounts(stack.settings) == []
 
 
 async def _is_on_record(stack: Platform, run: str) -> None:

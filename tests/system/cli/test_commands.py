@@ -30,7 +30,7 @@ spec:
 
 
 @pytest.fixture(scope="module")
-async def asks(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> str:
+async def asking_capsule(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("cli") / "asks.yaml"
     file.write_text(ASKS)
     assert (await platform.cli("capsule", "publish", str(file))).code == Code.OK
@@ -38,10 +38,10 @@ async def asks(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-async def waiting(platform: Platform, asks: str) -> str:
+async def waiting_run(platform: Platform, asking_capsule: str) -> str:
     """Id of a run that waits for a person."""
     key = uuid.uuid4().hex
-    ended = await platform.cli("run", asks, "--key", key, "--no-wait")
+    ended = await platform.cli("run", asking_capsule, "--key", key, "--no-wait")
     assert ended.code == Code.WAITING, ended
     assert "waits for a person: somagent approve" in ended.out
     return f"local/cli-asks/{key}"
@@ -121,43 +121,43 @@ async def test_what_is_not_there_ends_with_4(platform: Platform, command: tuple[
     assert ended.err.strip()
 
 
-async def test_who_asked_cannot_approve_and_somebody_else_can(platform: Platform, waiting: str) -> None:
-    approval = await approval_of(platform, waiting)
+async def test_who_asked_cannot_approve_and_somebody_else_can(platform: Platform, waiting_run: str) -> None:
+    approval = await approval_of(platform, waiting_run)
     assert (await platform.cli("approve", approval)).code == Code.DENIED
     ended = await platform.cli("approve", approval, "--as", "approver", "--comment", "looked at it")
     assert ended.code == Code.OK, ended.err
     assert "decided by approver" in ended.out
-    watched = await platform.cli("runs", "watch", waiting)
+    watched = await platform.cli("runs", "watch", waiting_run)
     assert watched.code == Code.OK
     assert "looked at it" in watched.out
     assert (await platform.cli("approve", approval, "--as", "approver")).code == Code.CONFLICT
 
 
-async def test_a_denied_run_ends_with_1_and_its_reason(platform: Platform, waiting: str) -> None:
-    assert (await platform.cli("deny", await approval_of(platform, waiting), "--as", "approver")).code == Code.OK
-    ended = await platform.cli("runs", "watch", waiting)
+async def test_a_denied_run_ends_with_1_and_its_reason(platform: Platform, waiting_run: str) -> None:
+    assert (await platform.cli("deny", await approval_of(platform, waiting_run), "--as", "approver")).code == Code.OK
+    ended = await platform.cli("runs", "watch", waiting_run)
     assert ended.code == Code.RUN_FAILED
     assert "a person denied it" in ended.out
 
 
-async def test_a_run_is_paused_resumed_told_and_cancelled(platform: Platform, waiting: str) -> None:
-    for command in (("pause", waiting), ("resume", waiting), ("message", waiting, "Hurry up.")):
+async def test_a_run_is_paused_resumed_told_and_cancelled(platform: Platform, waiting_run: str) -> None:
+    for command in (("pause", waiting_run), ("resume", waiting_run), ("message", waiting_run, "Hurry up.")):
         assert (await platform.cli("runs", *command)).code == Code.OK
-    assert (await platform.cli("runs", "cancel", waiting, "--reason", "not needed")).code == Code.OK
-    ended = await platform.cli("runs", "watch", waiting)
+    assert (await platform.cli("runs", "cancel", waiting_run, "--reason", "not needed")).code == Code.OK
+    ended = await platform.cli("runs", "watch", waiting_run)
     assert ended.code == Code.RUN_FAILED
     assert "cancelled" in ended.out
-    assert (await platform.cli("runs", "cancel", waiting)).code == Code.CONFLICT
+    assert (await platform.cli("runs", "cancel", waiting_run)).code == Code.CONFLICT
 
 
-async def test_a_budget_is_shown_and_raised_by_who_may(platform: Platform, waiting: str) -> None:
-    assert "1 tool call" in (await platform.cli("budget", "show", waiting)).out
-    assert (await platform.cli("budget", "raise", waiting, "--tool-calls", "2")).code == Code.DENIED
-    ended = await platform.cli("budget", "raise", waiting, "--tool-calls", "2", "--as", "approver")
+async def test_a_budget_is_shown_and_raised_by_who_may(platform: Platform, waiting_run: str) -> None:
+    assert "1 tool call" in (await platform.cli("budget", "show", waiting_run)).out
+    assert (await platform.cli("budget", "raise", waiting_run, "--tool-calls", "2")).code == Code.DENIED
+    ended = await platform.cli("budget", "raise", waiting_run, "--tool-calls", "2", "--as", "approver")
     assert (ended.code, ended.out) == (Code.OK, "limit 3 tool calls, left 3 tool calls\n")
-    ended = await platform.cli("budget", "raise", waiting, "--tokens", "9000000000", "--as", "approver")
+    ended = await platform.cli("budget", "raise", waiting_run, "--tokens", "9000000000", "--as", "approver")
     assert ended.code == Code.BUDGET
-    await platform.cli("runs", "cancel", waiting)
+    await platform.cli("runs", "cancel", waiting_run)
 
 
 async def test_a_chain_of_receipts_is_checked_here(platform: Platform) -> None:
@@ -208,19 +208,23 @@ async def test_a_file_with_wrong_names_is_refused_with_places(platform: Platform
     assert "spec.tools[0].use: There is no tool 'pyton@1'" in ended.err
 
 
-async def test_the_same_version_with_other_content_is_a_conflict(platform: Platform, asks: str, tmp_path: Path) -> None:
+async def test_the_same_version_with_other_content_is_a_conflict(
+    platform: Platform, asking_capsule: str, tmp_path: Path
+) -> None:
     file = tmp_path / "other.yaml"
     file.write_text(ASKS.replace("Print one.", "Print another."))
     assert (await platform.cli("capsule", "publish", str(file))).code == Code.CONFLICT
 
 
-async def test_watching_survives_the_api_being_killed_and_tells_nothing_twice(platform: Platform, waiting: str) -> None:
-    watching = asyncio.create_task(platform.cli("runs", "events", waiting, "--follow", "--json"))
+async def test_watching_survives_the_api_being_killed_and_tells_nothing_twice(
+    platform: Platform, waiting_run: str
+) -> None:
+    watching = asyncio.create_task(platform.cli("runs", "events", waiting_run, "--follow", "--json"))
     await asyncio.sleep(3)  # the watcher has connected and seen what there was
     api = next(part for part in platform.supervisor.states if part.name == "api")
     assert api.process is not None
     os.kill(api.process.pid, signal.SIGKILL)
-    await eventually(lambda: decided(platform, waiting), seconds=60)
+    await eventually(lambda: approve_waiting(platform, waiting_run), seconds=60)
     ended = await watching
     assert ended.code == Code.OK, ended.err
     told = [json.loads(line) for line in ended.out.splitlines()]
@@ -230,7 +234,7 @@ async def test_watching_survives_the_api_being_killed_and_tells_nothing_twice(pl
     assert told[-1]["data"]["status"] == "completed"
 
 
-async def decided(platform: Platform, run: str) -> None:
+async def approve_waiting(platform: Platform, run: str) -> None:
     """Approve what the run waits for; fails while the API is away."""
     approval = await approval_of(platform, run)
     ended = await platform.cli("approve", approval, "--as", "approver")

@@ -12,7 +12,7 @@ from servers import eventually
 from somagent.cli.exit_codes import Code
 
 
-async def told(hook: Hook, type_: str, run: str) -> dict[str, Any]:
+async def wait_for_notification(hook: Hook, type_: str, run: str) -> dict[str, Any]:
     """Wait for a notice of a run and return it."""
 
     async def arrived() -> None:
@@ -28,12 +28,12 @@ async def told(hook: Hook, type_: str, run: str) -> dict[str, Any]:
 async def test_a_person_hears_answers_and_hears_how_it_ended(platform: Platform, hook: Hook, mailbox: Mailbox) -> None:
     capsule = utility("asks-by-notice", "print('{\"done\": true}')", autonomy="manual")
     run = await platform.start(await platform.publish(capsule), {})
-    asked = await told(hook, "approval.requested", run)
+    asked = await wait_for_notification(hook, "approval.requested", run)
     show, approve, _ = (shlex.split(command)[1:] for command in asked["commands"])
     assert "manual-autonomy" in (await platform.cli(*show)).out
     assert (await platform.cli(*approve, "--as", "approver")).code == Code.OK
     assert (await platform.until(run))["status"] == "completed"
-    decided = await told(hook, "approval.decided", run)
+    decided = await wait_for_notification(hook, "approval.decided", run)
     assert "by: approver" in decided["text"]
     assert decided["approval"]["state"] in {"approved", "used"}
 

@@ -1,7 +1,7 @@
 """Standing grants from the command line: a run that would wait passes without a person, as often as was granted."""
 
 from capsule_texts import utility
-from client_cli import Ended
+from client_cli import CommandResult
 from platforms import Platform
 
 from somagent.cli.exit_codes import Code
@@ -10,7 +10,7 @@ PRINTS = "print('{\"done\": true}')"
 SCOPE = "action.kind == 'tool.invoke' && action.target == 'python@1.0.0/run' && action.egress == 'none'"
 
 
-async def give(platform: Platform, scope: str = SCOPE, *more: str) -> Ended:
+async def give(platform: Platform, scope: str = SCOPE, *more: str) -> CommandResult:
     words = ("--reason", "The nightly report was looked through.", "--as", "approver")
     return await platform.cli("approvals", "grant", scope, *words, *more)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from capsule_texts import utility
-from outages import written
+from outages import row_counts
 from platforms import Platform
 from temporalio.client import Client
 
@@ -45,9 +45,9 @@ REFUSED: dict[str, tuple[dict[str, Any], int, tuple[str, ...]]] = {
 async def nothing_written(stack: Platform, temporal: Client) -> Any:
     """What the test leaves in tables and in Temporal is what it found."""
     await stack.publish(TAKES_TEXT)
-    before = (await written(stack.settings), (await temporal.count_workflows()).count)
+    before = (await row_counts(stack.settings), (await temporal.count_workflows()).count)
     yield
-    assert (await written(stack.settings), (await temporal.count_workflows()).count) == before
+    assert (await row_counts(stack.settings), (await temporal.count_workflows()).count) == before
 
 
 @pytest.mark.usefixtures("nothing_written")

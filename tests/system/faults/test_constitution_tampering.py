@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from chaos import back, kill, rows
+from chaos import kill, query_rows, wait_until_ready
 from platforms import Platform
 from servers import eventually
 
@@ -34,18 +34,18 @@ UNSIGNED = "UPDATE constitution_signatures SET signature = ''"
 @asynccontextmanager
 async def tampered(stack: Platform, change: str) -> AsyncIterator[None]:
     """Change the only constitution behind everybody's back."""
-    (was,) = await rows(
+    (was,) = await query_rows(
         stack.settings,
         "SELECT digest, encode(sealed, 'hex') AS sealed, signature "
         "FROM constitutions JOIN constitution_signatures USING (digest)",
     )
-    await rows(stack.settings, _past_triggers(change))
+    await query_rows(stack.settings, _past_triggers(change))
     try:
         yield
     finally:
-        await rows(stack.settings, f"UPDATE constitutions SET sealed = decode('{was['sealed']}', 'hex')")
+        await query_rows(stack.settings, f"UPDATE constitutions SET sealed = decode('{was['sealed']}', 'hex')")
         signature = f"UPDATE constitution_signatures SET signature = '{was['signature']}'"
-        await rows(stack.settings, _past_triggers(signature))
+        await query_rows(stack.settings, _past_triggers(signature))
 
 
 def _past_triggers(statement: str) -> str:
@@ -57,7 +57,9 @@ async def test_a_run_stops_when_its_constitution_is_tampered_with(stack: Platfor
     run = await stack.start(await stack.publish(TWO_STEPS), {})
 
     async def at_work() -> None:
-        assert (await rows(stack.settings, "SELECT FROM effects WHERE run = $1 AND kind = 'tool.invoke'", run)) != []
+        assert (
+            await query_rows(stack.settings, "SELECT FROM effects WHERE run = $1 AND kind = 'tool.invoke'", run)
+        ) != []
 
     await eventually(at_work, seconds=30)
     async with tampered(stack, change):
@@ -65,7 +67,7 @@ async def test_a_run_stops_when_its_constitution_is_tampered_with(stack: Platfor
     assert ended["status"] == "failed"
     assert ended["reason"].startswith("ConstitutionRefused: ")
     assert why in ended["reason"]
-    begun = await rows(stack.settings, "SELECT FROM effects WHERE run = $1 AND kind = 'tool.invoke'", run)
+    begun = await query_rows(stack.settings, "SELECT FROM effects WHERE run = $1 AND kind = 'tool.invoke'", run)
     assert len(begun) == 1, "the second step began under a constitution that nobody signed"
 
 
@@ -74,7 +76,7 @@ async def test_no_worker_starts_under_an_altered_constitution(stack: Platform) -
     async with tampered(stack, ALTERED):
         restarts = {part: kill(supervisor, part) for part in ("worker", "tools")}
         await asyncio.gather(*(_refuses_to_start(stack, part, restarts[part]) for part in restarts))
-    await asyncio.gather(*(back(supervisor, part, restarts[part]) for part in restarts))
+    await asyncio.gather(*(wait_until_ready(supervisor, part, restarts[part]) for part in restarts))
 
 
 async def _refuses_to_start(stack: Platform, part: str, restarts: int) -> None:

@@ -1,7 +1,7 @@
 """Bytes that changed under their digest are never handed out and never thought with: the digest is named."""
 
 from capsule_texts import thinker, utility
-from chaos import rows
+from chaos import query_rows
 from outages import with_model
 from platforms import Platform
 from servers import eventually
@@ -18,7 +18,7 @@ async def test_an_altered_artifact_is_not_handed_out(stack: Platform) -> None:
     run = await stack.run(await stack.publish(utility("leaves-a-thing", "print('[1, 2, 3]')")), {})
     where = f"/v1/artifacts/{run['artifact']}"
     assert (await stack.operator.get(where)).json() == [1, 2, 3]
-    await rows(
+    await query_rows(
         stack.settings,
         "UPDATE content_blobs SET data = convert_to('[1, 2, 4]', 'UTF8') WHERE digest = $1",
         run["artifact"],
@@ -35,10 +35,13 @@ async def test_a_run_does_not_think_with_an_altered_transcript(stack: Platform) 
         run = await stack.start(ref, {})
 
         async def napping() -> None:
-            assert await rows(stack.settings, "SELECT FROM effects WHERE run = $1 AND kind = 'tool.invoke'", run) != []
+            assert (
+                await query_rows(stack.settings, "SELECT FROM effects WHERE run = $1 AND kind = 'tool.invoke'", run)
+                != []
+            )
 
         await eventually(napping, seconds=60)
-        altered = await rows(
+        altered = await query_rows(
             stack.settings,
             "UPDATE content_blobs SET data = data || ' '::bytea FROM runs "
             "WHERE runs.id = $1 AND content_blobs.created_at >= runs.created_at RETURNING content_blobs.digest",

@@ -5,7 +5,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from chaos import back, kill
+from chaos import kill, wait_until_ready
 from constitutions import codec, make_active
 from ledger_messages import begin_effect, constitution, finish_effect, key
 from servers import eventually, running, settings_in, temporary_home
@@ -45,7 +45,7 @@ async def finish(ledger: PostgresLedger, exit_with: FinishEffect) -> None:
             return
 
 
-async def some_done(tasks: Sequence[asyncio.Task[Any]], count: int) -> None:
+async def wait_for_some(tasks: Sequence[asyncio.Task[Any]], count: int) -> None:
     async def enough() -> None:
         assert sum(task.done() for task in tasks) >= count
 
@@ -68,9 +68,9 @@ async def test_a_crash_in_the_middle_of_reserving_and_settling_loses_and_doubles
                 begun = [
                     asyncio.create_task(begin(ledger, key(tenant, f"{tenant}/x/{n % 10}"))) for n in range(ATTEMPTS)
                 ]
-                await some_done(begun, ATTEMPTS // 4)
+                await wait_for_some(begun, ATTEMPTS // 4)
                 restarts = kill(supervisor, "postgres")
-                await back(supervisor, "postgres", restarts)
+                await wait_until_ready(supervisor, "postgres", restarts)
                 answers = await asyncio.gather(*begun)
                 assert sum(lost for _, _, lost in answers) > 0, "the crash met nobody"
                 passed = [attempt for attempt, status, _ in answers if status == "go"]
@@ -84,9 +84,9 @@ async def test_a_crash_in_the_middle_of_reserving_and_settling_loses_and_doubles
                 settled = [
                     asyncio.create_task(finish(ledger, finish_effect(attempt, usage=used))) for attempt in passed
                 ]
-                await some_done(settled, LIMIT // 4)
+                await wait_for_some(settled, LIMIT // 4)
                 restarts = kill(supervisor, "postgres")
-                await back(supervisor, "postgres", restarts)
+                await wait_until_ready(supervisor, "postgres", restarts)
                 await asyncio.gather(*settled)
                 async with db.transaction(tenant) as tx:
                     account = await tx.accounts.get("shared")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from capsule_texts import thinker, utility
-from chaos import rows
+from chaos import query_rows
 from google.protobuf.json_format import MessageToDict
 from outages import with_model
 from platforms import Platform
@@ -47,8 +47,10 @@ async def test_a_secret_is_in_no_history_and_no_log(stack: Platform, canary: str
 
 async def test_a_secret_is_in_no_event_that_leaves_the_database(stack: Platform, canary: str) -> None:
     await stack.run(await stack.publish(utility("echoes", ECHOES)), {"secret": canary})
-    assert await rows(stack.settings, "SELECT type FROM outbox WHERE data::text LIKE $1", f"%{canary}%") == []
-    assert await rows(stack.settings, "SELECT run, seq FROM receipts WHERE body::text LIKE $1", f"%{canary}%") == []
+    assert await query_rows(stack.settings, "SELECT type FROM outbox WHERE data::text LIKE $1", f"%{canary}%") == []
+    assert (
+        await query_rows(stack.settings, "SELECT run, seq FROM receipts WHERE body::text LIKE $1", f"%{canary}%") == []
+    )
 
 
 async def _exported(client: Client, run: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 
 from capsule_texts import utility
 from platforms import Platform
-from sandboxes import containers
+from sandboxes import running_containers
 from servers import eventually
 from temporalio.client import Client
 
@@ -16,7 +16,7 @@ async def test_a_run_terminated_between_effect_and_settle_counts_it_once(stack: 
     run = await stack.start(await stack.publish(utility("killed-between", SLEEPS)), {})
 
     async def has_begun() -> None:
-        assert containers(run)
+        assert running_containers(run)
 
     await eventually(has_begun, seconds=60)
     await temporal.get_workflow_handle(run).terminate("by an operator")
@@ -25,7 +25,7 @@ async def test_a_run_terminated_between_effect_and_settle_counts_it_once(stack: 
     assert ended["spent"]["tool_calls"] == 1, "it may have happened, so it counts"
 
     async def has_ended() -> None:
-        assert not containers(run)
+        assert not running_containers(run)
 
     await eventually(has_ended, seconds=60)
     await asyncio.sleep(1)  # its activity has nobody to report to

@@ -40,7 +40,7 @@ spec:
 
 
 @pytest.fixture(scope="module")
-async def asked(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> str:
+async def asked_run(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A real run that asked a person before it used a tool, and was told yes; with another one beside it."""
     file = tmp_path_factory.mktemp("reviewer") / "reviewed.yaml"
     file.write_text(MANUAL)
@@ -63,7 +63,7 @@ async def send_report(to: str) -> str:
 
 
 @pytest.fixture(scope="module")
-async def leak(platform: Platform) -> str:
+async def denied_run(platform: Platform) -> str:
     """A real run, of an application under our gate, that wanted to send a secret away and was told no."""
     settings = platform.settings
     terms = Terms(
@@ -97,7 +97,7 @@ def broken(tmp_path: Path) -> Path:
 
 
 async def test_a_reviewer_sees_what_a_broken_guarantee_would_do(
-    platform: Platform, asked: str, leak: str, broken: Path
+    platform: Platform, asked_run: str, denied_run: str, broken: Path
 ) -> None:
     before = (await platform.cli("policy", "check", "active", "--json")).json["digest"]
 
@@ -115,12 +115,12 @@ async def test_a_reviewer_sees_what_a_broken_guarantee_would_do(
     past = await platform.cli("policy", "backtest", broken)
     assert past.code == Code.OK, past.err
     (flip,) = [line for line in past.out.splitlines() if line.startswith("local/")]
-    assert flip.startswith(leak), "the run that used a tool as before does not flip"
+    assert flip.startswith(denied_run), "the run that used a tool as before does not flip"
     assert flip.index(" deny") < flip.index(" allow")
-    assert f"somagent receipts {leak}" in past.out
+    assert f"somagent receipts {denied_run}" in past.out
     assert "1 of " in past.out
     (told,) = (await platform.cli("policy", "backtest", broken, "--json")).json["flips"]
-    why = await platform.cli("policy", "explain", "--run", leak, "--seq", told["seq"])
+    why = await platform.cli("policy", "explain", "--run", denied_run, "--seq", told["seq"])
     assert "because of no-secret-egress: action.data = 'secret', action.egress = 'allowlist'" in why.out
 
     unsigned = await platform.cli("policy", "activate", broken)
@@ -167,10 +167,10 @@ async def test_what_is_older_unsigned_or_changed_after_signing_is_refused_and_na
     assert (await platform.cli("policy", "check", "active", "--json")).json["digest"] == before
 
 
-async def test_a_past_decision_is_explained_by_its_receipt(platform: Platform, asked: str) -> None:
-    receipts = (await platform.cli("receipts", asked, "--json")).json
+async def test_a_past_decision_is_explained_by_its_receipt(platform: Platform, asked_run: str) -> None:
+    receipts = (await platform.cli("receipts", asked_run, "--json")).json
     seq = next(r["seq"] for r in receipts if r["body"].get("decision") == "ask")
-    told = await platform.cli("policy", "explain", "--run", asked, "--seq", seq)
+    told = await platform.cli("policy", "explain", "--run", asked_run, "--seq", seq)
     assert told.code == Code.OK, told.err
     assert "because of manual-autonomy" in told.out
     assert "run.autonomy: 'manual' -> 'supervised'" in told.out
@@ -233,7 +233,7 @@ async def test_an_overlay_is_proposed_and_rejected_and_one_that_widens_is_blocke
     assert "run.denials = 20" in blocked.out
 
 
-async def test_calls_that_lead_to_an_action_tell_its_verdict(platform: Platform, asked: str) -> None:
+async def test_calls_that_lead_to_an_action_tell_its_verdict(platform: Platform, asked_run: str) -> None:
     key = uuid.uuid4().hex
     started = await platform.operator.post("/v1/capsules/reviewed/runs", json={}, headers={"Idempotency-Key": key})
     assert started.headers["x-policy-decision"] == "allow"
@@ -255,7 +255,7 @@ async def test_calls_that_lead_to_an_action_tell_its_verdict(platform: Platform,
         assert answer.headers["x-constitution-hash"] == started.headers["x-constitution-hash"]
 
 
-async def test_workers_count_decisions_for_prometheus(platform: Platform, asked: str) -> None:
+async def test_workers_count_decisions_for_prometheus(platform: Platform, asked_run: str) -> None:
     async with httpx.AsyncClient() as http:
         texts = [
             (await http.get(f"http://127.0.0.1:{port}/metrics")).text

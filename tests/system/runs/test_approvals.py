@@ -14,7 +14,7 @@ PRINTS = "print('{\"done\": true}')"
 TEMPORAL = Path(sys.executable).parent / "temporal"
 
 
-async def waiting(platform: Platform, name: str) -> tuple[str, dict[str, object]]:
+async def start_waiting_run(platform: Platform, name: str) -> tuple[str, dict[str, object]]:
     """Start a capsule whose tool use a person decides; return the run and its waiting approval."""
     run = await platform.start(await platform.publish(utility(name, PRINTS, autonomy="manual")), {})
     shown = await platform.until(run, "awaiting_approval")
@@ -34,7 +34,7 @@ async def signal(platform: Platform, run: str, decision: dict[str, object]) -> N
 
 
 async def test_an_approved_action_runs_once_and_the_approval_is_used(platform: Platform) -> None:
-    run, approval = await waiting(platform, "asks-first")
+    run, approval = await start_waiting_run(platform, "asks-first")
     assert "manual-autonomy" in str(approval["sentence"])
     answer = await platform.approver.post(f"/v1/approvals/{approval['id']}/approve", json={"comment": "Fine."})
     assert answer.status_code == 200, answer.text
@@ -51,7 +51,7 @@ async def test_an_approved_action_runs_once_and_the_approval_is_used(platform: P
 
 
 async def test_a_denied_action_does_not_run_and_the_run_says_so(platform: Platform) -> None:
-    run, approval = await waiting(platform, "asks-in-vain")
+    run, approval = await start_waiting_run(platform, "asks-in-vain")
     answer = await platform.approver.post(f"/v1/approvals/{approval['id']}/deny", json={"comment": "No."})
     assert answer.status_code == 200, answer.text
     shown = await platform.until(run)
@@ -61,7 +61,7 @@ async def test_a_denied_action_does_not_run_and_the_run_says_so(platform: Platfo
 
 
 async def test_who_asks_may_not_decide(platform: Platform) -> None:
-    run, approval = await waiting(platform, "asks-itself")
+    run, approval = await start_waiting_run(platform, "asks-itself")
     answer = await platform.operator.post(f"/v1/approvals/{approval['id']}/approve", json={})
     assert answer.status_code == 403
     assert (await platform.show(run))["status"] == "awaiting_approval"
@@ -69,7 +69,7 @@ async def test_who_asks_may_not_decide(platform: Platform) -> None:
 
 
 async def test_deciding_twice_changes_nothing(platform: Platform) -> None:
-    run, approval = await waiting(platform, "asks-twice")
+    run, approval = await start_waiting_run(platform, "asks-twice")
     first = await platform.approver.post(f"/v1/approvals/{approval['id']}/approve", json={})
     await platform.until(run)
     second = await platform.approver.post(f"/v1/approvals/{approval['id']}/deny", json={})
@@ -78,7 +78,7 @@ async def test_deciding_twice_changes_nothing(platform: Platform) -> None:
 
 
 async def test_a_signal_of_the_temporal_command_line_approves(platform: Platform) -> None:
-    run, approval = await waiting(platform, "asks-by-signal")
+    run, approval = await start_waiting_run(platform, "asks-by-signal")
     minted = await platform.approver.post(f"/v1/approvals/{approval['id']}/attestation", json={"approve": True})
     assert minted.status_code == 201, minted.text
     await signal(platform, run, minted.json())
@@ -86,8 +86,8 @@ async def test_a_signal_of_the_temporal_command_line_approves(platform: Platform
 
 
 async def test_an_attestation_for_another_action_approves_nothing(platform: Platform) -> None:
-    run, approval = await waiting(platform, "asks-this")
-    other, elsewhere = await waiting(platform, "asks-that")
+    run, approval = await start_waiting_run(platform, "asks-this")
+    other, elsewhere = await start_waiting_run(platform, "asks-that")
     minted = await platform.approver.post(f"/v1/approvals/{elsewhere['id']}/attestation", json={"approve": True})
     await signal(platform, run, {**minted.json(), "approval": approval["id"], "action": approval["action"]})
     state = await platform.operator.get(f"/v1/runs/{quote(run, safe='')}/state")

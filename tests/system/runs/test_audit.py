@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from capsule_texts import utility
-from chaos import back, kill
+from chaos import kill, wait_until_ready
 from platforms import Platform
 from servers import eventually
 from temporalio.client import Client
@@ -24,7 +24,7 @@ async def client(platform: Platform) -> Client:
     return await connect(platform.settings, KeyRing.load(platform.settings.keys_dir))
 
 
-async def sealed(platform: Platform) -> dict[str, Any]:
+async def wait_until_sealed(platform: Platform) -> dict[str, Any]:
     """Wait until nothing waits for the sealer, and return how far the record is sealed."""
 
     async def nothing_waits() -> None:
@@ -40,7 +40,7 @@ async def test_an_auditor_checks_everything_and_one_run_with_its_history(
 ) -> None:
     run = await platform.start(await platform.publish(utility("audited", PRINTS)), {})
     assert (await platform.until(run))["status"] == "completed"
-    status = await sealed(platform)
+    status = await wait_until_sealed(platform)
     whole = await platform.cli("audit", "verify", "--json")
     assert whole.code == Code.OK, whole
     found = json.loads(whole.out)
@@ -58,7 +58,7 @@ async def test_an_auditor_checks_everything_and_one_run_with_its_history(
     assert told["sealed"] == told["receipts"] == len(await platform.receipts(run))
     assert told["governed_activities"] == told["allowed_attempts"] == 3
 
-    removed = without(exported, "tool.invoke")
+    removed = without_activity(exported, "tool.invoke")
     history.write_text(json.dumps(removed))
     refused = await platform.cli("audit", "verify", run, "--history", history)
     assert refused.code == Code.UNSOUND
@@ -74,7 +74,7 @@ async def test_an_auditor_checks_everything_and_one_run_with_its_history(
     assert "Activity '99' (tool.invoke) completed in attempt 1, and no receipt let it begin" in ungoverned.err
 
 
-def without(history: dict[str, Any], name: str) -> dict[str, Any]:
+def without_activity(history: dict[str, Any], name: str) -> dict[str, Any]:
     """Return the history as if an activity had never been."""
     scheduled = {
         event["eventId"]
@@ -93,9 +93,9 @@ def without(history: dict[str, Any], name: str) -> dict[str, Any]:
 async def test_a_sealer_that_is_killed_leaves_no_gap(platform: Platform) -> None:
     run = await platform.start(await platform.publish(utility("sealed-again", PRINTS)), {})
     for _ in range(2):
-        await back(platform.supervisor, "sealer", kill(platform.supervisor, "sealer"))
+        await wait_until_ready(platform.supervisor, "sealer", kill(platform.supervisor, "sealer"))
     assert (await platform.until(run))["status"] == "completed"
-    await sealed(platform)
+    await wait_until_sealed(platform)
     found = await platform.cli("audit", "verify", "--json")
     assert found.code == Code.OK, found
 
@@ -103,7 +103,7 @@ async def test_a_sealer_that_is_killed_leaves_no_gap(platform: Platform) -> None
 async def test_an_altered_receipt_is_named_by_run_and_number(platform: Platform) -> None:
     run = await platform.start(await platform.publish(utility("altered", PRINTS)), {})
     await platform.until(run)
-    await sealed(platform)
+    await wait_until_sealed(platform)
     alter = "UPDATE receipts SET body = $1::json WHERE run = $2 AND seq = 4"
     async with superuser(platform.settings, database="somagent") as connection:
         await connection.execute("SET session_replication_role = replica")

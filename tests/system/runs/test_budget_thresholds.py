@@ -32,11 +32,11 @@ spec:
   steps:{steps}"""
 
 
-async def kinds(platform: Platform, run: str) -> list[str]:
+async def action_kinds(platform: Platform, run: str) -> list[str]:
     return [r["body"]["action"]["kind"] for r in await platform.receipts(run) if r["kind"] == "decision"]
 
 
-async def raised(platform: Platform, run: str) -> None:
+async def raise_budget(platform: Platform, run: str) -> None:
     path = f"/v1/budgets/runs/{run.replace('/', '~')}/raise"
     answer = await platform.approver.post(path, json={"tool_calls": 4})
     assert answer.status_code == 200, answer.text
@@ -51,9 +51,9 @@ async def test_a_pause_ends_with_a_raise_and_the_run_goes_on_at_its_step(platfor
     )
     state = (await platform.operator.get(f"/v1/runs/{run.replace('/', '~')}/state")).json()
     assert (state["pressure"], state["left"]["tool_calls"]) == (50, 1)
-    await raised(platform, run)
+    await raise_budget(platform, run)
     assert (await platform.until(run))["status"] == "completed"
-    assert (await kinds(platform, run)).count("tool.invoke") == 2, "nothing is done twice"
+    assert (await action_kinds(platform, run)).count("tool.invoke") == 2, "nothing is done twice"
     events = [json.loads(line) for line in (await platform.cli("runs", "events", run, "--json")).out.splitlines()]
     [told] = [event["data"] for event in events if event["type"] == "budget.pressure"]
     assert (told["dimension"], told["percent"], told["spent"], told["limit"]) == ("tool_calls", 50, 1, 2)
@@ -70,7 +70,7 @@ async def test_asking_waits_for_a_raise_before_the_budget_is_gone(platform: Plat
     run = await platform.start(await platform.publish(capsule("pressed-ask", "{at: 50, do: ask}")), {})
     shown = await platform.until(run, "awaiting_budget")
     assert (shown["status"], shown["reason"]) == ("awaiting_budget", "50 % of a limit is spent.")
-    await raised(platform, run)
+    await raise_budget(platform, run)
     assert (await platform.until(run))["status"] == "completed"
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from capsule_texts import composite, utility
 from platforms import Platform
-from sandboxes import containers
+from sandboxes import running_containers
 
 SLEEPS = "import time, json\ngiven = json.load(open('input.json'))\ntime.sleep(given['seconds'])\nprint(json.dumps({'value': given['seconds'] * 2}))"
 
@@ -64,14 +64,14 @@ async def test_cancelling_reaches_the_childrens_containers(platform: Platform) -
     run = await platform.start(ref, {})
     children = [f"{run}/one", f"{run}/two"]
     deadline = time.monotonic() + 40
-    while not all(containers(child) for child in children):
+    while not all(running_containers(child) for child in children):
         assert time.monotonic() < deadline, "the children's containers did not appear"
         await asyncio.sleep(0.2)
     told = time.monotonic()
     assert (await platform.tell(run, "cancel")).status_code == 200
     shown = await platform.until(run, seconds=30)
     assert shown["status"] == "cancelled"
-    assert not [c for child in children for c in containers(child)]
+    assert not [c for child in children for c in running_containers(child)]
     assert time.monotonic() - told < 15
     assert [(await platform.show(child))["status"] for child in children] == ["cancelled", "cancelled"]
 

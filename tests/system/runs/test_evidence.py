@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from capsule_texts import composite, utility
-from client_cli import Ended
+from client_cli import CommandResult
 from platforms import Platform
 
 from capsules.audit.evidence import MANIFEST, REDACTIONS, SIGNATURE, sign_archive
@@ -49,7 +49,7 @@ async def export(platform: Platform, run: str, file: Path, *redact: str) -> Path
     return file
 
 
-async def check(platform: Platform, file: Path, keys: Path) -> Ended:
+async def check(platform: Platform, file: Path, keys: Path) -> CommandResult:
     """Check it where no API answers: the platform's address is not the auditor's."""
     return await platform.cli("audit", "verify", "--bundle", file, "--keys", keys, "--json")
 
@@ -105,11 +105,11 @@ def signed_anew(platform: Platform, file: Path, into: Path, change: Callable[[st
     return into
 
 
-def without_two(name: str) -> str | None:
+def remove_second_child(name: str) -> str | None:
     return None if name.startswith("children/two/") else name
 
 
-def two_for_one(name: str) -> str | None:
+def swap_children(name: str) -> str | None:
     return None if name.startswith("children/one/") else name.replace("children/two/", "children/one/")
 
 
@@ -133,7 +133,10 @@ async def test_a_composites_evidence_holds_that_of_its_child_runs(
             if name.startswith(folder):
                 child.writestr(name.removeprefix(folder), archive.read(name))
     assert json.loads((await check(platform, tmp_path / "two.zip", keys)).out)["run"] == f"{run}/two"
-    for change, named in ((without_two, "/two': This is no evidence"), (two_for_one, "/one': its folder holds the")):
+    for change, named in (
+        (remove_second_child, "/two': This is no evidence"),
+        (swap_children, "/one': its folder holds the"),
+    ):
         done = await check(platform, signed_anew(platform, file, tmp_path / f"{change.__name__}.zip", change), keys)
         assert (done.code, named in done.err) == (Code.UNSOUND, True), done
     alone = tmp_path / "alone.zip"
@@ -141,7 +144,7 @@ async def test_a_composites_evidence_holds_that_of_its_child_runs(
     assert json.loads((await check(platform, alone, keys)).out)["child_runs"] == f"not included: {run}/one, {run}/two"
 
 
-def altered(file: Path, into: Path, name: str, old: bytes, new: bytes) -> Path:
+def altered_archive(file: Path, into: Path, name: str, old: bytes, new: bytes) -> Path:
     """Copy the archive with one file changed, added or left out."""
     with zipfile.ZipFile(file) as source, zipfile.ZipFile(into, "w") as target:
         for entry in source.namelist():
@@ -168,7 +171,7 @@ def altered(file: Path, into: Path, name: str, old: bytes, new: bytes) -> Path:
 async def test_an_archive_that_was_touched_names_the_file(  # noqa: PLR0917 - a case
     platform: Platform, run: str, keys: Path, tmp_path: Path, name: str, old: bytes, new: bytes, named: str
 ) -> None:
-    file = altered(await export(platform, run, tmp_path / "run.zip"), tmp_path / "touched.zip", name, old, new)
+    file = altered_archive(await export(platform, run, tmp_path / "run.zip"), tmp_path / "touched.zip", name, old, new)
     done = await check(platform, file, keys)
     assert done.code == Code.UNSOUND, done
     assert named in done.err
@@ -182,7 +185,7 @@ async def test_evidence_of_another_installation_and_no_evidence_are_refused(
     empty.mkdir()
     assert (await check(platform, file, empty)).code == Code.INVALID
     other = tmp_path / "other"
-    await asyncio.to_thread(shifted, keys, other)
+    await asyncio.to_thread(swap_keys, keys, other)
     done = await check(platform, file, other)
     assert done.code == Code.UNSOUND, done
     assert "it was not made here" in done.err
@@ -191,7 +194,7 @@ async def test_evidence_of_another_installation_and_no_evidence_are_refused(
     assert (done.code, "is no ZIP archive" in done.err) == (Code.INVALID, True)
 
 
-def shifted(keys: Path, into: Path) -> None:
+def swap_keys(keys: Path, into: Path) -> None:
     """Another installation's keys: here the sealer's for the publisher's."""
     into.mkdir()
     for purpose in ("sealer", "publisher"):

@@ -35,7 +35,7 @@ async def get(http: httpx.AsyncClient, run: str, what: str = "explanation") -> h
     return await http.get(f"/v1/runs/{run.replace('/', '~')}/{what}")
 
 
-async def ended(platform: Platform, name: str, *, verb: str, comment: str) -> str:
+async def decided_run(platform: Platform, name: str, *, verb: str, comment: str) -> str:
     """Run a capsule whose tool use a person decides."""
     run = await platform.start(await platform.publish(utility(name, PRINTS, autonomy="manual")), {})
     await platform.until(run, "awaiting_approval")
@@ -47,7 +47,7 @@ async def ended(platform: Platform, name: str, *, verb: str, comment: str) -> st
 
 
 async def test_a_run_is_explained_as_json_text_and_a_page(platform: Platform, tmp_path: Path) -> None:
-    run = await ended(platform, "explained", verb="approve", comment=HOSTILE)
+    run = await decided_run(platform, "explained", verb="approve", comment=HOSTILE)
     it = RunExplanation.model_validate((await get(platform.operator, run)).json())
     start, tool, published = it.actions[:3]
     assert (start.kind, start.word) == ("capsule.start", "done")
@@ -85,7 +85,7 @@ async def test_a_run_is_explained_as_json_text_and_a_page(platform: Platform, tm
 
 
 async def test_a_denied_action_is_explained_by_who_denied_it(platform: Platform) -> None:
-    run = await ended(platform, "explained-no", verb="deny", comment="Not today.")
+    run = await decided_run(platform, "explained-no", verb="deny", comment="Not today.")
     it = RunExplanation.model_validate((await get(platform.operator, run)).json())
     tool = it.actions[1]
     assert (tool.kind, tool.word, tool.outcomes) == ("tool.invoke", "asked", ())

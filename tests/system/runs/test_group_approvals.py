@@ -57,14 +57,14 @@ async def groups(platform: Platform) -> AsyncIterator[ApproverGroups]:
         yield made
 
 
-async def waiting(groups: ApproverGroups, asker: str) -> tuple[Platform, str, str]:
+async def start_waiting_run(groups: ApproverGroups, asker: str) -> tuple[Platform, str, str]:
     """Start a run of this asker; return who watches it, the run and its waiting approval."""
     seen = groups.asking_as(asker)
     run = await seen.start(f"asks-{asker}@1.0.0", {})
-    return seen, run, await pending(seen, run)
+    return seen, run, await wait_for_approval(seen, run)
 
 
-async def pending(seen: Platform, run: str) -> str:
+async def wait_for_approval(seen: Platform, run: str) -> str:
     async def asks() -> None:
         assert (await seen.show(run))["status"] == "awaiting_approval"
         assert await approvals(seen, run)
@@ -87,14 +87,14 @@ async def decisions(seen: Platform, run: str) -> list[dict[str, Any]]:
     return [r["body"] for r in receipts if r["body"].get("action", {}).get("kind") == "tool.invoke"]
 
 
-async def told(seen: Platform, run: str) -> list[str]:
+async def event_types(seen: Platform, run: str) -> list[str]:
     async with seen.operator.stream("GET", f"/v1/runs/{quote(run, safe='')}/events") as answer:
         text = (await answer.aread()).decode()
     return [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
 
 
 async def test_two_of_one_role_and_one_of_another(groups: ApproverGroups) -> None:
-    seen, run, approval = await waiting(groups, "roles")
+    seen, run, approval = await start_waiting_run(groups, "roles")
     first = await groups.say("sam", approval, comment="The network is off.")
     assert (first.status_code, first.json()["state"]) == (200, "pending"), first.text
     assert [(d["capability"], d["quorum"]) for d in first.json()["missing"]] == [
@@ -122,7 +122,7 @@ async def test_two_of_one_role_and_one_of_another(groups: ApproverGroups) -> Non
 
 
 async def test_two_who_give_the_last_yes_at_once_both_end_well(groups: ApproverGroups) -> None:
-    seen, run, approval = await waiting(groups, "pairs")
+    seen, run, approval = await start_waiting_run(groups, "pairs")
     assert (await groups.say("ann", approval)).json()["state"] == "pending"
     answers = await asyncio.gather(*(groups.say(name, approval) for name in ("ben", "cem")))
     for answer in answers:
@@ -135,7 +135,7 @@ async def test_two_who_give_the_last_yes_at_once_both_end_well(groups: ApproverG
 
 
 async def test_nobody_decides_so_the_next_group_may(groups: ApproverGroups) -> None:
-    seen, run, approval = await waiting(groups, "late")
+    seen, run, approval = await start_waiting_run(groups, "late")
     early = await groups.say("lea", approval)
     assert early.status_code == 403, "her moment has not come"
     asked = await groups.show("ann", approval)
@@ -152,26 +152,26 @@ async def test_nobody_decides_so_the_next_group_may(groups: ApproverGroups) -> N
     assert approved.json()["answers"][0]["escalated"]
     ended = await seen.until(run)
     assert ended["status"] == "completed", ended["reason"]
-    assert "approval.escalated" in await told(seen, run)
+    assert "approval.escalated" in await event_types(seen, run)
 
 
 async def test_nobody_at_all_decides_so_it_expires_and_the_run_says_who_was_asked(groups: ApproverGroups) -> None:
     began = time.monotonic()
-    seen, run, approval = await waiting(groups, "hasty")
+    seen, run, approval = await start_waiting_run(groups, "hasty")
     ended = await seen.until(run, seconds=30)
     assert time.monotonic() - began < 25
     assert ended["status"] == "failed"
     for words in ("nobody decided in time", "1 with 'approval:decide'", "on 'approval:lead'"):
         assert words in ended["reason"]
     assert (await groups.show("ann", approval))["state"] == "expired"
-    kinds = [kind for kind in await told(seen, run) if kind.startswith("approval.")]
+    kinds = [kind for kind in await event_types(seen, run) if kind.startswith("approval.")]
     assert kinds == ["approval.requested", "approval.escalated", "approval.expired"]
     late = await groups.say("ann", approval)
     assert (late.status_code, late.json()["code"]) == (409, "Conflict")
 
 
 async def test_an_edited_call_runs_as_edited_and_the_receipts_show_both(groups: ApproverGroups) -> None:
-    seen, run, approval = await waiting(groups, "plain")
+    seen, run, approval = await start_waiting_run(groups, "plain")
     waits = await groups.people["ann"].get(f"/v1/approvals/{approval}/arguments")
     assert waits.json() == {"target": "python@1.0.0/run", "arguments": {"code": f"{PRINTS}\n", "input": {}}}, waits.text
     code = 'print(\'{"done": "differently"}\')'
@@ -200,7 +200,7 @@ async def test_a_persona_is_told_that_a_person_changed_the_arguments(groups: App
     steps = '[{id: look, use: python/run, with: {code: "print(1)"}}, {id: choose, think: "Which colour has the sky?"}]'
     seen = groups.asking_as("plain")
     run = await seen.start(await seen.publish(thinker("looks-first", steps=steps)), {})
-    approval = await pending(seen, run)
+    approval = await wait_for_approval(seen, run)
     assert (await groups.say("ann", approval, "edit", arguments={"code": "print(20 + 22)"})).status_code == 200
     ended = await seen.until(run)
     assert ended["status"] == "completed", ended["reason"]
@@ -212,7 +212,7 @@ async def test_a_persona_is_told_that_a_person_changed_the_arguments(groups: App
 
 
 async def test_where_two_must_approve_an_edit_still_needs_the_second(groups: ApproverGroups) -> None:
-    seen, run, approval = await waiting(groups, "pairs")
+    seen, run, approval = await start_waiting_run(groups, "pairs")
     code = 'print(\'{"done": "by two"}\')'
     assert (await groups.say("ann", approval, "edit", arguments={"code": code})).status_code == 200
 
@@ -235,7 +235,7 @@ async def test_a_delegate_approves_in_the_owners_name(groups: ApproverGroups) ->
     assert lent.status_code == 201, lent.text
     beyond = await groups.people["dee"].post("/v1/delegations", json={"capability": DECIDES, "to": "sam"})
     assert (beyond.status_code, beyond.json()["code"]) == (403, "Denied")
-    seen, run, approval = await waiting(groups, "plain")
+    seen, run, approval = await start_waiting_run(groups, "plain")
     assert ("dee", "ann") in {
         (d["subject"], d["on_behalf_of"]) for d in (await groups.show("dee", approval))["deciders"]
     }
@@ -245,13 +245,13 @@ async def test_a_delegate_approves_in_the_owners_name(groups: ApproverGroups) ->
     assert (await seen.until(run))["status"] == "completed"
     taken = await groups.people["ann"].delete(f"/v1/delegations/{lent.json()['id']}")
     assert taken.json()["state"] == "revoked"
-    seen, run, approval = await waiting(groups, "plain")
+    seen, run, approval = await start_waiting_run(groups, "plain")
     assert (await groups.say("dee", approval, on_behalf_of="ann")).status_code == 403
     await seen.tell(run, "cancel")
 
 
 async def test_many_are_decided_each_on_its_own(groups: ApproverGroups) -> None:
-    several = [await waiting(groups, asker) for asker in ("plain", "plain", "roles")]
+    several = [await start_waiting_run(groups, asker) for asker in ("plain", "plain", "roles")]
     ids = [approval for _, _, approval in several]
     items = [{"approval": id_, "approve": number != 1} for number, id_ in enumerate(ids)]
     items.append({"approval": "unknown", "approve": True})
@@ -278,7 +278,7 @@ async def test_the_command_line_edits_lends_and_decides_several(groups: Approver
     async def as_(name: str, *words: str) -> Any:
         return await asyncio.to_thread(cli, name, *words)
 
-    seen, run, approval = await waiting(groups, "plain")
+    seen, run, approval = await start_waiting_run(groups, "plain")
     shown = await as_("ann", "approvals", "show", approval)
     assert "needs 1 with approval:decide" in shown.out
     assert "could decide now: ann, ben, cem" in shown.out
@@ -290,7 +290,7 @@ async def test_the_command_line_edits_lends_and_decides_several(groups: Approver
     assert (await seen.until(run))["output"] == 5
     lent = await as_("ben", "approvals", "delegate", DECIDES, "dee", "--for", "2h", "--reason", "leave", "--json")
     assert lent.code == Code.OK, lent
-    two = [await waiting(groups, "plain") for _ in range(2)]
+    two = [await start_waiting_run(groups, "plain") for _ in range(2)]
     ended = await as_("dee", "approvals", "approve", *(a for _, _, a in two), "nothing", "--on-behalf-of", "ben")
     assert ended.code == Code.NOT_FOUND, ended
     assert "There is no approval 'nothing'" in ended.out

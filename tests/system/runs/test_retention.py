@@ -14,7 +14,7 @@ from workers.relay.content_pruner import sweep
 PRINTS = "print('{\"done\": true}')"
 
 
-async def older(platform: Platform, run: str) -> None:
+async def age_run(platform: Platform, run: str) -> None:
     """Turn the clock of one run back, as a superuser: nobody waits for a month here."""
     async with superuser(platform.settings, database="somagent") as connection:
         await connection.execute(
@@ -37,7 +37,7 @@ async def test_a_pruned_run_keeps_its_record_and_a_held_one_keeps_everything(
         shown = await platform.cli("retention", "set", "--content-days", "30", "--as", "approver")
         assert "content of runs  30 days" in shown.out, shown
         for run in (gone, held):
-            await older(platform, run)
+            await age_run(platform, run)
         assert "1 runs" in (await platform.cli("retention", "show")).out
         async with open_database(platform.settings.database("relay")) as relay:
             assert (await sweep(relay)).runs == 1

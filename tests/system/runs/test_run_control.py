@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from capsule_texts import utility
 from platforms import Platform
-from sandboxes import containers
+from sandboxes import running_containers
 
 SLEEPS = "import time\ntime.sleep(float(__import__('json').load(open('input.json'))['seconds']))\nprint('{}')"
 
@@ -15,7 +15,7 @@ SLEEPS = "import time\ntime.sleep(float(__import__('json').load(open('input.json
 async def test_cancelling_stops_the_container_within_ten_seconds(platform: Platform) -> None:
     run = await platform.start(await platform.publish(utility("sleeps", SLEEPS)), {"seconds": 25})
     deadline = time.monotonic() + 20
-    while not containers(run):
+    while not running_containers(run):
         assert time.monotonic() < deadline, "no container appeared"
         await asyncio.sleep(0.1)
     told = time.monotonic()
@@ -23,7 +23,7 @@ async def test_cancelling_stops_the_container_within_ten_seconds(platform: Platf
     assert answer.status_code == 200, answer.text
     shown = await platform.until(run, seconds=20)
     assert time.monotonic() - told < 10
-    assert not containers(run)
+    assert not running_containers(run)
     assert (shown["status"], shown["reason"]) == ("cancelled", "Not needed any more.")
     account = await platform.account(run)
     assert account["reserved"] == {"tokens": 0, "micro_usd": 0, "tool_calls": 0}
@@ -74,7 +74,7 @@ async def test_the_wall_clock_ends_a_run(platform: Platform) -> None:
     shown = await platform.run(ref, {"seconds": 25})
     assert shown["status"] == "failed"
     assert "wall clock" in shown["reason"]
-    assert not containers(shown["id"])
+    assert not running_containers(shown["id"])
 
 
 async def test_a_message_for_a_run_that_has_ended_is_refused(platform: Platform) -> None:

@@ -26,7 +26,7 @@ def long_capsule(name: str, steps: list[dict[str, object]], *, wall_clock: str =
     )
 
 
-def thinking(number: int) -> dict[str, object]:
+def think_step(number: int) -> dict[str, object]:
     shape = {
         "type": "object",
         "properties": {"n": {"enum": [number]}},
@@ -42,7 +42,7 @@ def tool(number: int) -> dict[str, object]:
 
 @pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.long)])
 async def test_a_run_of_many_steps_has_a_small_history_that_grows_evenly(platform: Platform, count: int) -> None:
-    steps = [tool(n) if n % 4 else thinking(n) for n in range(count)]
+    steps = [tool(n) if n % 4 else think_step(n) for n in range(count)]
     run = await platform.run(await platform.publish(long_capsule(f"steps-{count}", steps)), {}, seconds=280)
     assert run["status"] == "completed", run["reason"]
     client = await connect(platform.settings, KeyRing.load(platform.settings.keys_dir))

@@ -18,7 +18,7 @@ TYPES = {
 }
 
 
-def read(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
+def read_samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
     families = text_string_to_metric_families(metrics.text())
     return {(s.name, tuple(s.labels.values())): s.value for family in families for s in family.samples}
 
@@ -38,7 +38,7 @@ async def test_an_answer_is_counted_under_its_route_and_in_no_other_registry() -
         await client.put("/a/secret")
         await client.put("/a/another")
         await client.request("BREW", "/nowhere")
-    found = read(metrics)
+    found = read_samples(metrics)
     counted = {labels: value for (name, labels), value in found.items() if name == "somagent_http_requests_total"}
     assert counted == {("PUT", "/a/{name}", "201"): 2, ("other", "none", "404"): 1}
     assert (
@@ -46,4 +46,4 @@ async def test_an_answer_is_counted_under_its_route_and_in_no_other_registry() -
         == found["somagent_http_request_seconds_bucket", ("+Inf",)]
         == 3
     )
-    assert read(other)["somagent_http_request_seconds_count", ()] == 0
+    assert read_samples(other)["somagent_http_request_seconds_count", ()] == 0

@@ -27,7 +27,7 @@ LOCAL = {
 }  # they would pass by the gate
 
 
-def defined() -> dict[str, str]:
+def defined_activities() -> dict[str, str]:
     """Return every activity that `activities` defines: type name to `Class.method`."""
     found = {}
     for module in pkgutil.iter_modules(activities.__path__, "activities."):
@@ -60,14 +60,14 @@ def calls(*wanted: str) -> list[tuple[str, ast.Call]]:
     ]
 
 
-def lacking(call: ast.Call, options: set[str]) -> set[str]:
+def missing_options(call: ast.Call, options: set[str]) -> set[str]:
     return options - {keyword.arg for keyword in call.keywords}
 
 
 def test_every_activity_is_governed_or_on_the_platforms_list():
     governed = [kind for kind, _ in GOVERNED]
     assert set(governed) & PLATFORM == set()
-    assert sorted([*governed, *PLATFORM]) == sorted(defined())
+    assert sorted([*governed, *PLATFORM]) == sorted(defined_activities())
     assert [kind for kind, times in Counter(governed).items() if times > 1] == []
 
 
@@ -77,7 +77,7 @@ def test_every_governed_activity_declares_the_action_it_is():
 
 
 def test_every_activity_is_served_by_exactly_one_queue():
-    methods = [method.rpartition(".")[2] for method in defined().values()]
+    methods = [method.rpartition(".")[2] for method in defined_activities().values()]
     assert len(set(methods)) == len(methods), "two activities have one method name: this test cannot tell them apart"
     assert sorted(served()) == sorted(methods)
 
@@ -87,13 +87,13 @@ def test_temporal_is_asked_for_activities_in_two_places_only():
     called = calls(*ACTIVITY_CALLS, *ACTIVITY_STARTS)
     assert [where.partition(":")[0] for where, _ in called] == ["workflows/effects.py", "workflows/options.py"]
     for where, call in called:
-        assert lacking(call, {*ACTIVITY_OPTIONS, "heartbeat_timeout"}) == set(), where
+        assert missing_options(call, {*ACTIVITY_OPTIONS, "heartbeat_timeout"}) == set(), where
 
 
 def test_an_effect_also_says_how_it_is_cancelled():
     [(_, call), _] = calls(*ACTIVITY_CALLS)
     assert dotted(call.args[0]) == "effect"
-    assert lacking(call, {"cancellation_type"}) == set()
+    assert missing_options(call, {"cancellation_type"}) == set()
 
 
 def test_a_platform_activity_is_never_a_governed_one():
@@ -114,14 +114,16 @@ def test_a_platform_activity_is_never_a_governed_one():
         and not (one.startswith("workflows/constitution_activation.py") and " ConstitutionActivities." in one)
     }
     assert others == set()
-    methods = {one.partition(" ")[2]: kind for kind, one in ((k, f" {m}") for k, m in defined().items())}
+    methods = {one.partition(" ")[2]: kind for kind, one in ((k, f" {m}") for k, m in defined_activities().items())}
     assert {methods[one.partition(" ")[2]] for one in named} <= PLATFORM
 
 
 def test_every_child_call_says_its_id_queue_and_cancellation():
     called = calls(*CHILD_CALLS)
     assert called
-    assert {where: lacking(call, CHILD_OPTIONS) for where, call in called if lacking(call, CHILD_OPTIONS)} == {}
+    assert {
+        where: missing_options(call, CHILD_OPTIONS) for where, call in called if missing_options(call, CHILD_OPTIONS)
+    } == {}
 
 
 def test_no_workflow_goes_round_the_gate():

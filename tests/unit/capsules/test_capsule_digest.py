@@ -15,7 +15,7 @@ CAPSULES = Library.load().capsules
 
 
 @st.composite
-def written(draw: st.DrawFn) -> tuple[str, str, str]:
+def written_capsule(draw: st.DrawFn) -> tuple[str, str, str]:
     """Return a shipped capsule's digest, and the same capsule as some YAML or JSON text."""
     capsule = draw(st.sampled_from(CAPSULES))
     value = shuffled(capsule.model_dump(mode="json", by_alias=True), draw)
@@ -35,7 +35,7 @@ def shuffled(value: Any, draw: st.DrawFn) -> Any:
     return value
 
 
-@given(written())
+@given(written_capsule())
 @settings(max_examples=examples(25), deadline=None)
 def test_key_order_and_format_do_not_change_the_digest(case: tuple[str, str, str]) -> None:
     digest, text, filename = case

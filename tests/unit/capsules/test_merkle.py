@@ -11,17 +11,17 @@ from capsules.audit.merkle import inclusion_proof, leaf_hash, node_hash, root, v
 leaves = st.lists(st.binary(max_size=40).map(leaf_hash), min_size=1, max_size=70)
 
 
-def defined(hashes: list[bytes]) -> bytes:
+def root_by_definition(hashes: list[bytes]) -> bytes:
     """The RFC's own recursion: split at the greatest power of two below n."""
     if len(hashes) == 1:
         return hashes[0]
     split = 1 << ((len(hashes) - 1).bit_length() - 1)
-    return node_hash(defined(hashes[:split]), defined(hashes[split:]))
+    return node_hash(root_by_definition(hashes[:split]), root_by_definition(hashes[split:]))
 
 
 @given(leaves)
 def test_the_root_is_the_one_that_the_rfc_defines(hashes: list[bytes]) -> None:
-    assert root(hashes) == defined(hashes)
+    assert root(hashes) == root_by_definition(hashes)
 
 
 def test_the_root_of_nothing_and_the_prefixes_are_the_rfcs() -> None:

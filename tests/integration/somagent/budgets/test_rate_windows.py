@@ -35,11 +35,11 @@ async def windows(valkey: str, db: Database) -> AsyncIterator[ValkeyWindows]:
         yield opened
 
 
-def bound(tenant: str, *, tokens: int | None = None, calls: int | None = None) -> RateBound:
+def rate_bound(tenant: str, *, tokens: int | None = None, calls: int | None = None) -> RateBound:
     return RateBound(account=f"tenant:{tenant}", tokens=tokens, calls=calls)
 
 
-async def ready(windows: ValkeyWindows, tenant: str, *bounds: RateBound) -> None:
+async def fill_window(windows: ValkeyWindows, tenant: str, *bounds: RateBound) -> None:
     """Let a window that nobody used before be filled."""
     slow = await windows.take(tenant, bounds, effect="first", tokens=0)
     assert slow is not None
@@ -50,8 +50,8 @@ async def ready(windows: ValkeyWindows, tenant: str, *bounds: RateBound) -> None
 
 
 async def test_two_hundred_at_once_never_pass_the_bound(windows: ValkeyWindows, tenant: str) -> None:
-    most = bound(tenant, tokens=1000, calls=77)
-    await ready(windows, tenant, most)
+    most = rate_bound(tenant, tokens=1000, calls=77)
+    await fill_window(windows, tenant, most)
     answers = await asyncio.gather(*(windows.take(tenant, [most], effect=f"e{n}", tokens=7) for n in range(200)))
     assert answers.count(None) == 77
     slow = next(one for one in answers if one is not None)
@@ -60,8 +60,8 @@ async def test_two_hundred_at_once_never_pass_the_bound(windows: ValkeyWindows, 
 
 
 async def test_tokens_are_bounded_and_corrected_when_they_are_counted(windows: ValkeyWindows, tenant: str) -> None:
-    most = bound(tenant, tokens=100)
-    await ready(windows, tenant, most)
+    most = rate_bound(tenant, tokens=100)
+    await fill_window(windows, tenant, most)
     assert await windows.take(tenant, [most], effect="a", tokens=80) is None
     assert await windows.take(tenant, [most], effect="b", tokens=30) is not None
     await windows.correct(tenant, [most], effect="a", tokens=60)
@@ -75,9 +75,9 @@ async def test_tokens_are_bounded_and_corrected_when_they_are_counted(windows: V
 
 
 async def test_an_effect_counts_under_every_account_or_under_none(windows: ValkeyWindows, tenant: str) -> None:
-    wide, narrow = bound(tenant, calls=5), RateBound(account="project:web", calls=1)
-    await ready(windows, tenant, wide)
-    await ready(windows, tenant, narrow)
+    wide, narrow = rate_bound(tenant, calls=5), RateBound(account="project:web", calls=1)
+    await fill_window(windows, tenant, wide)
+    await fill_window(windows, tenant, narrow)
     assert await windows.take(tenant, [wide, narrow], effect="a", tokens=0) is None
     slow = await windows.take(tenant, [wide, narrow], effect="b", tokens=0)
     assert slow is not None
@@ -86,7 +86,7 @@ async def test_an_effect_counts_under_every_account_or_under_none(windows: Valke
         assert await windows.take(tenant, [wide], effect=name, tokens=0) is None, "b was not counted above"
 
 
-async def begun(db: Database, tenant: str, ledger: PostgresLedger, project: str | None, used: int | None) -> str:
+async def run_effect(db: Database, tenant: str, ledger: PostgresLedger, project: str | None, used: int | None) -> str:
     """Begin one effect of fifty tokens; end it with what it used, where that is given."""
     parent = f"project:{project}" if project else f"tenant:{tenant}"
     act = key(tenant, f"{tenant}/x/{next_number()}")
@@ -108,9 +108,9 @@ async def project(db: Database, tenant: str) -> str:
 
 async def test_what_a_window_is_filled_from_is_the_ledger(db: Database, tenant: str, project: str) -> None:
     ledger = PostgresLedger(db)
-    under_way = await begun(db, tenant, ledger, project, None)
-    ended = await begun(db, tenant, ledger, project, 20)
-    elsewhere = await begun(db, tenant, ledger, None, 5)
+    under_way = await run_effect(db, tenant, ledger, project, None)
+    ended = await run_effect(db, tenant, ledger, project, 20)
+    elsewhere = await run_effect(db, tenant, ledger, None, 5)
     of_project = {one.effect: one.tokens for one in await recent_effects(db, tenant, "project:web", seconds=60)}
     assert of_project == {under_way: 50, ended: 20}
     of_tenant = {one.effect: one.tokens for one in await recent_effects(db, tenant, f"tenant:{tenant}", seconds=60)}
@@ -122,9 +122,9 @@ async def test_a_flushed_valkey_forgets_nothing(
 ) -> None:
     ledger = PostgresLedger(db)
     bounds = [RateBound(account="project:web", tokens=100)]
-    await ready(windows, tenant, *bounds)
+    await fill_window(windows, tenant, *bounds)
     for used in (None, 20):
-        effect = await begun(db, tenant, ledger, project, used)
+        effect = await run_effect(db, tenant, ledger, project, used)
         assert await windows.take(tenant, bounds, effect=effect, tokens=50) is None
         if used is not None:
             await windows.correct(tenant, bounds, effect=effect, tokens=used)
@@ -153,13 +153,13 @@ async def test_without_valkey_nothing_is_let_through(db: Database, tenant: str) 
     async with ValkeyWindows("redis://127.0.0.1:1/0", db) as nowhere:
         began = time.monotonic()
         with pytest.raises(Unavailable, match="nothing runs"):
-            await nowhere.take(tenant, [bound(tenant, calls=5)], effect="a", tokens=0)
+            await nowhere.take(tenant, [rate_bound(tenant, calls=5)], effect="a", tokens=0)
         assert time.monotonic() - began < 5
 
 
 async def test_what_began_a_minute_ago_counts_no_more(valkey: str, windows: ValkeyWindows, tenant: str) -> None:
-    most = bound(tenant, tokens=100, calls=2)
-    await ready(windows, tenant, most)
+    most = rate_bound(tenant, tokens=100, calls=2)
+    await fill_window(windows, tenant, most)
     for name, tokens in (("a", 60), ("b", 40)):
         assert await windows.take(tenant, [most], effect=name, tokens=tokens) is None
     client = Redis.from_url(valkey)

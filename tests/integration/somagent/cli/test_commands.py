@@ -35,7 +35,7 @@ ALL = commands(ROOT)
 
 
 @pytest.fixture(scope="module")
-def nowhere():
+def offline_settings():
     """Settings with a token, and an API address where nobody listens."""
     with temporary_home() as home:
         settings = settings_in(home)
@@ -105,16 +105,18 @@ CLIENT_COMMANDS = [
 
 
 @pytest.mark.parametrize("command", CLIENT_COMMANDS, ids=" ".join)
-def test_without_a_server_a_command_says_so_and_ends_with_8(command: tuple[str, ...], nowhere: Settings) -> None:
-    ended = somagent(*command, settings=nowhere)
+def test_without_a_server_a_command_says_so_and_ends_with_8(
+    command: tuple[str, ...], offline_settings: Settings
+) -> None:
+    ended = somagent(*command, settings=offline_settings)
     assert ended.code == Code.UNAVAILABLE
-    assert f"{nowhere.api_base()} cannot be reached" in ended.err
+    assert f"{offline_settings.api_base()} cannot be reached" in ended.err
     assert "somagent up" in ended.err
     assert "Traceback" not in ended.err
 
 
-def test_with_json_a_failure_is_a_problem_document(nowhere: Settings) -> None:
-    ended = somagent("runs", "list", "--json", settings=nowhere)
+def test_with_json_a_failure_is_a_problem_document(offline_settings: Settings) -> None:
+    ended = somagent("runs", "list", "--json", settings=offline_settings)
     assert ended.code == Code.UNAVAILABLE
     assert ended.json["problem"]["code"] == "Unavailable"
 
@@ -126,8 +128,8 @@ def test_without_a_token_the_command_says_how_to_get_one() -> None:
     assert "SOMAGENT_TOKEN" in ended.err
 
 
-def test_an_unknown_principal_is_told_with_the_known_ones(nowhere: Settings) -> None:
-    ended = somagent("runs", "list", "--as", "bob", settings=nowhere)
+def test_an_unknown_principal_is_told_with_the_known_ones(offline_settings: Settings) -> None:
+    ended = somagent("runs", "list", "--as", "bob", settings=offline_settings)
     assert ended.code == Code.DENIED
     assert "Known: operator" in ended.err
 
@@ -139,30 +141,30 @@ def test_a_token_in_the_environment_needs_no_credentials() -> None:
 
 
 @pytest.mark.parametrize("command", [("run",), ("runs", "show"), ("nonsense",), ("runs", "list", "--limit", "0")])
-def test_a_wrong_command_line_ends_with_2(command: tuple[str, ...], nowhere: Settings) -> None:
-    assert somagent(*command, settings=nowhere).code == Code.USAGE
+def test_a_wrong_command_line_ends_with_2(command: tuple[str, ...], offline_settings: Settings) -> None:
+    assert somagent(*command, settings=offline_settings).code == Code.USAGE
 
 
-def test_nothing_to_raise_is_a_wrong_command_line(nowhere: Settings) -> None:
-    assert somagent("budget", "raise", "a/b/c", settings=nowhere).code == Code.USAGE
+def test_nothing_to_raise_is_a_wrong_command_line(offline_settings: Settings) -> None:
+    assert somagent("budget", "raise", "a/b/c", settings=offline_settings).code == Code.USAGE
 
 
-def test_a_shipped_file_is_valid_offline(nowhere: Settings) -> None:
+def test_a_shipped_file_is_valid_offline(offline_settings: Settings) -> None:
     file = LIBRARY / "capsules" / "word-count.yaml"
-    ended = somagent("capsule", "validate", str(file), "--offline", "--json", settings=nowhere)
+    ended = somagent("capsule", "validate", str(file), "--offline", "--json", settings=offline_settings)
     assert ended.code == Code.OK
     assert ended.json[0]["ref"] == "word-count@1.0.0"
 
 
-def test_a_bad_file_is_told_by_line_and_ends_with_5(nowhere: Settings, tmp_path: Path) -> None:
+def test_a_bad_file_is_told_by_line_and_ends_with_5(offline_settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text("apiVersion: somagent/v1\nkind: Capsule\nmetadata: {name: Bad}\n")
-    ended = somagent("capsule", "validate", str(file), settings=nowhere)
+    ended = somagent("capsule", "validate", str(file), settings=offline_settings)
     assert ended.code == Code.INVALID
     assert "3:18 metadata.name: 'Bad' does not fit here." in ended.err
 
 
-def test_a_plot_without_matplotlib_ends_with_what_to_install(nowhere: Settings, tmp_path: Path) -> None:
+def test_a_plot_without_matplotlib_ends_with_what_to_install(offline_settings: Settings, tmp_path: Path) -> None:
     """The packages of this environment but matplotlib, in a directory of their own."""
     for package in Path(sysconfig.get_path("purelib")).iterdir():
         if not package.name.startswith("matplotlib"):
@@ -170,7 +172,7 @@ def test_a_plot_without_matplotlib_ends_with_what_to_install(nowhere: Settings, 
     ended = subprocess.run(
         [sys.executable, "-S", "-P", "-m", "somagent.cli", "forecasts", "accuracy", "--plot", "forecasts.svg"],
         check=False,
-        env={**os.environ, **product_environment(nowhere), "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"},
+        env={**os.environ, **product_environment(offline_settings), "PYTHONPATH": f"{tmp_path}:{REPOSITORY}"},
         capture_output=True,
         text=True,
         timeout=200,
@@ -179,7 +181,7 @@ def test_a_plot_without_matplotlib_ends_with_what_to_install(nowhere: Settings, 
     assert ended.stderr == "--plot needs matplotlib, which is not installed: run `pip install 'somagent[plots]'`.\n"
 
 
-def test_a_missing_file_is_a_wrong_command_line(nowhere: Settings) -> None:
-    ended = somagent("capsule", "publish", "/nowhere.yaml", settings=nowhere)
+def test_a_missing_file_is_a_wrong_command_line(offline_settings: Settings) -> None:
+    ended = somagent("capsule", "publish", "/nowhere.yaml", settings=offline_settings)
     assert ended.code == Code.USAGE
     assert "cannot be read" in ended.err

@@ -206,7 +206,7 @@ MOVES = st.lists(
 )
 
 
-class Game:
+class AccountTree:
     """A tree of runs below one root, on which moves are made."""
 
     def __init__(self, db: Database, tenant: str, seed: int) -> None:
@@ -262,7 +262,7 @@ class Game:
 @settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moves=MOVES, seed=st.integers(0, 2**32))
 async def test_interleaved_moves_balance_to_the_unit(db: Database, tenant: str, moves: list, seed: int):
-    game = Game(db, tenant, seed)
+    game = AccountTree(db, tenant, seed)
     root = await game.set_up()
     for start in range(0, len(moves), 4):
         answers = await asyncio.gather(*(game.move(*m) for m in moves[start : start + 4]), return_exceptions=True)

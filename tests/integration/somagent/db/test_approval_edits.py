@@ -18,7 +18,7 @@ DECIDES = "approval:decide"
 RECEIPT = {"edited_to": '"x"'}
 
 
-def asking(tenant: str, run: str, arguments: int, **verdict) -> BeginEffect:
+def begin_call(tenant: str, run: str, arguments: int, **verdict) -> BeginEffect:
     """The gate's question about a call with these arguments."""
     made = begin_effect(key(tenant, run), decision="ask", **verdict)
     action = made.action.model_copy(update={"arguments": digest(arguments)})
@@ -37,7 +37,7 @@ async def edit(db: Database, tenant: str, approval: str, to: BeginEffect, by: st
         )
 
 
-async def yes(db: Database, tenant: str, approval: str, by: str, *held: str):
+async def approve(db: Database, tenant: str, approval: str, by: str, *held: str):
     async with db.transaction(tenant) as tx:
         approver = Approver(by, frozenset(held or {DECIDES}))
         return await tx.approvals.decide(
@@ -47,13 +47,13 @@ async def yes(db: Database, tenant: str, approval: str, by: str, *held: str):
 
 async def test_an_editor_who_is_the_one_needed_has_approved_what_they_wrote_and_nothing_else(db, tenant):
     ledger, run = PostgresLedger(db), run_id(tenant)
-    asked = (await ledger.begin(asking(tenant, run, 1))).approval
-    edited = await edit(db, tenant, asked.id, asking(tenant, run, 2), "grace")
+    asked = (await ledger.begin(begin_call(tenant, run, 1))).approval
+    edited = await edit(db, tenant, asked.id, begin_call(tenant, run, 2), "grace")
     assert (edited.state, edited.decided_by, edited.answers[0].said) == ("edited", "grace", "edit")
-    assert (await ledger.begin(asking(tenant, run, 3))).status == "ask", "a third action is neither of the two"
-    begun = asking(tenant, run, 2)
+    assert (await ledger.begin(begin_call(tenant, run, 3))).status == "ask", "a third action is neither of the two"
+    begun = begin_call(tenant, run, 2)
     assert (await ledger.begin(begun)).status == "go"
-    assert (await ledger.begin(asking(tenant, run, 2))).status == "ask", "the yes was used"
+    assert (await ledger.begin(begin_call(tenant, run, 2))).status == "ask", "the yes was used"
     async with db.transaction(tenant) as tx:
         [used] = [a for a in (await tx.approvals.list(run=run)).items if a.state == "used"]
         receipts = await tx.receipts.list(run)
@@ -67,36 +67,36 @@ async def test_an_editor_who_is_the_one_needed_has_approved_what_they_wrote_and_
 async def test_where_two_must_approve_the_editor_is_one_of_them(db, tenant):
     ledger, run = PostgresLedger(db), run_id(tenant)
     demands = (Demand(quorum=2),)
-    asked = (await ledger.begin(asking(tenant, run, 1, demands=demands))).approval
-    await yes(db, tenant, asked.id, "hedy")
-    await edit(db, tenant, asked.id, asking(tenant, run, 2), "grace")
-    again = (await ledger.begin(asking(tenant, run, 2, demands=demands))).approval
+    asked = (await ledger.begin(begin_call(tenant, run, 1, demands=demands))).approval
+    await approve(db, tenant, asked.id, "hedy")
+    await edit(db, tenant, asked.id, begin_call(tenant, run, 2), "grace")
+    again = (await ledger.begin(begin_call(tenant, run, 2, demands=demands))).approval
     assert again.id != asked.id
     async with db.transaction(tenant) as tx:
         shown = await tx.approvals.get(again.id)
     assert ([a.by for a in shown.answers], shown.missing) == (["grace"], (Demand(),))
     with pytest.raises(Denied, match="'grace' approved already"):
-        await yes(db, tenant, again.id, "grace")
-    assert (await yes(db, tenant, again.id, "hedy")).state == "approved", "her yes was for the action of before"
+        await approve(db, tenant, again.id, "grace")
+    assert (await approve(db, tenant, again.id, "hedy")).state == "approved", "her yes was for the action of before"
 
 
 async def test_an_editor_with_every_role_is_not_enough_where_several_are_asked(db, tenant):
     ledger, run = PostgresLedger(db), run_id(tenant)
     demands = (Demand(capability="approval:security"), Demand(capability="approval:finance"))
     both = ("approval:security", "approval:finance")
-    asked = (await ledger.begin(asking(tenant, run, 1, demands=demands))).approval
-    await edit(db, tenant, asked.id, asking(tenant, run, 2), "grace", *both)
-    again = (await ledger.begin(asking(tenant, run, 2, demands=demands))).approval
+    asked = (await ledger.begin(begin_call(tenant, run, 1, demands=demands))).approval
+    await edit(db, tenant, asked.id, begin_call(tenant, run, 2), "grace", *both)
+    again = (await ledger.begin(begin_call(tenant, run, 2, demands=demands))).approval
     async with db.transaction(tenant) as tx:
         assert (await tx.approvals.get(again.id)).missing == (demands[1],)
-    assert (await yes(db, tenant, again.id, "fay", "approval:finance")).state == "approved"
+    assert (await approve(db, tenant, again.id, "fay", "approval:finance")).state == "approved"
 
 
 async def test_an_editor_whom_the_edited_action_does_not_ask_has_said_nothing_about_it(db, tenant):
     ledger, run = PostgresLedger(db), run_id(tenant)
-    asked = (await ledger.begin(asking(tenant, run, 1))).approval
-    await edit(db, tenant, asked.id, asking(tenant, run, 2), "grace")
-    stricter = asking(tenant, run, 2, demands=(Demand(capability="approval:security"),))
+    asked = (await ledger.begin(begin_call(tenant, run, 1))).approval
+    await edit(db, tenant, asked.id, begin_call(tenant, run, 2), "grace")
+    stricter = begin_call(tenant, run, 2, demands=(Demand(capability="approval:security"),))
     again = (await ledger.begin(stricter)).approval
     async with db.transaction(tenant) as tx:
         shown = await tx.approvals.get(again.id)
@@ -105,13 +105,13 @@ async def test_an_editor_whom_the_edited_action_does_not_ask_has_said_nothing_ab
 
 async def test_the_requester_and_who_may_not_decide_cannot_edit_and_an_edit_changes_something(db, tenant):
     ledger, run = PostgresLedger(db), run_id(tenant)
-    asked = (await ledger.begin(asking(tenant, run, 1))).approval
+    asked = (await ledger.begin(begin_call(tenant, run, 1))).approval
     with pytest.raises(Denied, match="Separation of duties"):
-        await edit(db, tenant, asked.id, asking(tenant, run, 2), "ada")
+        await edit(db, tenant, asked.id, begin_call(tenant, run, 2), "ada")
     with pytest.raises(Denied, match="lacks the capability"):
-        await edit(db, tenant, asked.id, asking(tenant, run, 2), "ben", "run:read")
+        await edit(db, tenant, asked.id, begin_call(tenant, run, 2), "ben", "run:read")
     with pytest.raises(Conflict, match="changes nothing"):
-        await edit(db, tenant, asked.id, asking(tenant, run, 1), "grace")
-    await edit(db, tenant, asked.id, asking(tenant, run, 2), "grace")
+        await edit(db, tenant, asked.id, begin_call(tenant, run, 1), "grace")
+    await edit(db, tenant, asked.id, begin_call(tenant, run, 2), "grace")
     with pytest.raises(Conflict, match="edited by 'grace' already"):
-        await yes(db, tenant, asked.id, "hedy")
+        await approve(db, tenant, asked.id, "hedy")

@@ -120,7 +120,7 @@ async def test_lists_are_paged_newest_first(db, tenant):
     assert seen == ids[::-1]
 
 
-def _said(for_tenant: str, asked, **changes) -> Attestation:
+def _attestation(for_tenant: str, asked, **changes) -> Attestation:
     claims = {
         "tenant": for_tenant,
         "subject": "grace",
@@ -141,7 +141,7 @@ async def _by_token(db: Database, tokens: Tokens, tenant: str, asked, said: Atte
 async def test_a_decision_with_its_token_is_written_and_a_retry_of_it_is_no_problem(db, tenant, tokens):
     asked = await _ask(db, tenant)
     for _ in range(2):
-        made = await _by_token(db, tokens, tenant, asked, _said(tenant, asked))
+        made = await _by_token(db, tokens, tenant, asked, _attestation(tenant, asked))
         assert (made.state, made.decided_by, made.problem) == ("approved", "grace", None)
 
 
@@ -159,7 +159,7 @@ async def test_a_decision_with_its_token_is_written_and_a_retry_of_it_is_no_prob
 )
 async def test_a_token_for_anything_else_is_refused_and_changes_nothing(db, tenant, tokens, changes, why):
     asked = await _ask(db, tenant)
-    made = await _by_token(db, tokens, tenant, asked, _said(tenant, asked, **changes))
+    made = await _by_token(db, tokens, tenant, asked, _attestation(tenant, asked, **changes))
     assert why in made.problem
     assert (made.state, made.decided_by) == ("pending", None)
 
@@ -167,7 +167,7 @@ async def test_a_token_for_anything_else_is_refused_and_changes_nothing(db, tena
 async def test_a_run_cannot_decide_the_approval_of_another(db, tenant, tokens):
     asked, other = await _ask(db, tenant), await _ask(db, tenant)
     wrong = asked.model_copy(update={"run": other.run})
-    made = await _by_token(db, tokens, tenant, wrong, _said(tenant, wrong))
+    made = await _by_token(db, tokens, tenant, wrong, _attestation(tenant, wrong))
     assert made.problem == f"There is no approval {asked.id!r} in run {other.run!r}."
     assert (made.state, made.decided_by) == ("pending", None)
 

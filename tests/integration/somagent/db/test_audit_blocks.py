@@ -21,11 +21,11 @@ from somagent.settings import Settings
 
 
 @pytest.fixture
-def sealing(tmp_path: Path) -> SealerKeys:
+def sealer_keys(tmp_path: Path) -> SealerKeys:
     return SealerKeys(tmp_path)
 
 
-async def acted(ledger: PostgresLedger, tenant: str, run: str, times: int = 3) -> None:
+async def add_receipts(ledger: PostgresLedger, tenant: str, run: str, times: int = 3) -> None:
     """Let a run do something: two receipts each time."""
     for _ in range(times):
         attempt = key(tenant, run)
@@ -33,12 +33,12 @@ async def acted(ledger: PostgresLedger, tenant: str, run: str, times: int = 3) -
         await ledger.finish(finish_effect(attempt))
 
 
-async def audited(db: Database, tenant: str, sealing: SealerKeys) -> Auditor:
+async def check_audit(db: Database, tenant: str, sealer_keys: SealerKeys) -> Auditor:
     """Check all of it, as an auditor does. Raises VerificationError."""
     async with db.transaction(tenant) as tx:
         blocks, records = await tx.audit.blocks(), await tx.audit.records(limit=5000)
         status = await tx.audit.status()
-    auditor = Auditor(tenant, sealing.checks)
+    auditor = Auditor(tenant, sealer_keys.checks)
     for block, own in group_by_block(blocks, records):
         auditor.check_block(block, own)
     if status.strays:
@@ -47,23 +47,23 @@ async def audited(db: Database, tenant: str, sealing: SealerKeys) -> Auditor:
 
 
 async def test_receipts_and_changes_are_sealed_in_one_sequence(
-    db: Database, ledger: PostgresLedger, tenant: str, blocks: BlockWriter, sealing: SealerKeys
+    db: Database, ledger: PostgresLedger, tenant: str, blocks: BlockWriter, sealer_keys: SealerKeys
 ) -> None:
     run = run_id(tenant)
-    await acted(ledger, tenant, run)
+    await add_receipts(ledger, tenant, run)
     async with db.transaction(tenant) as tx:
         await tx.audit.add("ada", "test.changed", "nothing", {"é": "<ü>", "n": 1})
         assert (await tx.audit.status()).waiting == 7
     assert tenant in await blocks.waiting()
-    first = await blocks.close_block(tenant, sealing.sign, most=5)
-    second = await blocks.close_block(tenant, sealing.sign, most=5)
+    first = await blocks.close_block(tenant, sealer_keys.sign, most=5)
+    second = await blocks.close_block(tenant, sealer_keys.sign, most=5)
     assert first is not None
     assert second is not None
     assert (first.first, first.last, second.first, second.last) == (1, 5, 6, 7)
     assert second.previous == first.digest
-    assert await blocks.close_block(tenant, sealing.sign, most=5) is None
+    assert await blocks.close_block(tenant, sealer_keys.sign, most=5) is None
     assert tenant not in await blocks.waiting()
-    auditor = await audited(db, tenant, sealing)
+    auditor = await check_audit(db, tenant, sealer_keys)
     assert (auditor.blocks, auditor.leaves, auditor.runs, auditor.head) == (2, 7, 1, second.digest)
     async with db.transaction(tenant) as tx:
         proofs = await tx.audit.inclusions(run)
@@ -74,18 +74,18 @@ async def test_receipts_and_changes_are_sealed_in_one_sequence(
 
 
 async def test_sealers_that_race_writers_and_each_other_leave_no_gap_and_no_double(
-    db: Database, ledger: PostgresLedger, tenant: str, blocks: BlockWriter, sealing: SealerKeys
+    db: Database, ledger: PostgresLedger, tenant: str, blocks: BlockWriter, sealer_keys: SealerKeys
 ) -> None:
-    writing = asyncio.gather(*(acted(ledger, tenant, run_id(tenant), times=5) for _ in range(10)))
+    writing = asyncio.gather(*(add_receipts(ledger, tenant, run_id(tenant), times=5) for _ in range(10)))
 
     async def seal() -> None:
         while not writing.done():
-            await blocks.close_block(tenant, sealing.sign, most=7)
+            await blocks.close_block(tenant, sealer_keys.sign, most=7)
 
     await asyncio.gather(writing, seal(), seal(), seal())
-    while await blocks.close_block(tenant, sealing.sign, most=7):
+    while await blocks.close_block(tenant, sealer_keys.sign, most=7):
         pass
-    auditor = await audited(db, tenant, sealing)
+    auditor = await check_audit(db, tenant, sealer_keys)
     assert (auditor.leaves, auditor.runs) == (100, 10)
 
 
@@ -108,7 +108,7 @@ async def test_the_sealer_sees_hashes_alone(blocks: BlockWriter) -> None:
                 await connection.fetch(f"SELECT * FROM {table}")
 
 
-def resigned(block: Block, key: Ed25519PrivateKey) -> str:
+def sign_block(block: Block, key: Ed25519PrivateKey) -> str:
     return base64.b64encode(key.sign(block.digest.encode())).decode()
 
 
@@ -158,21 +158,21 @@ async def test_the_first_bad_item_is_named_whatever_a_superuser_did(  # noqa: PL
     ledger: PostgresLedger,
     tenant: str,
     blocks: BlockWriter,
-    sealing: SealerKeys,
+    sealer_keys: SealerKeys,
     attack: str,
 ) -> None:
     run = run_id(tenant)
-    await acted(ledger, tenant, run)
-    while await blocks.close_block(tenant, sealing.sign, most=3):
+    await add_receipts(ledger, tenant, run)
+    while await blocks.close_block(tenant, sealer_keys.sign, most=3):
         pass
-    assert (await audited(db, tenant, sealing)).leaves == 6
+    assert (await check_audit(db, tenant, sealer_keys)).leaves == 6
     statement, named = ATTACKS[attack]
     async with superuser(postgres_settings, database=name_of(postgres_settings)) as connection:
         await connection.execute("SET session_replication_role = replica")  # no trigger, no foreign key
         status = await connection.execute(statement.replace("{{}}", "{}"), run)
         assert status.endswith(" 1"), "the attack took place"
     with pytest.raises(VerificationError) as caught:
-        await audited(db, tenant, sealing)
+        await check_audit(db, tenant, sealer_keys)
     assert named.format(run=run) in str(caught.value)
 
 
@@ -182,20 +182,20 @@ async def test_a_block_signed_by_another_key_is_named(  # noqa: PLR0917 - fixtur
     ledger: PostgresLedger,
     tenant: str,
     blocks: BlockWriter,
-    sealing: SealerKeys,
+    sealer_keys: SealerKeys,
 ) -> None:
-    await acted(ledger, tenant, run_id(tenant))
-    block = await blocks.close_block(tenant, sealing.sign, most=100)
+    await add_receipts(ledger, tenant, run_id(tenant))
+    block = await blocks.close_block(tenant, sealer_keys.sign, most=100)
     assert block is not None
     async with superuser(postgres_settings, database=name_of(postgres_settings)) as connection:
         await connection.execute("SET session_replication_role = replica")
         await connection.execute(
             "UPDATE seal_blocks SET signature = $1 WHERE tenant_id = $2",
-            resigned(block, Ed25519PrivateKey.generate()),
+            sign_block(block, Ed25519PrivateKey.generate()),
             tenant,
         )
     with pytest.raises(VerificationError, match="The signature of block 1 by key 'sealer-1-"):
-        await audited(db, tenant, sealing)
+        await check_audit(db, tenant, sealer_keys)
 
 
 async def test_what_was_cut_off_is_told_by_the_anchor(  # noqa: PLR0917 - fixtures
@@ -204,10 +204,10 @@ async def test_what_was_cut_off_is_told_by_the_anchor(  # noqa: PLR0917 - fixtur
     ledger: PostgresLedger,
     tenant: str,
     blocks: BlockWriter,
-    sealing: SealerKeys,
+    sealer_keys: SealerKeys,
 ) -> None:
-    await acted(ledger, tenant, run_id(tenant))
-    while await blocks.close_block(tenant, sealing.sign, most=3):
+    await add_receipts(ledger, tenant, run_id(tenant))
+    while await blocks.close_block(tenant, sealer_keys.sign, most=3):
         pass
     anchored = [block.model_dump(mode="json") for block in await blocks.blocks_after(tenant, 0)]
     async with superuser(postgres_settings, database=name_of(postgres_settings)) as connection:
@@ -215,7 +215,7 @@ async def test_what_was_cut_off_is_told_by_the_anchor(  # noqa: PLR0917 - fixtur
         for table in ("seal_leaves", "seal_blocks"):
             await connection.execute(f"DELETE FROM {table} WHERE tenant_id = $1 AND height = 2", tenant)
         await connection.execute("DELETE FROM receipts WHERE tenant_id = $1 AND seq > 3", tenant)
-    auditor = await audited(db, tenant, sealing)
+    auditor = await check_audit(db, tenant, sealer_keys)
     assert auditor.leaves == 3, "what is left is sound in itself"
     left = {1: anchored[0]["digest"]}
     with pytest.raises(VerificationError, match="Block 2 was anchored and is gone"):

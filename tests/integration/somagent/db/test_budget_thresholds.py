@@ -8,7 +8,7 @@ from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 
 
-async def told(db: Database, tenant: str, run: str) -> list[tuple[str, int, int]]:
+async def threshold_events(db: Database, tenant: str, run: str) -> list[tuple[str, int, int]]:
     async with db.transaction(tenant) as tx:
         events = await tx.events.after(run)
     pressure = [event.data for event in events if event.type == "budget.pressure"]
@@ -35,13 +35,15 @@ async def test_each_threshold_is_told_once_by_dimension(
     db: Database, ledger: PostgresLedger, tenant: str, run: str
 ) -> None:
     await spend(ledger, run, Amounts(tokens=49, tool_calls=1))
-    assert await told(db, tenant, run) == []
+    assert await threshold_events(db, tenant, run) == []
     await spend(ledger, run, Amounts(tokens=1))
-    assert await told(db, tenant, run) == [("tokens", 50, 50)]
+    assert await threshold_events(db, tenant, run) == [("tokens", 50, 50)]
     await spend(ledger, run, Amounts(tokens=10, tool_calls=1))
-    assert (await told(db, tenant, run))[1:] == [("tool_calls", 50, 2)]
+    assert (await threshold_events(db, tenant, run))[1:] == [("tool_calls", 50, 2)]
     await spend(ledger, run, Amounts(tokens=40, tool_calls=2))
-    assert (await told(db, tenant, run))[2:] == [("tokens", 100, 100), ("tool_calls", 100, 4)], "the greatest reached"
+    assert (await threshold_events(db, tenant, run))[2:] == [("tokens", 100, 100), ("tool_calls", 100, 4)], (
+        "the greatest reached"
+    )
 
 
 async def test_a_raise_moves_the_thresholds(db: Database, ledger: PostgresLedger, tenant: str, run: str) -> None:
@@ -49,11 +51,13 @@ async def test_a_raise_moves_the_thresholds(db: Database, ledger: PostgresLedger
     async with db.transaction(tenant) as tx:
         await tx.accounts.raise_limit(f"run:{run}", Amounts(tokens=100), key="more", by="rosa")
     await spend(ledger, run, Amounts(tokens=20))
-    assert await told(db, tenant, run) == [("tokens", 80, 80), ("tokens", 50, 100)], "of the limit that there is"
+    assert await threshold_events(db, tenant, run) == [("tokens", 80, 80), ("tokens", 50, 100)], (
+        "of the limit that there is"
+    )
 
 
 async def test_a_limit_of_nothing_has_no_thresholds(
     db: Database, ledger: PostgresLedger, tenant: str, run: str
 ) -> None:
     await spend(ledger, run, Amounts(tokens=1))
-    assert await told(db, tenant, run) == []
+    assert await threshold_events(db, tenant, run) == []

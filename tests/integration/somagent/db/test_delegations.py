@@ -50,7 +50,7 @@ async def ask(db: Database, tenant: str, **verdict):
     ).approval
 
 
-async def say(  # noqa: PLR0917 - who says what, for whom
+async def decide(  # noqa: PLR0917 - who says what, for whom
     db, tokens, tenant, asked, by: str, owner: str | None, *, held=frozenset(), approve: bool = True
 ):
     claims = Attestation(
@@ -71,7 +71,7 @@ async def test_a_delegate_decides_in_the_owners_name_and_both_are_recorded(db, p
     await lend(db, people, "grace", "ben")
     asked = await ask(db, people)
     for _ in range(2):  # a retry changes nothing
-        made = await say(db, tokens, people, asked, "ben", "grace")
+        made = await decide(db, tokens, people, asked, "ben", "grace")
         assert (made.problem, made.state, made.decided_by) == (None, "approved", "ben")
     async with db.transaction(people) as tx:
         [answer] = (await tx.approvals.get(asked.id)).answers
@@ -81,7 +81,7 @@ async def test_a_delegate_decides_in_the_owners_name_and_both_are_recorded(db, p
 
 async def test_without_the_owners_name_what_was_lent_is_not_used(db, people, tokens):
     await lend(db, people, "grace", "ben")
-    made = await say(db, tokens, people, await ask(db, people), "ben", None)
+    made = await decide(db, tokens, people, await ask(db, people), "ben", None)
     assert "lacks the capability" in made.problem
 
 
@@ -89,15 +89,15 @@ async def test_the_requesters_own_right_cannot_be_lent_to_approve_their_action(d
     await lend(db, people, "ada", "ben")
     await lend(db, people, "grace", "ada")
     asked = await ask(db, people)
-    assert "'ada', for whom 'ben' speaks, asked" in (await say(db, tokens, people, asked, "ben", "ada")).problem
-    assert "Separation of duties" in (await say(db, tokens, people, asked, "ada", "grace")).problem
+    assert "'ada', for whom 'ben' speaks, asked" in (await decide(db, tokens, people, asked, "ben", "ada")).problem
+    assert "Separation of duties" in (await decide(db, tokens, people, asked, "ada", "grace")).problem
 
 
 async def test_nothing_is_lent_on(db, people, tokens):
     await lend(db, people, "grace", "ben")
     with pytest.raises(Denied, match="'ben' does not hold"):
         await lend(db, people, "ben", "cem")
-    made = await say(db, tokens, people, await ask(db, people), "cem", "ben")
+    made = await decide(db, tokens, people, await ask(db, people), "cem", "ben")
     assert "has lent 'cem' nothing" in made.problem
 
 
@@ -106,7 +106,7 @@ async def test_what_its_owner_has_lost_is_worth_nothing(db, people, tokens):
     async with db.transaction(people) as tx:
         await tx.principals.add(Principal(tenant=people, subject="grace", capabilities=frozenset({"run:read"})))
     asked = await ask(db, people)
-    assert "nothing that they hold now" in (await say(db, tokens, people, asked, "ben", "grace")).problem
+    assert "nothing that they hold now" in (await decide(db, tokens, people, asked, "ben", "grace")).problem
 
 
 async def test_it_holds_from_its_beginning_to_its_end_and_until_it_is_revoked(db, people, tokens):
@@ -127,19 +127,19 @@ async def test_it_holds_from_its_beginning_to_its_end_and_until_it_is_revoked(db
             revoked = await tx.delegations.revoke(coming.id, by=by, now=now)
             assert (revoked.state, revoked.revoked_by) == ("revoked", "grace")
         assert (await tx.delegations.lent_capabilities("ben", now + dt.timedelta(hours=1.1))) == {}
-    assert (await say(db, tokens, people, asked, "ben", "grace")).problem
+    assert (await decide(db, tokens, people, asked, "ben", "grace")).problem
 
 
 async def test_one_right_counts_once_whoever_uses_it(db, people, tokens):
     for to in ("ben", "cem"):
         await lend(db, people, "grace", to)
     asked = await ask(db, people, demands=(Demand(quorum=2),))
-    assert (await say(db, tokens, people, asked, "ben", "grace")).state == "pending"
-    again = await say(db, tokens, people, asked, "cem", "grace")
+    assert (await decide(db, tokens, people, asked, "ben", "grace")).state == "pending"
+    again = await decide(db, tokens, people, asked, "cem", "grace")
     assert again.problem == "'grace' approved already through 'ben'; different people must."
-    own = await say(db, tokens, people, asked, "grace", None, held=frozenset({DECIDES}))
+    own = await decide(db, tokens, people, asked, "grace", None, held=frozenset({DECIDES}))
     assert "approved already through 'ben'" in own.problem
-    assert (await say(db, tokens, people, asked, "hedy", None, held=frozenset({DECIDES}))).state == "approved"
+    assert (await decide(db, tokens, people, asked, "hedy", None, held=frozenset({DECIDES}))).state == "approved"
 
 
 async def test_it_goes_to_another_known_principal_for_a_time_that_is_not_over(db, people):

@@ -24,7 +24,7 @@ async def _account(db: Database, tenant: str, run: str, limit: Amounts = TEN) ->
     return f"run:{run}"
 
 
-async def _bodies(db: Database, tenant: str, run: str) -> list[dict]:
+async def _receipt_bodies(db: Database, tenant: str, run: str) -> list[dict]:
     async with db.transaction(tenant) as tx:
         chain = await tx.receipts.list(run)
     assert verify_chain(chain) is None
@@ -45,7 +45,7 @@ async def test_an_allowed_action_is_reserved_settled_and_recorded(db, ledger: Po
     )
     assert settled.left == Amounts(tokens=88, micro_usd=1000, tool_calls=9)
     assert (passage.receipt.seq, settled.receipt.seq) == (1, 2)
-    decided, finished = await _bodies(db, tenant, run)
+    decided, finished = await _receipt_bodies(db, tenant, run)
     assert (decided["decision"], decided["reason"], decided["verdict"]["score"]) == ("allow", "policy", 612_000)
     assert (finished["ok"], finished["overrun"]) == (True, None)
     assert finished["reserved"] == {"tokens": 30, "micro_usd": 0, "tool_calls": 1}
@@ -70,7 +70,7 @@ async def test_a_denied_action_spends_nothing_and_is_counted(db, ledger, tenant)
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert facts.denials == 1
     assert facts.account.left == TEN
-    assert [b["decision"] for b in await _bodies(db, tenant, run)] == ["deny"]
+    assert [b["decision"] for b in await _receipt_bodies(db, tenant, run)] == ["deny"]
 
 
 async def test_an_effect_that_is_done_is_replayed_and_not_run_again(db, ledger, tenant):
@@ -84,7 +84,7 @@ async def test_an_effect_that_is_done_is_replayed_and_not_run_again(db, ledger, 
     retry = key(tenant, run, "a", attempt=2)
     passage = await ledger.begin(begin_effect(retry, cost=Amounts(tool_calls=1), account=account, idempotent=False))
     assert (passage.status, passage.result) == ("replay", result)
-    assert [b.get("replay") for b in await _bodies(db, tenant, run)] == [None, None, True]
+    assert [b.get("replay") for b in await _receipt_bodies(db, tenant, run)] == [None, None, True]
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert facts.account.spent == Amounts(tool_calls=1)
 
@@ -141,7 +141,7 @@ async def test_an_uncertain_effect_becomes_a_question_and_a_yes_charges_the_firs
     await ledger.finish(finish_effect(key(tenant, run, "b"), usage=Amounts(tool_calls=1), result=2))
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert (facts.account.spent, facts.account.reserved) == (cost, Amounts())
-    await _bodies(db, tenant, run)
+    await _receipt_bodies(db, tenant, run)
 
 
 async def test_a_used_approval_does_not_cover_a_later_uncertain_attempt(db, ledger, tenant):
@@ -168,7 +168,7 @@ async def test_an_approval_lets_one_effect_pass_also_when_it_is_retried(db, ledg
     other = await ledger.begin(begin_effect(key(tenant, run, "d"), decision="ask"))
     assert other.status == "ask"
     assert other.approval.id != asked.approval.id
-    bodies = await _bodies(db, tenant, run)
+    bodies = await _receipt_bodies(db, tenant, run)
     assert [b["approved_by"] for b in bodies if b.get("decision") == "allow"] == ["grace", "grace"]
 
 
@@ -178,7 +178,7 @@ async def test_only_one_of_many_takes_an_approval(db, ledger, tenant):
     await _approve(db, tenant, asked.approval.id)
     answers = await asyncio.gather(*(ledger.begin(begin_effect(key(tenant, run), decision="ask")) for _ in range(20)))
     assert sorted(a.status for a in answers) == ["ask"] * 19 + ["go"]
-    await _bodies(db, tenant, run)
+    await _receipt_bodies(db, tenant, run)
 
 
 async def test_an_exhausted_account_keeps_the_approval_for_later(db, ledger, tenant):
@@ -192,7 +192,7 @@ async def test_an_exhausted_account_keeps_the_approval_for_later(db, ledger, ten
     async with db.transaction(tenant) as tx:
         await tx.accounts.raise_limit(account, Amounts(tokens=10), key="r1", by="grace")
     assert (await ledger.begin(wanted)).status == "go"
-    reasons = [(b["decision"], b["reason"]) for b in await _bodies(db, tenant, run)]
+    reasons = [(b["decision"], b["reason"]) for b in await _receipt_bodies(db, tenant, run)]
     assert reasons == [("ask", "policy"), ("deny", "budget"), ("allow", "approval")]
 
 
@@ -208,7 +208,7 @@ async def test_usage_beyond_the_reservation_is_recorded_as_it_was(db, ledger, te
     await ledger.begin(begin_effect(attempt, cost=Amounts(tokens=10), account=account))
     settled = await ledger.finish(finish_effect(attempt, usage=Amounts(tokens=17), result=1))
     assert settled.left == Amounts()
-    assert (await _bodies(db, tenant, run))[-1]["overrun"] == {"tokens": 7, "micro_usd": 0, "tool_calls": 0}
+    assert (await _receipt_bodies(db, tenant, run))[-1]["overrun"] == {"tokens": 7, "micro_usd": 0, "tool_calls": 0}
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert facts.account.spent == Amounts(tokens=17)
     assert (
@@ -226,7 +226,7 @@ async def test_a_revoked_or_unknown_constitution_lets_nothing_pass(owner: Databa
     unknown = digest("never installed")
     assert (await ledger.begin(begin_effect(key(tenant, run), constitution=unknown))).status == "revoked"
     assert (await ledger.facts(tenant, run, None, unknown)).constitution == "unknown"
-    assert [b["decision"] for b in await _bodies(db, tenant, run)] == ["allow", "deny", "deny"]
+    assert [b["decision"] for b in await _receipt_bodies(db, tenant, run)] == ["allow", "deny", "deny"]
     assert await ledger.active_constitution(tenant) == CONSTITUTION
 
 
@@ -239,7 +239,7 @@ async def test_concurrent_actions_of_one_run_make_one_whole_chain(db, tenant):
         await ledger.finish(finish_effect(attempt, result="done"))
 
     await asyncio.gather(*(act() for _ in range(30)))
-    assert len(await _bodies(db, tenant, run)) == 60
+    assert len(await _receipt_bodies(db, tenant, run)) == 60
 
 
 async def test_a_finish_without_a_begin_and_a_nul_in_a_name_are_refused(ledger, tenant):

@@ -25,7 +25,7 @@ async def ask(db: Database, tenant: str, run: str | None = None, **verdict):
     return passage.approval
 
 
-async def say(db: Database, tenant: str, approval: str, by: str, *held: str, approve: bool = True, later: float = 0):
+async def decide(db: Database, tenant: str, approval: str, by: str, *held: str, approve: bool = True, later: float = 0):
     now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=later)
     async with db.transaction(tenant) as tx:
         approver = Approver(by, frozenset(held))
@@ -38,11 +38,11 @@ async def test_each_role_needs_its_own_number_of_people(db, tenant):
     run = run_id(tenant)
     asked = await ask(db, tenant, run, demands=TWO_ROLES)
     assert (asked.capability, asked.demands) == ("approval:security", TWO_ROLES)
-    first = await say(db, tenant, asked.id, "sam", "approval:security", "run:read")
+    first = await decide(db, tenant, asked.id, "sam", "approval:security", "run:read")
     assert (first.state, first.missing) == ("pending", (Demand(capability="approval:security"), TWO_ROLES[1]))
-    second = await say(db, tenant, asked.id, "sue", "approval:security")
+    second = await decide(db, tenant, asked.id, "sue", "approval:security")
     assert (second.state, second.missing) == ("pending", (TWO_ROLES[1],))
-    last = await say(db, tenant, asked.id, "fay", "approval:finance")
+    last = await decide(db, tenant, asked.id, "fay", "approval:finance")
     assert (last.state, last.missing, last.decided_by) == ("approved", (), "fay")
     assert [(a.by, a.said, a.capabilities, a.comment) for a in last.answers] == [
         ("sam", "yes", ("approval:security", "run:read"), "sam looked"),
@@ -59,7 +59,7 @@ async def test_each_role_needs_its_own_number_of_people(db, tenant):
 async def test_a_yes_counts_only_while_it_satisfies_what_is_demanded_now(db, tenant):
     run = run_id(tenant)
     asked = await ask(db, tenant, run, demands=TWO_ROLES[1:])
-    assert (await say(db, tenant, asked.id, "fay", "approval:finance")).state == "approved"
+    assert (await decide(db, tenant, asked.id, "fay", "approval:finance")).state == "approved"
     # Meanwhile the budget shrank, say, and a further rule asks.
     again = await ask(db, tenant, run, demands=TWO_ROLES)
     assert again.id != asked.id
@@ -70,18 +70,18 @@ async def test_a_yes_counts_only_while_it_satisfies_what_is_demanded_now(db, ten
 
 async def test_one_person_may_count_for_several_roles_but_never_twice_for_one(db, tenant):
     asked = await ask(db, tenant, demands=TWO_ROLES)
-    both = await say(db, tenant, asked.id, "sam", "approval:security", "approval:finance")
+    both = await decide(db, tenant, asked.id, "sam", "approval:security", "approval:finance")
     assert both.missing == (Demand(capability="approval:security"),)
     with pytest.raises(Denied, match="'sam' approved already"):
-        await say(db, tenant, asked.id, "sam", "approval:security")
-    assert (await say(db, tenant, asked.id, "sue", "approval:security")).state == "approved"
+        await decide(db, tenant, asked.id, "sam", "approval:security")
+    assert (await decide(db, tenant, asked.id, "sue", "approval:security")).state == "approved"
 
 
 async def test_one_no_denies_at_once_even_of_somebody_who_said_yes(db, tenant):
     for by in ("fay", "sam"):
         asked = await ask(db, tenant, demands=TWO_ROLES)
-        await say(db, tenant, asked.id, "sam", "approval:security")
-        denied = await say(db, tenant, asked.id, by, "approval:finance", approve=False)
+        await decide(db, tenant, asked.id, "sam", "approval:security")
+        denied = await decide(db, tenant, asked.id, by, "approval:finance", approve=False)
         assert (denied.state, denied.decided_by, denied.missing) == ("denied", by, ())
 
 
@@ -89,7 +89,7 @@ async def test_who_holds_none_of_the_roles_decides_nothing(db, tenant):
     asked = await ask(db, tenant, demands=TWO_ROLES)
     for approve in (True, False):
         with pytest.raises(Denied, match="lacks the capability 'approval:security' or 'approval:finance'"):
-            await say(db, tenant, asked.id, "ben", "approval:decide", approve=approve)
+            await decide(db, tenant, asked.id, "ben", "approval:decide", approve=approve)
 
 
 async def test_demands_for_one_capability_are_one_demand(db, tenant):
@@ -100,9 +100,9 @@ async def test_demands_for_one_capability_are_one_demand(db, tenant):
 async def test_of_two_who_say_the_last_yes_at_once_one_is_needed_and_the_other_is_told(db, tenant):
     for _ in range(5):
         asked = await ask(db, tenant, demands=(Demand(quorum=2),))
-        await say(db, tenant, asked.id, "ann", "approval:decide")
+        await decide(db, tenant, asked.id, "ann", "approval:decide")
         said = await asyncio.gather(
-            *(say(db, tenant, asked.id, by, "approval:decide") for by in ("ben", "cem")), return_exceptions=True
+            *(decide(db, tenant, asked.id, by, "approval:decide") for by in ("ben", "cem")), return_exceptions=True
         )
         approved = [a for a in said if not isinstance(a, SomaError)]
         [late] = [a for a in said if isinstance(a, SomaError)]
@@ -117,9 +117,9 @@ async def test_a_later_group_counts_everywhere_from_its_moment_on(db, tenant):
     [group] = asked.escalation
     assert 3539 < (asked.expires_at - group.at).total_seconds() <= 3540
     with pytest.raises(Denied, match="lacks the capability"):
-        await say(db, tenant, asked.id, "bea", "approval:board")
-    assert (await say(db, tenant, asked.id, "ann", "approval:decide")).state == "pending"
-    late = await say(db, tenant, asked.id, "bea", "approval:board", later=61)
+        await decide(db, tenant, asked.id, "bea", "approval:board")
+    assert (await decide(db, tenant, asked.id, "ann", "approval:decide")).state == "pending"
+    late = await decide(db, tenant, asked.id, "bea", "approval:board", later=61)
     assert (late.state, [a.escalated for a in late.answers]) == ("approved", [False, True])
 
 
@@ -136,7 +136,7 @@ async def test_each_later_group_is_told_once_and_none_that_would_come_after_the_
 
 async def test_nobody_is_told_of_what_is_decided(db, tenant):
     asked = await ask(db, tenant, escalation=(Escalation(after_seconds=5, capability="approval:a"),))
-    await say(db, tenant, asked.id, "ann", "approval:decide")
+    await decide(db, tenant, asked.id, "ann", "approval:decide")
     async with db.transaction(tenant) as tx:
         await tx.approvals.escalate(asked.id, groups=1)
         assert not [e for e in await tx.events.after(asked.run) if e.type == "approval.escalated"]
@@ -150,28 +150,28 @@ async def test_one_that_nobody_decided_is_closed_once_and_a_decision_of_before_s
         [told] = [e.data for e in await tx.events.after(asked.run) if e.type == "approval.expired"]
     assert told["asked"] == "1 with 'approval:decide'"
     with pytest.raises(Conflict, match="expired"):
-        await say(db, tenant, asked.id, "ann", "approval:decide")
+        await decide(db, tenant, asked.id, "ann", "approval:decide")
     decided = await ask(db, tenant)
-    await say(db, tenant, decided.id, "ann", "approval:decide")
+    await decide(db, tenant, decided.id, "ann", "approval:decide")
     async with db.transaction(tenant) as tx:
         assert (await tx.approvals.expire(decided.id)).state == "approved"
 
 
-def yes(by: str, *held: str, owner: str | None = None, escalated: bool = False, said: str = "yes") -> Answer:
+def new_answer(by: str, *held: str, owner: str | None = None, escalated: bool = False, said: str = "yes") -> Answer:
     at = dt.datetime.now(dt.UTC)
     return Answer(by=by, said=said, on_behalf_of=owner, capabilities=held, escalated=escalated, at=at)
 
 
 SATISFACTION = [
     ((Demand(),), (), False),
-    ((Demand(),), (yes("a", "approval:decide"),), True),
-    ((Demand(),), (yes("a", "approval:decide", said="edit"),), False),
-    ((Demand(),), (yes("a", "run:read"),), False),
-    ((Demand(quorum=2),), (yes("a", "approval:decide"), yes("a", "approval:decide")), False),
-    ((Demand(quorum=2),), (yes("a", "approval:decide"), yes("b", escalated=True)), True),
-    (TWO_ROLES, (yes("a", escalated=True), yes("b", escalated=True)), True),
-    (TWO_ROLES, (yes("a", "approval:security"), yes("b", "approval:security")), False),
-    (TWO_ROLES, (yes("a", "approval:security", "approval:finance"), yes("b", "approval:security")), True),
+    ((Demand(),), (new_answer("a", "approval:decide"),), True),
+    ((Demand(),), (new_answer("a", "approval:decide", said="edit"),), False),
+    ((Demand(),), (new_answer("a", "run:read"),), False),
+    ((Demand(quorum=2),), (new_answer("a", "approval:decide"), new_answer("a", "approval:decide")), False),
+    ((Demand(quorum=2),), (new_answer("a", "approval:decide"), new_answer("b", escalated=True)), True),
+    (TWO_ROLES, (new_answer("a", escalated=True), new_answer("b", escalated=True)), True),
+    (TWO_ROLES, (new_answer("a", "approval:security"), new_answer("b", "approval:security")), False),
+    (TWO_ROLES, (new_answer("a", "approval:security", "approval:finance"), new_answer("b", "approval:security")), True),
 ]
 
 
@@ -190,10 +190,10 @@ async def test_the_database_and_the_code_count_alike(db, demands, answers, enoug
 @pytest.mark.parametrize(
     ("answers", "constraint"),
     [
-        ((yes("a", "approval:decide"),), "approvals_quorum"),
-        ((yes("a", "approval:decide"), yes("ada", "approval:decide")), "approvals_duties"),
-        ((yes("a", "approval:decide"), yes("b", "approval:decide", owner="ada")), "approvals_duties"),
-        ((yes("a", "approval:decide"), yes("b", "approval:decide", owner="a")), "approvals_duties"),
+        ((new_answer("a", "approval:decide"),), "approvals_quorum"),
+        ((new_answer("a", "approval:decide"), new_answer("ada", "approval:decide")), "approvals_duties"),
+        ((new_answer("a", "approval:decide"), new_answer("b", "approval:decide", owner="ada")), "approvals_duties"),
+        ((new_answer("a", "approval:decide"), new_answer("b", "approval:decide", owner="a")), "approvals_duties"),
     ],
 )
 async def test_nothing_is_approved_past_its_quorum_or_duties_not_even_in_the_database(db, tenant, answers, constraint):

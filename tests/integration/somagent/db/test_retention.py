@@ -26,7 +26,7 @@ async def terms(db: Database, tenant: str) -> None:
         await tx.retention.set(KEPT, by="rosa")
 
 
-async def ended(
+async def ended_run(
     db: Database, ledger, tenant: str, *, blob: bytes = b"", name: str = "word-count", run: str = ""
 ) -> str:
     """Return a run that took an input, did one thing, handed an artifact over and ended."""
@@ -49,7 +49,7 @@ async def ended(
     return run
 
 
-async def age(owner: Database, tenant: str, days: int, run: str | None = None) -> None:
+async def age_records(owner: Database, tenant: str, days: int, run: str | None = None) -> None:
     """Let a run, or everything, be that much older: this one test turns the clock, with the owner's right."""
     past = {"back": dt.timedelta(days=days), "run": run}
     async with owner.transaction(tenant) as tx:
@@ -68,17 +68,17 @@ async def age(owner: Database, tenant: str, days: int, run: str | None = None) -
             await tx.connection.execute(text(change), past)
 
 
-async def counts(db: Database, tenant: str) -> dict[str, int]:
+async def row_counts(db: Database, tenant: str) -> dict[str, int]:
     async with db.transaction(tenant) as tx:
         tables = ("content_blobs", "outbox", "memories", "receipts", "ledger_entries")
         return {t: await tx.connection.scalar(text(f"SELECT count(*) FROM {t}")) or 0 for t in tables}
 
 
 async def test_what_is_due_goes_and_the_record_stays(db, owner, relay, ledger, tenant):
-    old, young = await ended(db, ledger, tenant), await ended(db, ledger, tenant)
-    before = await counts(db, tenant)
+    old, young = await ended_run(db, ledger, tenant), await ended_run(db, ledger, tenant)
+    before = await row_counts(db, tenant)
     assert await prune(relay.engine, tenant, 100) == NOTHING
-    await age(owner, tenant, 31, old)
+    await age_records(owner, tenant, 31, old)
     async with db.transaction(tenant) as tx:
         assert await tx.retention.due() == DueContent(runs=1, blobs=1, memories=0)
     assert await prune(relay.engine, tenant, 100) == DueContent(runs=1, blobs=1, memories=0)
@@ -100,15 +100,15 @@ async def test_what_is_due_goes_and_the_record_stays(db, owner, relay, ledger, t
         ).all()
         assert [row.subject for row in entries] == [old]
         assert await tx.accounts.breaches() == ()
-    after = await counts(db, tenant)
+    after = await row_counts(db, tenant)
     assert (after["receipts"], after["ledger_entries"]) == (before["receipts"], before["ledger_entries"])
     assert after["outbox"] < before["outbox"]
 
 
 async def test_bytes_that_a_kept_run_put_again_stay(db, owner, relay, ledger, tenant):
-    first = await ended(db, ledger, tenant, blob=b"the same")
-    await age(owner, tenant, 40, first)
-    second = await ended(db, ledger, tenant, blob=b"the same")
+    first = await ended_run(db, ledger, tenant, blob=b"the same")
+    await age_records(owner, tenant, 40, first)
+    second = await ended_run(db, ledger, tenant, blob=b"the same")
     assert await prune(relay.engine, tenant, 100) == DueContent(runs=1, blobs=0, memories=0)
     async with db.transaction(tenant) as tx:
         (artifact,) = await tx.artifacts.list(second)
@@ -120,14 +120,14 @@ async def test_a_hold_keeps_what_it_covers_until_it_is_lifted(  # noqa: PLR0917 
     db, owner, relay, ledger, tenant, scope
 ):
     parent = f"{tenant}/both/1"
-    await ended(db, ledger, tenant, name="both", run=parent)
-    held = await ended(db, ledger, tenant, run=f"{parent}/task")
-    other = await ended(db, ledger, tenant, name="elsewhere")
+    await ended_run(db, ledger, tenant, name="both", run=parent)
+    held = await ended_run(db, ledger, tenant, run=f"{parent}/task")
+    other = await ended_run(db, ledger, tenant, name="elsewhere")
     async with db.transaction(tenant) as tx:
         hold = await tx.retention.place(
             HoldRequest(scope=scope.format(run=held, parent=parent), reason="Case 7"), by="rosa"
         )
-    await age(owner, tenant, 50)
+    await age_records(owner, tenant, 50)
     await prune(relay.engine, tenant, 100)
     async with db.transaction(tenant) as tx:
         assert (await tx.runs.get(held)).output == "secret"
@@ -149,10 +149,10 @@ async def test_a_hold_keeps_what_it_covers_until_it_is_lifted(  # noqa: PLR0917 
 
 async def test_nothing_is_deleted_where_nothing_is_set_and_batches_end(db, owner, relay, ledger, tenant):
     for _ in range(3):
-        await ended(db, ledger, tenant)
+        await ended_run(db, ledger, tenant)
     async with db.transaction(tenant) as tx:
         await tx.retention.set(Retention(), by="rosa")
-    await age(owner, tenant, 5000)
+    await age_records(owner, tenant, 5000)
     assert await prune(relay.engine, tenant, 100) == NOTHING
     async with db.transaction(tenant) as tx:
         await tx.retention.set(KEPT, by="rosa")

@@ -110,7 +110,7 @@ async def _fill(db: Database, tenant: str) -> None:
 
 
 @asynccontextmanager
-async def _as(db: Database, tenant: str | None) -> AsyncIterator["asyncpg.Connection"]:
+async def _connect_as(db: Database, tenant: str | None) -> AsyncIterator["asyncpg.Connection"]:
     """Yield a connection whose changes never stay."""
     async with db.pool.acquire() as connection:
         transaction = connection.transaction()
@@ -164,21 +164,21 @@ class TestAcrossTenants:
 
     async def test_reads_its_own_rows_and_no_others(self, db, owner, tenants, role, table):
         mine, _ = tenants
-        async with _as(db if role == "app" else owner, mine) as connection:
+        async with _connect_as(db if role == "app" else owner, mine) as connection:
             assert await connection.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id = $1", mine) > 0
             assert await connection.fetchval(f"SELECT count(*) FROM {table} WHERE tenant_id <> $1", mine) == 0
 
     async def test_sees_nothing_without_a_tenant(self, db, owner, tenants, role, table):
         for setting in (None, ""):
-            async with _as(db if role == "app" else owner, setting) as connection:
+            async with _connect_as(db if role == "app" else owner, setting) as connection:
                 assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
 
     async def test_cannot_insert_for_another_tenant_or_none(self, db, owner, tenants, role, table):
         mine, theirs = tenants
-        async with _as(db, theirs) as connection:
+        async with _connect_as(db, theirs) as connection:
             row = await connection.fetchval(f"SELECT to_jsonb(t) FROM {table} t LIMIT 1")
         for setting in (mine, None):
-            async with _as(db if role == "app" else owner, setting) as connection:
+            async with _connect_as(db if role == "app" else owner, setting) as connection:
                 may = await connection.fetchval("SELECT has_table_privilege($1, 'INSERT')", table)
                 with pytest.raises(REFUSED, match="row-level security" if may else "permission denied"):
                     await connection.execute(
@@ -189,7 +189,7 @@ class TestAcrossTenants:
         mine, theirs = tenants
         for setting in (mine, None):
             for statement in (f"UPDATE {table} SET tenant_id = tenant_id", f"DELETE FROM {table}"):
-                async with _as(db if role == "app" else owner, setting) as connection:
+                async with _connect_as(db if role == "app" else owner, setting) as connection:
                     verb = statement.split()[0]
                     if await connection.fetchval("SELECT has_table_privilege($1, $2)", table, verb):
                         assert (await connection.execute(f"{statement} WHERE tenant_id = $1", theirs)).endswith(" 0")
@@ -200,7 +200,7 @@ class TestAcrossTenants:
 
     async def test_cannot_give_its_rows_to_another_tenant(self, db, owner, tenants, role, table):
         mine, theirs = tenants
-        async with _as(db if role == "app" else owner, mine) as connection:
+        async with _connect_as(db if role == "app" else owner, mine) as connection:
             # What is immutable is refused by its trigger first, whoever asks.
             with pytest.raises(
                 (REFUSED, asyncpg.PostgresError), match=r"row-level security|permission denied|never changed"
@@ -214,7 +214,7 @@ class TestAcrossTenants:
 )
 async def test_what_is_immutable_cannot_be_changed_deleted_or_emptied_even_by_the_owner(owner, tenants, table):
     for statement in (f"UPDATE {table} SET tenant_id = tenant_id", f"DELETE FROM {table}", f"TRUNCATE {table}"):
-        async with _as(owner, tenants[0]) as connection:
+        async with _connect_as(owner, tenants[0]) as connection:
             with pytest.raises(asyncpg.PostgresError, match="never changed or deleted"):
                 await connection.execute(statement)
 
@@ -232,7 +232,7 @@ async def test_the_application_only_adds_to_the_record(postgres_settings: Settin
 
 
 async def test_the_relay_reads_events_of_all_and_changes_only_their_mark(relay: Database, tenants):
-    async with _as(relay, None) as connection:
+    async with _connect_as(relay, None) as connection:
         seen = {row["tenant_id"] for row in await connection.fetch("SELECT DISTINCT tenant_id FROM outbox")}
         assert set(tenants) <= seen
         assert await connection.fetchval("SELECT count(*) FROM runs") > 0
@@ -246,7 +246,7 @@ async def test_the_relay_reads_events_of_all_and_changes_only_their_mark(relay: 
         "DELETE FROM deliveries",
         "SELECT 1 FROM standing_grants",
     ):
-        async with _as(relay, None) as connection:
+        async with _connect_as(relay, None) as connection:
             with pytest.raises(REFUSED):
                 await connection.execute(statement)
 

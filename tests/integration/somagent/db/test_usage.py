@@ -17,7 +17,9 @@ NOW = dt.datetime.now(dt.UTC)
 WIDE = {"since": NOW - dt.timedelta(days=1), "until": NOW + dt.timedelta(days=1)}
 
 
-async def ran(db: Database, ledger: PostgresLedger, run: str, capsule: str, tokens: int, *, parent: str = "") -> None:
+async def add_run(
+    db: Database, ledger: PostgresLedger, run: str, capsule: str, tokens: int, *, parent: str = ""
+) -> None:
     """Let a run of a capsule spend tokens from its own account, carved from its parent's."""
     tenant = run.partition("/")[0]
     async with db.transaction(tenant) as tx:
@@ -39,9 +41,9 @@ async def spent(db: Database, ledger: PostgresLedger, owner: Database, tenant: s
     async with db.transaction(tenant) as tx:
         await tx.accounts.ensure(f"tenant:{tenant}", Amounts(tokens=10_000))
     parent = run_id(tenant)
-    await ran(db, ledger, run_id(tenant), "single@1.0.0", 5)
-    await ran(db, ledger, parent, "whole@1.0.0", 10)
-    await ran(db, ledger, f"{parent}/part", "single@2.0.0", 7, parent=parent)
+    await add_run(db, ledger, run_id(tenant), "single@1.0.0", 5)
+    await add_run(db, ledger, parent, "whole@1.0.0", 10)
+    await add_run(db, ledger, f"{parent}/part", "single@2.0.0", 7, parent=parent)
     for run, seconds in ((f"{parent}/part", 20), (parent, 30)):
         await PostgresRuns(db).close(CloseRun(run=run, tenant=tenant, status="completed", seconds=seconds))
     async with db.transaction(tenant) as tx:

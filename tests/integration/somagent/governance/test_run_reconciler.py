@@ -16,7 +16,7 @@ from somagent.runs.ledger_recovery import LedgerRecovery
 from somagent.runs.run_reconciler import RunReconciler
 
 
-async def swept(shop, run: str) -> RunRecord:
+async def reconciled_run(shop, run: str) -> RunRecord:
     """Return a run after the look that each worker takes now and then, which may have been taken already."""
     endings = ApplicationRunReconciler(shop.terms.application, shop.db, shop.client)
     await endings.sweep()
@@ -25,7 +25,7 @@ async def swept(shop, run: str) -> RunRecord:
         return await tx.runs.get(run)
 
 
-async def entered_child(shop, parent: str) -> RunRecord:
+async def enrolled_child(shop, parent: str) -> RunRecord:
     """Return a parent's only child, as soon as its own first action has entered it: the parent may be done by then."""
 
     async def entered() -> None:
@@ -40,7 +40,7 @@ async def test_a_run_whose_workflow_ended_is_closed_and_its_budget_goes_back(sho
     handle = await shop.start("Stocktakings", {"last": 2})
     await handle.result()
     run = await shop.run_of(handle)
-    assert (await swept(shop, run)).status == "completed"
+    assert (await reconciled_run(shop, run)).status == "completed"
     async with shop.db.transaction("shop") as tx:
         entries = await tx.accounts.ledger(f"run:{run}")
         [back] = [
@@ -59,10 +59,10 @@ async def test_a_run_that_goes_on_stays_open_with_its_children(shop, order):
     handle = await shop.start("Fulfilment", order(cents=20_000), "4111111111111111")
     run = await shop.run_of(handle)
     approval = await shop.pending(run)
-    assert (await swept(shop, run)).status == "running"
+    assert (await reconciled_run(shop, run)).status == "running"
     await shop.decide(approval, approve=True)
     await handle.result()
-    assert (await swept(shop, run)).status == "completed"
+    assert (await reconciled_run(shop, run)).status == "completed"
     assert [each for each in await shop.runs() if each.parent == run and each.closed_at is None] == []
 
 
@@ -71,12 +71,12 @@ async def test_a_child_that_outlives_its_parent_still_has_its_budget(shop, order
     parent = await shop.start(Leaves.run, "charge_card", [bought, "4111"], "patient")
     child = shop.client.get_workflow_handle(await parent.result())
     run = await shop.run_of(parent)
-    left = await entered_child(shop, run)
+    left = await enrolled_child(shop, run)
     approval = await shop.pending(left.id)
-    assert (await swept(shop, run)).status == (await swept(shop, left.id)).status == "running"
+    assert (await reconciled_run(shop, run)).status == (await reconciled_run(shop, left.id)).status == "running"
     await shop.decide(approval, approve=True)
     assert (await child.result())["charge"] == f"ch-{bought['id']}"
-    assert (await swept(shop, run)).status == (await swept(shop, left.id)).status == "completed"
+    assert (await reconciled_run(shop, run)).status == (await reconciled_run(shop, left.id)).status == "completed"
     assert (await shop.account(f"run:{run}")).spent == Amounts(tool_calls=2, micro_usd=200_000_000)
 
 
@@ -85,7 +85,7 @@ async def test_an_execution_that_was_terminated_ends_as_failed(shop, order):
     run = await shop.run_of(handle)
     approval = await shop.pending(run)
     await handle.terminate()
-    assert (await swept(shop, run)).status == "failed"
+    assert (await reconciled_run(shop, run)).status == "failed"
     assert (await shop.decide(approval, approve=True)).state == "expired"
 
 
@@ -100,7 +100,7 @@ async def test_our_own_reconciler_leaves_foreign_runs_alone(shop, order):
             shop.client, outbox, PostgresRuns(shop.db), reaper, minimum_age=timedelta(0), abandoned_age=timedelta(0)
         )
         assert run not in {each.run for each in await reconciler.sweep()}
-    assert (await swept(shop, run)).status == "running"
+    assert (await reconciled_run(shop, run)).status == "running"
     await handle.terminate()
 
 
@@ -115,6 +115,6 @@ async def test_an_application_can_have_a_limit_of_its_own(shop, governed):
         second, _ = await small.call("count_shelf", 1)
         assert second["refused"] == "BudgetExhausted", "five of eight are held by the first"
         await small.client.get_workflow_handle(f"left by {held.id}").terminate()
-        await swept(small, await small.run_of(held))
+        await reconciled_run(small, await small.run_of(held))
         third, _ = await small.call("count_shelf", 1)
         assert third == 10

@@ -8,7 +8,7 @@ import asyncpg
 import psutil
 import pytest
 import redis.asyncio as redis
-from chaos import back, kill
+from chaos import kill, wait_until_ready
 from servers import running, settings_in, temporary_home
 from temporalio.client import Client
 
@@ -32,7 +32,7 @@ async def stack(own_settings: Settings) -> AsyncIterator[Supervisor]:
 
 async def kill_and_await_return(supervisor: Supervisor, name: str) -> None:
     before = supervisor.runners[name].state.process.pid
-    await back(supervisor, name, kill(supervisor, name), seconds=45)
+    await wait_until_ready(supervisor, name, kill(supervisor, name), seconds=45)
     assert supervisor.runners[name].state.process.pid != before
 
 

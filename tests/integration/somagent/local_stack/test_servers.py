@@ -15,13 +15,13 @@ from somagent.local_stack.stack import SEARCH_ATTRIBUTES
 from somagent.settings import Settings
 
 
-def plain(url: str) -> str:
+def plain_url(url: str) -> str:
     return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
 @pytest.mark.parametrize("role", ["owner", "app", "relay", "sealer"])
 async def test_each_role_logs_in_with_its_password_and_no_privilege(postgres_settings: Settings, role: str):
-    connection = await asyncpg.connect(plain(postgres_settings.database(role)))
+    connection = await asyncpg.connect(plain_url(postgres_settings.database(role)))
     try:
         row = await connection.fetchrow("SELECT * FROM pg_roles WHERE rolname = current_user")
     finally:
@@ -55,8 +55,8 @@ async def test_the_superuser_is_not_reachable_over_tcp(postgres_settings: Settin
 
 
 async def test_the_owner_makes_tables_with_vectors_and_the_others_make_none(postgres_settings: Settings):
-    owner = await asyncpg.connect(plain(postgres_settings.database("owner")))
-    app = await asyncpg.connect(plain(postgres_settings.database("app")))
+    owner = await asyncpg.connect(plain_url(postgres_settings.database("owner")))
+    app = await asyncpg.connect(plain_url(postgres_settings.database("app")))
     try:
         await owner.execute("CREATE TABLE probe (embedding vector(3))")
         await owner.execute("INSERT INTO probe VALUES ('[1,2,3]')")

@@ -65,7 +65,7 @@ def test_usage_is_told_of_every_tenant(installed: Settings, tmp_path: Path) -> N
     names = [f"usage-{next_number()}" for _ in range(2)]
     for name in names:
         assert tool(installed, "add", name).returncode == 0
-        asyncio.run(ran(installed, name))
+        asyncio.run(add_run(installed, name))
     told = json.loads(tool(installed, "usage", "--by", "capsule").stdout)
     mine = [(one["tenant"], one["capsule"], one["runs"]) for one in told if one["tenant"] in names]
     assert mine == [(name, "hello", 1) for name in sorted(names)]
@@ -79,7 +79,7 @@ def test_usage_is_told_of_every_tenant(installed: Settings, tmp_path: Path) -> N
     assert "--by takes" in tool(installed, "usage", "--by", "colour").stderr
 
 
-async def ran(settings: Settings, tenant: str) -> None:
+async def add_run(settings: Settings, tenant: str) -> None:
     run = f"{tenant}/hello/1"
     async with open_database(settings.database("app"), connections=1) as db, db.transaction(tenant) as tx:
         await tx.runs.accept(

@@ -28,7 +28,7 @@ def event(id_: int, *, tenant: str = "t1", run: str | None = "t1/word-count/1", 
     )
 
 
-async def take(bus: EventBus, count: int, *, tenant: str = "t1", run: str, after: str = START) -> list[Entry]:
+async def take_entries(bus: EventBus, count: int, *, tenant: str = "t1", run: str, after: str = START) -> list[Entry]:
     entries: list[Entry] = []
     async with asyncio.timeout(10), aclosing(bus.tail(tenant, run, after)) as tail:
         async for entry in tail:
@@ -44,7 +44,7 @@ async def test_events_and_tokens_arrive_in_the_order_they_were_sent(bus: EventBu
     await ValkeyTokens(bus).publish("t1", run, step=1, attempt=1, text="Zür")
     await ValkeyTokens(bus).publish("t1", run, step=1, attempt=1, text="ich")
     await bus.publish(event(2, run=run, note="\N{SNOWMAN}"))
-    entries = await take(bus, 4, run=run)
+    entries = await take_entries(bus, 4, run=run)
     assert [kind for _, kind, _ in entries] == ["event", "token", "token", "event"]
     assert entries[1][2] == {"step": 1, "attempt": 1, "text": "Zür"}
     assert Event.model_validate(entries[3][2]) == event(2, run=run, note="\N{SNOWMAN}").model_copy(
@@ -55,13 +55,13 @@ async def test_events_and_tokens_arrive_in_the_order_they_were_sent(bus: EventBu
 async def test_reading_goes_on_after_the_last_id(bus: EventBus):
     run = "t1/resume/1"
     await bus.publish(*(event(n, run=run) for n in range(5)))
-    first = await take(bus, 2, run=run)
-    rest = await take(bus, 3, run=run, after=first[-1][0])
+    first = await take_entries(bus, 2, run=run)
+    rest = await take_entries(bus, 3, run=run, after=first[-1][0])
     assert [document["id"] for _, _, document in rest] == [2, 3, 4]
 
 
 async def test_a_reader_that_waits_gets_what_comes_later(bus: EventBus):
-    waiting = asyncio.create_task(take(bus, 1, run="t1/later/1"))
+    waiting = asyncio.create_task(take_entries(bus, 1, run="t1/later/1"))
     await asyncio.sleep(1.3)  # longer than one blocking read
     await bus.publish(event(7, run="t1/later/1"))
     [(_, kind, document)] = await waiting
@@ -71,7 +71,7 @@ async def test_a_reader_that_waits_gets_what_comes_later(bus: EventBus):
 async def test_runs_and_tenants_have_streams_of_their_own(bus: EventBus):
     await bus.publish(event(1, tenant="t1", run="shared-name"))
     await bus.publish(event(2, tenant="t2", run="shared-name"))
-    [(_, _, document)] = await take(bus, 1, tenant="t2", run="shared-name")
+    [(_, _, document)] = await take_entries(bus, 1, tenant="t2", run="shared-name")
     assert document["id"] == 2
 
 
@@ -97,7 +97,7 @@ async def test_a_valkey_that_is_gone_is_unavailable_and_named():
             await bus.publish(event(1))
         assert "hush" not in failed.value.message
         with pytest.raises(Unavailable):
-            await take(bus, 1, run="t1/none/1")
+            await take_entries(bus, 1, run="t1/none/1")
 
 
 async def test_tokens_are_dropped_and_counted_when_valkey_is_gone():

@@ -34,7 +34,7 @@ async def ask(model: PydanticAiModel, *, text: str = "Hi", tokens: int = 4, **re
     )
 
 
-async def busy(base_url: str) -> int:
+async def busy_slots(base_url: str) -> int:
     async with httpx.AsyncClient() as client:
         slots = (await client.get(f"{base_url.removesuffix('/v1')}/slots")).json()
     return sum(slot["is_processing"] for slot in slots)
@@ -87,12 +87,12 @@ async def test_cancelling_stops_the_server_from_writing(model: PydanticAiModel, 
 
     task = asyncio.create_task(ask(model, text=HELLO[0].text, tokens=2000, on_delta=notice))
     await asyncio.wait_for(began.wait(), 60)
-    assert await busy(slm_base) == 1
+    assert await busy_slots(slm_base) == 1
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     async with asyncio.timeout(5):
-        while await busy(slm_base):  # noqa: ASYNC110 - the server tells nobody
+        while await busy_slots(slm_base):  # noqa: ASYNC110 - the server tells nobody
             await asyncio.sleep(0.05)
 
 

@@ -14,7 +14,7 @@ from somagent.notifications.notification import Notification, NotSent, sample_no
 from somagent.settings import SecretReference
 
 
-def notice() -> Notification:
+def new_notification() -> Notification:
     return sample_notification("acme", id_="4711", at=datetime.now(UTC), by="ana – «Zürich»")
 
 
@@ -30,12 +30,12 @@ def password(tmp_path: Path) -> SecretReference:
 
 
 @pytest.fixture
-def contexts(tmp_path: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def tls_contexts(tmp_path: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return certificate(tmp_path)
 
 
-async def test_a_notice_arrives_as_one_message_to_all(contexts):
-    sent = notice()
+async def test_a_notice_arrives_as_one_message_to_all(tls_contexts):
+    sent = new_notification()
     with receiving(new_mailbox()) as mailbox:
         said = await mail(mailbox).send(sent)
     [message] = mailbox.got
@@ -48,25 +48,25 @@ async def test_a_notice_arrives_as_one_message_to_all(contexts):
     assert "«Zürich»" in message.get_content()
 
 
-async def test_starttls_encrypts_and_checks_the_certificate(contexts, password):
-    server, trusting = contexts
+async def test_starttls_encrypts_and_checks_the_certificate(tls_contexts, password):
+    server, trusting = tls_contexts
     with receiving(new_mailbox(), tls_context=server, require_starttls=True) as mailbox:
-        await mail(mailbox, tls="starttls", trusted=trusting).send(notice())
+        await mail(mailbox, tls="starttls", trusted=trusting).send(new_notification())
         assert mailbox.encrypted == [True]
         with pytest.raises(NotSent, match="certificate verify failed"):
-            await mail(mailbox, tls="starttls").send(notice())
+            await mail(mailbox, tls="starttls").send(new_notification())
         assert len(mailbox.got) == 1
 
 
 async def test_a_server_without_starttls_gets_nothing_in_clear():
     with receiving(new_mailbox()) as mailbox:
         with pytest.raises(NotSent, match="STARTTLS"):
-            await mail(mailbox, tls="starttls").send(notice())
+            await mail(mailbox, tls="starttls").send(new_notification())
         assert mailbox.got == []
 
 
-async def test_a_login_is_made_with_the_password_from_its_reference(contexts, password):
-    server, trusting = contexts
+async def test_a_login_is_made_with_the_password_from_its_reference(tls_contexts, password):
+    server, trusting = tls_contexts
     tried = []
 
     def check(server, session, envelope, mechanism, data) -> AuthResult:
@@ -76,10 +76,10 @@ async def test_a_login_is_made_with_the_password_from_its_reference(contexts, pa
     options = {"tls_context": server, "authenticator": check, "auth_required": True}
     with receiving(new_mailbox(), **options) as mailbox:
         known = {"tls": "starttls", "trusted": trusting, "user": "soma"}
-        await mail(mailbox, password=password, **known).send(notice())
+        await mail(mailbox, password=password, **known).send(new_notification())
         Path(password.reference.removeprefix("file:")).write_text("wrong")
         with pytest.raises(NotSent, match="535") as refused:
-            await mail(mailbox, password=password, **known).send(notice())
+            await mail(mailbox, password=password, **known).send(new_notification())
     assert tried[0] == (b"soma", b"open sesame")
     assert len(mailbox.got) == 1
     assert not refused.value.final, "somebody may put the password right"
@@ -88,29 +88,29 @@ async def test_a_login_is_made_with_the_password_from_its_reference(contexts, pa
 async def test_a_password_is_not_sent_in_clear_to_another_machine(password):
     away = Mail(host="mail.example", port=25, tls="none", sender="s@x", to=("a@b",), user="soma", password=password)
     with pytest.raises(Invalid, match="in clear"):
-        await away.send(notice())
+        await away.send(new_notification())
 
 
 async def test_a_recipient_that_is_refused_is_told_and_all_of_them_is_final():
     with receiving(new_mailbox()) as mailbox:
-        said = await mail(mailbox, to=("ops@acme.example", "x@nobody.example")).send(notice())
+        said = await mail(mailbox, to=("ops@acme.example", "x@nobody.example")).send(new_notification())
         assert "x@nobody.example: 550" in said
         with pytest.raises(NotSent, match="550") as refused:
-            await mail(mailbox, to=("x@nobody.example",)).send(notice())
+            await mail(mailbox, to=("x@nobody.example",)).send(new_notification())
         assert refused.value.final
         assert mailbox.recipients == ["ops@acme.example"]
 
 
 async def test_nobody_who_listens_is_a_failure_to_try_again():
     with pytest.raises(NotSent, match="cannot be used") as refused:
-        await mail(new_mailbox()).send(notice())
+        await mail(new_mailbox()).send(new_notification())
     assert not refused.value.final
 
 
 async def test_a_title_from_outside_adds_no_header():
     title = to_one_line("x\r\nBcc: everybody@acme.example\u2028\x1b[2J")
     with receiving(new_mailbox()) as mailbox:
-        await mail(mailbox).send(notice().model_copy(update={"title": title}))
+        await mail(mailbox).send(new_notification().model_copy(update={"title": title}))
     [message] = mailbox.got
     assert message["Bcc"] is None
     assert mailbox.recipients == ["ops@acme.example", "ana@acme.example"]

@@ -37,7 +37,7 @@ async def deliveries(db: Database, tenant: str, channel: str):
         return [d for d in (await tx.deliveries.list(limit=500)).items if d.channel == channel]
 
 
-def of(hook, tenant: str) -> list[dict]:
+def bodies_for(hook, tenant: str) -> list[dict]:
     """Return the bodies that a hook got for a tenant: the notifier tells of every tenant's events."""
     return [body for body in (json.loads(p.body) for p in hook.got) if body["tenant"] == tenant]
 
@@ -46,7 +46,7 @@ async def test_an_approval_that_waits_is_told_with_the_command_that_answers(db, 
     asked = await ask(ledger, tenant)
     with serving(new_hook()) as hook:
         await notifier(webhook(hook)).sweep()
-    [told] = of(hook, tenant)
+    [told] = bodies_for(hook, tenant)
     [event] = await events(db, asked.run, "approval.requested")
     assert (told["id"], told["type"], told["run"]) == (str(event.id), "approval.requested", asked.run)
     assert told["title"] == "tool.invoke python@1.0.0/run waits for your yes or no"
@@ -70,7 +70,7 @@ async def test_a_decision_and_a_wait_for_budget_are_told(db, ledger, tenant, web
                 RunUpdate(run=asked.run, tenant=tenant, status="awaiting_budget", reason="12 tokens short.", step=1)
             )
         await sending.sweep()
-    decided, budget = of(hook, tenant)[1:]
+    decided, budget = bodies_for(hook, tenant)[1:]
     assert (decided["type"], decided["title"]) == ("approval.decided", "tool.invoke python@1.0.0/run: denied")
     assert "by: grace" in decided["text"]
     assert budget["type"] == "budget.requested"
@@ -91,7 +91,7 @@ async def test_an_escalation_asks_the_next_group_and_an_expiry_is_told(db, ledge
         async with db.transaction(tenant) as tx:
             await tx.approvals.expire(asked.id)
         await sending.sweep()
-    escalated, expired = of(hook, tenant)
+    escalated, expired = bodies_for(hook, tenant)
     assert escalated["title"] == "tool.invoke python@1.0.0/run still waits, now for you too"
     assert "whoever has approval:chief may decide too" in escalated["text"]
     assert f"somagent approve {asked.id}" in escalated["commands"]
@@ -104,7 +104,7 @@ async def test_what_was_decided_meanwhile_says_so(db, ledger, tenant, webhook, n
     await deny(db, tenant, asked.id)
     with serving(new_hook()) as hook:
         await notifier(webhook(hook), types=["approval.requested"]).sweep()
-    [told] = of(hook, tenant)
+    [told] = bodies_for(hook, tenant)
     assert told["title"].endswith("is denied already")
     assert told["commands"] == [f"somagent approvals show {asked.id}"]
 
@@ -127,7 +127,7 @@ async def test_a_receiver_that_was_down_gets_it_later_and_once(db, ledger, tenan
             await sending.sweep()
     [event] = await events(db, asked.run, "approval.requested")
     assert hook.ids.count(str(event.id)) in {1, 2}, "the one that was answered with 500, and the one after it"
-    assert len({body["id"] for body in of(hook, tenant)}) == 1
+    assert len({body["id"] for body in bodies_for(hook, tenant)}) == 1
     [sent] = await deliveries(db, tenant, channel.name)
     assert (sent.state, sent.attempts >= 2, sent.ended_at is not None) == ("sent", True, True)
 
@@ -138,7 +138,7 @@ async def test_nothing_is_sent_twice_by_notifiers_at_once(db, ledger, tenant, we
         channel = webhook(hook)
         await asyncio.gather(*(notifier(channel).sweep() for _ in range(4)))
         await notifier(channel).sweep()
-    told = [body["approval"]["id"] for body in of(hook, tenant)]
+    told = [body["approval"]["id"] for body in bodies_for(hook, tenant)]
     assert sorted(told) == sorted(one.id for one in asked)
 
 
@@ -153,10 +153,10 @@ async def test_an_attempt_that_died_is_made_again_under_the_same_id(  # noqa: PL
         while await queue.take(began, lease=dt.timedelta(seconds=1)):
             pass  # taken, and never ended: what a process leaves that was killed
         await notifier(channel).sweep()
-        assert of(hook, tenant) == [], "somebody else may be sending it"
+        assert bodies_for(hook, tenant) == [], "somebody else may be sending it"
         await asyncio.sleep(1.1)
         await notifier(channel).sweep()
-    assert len(of(hook, tenant)) == 1
+    assert len(bodies_for(hook, tenant)) == 1
     assert [d.attempts for d in await deliveries(db, tenant, channel.name)] == [2]
 
 
@@ -173,7 +173,7 @@ async def test_what_is_refused_too_often_or_for_good_is_dead_and_shown(db, ledge
         [dead] = await deliveries(db, tenant, channel.name)
         assert (dead.state, dead.attempts) == ("dead", attempts)
         assert said in dead.said
-    assert (len(of(failing, tenant)), len(of(gone, tenant))) == (3, 1)
+    assert (len(bodies_for(failing, tenant)), len(bodies_for(gone, tenant))) == (3, 1)
 
 
 async def test_a_broken_channel_does_not_hold_up_another(db, ledger, tenant, webhook, notifier):
@@ -198,7 +198,7 @@ async def test_only_the_chosen_and_the_recent_events_are_told(db, ledger, tenant
         await tx.connection.execute(insert(outbox_table).values(**old, at=at))
     with serving(new_hook()) as hook:
         await notifier(webhook(hook), types=["approval.decided"]).sweep()
-    assert [told["type"] for told in of(hook, tenant)] == ["approval.decided"]
+    assert [told["type"] for told in bodies_for(hook, tenant)] == ["approval.decided"]
 
 
 async def test_a_tenant_sees_its_own_deliveries_only_and_the_application_cannot_write_them(  # noqa: PLR0917 - fixtures

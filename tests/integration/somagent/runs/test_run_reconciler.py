@@ -36,14 +36,14 @@ async def temporal(temporal_address: str) -> Client:
 
 @pytest.fixture
 def reconciler(temporal: Client, outbox: Database, db: Database) -> RunReconciler:
-    return RunReconciler(temporal, outbox, PostgresRuns(db), reaper(temporal, db), minimum_age=NOW)
+    return RunReconciler(temporal, outbox, PostgresRuns(db), ledger_recovery(temporal, db), minimum_age=NOW)
 
 
-def reaper(temporal: Client, db: Database) -> LedgerRecovery:
+def ledger_recovery(temporal: Client, db: Database) -> LedgerRecovery:
     return LedgerRecovery(temporal, db, PostgresLedger(db))
 
 
-async def swept(reconciler: RunReconciler) -> list[CloseRun]:
+async def reconcile_all(reconciler: RunReconciler) -> list[CloseRun]:
     """Look at every page: other tests of the session have left open runs, too."""
     closed = await reconciler.sweep()
     while reconciler._after != ("", ""):
@@ -56,7 +56,7 @@ async def start(temporal: Client, run: str, **options) -> None:
     await temporal.start_workflow("RunCapsule", id=run, task_queue="nobody-serves-this", **options)
 
 
-async def fund(db: Database, tenant: str, run: str) -> None:
+async def carve_account(db: Database, tenant: str, run: str) -> None:
     async with db.transaction(tenant) as tx:
         await tx.accounts.ensure(f"tenant:{tenant}", LIMIT)
         await tx.accounts.carve(f"tenant:{tenant}", f"run:{run}", LIMIT)
@@ -66,10 +66,10 @@ async def test_a_terminated_run_is_closed_and_gives_its_budget_back(
     temporal: Client, reconciler: RunReconciler, db: Database, tenant: str, run: str
 ):
     await start(temporal, run)
-    await fund(db, tenant, run)
-    assert run not in {closed.run for closed in await swept(reconciler)}, "it is still open"
+    await carve_account(db, tenant, run)
+    assert run not in {closed.run for closed in await reconcile_all(reconciler)}, "it is still open"
     await temporal.get_workflow_handle(run).terminate("by an operator")
-    [closed] = [c for c in await swept(reconciler) if c.run == run]
+    [closed] = [c for c in await reconcile_all(reconciler) if c.run == run]
     assert "terminated" in closed.reason
     async with db.transaction(tenant) as tx:
         record = await tx.runs.get(run)
@@ -77,31 +77,31 @@ async def test_a_terminated_run_is_closed_and_gives_its_budget_back(
         assert record.closed_at is not None
         assert (await tx.accounts.get(f"tenant:{tenant}")).left == LIMIT
         assert [event.type for event in await tx.events.after(run)][-1] == "run.closed"
-    assert run not in {closed.run for closed in await swept(reconciler)}, "once is enough"
+    assert run not in {closed.run for closed in await reconcile_all(reconciler)}, "once is enough"
 
 
 async def test_a_run_that_timed_out_is_closed(temporal: Client, reconciler: RunReconciler, run: str):
     await start(temporal, run, execution_timeout=timedelta(seconds=1))
     with pytest.raises(Exception, match="Workflow execution failed"):
         await temporal.get_workflow_handle(run).result()
-    [closed] = [c for c in await swept(reconciler) if c.run == run]
+    [closed] = [c for c in await reconcile_all(reconciler) if c.run == run]
     assert "timed out" in closed.reason
 
 
 async def test_a_run_that_never_started_is_closed_only_after_a_while(
     temporal: Client, reconciler: RunReconciler, outbox: Database, db: Database, run: str
 ):
-    assert run not in {closed.run for closed in await swept(reconciler)}
+    assert run not in {closed.run for closed in await reconcile_all(reconciler)}
     patient = RunReconciler(
-        temporal, outbox, PostgresRuns(db), reaper(temporal, db), minimum_age=NOW, abandoned_age=NOW
+        temporal, outbox, PostgresRuns(db), ledger_recovery(temporal, db), minimum_age=NOW, abandoned_age=NOW
     )
-    [closed] = [c for c in await swept(patient) if c.run == run]
+    [closed] = [c for c in await reconcile_all(patient) if c.run == run]
     assert "never started" in closed.reason
 
 
 async def test_a_young_run_is_left_alone(temporal: Client, outbox: Database, db: Database, run: str):
-    careful = RunReconciler(temporal, outbox, PostgresRuns(db), reaper(temporal, db), abandoned_age=NOW)
-    assert run not in {closed.run for closed in await swept(careful)}
+    careful = RunReconciler(temporal, outbox, PostgresRuns(db), ledger_recovery(temporal, db), abandoned_age=NOW)
+    assert run not in {closed.run for closed in await reconcile_all(careful)}
 
 
 USED, HELD = Amounts(tokens=30), Amounts(tokens=100)
@@ -129,7 +129,7 @@ class Half:
 
 async def half_done(temporal: Client, db: Database, tenant: str, run: str) -> None:
     """Let Temporal hear of the first activity's end; the ledger hears of two beginnings and of no end."""
-    await fund(db, tenant, run)
+    await carve_account(db, tenant, run)
     async with Worker(temporal, task_queue=tenant, workflows=[Half], activities=[counted]):
         handle = await temporal.start_workflow("Half", id=run, task_queue=tenant)
         execution = str(handle.first_execution_run_id)
@@ -152,7 +152,7 @@ async def test_what_the_history_knows_is_settled_and_what_it_does_not_know_count
     """As after a failover to a copy that lagged behind."""
     await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
     await half_done(temporal, db, tenant, run)
-    assert run in {closed.run for closed in await swept(reconciler)}
+    assert run in {closed.run for closed in await reconcile_all(reconciler)}
     async with db.transaction(tenant) as tx:
         account = await tx.accounts.get(f"run:{run}")
         assert (account.spent, account.reserved) == (USED + HELD, Amounts())
@@ -175,8 +175,8 @@ async def test_a_history_that_cannot_be_decrypted_does_not_keep_its_run_open(  #
     await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
     theirs, ours = [await connect(settings, KeyRing.create_missing(tmp_path / name)) for name in ("theirs", "ours")]
     await half_done(theirs, db, tenant, run)
-    reconciler = RunReconciler(ours, outbox, PostgresRuns(db), reaper(ours, db), minimum_age=NOW)
-    assert run in {closed.run for closed in await swept(reconciler)}
+    reconciler = RunReconciler(ours, outbox, PostgresRuns(db), ledger_recovery(ours, db), minimum_age=NOW)
+    assert run in {closed.run for closed in await reconcile_all(reconciler)}
     async with db.transaction(tenant) as tx:
         assert (await tx.accounts.get(f"run:{run}")).spent == HELD + HELD
 
@@ -186,11 +186,11 @@ async def test_an_effect_of_which_there_is_no_history_counts_whole(  # noqa: PLR
     temporal: Client, reconciler: RunReconciler, db: Database, owner: Database, tenant: str, run: str, execution: str
 ):
     await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
-    await fund(db, tenant, run)
+    await carve_account(db, tenant, run)
     await start(temporal, run)
     attempt = AttemptKey(tenant=tenant, run=run, execution=execution, activity="first", attempt=1)
     assert (await PostgresLedger(db).begin(begin_effect(attempt, cost=HELD, account=f"run:{run}"))).status == "go"
     await temporal.get_workflow_handle(run).terminate("by an operator")
-    assert run in {closed.run for closed in await swept(reconciler)}
+    assert run in {closed.run for closed in await reconcile_all(reconciler)}
     async with db.transaction(tenant) as tx:
         assert (await tx.accounts.get(f"run:{run}")).spent == HELD

@@ -19,7 +19,7 @@ BOUND = Amounts(tokens=100_000, micro_usd=1_000_000)
 FREE = Price()
 
 
-def past(number: int, shape: Shape, tokens: int, forecast: Forecast | None = None) -> PastRun:
+def past_run(number: int, shape: Shape, tokens: int, forecast: Forecast | None = None) -> PastRun:
     return PastRun(
         run=f"t/{shape.capsule}/{number}",
         shape=shape,
@@ -28,12 +28,12 @@ def past(number: int, shape: Shape, tokens: int, forecast: Forecast | None = Non
     )
 
 
-def drawn(chance: random.Random, number: int, *, capsule: str = "a", factor: float = 1.0) -> PastRun:
+def random_run(chance: random.Random, number: int, *, capsule: str = "a", factor: float = 1.0) -> PastRun:
     """A run of which the tokens follow its input, with heavy-tailed noise: not what the regression assumes."""
     length = chance.randrange(100, 8000)
     noise = chance.lognormvariate(3, 1)
     shape = Shape(capsule=capsule, model="m", input_length=length)
-    return past(number, shape, int(factor * (200 + length / 4 + noise)))
+    return past_run(number, shape, int(factor * (200 + length / 4 + noise)))
 
 
 def test_the_interval_covers_as_often_as_it_says() -> None:
@@ -41,10 +41,10 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
     chance = random.Random(7)
     held = total = 0
     for _ in range(300):
-        runs = [drawn(chance, n) for n in range(60)]
+        runs = [random_run(chance, n) for n in range(60)]
         forecaster = learn(runs)
         for n in range(5):
-            fresh = drawn(chance, 100 + n)
+            fresh = random_run(chance, 100 + n)
             told = forecaster.forecast(fresh.shape, bound=BOUND, price=FREE)
             assert told.basis == "learned"
             held += told.tokens.low <= fresh.tokens <= told.tokens.high
@@ -59,7 +59,7 @@ def test_after_a_shift_adaptation_brings_coverage_back() -> None:
     seen: list[PastRun] = []
     held = []
     for number in range(240):
-        fresh = drawn(chance, number, factor=1.0 if number < 80 else 1.5)
+        fresh = random_run(chance, number, factor=1.0 if number < 80 else 1.5)
         told = learn(seen[-120:]).forecast(fresh.shape, bound=BOUND, price=FREE)
         seen.append(fresh.model_copy(update={"forecast": told}))
         if told.basis == "learned":
@@ -129,16 +129,18 @@ def test_a_column_that_is_constant_up_to_rounding_moves_no_forecast(constant: fl
 def test_without_data_it_says_so_and_gives_the_bound() -> None:
     shape = Shape(capsule="a", model="m", input_length=10)
     for count in (0, 1, 17):
-        told = learn([past(n, shape, 100) for n in range(count)]).forecast(shape, bound=BOUND, price=FREE)
+        told = learn([past_run(n, shape, 100) for n in range(count)]).forecast(shape, bound=BOUND, price=FREE)
         assert (told.basis, told.coverage, told.runs) == ("static", 0, 0)
         assert (told.tokens.low, told.tokens.high) == (0, BOUND.tokens)
         assert told.why.startswith(f"No data: {count} completed runs of 'a' on m, and an interval needs 18.")
-    assert learn([past(n, shape, 100) for n in range(18)]).forecast(shape, bound=BOUND, price=FREE).basis == "learned"
+    assert (
+        learn([past_run(n, shape, 100) for n in range(18)]).forecast(shape, bound=BOUND, price=FREE).basis == "learned"
+    )
 
 
 def test_of_another_model_or_capsule_nothing_is_claimed() -> None:
     shape = Shape(capsule="a", model="m")
-    forecaster = learn([past(n, shape, 100 + n) for n in range(40)])
+    forecaster = learn([past_run(n, shape, 100 + n) for n in range(40)])
     for other in (Shape(capsule="a", model="other"), Shape(capsule="b", model="m")):
         assert forecaster.forecast(other, bound=BOUND, price=FREE).basis == "static"
 
@@ -146,7 +148,7 @@ def test_of_another_model_or_capsule_nothing_is_claimed() -> None:
 @given(st.integers(0, 200), st.integers(1, 5))
 def test_no_forecast_passes_the_budget(limit: int, factor: int) -> None:
     shape = Shape(capsule="a", model="m")
-    runs = [past(n, shape, 50 * factor + n % 7) for n in range(40)]
+    runs = [past_run(n, shape, 50 * factor + n % 7) for n in range(40)]
     bound = Amounts(tokens=limit, micro_usd=limit)
     told = learn(runs).forecast(shape, bound=bound, price=Price(input=10_000_000, output=30_000_000))
     assert told.tokens.low <= told.tokens.likely <= told.tokens.high <= limit
@@ -160,7 +162,7 @@ def test_a_composites_upper_bound_holds_under_any_dependence() -> None:
 
     def together(number: int) -> tuple[PastRun, PastRun]:
         surge = int(chance.lognormvariate(4, 1.2))
-        return past(number, parts[0], 300 + surge), past(number, parts[1], 500 + 2 * surge)
+        return past_run(number, parts[0], 300 + surge), past_run(number, parts[1], 500 + 2 * surge)
 
     whole = Shape(capsule="whole", model="", parts=parts)
     held = total = 0
@@ -188,10 +190,10 @@ def test_money_is_whole_and_in_order(ends: list[int], read: int, written: int) -
 
 def test_accuracy_counts_only_what_was_claimed() -> None:
     shape = Shape(capsule="a", model="m")
-    claimed = learn([past(n, shape, 100) for n in range(20)]).forecast(shape, bound=BOUND, price=FREE)
-    runs = [past(0, shape, 100), past(1, shape, 100, claimed), past(2, shape, 200, claimed)]
+    claimed = learn([past_run(n, shape, 100) for n in range(20)]).forecast(shape, bound=BOUND, price=FREE)
+    runs = [past_run(0, shape, 100), past_run(1, shape, 100, claimed), past_run(2, shape, 200, claimed)]
     (found,) = accuracy(runs)
     assert (found.runs, found.covered) == (2, 1)
     assert found.mape == pytest.approx((0 + 50) / 2)
     assert found.mape_of_mean == pytest.approx((0 + 50) / 2)
-    assert [a.capsule for a in accuracy([past(0, Shape(capsule=c), 1) for c in "ba"])] == ["a", "b"]
+    assert [a.capsule for a in accuracy([past_run(0, Shape(capsule=c), 1) for c in "ba"])] == ["a", "b"]

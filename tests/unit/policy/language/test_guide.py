@@ -24,7 +24,7 @@ REFUSED = ROW.findall(GUIDE.partition("<!-- example: refused -->")[2].partition(
 SAID = re.findall(r"```text\n(refuted .*?)```", GUIDE, re.DOTALL)
 
 
-def read(text: str) -> Candidate:
+def read_candidate(text: str) -> Candidate:
     document: dict[str, Any] = yaml.safe_load(text)
     overlay = document["kind"] == "Overlay"
     return load_candidate(Library.load().constitution, [document]) if overlay else load_candidate(document)
@@ -39,7 +39,7 @@ def test_there_are_examples_of_each() -> None:
 
 @pytest.mark.parametrize(("outcome", "name", "text"), EXAMPLES, ids=lambda value: value[:12])
 def test_an_example_is_what_the_guide_says(outcome: str, name: str, text: str) -> None:
-    found = review(read(text))
+    found = review(read_candidate(text))
     proofs = [*found.report.proofs, *([found.narrower] if found.narrower else [])]
     others = {proof.guarantee: proof.outcome for proof in proofs if proof.outcome != "proved"}
     assert others == ({} if outcome == "proved" else {name: "refuted"})

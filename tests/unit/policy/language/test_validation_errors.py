@@ -32,15 +32,15 @@ def article(text: str, name: str = "mine") -> dict[str, str]:
     return {"id": name, "forbid": text, "because": "It is tried."}
 
 
-def forbids(text: str) -> Change:
+def add_article(text: str) -> Change:
     return lambda document: document["articles"].append(article(text))
 
 
-def twice(group: str) -> Change:
+def duplicate_clause(group: str) -> Change:
     return lambda document: document[group].append(copy.deepcopy(document[group][0]))
 
 
-def weighs(first: float) -> Change:
+def set_weight(first: float) -> Change:
     return lambda document: document["score"]["features"][0].update(weight=first)
 
 
@@ -52,8 +52,8 @@ def sequence(*moves: tuple[str, str, str]) -> Change:
 
 
 REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
-    "two articles with one id": (twice("articles"), ("two clauses have one id", "no-secret-egress")),
-    "two approval rules with one id": (twice("approvals"), ("two clauses have one id", "destructive")),
+    "two articles with one id": (duplicate_clause("articles"), ("two clauses have one id", "no-secret-egress")),
+    "two approval rules with one id": (duplicate_clause("approvals"), ("two clauses have one id", "destructive")),
     "a guarantee with an article's id": (
         lambda d: d["guarantees"].append({"id": "no-secret-egress", "never": "denied"}),
         ("two clauses have one id", "no-secret-egress"),
@@ -62,16 +62,22 @@ REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
         lambda d: d["score"]["features"][1].update(name="reversibility"),
         ("score", "two features have one name", "reversibility"),
     ),
-    "weights that do not sum to one": (weighs(0.3), ("score", "the weights sum to 1.1; they must sum to 1")),
-    "a weight above one": (weighs(1.5), ("'reversibility', weight",)),
+    "weights that do not sum to one": (set_weight(0.3), ("score", "the weights sum to 1.1; they must sum to 1")),
+    "a weight above one": (set_weight(1.5), ("'reversibility', weight",)),
     "ask_from above the threshold": (
         lambda d: d["score"].update(ask_from=0.9),
         ("ask_from (0.9) is above threshold (0.55)",),
     ),
     "a threshold above one": (lambda d: d["score"].update(threshold=1.5), ("score.threshold",)),
-    "an unknown attribute": (forbids("action.dta == 'x'"), ("clause 'mine', forbid", "line 1, column 1", "action.dta")),
-    "a value that an attribute never has": (forbids("action.data == 'top'"), ("'mine'", "never 'top'")),
-    "an article that is no condition": (forbids("action.tokens + 1"), ("'mine'", "a condition gives true or false")),
+    "an unknown attribute": (
+        add_article("action.dta == 'x'"),
+        ("clause 'mine', forbid", "line 1, column 1", "action.dta"),
+    ),
+    "a value that an attribute never has": (add_article("action.data == 'top'"), ("'mine'", "never 'top'")),
+    "an article that is no condition": (
+        add_article("action.tokens + 1"),
+        ("'mine'", "a condition gives true or false"),
+    ),
     "a guarantee about nothing": (
         lambda d: d["guarantees"].append({"id": "raise-it", "raising": "action.x", "never_flips": "deny_to_allow"}),
         ("'raise-it', raising", "there is no attribute 'action.x'"),
@@ -81,21 +87,24 @@ REFUSED: dict[str, tuple[Change, tuple[str, ...]]] = {
         ("'secrets-stay'", "has either `never`, or `raising`"),
     ),
     "an expression that is too long": (
-        forbids(" || ".join(["action.reversible"] * 400)),
+        add_article(" || ".join(["action.reversible"] * 400)),
         ("'mine'", "at most 4096 characters"),
     ),
     "an expression that is nested too deep": (
-        forbids("(" * 40 + "action.reversible" + ")" * 40),
+        add_article("(" * 40 + "action.reversible" + ")" * 40),
         ("'mine'", "line 1, column 33", "nested more than 32 deep"),
     ),
     "an expression with too many parts": (
-        forbids("||".join(["1<2"] * 600)),
+        add_article("||".join(["1<2"] * 600)),
         ("'mine'", "too many parts"),
     ),
-    "a pattern in an article": (forbids("action.target.matches('^(a+)+$')"), ("'mine'", "no proof can look into this")),
-    "a pattern that is too long": (forbids(f"action.target.matches('{'a' * 300}')"), ("'mine'", "at most 200")),
-    "numbers that could overflow": (forbids("action.tokens * action.micro_usd > 1"), ("'mine'", "can overflow")),
-    "an optional attribute that nobody asked for": (forbids("run.parent == 'x'"), ("'mine'", "has(run.parent)")),
+    "a pattern in an article": (
+        add_article("action.target.matches('^(a+)+$')"),
+        ("'mine'", "no proof can look into this"),
+    ),
+    "a pattern that is too long": (add_article(f"action.target.matches('{'a' * 300}')"), ("'mine'", "at most 200")),
+    "numbers that could overflow": (add_article("action.tokens * action.micro_usd > 1"), ("'mine'", "can overflow")),
+    "an optional attribute that nobody asked for": (add_article("run.parent == 'x'"), ("'mine'", "has(run.parent)")),
     "a sequence's move that does not read": (
         sequence(("clean", "action.dta == 'secret'", "exposed")),
         ("exposure: clean -> exposed", "action.dta"),
@@ -117,11 +126,11 @@ NOT_PROVED: dict[str, tuple[Change, str, str]] = {
         "refuted",
     ),
     "an article that nothing meets": (
-        forbids("action.data == 'secret' && action.data == 'public'"),
+        add_article("action.data == 'secret' && action.data == 'public'"),
         "mine-can-hold",
         "refuted",
     ),
-    "an article that forbids everything": (forbids("true"), "mine-spares-some", "refuted"),
+    "an article that forbids everything": (add_article("true"), "mine-spares-some", "refuted"),
     "a threshold that nothing reaches": (
         lambda d: (
             d["score"].update(threshold=1.0),

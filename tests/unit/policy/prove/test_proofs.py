@@ -20,7 +20,7 @@ def article(name: str, forbid: str) -> dict[str, str]:
     return {"id": name, "forbid": forbid, "because": "x"}
 
 
-def without(document: dict[str, Any], group: str, name: str) -> dict[str, Any]:
+def without_clause(document: dict[str, Any], group: str, name: str) -> dict[str, Any]:
     return {**document, group: [clause for clause in document[group] if clause["id"] != name]}
 
 
@@ -32,7 +32,7 @@ def test_every_property_of_the_shipped_constitution_is_proved() -> None:
 
 
 def test_a_broken_guarantee_comes_with_an_action_that_the_engine_allows() -> None:
-    found = proofs(without(default(), "articles", "no-secret-egress"))["secrets-stay"]
+    found = proofs(without_clause(default(), "articles", "no-secret-egress"))["secrets-stay"]
     assert found.outcome == "refuted"
     (witness,) = found.witnesses
     assert witness.verdict.decision == "allow"

@@ -16,7 +16,7 @@ OVERLAYS = sorted((ROOT / "capsules/library/constitutions/overlays").glob("*.yam
 SIGNALS = {"secrets": 0.0, "pii": 0.0, "injection": 0.0, "trust": 1.0}
 
 
-def read(file: Path) -> dict[str, Any]:
+def read_overlay(file: Path) -> dict[str, Any]:
     document: dict[str, Any] = yaml.safe_load(file.read_text("utf-8"))
     return document
 
@@ -27,7 +27,7 @@ def test_there_are_three() -> None:
 
 @pytest.mark.parametrize("file", OVERLAYS, ids=lambda file: file.stem)
 def test_a_sample_narrows_and_holds_its_own_guarantees(file: Path) -> None:
-    found = review(load_candidate(Library.load().constitution, [read(file)]))
+    found = review(load_candidate(Library.load().constitution, [read_overlay(file)]))
     assert found.narrower is not None
     assert found.narrower.outcome == "proved", found.narrower
     assert [proof.guarantee for proof in found.report.proofs if proof.outcome != "proved"] == []
@@ -36,21 +36,21 @@ def test_a_sample_narrows_and_holds_its_own_guarantees(file: Path) -> None:
 
 def test_together_they_narrow_in_either_order() -> None:
     for order in (OVERLAYS, OVERLAYS[::-1]):
-        assert review(load_candidate(Library.load().constitution, [read(file) for file in order])).holds
+        assert review(load_candidate(Library.load().constitution, [read_overlay(file) for file in order])).holds
 
 
 @pytest.mark.parametrize("file", OVERLAYS, ids=lambda file: file.stem)
 def test_a_sample_says_that_it_is_one(file: Path) -> None:
     assert "A SAMPLE" in file.read_text("utf-8")
     if file.stem.endswith("-like"):
-        assert "not compliance" in read(file)["because"]
+        assert "not compliance" in read_overlay(file)["because"]
 
 
 @pytest.mark.parametrize(
     ("name", "signal"), [("hipaa-like", "pii"), ("pci-like", "pii"), ("pci-like", "secrets")], ids="-".join
 )
 def test_what_a_detector_saw_does_not_leave(name: str, signal: str) -> None:
-    overlay = next(read(file) for file in OVERLAYS if file.stem == name)
+    overlay = next(read_overlay(file) for file in OVERLAYS if file.stem == name)
     policy = load_candidate(Library.load().constitution, [overlay]).policy
     action = Action(kind="tool.invoke", target="python@1.0.0/run", egress="allowlist", arguments=GENESIS)
     assert policy.evaluate(action, Facts(signals=SIGNALS, standing=1.0)).decision == "allow"

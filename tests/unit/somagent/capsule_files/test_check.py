@@ -133,7 +133,7 @@ def test_a_sound_capsule_has_no_problem(text: str) -> None:
 def test_a_problem_of_an_atomic_capsule_is_told_where_it_is(
     *, old: str, new: str, line: int, path: str, says: str, expected: str
 ) -> None:
-    _told(ATOMIC, old=old, new=new, line=line, path=path, says=says, expected=expected)
+    _assert_problem(ATOMIC, old=old, new=new, line=line, path=path, says=says, expected=expected)
 
 
 @pytest.mark.parametrize(
@@ -217,10 +217,10 @@ def test_names_in_texts_and_variables_of_macros_are_not_taken_for_fields(express
 def test_a_problem_of_a_composite_is_told_where_it_is(
     *, old: str, new: str, line: int, path: str, says: str, expected: str
 ) -> None:
-    _told(COMPOSITE, old=old, new=new, line=line, path=path, says=says, expected=expected)
+    _assert_problem(COMPOSITE, old=old, new=new, line=line, path=path, says=says, expected=expected)
 
 
-def _told(text: str, *, old: str, new: str, line: int, path: str, says: str, expected: str) -> None:
+def _assert_problem(text: str, *, old: str, new: str, line: int, path: str, says: str, expected: str) -> None:
     assert old in text
     found = problems(text.replace(old, new, 1))
     match = [p for p in found if p["path"] == path and says in p["message"]]

@@ -30,7 +30,7 @@ def problems(text: str, filename: str = "capsule.yaml") -> list[dict]:
     return caught.value.fields["problems"]
 
 
-def only(text: str, filename: str = "capsule.yaml") -> dict:
+def only_problem(text: str, filename: str = "capsule.yaml") -> dict:
     found = problems(text, filename)
     assert len(found) == 1, found
     return found[0]
@@ -105,7 +105,7 @@ def test_the_headline_counts_the_problems_and_tells_the_first() -> None:
     ],
 )
 def test_broken_or_dangerous_yaml_is_refused_at_its_line(text: str, line: int, says: str) -> None:
-    found = only(text)
+    found = only_problem(text)
     assert found["line"] == line
     assert says in found["message"]
 
@@ -123,7 +123,7 @@ def test_broken_or_dangerous_yaml_is_refused_at_its_line(text: str, line: int, s
     ],
 )
 def test_broken_or_dangerous_json_is_refused_at_its_line(text: str, line: int | None, says: str) -> None:
-    found = only(text, "capsule.json")
+    found = only_problem(text, "capsule.json")
     assert found["line"] == line
     assert says in found["message"]
 
@@ -132,7 +132,7 @@ def test_a_bomb_of_aliases_ends_before_anything_is_built() -> None:
     bomb = "a: &a [x,x]\n" + "".join(
         f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)},*{chr(97 + n)}]\n" for n in range(20)
     )
-    assert "Anchors and aliases" in only(bomb)["message"]
+    assert "Anchors and aliases" in only_problem(bomb)["message"]
 
 
 def test_a_file_that_is_too_large_is_refused_unread() -> None:
@@ -150,6 +150,6 @@ def test_json_problems_have_lines_too() -> None:
     capsule = load(GOOD).model_dump(mode="json", by_alias=True)
     capsule["spec"]["guardrails"]["max_steps"] = 0
     text = json.dumps(capsule, indent=2)
-    found = only(text, "capsule.json")
+    found = only_problem(text, "capsule.json")
     assert found["path"] == "spec.guardrails.max_steps"
     assert '"max_steps": 0' in text.splitlines()[found["line"] - 1]
