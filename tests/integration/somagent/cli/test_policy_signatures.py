@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from client_cli import Ended, somagent
+from client_cli import CommandResult, somagent
 from constitutions import default
 
 from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature
@@ -17,7 +17,7 @@ from somagent.settings import Settings
 pytestmark = pytest.mark.timeout(60)
 
 
-def sign(*words: object) -> Ended:
+def sign(*words: object) -> CommandResult:
     return somagent("policy", "sign", *map(str, words), settings=Settings())
 
 
