@@ -1,4 +1,4 @@
-"""Memory: `slm.embed`, `memory.remember` and `memory.recall`, a run's memories of earlier runs and for later ones."""
+"""Memory: `slm.embed`, `memory.remember` and `memory.recall`, texts that runs store for later runs."""
 
 from temporalio import activity
 

@@ -14,7 +14,7 @@ MOST_PROBLEMS = 10
 
 
 class RunStateActivities:
-    """Reads and writes of a run in our own database."""
+    """Reads and writes of a run in SomaGent's database."""
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs

@@ -59,7 +59,7 @@ class ToolActivities:
         if problems := value_problems(declared.inputs, call.arguments, most=5):
             listed = "; ".join(str(problem) for problem in problems)
             raise EffectFailed(f"Arguments of {call.tool.target(call.action)}: {listed}")
-        answer = await _until_answered(executor.execute(call, key=granted.key))
+        answer = await _await_answer(executor.execute(call, key=granted.key))
         # A retry finds the answer at the executor, which keeps it until the outcome is recorded.
         granted.after_settling.append(lambda: executor.discard(granted.key))
         return Outcome(value=await self._result(answer, granted.tenant), usage=answer.usage)
@@ -78,7 +78,7 @@ class ToolActivities:
         return ToolResult(
             ok=answer.ok,
             exit_code=answer.exit_code,
-            output=_as_json(answer.text),
+            output=_parse_json(answer.text),
             text=answer.text[:TEXT_PREVIEW],
             error=answer.error[-ERROR_PREVIEW:].strip(),
             content=kept,
@@ -86,7 +86,7 @@ class ToolActivities:
         )
 
 
-async def _until_answered(execution: Coroutine[Any, Any, ToolAnswer]) -> ToolAnswer:
+async def _await_answer(execution: Coroutine[Any, Any, ToolAnswer]) -> ToolAnswer:
     """Return the answer, with heartbeats until it is there. Stop the execution only when the run was cancelled.
 
     When only this attempt ends, the next one continues the execution: this worker may be shutting down, or may have
@@ -114,7 +114,7 @@ def _read_outcome(work: asyncio.Future[ToolAnswer]) -> None:
         work.exception()
 
 
-def _as_json(text: str) -> Any:  # noqa: ANN401 - any JSON value
+def _parse_json(text: str) -> Any:  # noqa: ANN401 - any JSON value
     if len(text) > OUTPUT_LIMIT:
         return None
     try:

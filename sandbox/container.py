@@ -1,7 +1,7 @@
 """Docker sandbox: the port `Sandbox` on a Docker engine. It runs a command once for a key, inside hard limits.
 
-The container is named by the key and kept until it is discarded. So the engine knows, after a crash of ours, whether
-the command has begun and how it ended: a retry with the same key gets that outcome and starts no second run.
+The container is named by the key and kept until it is discarded. After a crash of the worker the engine still
+knows whether the command began and how it ended. A retry with the same key gets that result and starts no second run.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from sandbox.engine import CALL_SECONDS, DEFAULT_HOST, Engine, EngineRefusal, re
 
 ATTEMPTS = 60
 START_SECONDS = 3  # a container that is not started by then was left by a worker that died
-PAUSE_SECONDS = 0.25
-LOOK_SECONDS = 0.5
+RETRY_SECONDS = 0.25
+POLL_SECONDS = 0.5
 MARK = "somagent"
 SCOPE = "somagent.scope"
 DEADLINE = "somagent.deadline"
@@ -75,7 +75,7 @@ class DockerSandbox:
         Raises Invalid, TooLarge or EffectFailed for input that does not fit, Conflict when the key was used for another
         command, and Unavailable when the engine cannot run it.
         """
-        work = asyncio.create_task(self._settle(wire.check_spec(spec), self.name(key)))
+        work = asyncio.create_task(self._obtain_result(wire.check_spec(spec), self.name(key)))
         try:
             await asyncio.wait({work})
         except BaseException:
@@ -98,7 +98,7 @@ class DockerSandbox:
         listed = await self._engine.call(lambda client: client.containers(all=True, filters={"label": labels}))
         reaped = 0
         for container in listed:
-            with suppress(EngineRefusal):  # gone meanwhile, or in somebody else's hands
+            with suppress(EngineRefusal):  # removed meanwhile, or another worker acts on it
                 reaped += await self._reap_one(container, time.time(), older_than_seconds)
         return reaped
 
@@ -110,21 +110,21 @@ class DockerSandbox:
             # Killed and not removed: a retry still finds how it ended.
             await self._engine.call(lambda client: client.kill(identity))
             return True
-        ended = float(container["Created"])
+        to_result = float(container["Created"])
         if state != "created":
-            ended = _timestamp((await self._inspect(identity))["State"]["FinishedAt"])
-        if now - ended < older_than_seconds:
+            to_result = _timestamp((await self._inspect(identity))["State"]["FinishedAt"])
+        if now - to_result < older_than_seconds:
             return False
         await self._remove(identity, force=False)
         return True
 
-    async def _settle(self, spec: ContainerSpec, name: str) -> ContainerResult:
-        """Create or follow the container until there is an outcome: another worker may hold the key."""
+    async def _obtain_result(self, spec: ContainerSpec, name: str) -> ContainerResult:
+        """Create or follow the container until there is a result. Another worker may hold the key meanwhile."""
         framed = wire.frame(spec)
         fingerprint = wire.fingerprint(spec, framed)
         for _ in range(ATTEMPTS):
             async with self._slots:
-                identity = await _uninterrupted(self._create(spec, name, fingerprint))
+                identity = await _finish_before_cancellation(self._create(spec, name, fingerprint))
                 result = (
                     await self._resume(spec, name, fingerprint)
                     if identity is None
@@ -132,7 +132,7 @@ class DockerSandbox:
                 )
             if result is not None:
                 return result
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
         raise Unavailable(f"Container {name!r} is held by another worker. Try again later.")
 
     async def _create(self, spec: ContainerSpec, name: str, fingerprint: str) -> str | None:
@@ -165,7 +165,7 @@ class DockerSandbox:
             return report.result
         result = await self._outcome_without_report(spec, identity, report)
         if result is None:
-            said = report.trouble.decode(errors="replace").strip()[-500:]
+            said = report.supervisor_errors.decode(errors="replace").strip()[-500:]
             raise Unavailable(f"The sandbox ended before the command began. {said}")
         return result
 
@@ -176,7 +176,7 @@ class DockerSandbox:
         except EngineRefusal:
             return None
         if found["Config"]["Labels"].get(FINGERPRINT) != fingerprint:
-            raise Conflict(f"Container {name!r} was started for something else: a key names one command, for ever.")
+            raise Conflict(f"Container {name!r} was started for another command. A key names one command only.")
         identity, status = found["Id"], found["State"]["Status"]
         if status in {"created", "removing", "dead"}:
             # Never begun. Removing is refused when it has been started meanwhile; the next round finds it running.
@@ -202,7 +202,7 @@ class DockerSandbox:
         due = time.monotonic() + CALL_SECONDS
         begun = False
         try:
-            while not (await asyncio.wait({reading}, timeout=LOOK_SECONDS))[0]:
+            while not (await asyncio.wait({reading}, timeout=POLL_SECONDS))[0]:
                 if report.begun and not begun:
                     begun, due = True, time.monotonic() + spec.limits.seconds + isolation.GRACE_SECONDS
                 if time.monotonic() > due:
@@ -223,7 +223,7 @@ class DockerSandbox:
             await self._remove(identity, force=False)
             return None
         seconds = _timestamp(state["FinishedAt"]) - _timestamp(state["StartedAt"])
-        return report.ended(
+        return report.to_result(
             exit_code=int(state["ExitCode"]),
             truncated=True,
             timed_out=not state["OOMKilled"] and seconds >= spec.limits.seconds,
@@ -248,7 +248,7 @@ class DockerSandbox:
                 raise Unavailable(f"Container {identity!r} cannot be removed: {error.reason}") from error
 
 
-async def _uninterrupted[T](step: Coroutine[Any, Any, T]) -> T:
+async def _finish_before_cancellation[T](step: Coroutine[Any, Any, T]) -> T:
     """Finish the step before a cancellation takes effect: a container without a known id could not be removed."""
     task = asyncio.create_task(step)
     try:

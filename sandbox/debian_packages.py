@@ -1,7 +1,7 @@
 """Root file system from Debian packages, without root rights and without a registry.
 
 apt resolves, downloads and checks signatures in a directory of its own; the packages' files are merged into one tar
-file. No maintainer script runs: what the few that matter would do (accounts, `awk`, merged /usr) is written here.
+file. No maintainer script runs. The few results that matter (accounts, `awk`, merged /usr) are written here.
 """
 
 import io
@@ -23,7 +23,8 @@ EMPTY = {"tmp": 0o1777, "work": 0o755, "proc": 0o555, "sys": 0o555, "dev": 0o755
 def root_file_system(folder: Path, mirror: str | None, step: Callable[[str, float], None]) -> Path:
     """Return a tar file of the root file system, made in an empty folder.
 
-    `step` is called with what is being done and the share done, from 0 to 1. Raises Unavailable.
+    `step` is called with the name of the current step and the share done, from 0 to 1. Raises Unavailable when a
+    program or a package is missing.
     """
     for program in ("apt-get", "dpkg-deb"):
         if shutil.which(program) is None:
@@ -33,7 +34,7 @@ def root_file_system(folder: Path, mirror: str | None, step: Callable[[str, floa
     if not KEYRING.exists():
         raise Unavailable(f"{str(KEYRING)!r} is missing: install the package debian-archive-keyring, then try again.")
     apt = _Apt(folder)
-    apt.choose(_sources(mirror))
+    apt.write_sources(_sources(mirror))
     step("Reading the package index", 0.0)
     apt.run("update")
     step("Downloading packages", 0.2)
@@ -94,7 +95,7 @@ class _Apt:
             f"APT::Sandbox::User={'root' if os.geteuid() == 0 else ''}",
         ]
 
-    def choose(self, sources: list[str]) -> None:
+    def write_sources(self, sources: list[str]) -> None:
         (self._home / "etc/sources.list").write_text("\n".join(sources) + "\n")
 
     def run(self, *words: str) -> str:
@@ -114,7 +115,7 @@ class _Apt:
         """Fetch the packages and all they need; return the archives, without those that are left out."""
         self.run("-y", "--download-only", "install", *packages)
         archives = sorted((self._home / "cache/archives").glob("*.deb"))
-        return [path for path in archives if path.name.split("_")[0] not in image_recipe.LEFT_OUT]
+        return [path for path in archives if path.name.split("_")[0] not in image_recipe.EXCLUDED]
 
 
 class _Tree:
@@ -150,7 +151,7 @@ class _Tree:
         name = _under_usr(entry.name.removeprefix("./").strip("/"))
         if name in self._seen or name in ("", "usr/.", *image_recipe.ACCOUNTS, *EMPTY):
             return
-        if any(f"/{name}/".startswith(f"{left_out}/") for left_out in image_recipe.TRIM):
+        if any(f"/{name}/".startswith(f"{left_out}/") for left_out in image_recipe.REMOVED_PATHS):
             return
         self._seen.add(name)
         entry.name, entry.mode = name, entry.mode & 0o1777

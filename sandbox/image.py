@@ -1,6 +1,6 @@
 """Builder of the sandbox image: `python -m sandbox.image`.
 
-It builds from a registry if the engine reaches one, otherwise from Debian packages; it needs no root.
+The image is built from a registry if the engine reaches one, otherwise from Debian packages. It needs no root.
 """
 
 import argparse
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class Builder:
-    """Makes one image present on one engine."""
+    """Builds one image on one engine."""
 
     def __init__(self, *, image: str = IMAGE, host: str = DEFAULT_HOST, mirror: str | None = None) -> None:
         self._image = image
@@ -58,28 +58,28 @@ class Builder:
     def build(self, step: ReportProgress) -> str:
         """Build the image, drop the one it replaces, and return where it came from: `registry` or `packages`."""
         replaced = [image.id for image in self._engine.images.list(self._image) if image.id is not None]
-        origin = self._from_anywhere(step)
+        origin = self._build_from_any_source(step)
         for identity in replaced:
             with suppress(APIError):  # unchanged, or a container still needs it
                 self._engine.api.remove_image(identity)
         return origin
 
-    def _from_anywhere(self, step: ReportProgress) -> str:
+    def _build_from_any_source(self, step: ReportProgress) -> str:
         repository, tag = "debian", f"{image_recipe.SUITE}-slim"
         step(f"Asking the registry for {repository}:{tag}", 0.02)
         try:
-            _watch(self._registry.pull(repository, tag=tag, stream=True, decode=True), step)
+            _follow_report(self._registry.pull(repository, tag=tag, stream=True, decode=True), step)
         except (DockerException, RequestException) as error:
             log.info("no registry: %s", error)
-            self._from_packages(step)
+            self._build_from_packages(step)
             return "packages"
         step("Installing packages in the image", 0.3)
         dockerfile = io.BytesIO(image_recipe.dockerfile().encode())
-        _watch(self._engine.api.build(fileobj=dockerfile, tag=self._image, rm=True, decode=True), step)
+        _follow_report(self._engine.api.build(fileobj=dockerfile, tag=self._image, rm=True, decode=True), step)
         return "registry"
 
-    def _from_packages(self, step: ReportProgress) -> None:
-        raw = f"{self._tag}-raw-{os.getpid()}"  # two builders do not meet
+    def _build_from_packages(self, step: ReportProgress) -> None:
+        raw = f"{self._tag}-raw-{os.getpid()}"  # so that two builders do not use the same tag
         with tempfile.TemporaryDirectory(prefix="somagent-image-") as folder:
             archive = debian_packages.root_file_system(
                 Path(folder), self._mirror, lambda text, part: step(text, 0.05 + 0.6 * part)
@@ -89,7 +89,7 @@ class Builder:
         step("Compiling Python's library", 0.8)
         # Bytecode can only be written by the Python inside, so the files run once to complete themselves.
         container = self._engine.containers.create(
-            f"{self._repository}:{raw}", ["/bin/sh", "-c", image_recipe.FINISH], network_mode="none", user="0:0"
+            f"{self._repository}:{raw}", ["/bin/sh", "-c", image_recipe.FINISH_COMMAND], network_mode="none", user="0:0"
         )
         try:
             container.start()
@@ -103,7 +103,7 @@ class Builder:
             self._engine.api.remove_image(f"{self._repository}:{raw}", noprune=True)
 
 
-def _watch(lines: Iterator[dict[str, Any]], step: ReportProgress) -> None:
+def _follow_report(lines: Iterator[dict[str, Any]], step: ReportProgress) -> None:
     """Follow the engine's report. Raises the error it ends with, if any."""
     done = 0.05
     for line in lines:

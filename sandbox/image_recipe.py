@@ -20,8 +20,8 @@ PACKAGES = (
     "sed",
     "tar",
 )
-# Only maintainer scripts and package databases need these; nothing that runs inside does.
-LEFT_OUT = ("dpkg",)
+# Only maintainer scripts and package databases need these; no program in a sandbox does.
+EXCLUDED = ("dpkg",)
 
 ACCOUNTS = {
     "etc/passwd": (
@@ -32,7 +32,7 @@ ACCOUNTS = {
     "etc/group": f"root:x:0:\nsandbox:x:{USER}:\nnogroup:x:65534:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
-TRIM = (
+REMOVED_PATHS = (
     "/usr/share/doc",
     "/usr/share/man",
     "/usr/share/info",
@@ -41,10 +41,10 @@ TRIM = (
     "/var/lib/apt/lists",
 )
 
-# Bytecode is kept, and trusted without looking at its source: nothing can change it, since the root is read-only, and
-# each `import` saves a look at the disk.
+# Bytecode is kept, and used without a check of its source: the root is read-only, so the source cannot change,
+# and each `import` reads one file less.
 COMPILE = "python3 -m compileall -q -f --invalidation-mode unchecked-hash /usr/lib/python3.11 >/dev/null 2>&1 || true"
-FINISH = f"ldconfig && {COMPILE}"
+FINISH_COMMAND = f"ldconfig && {COMPILE}"
 
 CONFIGURATION = (
     f"USER {USER}:{USER}",
@@ -55,8 +55,8 @@ CONFIGURATION = (
 
 
 def digest() -> str:
-    """Return the name of this recipe: equal recipes give equal names."""
-    parts = (SUITE, PACKAGES, LEFT_OUT, sorted(ACCOUNTS.items()), TRIM, FINISH, CONFIGURATION)
+    """Return the digest of this recipe. It labels the image."""
+    parts = (SUITE, PACKAGES, EXCLUDED, sorted(ACCOUNTS.items()), REMOVED_PATHS, FINISH_COMMAND, CONFIGURATION)
     return "sha256:" + hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -72,7 +72,7 @@ def dockerfile() -> str:
         (
             f"FROM debian:{SUITE}-slim",
             f"RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends {' '.join(PACKAGES)} \\",
-            f" && {accounts} && mkdir -p /work && {FINISH} && rm -rf {' '.join(TRIM)}",
+            f" && {accounts} && mkdir -p /work && {FINISH_COMMAND} && rm -rf {' '.join(REMOVED_PATHS)}",
             *changes(),
             "",
         )

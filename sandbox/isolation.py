@@ -36,7 +36,7 @@ def container_config(spec: ContainerSpec, *, runtime: str | None, labels: dict[s
             {"Name": "nofile", "Soft": 1024, "Hard": 1024},
             {"Name": "fsize", "Soft": limits.tmpfs_bytes, "Hard": limits.tmpfs_bytes},
         ],
-        # The supervisor cuts output long before this; the log is the second wall.
+        # The supervisor cuts output long before this; the log's own limit is the second one.
         "LogConfig": {"Type": "local", "Config": {"max-size": str(report_bytes), "max-file": "2", "compress": "false"}},
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,

@@ -1,6 +1,6 @@
 """Seccomp profile of sandboxes: the system calls that a program may make, by purpose; every other one fails.
 
-The engine's default profile serves all kinds of containers. Ours serves a program without privileges, devices and
+The engine's default profile serves all kinds of containers. This one serves a program without privileges, devices and
 network: only 64-bit calls, three socket families, and no call that makes memory executable under `noexec`, opens a new
 namespace, traces another process, or reaches a large part of the kernel that such programs do not need.
 A call with the number of a newer kernel fails with ENOSYS, so that C libraries take the older way.
@@ -9,9 +9,6 @@ A call with the number of a newer kernel fails with ENOSYS, so that C libraries 
 import json
 from functools import cache
 from typing import Any
-
-VERSION = 1
-"""Raised with each change, so that a container's label tells what it ran under."""
 
 _FILES = """
     access chdir chmod chown close close_range copy_file_range creat dup dup2 dup3 faccessat faccessat2 fadvise64

@@ -1,7 +1,8 @@
-"""PID 1 of a sandbox: takes the input, runs one command, reports what came of it, and ends in time whatever happens.
+"""Supervisor, PID 1 of a sandbox: reads the input, runs one command, reports its outcome and always ends in time.
 
-It runs inside the container, from source, on whatever Python the image has; so it imports next to nothing and nothing
-of ours. Input comes on its standard input (`sandbox.wire` writes it). It reports in lines on its standard output:
+It runs inside the container, from source, with the Python of the image. So it imports a few modules of the standard
+library and no others. It reads what `sandbox.wire` wrote from its standard input. It reports in lines on its standard
+output:
 
     b                     the whole input has arrived; the command begins now
     o… and e…             base64 of what the command wrote to standard output and standard error
@@ -31,8 +32,8 @@ PR_SET_DUMPABLE = 4
 OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 
 
-def exact(size: int) -> bytes:
-    """Read so many bytes. Ends silently when the sender is gone: the next attempt begins anew."""
+def read_exactly(size: int) -> bytes:
+    """Return that many bytes of the input. Ends the process when the sender is gone: the next attempt begins again."""
     parts = []
     while size:
         part = os.read(0, min(size, 1 << 20))
@@ -43,15 +44,15 @@ def exact(size: int) -> bytes:
     return b"".join(parts)
 
 
-def number() -> int:
-    return int.from_bytes(exact(8), "big")
+def read_number() -> int:
+    return int.from_bytes(read_exactly(8), "big")
 
 
-def field() -> bytes:
-    return exact(number())
+def read_field() -> bytes:
+    return read_exactly(read_number())
 
 
-def emit(kind: bytes, data: bytes = b"") -> None:
+def write_line(kind: bytes, data: bytes = b"") -> None:
     line = kind + data + b"\n"
     while line:
         line = line[os.write(1, line) :]
@@ -59,23 +60,23 @@ def emit(kind: bytes, data: bytes = b"") -> None:
 
 def receive() -> tuple[list[bytes], dict[bytes, bytes], int]:
     """Return command, environment and a descriptor of its standard input, once every file is in place."""
-    command = [field() for _ in range(number())]
-    environment = dict(field().split(b"=", 1) for _ in range(number()))
-    stdin = stored(field())
-    for _ in range(number()):
-        path = os.path.join(WORK.encode(), field())
+    command = [read_field() for _ in range(read_number())]
+    environment = dict(read_field().split(b"=", 1) for _ in range(read_number()))
+    stdin = store_stdin(read_field())
+    for _ in range(read_number()):
+        path = os.path.join(WORK.encode(), read_field())
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
-            file.write(field())
-    if exact(3) != b"end":
+            file.write(read_field())
+    if read_exactly(3) != b"end":
         os._exit(INCOMPLETE)
     return command, environment, stdin
 
 
-def stored(content: bytes) -> int:
+def store_stdin(content: bytes) -> int:
     """Return a descriptor to read the content from: a file in memory, without a name and without the right to run it.
 
-    Not memfd_create(2): its file could be written and executed, on a machine that lets nothing run from memory.
+    Not memfd_create(2): a program could execute its file, although the file systems of the sandbox are `noexec`.
     """
     with open(STDIN, "xb") as sink:
         sink.write(content)
@@ -95,11 +96,11 @@ def killed_for_memory() -> bool:
 
 
 class SupervisedCommand:
-    """One command, watched until nothing of it is left."""
+    """One command, watched until none of its processes is left."""
 
     def __init__(self, seconds: float, output_bytes: int) -> None:
         self.output_bytes = output_bytes
-        self.left: dict[int, int] = {}
+        self.remaining: dict[int, int] = {}
         self.kinds: dict[int, bytes] = {}
         self.cut = self.late = False
         self.code: int | None = None
@@ -116,7 +117,7 @@ class SupervisedCommand:
 
     def pipe(self, kind: bytes) -> int:
         mine, theirs = os.pipe()
-        self.kinds[mine], self.left[mine] = kind, self.output_bytes
+        self.kinds[mine], self.remaining[mine] = kind, self.output_bytes
         self.poll.register(mine, select.POLLIN)
         return theirs
 
@@ -139,9 +140,9 @@ class SupervisedCommand:
             os.close(fd)
 
     def watch(self) -> int:
-        """Pass output on until the command has ended, end whatever it left behind, and return the exit code."""
+        """Forward output until the command ends, kill the processes that it left, and return the exit code."""
         while self.code is None:
-            self.turn(max(self.deadline - time.monotonic(), 0))
+            self.forward_output(max(self.deadline - time.monotonic(), 0))
             self.reap()
             if self.code is None and time.monotonic() >= self.deadline:
                 self.late = True
@@ -149,8 +150,8 @@ class SupervisedCommand:
                 self.kill()
         self.kill()
         until = time.monotonic() + 2
-        while self.left and time.monotonic() < until:
-            self.turn(0.1)
+        while self.remaining and time.monotonic() < until:
+            self.forward_output(0.1)
             self.reap()
         return self.code
 
@@ -160,20 +161,20 @@ class SupervisedCommand:
         except ProcessLookupError:
             pass
 
-    def turn(self, seconds: float) -> None:
+    def forward_output(self, seconds: float) -> None:
         for fd, _ in self.poll.poll(seconds * 1000):
             data = os.read(fd, 65536)
             if fd == self.wake:
                 continue
             if not data:
                 self.poll.unregister(fd)
-                del self.left[fd]
+                del self.remaining[fd]
                 continue
-            kept = data[: self.left[fd]]
-            self.left[fd] -= len(kept)
+            kept = data[: self.remaining[fd]]
+            self.remaining[fd] -= len(kept)
             self.cut = self.cut or len(kept) < len(data)
             for at in range(0, len(kept), CHUNK):
-                emit(self.kinds[fd], binascii.b2a_base64(kept[at : at + CHUNK], newline=False))
+                write_line(self.kinds[fd], binascii.b2a_base64(kept[at : at + CHUNK], newline=False))
 
     def reap(self) -> None:
         while True:
@@ -190,7 +191,7 @@ class SupervisedCommand:
 
 def main() -> None:
     seconds, output_bytes = float(sys.argv[1]), int(sys.argv[2])
-    # Nobody in here may trace this process or open its files, though all run as one user: the report is its own.
+    # All processes run as one user. The command must not trace this one or open its files: it could forge the report.
     if ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         os._exit(INCOMPLETE)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
@@ -199,14 +200,14 @@ def main() -> None:
     try:
         command, environment, stdin = receive()
     except OSError as error:
-        emit(b"f", binascii.b2a_base64(str(error).encode(), newline=False))
+        write_line(b"f", binascii.b2a_base64(str(error).encode(), newline=False))
         os._exit(INCOMPLETE)
     run = SupervisedCommand(seconds, output_bytes)
-    emit(b"b")
+    write_line(b"b")
     run.begin(command, environment, stdin)
     code = run.watch()
     duration = int((time.monotonic() - run.started) * 1000)
-    emit(b"x", b" %d %d %d %d %d" % (code, run.cut, run.late, killed_for_memory(), duration))
+    write_line(b"x", b" %d %d %d %d %d" % (code, run.cut, run.late, killed_for_memory(), duration))
     os._exit(code)
 
 

@@ -1,4 +1,4 @@
-"""Wire format between us and `sandbox.supervisor`: the input of a command and the report of its outcome."""
+"""Wire format between the worker and `sandbox.supervisor`: the input of a command and the report of its outcome."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ ENVIRONMENT = {
 
 def check_spec(spec: ContainerSpec) -> ContainerSpec:
     """Return the spec. Raises Invalid for files outside the working directory, TooLarge for more than fits into it."""
-    problems = [{"path": path, "message": reason} for path in spec.files if (reason := _refusal(path, spec.files))]
+    problems = [{"path": path, "message": reason} for path in spec.files if (reason := _path_problem(path, spec.files))]
     if problems:
         first = problems[0]
         raise Invalid(f"File {first['path']!r} {first['message']}.", problems=problems)
@@ -41,7 +41,7 @@ def check_spec(spec: ContainerSpec) -> ContainerSpec:
     return spec
 
 
-def _refusal(path: str, files: Iterable[str]) -> str | None:
+def _path_problem(path: str, files: Iterable[str]) -> str | None:
     pure = PurePosixPath(path)
     if not path or pure.is_absolute() or ".." in pure.parts or "\0" in path or str(pure) != path or path == ".":
         return "must be a plain relative path below the working directory"
@@ -88,29 +88,29 @@ class ContainerReport:
     limit: int
     begun: bool = False
     result: ContainerResult | None = None
-    trouble: bytearray = field(default_factory=bytearray)
+    supervisor_errors: bytearray = field(default_factory=bytearray)
     _outputs: dict[bytes, bytearray] = field(default_factory=lambda: {b"o": bytearray(), b"e": bytearray()})
     _rest: bytearray = field(default_factory=bytearray)
 
     def read(self, pieces: Iterable[tuple[int, bytes]]) -> None:
-        """Take pieces of the engine's stream until there is a result or no piece more."""
+        """Take pieces of the engine's stream until there is a result or the stream ends."""
         for stream, data in pieces:
             self.take(stream, data)
             if self.result is not None:
                 return
 
     def take(self, stream: int, data: bytes) -> None:
-        """Take a piece of the engine's stream: 1 carries the report, 2 whatever broke the supervisor itself."""
+        """Take a piece of the engine's stream: 1 carries the report, 2 the supervisor's own errors."""
         if stream != 1:
-            self.trouble += data[: 4096 - len(self.trouble)]
+            self.supervisor_errors += data[: 4096 - len(self.supervisor_errors)]
             return
         self._rest += data
         *lines, rest = self._rest.split(b"\n")
         self._rest = bytearray(rest)
         for line in lines:
-            self._line(bytes(line))
+            self._read_line(bytes(line))
 
-    def _line(self, line: bytes) -> None:
+    def _read_line(self, line: bytes) -> None:
         kind, data = line[:1], line[1:]
         if kind == b"b":
             self.begun = True
@@ -123,14 +123,14 @@ class ContainerReport:
             )
         elif kind == b"x":
             code, cut, late, oom, duration = (int(word) for word in data.split())
-            self.result = self.ended(
+            self.result = self.to_result(
                 exit_code=code, truncated=bool(cut), timed_out=bool(late), out_of_memory=bool(oom), duration_ms=duration
             )
 
-    def ended(
+    def to_result(
         self, *, exit_code: int, truncated: bool, timed_out: bool, out_of_memory: bool, duration_ms: int
     ) -> ContainerResult:
-        """Return the outcome with the output taken in so far."""
+        """Return the result, with the output that was taken so far."""
         return ContainerResult(
             exit_code=exit_code,
             stdout=self._outputs[b"o"].decode(errors="replace"),

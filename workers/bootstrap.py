@@ -1,4 +1,4 @@
-"""Bootstrap process: `python -m workers.bootstrap`. First start of an installation, with the prover."""
+"""Bootstrap process: `python -m workers.bootstrap`. Prepares a new installation and proves its constitution."""
 
 import asyncio
 from typing import Any
@@ -14,8 +14,8 @@ from somagent.settings import Settings
 log = structlog.get_logger(__name__)
 
 
-def proved(document: dict[str, Any], digest: Digest) -> ProofReport:
-    """Prove the shipped constitution."""
+def prove_shipped(document: dict[str, Any], digest: Digest) -> ProofReport:
+    """Return the proofs of the shipped constitution's guarantees."""
     # Z3 takes a third of a second to load, and only the first start needs it.
     from policy.language.constitution import parse  # noqa: PLC0415
     from policy.prove.proofs import prove  # noqa: PLC0415
@@ -25,7 +25,7 @@ def proved(document: dict[str, Any], digest: Digest) -> ProofReport:
 
 def main() -> None:
     try:
-        asyncio.run(bootstrap(Settings(), proved))
+        asyncio.run(bootstrap(Settings(), prove_shipped))
     except SomaError as error:
         log.exception("bootstrap_refused", code=error.code, why=error.message)
         raise SystemExit(1) from error

@@ -14,10 +14,25 @@ from policy.gate import GateMeasurement
 from somagent.settings import Settings
 from somagent.telemetry import ProcessMetrics
 
-SHARES = tuple(n / 20 for n in range(1, 21))
-JUDGING = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
-PASSING = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
-PROVING = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SCORE_BUCKETS = tuple(n / 20 for n in range(1, 21))
+EVALUATION_BUCKETS = (
+    0.00001,
+    0.000025,
+    0.00005,
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.5,
+    1.0,
+)
+GATE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+PROOF_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class GateMetrics(ProcessMetrics):
@@ -27,44 +42,50 @@ class GateMetrics(ProcessMetrics):
         super().__init__()
         self._decisions = self.counter(
             "somagent_decisions",
-            "Passages through the gate, by what the constitution said and what the ledger answered.",
+            "Decisions of the gate, by the constitution's verdict and the ledger's status.",
             "kind",
             "decision",
             "status",
         )
-        self._score = self.histogram("somagent_decision_score", "S(a), from 0 to 1.", "decision", buckets=SHARES)
-        self._judging = self.histogram(
+        self._score = self.histogram("somagent_decision_score", "S(a), from 0 to 1.", "decision", buckets=SCORE_BUCKETS)
+        self._evaluation_seconds = self.histogram(
             "somagent_decision_seconds",
-            "Time for a verdict, with the explanation of an ask or a deny.",
+            "Time for a verdict in seconds, with the explanation of an ask or a deny.",
             "decision",
-            buckets=JUDGING,
+            buckets=EVALUATION_BUCKETS,
         )
-        self._passing = self.histogram(
-            "somagent_gate_seconds", "Time from the request to the durable decision.", "kind", buckets=PASSING
+        self._gate_seconds = self.histogram(
+            "somagent_gate_seconds",
+            "Time from the request to the durable decision, in seconds.",
+            "kind",
+            buckets=GATE_BUCKETS,
         )
-        self._shadows = self.counter(
+        self._shadow_verdicts = self.counter(
             "somagent_shadow_verdicts",
-            "What the shadow constitution would have decided beside the active one.",
+            "Verdicts of the shadow constitution, by the verdict of the active one.",
             "active",
             "shadow",
         )
-        self._proving = self.histogram(
-            "somagent_proof_seconds", "Time for a property of a proposed constitution.", "outcome", buckets=PROVING
+        self._proof_seconds = self.histogram(
+            "somagent_proof_seconds",
+            "Time to prove a guarantee of a proposed constitution, in seconds.",
+            "outcome",
+            buckets=PROOF_BUCKETS,
         )
 
-    def count_decision(self, passed: GateMeasurement) -> None:
+    def count_decision(self, measured: GateMeasurement) -> None:
         """Count one decision of the gate."""
-        verdict = passed.verdict
-        self._decisions.labels(passed.action.kind, verdict.decision, passed.status).inc()
+        verdict = measured.verdict
+        self._decisions.labels(measured.action.kind, verdict.decision, measured.status).inc()
         self._score.labels(verdict.decision).observe(verdict.score / PPM)
-        self._judging.labels(verdict.decision).observe(passed.evaluation_seconds)
-        self._passing.labels(passed.action.kind).observe(passed.total_seconds)
-        if passed.shadow is not None:
-            self._shadows.labels(verdict.decision, passed.shadow.decision).inc()
+        self._evaluation_seconds.labels(verdict.decision).observe(measured.evaluation_seconds)
+        self._gate_seconds.labels(measured.action.kind).observe(measured.total_seconds)
+        if measured.shadow is not None:
+            self._shadow_verdicts.labels(verdict.decision, measured.shadow.decision).inc()
 
     def count_proof(self, proof: Proof) -> None:
         """Count one proof."""
-        self._proving.labels(proof.outcome).observe(proof.seconds)
+        self._proof_seconds.labels(proof.outcome).observe(proof.seconds)
 
 
 @contextlib.contextmanager

@@ -71,7 +71,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         return super().start_activity(input)
 
     def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
-        _refuse(f"local activity {input.activity!r}: it would pass by the gate")
+        _refuse(f"local activity {input.activity!r}: it would bypass the gate")
 
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:  # noqa: A002
         if input.workflow not in CHILDREN or _platform_steps() is not None:
@@ -88,7 +88,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         if not input.workflow_id.startswith(f"{tenant}/"):
             _refuse(f"signal to {input.workflow_id!r}: it is another tenant's")
         if _platform_steps() is not None:
-            _refuse(f"signal to {input.workflow_id!r}: {workflow.info().workflow_type} tells nobody")
+            _refuse(f"signal to {input.workflow_id!r}: {workflow.info().workflow_type} sends no signals")
         await super().signal_external_workflow(input)
 
     def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:  # noqa: A002

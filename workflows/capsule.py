@@ -14,12 +14,12 @@ from capsules.models.chat import ChatReply, ChatRequest, Message, Price
 from capsules.runs.run import RunReport, RunStart
 from capsules.tools.tool import ToolCall
 from workflows import prompts
-from workflows.effects import RunEnds
+from workflows.effects import RunFailed
 from workflows.options import MODEL_CALL, SAME_ACTION_LIMIT, TOOL_CALL
 from workflows.run import Run
 
 SHORTEST_REPLY = 16
-"""Lowest output cap in tokens; a shorter reply would be of no use."""
+"""Lowest output cap, in tokens."""
 
 
 @workflow.defn(name="RunCapsule")
@@ -36,7 +36,7 @@ class RunCapsule(Run):
             await self.admit()
             async with self.wall_clock():
                 await self._open_transcript()
-                output = await (self._fixed_steps() if self.spec.steps else self._autonomous_steps())
+                output = await (self._run_fixed_steps() if self.spec.steps else self._run_autonomous_steps())
                 await self.hand_over(output)
         return self.report()
 
@@ -51,32 +51,32 @@ class RunCapsule(Run):
 
     # Fixed steps
 
-    async def _fixed_steps(self) -> Any:  # noqa: ANN401 - any JSON value
+    async def _run_fixed_steps(self) -> Any:  # noqa: ANN401 - any JSON value
         steps = self.spec.steps
         for step in steps[self.state.step :]:
-            await self.roll_over()
+            await self.continue_as_new_if_due()
             self._count_step()
             if step.when is None or evaluate_condition(step.when, self._variables()):
-                self.state.outputs[step.id] = await self._fixed_step(step)
-        return await self._accepted_deliverable(steps)
+                self.state.outputs[step.id] = await self._run_fixed_step(step)
+        return await self._produce_deliverable(steps)
 
-    async def _fixed_step(self, step: Step) -> dict[str, Any]:
+    async def _run_fixed_step(self, step: Step) -> dict[str, Any]:
         if step.think is not None:
             question = str(fill_template(step.think, self._variables()))
             shape = step.shape or self.spec.deliverable.shape
             return {"output": await self._think(question, shape, step.id)}
         tool, _, action = str(step.use).partition("/")
-        arguments = await self._arguments(step, tool, action)
+        arguments = await self._complete_arguments(step, tool, action)
         output = await self._use_tool(tool, action, arguments)
         if isinstance(output, SomaError):
-            raise RunEnds(f"Step {step.id!r}: {output.message}") from output
+            raise RunFailed(f"Step {step.id!r}: {output.message}") from output
         if not output["ok"]:
-            raise RunEnds(
+            raise RunFailed(
                 f"Step {step.id!r}: {tool}/{action} ended with {output['exit_code']}: {output['error'][:500]}"
             )
         return output
 
-    async def _arguments(self, step: Step, tool: str, action: str) -> dict[str, Any]:
+    async def _complete_arguments(self, step: Step, tool: str, action: str) -> dict[str, Any]:
         """Return the step's arguments. The persona fills in required ones that are not given."""
         given: dict[str, Any] = fill_template(step.with_, self._variables())
         schema = self.admission.lock.tools[tool].actions[action].inputs
@@ -96,42 +96,42 @@ class RunCapsule(Run):
         )
         return {**given, **filled}
 
-    async def _accepted_deliverable(self, steps: tuple[Step, ...]) -> Any:  # noqa: ANN401 - any JSON value
-        """Return the accepted deliverable, asking the persona for revisions. Raises RunEnds when none is left."""
+    async def _produce_deliverable(self, steps: tuple[Step, ...]) -> Any:  # noqa: ANN401 - any JSON value
+        """Return the accepted deliverable, asking the persona for revisions. Raises RunFailed when none is left."""
         while True:
-            output = self._deliverable(steps)
-            problems = await self.problems_of(output)
+            output = self._build_deliverable(steps)
+            problems = await self.verify(output)
             if not problems:
                 return output
             last = next((s for s in reversed(steps) if s.think is not None), None)
             if last is None or self.state.revisions >= self.spec.guardrails.max_revisions:
-                raise RunEnds(f"The deliverable is not acceptable: {'; '.join(problems)}")
+                raise RunFailed(f"The deliverable is not acceptable: {'; '.join(problems)}")
             self.state.revisions += 1
             shape = last.shape or self.spec.deliverable.shape
             corrected = await self._think(prompts.repair(problems).text, shape, last.id)
             self.state.outputs[last.id] = {"output": corrected}
 
-    def _deliverable(self, steps: tuple[Step, ...]) -> Any:  # noqa: ANN401 - any JSON value
+    def _build_deliverable(self, steps: tuple[Step, ...]) -> Any:  # noqa: ANN401 - any JSON value
         mapping = self.spec.deliverable.value
         if mapping is not None:
             return fill_template(mapping, self._variables())
         done = [s for s in steps if s.id in self.state.outputs]
         if not done:
-            raise RunEnds("Every step was skipped, so there is nothing to hand over.")
+            raise RunFailed("Every step was skipped, so there is nothing to hand over.")
         return self.state.outputs[done[-1].id]["output"]
 
     # Autonomous steps
 
-    async def _autonomous_steps(self) -> Any:  # noqa: ANN401 - any JSON value
+    async def _run_autonomous_steps(self) -> Any:  # noqa: ANN401 - any JSON value
         lock = self.admission.lock
         shape = prompts.next_step_schema(lock)
         while True:
-            await self.roll_over()
+            await self.continue_as_new_if_due()
             question = prompts.step_question(lock, self.state.step)
             self._count_step()
             chosen = await self._think(question.text, shape, f"step {self.state.step}")
             if chosen["do"] == "finish":
-                problems = await self.problems_of(chosen["output"])
+                problems = await self.verify(chosen["output"])
                 if not problems:
                     return chosen["output"]
                 self._check_progress(chosen)
@@ -147,7 +147,7 @@ class RunCapsule(Run):
     def _check_progress(self, chosen: dict[str, Any]) -> None:
         self.state.seen_actions = [*self.state.seen_actions, digest(chosen)][-SAME_ACTION_LIMIT:]
         if len(self.state.seen_actions) == SAME_ACTION_LIMIT and len(set(self.state.seen_actions)) == 1:
-            raise RunEnds(
+            raise RunFailed(
                 f"The run gets nowhere: the persona chose {chosen['do']} with the same arguments "
                 f"{SAME_ACTION_LIMIT} times in a row."
             )
@@ -155,13 +155,13 @@ class RunCapsule(Run):
     def _count_step(self) -> None:
         limit = self.spec.guardrails.max_steps
         if self.state.step >= limit:
-            raise RunEnds(f"The run took its {limit} steps without an accepted deliverable.")
+            raise RunFailed(f"The run took its {limit} steps without an accepted deliverable.")
         self.state.step += 1
 
     # Effects
 
     async def _think(self, question: str, shape: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - any JSON value
-        """Return an answer that follows `shape`. Raises RunEnds after `max_repairs` wrong ones."""
+        """Return an answer that follows `shape`. Raises RunFailed after `max_repairs` wrong ones."""
         self._take_messages()
         self.state.pending.append(Message(role="user", text=question))
         for _ in range(1 + self.spec.guardrails.max_repairs):
@@ -169,7 +169,7 @@ class RunCapsule(Run):
             if not reply.problems:
                 return reply.value
             self.state.pending.append(prompts.repair(reply.problems))
-        raise RunEnds(
+        raise RunFailed(
             f"Step {name!r}: the model's answer broke its schema {1 + self.spec.guardrails.max_repairs} times, "
             f"at last: {'; '.join(reply.problems)[:500]}"
         )

@@ -27,11 +27,11 @@ from capsules.tools.tool import ToolCall
 from policy.temporal_errors import from_failure
 from workflows.message_handlers import MessageHandlers
 from workflows.options import RECENT_STEPS, ActivityOptions, platform_activity
-from workflows.search_attributes import announce_status, describe
+from workflows.search_attributes import describe, upsert_status
 
 
-class RunEnds(SomaError):
-    """The run fails; the message is its reason."""
+class RunFailed(SomaError):
+    """The run fails. The message is the reason."""
 
     code = "RunFailed"
 
@@ -49,7 +49,7 @@ class GovernedEffects(MessageHandlers):
         """Perform one effect and return its outcome. Waits for approval, budget, rate limit and resume as needed.
 
         Raises PolicyDenied when the gate or a person denies it or nobody decides in time, EffectFailed when the effect
-        rejects its input, BudgetExhausted when the capsule does not wait for more budget, and RunEnds for other errors.
+        rejects its input, BudgetExhausted when the capsule does not wait for budget, and RunFailed for other errors.
         """
         while True:
             await self.wait_while_paused()
@@ -81,7 +81,7 @@ class GovernedEffects(MessageHandlers):
         options: ActivityOptions,
         summary: str,
     ) -> Outcome[R] | PolicyDenied | EffectFailed:
-        """Perform one effect as `act` does, but return a denial or failure. Raises BudgetExhausted and RunEnds."""
+        """Perform one effect as `act` does, but return a denial or failure. Raises BudgetExhausted and RunFailed."""
         try:
             return await self.act(effect, argument, options, summary)
         except (PolicyDenied, EffectFailed) as refusal:
@@ -90,7 +90,7 @@ class GovernedEffects(MessageHandlers):
     async def _argument_for_retry[A](self, error: ActivityError, argument: A) -> A:
         """Wait for what the failure requires, and return the argument of the next attempt.
 
-        Raises PolicyDenied, EffectFailed, BudgetExhausted or RunEnds when there is no next attempt.
+        Raises PolicyDenied, EffectFailed, BudgetExhausted or RunFailed when there is no next attempt.
         """
         if isinstance(error.cause, CancelledError):
             # `wall_clock` and `lifecycle` recognise a cancellation by asyncio's type, not by Temporal's.
@@ -108,7 +108,7 @@ class GovernedEffects(MessageHandlers):
                 await workflow.sleep(float(seconds))
                 return argument
         if isinstance(error.cause, ApplicationError):
-            raise RunEnds(f"{error.cause.type}: {error.cause.message}") from error
+            raise RunFailed(f"{error.cause.type}: {error.cause.message}") from error
         raise error
 
     async def _wait_for_approval[A](self, approval: ApprovalRequest, argument: A) -> A:
@@ -117,7 +117,7 @@ class GovernedEffects(MessageHandlers):
         if isinstance(argument, ToolCall):
             self.state.asked[approval.id] = argument
         await self.set_status("awaiting_approval", f"{approval.kind} on {approval.target}: {approval.sentence}")
-        with self._clock_stopped():
+        with self._stop_clock():
             await self._wait_for_decision(approval)
         decided = self.state.decided.pop(approval.id)
         self.state.asked.pop(approval.id, None)
@@ -133,14 +133,14 @@ class GovernedEffects(MessageHandlers):
     async def _wait_for_decision(self, approval: ApprovalRequest) -> None:
         """Wait until the approval is decided. Escalate to each later group in time; expire it at the end."""
         for number, group in enumerate(approval.escalation, start=1):
-            if await self._decided_before(group.at, approval):
+            if await self._wait_for_decision_until(group.at, approval):
                 return
             await platform_activity(
                 ApprovalActivities.escalate,
                 Escalate(approval=approval.id, groups=number),
                 summary=f"escalate to {group.capability}",
             )
-        if not await self._decided_before(approval.expires_at, approval):
+        if not await self._wait_for_decision_until(approval.expires_at, approval):
             await self._expire(approval)
 
     async def _expire(self, approval: ApprovalRequest) -> None:
@@ -157,7 +157,7 @@ class GovernedEffects(MessageHandlers):
         # A decision may have arrived while this activity ran.
         self.state.decided.setdefault(approval.id, state)
 
-    async def _decided_before(self, until: datetime, approval: ApprovalRequest) -> bool:
+    async def _wait_for_decision_until(self, until: datetime, approval: ApprovalRequest) -> bool:
         """Wait for the decision until that moment; return whether there is one."""
         left = until - workflow.now()
         try:
@@ -169,7 +169,7 @@ class GovernedEffects(MessageHandlers):
         return True
 
     def _edited_argument[A](self, approval: ApprovalRequest, argument: A) -> A:
-        """Return the edited argument, and tell the persona about it: the result will be that of another call."""
+        """Return the edited argument, and tell the persona, because the result is that of another call."""
         edited = self.state.edited.pop(approval.id)
         assert isinstance(edited, type(argument))
         said = canonical(edited.arguments).decode()
@@ -187,7 +187,7 @@ class GovernedEffects(MessageHandlers):
     async def _wait_for_raise(self, sentence: str) -> None:
         raises = self.state.raises
         await self.set_status("awaiting_budget", sentence)
-        with self._clock_stopped():
+        with self._stop_clock():
             await workflow.wait_condition(lambda: self.state.raises > raises)
         await self.set_status("running")
 
@@ -209,19 +209,19 @@ class GovernedEffects(MessageHandlers):
                     self.state.paused = self.state.pressed = True
                     self.state.reason = f"{sentence} A raise, or a resume, lets it go on."
                 case "stop":
-                    raise RunEnds(f"{sentence} The capsule says to stop there.")
+                    raise RunFailed(f"{sentence} The capsule says to stop there.")
 
     async def wait_while_paused(self) -> None:
         """Return when the run is not paused."""
         if self.state.paused:
             await self.set_status("paused", self.state.reason)
-            with self._clock_stopped():
+            with self._stop_clock():
                 await workflow.wait_condition(lambda: not self.state.paused)
             await self.set_status("running")
 
     @contextmanager
-    def _clock_stopped(self) -> Iterator[None]:
-        """Stop the wall clock while the run waits for a person: its budget is for work."""
+    def _stop_clock(self) -> Iterator[None]:
+        """Stop the wall clock while the run waits for a person. Waiting does not use up its time budget."""
         began, clock = workflow.time(), self.clock
         due = clock.when() if clock else None
         if clock:
@@ -238,7 +238,7 @@ class GovernedEffects(MessageHandlers):
     async def set_status(self, status: RunStatus, reason: str = "") -> None:
         """Change the status in the state, the search attributes, the details page and the run projection."""
         self.state.status, self.state.reason = status, reason[:1000]
-        announce_status(self.state)
+        upsert_status(self.state)
         describe(self.state)
         update = RunUpdate(
             run=workflow.info().workflow_id,

@@ -12,7 +12,7 @@ from capsules.capsule import Task
 from capsules.expressions import evaluate_condition, fill_template
 from capsules.runs.run import RunReport, RunStart, StepRecord
 from policy.temporal_errors import reason_of
-from workflows.effects import RunEnds
+from workflows.effects import RunFailed
 from workflows.options import CAPSULES, platform_activity
 from workflows.run import Run
 from workflows.search_attributes import describe
@@ -33,7 +33,7 @@ class RunProject(Run):
             await self.admit()
             async with self.wall_clock():
                 await self._run_tasks()
-                await self.hand_over(await self._accepted_deliverable())
+                await self.hand_over(await self._produce_deliverable())
         return self.report()
 
     async def _run_tasks(self) -> None:
@@ -92,16 +92,16 @@ class RunProject(Run):
         except ChildWorkflowError as error:
             if isinstance(error.cause, CancelledError) and _project_cancels_task():
                 raise asyncio.CancelledError from error
-            return self._failed_task(task, "failed", reason_of(error))
+            return self._failed_task_output(task, "failed", reason_of(error))
         if report.status != "completed":
-            return self._failed_task(task, report.status, report.reason)
+            return self._failed_task_output(task, report.status, report.reason)
         self.state.spent = self.state.spent + report.spent
         return {"output": report.output, "status": report.status, "run": report.run}
 
     async def _update_account(self) -> None:
         """Read from the ledger what the tasks spent, and apply the rules of the thresholds that they reached.
 
-        One task at a time: while it waits for a person, no task that needs another finished one starts.
+        One task at a time. While it waits for a person, the tasks that need another finished task do not start.
         """
         async with self._account_lock:
             account = await platform_activity(
@@ -112,21 +112,21 @@ class RunProject(Run):
             self.state.spent, self.state.left = account.spent, account.limit.minus(account.spent)
             await self._apply_budget_rules()
 
-    def _failed_task(self, task: Task, status: str, reason: str) -> dict[str, Any]:
-        """Return the output of a task that did not complete. Raises RunEnds when the project needs it."""
+    def _failed_task_output(self, task: Task, status: str, reason: str) -> dict[str, Any]:
+        """Return the output of a task that did not complete. Raises RunFailed when the project needs it."""
         if task.on_failure == "fail":
-            raise RunEnds(f"Task {task.id!r} {status}: {reason}")
+            raise RunFailed(f"Task {task.id!r} {status}: {reason}")
         return {"output": None, "status": status, "reason": reason}
 
-    async def _accepted_deliverable(self) -> Any:  # noqa: ANN401 - any JSON value
+    async def _produce_deliverable(self) -> Any:  # noqa: ANN401 - any JSON value
         mapping = self.spec.deliverable.value
         last = self.spec.tasks[-1].id
         output = (
             fill_template(mapping, self._variables()) if mapping is not None else self.state.outputs[last]["output"]
         )
-        problems = await self.problems_of(output)
+        problems = await self.verify(output)
         if problems:
-            raise RunEnds(f"The deliverable is not acceptable: {'; '.join(problems)}")
+            raise RunFailed(f"The deliverable is not acceptable: {'; '.join(problems)}")
         return output
 
     def _variables(self) -> dict[str, Any]:

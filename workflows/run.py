@@ -29,9 +29,9 @@ from capsules.runs.run import (
     StartCapsule,
     Verify,
 )
-from workflows.effects import GovernedEffects, RunEnds
+from workflows.effects import GovernedEffects, RunFailed
 from workflows.options import ADMISSION, EVENT_BUDGET, MEMORY_CALL, PUBLICATION, platform_activity
-from workflows.search_attributes import announce_admission, announce_status, describe
+from workflows.search_attributes import describe, upsert_admission, upsert_status
 
 
 class Run(GovernedEffects):
@@ -46,7 +46,7 @@ class Run(GovernedEffects):
     @property
     def admission(self) -> Admission:
         if self.state.admission is None:
-            raise RunEnds("The run was not admitted.")
+            raise RunFailed("The run was not admitted.")
         return self.state.admission
 
     @property
@@ -73,7 +73,7 @@ class Run(GovernedEffects):
         except ApplicationError as error:
             raise await self._fail(error.message) from error
         except Exception as error:
-            # A bug of ours: otherwise Temporal would retry the workflow task for ever and nobody would see why.
+            # A bug. Otherwise Temporal would retry the workflow task for ever, and nobody would see why.
             raise await self._fail(f"{type(error).__name__}: {error}") from error
 
     async def admit(self) -> None:
@@ -93,7 +93,7 @@ class Run(GovernedEffects):
         self.state.admission = admitted.value
         self.state.left = admitted.value.limit
         self.state.started_at = workflow.time()
-        announce_admission(start, admitted.value.lock.capsule, admitted.value.lock.constitution)
+        upsert_admission(start, admitted.value.lock.capsule, admitted.value.lock.constitution)
         await self.set_status("running")
 
     @asynccontextmanager
@@ -115,7 +115,7 @@ class Run(GovernedEffects):
         recalled = await self.try_act(MemoryActivities.recall, query, MEMORY_CALL, f"recall {memory.space}")
         return [] if isinstance(recalled, SomaError) else [item.text for item in recalled.value.items]
 
-    async def problems_of(self, output: Any) -> tuple[str, ...]:  # noqa: ANN401 - any JSON value
+    async def verify(self, output: Any) -> tuple[str, ...]:  # noqa: ANN401 - any JSON value
         """Return the reasons why `output` is not an acceptable deliverable; empty when it is."""
         deliverable = self.spec.deliverable
         # Inputs can be large: send them only when a condition reads them.
@@ -139,8 +139,8 @@ class Run(GovernedEffects):
         self.output, self.artifact = output, published.value.digest
         await self._remember(output)
 
-    async def roll_over(self) -> None:
-        """Continue as new before the history grows too long, when no handler is running."""
+    async def continue_as_new_if_due(self) -> None:
+        """Continue as new if the history has grown long, when no handler is running."""
         info = workflow.info()
         if not (info.is_continue_as_new_suggested() or info.get_current_history_length() > EVENT_BUDGET):
             return
@@ -176,7 +176,7 @@ class Run(GovernedEffects):
     async def _fail(self, reason: str) -> ApplicationError:
         """Close the run as failed and return the error to raise."""
         await self._close("failed", reason)
-        return ApplicationError(reason, self.report(), type=RunEnds.code, non_retryable=True)
+        return ApplicationError(reason, self.report(), type=RunFailed.code, non_retryable=True)
 
     def _work_seconds(self) -> int:
         """Return the seconds since admission, without the time of waiting for people."""
@@ -202,6 +202,6 @@ class Run(GovernedEffects):
             summary=f"close: {status}",
         )
         self.state.status = status
-        announce_status(self.state)
+        upsert_status(self.state)
         describe(self.state)
         await workflow.wait_condition(workflow.all_handlers_finished)

@@ -22,7 +22,7 @@ PARENT = SearchAttributeKey.for_keyword("ParentRun")
 SHOWN_STEPS = 10
 
 
-def announce_admission(start: RunStart, capsule: Capsule, constitution: Digest) -> None:
+def upsert_admission(start: RunStart, capsule: Capsule, constitution: Digest) -> None:
     """Set the attributes that are known at admission. Called once: every upsert is an event of the history."""
     updates: list[SearchAttributeUpdate[Any]] = [
         TENANT.value_set(start.tenant),
@@ -40,7 +40,7 @@ def announce_admission(start: RunStart, capsule: Capsule, constitution: Digest) 
     workflow.upsert_search_attributes(updates)
 
 
-def announce_status(state: RunState) -> None:
+def upsert_status(state: RunState) -> None:
     """Set the attributes that change with the status."""
     workflow.upsert_search_attributes(
         [

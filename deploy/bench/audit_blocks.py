@@ -15,7 +15,7 @@ from somagent.db.repositories.audit_blocks import BlockWriter
 from somagent.identity.keys import KeyRing, verify_signature
 from somagent.local_stack.bootstrap import TENANT
 from somagent.settings import Settings
-from workers.sealer.process import MOST
+from workers.sealer.process import BLOCK_LEAVES
 
 RUNS, EACH = 100, 1000
 PAGE = 5000
@@ -67,7 +67,7 @@ async def _seal(blocks: BlockWriter, settings: Settings) -> float:
         return signed.key_id, signed.value
 
     began = time.perf_counter()
-    while await blocks.close_block(TENANT, sign, most=MOST):
+    while await blocks.close_block(TENANT, sign, most=BLOCK_LEAVES):
         pass
     return time.perf_counter() - began
 

@@ -23,7 +23,10 @@ EVERY_SECONDS = 15.0
 log = structlog.get_logger(__name__)
 
 ENDED = {**UNCLOSED, WorkflowExecutionStatus.COMPLETED: ("completed", "")}
-REPLACED: tuple[RunStatus, str] = ("completed", "It ended; another execution has its workflow id, so how is not known.")
+REPLACED: tuple[RunStatus, str] = (
+    "completed",
+    "It ended; another execution has its workflow id, so its final status is not known.",
+)
 UNKNOWN: tuple[RunStatus, str] = ("failed", "Temporal knows no such workflow any more.")
 
 
@@ -36,25 +39,25 @@ class ApplicationRunReconciler:
     client: Client
 
     async def watch(self) -> None:
-        """Look at one page of open runs every `EVERY_SECONDS`, for ever. An error is logged and does not end it."""
+        """Check one page of open runs every `EVERY_SECONDS`, for ever. An error is logged and does not end the loop."""
         after = ""
         while True:
             await asyncio.sleep(EVERY_SECONDS)
             try:
-                _, after = await self.look(after)
+                _, after = await self.sweep_page(after)
             except SomaError as error:
                 log.warning("ending.interrupted", application=self.application.ref, code=error.code, why=error.message)
 
     async def sweep(self) -> list[CloseRun]:
-        """Look at every open run once; return the closed ones."""
-        closed, after = await self.look("")
+        """Check every open run once; return the closed ones."""
+        closed, after = await self.sweep_page("")
         while after:
-            more, after = await self.look(after)
+            more, after = await self.sweep_page(after)
             closed += more
         return closed
 
-    async def look(self, after: str) -> tuple[list[CloseRun], str]:
-        """Look at the page of open runs after this one; return the closed ones, and where the next page begins."""
+    async def sweep_page(self, after: str) -> tuple[list[CloseRun], str]:
+        """Check the page of open runs after this one; return the closed ones, and where the next page begins."""
         closed: list[CloseRun] = []
         async with self.db.transaction(self.application.tenant) as tx:
             page = await tx.applications.list_open(self.application.name, after, PAGE)

@@ -53,7 +53,7 @@ class _Outbound(WorkflowOutboundInterceptor):
 
     def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
         if input.activity not in self._platform:
-            _refuse(f"local activity {input.activity!r}: it would pass by the gate; call it as a regular activity")
+            _refuse(f"local activity {input.activity!r}: it would bypass the gate; call it as a regular activity")
         return super().start_local_activity(input)
 
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:  # noqa: A002
@@ -61,7 +61,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         return await super().start_child_workflow(input)
 
     async def start_nexus_operation(self, input: StartNexusOperationInput[Any, Any]) -> Any:  # noqa: A002, ANN401
-        _refuse(f"Nexus operation {input.operation_name!r}: it would leave the gate's reach")
+        _refuse(f"Nexus operation {input.operation_name!r}: the gate does not see what it does")
 
     def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:  # noqa: A002
         input.headers = _with_authority(input.headers)

@@ -1,4 +1,4 @@
-"""Activation service: the steps of an activation (`ConstitutionSteps`) on database, keys, prover and SomaBrain.
+"""Activation service: performs the steps of an activation (`ConstitutionSteps`) with database, keys and prover.
 
 A step that finds a reason against the change records it. Only `activate` changes the active constitution, for a
 proposal with enough approvals.
@@ -48,7 +48,7 @@ class ActivationService:
 
     prover: one thread, because Z3 cannot be shared by threads.
     platform_tenant: the tenant whose principals may change the constitution of all tenants.
-    seconds: time limit of each proof.
+    seconds: time limit of each proof, in seconds.
     brain: None when there is no SomaBrain.
     proved: called with each proof, for metrics.
     """
@@ -64,14 +64,16 @@ class ActivationService:
 
     async def examine(self, run: str, proposal: Proposal) -> Examination:
         change = proposal.change
-        said = self.tokens.verify_attestation(proposal.token)
-        said.require(tenant=proposal.tenant, run=run, action=change.digest(), purpose="propose_constitution")
-        if said.subject != proposal.proposed_by:
-            raise Denied(f"The token is {said.subject!r}'s, not {proposal.proposed_by!r}'s.")
-        said.require_capability("constitution:propose")
-        if said.tenant != self.platform_tenant and (change.scope != said.tenant or not change.narrows or change.clears):
+        attestation = self.tokens.verify_attestation(proposal.token)
+        attestation.require(tenant=proposal.tenant, run=run, action=change.digest(), purpose="propose_constitution")
+        if attestation.subject != proposal.proposed_by:
+            raise Denied(f"The token is {attestation.subject!r}'s, not {proposal.proposed_by!r}'s.")
+        attestation.require_capability("constitution:propose")
+        if attestation.tenant != self.platform_tenant and (
+            change.scope != attestation.tenant or not change.narrows or change.clears
+        ):
             raise Denied(
-                f"Tenant {said.tenant!r} may only narrow its own constitution. Changing {change.scope!r} is for "
+                f"Tenant {attestation.tenant!r} may only narrow its own constitution. Changing {change.scope!r} is for "
                 f"principals of the tenant {self.platform_tenant!r}."
             )
         if change.scope != EVERYBODY and change.scope not in await self.db.tenants.list():
@@ -84,7 +86,7 @@ class ActivationService:
             keys = self.trust.keys_of(record)
             compile_record(record, record.digest, self.trust)
             await refuse_older_version(self.db, change, record, against)
-        await self._note(proposal, against=against, since=since, keys=list(keys), state="proving")
+        await self._update(proposal, against=against, since=since, keys=list(keys), state="proving")
         return Examination(against=against, keys=keys)
 
     async def prove(self, step: ActivationStep, *, alive: Callable[[], None]) -> Findings:
@@ -98,22 +100,22 @@ class ActivationService:
         )
         for proof in report.proofs:
             self.proved(proof)
-        await self._note(step, report=report.model_dump(mode="json"))
-        problem = _problem_of_proofs(report.proofs)
+        await self._update(step, report=report.model_dump(mode="json"))
+        problem = _proofs_problem(report.proofs)
         if problem is None and record.stage == "active":
-            problem = await self._problem_of_narrowing(step, record, candidate, alive)
+            problem = await self._narrowing_problem(step, record, candidate, alive)
         if problem is None:
-            await self._note(step, state="comparing")
+            await self._update(step, state="comparing")
         return Findings(problem=problem)
 
     async def compare(self, step: ActivationStep, *, alive: Callable[[], None]) -> Findings:
         record = await self._get(step)
         after = record.constitution or await self.db.constitutions.active_digest()
         if record.against is not None and after is not None and after != record.against:
-            # The old one decides nothing here, so a revoked one may be compared too.
+            # The old one is only compared, so it may be revoked.
             old, new = await self._policy(record.against, revoked=True), await self._policy(after)
             found = await self._in_prover(alive, lambda: compare(old, new, seconds=self.seconds))
-            await self._note(step, difference=found.model_dump(mode="json"))
+            await self._update(step, difference=found.model_dump(mode="json"))
         async with self.db.transaction(step.tenant) as tx:
             if record.quorum:
                 await tx.proposals.request_approval(step.id)
@@ -124,16 +126,16 @@ class ActivationService:
     async def record_vote(self, run: str, vote: CastVote) -> VoteResult:
         purpose: AttestationPurpose = "approve_constitution" if vote.approve else "reject_constitution"
         try:
-            said = self.tokens.verify_attestation(vote.consent.token)
-            said.require(tenant=vote.step.tenant, run=run, action=vote.consent.change, purpose=purpose)
+            attestation = self.tokens.verify_attestation(vote.consent.token)
+            attestation.require(tenant=vote.step.tenant, run=run, action=vote.consent.change, purpose=purpose)
             async with self.db.transaction(vote.step.tenant) as tx:
                 known = await tx.proposals.get(vote.step.id)
                 if known.change != vote.consent.change:
                     raise Conflict("The vote is for another change than this one.")
-                if vote.approve or said.subject != known.proposed_by:
-                    said.require_capability("constitution:approve")
+                if vote.approve or attestation.subject != known.proposed_by:
+                    attestation.require_capability("constitution:approve")
                 known = await tx.proposals.record_vote(
-                    vote.step.id, approve=vote.approve, by=said.subject, comment=vote.consent.comment
+                    vote.step.id, approve=vote.approve, by=attestation.subject, comment=vote.consent.comment
                 )
         except SomaError as error:
             if error.retryable:
@@ -152,34 +154,36 @@ class ActivationService:
         else:
             document = (await self.db.constitutions.get(record.constitution)).document
             mirrored = await _with_heartbeat(alive, asyncio.ensure_future(self.brain.mirror(document)))
-        await self._note(step, somabrain=mirrored.model_dump(mode="json"))
+        await self._update(step, somabrain=mirrored.model_dump(mode="json"))
         return mirrored
 
     async def conclude(self, conclusion: Conclusion) -> None:
-        await self._note(conclusion.step, state=conclusion.state, why=conclusion.why)
+        await self._update(conclusion.step, state=conclusion.state, why=conclusion.why)
 
-    async def _problem_of_narrowing(
+    async def _narrowing_problem(
         self, step: ActivationStep, record: ActivationRecord, candidate: Policy, alive: Callable[[], None]
     ) -> str | None:
-        """Return why this constitution, or a tenant's own under a new one for all, is not stricter than that of all."""
+        """Return why a tenant's constitution would not be stricter than the one for all tenants."""
         if record.scope == EVERYBODY:
-            return await self._problem_of_tenants(candidate, alive, but=record.clears)
+            return await self._tenants_problem(candidate, alive, except_tenant=record.clears)
         base = await self.db.constitutions.active_digest()
         if not record.narrows or base is None:
             return None
-        proof = await self._narrower(await self._policy(base), candidate, alive)
-        await self._note(step, narrower=proof.model_dump(mode="json"))
-        return _problem_of_proofs((proof,))
+        proof = await self._prove_narrower(await self._policy(base), candidate, alive)
+        await self._update(step, narrower=proof.model_dump(mode="json"))
+        return _proofs_problem((proof,))
 
-    async def _problem_of_tenants(self, candidate: Policy, alive: Callable[[], None], *, but: str | None) -> str | None:
-        """Return which tenant's own constitution would not be stricter. Only a canary of the platform may differ."""
+    async def _tenants_problem(
+        self, candidate: Policy, alive: Callable[[], None], *, except_tenant: str | None
+    ) -> str | None:
+        """Return which tenant's own constitution would not be stricter than the candidate. A canary may differ."""
         for tenant, line in (await self.db.constitutions.active_by_tenant()).items():
-            if tenant == but or line.reason == "canary" or line.constitution in {None, candidate.digest}:
+            if tenant == except_tenant or line.reason == "canary" or line.constitution in {None, candidate.digest}:
                 continue
             theirs = await self.db.constitutions.get(Digest(str(line.constitution)))
             if theirs.state == "revoked":
                 continue
-            proof = await self._narrower(candidate, await self._policy(theirs.digest), alive)
+            proof = await self._prove_narrower(candidate, await self._policy(theirs.digest), alive)
             if proof.outcome != "proved":
                 return (
                     f"Tenant {tenant!r} has {theirs.name}@{theirs.version} of its own, which would not be within this "
@@ -187,7 +191,7 @@ class ActivationService:
                 )
         return None
 
-    async def _narrower(self, base: Policy, candidate: Policy, alive: Callable[[], None]) -> Proof:
+    async def _prove_narrower(self, base: Policy, candidate: Policy, alive: Callable[[], None]) -> Proof:
         return await self._in_prover(alive, lambda: prove_narrower(base, candidate, seconds=self.seconds))
 
     async def _policy(self, digest: Digest, *, revoked: bool = False) -> Policy:
@@ -200,7 +204,7 @@ class ActivationService:
         async with self.db.transaction(step.tenant) as tx:
             return await tx.proposals.get(step.id)
 
-    async def _note(self, step: ActivationStep | Proposal, **found: Any) -> None:  # noqa: ANN401 - columns
+    async def _update(self, step: ActivationStep | Proposal, **found: Any) -> None:  # noqa: ANN401 - columns
         async with self.db.transaction(step.tenant) as tx:
             await tx.proposals.update(step.id, **found)
 
@@ -239,6 +243,6 @@ async def activation_service(
                 await brain.close()
 
 
-def _problem_of_proofs(proofs: tuple[Proof, ...]) -> str | None:
+def _proofs_problem(proofs: tuple[Proof, ...]) -> str | None:
     bad = [proof for proof in proofs if proof.outcome != "proved"]
     return " ".join(f"{proof.guarantee} is {proof.outcome}: {proof.sentence}" for proof in bad)[:4000] or None

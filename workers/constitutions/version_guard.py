@@ -17,22 +17,22 @@ async def refuse_older_version(
     ref = f"{record.name}@{record.version}"
     history = await db.constitutions.history(change.scope, stage="active")
     own = history[0].constitution if history else None
-    once = await db.constitutions.history(change.scope, stage="active", of=record.digest)
+    earlier = await db.constitutions.history(change.scope, stage="active", of=record.digest)
     if own == record.digest:
         raise ConstitutionRefused(f"The constitution {ref} is active for {change.scope!r} already.")
     if change.reason == "rollback":
-        if not once:
+        if not earlier:
             raise ConstitutionRefused(f"The constitution {ref} was never active for {change.scope!r}; propose it.")
         return
-    if once:
+    if earlier:
         raise ConstitutionRefused(
             f"The constitution {ref} was active for {change.scope!r} before. To have it back, roll back to it."
         )
     if against is not None:
-        _refuse_older(change, record, await _known(db, against))
+        _require_newer(change, record, await _find(db, against))
 
 
-def _refuse_older(change: Change, record: ConstitutionRecord, active: ConstitutionRecord | None) -> None:
+def _require_newer(change: Change, record: ConstitutionRecord, active: ConstitutionRecord | None) -> None:
     if active is None or active.name != record.name or active.digest == record.digest:
         return
     ref, known = f"{record.name}@{record.version}", f"{active.name}@{active.version}"
@@ -42,7 +42,7 @@ def _refuse_older(change: Change, record: ConstitutionRecord, active: Constituti
         raise ConstitutionRefused(f"{known} is active with another content. Give the new one a new version.")
 
 
-async def _known(db: Database, digest: Digest) -> ConstitutionRecord | None:
+async def _find(db: Database, digest: Digest) -> ConstitutionRecord | None:
     try:
         return await db.constitutions.get(digest)
     except NotFound:

@@ -1,7 +1,7 @@
 """Notifier: delivers notifications to people, one loop for each channel, in the relay process.
 
 Delivery is at least once: a delivery is leased, sent and marked. After a crash between the two it is sent again, under
-the same event id. A channel that is down keeps its notifications and does not delay the other.
+the same event id. A channel that is down keeps its notifications and does not delay the other channels.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from somagent.notifications.notification import Channel, Notification, NotSent, 
 
 POLL_SECONDS = 1.0
 LEASE = timedelta(seconds=90)
-"""Longer than any attempt takes, so that two relays never send the same delivery at once."""
+"""Longer than any attempt takes, so that two relays never send one delivery at the same time."""
 ATTEMPTS = 24
 LONGEST_WAIT = timedelta(hours=1)
 FIRST_WAIT = timedelta(seconds=2)
 """Doubled after each attempt: 24 attempts are about 13 hours."""
-LONGEST_SAID = 500
+ANSWER_LIMIT = 500
 
 log = structlog.get_logger(__name__)
 
@@ -36,9 +36,9 @@ class Notifier:
 
     channel: Channel
     outbox: Database
-    """Opened as the relay's role, which sees every tenant's events."""
+    """Opened with the relay's role, which sees every tenant's events."""
     db: Database
-    """Opened as the application: what waits is read as its tenant sees it."""
+    """Opened with the application's role, which sees the approvals of one tenant at a time."""
     types: Sequence[str]
     api: str
     first_wait: timedelta = FIRST_WAIT
@@ -54,7 +54,7 @@ class Notifier:
     async def sweep(self) -> int:
         """Deliver everything that is due, oldest event first; return how many deliveries were tried."""
         queue = DeliveryQueue(self.outbox.engine, self.channel.name)
-        # A delivery that fails and is due again waits for the next sweep; otherwise new events would not be seen.
+        # A delivery that fails waits for the next sweep, even if it is due again: otherwise new events would wait.
         began = await queue.enqueue(self.types)
         tried = 0
         while (due := await queue.take(began, lease=self.lease)) is not None:
@@ -63,25 +63,25 @@ class Notifier:
         return tried
 
     async def _deliver(self, queue: DeliveryQueue, due: DueDelivery) -> None:
-        told = log.bind(channel=self.channel.name, event=due.event.id, type=due.event.type, attempt=due.attempt)
+        bound_log = log.bind(channel=self.channel.name, event=due.event.id, type=due.event.type, attempt=due.attempt)
         try:
-            said = (await self.channel.send(await self._compose(due.event)))[:LONGEST_SAID]
+            answer = (await self.channel.send(await self._compose(due.event)))[:ANSWER_LIMIT]
         except Unavailable:
-            raise  # the database, not the receiver, failed: the lease expires and the delivery is tried again
+            raise  # the database failed, not the receiver: the lease expires and the delivery is tried again
         except Exception as error:  # noqa: BLE001 - no error of one delivery may stop the relay
-            said = (str(error) or type(error).__name__)[:LONGEST_SAID]
+            answer = (str(error) or type(error).__name__)[:ANSWER_LIMIT]
             if not isinstance(error, NotSent | SomaError):
-                told.exception("notice.failed")
+                bound_log.exception("notice.failed")
             if due.attempt >= self.attempts or getattr(error, "final", False):
-                told.error("notice.dead", problem=said)
-                await queue.finish(due, "dead", said)
+                bound_log.error("notice.dead", problem=answer)
+                await queue.finish(due, "dead", answer)
             else:
-                wait = self._wait(due.attempt)
-                told.warning("notice.postponed", problem=said, again_in_seconds=wait.total_seconds())
-                await queue.postpone(due, said, wait=wait)
+                wait = self._backoff(due.attempt)
+                bound_log.warning("notice.postponed", problem=answer, again_in_seconds=wait.total_seconds())
+                await queue.postpone(due, answer, wait=wait)
             return
-        told.info("notice.sent", said=said)
-        await queue.finish(due, "sent", said)
+        bound_log.info("notice.sent", said=answer)
+        await queue.finish(due, "sent", answer)
 
     async def _compose(self, event: Event) -> Notification:
         return compose(event, await self._approval(event), api=self.api)
@@ -96,6 +96,6 @@ class Notifier:
         except NotFound:
             return None
 
-    def _wait(self, attempt: int) -> timedelta:
+    def _backoff(self, attempt: int) -> timedelta:
         doubled: timedelta = self.first_wait * 2 ** min(attempt - 1, 20)
         return min(doubled, LONGEST_WAIT)

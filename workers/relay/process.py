@@ -36,7 +36,7 @@ BATCH = 500
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 5.0
 RECONCILE_SECONDS = 15.0
-LEADERSHIP = 7_405_113_803  # any number that is ours
+ADVISORY_LOCK = 7_405_113_803  # id of the relay's lock in PostgreSQL
 
 log = structlog.get_logger(__name__)
 
@@ -49,15 +49,15 @@ async def relay(settings: Settings) -> None:
         EventBus(settings.redis_target()) as bus,
         asyncio.TaskGroup() as tasks,
     ):
-        tasks.create_task(keep_doing("relay", lambda: publish_outbox(outbox, bus)))
-        tasks.create_task(keep_doing("reconcile", lambda: reconcile(settings, outbox, db)))
-        tasks.create_task(keep_doing("retention", lambda: prune_hourly(outbox, settings.prune_seconds)))
+        tasks.create_task(repeat_forever("relay", lambda: publish_outbox(outbox, bus)))
+        tasks.create_task(repeat_forever("reconcile", lambda: reconcile(settings, outbox, db)))
+        tasks.create_task(repeat_forever("retention", lambda: prune_hourly(outbox, settings.prune_seconds)))
         for channel in channels(settings):
             notifier = Notifier(channel, outbox, db, types=settings.notify_events, api=settings.api_base())
-            tasks.create_task(keep_doing(f"notify by {channel.name}", notifier.run))
+            tasks.create_task(repeat_forever(f"notify by {channel.name}", notifier.run))
 
 
-async def keep_doing(part: str, work: Callable[[], Awaitable[None]]) -> None:
+async def repeat_forever(part: str, work: Callable[[], Awaitable[None]]) -> None:
     """Repeat the work for ever, with exponential backoff while it raises one of our errors."""
     wait = FIRST_WAIT
     clock = asyncio.get_running_loop().time
@@ -84,7 +84,7 @@ async def publish_outbox(outbox: Database, bus: EventBus) -> None:
                 if await publish_batch(outbox, bus) < BATCH:
                     await asyncio.sleep(POLL_SECONDS)
         finally:
-            # The session holds the lock: returned to the pool it would hold it for ever.
+            # The session holds the lock. In the pool it would keep it for ever, so close it.
             await connection.invalidate()
 
 
@@ -100,8 +100,8 @@ async def publish_batch(outbox: Database, bus: EventBus) -> int:
 async def reconcile(settings: Settings, outbox: Database, db: Database) -> None:
     """Close the runs of ended workflows, every 15 seconds. Raises Unavailable when a server stops."""
     client = await connect(settings, KeyRing.load(settings.keys_dir))
-    reaper = LedgerRecovery(client, db, PostgresLedger(db))
-    reconciler = RunReconciler(client, outbox, PostgresRuns(db), reaper)
+    recovery = LedgerRecovery(client, db, PostgresLedger(db))
+    reconciler = RunReconciler(client, outbox, PostgresRuns(db), recovery)
     while True:
         for closed in await reconciler.sweep():
             log.info("reconcile.closed", run=closed.run, status=closed.status, reason=closed.reason)
@@ -110,7 +110,7 @@ async def reconcile(settings: Settings, outbox: Database, db: Database) -> None:
 
 async def _wait_for_lock(connection: AsyncConnection) -> None:
     lock = text("SELECT pg_try_advisory_lock(:lock)")
-    while not await connection.scalar(lock, {"lock": LEADERSHIP}):
+    while not await connection.scalar(lock, {"lock": ADVISORY_LOCK}):
         await connection.commit()
         await asyncio.sleep(STANDBY_SECONDS)
     await connection.commit()
@@ -126,7 +126,7 @@ async def _run_until_signal(settings: Settings) -> None:
 
 
 def main() -> None:
-    """Run the process: one JSON object a line on standard output."""
+    """Run the process. It logs one JSON object a line on standard output."""
     settings = Settings()
     structlog.configure(
         processors=[

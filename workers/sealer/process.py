@@ -19,8 +19,8 @@ from somagent.identity.keys import KeyRing
 from somagent.settings import Settings
 from somagent.stop_signals import on_stop_signal
 
-MOST = 50_000
-"""Leaves of one block: signing takes about a second, and an inclusion proof has 16 siblings."""
+BLOCK_LEAVES = 50_000
+"""Most records in one block. With so many, signing takes about a second and an inclusion proof has 16 digests."""
 LONGEST_WAIT = 5.0
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ class Sealer:
         """Close all waiting records; return the number of new blocks. Raises Unavailable."""
         made = 0
         for tenant in await self._blocks.waiting():
-            while block := await self._blocks.close_block(tenant, self._sign, most=MOST):
+            while block := await self._blocks.close_block(tenant, self._sign, most=BLOCK_LEAVES):
                 made += 1
                 log.debug("sealer.sealed", tenant=tenant, height=block.height, first=block.first, last=block.last)
         return made
