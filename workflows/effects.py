@@ -148,9 +148,7 @@ class GovernedEffects(MessageHandlers):
         # Histories older than this patch recorded no expiry.
         if workflow.patched("approval-expired"):
             recorded = await platform_activity(
-                ApprovalActivities.expire,
-                Expire(approval=approval.id),
-                summary=f"expire {approval.id}",
+                ApprovalActivities.expire, Expire(approval=approval.id), summary=f"expire {approval.id}"
             )
             state = recorded.state
         self.state.approvals.pop(approval.id, None)
@@ -247,11 +245,7 @@ class GovernedEffects(MessageHandlers):
             reason=self.state.reason,
             step=self.state.step,
         )
-        await platform_activity(
-            RunStateActivities.record,
-            update,
-            summary=status,
-        )
+        await platform_activity(RunStateActivities.record, update, summary=status)
 
     def _record_step(self, did: str, outcome: Outcome[Any]) -> None:
         record = StepRecord(id=str(self.state.step), did=did, score=outcome.score)

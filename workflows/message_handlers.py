@@ -174,9 +174,7 @@ class MessageHandlers:
     async def _edit(self, edit: ApprovalEdit) -> EditMade:
         call = self.state.asked[edit.approval].model_copy(update={"arguments": edit.arguments})
         made = await platform_activity(
-            ApprovalActivities.edit,
-            EditRequest(edit=edit, call=call),
-            summary=f"edit {edit.approval}",
+            ApprovalActivities.edit, EditRequest(edit=edit, call=call), summary=f"edit {edit.approval}"
         )
         if made.problem is None:
             self.state.approvals.pop(edit.approval, None)
@@ -196,11 +194,7 @@ class MessageHandlers:
             workflow.logger.warning("decision by signal refused: %s", made.problem)
 
     async def _raise_budget(self, request: RaiseBudget) -> BudgetRaised:
-        raised = await platform_activity(
-            ApprovalActivities.raise_budget,
-            request,
-            summary="raise budget",
-        )
+        raised = await platform_activity(ApprovalActivities.raise_budget, request, summary="raise budget")
         if raised.problem is None:
             self.state.left = raised.left
             self.state.raises += 1

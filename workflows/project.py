@@ -104,10 +104,7 @@ class RunProject(Run):
         One task at a time. While it waits for a person, the tasks that need another finished task do not start.
         """
         async with self._account_lock:
-            account = await platform_activity(
-                RunStateActivities.account,
-                summary="what was spent",
-            )
+            account = await platform_activity(RunStateActivities.account, summary="what was spent")
             # An amount that is reserved for running tasks counts as left, not as spent.
             self.state.spent, self.state.left = account.spent, account.limit.minus(account.spent)
             await self._apply_budget_rules()

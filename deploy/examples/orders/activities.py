@@ -1,6 +1,6 @@
 """The shop's activities. Each effect writes a line to a file, the book, so that it can be read afterwards.
 
-For the governance plugin each activity has a line `@governed(…)`; the rest is as it was.
+For the governance plugin each activity has a marker, `@governed(…)`.
 """
 
 import json
@@ -17,7 +17,7 @@ MICRO_USD_IN_A_CENT = 10_000
 FEE_IN_CENTS = 30
 
 
-def total(order: Order, card: str) -> Amounts:  # noqa: ARG001 - takes what the activity takes
+def total(order: Order, card: str) -> Amounts:  # noqa: ARG001 - has the activity's parameters
     """Return the upper bound of a charge: the order's total and the bank's fee."""
     return Amounts(tool_calls=1, micro_usd=(order.total_cents + FEE_IN_CENTS) * MICRO_USD_IN_A_CENT)
 

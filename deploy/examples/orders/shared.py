@@ -58,7 +58,7 @@ class Fulfilled:
 
 @dataclass
 class Stocktaking:
-    """How far a stocktaking is; it ends with the shelf `last`."""
+    """Progress of a stocktaking. It ends with the shelf `last`."""
 
     shelf: int = 1
     last: int = 3

@@ -1,4 +1,4 @@
-"""Starts the fulfilment of one order and prints what came of it: `python starter.py ORDER`."""
+"""Starts the fulfilment of one order and prints the result: `python starter.py ORDER`."""
 
 import asyncio
 import sys

@@ -45,7 +45,7 @@ class Fulfilment:
 
 @workflow.defn
 class Shipping:
-    """A child with an id of its own making."""
+    """Ships one order. It runs as a child workflow."""
 
     @workflow.run
     async def run(self, order: str, address: Address) -> Parcel:
@@ -56,7 +56,7 @@ class Shipping:
 
 @workflow.defn
 class Stocktakings:
-    """Counts shelf after shelf, each in a run of its own that continues as the next."""
+    """Counts one shelf in each run, and continues as new with the next shelf."""
 
     @workflow.run
     async def run(self, state: Stocktaking) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""People see and decide what a foreign application asks where they see and decide everything else."""
+"""People see and decide the approvals of a governed application where they decide all others."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""A foreign run ends when its workflow has ended, and its money goes back; until then nobody else closes it."""
+"""A run of an application is closed when its workflow has ended, and its budget returns; not before."""
 
 from datetime import timedelta
 
@@ -89,7 +89,7 @@ async def test_an_execution_that_was_terminated_ends_as_failed(shop, order):
     assert (await shop.decide(approval, approve=True)).state == "expired"
 
 
-async def test_our_own_reconciler_leaves_foreign_runs_alone(shop, order):
+async def test_the_platform_reconciler_leaves_runs_of_applications_alone(shop, order):
     handle = await shop.start("Fulfilment", order(cents=20_000), "4111111111111111")
     run = await shop.run_of(handle)
     await shop.pending(run)
