@@ -3,6 +3,8 @@
 .PHONY: help setup image demo up down test test-unit test-long check docs bench
 
 BIN := .venv/bin
+# Where it is set, each of the many processes that tests start compiles all our modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)

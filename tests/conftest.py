@@ -6,6 +6,7 @@ No mocks: PostgreSQL, Valkey, Temporal and llama.cpp as the product starts them,
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from constitutions import codec
@@ -17,6 +18,7 @@ from platforms import Platform, platform_in
 from properties import GATE_EXAMPLES
 from pydantic import SecretStr
 from receivers import WEBHOOK_SECRET, Hook, Mailbox, new_hook, new_mailbox, receiving, serving
+from scheduling import StackScheduling, sort_by_folder
 from servers import running, settings_in, temporary_home
 
 from somagent.db.database import Database, open_database
@@ -58,6 +60,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.option.long:
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("long")])
         items[:] = [item for item in items if not item.get_closest_marker("long")]
+    sort_by_folder(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> StackScheduling | None:
+    """Schedule by stacks where whole files are asked for (`--dist loadfile`)."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False  # else files with more tests come first, and slow ones have few
+    return StackScheduling(config, log)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -1,5 +1,6 @@
 """Texts of small capsule files that tests publish."""
 
+import json
 import textwrap
 
 
@@ -93,3 +94,17 @@ def thinker(
           budget: {{tokens: 20000, tool_calls: 2, wall_clock: {wall_clock}}}
           steps: {steps}
         """).lstrip()
+
+
+def many_steps(name: str, steps: list[dict[str, object]], *, wall_clock: str = "15m") -> str:
+    """An atomic capsule of many steps with the tool `python/run` and a model."""
+    return (
+        "apiVersion: somagent/v1\nkind: Capsule\n"
+        f"metadata: {{name: {name}, version: 1.0.0, summary: Many steps.}}\n"
+        "spec:\n  type: atomic\n  intent: Count.\n  inputs: {type: object}\n  deliverable: {schema: {}}\n"
+        "  persona: analyst@^1\n  model: {role: dialogue, max_output_tokens: 16}\n"
+        "  tools: [{use: python@1, actions: [run]}]\n"
+        f"  guardrails: {{max_steps: {len(steps)}}}\n"
+        f"  budget: {{tokens: 5000000, tool_calls: {len(steps)}, wall_clock: {wall_clock}}}\n"
+        f"  steps: {json.dumps(steps)}\n"
+    )
