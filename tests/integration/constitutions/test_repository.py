@@ -17,7 +17,7 @@ from somagent.identity.keys import KeyRing
 from somagent.local_stack.bootstrap import activate_first, sign_constitution
 from somagent.local_stack.postgres import superuser
 from somagent.settings import Settings
-from workers.bootstrap import proved
+from workers.bootstrap import prove_shipped
 
 NAME = "constitutions_at_rest"
 
@@ -61,7 +61,7 @@ async def test_a_first_constitution_that_is_refuted_is_not_activated_and_its_cou
     document["articles"] = [a for a in document["articles"] if a["id"] != "no-secret-egress"]
     record = sign_constitution(keyring, document)
     with pytest.raises(ConstitutionRefused, match=r"secrets-stay is refuted.*Counterexample: .*\"data\":\"secret\""):
-        await activate_first(own, record, proved(document, record.digest))
+        await activate_first(own, record, prove_shipped(document, record.digest))
     assert await app.constitutions.active_digest() is None
 
 

@@ -57,10 +57,3 @@ async def test_who_runs_cannot_grant_and_a_scope_too_wide_is_refused_with_the_re
     assert (runs.code, "approval:standing" in runs.err) == (Code.DENIED, True), runs
     wide = await give(platform, "true")
     assert (wide.code, "refuted" in wide.err) == (Code.INVALID, True), wide
-
-
-async def test_without_a_channel_the_test_of_notifications_says_what_to_set(fault_stack: Platform) -> None:
-    ended = await fault_stack.cli("notify", "test")
-    assert ended.code == Code.CONFLICT, ended
-    assert "SOMAGENT_NOTIFY_WEBHOOK_URL" in ended.err
-    assert "Nobody was told" in (await fault_stack.cli("notify", "list")).out

@@ -12,17 +12,17 @@ from somagent.identity.capabilities import local_people
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 from somagent.local_stack.bootstrap import TENANT, bootstrap
-from workers.bootstrap import proved
+from workers.bootstrap import prove_shipped
 
 
 async def test_named_people_are_principals_with_tokens_and_change_with_the_settings() -> None:
     with temporary_home() as home:
         settings = settings_in(home, people={"sam": ("approval:read", "approval:security")})
         async with running(settings, "postgres"):
-            await bootstrap(settings, proved)
+            await bootstrap(settings, prove_shipped)
             weaker = settings.model_copy(update={"people": {"sam": ("approval:read",)}})
             for now, held in ((settings, {"approval:read", "approval:security"}), (weaker, {"approval:read"})):
-                await bootstrap(now, proved)
+                await bootstrap(now, prove_shipped)
                 tokens = json.loads(now.credentials_file.read_text())
                 assert tokens.keys() == {"operator", "approver", "sam"}
                 sam = Tokens(KeyRing.load(now.keys_dir)).verify_access(tokens["sam"]["token"])
