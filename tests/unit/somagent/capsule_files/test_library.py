@@ -1,5 +1,6 @@
 """What ships with us is sound: capsules, personas, tools, constitution, examples."""
 
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def test_the_inline_log_is_a_part_of_the_real_one() -> None:
     assert log in example("postgresql.log").read_text("utf-8")
 
 
+@cache
 def actions() -> list[dict]:
     """Return the variables of every combination that matters."""
     found = []
@@ -104,12 +106,9 @@ def actions() -> list[dict]:
     return found
 
 
-ACTIONS = actions()
-
-
 @pytest.mark.parametrize("feature", LIBRARY.constitution["score"]["features"], ids=lambda f: f["name"])
 def test_a_feature_is_a_double_between_0_and_1_for_every_action(feature: dict) -> None:
-    for variables in ACTIONS:
+    for variables in actions():
         value = evaluate(feature["value"], variables)
         assert isinstance(value, float)
         assert 0.0 <= value <= 1.0
@@ -121,7 +120,9 @@ def test_a_feature_is_a_double_between_0_and_1_for_every_action(feature: dict) -
     + [a["ask_when"] for a in LIBRARY.constitution["approvals"]],
 )
 def test_a_rule_says_yes_to_some_actions_and_no_to_others(rule: str) -> None:
-    assert {evaluate_condition(rule, variables) for variables in ACTIONS} == {True, False}
+    answers = (evaluate_condition(rule, variables) for variables in actions())
+    first = next(answers)
+    assert (not first) in answers  # reads no further than the first other answer
 
 
 def test_the_weights_sum_to_one() -> None:
