@@ -1,6 +1,6 @@
-"""The CLI as a user runs it: a process of its own, with settings from the environment alone.
+"""The CLI and the owner's tool as a person runs them: a process of its own, with settings from the environment alone.
 
-The process is forked from a server that has imported the CLI already: a fresh interpreter takes a second of imports.
+The process is forked from a server that has imported what they need: a fresh interpreter takes a second of imports.
 """
 
 import json
@@ -17,7 +17,7 @@ from somagent.local_stack.environment import product_environment
 from somagent.settings import Settings
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["somagent.cli.main", __name__])
+FORKS.set_forkserver_preload(["somagent.cli.main", "somagent.local_stack.tenants", __name__])
 STREAMS = ("in", "out", "err")
 SECONDS = 200
 
@@ -36,14 +36,19 @@ class CommandResult:
 
 
 def somagent(
-    *arguments: str, settings: Settings, stdin: str = "", cwd: Path | None = None, **more: str
+    *arguments: str,
+    settings: Settings,
+    stdin: str = "",
+    cwd: Path | None = None,
+    module: str = "somagent.cli",
+    **more: str,
 ) -> CommandResult:
-    """Run one command to its end."""
+    """Run one command of a module to its end; `more` are variables of its environment."""
     environment = {**os.environ, **product_environment(settings), "COLUMNS": "200", **more}
     with TemporaryDirectory(prefix="somagent-cli-") as directory:
         streams = [Path(directory) / name for name in STREAMS]
         streams[0].write_text(stdin, "utf-8")
-        process = FORKS.Process(target=_main, args=(arguments, environment, cwd or Path.cwd(), streams))
+        process = FORKS.Process(target=_main, args=(module, arguments, environment, cwd or Path.cwd(), streams))
         process.start()
         process.join(SECONDS)
         if process.exitcode is None:
@@ -53,8 +58,8 @@ def somagent(
         return CommandResult(process.exitcode, *(stream.read_text("utf-8", "replace") for stream in streams[1:]))
 
 
-def _main(arguments: tuple[str, ...], environment: dict[str, str], cwd: Path, streams: list[Path]) -> None:
-    """Become `python -m somagent.cli`, in the forked process."""
+def _main(module: str, arguments: tuple[str, ...], environment: dict[str, str], cwd: Path, streams: list[Path]) -> None:
+    """Become `python -m` this module, in the forked process."""
     for number, (stream, flags) in enumerate(zip(streams, (os.O_RDONLY, *[os.O_WRONLY | os.O_CREAT] * 2), strict=True)):
         os.dup2(os.open(stream, flags, 0o600), number)
     sys.stdin, sys.stdout, sys.stderr = (
@@ -64,4 +69,4 @@ def _main(arguments: tuple[str, ...], environment: dict[str, str], cwd: Path, st
     os.environ.update(environment)
     os.chdir(cwd)
     sys.argv = ["somagent", *arguments]
-    runpy.run_module("somagent.cli", run_name="__main__", alter_sys=True)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -4,12 +4,10 @@ import asyncio
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from client_cli import CommandResult, somagent
 from ledger_messages import next_number
 from sources import ROOT
 
@@ -22,15 +20,9 @@ from somagent.identity.tokens import Tokens
 from somagent.settings import Settings
 
 
-def tool(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+def tool(settings: Settings, *arguments: str) -> CommandResult:
     """Run the tool as its owner would."""
-    environment = {
-        **os.environ,
-        "SOMAGENT_HOME": str(settings.home),
-        "SOMAGENT_POSTGRES_PORT": str(settings.postgres_port),
-    }
-    command = [sys.executable, "-m", "workers.tenants", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return somagent(*arguments, settings=settings, module="workers.tenants", cwd=ROOT)
 
 
 @pytest.fixture
@@ -42,8 +34,8 @@ def installed(postgres_settings: Settings, owner: object) -> Settings:
 def test_a_new_tenant_has_a_test_drive_and_people(installed: Settings) -> None:
     name = f"acme-{next_number()}"
     made = tool(installed, "add", name, "--credit-tokens", "700")
-    assert made.returncode == 0, made.stderr
-    told = json.loads(made.stdout)
+    assert made.code == 0, made.err
+    told = json.loads(made.out)
     assert (told["account"]["limit"]["tokens"], told["account"]["credit"]["tokens"]) == (700, 700)
     people = {
         subject: Tokens(KeyRing.load(installed.keys_dir)).verify_access(token)
@@ -51,32 +43,32 @@ def test_a_new_tenant_has_a_test_drive_and_people(installed: Settings) -> None:
     }
     assert {(one.tenant, one.subject) for one in people.values()} == {(name, "operator"), (name, "approver")}
 
-    again = json.loads(tool(installed, "add", name, "--credit-tokens", "900").stdout)
+    again = json.loads(tool(installed, "add", name, "--credit-tokens", "900").out)
     assert again["account"]["credit"]["tokens"] == 700
-    allowed = json.loads(tool(installed, "allow", name, "--tokens", "1000", "--calls-per-minute", "9").stdout)
+    allowed = json.loads(tool(installed, "allow", name, "--tokens", "1000", "--calls-per-minute", "9").out)
     assert (allowed["limit"]["tokens"], allowed["terms"]["rate"]["calls"]) == (1700, 9)
     for _ in range(2):
-        credited = json.loads(tool(installed, "credit", name, "outage", "--tokens", "50").stdout)
+        credited = json.loads(tool(installed, "credit", name, "outage", "--tokens", "50").out)
         assert credited["limit"]["tokens"] == 1750
-    assert name in tool(installed, "list").stdout.split()
+    assert name in tool(installed, "list").out.split()
 
 
 def test_usage_is_told_of_every_tenant(installed: Settings, tmp_path: Path) -> None:
     names = [f"usage-{next_number()}" for _ in range(2)]
     for name in names:
-        assert tool(installed, "add", name).returncode == 0
+        assert tool(installed, "add", name).code == 0
         asyncio.run(add_run(installed, name))
-    told = json.loads(tool(installed, "usage", "--by", "capsule").stdout)
+    told = json.loads(tool(installed, "usage", "--by", "capsule").out)
     mine = [(one["tenant"], one["capsule"], one["runs"]) for one in told if one["tenant"] in names]
     assert mine == [(name, "hello", 1) for name in sorted(names)]
     done = tool(installed, "usage", "--csv", str(tmp_path / "all.csv"))
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     rows = csv.DictReader(io.StringIO((tmp_path / "all.csv").read_text()))
     assert set(names) <= {row["tenant"] for row in rows}
-    assert json.loads(tool(installed, "usage", "--since", "2020-01-01", "--until", "2020-01-02").stdout) == []
+    assert json.loads(tool(installed, "usage", "--since", "2020-01-01", "--until", "2020-01-02").out) == []
     backwards = tool(installed, "usage", "--since", "2026-02-01", "--until", "2026-01-01")
-    assert (backwards.returncode, "has no days" in backwards.stderr) == (1, True)
-    assert "--by takes" in tool(installed, "usage", "--by", "colour").stderr
+    assert (backwards.code, "has no days" in backwards.err) == (1, True)
+    assert "--by takes" in tool(installed, "usage", "--by", "colour").err
 
 
 async def add_run(settings: Settings, tenant: str) -> None:
@@ -90,7 +82,7 @@ async def add_run(settings: Settings, tenant: str) -> None:
 
 
 def test_what_is_wrong_is_said(installed: Settings) -> None:
-    assert tool(installed, "add", "Not A Name").returncode == 2
+    assert tool(installed, "add", "Not A Name").code == 2
     unknown = tool(installed, "allow", "nobody", "--tokens", "5")
-    assert (unknown.returncode, "There is no tenant 'nobody'" in unknown.stderr) == (1, True)
-    assert "changes nothing" in tool(installed, "credit", "nobody", "key").stderr
+    assert (unknown.code, "There is no tenant 'nobody'" in unknown.err) == (1, True)
+    assert "changes nothing" in tool(installed, "credit", "nobody", "key").err
