@@ -18,8 +18,6 @@ __all__ = [
     "GovernancePlugin",
     "Settings",
     "Terms",
-    "acting",
-    "approved",
     "execute_with_approval",
     "governance",
     "governed",
@@ -34,9 +32,9 @@ if TYPE_CHECKING:  # a type checker does not see `__getattr__`, so it refuses al
     from capsules.budgets.amounts import Amounts
     from capsules.governance.application import Application, Terms
     from capsules.governance.governed import governed
-    from somagent.governance.client_interceptor import acting, on_behalf_of
+    from somagent.governance.client_interceptor import on_behalf_of
     from somagent.governance.plugin import GovernancePlugin, governance
-    from somagent.governance.wait_for_approval import approved, execute_with_approval, requested_approval
+    from somagent.governance.wait_for_approval import execute_with_approval, requested_approval
     from somagent.settings import Settings
 else:
     _MODULES = {
@@ -46,8 +44,6 @@ else:
         "GovernancePlugin": "somagent.governance.plugin",
         "Settings": "somagent.settings",
         "Terms": "capsules.governance.application",
-        "acting": "somagent.governance.client_interceptor",
-        "approved": "somagent.governance.wait_for_approval",
         "execute_with_approval": "somagent.governance.wait_for_approval",
         "governance": "somagent.governance.plugin",
         "governed": "capsules.governance.governed",

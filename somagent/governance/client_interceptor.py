@@ -46,9 +46,6 @@ def on_behalf_of(actor: str, *, account: str | None = None) -> Iterator[None]:
         _start_actor.reset(token)
 
 
-acting = on_behalf_of  # its earlier name
-
-
 @dataclass(frozen=True)
 class StartTokens:
     """Makes the encrypted header with the authority of a start, and reads its token at the gate."""

@@ -63,9 +63,6 @@ async def execute_with_approval[T](execute: Callable[[], Awaitable[T]], *, look_
         await signals.wait(approval, timeout=min(look_every, left))
 
 
-approved = execute_with_approval  # its earlier name
-
-
 def requested_approval(error: ActivityError) -> ApprovalRequest | None:
     """Return the approval that an activity lacked, or None when it failed for another reason."""
     found = from_failure(error)
