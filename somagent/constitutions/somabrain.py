@@ -1,4 +1,4 @@
-"""SomaBrain's constitution endpoints: version, validate, load. A missing endpoint gives the status `unsupported`.
+"""SomaBrain's constitution endpoints: version and load. A missing endpoint gives the status `unsupported`.
 
 Deployments differ in the prefix of the paths, and the newest ones cannot accept a document. A successful answer proves
 nothing, so after a load the version that SomaBrain reports is compared with the document.
@@ -43,11 +43,6 @@ class SomaBrain:
         answer = _json_object(await self._ask("GET", "version"))
         loaded = answer.get("constitution_version")
         return str(loaded) if loaded else None
-
-    async def validate(self, facts: dict[str, Any]) -> tuple[bool, str]:
-        """Return whether SomaBrain would allow `facts`, and its explanation. Advice only, never a verdict."""
-        answer = _json_object(await self._ask("POST", "validate", {"input": facts}))
-        return answer.get("allowed") is True, str(answer.get("explain", ""))
 
     async def load(self, document: dict[str, Any]) -> None:
         """Load a document. Raises Unsupported, EffectFailed, Unavailable."""
