@@ -178,7 +178,7 @@ def mailbox() -> Iterator[Mailbox]:
 
 @pytest.fixture(scope="session")
 async def platform(hook: Hook, mailbox: Mailbox) -> AsyncIterator[Platform]:
-    """The whole stack, with traces and both channels of notices, for tests that leave it as it was."""
+    """The whole stack, with traces and both channels of notifications, for tests that leave it as it was."""
     with temporary_home() as directory:
         secret = directory / "secret"
         secret.write_text(WEBHOOK_SECRET)

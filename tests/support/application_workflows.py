@@ -1,4 +1,4 @@
-"""Workflows of a governed application: one asks for an activity by name, in the way that it is told.
+"""Workflows of a governed application: one activity by name, one in an Update, and one in a child that is abandoned.
 
 They run in Temporal's sandbox.
 """
@@ -14,8 +14,8 @@ from somagent.governance import execute_with_approval
 
 
 @workflow.defn
-class Calls:
-    """Asks for one activity by name, in the way it is told, as an application's own workflow would."""
+class CallOneActivity:
+    """Asks for one activity by name, in the way that `how` names, as an application's own workflow would."""
 
     @workflow.run
     async def run(self, kind: str, arguments: list[Any], how: str) -> Any:
@@ -43,8 +43,8 @@ class Calls:
 
 
 @workflow.defn
-class Asked:
-    """Does in an update what it is asked to, then ends."""
+class CountOnUpdate:
+    """Counts a shelf when it gets the Update `count`, then ends."""
 
     def __init__(self) -> None:
         self.done = False
@@ -61,13 +61,13 @@ class Asked:
 
 
 @workflow.defn
-class Leaves:
-    """Starts `Calls` as a child that goes on without it, counts a shelf and ends."""
+class AbandonChild:
+    """Starts `CallOneActivity` as a child that goes on without it, counts a shelf and ends."""
 
     @workflow.run
     async def run(self, kind: str, arguments: list[Any], how: str) -> str:
         child = await workflow.start_child_workflow(
-            Calls.run,
+            CallOneActivity.run,
             args=[kind, arguments, how],
             id=f"left by {workflow.info().workflow_id}",
             parent_close_policy=workflow.ParentClosePolicy.ABANDON,

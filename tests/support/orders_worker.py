@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from application_workflows import Asked, Calls, Leaves
+from application_workflows import AbandonChild, CallOneActivity, CountOnUpdate
 from temporalio import activity
 from temporalio.client import Client, WorkflowHistory
 from temporalio.client import Interceptor as ClientInterceptor
@@ -25,7 +25,7 @@ from activities import Shop
 from somagent.governance import Amounts, Settings, Terms, governance, governed, report_usage
 from workflows import Fulfilment, Shipping, Stocktakings
 
-WORKFLOWS = [Fulfilment, Shipping, Stocktakings, Asked, Calls, Leaves]
+WORKFLOWS = [Fulfilment, Shipping, Stocktakings, CountOnUpdate, CallOneActivity, AbandonChild]
 
 
 class Extras:

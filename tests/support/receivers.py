@@ -1,4 +1,4 @@
-"""Receivers of notices: a real HTTP server and a real mail server, each on a port of its own in the test's process."""
+"""Receivers of notifications: a real HTTP server and a real mail server, each on a port of its own in the test's process."""
 
 import ssl
 import threading

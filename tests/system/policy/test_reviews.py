@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from application_workflows import Calls
+from application_workflows import CallOneActivity
 from platforms import Platform
 from servers import eventually
 from sources import ROOT
@@ -71,9 +71,9 @@ async def denied_run(platform: Platform) -> str:
     )
     async with governance(settings, terms) as plugin:
         client = await Client.connect(settings.temporal_target(), plugins=[plugin])
-        async with Worker(client, task_queue="reports", workflows=[Calls], activities=[send_report]):
+        async with Worker(client, task_queue="reports", workflows=[CallOneActivity], activities=[send_report]):
             handle = await client.start_workflow(
-                Calls.run,
+                CallOneActivity.run,
                 args=["send_report", ["partner"], "fails fast"],
                 id=f"report {uuid.uuid4().hex[:8]}",
                 task_queue="reports",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from application_workflows import Calls
+from application_workflows import CallOneActivity
 from constitutions import activate_document
 from servers import eventually
 from sources import ROOT
@@ -27,7 +27,7 @@ from capsules.budgets.account import Account
 from capsules.budgets.amounts import Amounts
 from capsules.governance.application import Application, Terms
 from somagent.db.database import Database
-from somagent.db.gate.decisions import PostgresDecisions
+from somagent.db.gate.approvals import PostgresApprovalDecisions
 from somagent.governance import governance
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
@@ -112,7 +112,7 @@ class Governed:
     async def call_later(
         self, kind: str, *arguments: Any, how: str, workflow_id: str | None = None
     ) -> WorkflowHandle[Any, Any]:
-        return await self.start(Calls.run, kind, list(arguments), how, workflow_id=workflow_id)
+        return await self.start(CallOneActivity.run, kind, list(arguments), how, workflow_id=workflow_id)
 
     async def run_of(self, handle: WorkflowHandle[Any, Any]) -> str:
         return self.terms.application.run(handle.id, handle.first_execution_run_id or handle.result_run_id or "")
@@ -185,7 +185,7 @@ class Governed:
             comment="looked at it",
             token=tokens.mint_attestation(attestation),
         )
-        return await PostgresDecisions(self.db, tokens).decide(approval.run, TENANT, decision, approve=approve)
+        return await PostgresApprovalDecisions(self.db, tokens).decide(approval.run, TENANT, decision, approve=approve)
 
 
 def new_order(cents: int = 2_000, lines: int = 2) -> dict[str, Any]:

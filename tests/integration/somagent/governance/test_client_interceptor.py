@@ -3,7 +3,7 @@
 import uuid
 
 import pytest
-from application_workflows import Asked
+from application_workflows import CountOnUpdate
 from servers import eventually
 from temporalio.client import Schedule, ScheduleActionStartWorkflow, ScheduleSpec, WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
@@ -28,12 +28,14 @@ async def test_a_start_with_a_signal_is_covered(shop, order):
 
 async def test_a_start_with_an_update_is_covered(shop):
     operation = WithStartWorkflowOperation(
-        Asked.run,
+        CountOnUpdate.run,
         id=f"asked {uuid.uuid4().hex[:8]}",
         task_queue=shop.queue,
         id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
     )
-    counted = await shop.client.execute_update_with_start_workflow(Asked.count, 4, start_workflow_operation=operation)
+    counted = await shop.client.execute_update_with_start_workflow(
+        CountOnUpdate.count, 4, start_workflow_operation=operation
+    )
     assert counted == 40
 
 

@@ -51,7 +51,10 @@ async def test_a_workflow_that_was_started_without_the_plugin_has_no_effect(shop
     plain = await Client.connect(shop.address)
     bought = order()
     answer = await plain.execute_workflow(
-        "Calls", args=["charge_card", [bought, "4111"], "fails fast"], id=f"plain {bought['id']}", task_queue=shop.queue
+        "CallOneActivity",
+        args=["charge_card", [bought, "4111"], "fails fast"],
+        id=f"plain {bought['id']}",
+        task_queue=shop.queue,
     )
     assert (answer["refused"], answer["final"]) == ("AuthorityRefused", True)
     assert "governance plugin" in answer["why"]
@@ -99,7 +102,10 @@ async def test_a_header_that_was_copied_opens_nothing_else(shop, order):
     thief = await Client.connect(shop.address, interceptors=[Copies(await header_of(handle))])
     bought = order()
     answer = await thief.execute_workflow(
-        "Calls", args=["charge_card", [bought, "4111"], "fails fast"], id=f"thief {bought['id']}", task_queue=shop.queue
+        "CallOneActivity",
+        args=["charge_card", [bought, "4111"], "fails fast"],
+        id=f"thief {bought['id']}",
+        task_queue=shop.queue,
     )
     assert (answer["refused"], answer["final"]) == ("AuthorityRefused", True)
     assert shop.book(bought["id"]) == []
@@ -110,7 +116,7 @@ async def test_the_authority_of_another_application_opens_nothing(shop, order):
     bought = order()
     async with shop.caller(shop.terms.model_copy(update={"application": other})) as returns:
         answer = await returns.execute_workflow(
-            "Calls",
+            "CallOneActivity",
             args=["charge_card", [bought, "4111"], "fails fast"],
             id=f"lent {bought['id']}",
             task_queue=shop.queue,
@@ -124,7 +130,7 @@ async def test_an_authority_that_ran_out_is_refused(shop, order):
     bought = order()
     async with shop.caller(shop.terms.model_copy(update={"lasts": -shop.terms.lasts})) as late:
         answer = await late.execute_workflow(
-            "Calls",
+            "CallOneActivity",
             args=["charge_card", [bought, "4111"], "fails fast"],
             id=f"late {bought['id']}",
             task_queue=shop.queue,

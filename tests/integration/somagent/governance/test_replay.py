@@ -2,7 +2,7 @@
 
 import uuid
 
-from application_workflows import Calls
+from application_workflows import CallOneActivity
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client
@@ -20,7 +20,7 @@ async def test_a_history_from_before_the_plugin_replays_with_it(shop, governed, 
     plain = await Client.connect(shop.address)
     async with governed(plugin="neither") as before:
         handle = await plain.start_workflow(
-            Calls.run, args=["ping", [], "patient"], id=before.queue, task_queue=before.queue
+            CallOneActivity.run, args=["ping", [], "patient"], id=before.queue, task_queue=before.queue
         )
         assert await handle.result() == "pong"
     await shop.replay(handle, tmp_path / "history.json")

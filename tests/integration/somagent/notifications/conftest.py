@@ -54,7 +54,7 @@ async def outbox(postgres_settings: Settings, owner: Database) -> AsyncIterator[
 
 @pytest.fixture
 async def tenant(owner: Database) -> str:
-    name = f"notices-{next_number()}"
+    name = f"notifications-{next_number()}"
     await owner.tenants.add(name)
     return name
 
