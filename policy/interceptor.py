@@ -23,7 +23,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from capsules.actions.action import Action
 from capsules.actions.activity_context import activity_context
 from capsules.actions.headers import AUTHORITY
-from capsules.actions.ledger_messages import AttemptKey, FinishEffect, Settled
+from capsules.actions.ledger_messages import AttemptKey, FinishEffect, Settled, tenant_of
 from capsules.actions.verdict import Outcome
 from capsules.budgets.amounts import Amounts
 from capsules.errors import SomaError, Unavailable, UngovernedActivity
@@ -142,7 +142,7 @@ class GatedInbound(ActivityInboundInterceptor):
             except Unavailable as error:
                 if time.monotonic() > deadline:
                     raise
-                log.warning("outcome_not_recorded_yet", run=exit_.key.run, activity=exit_.key.activity, why=str(error))
+                log.warning("outcome.not_recorded", run=exit_.key.run, activity=exit_.key.activity, problem=str(error))
                 await asyncio.sleep(0.5)
 
 
@@ -198,7 +198,7 @@ def _key(info: activity.Info) -> AttemptKey:
     if info.workflow_id is None or info.workflow_run_id is None:
         raise UngovernedActivity("A governed activity belongs to a workflow.")
     return AttemptKey(
-        tenant=info.workflow_id.partition("/")[0],
+        tenant=tenant_of(info.workflow_id),
         run=info.workflow_id,
         execution=info.workflow_run_id,
         activity=info.activity_id,

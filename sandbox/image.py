@@ -70,7 +70,7 @@ class Builder:
         try:
             _follow_report(self._registry.pull(repository, tag=tag, stream=True, decode=True), step)
         except (DockerException, RequestException) as error:
-            log.info("no registry: %s", error)
+            log.info("image.no_registry problem=%s", error)
             self._build_from_packages(step)
             return "packages"
         step("Installing packages in the image", 0.3)

@@ -29,7 +29,7 @@ from somagent.budgets.rate_windows import ValkeyWindows
 from somagent.capsule_files.library import Library
 from somagent.content.postgres import PostgresArtifacts, PostgresContent
 from somagent.db.database import Database, open_database
-from somagent.db.gate.decisions import PostgresDecisions
+from somagent.db.gate.approvals import PostgresApprovalDecisions
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
 from somagent.forecasts.run_forecasts import ForecasterCache, LearnedForecasts
@@ -88,7 +88,7 @@ async def _check_constitution(db: Database, trust: ConstitutionTrust) -> None:
     try:
         compile_record(active, found, trust)
     except ConstitutionRefused as error:
-        log.warning("constitution_not_in_force", why=error.message)
+        log.warning("constitution.not_in_force", problem=error.message)
 
 
 @asynccontextmanager
@@ -148,7 +148,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                     )
                 ),
                 run_state=RunStateActivities(PostgresRuns(db)),
-                approvals=ApprovalActivities(PostgresDecisions(db, tokens)),
+                approvals=ApprovalActivities(PostgresApprovalDecisions(db, tokens)),
                 constitutions=ConstitutionActivities(activations),
                 sandbox=sandbox,
             )

@@ -3,15 +3,11 @@
 import asyncio
 from typing import Any
 
-import structlog
-
 from capsules.constitutions.proof import ProofReport
 from capsules.digest import Digest
-from capsules.errors import SomaError
 from somagent.local_stack.bootstrap import bootstrap
 from somagent.settings import Settings
-
-log = structlog.get_logger(__name__)
+from somagent.stop_signals import exit_when_refused
 
 
 def prove_shipped(document: dict[str, Any], digest: Digest) -> ProofReport:
@@ -24,11 +20,8 @@ def prove_shipped(document: dict[str, Any], digest: Digest) -> ProofReport:
 
 
 def main() -> None:
-    try:
+    with exit_when_refused("bootstrap"):
         asyncio.run(bootstrap(Settings(), prove_shipped))
-    except SomaError as error:
-        log.exception("bootstrap_refused", code=error.code, why=error.message)
-        raise SystemExit(1) from error
 
 
 if __name__ == "__main__":

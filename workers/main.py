@@ -11,7 +11,7 @@ from temporalio.worker import Worker
 from capsules.errors import SomaError
 from sandbox.container import DockerSandbox
 from somagent.settings import Settings
-from somagent.stop_signals import on_stop_signal
+from somagent.stop_signals import exit_when_refused, on_stop_signal
 from somagent.telemetry import tracing
 from workers.assembly import Assembly, assemble
 from workers.metrics import serve_metrics
@@ -60,9 +60,9 @@ async def work(settings: Settings, names: list[str], metrics_port: int | None = 
         if TOOLS in names:
             reaping = asyncio.create_task(reap(assembly.sandbox))
             stack.callback(reaping.cancel)
-        log.info("worker_ready", queues=names)
+        log.info("worker.ready", queues=names)
         await stop.wait()
-        log.info("worker_stopping", queues=names)
+        log.info("worker.stopping", queues=names)
 
 
 async def reap(sandbox: DockerSandbox) -> None:
@@ -70,9 +70,9 @@ async def reap(sandbox: DockerSandbox) -> None:
     while True:
         try:
             if reaped := await sandbox.reap(KEPT_SECONDS):
-                log.info("containers_reaped", count=reaped)
+                log.info("containers.reaped", count=reaped)
         except SomaError as error:
-            log.warning("containers_not_reaped", code=error.code, why=error.message)
+            log.warning("containers.not_reaped", code=error.code, problem=error.message)
         await asyncio.sleep(REAP_EVERY_SECONDS)
 
 
@@ -82,12 +82,8 @@ def main() -> None:
     parser.add_argument("--metrics-port", type=int, help="serve metrics for Prometheus here; unset: nowhere")
     arguments = parser.parse_args()
     settings = Settings()
-    try:
-        with tracing(settings, "worker"):
-            asyncio.run(work(settings, arguments.queues.split(","), arguments.metrics_port))
-    except SomaError as error:
-        log.exception("worker_refused_to_start", code=error.code, why=error.message)
-        raise SystemExit(1) from error
+    with exit_when_refused("worker"), tracing(settings, "worker"):
+        asyncio.run(work(settings, arguments.queues.split(","), arguments.metrics_port))
 
 
 if __name__ == "__main__":

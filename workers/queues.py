@@ -52,7 +52,7 @@ def queues(assembly: Assembly) -> dict[str, Queue]:
                 steps.mirror,
                 steps.conclude,
             ),
-            workflows=PLATFORM_WORKFLOWS,
+            workflows=tuple(PLATFORM_WORKFLOWS),
         ),
     )
     return {queue.name: queue for queue in listed}

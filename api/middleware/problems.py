@@ -136,7 +136,9 @@ async def _on_http(_: Request, error: Exception) -> JSONResponse:
 
 async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
     problem_id = uuid.uuid4().hex
-    log.error("unexpected failure %s in %s %s", problem_id, request.method, request.url.path, exc_info=error)
+    log.error(
+        "request.failed problem_id=%s method=%s path=%s", problem_id, request.method, request.url.path, exc_info=error
+    )
     return respond(document(500, "Unexpected", UNEXPECTED.format(problem_id), problem_id=problem_id))
 
 

@@ -60,4 +60,4 @@ class RateLimit:
             await self._windows.correct(self._key.tenant, self._bounds, effect=self._key.effect, tokens=tokens)
         except Unavailable as error:
             # The upper bound stays counted for a minute: too much, never too little.
-            log.warning("a rate window was not corrected: %s", error)
+            log.warning("rate_limit.not_corrected problem=%s", error)

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import structlog
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
 
-from capsules.errors import SomaError, Unavailable
+from capsules.errors import SomaError
 from capsules.governance.application import Application, Enrolment
 from capsules.runs.run import CloseRun, RunStatus
 from somagent.db.database import Database
 from somagent.db.gate.run_projection import PostgresRuns
-from somagent.runs.run_reconciler import UNCLOSED
+from somagent.runs.run_reconciler import UNCLOSED, close_or_log, describe_workflow
 
 PAGE = 100
 EVERY_SECONDS = 15.0
@@ -38,7 +37,7 @@ class ApplicationRunReconciler:
     db: Database
     client: Client
 
-    async def watch(self) -> None:
+    async def run(self) -> None:
         """Check one page of open runs every `EVERY_SECONDS`, for ever. An error is logged and does not end the loop."""
         after = ""
         while True:
@@ -46,7 +45,12 @@ class ApplicationRunReconciler:
             try:
                 _, after = await self.sweep_page(after)
             except SomaError as error:
-                log.warning("ending.interrupted", application=self.application.ref, code=error.code, why=error.message)
+                log.warning(
+                    "run_reconciler.interrupted",
+                    application=self.application.ref,
+                    code=error.code,
+                    problem=error.message,
+                )
 
     async def sweep(self) -> list[CloseRun]:
         """Check every open run once; return the closed ones."""
@@ -63,20 +67,9 @@ class ApplicationRunReconciler:
             page = await tx.applications.list_open(self.application.name, after, PAGE)
         for run in page:
             closing = await self._plan_close(run)
-            if closing and await self._close(closing):
+            if closing and await close_or_log(closing, PostgresRuns(self.db).close(closing)):
                 closed.append(closing)
         return closed, page[-1].run if len(page) == PAGE else ""
-
-    async def _close(self, closing: CloseRun) -> bool:
-        """Close a run. If the database refuses that, log it and return False, so that the others are closed."""
-        try:
-            await PostgresRuns(self.db).close(closing)
-        except Unavailable:
-            raise
-        except SomaError as error:
-            log.exception("ending.refused", run=closing.run, code=error.code, why=error.message)
-            return False
-        return True
 
     async def _plan_close(self, run: Enrolment) -> CloseRun | None:
         # Another worker of the application may serve another namespace; this client knows only its own.
@@ -91,12 +84,9 @@ class ApplicationRunReconciler:
         return CloseRun(run=run.run, tenant=self.application.tenant, status=status, reason=reason)
 
     async def _find_ending(self, run: Enrolment) -> tuple[RunStatus, str] | None:
-        try:
-            description = await self.client.get_workflow_handle(run.workflow_id).describe()
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return UNKNOWN
-            raise Unavailable(f"Temporal cannot describe workflow {run.workflow_id!r}: {error.message}") from error
+        description = await describe_workflow(self.client, run.workflow_id)
+        if description is None:
+            return UNKNOWN
         if description.raw_description.workflow_execution_info.first_run_id not in {"", run.first_run_id}:
             return REPLACED
         return ENDED.get(description.status) if description.status else None

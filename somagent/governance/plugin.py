@@ -110,19 +110,19 @@ class GovernancePlugin(SimplePlugin):
             if marker_of(each) is None and (name := _activity_type(each)) not in self._terms.platform
         ]
         if unmarked:
-            log.warning("activities_not_governed", application=self._terms.application.ref, refused=sorted(unmarked))
+            log.warning("activities.not_governed", application=self._terms.application.ref, refused=sorted(unmarked))
         return super().configure_worker(config)
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:  # noqa: A002
         """Run the worker, and meanwhile close the runs whose workflows have ended."""
         reconciler = ApplicationRunReconciler(self._terms.application, self._db, worker.client)
-        watch = asyncio.create_task(reconciler.watch())
+        reconciling = asyncio.create_task(reconciler.run())
         try:
             await super().run_worker(worker, next)
         finally:
-            watch.cancel()
+            reconciling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await watch
+                await reconciling
 
 
 @contextlib.asynccontextmanager

@@ -53,9 +53,11 @@ class LedgerRecovery:
         except Unavailable:
             raise
         except SomaError as error:
-            log.exception("reaper.refused", run=key.run, activity=key.activity, code=error.code, problem=error.message)
+            log.exception(
+                "ledger_recovery.refused", run=key.run, activity=key.activity, code=error.code, problem=error.message
+            )
             return False
-        log.warning("reaper.settled", run=key.run, activity=key.activity, usage=outcome.usage.model_dump())
+        log.warning("ledger_recovery.settled", run=key.run, activity=key.activity, usage=outcome.usage.model_dump())
         return True
 
     async def _completed(
@@ -85,6 +87,6 @@ class LedgerRecovery:
         try:
             [outcome] = await self.client.data_converter.decode(result.payloads, [Outcome[Any]])
         except (SomaError, ValueError, TypeError, KeyError, RuntimeError) as error:
-            log.exception("reaper.unreadable", run=run, activity=activity, problem=str(error))
+            log.exception("ledger_recovery.unreadable", run=run, activity=activity, problem=str(error))
             return None
         return outcome if isinstance(outcome, Outcome) else None

@@ -4,12 +4,13 @@ A workflow closes its own run. A workflow that is terminated or times out cannot
 ever. So the reconciler looks up each open run in Temporal, and closes the run when the workflow has ended.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import structlog
 from sqlalchemy import select, tuple_
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from capsules.errors import SomaError, Unavailable
@@ -70,21 +71,13 @@ class RunReconciler:
             if ending := await self._find_ending(run):
                 status, reason = ending
                 closing = CloseRun(run=run.id, tenant=run.tenant, status=status, reason=reason)
-                if await self._close(closing):
+                if await close_or_log(closing, self._close(closing)):
                     closed.append(closing)
         return closed
 
-    async def _close(self, closing: CloseRun) -> bool:
-        """Recover the ledger and close the run. A run that the database refuses to close is logged and skipped."""
-        try:
-            await self.recovery.settle(closing.tenant, closing.run)
-            await self.runs.close(closing)
-        except Unavailable:
-            raise
-        except SomaError as error:
-            log.exception("reconcile.refused", run=closing.run, code=error.code, problem=error.message)
-            return False
-        return True
+    async def _close(self, closing: CloseRun) -> None:
+        await self.recovery.settle(closing.tenant, closing.run)
+        await self.runs.close(closing)
 
     async def _page(self) -> list[OpenRun]:
         key = tuple_(runs.c.tenant_id, runs.c.id)
@@ -100,10 +93,29 @@ class RunReconciler:
             return [OpenRun(row.tenant_id, row.id, row.updated_at) for row in await connection.execute(query)]
 
     async def _find_ending(self, run: OpenRun) -> tuple[RunStatus, str] | None:
-        try:
-            description = await self.client.get_workflow_handle(run.id).describe()
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise Unavailable(f"Temporal cannot describe run {run.id!r}: {error.message}", run=run.id) from error
+        description = await describe_workflow(self.client, run.id)
+        if description is None:
             return UNKNOWN if run.updated_at < datetime.now(UTC) - self.abandoned_age else None
         return UNCLOSED.get(description.status) if description.status else None
+
+
+async def describe_workflow(client: Client, workflow: str) -> WorkflowExecutionDescription | None:
+    """Return the description of a workflow; None when Temporal does not know it. Raises Unavailable."""
+    try:
+        return await client.get_workflow_handle(workflow).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise Unavailable(f"Temporal cannot describe workflow {workflow!r}: {error.message}") from error
+
+
+async def close_or_log(closing: CloseRun, work: Awaitable[object]) -> bool:
+    """Wait for the work that closes a run. Log a refusal of the database and return False. Raises Unavailable."""
+    try:
+        await work
+    except Unavailable:
+        raise
+    except SomaError as error:
+        log.exception("run_reconciler.refused", run=closing.run, code=error.code, problem=error.message)
+        return False
+    return True

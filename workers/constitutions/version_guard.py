@@ -37,7 +37,9 @@ def _require_newer(change: Change, record: ConstitutionRecord, active: Constitut
         return
     ref, known = f"{record.name}@{record.version}", f"{active.name}@{active.version}"
     if version_key(record.version) < version_key(active.version):
-        raise ConstitutionRefused(f"The constitution {ref} is older than {known}, which is active: it is not replayed.")
+        raise ConstitutionRefused(
+            f"The constitution {ref} is older than {known}, which is active. Only a rollback may return to it."
+        )
     if record.version == active.version and not change.overlaid:
         raise ConstitutionRefused(f"{known} is active with another content. Give the new one a new version.")
 

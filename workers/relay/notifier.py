@@ -71,16 +71,16 @@ class Notifier:
         except Exception as error:  # noqa: BLE001 - no error of one delivery may stop the relay
             answer = (str(error) or type(error).__name__)[:ANSWER_LIMIT]
             if not isinstance(error, NotSent | SomaError):
-                bound_log.exception("notice.failed")
+                bound_log.exception("notification.failed")
             if due.attempt >= self.attempts or getattr(error, "final", False):
-                bound_log.error("notice.dead", problem=answer)
+                bound_log.error("notification.dead", problem=answer)
                 await queue.finish(due, "dead", answer)
             else:
                 wait = self._backoff(due.attempt)
-                bound_log.warning("notice.postponed", problem=answer, again_in_seconds=wait.total_seconds())
+                bound_log.warning("notification.postponed", problem=answer, again_in_seconds=wait.total_seconds())
                 await queue.postpone(due, answer, wait=wait)
             return
-        bound_log.info("notice.sent", said=answer)
+        bound_log.info("notification.sent", answer=answer)
         await queue.finish(due, "sent", answer)
 
     async def _compose(self, event: Event) -> Notification:

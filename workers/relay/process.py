@@ -25,7 +25,7 @@ from somagent.notifications.channels import channels
 from somagent.runs.ledger_recovery import LedgerRecovery
 from somagent.runs.run_reconciler import RunReconciler
 from somagent.settings import Settings
-from somagent.stop_signals import on_stop_signal
+from somagent.stop_signals import run_until_stop_signal
 from somagent.temporal.client import connect
 from workers.relay.content_pruner import prune_hourly
 from workers.relay.notifier import Notifier
@@ -104,7 +104,7 @@ async def reconcile(settings: Settings, outbox: Database, db: Database) -> None:
     reconciler = RunReconciler(client, outbox, PostgresRuns(db), recovery)
     while True:
         for closed in await reconciler.sweep():
-            log.info("reconcile.closed", run=closed.run, status=closed.status, reason=closed.reason)
+            log.info("run_reconciler.closed", run=closed.run, status=closed.status, reason=closed.reason)
         await asyncio.sleep(RECONCILE_SECONDS)
 
 
@@ -114,15 +114,6 @@ async def _wait_for_lock(connection: AsyncConnection) -> None:
         await connection.commit()
         await asyncio.sleep(STANDBY_SECONDS)
     await connection.commit()
-
-
-async def _run_until_signal(settings: Settings) -> None:
-    working = asyncio.create_task(relay(settings))
-    with on_stop_signal(working.cancel):
-        try:
-            await working
-        except asyncio.CancelledError:
-            log.info("relay.stopped")
 
 
 def main() -> None:
@@ -139,4 +130,5 @@ def main() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
     )
-    asyncio.run(_run_until_signal(settings))
+    asyncio.run(run_until_stop_signal(relay(settings)))
+    log.info("relay.stopped")

@@ -17,7 +17,7 @@ from somagent.db.database import open_database
 from somagent.db.repositories.audit_blocks import BlockWriter
 from somagent.identity.keys import KeyRing
 from somagent.settings import Settings
-from somagent.stop_signals import on_stop_signal
+from somagent.stop_signals import exit_when_refused, run_until_stop_signal
 
 BLOCK_LEAVES = 50_000
 """Most records in one block. With so many, signing takes about a second and an inclusion proof has 16 digests."""
@@ -89,15 +89,6 @@ async def work(settings: Settings) -> None:
             await asyncio.sleep(wait)
 
 
-async def _run_until_signal(settings: Settings) -> None:
-    working = asyncio.create_task(work(settings))
-    with on_stop_signal(working.cancel), contextlib.suppress(asyncio.CancelledError):
-        await working
-
-
 def main() -> None:
-    try:
-        asyncio.run(_run_until_signal(Settings()))
-    except SomaError as error:
-        log.exception("sealer_refused_to_start", code=error.code, why=error.message)
-        raise SystemExit(1) from error
+    with exit_when_refused("sealer"):
+        asyncio.run(run_until_stop_signal(work(Settings())))

@@ -58,6 +58,6 @@ async def test_the_command_line_tests_the_channels_and_lists_what_was_told(platf
 
 async def test_no_secret_stands_in_a_log_or_in_a_payload(platform: Platform, hook: Hook) -> None:
     logs = [file.read_text("utf-8", "replace") for file in (platform.settings.home / "logs").glob("*.log")]
-    assert any("notice.sent" in text for text in logs)
+    assert any("notification.sent" in text for text in logs)
     for text in [*logs, *(posted.body.decode() for posted in hook.got)]:
         assert WEBHOOK_SECRET not in text

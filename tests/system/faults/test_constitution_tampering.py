@@ -89,6 +89,6 @@ async def _refuses_to_start(stack: Platform, part: str, restarts: int) -> None:
     await eventually(ended_again, seconds=40)
     assert runner.state.phase != "ready"
     log = runner.state.log.read_text()
-    assert "worker_refused_to_start" in log
+    assert "worker.refused_to_start" in log
     assert "ConstitutionRefused" in log
     assert "was altered" in log

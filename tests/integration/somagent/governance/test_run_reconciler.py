@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from application_workflows import Leaves
+from application_workflows import AbandonChild
 from servers import eventually
 
 from capsules.audit.receipt import verify_chain
@@ -18,9 +18,9 @@ from somagent.runs.run_reconciler import RunReconciler
 
 async def reconciled_run(shop, run: str) -> RunRecord:
     """Return a run after the look that each worker takes now and then, which may have been taken already."""
-    endings = ApplicationRunReconciler(shop.terms.application, shop.db, shop.client)
-    await endings.sweep()
-    await endings.sweep()  # a parent is closed after its children
+    reconciler = ApplicationRunReconciler(shop.terms.application, shop.db, shop.client)
+    await reconciler.sweep()
+    await reconciler.sweep()  # a parent is closed after its children
     async with shop.db.transaction("shop") as tx:
         return await tx.runs.get(run)
 
@@ -68,7 +68,7 @@ async def test_a_run_that_goes_on_stays_open_with_its_children(shop, order):
 
 async def test_a_child_that_outlives_its_parent_still_has_its_budget(shop, order):
     bought = order(cents=20_000)
-    parent = await shop.start(Leaves.run, "charge_card", [bought, "4111"], "patient")
+    parent = await shop.start(AbandonChild.run, "charge_card", [bought, "4111"], "patient")
     child = shop.client.get_workflow_handle(await parent.result())
     run = await shop.run_of(parent)
     left = await enrolled_child(shop, run)
@@ -95,9 +95,9 @@ async def test_the_platform_reconciler_leaves_runs_of_applications_alone(shop, o
     await shop.pending(run)
     async with open_database(shop.settings.database("relay")) as outbox:
         # It would find no workflow of that id, and close the run at once.
-        reaper = LedgerRecovery(shop.client, shop.db, PostgresLedger(shop.db))
+        recovery = LedgerRecovery(shop.client, shop.db, PostgresLedger(shop.db))
         reconciler = RunReconciler(
-            shop.client, outbox, PostgresRuns(shop.db), reaper, minimum_age=timedelta(0), abandoned_age=timedelta(0)
+            shop.client, outbox, PostgresRuns(shop.db), recovery, minimum_age=timedelta(0), abandoned_age=timedelta(0)
         )
         assert run not in {each.run for each in await reconciler.sweep()}
     assert (await reconciled_run(shop, run)).status == "running"
@@ -110,7 +110,7 @@ async def test_an_application_can_have_a_limit_of_its_own(shop, governed):
         update={"application": application, "budget": Amounts(tool_calls=5), "limit": Amounts(tool_calls=8)}
     )
     async with governed(terms=terms) as small:
-        held = await small.start(Leaves.run, "notify_bank", ["limit"], "waits itself")
+        held = await small.start(AbandonChild.run, "notify_bank", ["limit"], "waits itself")
         await held.result()
         second, _ = await small.call("count_shelf", 1)
         assert second["refused"] == "BudgetExhausted", "five of eight are held by the first"
