@@ -2,13 +2,13 @@
 
 from temporalio import activity
 
+from activities.run_state import MOST_PROBLEMS, calling_workflow
 from activities.tools import tool_action
+from capsules.actions.ledger_messages import tenant_of
 from capsules.approvals.approval import ApprovalDecision, BudgetRaised, DecisionMade, Escalate, Expire, RaiseBudget
 from capsules.approvals.approval_edit import EditMade, EditProblem, EditRequest
 from capsules.approvals.eligibility import Decisions
 from capsules.json_schema import value_problems
-
-MOST_PROBLEMS = 10
 
 
 class ApprovalActivities:
@@ -59,6 +59,5 @@ class ApprovalActivities:
 
 def _run_and_tenant() -> tuple[str, str]:
     """Return run and tenant of the calling workflow: a decision counts only for the run that it was sent to."""
-    run = activity.info().workflow_id
-    assert run is not None
-    return run, run.partition("/")[0]
+    run = calling_workflow()
+    return run, tenant_of(run)

@@ -2,6 +2,7 @@
 
 from temporalio import activity
 
+from activities.run_state import calling_workflow
 from capsules.constitutions.proposal import (
     ActivationStep,
     CastVote,
@@ -37,7 +38,7 @@ class ConstitutionActivities:
     @activity.defn(name="constitution.examine")
     async def examine(self, proposal: Proposal) -> Examination:
         """Check the proposer, the signatures and the version guard."""
-        return await self._steps.examine(_workflow_id(), proposal)
+        return await self._steps.examine(calling_workflow(), proposal)
 
     @activity.defn(name="constitution.prove")
     async def prove(self, step: ActivationStep) -> Findings:
@@ -51,8 +52,8 @@ class ConstitutionActivities:
 
     @activity.defn(name="constitution.record_vote")
     async def record_vote(self, vote: CastVote) -> VoteResult:
-        """Record a vote, if its token is valid."""
-        return await self._steps.record_vote(_workflow_id(), vote)
+        """Record a vote, if its token is valid for the proposal that it was sent to."""
+        return await self._steps.record_vote(calling_workflow(), vote)
 
     @activity.defn(name="constitution.activate")
     async def activate(self, step: ActivationStep) -> None:
@@ -68,10 +69,3 @@ class ConstitutionActivities:
     async def conclude(self, conclusion: Conclusion) -> None:
         """Record why it did not become active."""
         await self._steps.conclude(conclusion)
-
-
-def _workflow_id() -> str:
-    """Return the id of the calling workflow: a vote counts only for the proposal that it was sent to."""
-    run = activity.info().workflow_id
-    assert run is not None
-    return run

@@ -4,6 +4,7 @@ from typing import Any
 
 from temporalio import activity
 
+from capsules.actions.ledger_messages import tenant_of
 from capsules.budgets.account import Account
 from capsules.errors import Invalid
 from capsules.expressions import evaluate_condition
@@ -11,6 +12,7 @@ from capsules.json_schema import value_problems
 from capsules.runs.run import Closed, CloseRun, Runs, RunUpdate, Verification, Verify
 
 MOST_PROBLEMS = 10
+"""In one answer about a value that does not follow its schema or conditions."""
 
 
 class RunStateActivities:
@@ -32,17 +34,21 @@ class RunStateActivities:
     @activity.defn(name="budget.account")
     async def account(self) -> Account:
         """Return the run's account, its child runs included."""
-        run = activity.info().workflow_id
-        assert run is not None
-        return await self._runs.account(run, run.partition("/")[0])
+        run = calling_workflow()
+        return await self._runs.account(run, tenant_of(run))
 
     @activity.defn(name="deliverable.verify")
     async def verify(self, request: Verify) -> Verification:
         """Check a deliverable against its schema and acceptance expressions."""
         problems = [str(problem) for problem in value_problems(request.shape, request.output, most=MOST_PROBLEMS)]
-        if not problems:
-            problems = _failed_conditions(request)
-        return Verification(problems=tuple(problems[:MOST_PROBLEMS]))
+        return Verification(problems=tuple(problems or _failed_conditions(request)[:MOST_PROBLEMS]))
+
+
+def calling_workflow() -> str:
+    """Return the id of the workflow that called this activity."""
+    workflow = activity.info().workflow_id
+    assert workflow is not None
+    return workflow
 
 
 def _failed_conditions(request: Verify) -> list[str]:

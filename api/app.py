@@ -82,7 +82,7 @@ def create_app(state: State) -> FastAPI:
         redoc_url=None,
         separate_input_output_schemas=True,
     )
-    app.state.soma = state
+    app.state.somagent = state
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)

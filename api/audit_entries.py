@@ -11,7 +11,7 @@ from capsules.identity.principal import Principal
 
 @contextlib.asynccontextmanager
 async def audited_change(
-    soma: State,
+    state: State,
     caller: Principal,
     action: str,
     subject: str,
@@ -21,14 +21,14 @@ async def audited_change(
 
     The entry comes first: a change that cannot be audited is not made. Details contain no content and no secret.
     """
-    await _add(soma, caller, action, subject, details)
+    await _add(state, caller, action, subject, details)
     try:
         yield
     except SomaError as error:
-        await _add(soma, caller, f"{action}.failed", subject, {"code": error.code})
+        await _add(state, caller, f"{action}.failed", subject, {"code": error.code})
         raise
 
 
-async def _add(soma: State, caller: Principal, action: str, subject: str, details: dict[str, Any]) -> None:
-    async with soma.db.transaction(caller.tenant) as tx:
+async def _add(state: State, caller: Principal, action: str, subject: str, details: dict[str, Any]) -> None:
+    async with state.db.transaction(caller.tenant) as tx:
         await tx.audit.add(caller.subject, action, subject, details)

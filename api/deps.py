@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from temporalio.client import Client
 
 from api.middleware.metrics import Metrics
-from api.middleware.request_rate_limit import RequestRates
+from api.middleware.request_rates import RequestRates
 from api.proof_pool import ExplanationPool, ProofPool
 from capsules.digest import ContentStore
 from policy.decide.constitution_cache import ConstitutionCache
@@ -19,6 +19,7 @@ from policy.gate import Gate
 from somagent.capsule_files.library import Library
 from somagent.content.postgres import PostgresContent
 from somagent.db.database import Database, open_database
+from somagent.db.gate.approvals import PostgresApprovalDecisions
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.forecasts.run_forecasts import ForecasterCache, LearnedForecasts
 from somagent.identity.keys import KeyRing
@@ -41,6 +42,7 @@ class State:
     content: ContentStore
     keyring: KeyRing
     tokens: Tokens
+    approval_decisions: PostgresApprovalDecisions
     library: Library
     trust: ConstitutionTrust
     policies: ConstitutionCache
@@ -74,6 +76,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             content=PostgresContent(db),
             keyring=keyring,
             tokens=tokens,
+            approval_decisions=PostgresApprovalDecisions(db, tokens),
             library=Library.load(),
             trust=trust,
             policies=policies,
@@ -87,8 +90,8 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
 
 
 def _state(request: Request) -> State:
-    state: State = request.app.state.soma
+    state: State = request.app.state.somagent
     return state
 
 
-Soma = Annotated[State, Depends(_state)]
+StateDep = Annotated[State, Depends(_state)]

@@ -25,6 +25,7 @@ from temporalio.worker import (
 
 from activities.constitution_activation import STEPS
 from capsules.actions.headers import AUTHORITY
+from capsules.actions.ledger_messages import tenant_of
 from capsules.errors import AuthorityRefused
 from policy.temporal_errors import to_failure
 from workflows.capsule import RunCapsule
@@ -33,11 +34,9 @@ from workflows.project import RunProject
 
 WORKFLOWS = (RunCapsule, RunProject)
 """Workflows that run capsules. A run may start them as child runs."""
-PLATFORM_WORKFLOWS = (ActivateConstitution,)
-"""Workflows of the platform itself. They belong to no run and have no authority."""
+PLATFORM_WORKFLOWS = {ActivateConstitution: STEPS}
+"""Workflows of the platform itself, each with the only activities that it may call. They have no run and authority."""
 CHILDREN = frozenset(one.__name__ for one in WORKFLOWS)
-WITHOUT_AUTHORITY = {ActivateConstitution.__name__: STEPS}
-"""Workflows of the platform itself, each with the only activities that it may call."""
 
 
 class CarriesAuthority(Protocol):
@@ -84,11 +83,10 @@ class _Outbound(WorkflowOutboundInterceptor):
         _refuse(f"Nexus operation {input.operation_name!r}: it would leave the platform")
 
     async def signal_external_workflow(self, input: SignalExternalWorkflowInput) -> None:  # noqa: A002
-        tenant = workflow.info().workflow_id.partition("/")[0]
-        if not input.workflow_id.startswith(f"{tenant}/"):
+        if tenant_of(input.workflow_id) != tenant_of(workflow.info().workflow_id):
             _refuse(f"signal to {input.workflow_id!r}: it is another tenant's")
         if _platform_steps() is not None:
-            _refuse(f"signal to {input.workflow_id!r}: {workflow.info().workflow_type} sends no signals")
+            _refuse(f"signal to {input.workflow_id!r}: a platform workflow may not send signals")
         await super().signal_external_workflow(input)
 
     def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:  # noqa: A002
@@ -99,7 +97,8 @@ class _Outbound(WorkflowOutboundInterceptor):
 
 def _platform_steps() -> frozenset[str] | None:
     """Return the activities that a workflow of the platform may call; None for a run."""
-    return WITHOUT_AUTHORITY.get(workflow.info().workflow_type)
+    called = workflow.info().workflow_type
+    return next((steps for one, steps in PLATFORM_WORKFLOWS.items() if one.__name__ == called), None)
 
 
 def _refuse(what: str) -> NoReturn:

@@ -125,7 +125,7 @@ class ActivateConstitution:
         try:
             await platform_activity(ConstitutionActivities.mirror, self.step, options=PROVING)
         except ActivityError as error:
-            workflow.logger.warning("SomaBrain was not told of %s: %s", self.proposal.id, reason_of(error))
+            workflow.logger.warning("mirror.failed proposal=%s problem=%s", self.proposal.id, reason_of(error))
 
     async def _conclude(self, state: Any, why: str) -> None:  # noqa: ANN401 - refused or expired
         if self.state in SETTLED:

@@ -76,7 +76,9 @@ class MessageHandlers:
     async def deny_by_signal(self, decision: ApprovalDecision) -> None:
         await self._decide_by_signal(decision, approve=False)
 
-    @workflow.update(name="edit", description="Change the arguments of one waiting tool call; it is judged anew.")
+    @workflow.update(
+        name="edit", description="Change the arguments of one waiting tool call. The gate evaluates it again."
+    )
     async def edit(self, edit: ApprovalEdit) -> EditMade:
         return await self._edit(edit)
 
@@ -187,11 +189,11 @@ class MessageHandlers:
         try:
             self._require_waiting(decision)
         except SomaError as error:
-            workflow.logger.warning("decision by signal refused: %s", error.message)
+            workflow.logger.warning("decision.refused problem=%s", error.message)
             return
         made = await self._decide(decision, approve=approve)
         if made.problem:
-            workflow.logger.warning("decision by signal refused: %s", made.problem)
+            workflow.logger.warning("decision.refused problem=%s", made.problem)
 
     async def _raise_budget(self, request: RaiseBudget) -> BudgetRaised:
         raised = await platform_activity(ApprovalActivities.raise_budget, request, summary="raise budget")

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Depends, Response
 
 from api.access import Caller
-from api.deps import Soma
+from api.deps import StateDep
 from api.run_urls import RunPath
 from capsules.actions.verdict import PPM, Verdict
 from capsules.approvals.approval import Approval
@@ -51,10 +51,10 @@ async def set_approval_headers(tx: Transaction, response: Response, *approvals: 
     set_policy_headers(response, *(decision.verdict for decision in decisions if decision))
 
 
-async def _set_last_verdict_headers(run: RunPath, caller: Caller, soma: Soma, response: Response) -> None:
+async def _set_last_verdict_headers(run: RunPath, caller: Caller, state: StateDep, response: Response) -> None:
     """Set the headers from the last verdict of a run: that of the waiting action, if there is one."""
     try:
-        async with soma.db.transaction(caller.tenant) as tx:
+        async with state.db.transaction(caller.tenant) as tx:
             decision = await tx.decision_log.newest(run)
     except SomaError:
         return  # the endpoint raises it

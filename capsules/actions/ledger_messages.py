@@ -13,6 +13,11 @@ from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 
 
+def tenant_of(workflow: str) -> str:
+    """Return the tenant of a workflow: the first part of its id."""
+    return workflow.partition("/")[0]
+
+
 class AttemptKey(FrozenModel):
     """Identifies one attempt of an activity. `effect`, without the attempt, is the idempotency key."""
 

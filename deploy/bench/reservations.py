@@ -12,7 +12,7 @@ from results import Goal, Result, result
 from rig import CAPSULE, Rig, enter_run, rig
 
 from capsules.actions.action import Action, Facts
-from capsules.actions.ledger_messages import AttemptKey, BeginEffect
+from capsules.actions.ledger_messages import AttemptKey, BeginEffect, tenant_of
 from capsules.actions.verdict import Verdict
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
@@ -53,9 +53,7 @@ class ReservationLoad:
             decision="allow", score=1_000_000, threshold=550_000, sentence="-", constitution=self.found.constitution
         )
         return BeginEffect(
-            key=AttemptKey(
-                tenant=run.partition("/")[0], run=run, execution="bench", activity=uuid.uuid4().hex, attempt=1
-            ),
+            key=AttemptKey(tenant=tenant_of(run), run=run, execution="bench", activity=uuid.uuid4().hex, attempt=1),
             capsule=CAPSULE,
             actor="operator",
             account=f"run:{run}",

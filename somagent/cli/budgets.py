@@ -33,7 +33,7 @@ def _account_lines(found: dict[str, Any]) -> Lines:
         yield f"{name:<9} {amounts(account[name])}"
     yield f"{'left':<9} {amounts(found['left'])}"
     if worked["limit"] is not None:
-        yield f"{'clock':<9} {worked['spent']:,} s worked, {worked['reserved']:,} s held, of {worked['limit']:,} s"
+        yield f"{'clock':<9} {worked['spent']:,} s worked, {worked['reserved']:,} s reserved, of {worked['limit']:,} s"
     if any(account["credit"].values()):
         yield f"{'credit':<9} {amounts(account['credit'])}, part of the limit, spent once"
     if account["period_start"]:
@@ -48,11 +48,8 @@ def _entry_row(entry: dict[str, Any]) -> tuple[str, ...]:
 
 def _change(delta: dict[str, Any]) -> str:
     """Return the changes of an entry as text, such as `+100 tokens, -$0.01`."""
-    parts = []
-    for sign, factor in (("+", 1), ("-", -1)):
-        if changed := {name: value * factor for name, value in delta.items() if value * factor > 0}:
-            parts += [f"{sign}{part}" for part in amounts(changed).split(" · ")]
-    return ", ".join(parts)
+    more_first = sorted(delta.items(), key=lambda item: item[1] < 0)
+    return ", ".join(f"{'+' if value > 0 else '-'}{amounts({name: abs(value)})}" for name, value in more_first if value)
 
 
 def _breach_row(one: dict[str, Any]) -> tuple[str, ...]:
@@ -116,7 +113,7 @@ def _project_row(item: dict[str, Any]) -> tuple[str, ...]:
     return item["project"], _limit(item), amounts(item["spent"]), amounts(item["reserved"]), _rate(item)
 
 
-@command(project, "list", text=table("project", "may spend", "spent", "held", "rate", row=_project_row))
+@command(project, "list", text=table("project", "may spend", "spent", "reserved", "rate", row=_project_row))
 def list_projects(api: Api) -> JsonValue:
     """List the open projects."""
     return api.get(PROJECTS)["items"]

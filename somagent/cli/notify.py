@@ -35,7 +35,7 @@ def send_test(api: Api) -> None:
 @command(
     app,
     "list",
-    text=table("event", "channel", "state", "tried", "when", "said", row=_row, none="Nobody was told of anything."),
+    text=table("event", "channel", "state", "tried", "when", "said", row=_row, none="No deliveries."),
 )
 def list_deliveries(
     api: Api, state: Annotated[str, Option(help="waiting, sent, dead, or all.")] = "all", limit: LimitOption = 50

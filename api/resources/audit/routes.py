@@ -7,7 +7,7 @@ from fastapi import Query
 from pydantic import Field
 
 from api.access import AuditReader
-from api.deps import Soma
+from api.deps import StateDep
 from api.middleware.problems import resource_router, responses
 from api.parameters import After, Cursor, PageLimit, SequencePage, sequence_page
 from api.run_urls import RunPath, require_own
@@ -48,61 +48,63 @@ class PublicKeysResponse(FrozenModel):
 @router.get("/entries")
 async def list_entries(  # noqa: PLR0913, PLR0917 - a parameter for each filter
     caller: AuditReader,
-    soma: Soma,
+    state: StateDep,
     action: Annotated[str | None, Query(max_length=100, description="Only entries of this action.")] = None,
     subject: Annotated[str | None, Query(max_length=255, description="Only entries about this subject.")] = None,
     cursor: Cursor = None,
     limit: PageLimit = 50,
 ) -> Page[AuditEntry]:
     """List the changes to what governs runs, newest first."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return await tx.audit.list(action, subject, cursor, limit)
 
 
 @router.get("/status")
-async def show_status(caller: AuditReader, soma: Soma) -> AuditStatusResponse:
+async def show_status(caller: AuditReader, state: StateDep) -> AuditStatusResponse:
     """Show how many records are in signed blocks, how many wait, and which are in no block."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         status = await tx.audit.status()
     return AuditStatusResponse.model_validate(status, from_attributes=True)
 
 
 @router.get("/blocks")
-async def list_blocks(caller: AuditReader, soma: Soma, after: After = 0, limit: PageLimit = 100) -> SequencePage[Block]:
+async def list_blocks(
+    caller: AuditReader, state: StateDep, after: After = 0, limit: PageLimit = 100
+) -> SequencePage[Block]:
     """List signed blocks in the order of their heights."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return sequence_page(await tx.audit.blocks(after, limit), limit, lambda block: block.height)
 
 
 @router.get("/records")
 async def list_records(
     caller: AuditReader,
-    soma: Soma,
+    state: StateDep,
     after: After = 0,
     limit: Annotated[int, Query(ge=1, le=5000, description="Maximum number of records in the page.")] = 1000,
 ) -> SequencePage[Record]:
     """List the records in blocks, in sequence: each leaf with the canonical text that was hashed."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return sequence_page(await tx.audit.records(after, limit), limit, lambda record: record.leaf.seq)
 
 
 @router.get("/runs/{run}/inclusions", responses=responses(404))
-async def prove_inclusions(run: RunPath, caller: AuditReader, soma: Soma) -> InclusionsResponse:
+async def prove_inclusions(run: RunPath, caller: AuditReader, state: StateDep) -> InclusionsResponse:
     """Prove that the receipts of a run are in signed blocks. The newest receipts may still wait for the sealer."""
     require_own(run, caller)
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         await tx.runs.get(run)
         proofs = await tx.audit.inclusions(run)
         return InclusionsResponse(proofs=proofs, blocks=await tx.audit.blocks_at({proof.height for proof in proofs}))
 
 
 @router.get("/keys")
-async def list_keys(_: AuditReader, soma: Soma) -> PublicKeysResponse:
+async def list_keys(_: AuditReader, state: StateDep) -> PublicKeysResponse:
     """List the public keys that verify the signatures. Compare them with keys that you got from another source."""
     return PublicKeysResponse(
         keys={
             key_id: key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
             for purpose in PUBLISHED_KEYS
-            for key_id, key in soma.keyring.public[purpose].items()
+            for key_id, key in state.keyring.public[purpose].items()
         }
     )

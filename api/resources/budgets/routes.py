@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Path
 
 from api.access import BudgetRaiser, BudgetReader
-from api.deps import Soma
+from api.deps import StateDep
 from api.middleware.policy_headers import POLICY_HEADERS, SET_LAST_VERDICT_HEADERS
 from api.middleware.problems import resource_router, responses
 from api.parameters import IdempotencyKey, PageLimit
@@ -27,22 +27,22 @@ ProjectPath = Annotated[Name, Path(description="The project's name.", examples=[
 
 
 @router.get("/tenant", responses=responses(404))
-async def tenant_budget(caller: BudgetReader, soma: Soma, limit: PageLimit = 50) -> BudgetResponse:
+async def tenant_budget(caller: BudgetReader, state: StateDep, limit: PageLimit = 50) -> BudgetResponse:
     """Show the tenant's account, from which the budgets of runs are taken."""
-    return await service.read_account(soma, caller.tenant, f"tenant:{caller.tenant}", limit)
+    return await service.read_account(state, caller.tenant, f"tenant:{caller.tenant}", limit)
 
 
 @router.get("/runs/{run}", responses=responses(404))
-async def run_budget(run: RunPath, caller: BudgetReader, soma: Soma, limit: PageLimit = 50) -> BudgetResponse:
+async def run_budget(run: RunPath, caller: BudgetReader, state: StateDep, limit: PageLimit = 50) -> BudgetResponse:
     """Show a run's account."""
-    await runs.get(soma, caller, run)
-    return await service.read_account(soma, caller.tenant, f"run:{run}", limit)
+    await runs.get(state, caller, run)
+    return await service.read_account(state, caller.tenant, f"run:{run}", limit)
 
 
 @router.get("/check")
-async def check_ledger(caller: BudgetReader, soma: Soma) -> LedgerCheckResponse:
+async def check_ledger(caller: BudgetReader, state: StateDep) -> LedgerCheckResponse:
     """Check the ledger: each balance is the sum of its entries, and each parent covers what its children were given."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         breaches = await tx.accounts.breaches()
     return LedgerCheckResponse(holds=not breaches, breaches=breaches)
 
@@ -53,39 +53,41 @@ async def check_ledger(caller: BudgetReader, soma: Soma) -> LedgerCheckResponse:
     dependencies=[SET_LAST_VERDICT_HEADERS],
 )
 async def raise_budget(
-    run: RunPath, body: Amounts, caller: BudgetRaiser, soma: Soma, idempotency_key: IdempotencyKey = None
+    run: RunPath, body: Amounts, caller: BudgetRaiser, state: StateDep, idempotency_key: IdempotencyKey = None
 ) -> BudgetRaised:
     """Add amounts to a run's limit, taken from its parent account. A run that waits for budget continues."""
-    return await service.raise_budget(soma, caller, run, body, idempotency_key)
+    return await service.raise_budget(state, caller, run, body, idempotency_key)
 
 
 @projects.get("")
-async def list_projects(caller: BudgetReader, soma: Soma) -> Page[Account]:
+async def list_projects(caller: BudgetReader, state: StateDep) -> Page[Account]:
     """List the open projects by name, with their limits and amounts spent."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         await tx.accounts.open_period(f"tenant:{caller.tenant}", dt.datetime.now(dt.UTC))
         return Page(items=await tx.accounts.projects())
 
 
 @projects.get("/{project}", responses=responses(404))
-async def show_project(project: ProjectPath, caller: BudgetReader, soma: Soma, limit: PageLimit = 50) -> BudgetResponse:
+async def show_project(
+    project: ProjectPath, caller: BudgetReader, state: StateDep, limit: PageLimit = 50
+) -> BudgetResponse:
     """Show a project's account and its last entries."""
-    return await service.read_account(soma, caller.tenant, f"project:{project}", limit)
+    return await service.read_account(state, caller.tenant, f"project:{project}", limit)
 
 
 @projects.put("/{project}", responses=responses(402, 404, 409))
-async def set_project(project: ProjectPath, body: AccountTerms, caller: BudgetRaiser, soma: Soma) -> Account:
+async def set_project(project: ProjectPath, body: AccountTerms, caller: BudgetRaiser, state: StateDep) -> Account:
     """Set the allowance of a project, taken from the tenant's budget. A project that does not exist is opened.
 
     The allowance cannot be less than the amounts spent and reserved. A project at its limit starts no further action.
     """
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return await tx.accounts.allow(f"project:{project}", f"tenant:{caller.tenant}", body, by=caller.subject)
 
 
 @projects.delete("/{project}", status_code=204, responses=responses(404, 409))
-async def close_project(project: ProjectPath, caller: BudgetRaiser, soma: Soma) -> None:
+async def close_project(project: ProjectPath, caller: BudgetRaiser, state: StateDep) -> None:
     """Close a project without open runs. Its remaining budget returns to the tenant; its name cannot be used again."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         await tx.audit.set_actor(caller.subject)
         await tx.accounts.retire(f"project:{project}")

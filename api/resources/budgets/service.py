@@ -12,12 +12,11 @@ from capsules.approvals.approval import BudgetRaised, RaiseBudget
 from capsules.budgets.amounts import Amounts
 from capsules.errors import BudgetExhausted, Invalid
 from capsules.identity.principal import Principal
-from somagent.db.gate.decisions import PostgresDecisions
 
 
-async def read_account(soma: State, tenant: str, account_id: str, limit: int) -> BudgetResponse:
+async def read_account(state: State, tenant: str, account_id: str, limit: int) -> BudgetResponse:
     """Return an account of the current month with its last `limit` entries. Raises NotFound."""
-    async with soma.db.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         await tx.accounts.open_period(account_id, dt.datetime.now(dt.UTC))
         account = await tx.accounts.get(account_id)
         entries = tuple(await tx.accounts.ledger(account_id, limit))
@@ -25,7 +24,7 @@ async def read_account(soma: State, tenant: str, account_id: str, limit: int) ->
 
 
 async def raise_budget(
-    soma: State, caller: Principal, run: str, amounts: Amounts, idempotency_key: str | None
+    state: State, caller: Principal, run: str, amounts: Amounts, idempotency_key: str | None
 ) -> BudgetRaised:
     """Add amounts to a run's limit, from its parent account. A repeated call with the same key adds them once.
 
@@ -35,15 +34,15 @@ async def raise_budget(
     if amounts == Amounts():
         problem = {"path": "body", "message": "all amounts are 0"}
         raise Invalid("All amounts of the raise are 0. Give at least one amount above 0.", problems=[problem])
-    await get_open(soma, caller, run)
-    request = RaiseBudget(amounts=amounts, token=attest(soma, caller, "raise_budget", run, amounts=amounts))
+    await get_open(state, caller, run)
+    request = RaiseBudget(amounts=amounts, token=attest(state, caller, "raise_budget", run, amounts=amounts))
     key = f"raise/{caller.subject}/{idempotency_key or uuid.uuid4().hex}"
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         application = await tx.applications.find(run)
     if application is None:
-        raised = await update(soma.temporal, run, "raise_budget", request, key=key, answer=BudgetRaised)
+        raised = await update(state.temporal, run, "raise_budget", request, key=key, answer=BudgetRaised)
     else:  # the workflow of a governed application has no such Update; its next action reads the new limit
-        raised = await PostgresDecisions(soma.db, soma.tokens).raise_budget(run, caller.tenant, request, key=key)
+        raised = await state.approval_decisions.raise_budget(run, caller.tenant, request, key=key)
     if raised.problem:
         raise BudgetExhausted(raised.problem, run=run)
     return raised

@@ -16,7 +16,7 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.converter import PayloadCodec
 
 from api.access import require_capability
-from api.deps import Soma, State
+from api.deps import State, StateDep
 from api.middleware.problems import resource_router
 from capsules.errors import Invalid, SomaError, Unauthenticated
 from capsules.identity.principal import Principal
@@ -33,41 +33,41 @@ BODY = {"requestBody": {"required": True, "content": CONTENT}}
 PAYLOADS_RESPONSE: dict[int | str, dict[str, Any]] = {200: {"content": CONTENT}}
 
 
-def _require_reader(request: Request, soma: Soma) -> None:
+def _require_reader(request: Request, state: StateDep) -> None:
     caller: Principal | SomaError | None = request.scope.get("somagent.caller")
     if isinstance(caller, SomaError):
         raise caller
     if caller is not None:
         require_capability(caller, "run:read")
-    elif not _is_this_machine(request, soma):
+    elif not _is_this_machine(request, state):
         raise Unauthenticated("Send a token, or call from this machine by a local host name and without a proxy.")
 
 
 @router.post("/encode", responses=PAYLOADS_RESPONSE, openapi_extra=BODY, dependencies=[Depends(_require_reader)])
-async def encode(request: Request, soma: Soma) -> Response:
+async def encode(request: Request, state: StateDep) -> Response:
     """Encrypt payloads."""
-    return await _convert(request, soma, encrypt=True)
+    return await _convert(request, state, encrypt=True)
 
 
 @router.post("/decode", responses=PAYLOADS_RESPONSE, openapi_extra=BODY, dependencies=[Depends(_require_reader)])
-async def decode(request: Request, soma: Soma) -> Response:
+async def decode(request: Request, state: StateDep) -> Response:
     """Decrypt payloads, so that Temporal UI shows clear text."""
-    return await _convert(request, soma, encrypt=False)
+    return await _convert(request, state, encrypt=False)
 
 
 @router.options("/{operation}", include_in_schema=False)
-async def preflight(operation: str, request: Request, soma: Soma) -> Response:
+async def preflight(operation: str, request: Request, state: StateDep) -> Response:
     """Answer the CORS preflight request of a browser that shows Temporal UI."""
     del operation
-    return Response(status_code=204, headers=_cors(request, soma))
+    return Response(status_code=204, headers=_cors(request, state))
 
 
-async def _convert(request: Request, soma: State, *, encrypt: bool) -> Response:
+async def _convert(request: Request, state: State, *, encrypt: bool) -> Response:
     payloads = _parse_payloads(await request.body()).payloads
-    codec = soma.temporal.data_converter.payload_codec
+    codec = state.temporal.data_converter.payload_codec
     assert isinstance(codec, PayloadCodec)  # `somagent.temporal.client.connect` always sets one
     converted = await (codec.encode if encrypt else codec.decode)(payloads)
-    return JSONResponse(MessageToDict(Payloads(payloads=converted)), headers=_cors(request, soma))
+    return JSONResponse(MessageToDict(Payloads(payloads=converted)), headers=_cors(request, state))
 
 
 def _parse_payloads(body: bytes) -> Payloads:
@@ -81,9 +81,9 @@ def _parse_payloads(body: bytes) -> Payloads:
     raise Invalid("The body is not an object with `payloads`.", problems=[{"path": "body", "message": "not an object"}])
 
 
-def _cors(request: Request, soma: State) -> dict[str, str]:
+def _cors(request: Request, state: State) -> dict[str, str]:
     origin = request.headers.get("origin")
-    if origin not in _ui_origins(soma):
+    if origin not in _ui_origins(state):
         return {}
     return {
         "Access-Control-Allow-Origin": str(origin),
@@ -94,19 +94,19 @@ def _cors(request: Request, soma: State) -> dict[str, str]:
     }
 
 
-def _ui_origins(soma: State) -> set[str]:
-    port = soma.settings.temporal_ui_port
-    return {f"http://{soma.settings.host}:{port}", f"http://localhost:{port}"}
+def _ui_origins(state: State) -> set[str]:
+    port = state.settings.temporal_ui_port
+    return {f"http://{state.settings.host}:{port}", f"http://localhost:{port}"}
 
 
-def _is_this_machine(request: Request, soma: State) -> bool:
+def _is_this_machine(request: Request, state: State) -> bool:
     headers, origin = request.headers, request.headers.get("origin")
     name = urlsplit(f"//{headers.get('host', '')}").hostname
     return (
         request.client is not None
         and _is_loopback(request.client.host)
-        and name in LOCAL_NAMES | {soma.settings.host}
-        and (origin is None or origin in _ui_origins(soma))
+        and name in LOCAL_NAMES | {state.settings.host}
+        and (origin is None or origin in _ui_origins(state))
         and not any(header in headers for header in PROXY_HEADERS)
     )
 

@@ -55,28 +55,28 @@ def _workflow_id(tenant: str, activation: str) -> str:
     return f"{tenant}/_constitution/{activation}"
 
 
-def _is_platform(soma: State, caller: Principal) -> bool:
+def _is_platform(state: State, caller: Principal) -> bool:
     """Return whether the caller belongs to the platform's tenant, which may change the constitution of all tenants."""
-    return caller.tenant == soma.settings.platform_tenant
+    return caller.tenant == state.settings.platform_tenant
 
 
-def permitted_scope(soma: State, caller: Principal, scope: str | None) -> str:
+def permitted_scope(state: State, caller: Principal, scope: str | None) -> str:
     """Return the scope of a request. Raises Denied for a scope that the caller may not change."""
     if scope is None:
-        return EVERYBODY if _is_platform(soma, caller) else caller.tenant
-    if scope != caller.tenant and not _is_platform(soma, caller):
+        return EVERYBODY if _is_platform(state, caller) else caller.tenant
+    if scope != caller.tenant and not _is_platform(state, caller):
         raise Denied(
             f"Principals of the tenant {caller.tenant!r} change their own constitution only, not that of {scope!r}. "
-            f"Ask a principal of the tenant {soma.settings.platform_tenant!r}.",
+            f"Ask a principal of the tenant {state.settings.platform_tenant!r}.",
             scope=scope,
         )
     return scope
 
 
-async def list_visible(soma: State, caller: Principal) -> schemas.ConstitutionPage:
+async def list_visible(state: State, caller: Principal) -> schemas.ConstitutionPage:
     """Return the constitutions that the caller's tenant may see, the active one, the shadow and the history."""
-    db = soma.db.constitutions
-    digests, history = await _visible_digests(soma, caller)
+    db = state.db.constitutions
+    digests, history = await _visible_digests(state, caller)
     return schemas.ConstitutionPage(
         active=await db.active_digest(caller.tenant),
         shadow=await db.active_digest(caller.tenant, "shadow"),
@@ -85,45 +85,45 @@ async def list_visible(soma: State, caller: Principal) -> schemas.ConstitutionPa
     )
 
 
-async def show(soma: State, caller: Principal, digest: Digest) -> schemas.ConstitutionResponse:
+async def show(state: State, caller: Principal, digest: Digest) -> schemas.ConstitutionResponse:
     """Return a constitution with its history and activations. Raises NotFound as `find_visible` does."""
-    record = await find_visible(soma, caller, digest)
-    scopes = () if _is_platform(soma, caller) else (EVERYBODY, caller.tenant)
-    async with soma.db.transaction(caller.tenant) as tx:
+    record = await find_visible(state, caller, digest)
+    scopes = () if _is_platform(state, caller) else (EVERYBODY, caller.tenant)
+    async with state.db.transaction(caller.tenant) as tx:
         activations = await tx.proposals.list(limit=50, of=record.digest)
-    history = await soma.db.constitutions.history(*scopes, of=record.digest)
+    history = await state.db.constitutions.history(*scopes, of=record.digest)
     return schemas.ConstitutionResponse(constitution=record, history=history, activations=activations.items)
 
 
 async def _visible_digests(
-    soma: State, caller: Principal
+    state: State, caller: Principal
 ) -> tuple[frozenset[Digest] | None, tuple[ActiveConstitution, ...]]:
     """Return the digests that the caller's tenant may see (None: all), and the history that it may see."""
-    if _is_platform(soma, caller):
-        return None, await soma.db.constitutions.history()
-    history = await soma.db.constitutions.history(EVERYBODY, caller.tenant)
-    async with soma.db.transaction(caller.tenant) as tx:
+    if _is_platform(state, caller):
+        return None, await state.db.constitutions.history()
+    history = await state.db.constitutions.history(EVERYBODY, caller.tenant)
+    async with state.db.transaction(caller.tenant) as tx:
         proposed = await tx.proposals.digests()
     return frozenset({line.constitution for line in history if line.constitution}) | proposed, history
 
 
-async def find_visible(soma: State, caller: Principal, digest: Digest) -> ConstitutionRecord:
+async def find_visible(state: State, caller: Principal, digest: Digest) -> ConstitutionRecord:
     """Return a constitution that the caller's tenant may see. Raises NotFound for any other one."""
-    digests, _ = await _visible_digests(soma, caller)
+    digests, _ = await _visible_digests(state, caller)
     if digests is not None and digest not in digests:
         raise NotFound(f"No constitution {digest!r} was ever installed.", digest=digest)
-    return await soma.db.constitutions.get(digest)
+    return await state.db.constitutions.get(digest)
 
 
 async def _install(
-    soma: State, caller: Principal, document: dict[str, Any], signatures: tuple[ConstitutionSignature, ...]
+    state: State, caller: Principal, document: dict[str, Any], signatures: tuple[ConstitutionSignature, ...]
 ) -> Digest:
     """Install a document with its signatures, without activating it. Raises Invalid when it does not load."""
     document_digest = digest(document)
     with invalid_not_refused():
         constitution = parse(document)
         Policy(constitution, document_digest)
-    await soma.db.constitutions.install(
+    await state.db.constitutions.install(
         ConstitutionRecord(
             digest=document_digest,
             name=constitution.metadata.name,
@@ -137,18 +137,18 @@ async def _install(
     return document_digest
 
 
-async def proposed_change(soma: State, caller: Principal, body: schemas.ProposalRequest) -> Change:
+async def proposed_change(state: State, caller: Principal, body: schemas.ProposalRequest) -> Change:
     """Install a proposal's document and return the change that it describes. Raises Denied, Invalid or NotFound."""
-    scope, document, overlaid = permitted_scope(soma, caller, body.scope), body.document, bool(body.overlays)
+    scope, document, overlaid = permitted_scope(state, caller, body.scope), body.document, bool(body.overlays)
     if overlaid:
-        base = await soma.db.constitutions.active()
+        base = await state.db.constitutions.active()
         with invalid_not_refused():
             document = apply_overlays(base.document, body.overlays)
     if document is not None:
-        constitution = await _install(soma, caller, document, body.signatures)
+        constitution = await _install(state, caller, document, body.signatures)
     else:
-        constitution = (await find_visible(soma, caller, Digest(str(body.digest)))).digest
-    platform = _is_platform(soma, caller)
+        constitution = (await find_visible(state, caller, Digest(str(body.digest)))).digest
+    platform = _is_platform(state, caller)
     reason: ActivationReason = "canary" if platform and scope != EVERYBODY and not overlaid else "activate"
     return Change(
         constitution=constitution,
@@ -160,36 +160,36 @@ async def proposed_change(soma: State, caller: Principal, body: schemas.Proposal
     )
 
 
-async def rollback_change(soma: State, caller: Principal, body: schemas.RollbackRequest) -> Change:
+async def rollback_change(state: State, caller: Principal, body: schemas.RollbackRequest) -> Change:
     """Return the change back to a former constitution. Raises Conflict when there is none, Denied or NotFound."""
-    scope = permitted_scope(soma, caller, body.scope)
-    to = Digest(body.to) if body.to else await _previous(soma, scope)
+    scope = permitted_scope(state, caller, body.scope)
+    to = Digest(body.to) if body.to else await _previous(state, scope)
     if to is not None:
-        await find_visible(soma, caller, to)
-    return Change(constitution=to, scope=scope, reason="rollback", narrows=not _is_platform(soma, caller))
+        await find_visible(state, caller, to)
+    return Change(constitution=to, scope=scope, reason="rollback", narrows=not _is_platform(state, caller))
 
 
-async def promotion_change(soma: State, caller: Principal, tenant: str) -> Change:
+async def promotion_change(state: State, caller: Principal, tenant: str) -> Change:
     """Return the change that makes a tenant's canary the constitution of all tenants. Raises Denied or NotFound."""
-    permitted_scope(soma, caller, EVERYBODY)
-    own = (await soma.db.constitutions.active_by_tenant()).get(tenant)
+    permitted_scope(state, caller, EVERYBODY)
+    own = (await state.db.constitutions.active_by_tenant()).get(tenant)
     if own is None:
         raise NotFound(f"The tenant {tenant!r} has no constitution of its own to promote.", scope=tenant)
     return Change(constitution=own.constitution, scope=EVERYBODY, reason="promote", narrows=False, clears=tenant)
 
 
-async def propose(soma: State, caller: Principal, change: Change, idempotency_key: str | None) -> ActivationRecord:
+async def propose(state: State, caller: Principal, change: Change, idempotency_key: str | None) -> ActivationRecord:
     """Start the workflow of a change, or return the activation that this key started."""
     key = idempotency_key or secrets.token_hex(8)
-    seconds = soma.settings.constitution_approval_hours * 3600
-    async with soma.db.transaction(caller.tenant) as tx:
+    seconds = state.settings.constitution_approval_hours * 3600
+    async with state.db.transaction(caller.tenant) as tx:
         record, _ = await tx.proposals.enter(
             key,
             change,
             request=digest({"actor": caller.subject, "change": change.digest()}),
             by=caller.subject,
             # A shadow decides nothing, so it needs no votes.
-            quorum=0 if change.stage == "shadow" else soma.settings.constitution_approvals,
+            quorum=0 if change.stage == "shadow" else state.settings.constitution_approvals,
             expires_at=dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds),
         )
     if record.state in SETTLED:
@@ -203,10 +203,10 @@ async def propose(soma: State, caller: Principal, change: Change, idempotency_ke
         proposed_by=caller.subject,
         quorum=record.quorum,
         expires_seconds=seconds,
-        token=attest(soma, caller, "propose_constitution", workflow_id, seconds=PROPOSAL_SECONDS, action=action),
+        token=attest(state, caller, "propose_constitution", workflow_id, seconds=PROPOSAL_SECONDS, action=action),
     )
     await start_workflow(
-        soma.temporal,
+        state.temporal,
         WORKFLOW,
         proposal,
         id_=workflow_id,
@@ -217,40 +217,40 @@ async def propose(soma: State, caller: Principal, change: Change, idempotency_ke
     return record
 
 
-async def _previous(soma: State, scope: str) -> Digest | None:
+async def _previous(state: State, scope: str) -> Digest | None:
     """Return the constitution before the active one of a scope. Raises Conflict when there is none to return to.
 
     A rollback goes back on a path, not in the history: after A, B and a rollback to A, nothing comes before A.
     """
-    history = await soma.db.constitutions.history(scope, stage="active")
+    history = await state.db.constitutions.history(scope, stage="active")
     path: list[Digest | None] = [] if scope == EVERYBODY else [None]
     for line in reversed(history):
         if line.constitution in path:
             del path[path.index(line.constitution) :]
         path.append(line.constitution)
-    kept = {one.digest for one in await soma.db.constitutions.list() if one.state != "revoked"}
+    kept = {one.digest for one in await state.db.constitutions.list() if one.state != "revoked"}
     former = [one for one in path[:-1] if one is None or one in kept]
     if not former:
         raise Conflict(f"The scope {scope!r} has no earlier constitution to return to.", scope=scope)
     return former[-1]
 
 
-async def shadow_report(soma: State, caller: Principal) -> ShadowReport:
+async def shadow_report(state: State, caller: Principal) -> ShadowReport:
     """Return how the shadow of the caller's tenant would have decided differently."""
-    shadow = await soma.db.constitutions.active_digest(caller.tenant, "shadow")
+    shadow = await state.db.constitutions.active_digest(caller.tenant, "shadow")
     if shadow is None:
         return ShadowReport(constitution=None)
-    own = await soma.db.constitutions.history(caller.tenant, stage="shadow")
+    own = await state.db.constitutions.history(caller.tenant, stage="shadow")
     scope = caller.tenant if own and own[0].constitution == shadow else EVERYBODY
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return await tx.shadows.report(shadow, scope=scope)
 
 
 async def cast_vote(
-    soma: State, caller: Principal, activation: str, body: schemas.VoteRequest, *, approve: bool
+    state: State, caller: Principal, activation: str, body: schemas.VoteRequest, *, approve: bool
 ) -> ActivationRecord:
     """Send the caller's vote to the workflow and return the activation after it. Raises Conflict, Denied, NotFound."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         record = await tx.proposals.get(activation)
     if record.state != "awaiting_approval":
         raise Conflict(
@@ -260,20 +260,20 @@ async def cast_vote(
         raise Denied(f"Separation of duties: {caller.subject!r} proposed this activation and cannot approve it.")
     run, verb = _workflow_id(caller.tenant, activation), "approve" if approve else "reject"
     purpose: AttestationPurpose = "approve_constitution" if approve else "reject_constitution"
-    token = attest(soma, caller, purpose, run, action=record.change)
+    token = attest(state, caller, purpose, run, action=record.change)
     vote = Vote(change=record.change, comment=body.comment, token=token)
-    result = await update(soma.temporal, run, verb, vote, key=f"{caller.subject}/{verb}", answer=VoteResult)
+    result = await update(state.temporal, run, verb, vote, key=f"{caller.subject}/{verb}", answer=VoteResult)
     if result.problem:
         raise Conflict(result.problem, activation=activation, state=result.state)
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return await tx.proposals.get(activation)
 
 
-async def revoke(soma: State, caller: Principal, digest: Digest, reason: str) -> schemas.RevocationResponse:
+async def revoke(state: State, caller: Principal, digest: Digest, reason: str) -> schemas.RevocationResponse:
     """Revoke a constitution. Raises Denied when it was active for others than the caller's tenant, NotFound."""
-    record, db = await find_visible(soma, caller, digest), soma.db.constitutions
+    record, db = await find_visible(state, caller, digest), state.db.constitutions
     scopes = {line.scope for line in await db.history(of=record.digest)}
-    if not _is_platform(soma, caller) and not scopes <= {caller.tenant}:
+    if not _is_platform(state, caller) and not scopes <= {caller.tenant}:
         raise Denied(
             f"The tenant {caller.tenant!r} cannot revoke {digest}: it was active for other tenants, too.",
             digest=digest,

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Query
 
 from api.access import ApprovalReader, require_held
-from api.deps import Soma
+from api.deps import StateDep
 from api.middleware.problems import resource_router, responses
 from api.parameters import Cursor, PageLimit, RecordId
 from capsules.approvals.delegation import Delegation, DelegationRequest
@@ -18,30 +18,30 @@ router = resource_router("/v1/delegations", "approvals")
 
 
 @router.post("", status_code=201, responses=responses(404))
-async def give(body: DelegationRequest, caller: ApprovalReader, soma: Soma) -> Delegation:
+async def give(body: DelegationRequest, caller: ApprovalReader, state: StateDep) -> Delegation:
     """Delegate a capability that you hold. The delegate can use it for approvals only and cannot delegate it again."""
     require_held(caller, [body.capability], "delegate")
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return await tx.delegations.give(body, by=caller.subject, now=dt.datetime.now(dt.UTC))
 
 
 @router.get("")
 async def list_delegations(
     caller: ApprovalReader,
-    soma: Soma,
+    state: StateDep,
     of: Annotated[Subject | None, Query(description="Only delegations from or to this principal.")] = None,
     cursor: Cursor = None,
     limit: PageLimit = 50,
 ) -> Page[Delegation]:
     """List the tenant's delegations, newest first."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return await tx.delegations.list(of=of, cursor=cursor, limit=limit)
 
 
 @router.delete("/{delegation}", responses=responses(404))
-async def revoke(delegation: RecordId, caller: ApprovalReader, soma: Soma) -> Delegation:
+async def revoke(delegation: RecordId, caller: ApprovalReader, state: StateDep) -> Delegation:
     """Revoke a delegation that you gave or got. Past decisions stay valid. A repeated call is no error."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         known = await tx.delegations.get(delegation)
         if caller.subject not in {known.delegator, known.delegate} and "principal:manage" not in caller.capabilities:
             raise Denied(

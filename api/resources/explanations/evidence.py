@@ -53,16 +53,16 @@ verification.json  the result of this check when the archive was made
 EvidenceFiles = dict[str, bytes]
 
 
-async def export(soma: State, caller: Principal, run: str, redact: Collection[Redaction], *, children: bool) -> bytes:
+async def export(state: State, caller: Principal, run: str, redact: Collection[Redaction], *, children: bool) -> bytes:
     """Return the evidence as a ZIP archive. Raises NotFound, or Invalid when the run has too many child runs."""
-    return _zip(await EvidenceBuilder(soma, caller, redact, children).build(run))
+    return _zip(await EvidenceBuilder(state, caller, redact, children).build(run))
 
 
 @dataclass
 class EvidenceBuilder:
     """Builds the files of an archive. It proves each constitution once, also when several runs cite it."""
 
-    soma: State
+    state: State
     caller: Principal
     redact: Collection[Redaction]
     children: bool
@@ -72,16 +72,16 @@ class EvidenceBuilder:
 
     async def build(self, run: str) -> EvidenceFiles:
         """Return the signed files. The files of each child run are in a folder and signed separately."""
-        soma, redact = self.soma, self.redact
-        explanation = await explain_run(soma, self.caller.tenant, run)
+        state, redact = self.state, self.redact
+        explanation = await explain_run(state, self.caller.tenant, run)
         if self.children:
             self._count(explanation)
-        await _wait_for_blocks(soma, self.caller.tenant, explanation)
-        async with soma.db.transaction(self.caller.tenant) as tx:
+        await _wait_for_blocks(state, self.caller.tenant, explanation)
+        async with state.db.transaction(self.caller.tenant) as tx:
             files = await _records(tx, explanation, redact)
         files |= await self._constitutions(explanation)
         if "history" not in redact:
-            files |= await _history(soma, run)
+            files |= await _history(state, run)
         redacted = _redact(explanation, redact)
         files |= {"explanation.json": _json(redacted), "explanation.html": render_page(redacted).encode()}
         files["README.txt"] = README.encode()
@@ -95,8 +95,8 @@ class EvidenceBuilder:
             "made_by": REDACTED if "people" in redact else self.caller.subject,
             "redacted": sorted(redact),
         }
-        files["verification.json"] = _verify(soma, sign_archive(files, about, _sign(soma)))
-        return sign_archive(files, about, _sign(soma))
+        files["verification.json"] = _verify(state, sign_archive(files, about, _sign(state)))
+        return sign_archive(files, about, _sign(state))
 
     def _count(self, explanation: RunExplanation) -> None:
         self.child_runs += len(explanation.children)
@@ -111,25 +111,25 @@ class EvidenceBuilder:
         records = []
         for constitution in explanation.constitutions:
             try:
-                record = await self.soma.db.constitutions.get(constitution)
+                record = await self.state.db.constitutions.get(constitution)
             except SomaError:
                 continue  # the check names the decision that cites it
             records.append(record.model_dump(mode="json"))
             if constitution not in self.proofs:
-                self.proofs[constitution] = await _prove(self.soma, record.document)
+                self.proofs[constitution] = await _prove(self.state, record.document)
         proofs = {one["digest"]: self.proofs[one["digest"]] for one in records}
         values = {"constitutions.json": records, "proofs.json": proofs}
         anonymous = "people" in self.redact
         return {name: _json(redact_names(value) if anonymous else value) for name, value in values.items()}
 
 
-async def _wait_for_blocks(soma: State, tenant: str, explanation: RunExplanation) -> None:
+async def _wait_for_blocks(state: State, tenant: str, explanation: RunExplanation) -> None:
     """Wait until the last receipts are in blocks, but not for ever. The check of the evidence reports missing ones."""
     for _ in range(SEAL_CHECKS):
-        async with soma.db.transaction(tenant) as tx:
+        async with state.db.transaction(tenant) as tx:
             if len(await tx.audit.inclusions(explanation.run.id)) >= explanation.chain.receipts:
                 return
-        await asyncio.sleep(soma.settings.seal_every_seconds / 2)
+        await asyncio.sleep(state.settings.seal_every_seconds / 2)
 
 
 def _redact(explanation: RunExplanation, redact: Collection[Redaction]) -> RunExplanation:
@@ -174,19 +174,19 @@ async def _records(tx: Transaction, explanation: RunExplanation, redact: Collect
     return {**{name: _json(value) for name, value in values.items()}, "receipts.jsonl": b"".join(lines)}
 
 
-async def _prove(soma: State, document: dict[str, Any]) -> dict[str, Any]:
+async def _prove(state: State, document: dict[str, Any]) -> dict[str, Any]:
     def work() -> Review:
         return review.review(review.load_candidate(document), seconds=PROOF_SECONDS, total=PROOFS_SECONDS)
 
     try:
-        return (await soma.proofs.work(work)).model_dump(mode="json")
+        return (await state.proofs.work(work)).model_dump(mode="json")
     except SomaError as error:
         return {"not_proved": error.message}
 
 
-async def _history(soma: State, run: str) -> EvidenceFiles:
+async def _history(state: State, run: str) -> EvidenceFiles:
     try:
-        history = await soma.temporal.get_workflow_handle(run).fetch_history()
+        history = await state.temporal.get_workflow_handle(run).fetch_history()
     except RPCError:
         return {}  # Temporal deletes histories after some time; the receipts stay
     return {"history.json": history.to_json().encode()}
@@ -206,9 +206,9 @@ def _without_comments(approvals: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _verify(soma: State, files: EvidenceFiles) -> bytes:
+def _verify(state: State, files: EvidenceFiles) -> bytes:
     def signature_check(purpose: KeyPurpose) -> SignatureCheck:
-        return lambda key_id, text, value: soma.keyring.verify(purpose, key_id, text.encode(), value)
+        return lambda key_id, text, value: state.keyring.verify(purpose, key_id, text.encode(), value)
 
     try:
         result = verify(files, sealer=signature_check("sealer"), publisher=signature_check("publisher"))
@@ -217,9 +217,9 @@ def _verify(soma: State, files: EvidenceFiles) -> bytes:
     return _json({"holds": True, **result})
 
 
-def _sign(soma: State) -> Signer:
+def _sign(state: State) -> Signer:
     def sign(text: str) -> tuple[str, str]:
-        signed = soma.keyring.sign("publisher", text.encode())
+        signed = state.keyring.sign("publisher", text.encode())
         return signed.key_id, signed.value
 
     return sign

@@ -6,7 +6,7 @@ from fastapi import Query
 from fastapi.responses import HTMLResponse, Response
 
 from api.access import AuditReader, RunReader
-from api.deps import Soma
+from api.deps import StateDep
 from api.middleware.problems import resource_router, responses
 from api.resources.explanations.evidence import export
 from api.resources.explanations.service import explain_run, render_page
@@ -23,15 +23,15 @@ CONTENT_SECURITY_POLICY = (
 
 
 @router.get("/{run}/explanation", responses=responses(404))
-async def explain(run: RunPath, caller: RunReader, soma: Soma) -> RunExplanation:
+async def explain(run: RunPath, caller: RunReader, state: StateDep) -> RunExplanation:
     """Explain the run from its records. A field without a record is empty."""
-    return await explain_run(soma, caller.tenant, require_own(run, caller))
+    return await explain_run(state, caller.tenant, require_own(run, caller))
 
 
 @router.get("/{run}/explanation.html", responses=responses(404), response_class=HTMLResponse)
-async def explain_for_people(run: RunPath, caller: RunReader, soma: Soma) -> HTMLResponse:
+async def explain_for_people(run: RunPath, caller: RunReader, state: StateDep) -> HTMLResponse:
     """Return the explanation as one HTML page that loads nothing, to keep, print or send."""
-    explanation = await explain_run(soma, caller.tenant, require_own(run, caller))
+    explanation = await explain_run(state, caller.tenant, require_own(run, caller))
     return HTMLResponse(render_page(explanation), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
 
 
@@ -39,7 +39,7 @@ async def explain_for_people(run: RunPath, caller: RunReader, soma: Soma) -> HTM
 async def export_evidence(
     run: RunPath,
     caller: AuditReader,
-    soma: Soma,
+    state: StateDep,
     redact: Annotated[list[Redaction] | None, Query(description="Part to leave out; may be repeated.")] = None,
     *,
     children: Annotated[
@@ -47,7 +47,7 @@ async def export_evidence(
     ] = True,
 ) -> Response:
     """Export the run and its child runs as one signed ZIP archive. An auditor can check it without this API."""
-    data = await export(soma, caller, require_own(run, caller), frozenset(redact or ()), children=children)
+    data = await export(state, caller, require_own(run, caller), frozenset(redact or ()), children=children)
     name = run.replace("/", "-") + ".evidence.zip"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(data, media_type="application/zip", headers=headers)

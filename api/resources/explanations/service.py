@@ -32,12 +32,12 @@ _PAGES.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_asci
 _PAGES.filters["cost"] = Amounts.format
 
 
-async def explain_run(soma: State, tenant: str, run: str) -> RunExplanation:
+async def explain_run(state: State, tenant: str, run: str) -> RunExplanation:
     """Return the explanation of a tenant's run. Raises NotFound."""
-    async with soma.db.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         record = await tx.runs.get(run)
         receipts = tuple([receipt async for receipt in receipts_of(tx, run)])
-        names, clauses = await _cited_constitutions(soma, receipts)
+        names, clauses = await _cited_constitutions(state, receipts)
         return RunExplanation(
             run=record,
             intent=await _intent(tx, record.capsule),
@@ -85,7 +85,7 @@ async def _intent(tx: Transaction, capsule: str) -> str:
 
 
 async def _cited_constitutions(
-    soma: State, receipts: tuple[Receipt, ...]
+    state: State, receipts: tuple[Receipt, ...]
 ) -> tuple[dict[Digest, str], dict[Digest, dict[str, str]]]:
     """Return the name of each constitution that a decision cites, and the reasons of its clauses by clause id."""
     cited = {receipt.body.get("verdict", {}).get("constitution") for receipt in receipts if receipt.kind == "decision"}
@@ -93,7 +93,7 @@ async def _cited_constitutions(
     clauses: dict[Digest, dict[str, str]] = {}
     for digest in sorted(filter(None, cited)):
         try:
-            record = await soma.db.constitutions.get(digest)
+            record = await state.db.constitutions.get(digest)
         except SomaError as error:
             names[digest] = f"cannot be read: {error.message}"
             continue

@@ -6,7 +6,7 @@ from fastapi import Query
 from pydantic import Field
 
 from api.access import CapsuleReader, RunReader
-from api.deps import Soma
+from api.deps import StateDep
 from api.middleware.problems import resource_router, responses
 from api.parameters import REFERENCE, PageLimit
 from api.resources.runs.preflight import check_inputs, input_length
@@ -34,26 +34,26 @@ class ForecastRequest(StrictModel, json_schema_extra={"examples": [EXAMPLE]}):
 
 
 @router.post("", responses=responses(404))
-async def forecast(body: ForecastRequest, caller: CapsuleReader, soma: Soma) -> Forecast:
+async def forecast(body: ForecastRequest, caller: CapsuleReader, state: StateDep) -> Forecast:
     """Forecast the tokens and money of a run, with intervals. `static`: not enough data. Starts nothing."""
-    capsule = (await find_capsule(soma, caller, parse_reference(body.capsule))).capsule
+    capsule = (await find_capsule(state, caller, parse_reference(body.capsule))).capsule
     check_inputs(capsule, body.inputs)
-    return await soma.forecasts.forecast(
+    return await state.forecasts.forecast(
         caller.tenant, capsule, input_length=input_length(body.inputs), budget=body.budget
     )
 
 
 @router.get("")
 async def list_forecasts(
-    caller: RunReader, soma: Soma, capsule: CapsuleFilter = None, limit: PageLimit = 50
+    caller: RunReader, state: StateDep, capsule: CapsuleFilter = None, limit: PageLimit = 50
 ) -> Page[PastRun]:
     """List the last completed runs, oldest first, with their forecasts and the tokens that they used."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return Page(items=tuple(await tx.forecasts.past(capsule, limit)))
 
 
 @router.get("/accuracy")
-async def show_accuracy(caller: RunReader, soma: Soma, capsule: CapsuleFilter = None) -> Page[Accuracy]:
+async def show_accuracy(caller: RunReader, state: StateDep, capsule: CapsuleFilter = None) -> Page[Accuracy]:
     """Show the coverage of the intervals and the error of the estimates, by capsule and model."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return Page(items=accuracy(await tx.forecasts.past(capsule)))

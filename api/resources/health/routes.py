@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import Field
 
-from api.deps import Soma, State
+from api.deps import State, StateDep
 from api.middleware.problems import responses
 from capsules.base_model import FrozenModel
 
@@ -47,20 +47,20 @@ class ReadinessResponse(FrozenModel):
 
 @probes.get("/health")
 @router.get("/health")
-async def health(soma: Soma) -> HealthResponse:
+async def health(state: StateDep) -> HealthResponse:
     """Answer that the process is alive, and name the parts that it works without."""
-    return HealthResponse(degraded=[soma.rates.degraded] if soma.rates.degraded else [])
+    return HealthResponse(degraded=[state.rates.degraded] if state.rates.degraded else [])
 
 
 @probes.get("/ready")
 @router.get("/ready", responses={503: {"model": ReadinessResponse, "description": "Not ready"}})
-async def ready(response: Response, soma: Soma) -> ReadinessResponse:
+async def ready(response: Response, state: StateDep) -> ReadinessResponse:
     """Check every server that the API uses and return the result for each."""
     checks = {
-        "postgres": soma.db.check(),
-        "temporal": _temporal(soma),
-        "valkey": soma.rates.ping(),
-        "model": _model(soma),
+        "postgres": state.db.check(),
+        "temporal": _temporal(state),
+        "valkey": state.rates.ping(),
+        "model": _model(state),
     }
     results = await asyncio.gather(*(_check(name, check) for name, check in checks.items()))
     parts = dict(zip(checks, results, strict=True))
@@ -75,9 +75,9 @@ async def ready(response: Response, soma: Soma) -> ReadinessResponse:
     response_class=PlainTextResponse,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics(soma: Soma) -> PlainTextResponse:
+async def metrics(state: StateDep) -> PlainTextResponse:
     """Return the metrics of this process for Prometheus."""
-    return PlainTextResponse(soma.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return PlainTextResponse(state.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 async def _check(name: str, check: Awaitable[None]) -> PartHealth:
@@ -94,13 +94,13 @@ def _describe(error: Exception) -> str:
     return "no answer in time" if isinstance(error, TimeoutError) else f"failed with {type(error).__name__}"
 
 
-async def _temporal(soma: State) -> None:
-    if not await soma.temporal.service_client.check_health():
+async def _temporal(state: State) -> None:
+    if not await state.temporal.service_client.check_health():
         raise ConnectionError("Temporal does not serve")
 
 
-async def _model(soma: State) -> None:
-    key = soma.settings.slm_api_key
+async def _model(state: State) -> None:
+    key = state.settings.slm_api_key
     headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
     async with httpx.AsyncClient(timeout=PATIENCE_SECONDS, headers=headers, trust_env=False) as client:
-        (await client.get(f"{soma.settings.slm_base()}/models")).raise_for_status()
+        (await client.get(f"{state.settings.slm_base()}/models")).raise_for_status()

@@ -8,7 +8,7 @@ from fastapi import Query
 from pydantic import Field
 
 from api.access import ApprovalReader, PrincipalManager
-from api.deps import Soma
+from api.deps import StateDep
 from api.middleware.problems import resource_router, responses
 from api.parameters import Cursor, PageLimit
 from capsules.base_model import FrozenModel, Page
@@ -38,20 +38,20 @@ class NotificationTestResponse(FrozenModel):
 @router.get("")
 async def list_deliveries(
     caller: ApprovalReader,
-    soma: Soma,
-    state: Annotated[DeliveryState | None, Query(description="Only deliveries in this state.")] = None,
+    state: StateDep,
+    wanted: Annotated[DeliveryState | None, Query(alias="state", description="Only deliveries in this state.")] = None,
     cursor: Cursor = None,
     limit: PageLimit = 50,
 ) -> Page[Delivery]:
     """List deliveries of notifications, newest event first. `dead`: every attempt failed."""
-    async with soma.db.transaction(caller.tenant) as tx:
-        return await tx.deliveries.list(state=state, cursor=cursor, limit=limit)
+    async with state.db.transaction(caller.tenant) as tx:
+        return await tx.deliveries.list(state=wanted, cursor=cursor, limit=limit)
 
 
 @router.post("/test", responses=responses(409))
-async def test(caller: PrincipalManager, soma: Soma) -> NotificationTestResponse:
+async def test(caller: PrincipalManager, state: StateDep) -> NotificationTestResponse:
     """Send one test message on every configured channel and return the results."""
-    configured = channels(soma.settings)
+    configured = channels(state.settings)
     if not configured:
         raise Conflict(
             "No channel is set. Set SOMAGENT_NOTIFY_WEBHOOK_URL or SOMAGENT_NOTIFY_MAIL_TO and restart the stack."

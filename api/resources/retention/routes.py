@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Path, Response
 
 from api.access import AuditReader, RetentionManager
-from api.deps import Soma
+from api.deps import StateDep
 from api.middleware.problems import resource_router, responses
 from capsules.base_model import FrozenModel, Page
 from capsules.retention import DueContent, Hold, HoldRequest, Retention
@@ -21,31 +21,31 @@ class RetentionResponse(FrozenModel):
 
 
 @router.get("")
-async def show_retention(caller: AuditReader, soma: Soma) -> RetentionResponse:
+async def show_retention(caller: AuditReader, state: StateDep) -> RetentionResponse:
     """Show how long content is kept, and what the next pruning deletes."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return RetentionResponse(terms=await tx.retention.terms(), due=await tx.retention.due())
 
 
 @router.put("")
-async def set_retention(body: Retention, caller: RetentionManager, soma: Soma) -> RetentionResponse:
+async def set_retention(body: Retention, caller: RetentionManager, state: StateDep) -> RetentionResponse:
     """Set how long content is kept. Receipts, ledger, approvals and audit stay: they contain digests, not content."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         await tx.retention.set(body, by=caller.subject)
         return RetentionResponse(terms=body, due=await tx.retention.due())
 
 
 @router.get("/holds")
-async def list_holds(caller: AuditReader, soma: Soma) -> Page[Hold]:
+async def list_holds(caller: AuditReader, state: StateDep) -> Page[Hold]:
     """List legal holds, those in force first."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return Page(items=await tx.retention.holds())
 
 
 @router.post("/holds", status_code=201)
-async def place_hold(body: HoldRequest, response: Response, caller: RetentionManager, soma: Soma) -> Hold:
+async def place_hold(body: HoldRequest, response: Response, caller: RetentionManager, state: StateDep) -> Hold:
     """Place a legal hold: the content of the tenant, a capsule or a run is kept until the hold is lifted."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         placed = await tx.retention.place(body, by=caller.subject)
     response.headers["Location"] = f"/v1/retention/holds/{placed.id}"
     return placed
@@ -55,8 +55,8 @@ async def place_hold(body: HoldRequest, response: Response, caller: RetentionMan
 async def lift_hold(
     hold: Annotated[str, Path(pattern=r"^[0-9a-f]{12}$", examples=["0123456789ab"])],
     caller: RetentionManager,
-    soma: Soma,
+    state: StateDep,
 ) -> Hold:
     """Lift a legal hold. The next pruning deletes the content whose retention has ended."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return await tx.retention.lift(hold, by=caller.subject)

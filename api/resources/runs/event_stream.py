@@ -57,14 +57,14 @@ class Position:
         return f"{self.stored}.{self.bus}"
 
 
-async def follow(soma: State, run: RunRecord, position: Position) -> AsyncIterator[str]:
+async def follow(state: State, run: RunRecord, position: Position) -> AsyncIterator[str]:
     """Yield server-sent events until the run is closed and all its events are sent."""
     entries: asyncio.Queue[StreamEntry] = asyncio.Queue(QUEUE_SIZE)
     # The replies of a finished run are in its transcript, so only stored events are sent.
-    reader = None if run.status in TERMINAL else asyncio.create_task(_read_bus(soma, run, position.bus, entries))
+    reader = None if run.status in TERMINAL else asyncio.create_task(_read_bus(state, run, position.bus, entries))
     try:
-        with soma.metrics.streams.track_inprogress():
-            async for message in _Follower(soma, run, position, entries).messages():
+        with state.metrics.streams.track_inprogress():
+            async for message in _Follower(state, run, position, entries).messages():
                 yield message
     finally:
         if reader is not None:
@@ -74,8 +74,8 @@ async def follow(soma: State, run: RunRecord, position: Position) -> AsyncIterat
 
 
 class _Follower:
-    def __init__(self, soma: State, run: RunRecord, position: Position, entries: asyncio.Queue[StreamEntry]) -> None:
-        self._soma = soma
+    def __init__(self, state: State, run: RunRecord, position: Position, entries: asyncio.Queue[StreamEntry]) -> None:
+        self._state = state
         self._run = run
         self._position = position
         self._entries = entries
@@ -103,7 +103,7 @@ class _Follower:
     async def _next_events(self) -> list[Event]:
         """Return the next stored events; none while the database cannot be reached, so that the stream goes on."""
         try:
-            async with self._soma.db.transaction(self._run.tenant) as tx:
+            async with self._state.db.transaction(self._run.tenant) as tx:
                 return list(await tx.events.after(self._run.id, self._position.stored, PAGE_SIZE))
         except Unavailable:
             return []
@@ -136,13 +136,13 @@ class _Follower:
         return f"id: {self._position}\nevent: {name}\ndata: {data}\n\n"
 
 
-async def _read_bus(soma: State, run: RunRecord, after: str, entries: asyncio.Queue[StreamEntry]) -> None:
+async def _read_bus(state: State, run: RunRecord, after: str, entries: asyncio.Queue[StreamEntry]) -> None:
     """Put the entries of the bus into the queue. When the bus fails, try again later: the stream works without it."""
     while True:
         try:
-            async for stream_id, kind, data in soma.bus.tail(run.tenant, run.id, after):
+            async for stream_id, kind, data in state.bus.tail(run.tenant, run.id, after):
                 after = stream_id
                 await entries.put((stream_id, kind, data))
         except Unavailable as error:
-            log.info("the bus cannot be read for run %s, polling the table only: %s", run.id, error)
+            log.info("event_stream.bus_unreadable run=%s problem=%s", run.id, error)
         await asyncio.sleep(BUS_RETRY_SECONDS)

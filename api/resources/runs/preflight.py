@@ -67,7 +67,7 @@ def input_length(inputs: dict[str, Any]) -> int:
     return len(canonical(inputs).decode())
 
 
-async def preflight_start(soma: State, start: RunStart) -> Verdict | None:
+async def preflight_start(state: State, start: RunStart) -> Verdict | None:
     """Return the gate's verdict on this start, or None when it is not known yet: the gate decides at admission.
 
     Raises PolicyDenied, with the explanation, when the start would be denied.
@@ -79,20 +79,20 @@ async def preflight_start(soma: State, start: RunStart) -> Verdict | None:
         input_length=input_length(start.inputs),
         budget=start.budget,
     )
-    authority, action = soma.tokens.read_authority(start.authority), start_action(request)
+    authority, action = state.tokens.read_authority(start.authority), start_action(request)
     try:
-        policy, facts, verdict = await soma.gate.dry_run(
+        policy, facts, verdict = await state.gate.dry_run(
             authority, action, authority.run, lambda: read(request), request
         )
     except SomaError as error:
-        log.info("no preflight verdict for a start: %s", error.code)
+        log.info("preflight.no_verdict code=%s", error.code)
         return None
     if verdict.decision == "deny":
         try:
-            explanation = await soma.explanations.of(policy, action, facts)
+            explanation = await state.explanations.of(policy, action, facts)
         except SomaError:
             explanation = Explanation(verdict=verdict, sentence=verdict.sentence)
-        await _publish_denial(soma, authority, action, verdict)
+        await _publish_denial(state, authority, action, verdict)
         raise PolicyDenied(
             f"Starting {action.target} is denied: {explanation.sentence}",
             explanation=explanation.model_dump(mode="json"),
@@ -100,7 +100,7 @@ async def preflight_start(soma: State, start: RunStart) -> Verdict | None:
     return verdict
 
 
-async def _publish_denial(soma: State, authority: Authority, action: Action, verdict: Verdict) -> None:
+async def _publish_denial(state: State, authority: Authority, action: Action, verdict: Verdict) -> None:
     """Publish an event: a denied start has no run whose receipts could record it."""
     data = {
         "actor": authority.actor,
@@ -114,7 +114,7 @@ async def _publish_denial(soma: State, authority: Authority, action: Action, ver
         "sentence": verdict.sentence,
         "constitution": verdict.constitution,
     }
-    async with soma.db.transaction(authority.tenant) as tx:
+    async with state.db.transaction(authority.tenant) as tx:
         await tx.events.add("policy.decisions", "start.denied", None, data)
 
 

@@ -46,22 +46,22 @@ def workflow_of(capsule: Capsule) -> str:
     return "RunProject" if capsule.spec.type == "composite" else "RunCapsule"
 
 
-async def find_capsule(soma: State, caller: Principal, reference: Reference) -> PublishedCapsule:
+async def find_capsule(state: State, caller: Principal, reference: Reference) -> PublishedCapsule:
     """Return a published capsule. Raises NotFound, or TamperedContent when its signature does not verify."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         published = await tx.capsules.get(reference)
-    verify_capsule(soma.keyring, published)
+    verify_capsule(state.keyring, published)
     return published
 
 
-async def start(soma: State, caller: Principal, reference: Reference, request: RunRequest, key: str) -> StartedRun:
+async def start(state: State, caller: Principal, reference: Reference, request: RunRequest, key: str) -> StartedRun:
     """Start a run, or return the run that this key started before.
 
     Raises Invalid for inputs that do not follow the schema, NotFound, PolicyDenied when the gate would deny the start,
     and Conflict when the key was used for another request.
     """
-    account = await account_for(soma, caller.tenant, request.project)
-    published = await find_capsule(soma, caller, reference)
+    account = await account_for(state, caller.tenant, request.project)
+    published = await find_capsule(state, caller, reference)
     check_inputs(published.capsule, request.inputs)
     run = f"{caller.tenant}/{published.capsule.metadata.name}/{key}"
     if len(run) > MAX_ID_LENGTH:
@@ -83,17 +83,17 @@ async def start(soma: State, caller: Principal, reference: Reference, request: R
         inputs=request.inputs,
         request=digest(identity),
     )
-    start_of = partial(run_start, soma, caller, run=run, inputs=request.inputs, budget=request.budget, account=account)
+    start_of = partial(run_start, state, caller, run=run, inputs=request.inputs, budget=request.budget, account=account)
     argument = start_of(published)
-    verdict = await _preflight(soma, run, argument)
-    async with soma.db.transaction(caller.tenant) as tx:
+    verdict = await _preflight(state, run, argument)
+    async with state.db.transaction(caller.tenant) as tx:
         record, created = await tx.runs.accept(new)
     if record.status not in TERMINAL:
         if record.capsule != published.capsule.ref:  # a newer version was published since this key's first request
-            published = await find_capsule(soma, caller, parse_reference(record.capsule))
+            published = await find_capsule(state, caller, parse_reference(record.capsule))
             argument = start_of(published)
         await start_workflow(
-            soma.temporal,
+            state.temporal,
             workflow_of(published.capsule),
             argument,
             id_=run,
@@ -104,11 +104,11 @@ async def start(soma: State, caller: Principal, reference: Reference, request: R
     return StartedRun(record, created, verdict)
 
 
-async def account_for(soma: State, tenant: str, project: str | None) -> str:
+async def account_for(state: State, tenant: str, project: str | None) -> str:
     """Return the account that pays for a run. Raises NotFound for an unknown project, Conflict for a closed one."""
     if project is None:
         return f"tenant:{tenant}"
-    async with soma.db.transaction(tenant) as tx:
+    async with state.db.transaction(tenant) as tx:
         account = await tx.accounts.get(f"project:{project}")
     if account.closed:
         raise Conflict(f"Project {project!r} is closed. Start the run in another project.", project=project)
@@ -116,7 +116,7 @@ async def account_for(soma: State, tenant: str, project: str | None) -> str:
 
 
 def run_start(  # noqa: PLR0913 - what a start says
-    soma: State,
+    state: State,
     caller: Principal,
     published: PublishedCapsule,
     *,
@@ -139,51 +139,51 @@ def run_start(  # noqa: PLR0913 - what a start says
         prefix=prefix,
         account=account,
         capsules={ref: published.digest},
-        expires_at=int(time.time()) + soma.settings.authority_days * DAY,
+        expires_at=int(time.time()) + state.settings.authority_days * DAY,
     )
-    token = soma.tokens.mint_authority(authority)
+    token = state.tokens.mint_authority(authority)
     return RunStart(
         tenant=caller.tenant, capsule=ref, digest=published.digest, inputs=inputs, authority=token, budget=budget
     )
 
 
-async def _preflight(soma: State, run: str, argument: RunStart) -> Verdict | None:
+async def _preflight(state: State, run: str, argument: RunStart) -> Verdict | None:
     """Return the preflight verdict. A denied start whose run exists already returns None: it starts nothing new."""
     try:
-        return await preflight_start(soma, argument)
+        return await preflight_start(state, argument)
     except PolicyDenied:
         with contextlib.suppress(NotFound):
-            async with soma.db.transaction(argument.tenant) as tx:
+            async with state.db.transaction(argument.tenant) as tx:
                 await tx.runs.get(run)
             return None
         raise
 
 
-async def get(soma: State, caller: Principal, run: str) -> RunRecord:
+async def get(state: State, caller: Principal, run: str) -> RunRecord:
     """Return a run of the caller's tenant. Raises NotFound."""
     require_own(run, caller)
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return await tx.runs.get(run)
 
 
-async def get_open(soma: State, caller: Principal, run: str) -> RunRecord:
+async def get_open(state: State, caller: Principal, run: str) -> RunRecord:
     """Return an open run of the caller's tenant. Raises NotFound, or Conflict when it has ended."""
-    record = await get(soma, caller, run)
+    record = await get(state, caller, run)
     if record.status in TERMINAL:
         raise Conflict(f"Run {run!r} has ended: it is {record.status}.", run=run, status=record.status)
     return record
 
 
-async def control(soma: State, caller: Principal, run: str, name: str, body: Control | None) -> RunView:
+async def control(state: State, caller: Principal, run: str, name: str, body: Control | None) -> RunView:
     """Pause, resume or cancel an open run, with an audit entry. Raises Conflict, NotFound or Unavailable."""
-    await get_open(soma, caller, run)
+    await get_open(state, caller, run)
     request = body or Control()
-    async with audited_change(soma, caller, f"run.{name}", run, reason=request.reason):
-        return await update(soma.temporal, run, name, request, key=None, answer=RunView)
+    async with audited_change(state, caller, f"run.{name}", run, reason=request.reason):
+        return await update(state.temporal, run, name, request, key=None, answer=RunView)
 
 
-async def send_message(soma: State, caller: Principal, run: str, message: InboxMessage) -> RunView:
+async def send_message(state: State, caller: Principal, run: str, message: InboxMessage) -> RunView:
     """Send a message to an open run, with an audit entry. Raises Conflict, NotFound or Unavailable."""
-    await get_open(soma, caller, run)
-    async with audited_change(soma, caller, "run.told", run, message=message.id, text=digest(message.text)):
-        return await update(soma.temporal, run, "message", message, key=f"message/{message.id}", answer=RunView)
+    await get_open(state, caller, run)
+    async with audited_change(state, caller, "run.told", run, message=message.id, text=digest(message.text)):
+        return await update(state.temporal, run, "message", message, key=f"message/{message.id}", answer=RunView)

@@ -24,13 +24,13 @@ from capsules.runs.run import RunStart
 MAX_LISTED = 500
 
 
-async def create(soma: State, caller: Principal, request: ScheduleRequest) -> Schedule:
+async def create(state: State, caller: Principal, request: ScheduleRequest) -> Schedule:
     """Create a schedule and check its inputs. Raises Conflict when the name is in use, Invalid or NotFound."""
-    published = await find_capsule(soma, caller, parse_reference(request.capsule))
+    published = await find_capsule(state, caller, parse_reference(request.capsule))
     check_inputs(published.capsule, request.inputs)
-    account = await account_for(soma, caller.tenant, request.project)
+    account = await account_for(state, caller.tenant, request.project)
     schedule = client.Schedule(
-        action=_start_action(soma, caller, request.name, published, request.inputs, request.budget, account),
+        action=_start_action(state, caller, request.name, published, request.inputs, request.budget, account),
         spec=client.ScheduleSpec(
             cron_expressions=list(request.cron),
             intervals=[client.ScheduleIntervalSpec(timedelta(seconds=request.every))] if request.every else [],
@@ -42,44 +42,44 @@ async def create(soma: State, caller: Principal, request: ScheduleRequest) -> Sc
         state=client.ScheduleState(note=request.note, paused=request.paused),
     )
     details = {"capsule": published.capsule.ref, "digest": published.digest}
-    async with _change(soma, caller, "schedule.created", request.name, **details) as handle:
+    async with _change(state, caller, "schedule.created", request.name, **details) as handle:
         times = ScheduleTimes(cron=request.cron, every=request.every)
-        await soma.temporal.create_schedule(handle.id, schedule, memo={"times": times}, rpc_timeout=ANSWER)
-    return await show(soma, caller, request.name)
+        await state.temporal.create_schedule(handle.id, schedule, memo={"times": times}, rpc_timeout=ANSWER)
+    return await show(state, caller, request.name)
 
 
-async def list_own(soma: State, caller: Principal) -> tuple[Schedule, ...]:
+async def list_own(state: State, caller: Principal) -> tuple[Schedule, ...]:
     """Return the schedules of the caller's tenant, at most MAX_LISTED."""
     ids: list[str] = []
     with translated("schedules"):
-        async for entry in await soma.temporal.list_schedules():
+        async for entry in await state.temporal.list_schedules():
             if entry.id.startswith(f"{caller.tenant}/"):
                 ids.append(entry.id)
             if len(ids) == MAX_LISTED:
                 break
-        return tuple([await _read(soma, await soma.temporal.get_schedule_handle(id_).describe()) for id_ in ids])
+        return tuple([await _read(state, await state.temporal.get_schedule_handle(id_).describe()) for id_ in ids])
 
 
-async def show(soma: State, caller: Principal, name: str) -> Schedule:
+async def show(state: State, caller: Principal, name: str) -> Schedule:
     """Return a schedule. Raises NotFound."""
     with translated(f"schedule {name!r}"):
-        return await _read(soma, await _handle(soma, caller, name).describe(rpc_timeout=ANSWER))
+        return await _read(state, await _handle(state, caller, name).describe(rpc_timeout=ANSWER))
 
 
-async def pause(soma: State, caller: Principal, name: str) -> Schedule:
+async def pause(state: State, caller: Principal, name: str) -> Schedule:
     """Pause a schedule. Raises NotFound."""
-    async with _change(soma, caller, "schedule.paused", name) as handle:
+    async with _change(state, caller, "schedule.paused", name) as handle:
         await handle.pause(note=f"Paused by {caller.subject}.", rpc_timeout=ANSWER)
-    return await show(soma, caller, name)
+    return await show(state, caller, name)
 
 
-async def unpause(soma: State, caller: Principal, name: str) -> Schedule:
+async def unpause(state: State, caller: Principal, name: str) -> Schedule:
     """Unpause a schedule, with a new start authority of the caller. Raises NotFound or Conflict."""
-    async with _change(soma, caller, "schedule.unpaused", name) as handle:
-        start = await _run_start(soma, await handle.describe(rpc_timeout=ANSWER))
-        published = await find_capsule(soma, caller, parse_reference(start.capsule))
-        account = soma.tokens.read_authority(start.authority).account
-        action = _start_action(soma, caller, name, published, start.inputs, start.budget, account)
+    async with _change(state, caller, "schedule.unpaused", name) as handle:
+        start = await _run_start(state, await handle.describe(rpc_timeout=ANSWER))
+        published = await find_capsule(state, caller, parse_reference(start.capsule))
+        account = state.tokens.read_authority(start.authority).account
+        action = _start_action(state, caller, name, published, start.inputs, start.budget, account)
 
         async def renew(current: client.ScheduleUpdateInput) -> client.ScheduleUpdate:
             schedule = current.description.schedule
@@ -89,40 +89,40 @@ async def unpause(soma: State, caller: Principal, name: str) -> Schedule:
             return client.ScheduleUpdate(schedule=schedule)
 
         await handle.update(renew, rpc_timeout=ANSWER)
-    return await show(soma, caller, name)
+    return await show(state, caller, name)
 
 
-async def trigger(soma: State, caller: Principal, name: str) -> tuple[Schedule, Verdict | None]:
+async def trigger(state: State, caller: Principal, name: str) -> tuple[Schedule, Verdict | None]:
     """Start a run now and return the gate's verdict on it. Raises NotFound, or PolicyDenied before anything starts."""
-    async with _change(soma, caller, "schedule.triggered", name) as handle:
-        verdict = await preflight_start(soma, await _run_start(soma, await handle.describe(rpc_timeout=ANSWER)))
+    async with _change(state, caller, "schedule.triggered", name) as handle:
+        verdict = await preflight_start(state, await _run_start(state, await handle.describe(rpc_timeout=ANSWER)))
         await handle.trigger(rpc_timeout=ANSWER)
-    return await show(soma, caller, name), verdict
+    return await show(state, caller, name), verdict
 
 
-async def delete(soma: State, caller: Principal, name: str) -> None:
+async def delete(state: State, caller: Principal, name: str) -> None:
     """Delete a schedule. Raises NotFound."""
-    async with _change(soma, caller, "schedule.deleted", name) as handle:
+    async with _change(state, caller, "schedule.deleted", name) as handle:
         await handle.delete(rpc_timeout=ANSWER)
 
 
-def _handle(soma: State, caller: Principal, name: str) -> client.ScheduleHandle:
-    return soma.temporal.get_schedule_handle(f"{caller.tenant}/{name}")
+def _handle(state: State, caller: Principal, name: str) -> client.ScheduleHandle:
+    return state.temporal.get_schedule_handle(f"{caller.tenant}/{name}")
 
 
 @asynccontextmanager
 async def _change(
-    soma: State, caller: Principal, action: str, name: str, **details: str
+    state: State, caller: Principal, action: str, name: str, **details: str
 ) -> AsyncIterator[client.ScheduleHandle]:
     """Yield the schedule's handle for one change, with an audit entry. Raises our errors instead of Temporal's."""
-    async with audited_change(soma, caller, action, name, **details):
+    async with audited_change(state, caller, action, name, **details):
         with translated(f"schedule {name!r}"):
-            yield _handle(soma, caller, name)
+            yield _handle(state, caller, name)
 
 
-async def _read(soma: State, known: client.ScheduleDescription) -> Schedule:
-    start, schedule = await _run_start(soma, known), known.schedule
-    authority = soma.tokens.read_authority(start.authority)
+async def _read(state: State, known: client.ScheduleDescription) -> Schedule:
+    start, schedule = await _run_start(state, known), known.schedule
+    authority = state.tokens.read_authority(start.authority)
     times = await known.memo_value("times", ScheduleTimes(), type_hint=ScheduleTimes)
     return Schedule(
         name=known.id.partition("/")[2],
@@ -146,7 +146,7 @@ async def _read(soma: State, known: client.ScheduleDescription) -> Schedule:
 
 
 def _start_action(  # noqa: PLR0913, PLR0917 - what a start says
-    soma: State,
+    state: State,
     caller: Principal,
     name: str,
     published: PublishedCapsule,
@@ -157,14 +157,14 @@ def _start_action(  # noqa: PLR0913, PLR0917 - what a start says
     # Temporal appends `-` and the time of the start; no other schedule's runs have this prefix.
     run = f"{caller.tenant}/{published.capsule.metadata.name}/{name}"
     start = run_start(
-        soma, caller, published, run=f"{run}-", inputs=inputs, budget=budget, account=account, prefix=True
+        state, caller, published, run=f"{run}-", inputs=inputs, budget=budget, account=account, prefix=True
     )
     return client.ScheduleActionStartWorkflow(workflow_of(published.capsule), start, id=run, task_queue=QUEUE)
 
 
-async def _run_start(soma: State, known: client.ScheduleDescription) -> RunStart:
+async def _run_start(state: State, known: client.ScheduleDescription) -> RunStart:
     action = known.schedule.action
     if not isinstance(action, client.ScheduleActionStartWorkflow):
         raise Conflict(f"Schedule {known.id!r} starts no workflow: it was not created by this API.")
-    start: RunStart = (await soma.temporal.data_converter.decode(list(action.args), [RunStart]))[0]
+    start: RunStart = (await state.temporal.data_converter.decode(list(action.args), [RunStart]))[0]
     return start

@@ -6,7 +6,7 @@ A token and an API key never have a capability that the caller who creates them 
 from fastapi import Request
 
 from api.access import Caller, PrincipalManager
-from api.deps import Soma
+from api.deps import StateDep
 from api.middleware.problems import resource_router, responses
 from api.resources.tokens import service
 from api.resources.tokens.schemas import PrincipalRequest, PrincipalResponse, TokenRequest, TokenResponse
@@ -17,9 +17,9 @@ router = resource_router("/v1", "identity")
 
 
 @router.post("/tokens", status_code=201)
-async def make_token(request: Request, body: TokenRequest, caller: Caller, soma: Soma) -> TokenResponse:
+async def make_token(request: Request, body: TokenRequest, caller: Caller, state: StateDep) -> TokenResponse:
     """Mint a token for yourself, with at most your capabilities and at most the life of your token."""
-    return await service.mint(soma, caller, body, request.headers["authorization"].partition(" ")[2].strip())
+    return await service.mint(state, caller, body, request.headers["authorization"].partition(" ")[2].strip())
 
 
 @router.get("/principals/self")
@@ -29,13 +29,13 @@ async def who_am_i(caller: Caller) -> Principal:
 
 
 @router.get("/principals")
-async def list_principals(caller: PrincipalManager, soma: Soma) -> Page[Principal]:
+async def list_principals(caller: PrincipalManager, state: StateDep) -> Page[Principal]:
     """List the tenant's principals."""
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         return Page(items=tuple(await tx.principals.list()))
 
 
 @router.post("/principals", status_code=201, responses=responses(409))
-async def add_principal(body: PrincipalRequest, caller: PrincipalManager, soma: Soma) -> PrincipalResponse:
+async def add_principal(body: PrincipalRequest, caller: PrincipalManager, state: StateDep) -> PrincipalResponse:
     """Add a principal with an API key. A name that exists is a conflict: a second key would act in its name."""
-    return await service.add_principal(soma, caller, body)
+    return await service.add_principal(state, caller, body)

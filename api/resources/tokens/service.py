@@ -11,26 +11,26 @@ from capsules.identity.principal import Principal
 from somagent.identity.api_keys import PREFIX, new_key
 
 
-async def mint(soma: State, caller: Principal, request: TokenRequest, credential: str) -> TokenResponse:
+async def mint(state: State, caller: Principal, request: TokenRequest, credential: str) -> TokenResponse:
     """Mint a token for the caller. It never lives longer than `credential`, if that is a token. Raises Denied."""
     capabilities = caller.capabilities if request.capabilities is None else frozenset(request.capabilities)
     require_held(caller, capabilities, "pass on")
     principal = Principal(tenant=caller.tenant, subject=caller.subject, capabilities=capabilities)
     expires_at = int(time.time()) + request.seconds
     if not credential.startswith(PREFIX):
-        expires_at = min(expires_at, soma.tokens.expiry(credential))
+        expires_at = min(expires_at, state.tokens.expiry(credential))
     details = {"capabilities": sorted(capabilities), "expires_at": expires_at}
-    async with audited_change(soma, caller, "token.minted", caller.subject, **details):
-        token = soma.tokens.mint_access(principal, expires_at - int(time.time()))
-    return TokenResponse(token=token, expires_at=soma.tokens.expiry(token), principal=principal)
+    async with audited_change(state, caller, "token.minted", caller.subject, **details):
+        token = state.tokens.mint_access(principal, expires_at - int(time.time()))
+    return TokenResponse(token=token, expires_at=state.tokens.expiry(token), principal=principal)
 
 
-async def add_principal(soma: State, caller: Principal, request: PrincipalRequest) -> PrincipalResponse:
+async def add_principal(state: State, caller: Principal, request: PrincipalRequest) -> PrincipalResponse:
     """Add a principal with an API key. Raises Denied, or Conflict when the name is in use."""
     require_held(caller, request.capabilities, "pass on")
     principal = Principal(tenant=caller.tenant, subject=request.subject, capabilities=frozenset(request.capabilities))
     key = new_key(caller.tenant)
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         await tx.audit.set_actor(caller.subject)
         if any(known.subject == request.subject for known in await tx.principals.list()):
             raise Conflict(

@@ -7,7 +7,7 @@ from fastapi import Query
 from fastapi.responses import Response
 
 from api.access import BudgetReader
-from api.deps import Soma
+from api.deps import StateDep
 from api.middleware.problems import resource_router
 from capsules.base_model import FrozenModel
 from capsules.budgets.usage_report import DayRange, Usage, UsageGroup, as_csv
@@ -34,7 +34,7 @@ class UsageResponse(FrozenModel):
 @router.get("", responses=FILE, response_model=UsageResponse)
 async def show_usage(  # noqa: PLR0913, PLR0917 - a parameter for each option
     caller: BudgetReader,
-    soma: Soma,
+    state: StateDep,
     by: By = None,
     since: Since = None,
     until: Until = None,
@@ -43,7 +43,7 @@ async def show_usage(  # noqa: PLR0913, PLR0917 - a parameter for each option
     """Report what the runs that began on these days spent. Each run counts without its child runs."""
     days = DayRange.of(since, until, today=today())
     begins, ends = days.moments()
-    async with soma.db.transaction(caller.tenant) as tx:
+    async with state.db.transaction(caller.tenant) as tx:
         items = await tx.usage.report(by or (), since=begins, until=ends)
     if format == "json":
         return UsageResponse(since=days.first, until=days.last, items=items)

@@ -27,7 +27,7 @@ from somagent.identity.tokens import Attestation, Tokens
 
 
 @dataclass(frozen=True)
-class PostgresDecisions:
+class PostgresApprovalDecisions:
     """Verifies attestations and writes what they decide, each in one transaction."""
 
     db: Database

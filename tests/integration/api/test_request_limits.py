@@ -7,7 +7,7 @@ from servers import running, settings_in
 
 from api.app import create_app
 from api.deps import State
-from api.middleware.request_rate_limit import RequestRates
+from api.middleware.request_rates import RequestRates
 
 
 @pytest.fixture

@@ -200,7 +200,7 @@ async def test_its_history_replays(
     done = await changes.activate(await changes.next())
     history = await temporal.get_workflow_handle(f"local/_constitution/{done['id']}").fetch_history()
     replayer = Replayer(
-        workflows=PLATFORM_WORKFLOWS,
+        workflows=list(PLATFORM_WORKFLOWS),
         interceptors=[AuthorityInterceptor()],
         plugins=[somagent_plugin(changes.keyring, pass_through=pass_through)],
     )

@@ -9,4 +9,4 @@ async def test_without_a_channel_the_test_of_notifications_says_what_to_set(stac
     ended = await stack.cli("notify", "test")
     assert ended.code == Code.CONFLICT, ended
     assert "SOMAGENT_NOTIFY_WEBHOOK_URL" in ended.err
-    assert "Nobody was told" in (await stack.cli("notify", "list")).out
+    assert "No deliveries." in (await stack.cli("notify", "list")).out

@@ -14,7 +14,7 @@ from capsules.approvals.eligibility import Approver
 from capsules.budgets.amounts import Amounts
 from capsules.errors import Conflict, Denied, NotFound
 from somagent.db.database import Database
-from somagent.db.gate.decisions import PostgresDecisions
+from somagent.db.gate.approvals import PostgresApprovalDecisions
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
@@ -135,7 +135,7 @@ def _attestation(for_tenant: str, asked, **changes) -> Attestation:
 
 async def _by_token(db: Database, tokens: Tokens, tenant: str, asked, said: Attestation, *, approve: bool = True):
     decision = ApprovalDecision(approval=asked.id, action=asked.action, token=tokens.mint_attestation(said))
-    return await PostgresDecisions(db, tokens).decide(asked.run, tenant, decision, approve=approve)
+    return await PostgresApprovalDecisions(db, tokens).decide(asked.run, tenant, decision, approve=approve)
 
 
 async def test_a_decision_with_its_token_is_written_and_a_retry_of_it_is_no_problem(db, tenant, tokens):
@@ -175,7 +175,7 @@ async def test_a_run_cannot_decide_the_approval_of_another(db, tenant, tokens):
 async def test_a_token_that_is_no_token_is_refused(db, tenant, tokens):
     asked = await _ask(db, tenant)
     decision = ApprovalDecision(approval=asked.id, action=asked.action, token="forged")
-    made = await PostgresDecisions(db, tokens).decide(asked.run, tenant, decision, approve=True)
+    made = await PostgresApprovalDecisions(db, tokens).decide(asked.run, tenant, decision, approve=True)
     assert made.problem
     assert made.state == "pending"
 
@@ -194,7 +194,7 @@ async def test_a_budget_is_raised_by_a_token_once_for_each_key(db, tenant, token
         run=run,
         amounts=amounts,
     )
-    decisions = PostgresDecisions(db, tokens)
+    decisions = PostgresApprovalDecisions(db, tokens)
     request = RaiseBudget(amounts=amounts, token=tokens.mint_attestation(said))
     for _ in range(2):
         raised = await decisions.raise_budget(run, tenant, request, key="k1")

@@ -13,7 +13,7 @@ from capsules.approvals.delegation import DelegationRequest
 from capsules.errors import Denied, Invalid, NotFound
 from capsules.identity.principal import Principal
 from somagent.db.database import Database
-from somagent.db.gate.decisions import PostgresDecisions
+from somagent.db.gate.approvals import PostgresApprovalDecisions
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
@@ -64,7 +64,7 @@ async def decide(  # noqa: PLR0917 - who says what, for whom
         on_behalf_of=owner,
     )
     decision = ApprovalDecision(approval=asked.id, action=asked.action, token=tokens.mint_attestation(claims))
-    return await PostgresDecisions(db, tokens).decide(asked.run, tenant, decision, approve=approve)
+    return await PostgresApprovalDecisions(db, tokens).decide(asked.run, tenant, decision, approve=approve)
 
 
 async def test_a_delegate_decides_in_the_owners_name_and_both_are_recorded(db, people, tokens):
