@@ -2,19 +2,19 @@
 
 from temporalio import activity
 
-from activities.run_state import MOST_PROBLEMS, calling_workflow
+from activities.run_state import MAX_PROBLEMS, calling_workflow
 from activities.tools import tool_action
 from capsules.actions.ledger_messages import tenant_of
 from capsules.approvals.approval import ApprovalDecision, BudgetRaised, DecisionMade, Escalate, Expire, RaiseBudget
 from capsules.approvals.approval_edit import EditMade, EditProblem, EditRequest
-from capsules.approvals.eligibility import Decisions
+from capsules.approvals.eligibility import ApprovalDecisions
 from capsules.json_schema import value_problems
 
 
 class ApprovalActivities:
     """Decisions of people: approve, deny, edit, escalate, expire, and raises of a run's budget."""
 
-    def __init__(self, decisions: Decisions) -> None:
+    def __init__(self, decisions: ApprovalDecisions) -> None:
         self._decisions = decisions
 
     @activity.defn(name="approval.approve")
@@ -31,7 +31,7 @@ class ApprovalActivities:
     async def edit(self, request: EditRequest) -> EditMade:
         """Record an approval edit, if its arguments follow the action's schema and its token is valid."""
         call = request.call
-        wrong = value_problems(call.tool.actions[call.action].inputs, call.arguments, most=MOST_PROBLEMS)
+        wrong = value_problems(call.tool.actions[call.action].inputs, call.arguments, most=MAX_PROBLEMS)
         problems = tuple(EditProblem(path=f"arguments{each.json_path[1:]}", message=each.message) for each in wrong)
         if problems:
             listed = "; ".join(f"{p.path}: {p.message}" for p in problems[:5])

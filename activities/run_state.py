@@ -11,7 +11,7 @@ from capsules.expressions import evaluate_condition
 from capsules.json_schema import value_problems
 from capsules.runs.run import Closed, CloseRun, Runs, RunUpdate, Verification, Verify
 
-MOST_PROBLEMS = 10
+MAX_PROBLEMS = 10
 """In one answer about a value that does not follow its schema or conditions."""
 
 
@@ -40,8 +40,8 @@ class RunStateActivities:
     @activity.defn(name="deliverable.verify")
     async def verify(self, request: Verify) -> Verification:
         """Check a deliverable against its schema and acceptance expressions."""
-        problems = [str(problem) for problem in value_problems(request.shape, request.output, most=MOST_PROBLEMS)]
-        return Verification(problems=tuple(problems or _failed_conditions(request)[:MOST_PROBLEMS]))
+        problems = [str(problem) for problem in value_problems(request.shape, request.output, most=MAX_PROBLEMS)]
+        return Verification(problems=tuple(problems or _failed_conditions(request)[:MAX_PROBLEMS]))
 
 
 def calling_workflow() -> str:

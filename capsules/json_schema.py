@@ -15,8 +15,8 @@ import jsonschema_rs
 
 from capsules.errors import Invalid
 
-LONGEST_MESSAGE = 300
-MOST_NESTED = 200
+MAX_MESSAGE = 300
+MAX_NESTED = 200
 """Levels of lists and mappings in a value or a schema (RFC 8259, section 9). The library recurses on the stack."""
 UNUSABLE = (TypeError, ValueError)
 """What the library and `json` raise for a schema or a value that is no JSON."""
@@ -70,7 +70,7 @@ def value_problems(schema: object, value: object, *, most: int = 50) -> list[Sch
 
 def _collect(validator: jsonschema_rs.Validator, value: object, *, most: int = 50) -> list[SchemaProblem]:
     if _is_too_deep(value):
-        return [SchemaProblem((), f"nested more than {MOST_NESTED} levels deep", value)]
+        return [SchemaProblem((), f"nested more than {MAX_NESTED} levels deep", value)]
     try:
         found = (_problem(error) for error in validator.iter_errors(value))
         return list(islice(_without_repeats(found), most))
@@ -95,7 +95,7 @@ def _problem(error: jsonschema_rs.ValidationError) -> SchemaProblem:
         message = f"{message.removesuffix(_NO_PATTERN)} is not a regular expression that matches in linear time"
         message += " (no look-around, no back-reference)"
     return SchemaProblem(
-        tuple(error.instance_path), message[:LONGEST_MESSAGE], error.instance, error.kind.name, error.kind.value
+        tuple(error.instance_path), message[:MAX_MESSAGE], error.instance, error.kind.name, error.kind.value
     )
 
 
@@ -121,7 +121,7 @@ def _refuse(uri: str) -> Any:  # noqa: ANN401 - the library's signature
 
 def _is_too_deep(value: object) -> bool:
     level = {0: value}
-    for _ in range(MOST_NESTED + 1):
+    for _ in range(MAX_NESTED + 1):
         # By identity: a YAML alias may lead to one list from many places.
         level = {id(inner): inner for outer in level.values() for inner in _containers(outer)}
         if not level:
@@ -136,11 +136,11 @@ def _containers(value: object) -> list[object]:
 
 def _text(schema: object) -> str:
     if _is_too_deep(schema):
-        raise ValueError(f"it is nested more than {MOST_NESTED} levels deep")
+        raise ValueError(f"it is nested more than {MAX_NESTED} levels deep")
     return json.dumps(schema, sort_keys=True, allow_nan=False)
 
 
 def _first_line(error: Exception) -> str:
     said = str(error).partition("\n")[0]
     resource, outside, _ = said.removeprefix("Resource ").partition(" is not present in a registry")
-    return (f"{resource} is outside of this schema, and nothing is fetched" if outside else said)[:LONGEST_MESSAGE]
+    return (f"{resource} is outside of this schema, and nothing is fetched" if outside else said)[:MAX_MESSAGE]

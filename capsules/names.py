@@ -34,7 +34,7 @@ class Reference(FrozenModel):
         return self.name if self.range == "latest" else f"{self.name}@{self.range}"
 
     def matches(self, version: str) -> bool:
-        """Say whether a version matches. Pre-releases match only when named exactly."""
+        """Return whether a version matches. Pre-releases match only when named exactly."""
         if self.range in {"latest", version}:
             return self.range == version or "-" not in version
         if "-" in version:

@@ -70,8 +70,8 @@ MetricsHook = Callable[[GateMeasurement], None]
 
 
 @dataclass(frozen=True)
-class AdmittedAttempt:
-    """An admitted attempt: activity context, verdict and ledger answer (with the recorded result, if there is one)."""
+class AllowedAttempt:
+    """An attempt that may go on: activity context, verdict and ledger answer, with the recorded result if any."""
 
     context: ActivityContext
     verdict: Verdict
@@ -80,7 +80,7 @@ class AdmittedAttempt:
 
 
 class Gate:
-    """Evaluates and admits attempts of activities. One for each worker process."""
+    """Evaluates attempts of activities and lets them begin or refuses them. One for each worker process."""
 
     def __init__(  # noqa: PLR0913 - the ports of the gate
         self,
@@ -110,8 +110,8 @@ class Gate:
         key: AttemptKey,
         text: Callable[[], Reading],
         start: StartCapsule | None = None,
-    ) -> AdmittedAttempt:
-        """Admit an attempt, or raise the reason for its refusal. Every evaluated attempt leaves a receipt.
+    ) -> AllowedAttempt:
+        """Let an attempt begin, or raise the reason for its refusal. Every evaluated attempt leaves a receipt.
 
         Raises AuthorityRefused before the evaluation, ConstitutionRefused when the constitution is not valid,
         PolicyDenied when the constitution denies the action, ApprovalRequired when people must approve it first,
@@ -133,7 +133,7 @@ class Gate:
             verdict = await self._decider(policy).evaluate_with_explanation(action, facts, ranges)
             evaluation_seconds = perf_counter() - evaluation_began
             rate_limit = RateLimit(self._windows, key, stored.rates)
-            entry = BeginEffect(
+            request = BeginEffect(
                 key=key,
                 capsule=action.target if action.kind == "capsule.start" else authority.capsule,
                 actor=authority.actor,
@@ -146,25 +146,25 @@ class Gate:
                 rate_refusal=await rate_limit.begin(action, verdict),
                 matching_grants=matching_grants(stored.open_grants, action, verdict, authority.actor),
             )
-            begun = await self.ledger.begin(entry)
+            begun = await self.ledger.begin(request)
             if begun.status != "go":
                 await rate_limit.undo()
             if begun.status != "stale":
                 total_seconds = perf_counter() - began
                 self._metrics(
-                    GateMeasurement(action, verdict, entry.shadow, begun.status, evaluation_seconds, total_seconds)
+                    GateMeasurement(action, verdict, request.shadow, begun.status, evaluation_seconds, total_seconds)
                 )
-                _raise_refusal(begun, entry, policy.digest)
+                _raise_refusal(begun, request, policy.digest)
                 context = ActivityContext(authority=authority, key=key)
-                return AdmittedAttempt(context=context, verdict=verdict, begun=begun, rate_limit=rate_limit)
+                return AllowedAttempt(context=context, verdict=verdict, begun=begun, rate_limit=rate_limit)
         raise Unavailable(
-            f"Run {key.run!r} did {RACES} other things while {action.kind} was evaluated; it is tried again."
+            f"Run {key.run!r} changed {RACES} times while {action.kind} was evaluated; the attempt is retried."
         )
 
-    async def leave(self, entered: AdmittedAttempt, exit_: FinishEffect) -> Settled:
+    async def leave(self, entered: AllowedAttempt, outcome: FinishEffect) -> Settled:
         """Settle and record how an effect ended. Raises Unavailable, and Conflict as `Ledger.finish` does."""
-        settled = await self.ledger.finish(exit_)
-        await entered.rate_limit.end(exit_)
+        settled = await self.ledger.finish(outcome)
+        await entered.rate_limit.end(outcome)
         return settled
 
     async def dry_run(
@@ -208,7 +208,7 @@ class Gate:
         if start is None or FORECAST_PATHS.isdisjoint(reads):
             return None
         if self._forecaster is None:
-            raise Unavailable("The constitution looks at forecasts, and this process makes none.", part="forecasts")
+            raise Unavailable("The constitution reads forecasts, and this process has no forecaster.", part="forecasts")
         forecast = await self._forecaster.of(authority.tenant, start)
         return ForecastRange(
             tokens=forecast.tokens.high,
@@ -241,11 +241,11 @@ class Gate:
         async def ask(history: HistoryQuery) -> LedgerFacts:
             return await self.ledger.facts(authority.tenant, key.run, account, policy.digest, history)
 
-        asked = history_query(policy.reads, authority.actor, action)
-        facts = await ask(asked)
+        query = history_query(policy.reads, authority.actor, action)
+        facts = await ask(query)
         reads = policy.reads | await self._policies.shadow_reads(facts.shadow)
         more = history_query(reads, authority.actor, action)
-        return (facts if more == asked else await ask(more)), reads
+        return (facts if more == query else await ask(more)), reads
 
     def _authority(self, token: str | None, action: Action, key: AttemptKey) -> Authority:
         if not token:
@@ -259,10 +259,10 @@ class Gate:
         return authority
 
 
-def _raise_refusal(begun: EffectBegun, entry: BeginEffect, constitution: Digest) -> None:
+def _raise_refusal(begun: EffectBegun, request: BeginEffect, constitution: Digest) -> None:
     if begun.status in {"go", "replay"}:
         return
-    action, verdict = entry.action, entry.verdict
+    action, verdict = request.action, request.verdict
     fields: dict[str, Any] = {
         "action": action.kind,
         "target": action.target,
@@ -281,13 +281,13 @@ def _raise_refusal(begun: EffectBegun, entry: BeginEffect, constitution: Digest)
     if begun.status == "exhausted":
         left = begun.left or Amounts()
         raise BudgetExhausted(_shortage(action.cost, left), needed=action.cost.model_dump(), left=left.model_dump())
-    if begun.status == "slow" and entry.rate_refusal is not None:
-        if entry.rate_refusal.seconds is None:
-            raise PolicyDenied(f"{action.kind} on {action.target}: {entry.rate_refusal.sentence}", **fields)
+    if begun.status == "slow" and (slow := request.rate_refusal) is not None:
+        if slow.seconds is None:
+            raise PolicyDenied(f"{action.kind} on {action.target}: {slow.sentence}", **fields)
         raise RateLimited(
-            f"{action.kind} on {action.target} waits {entry.rate_refusal.seconds:.1f} s: {entry.rate_refusal.sentence}",
-            account=entry.rate_refusal.account,
-            retry_after=entry.rate_refusal.seconds,
+            f"{action.kind} on {action.target} waits {slow.seconds:.1f} s: {slow.sentence}",
+            account=slow.account,
+            retry_after=slow.seconds,
         )
     raise PolicyDenied(f"The ledger answered {begun.status!r}, which lets nothing through.", **fields)
 

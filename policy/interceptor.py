@@ -1,6 +1,6 @@
-"""Policy interceptor: the gate before every activity of every worker.
+"""Policy interceptor: lets the gate check every activity of every worker before it runs.
 
-1. A platform activity (an explicit list, such as bookkeeping in our own database) passes.
+1. A platform activity (an explicit list, such as writes of a run's state to our own database) passes.
 2. A governed activity declares a pure function from its input to an `Action`. The gate evaluates that action, and the
    ledger stores verdict, grant and reservation before the effect.
 3. Any other activity is refused.
@@ -29,7 +29,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.errors import SomaError, Unavailable, UngovernedActivity
 from capsules.runs.run import StartCapsule
 from policy.detectors.argument_text import read
-from policy.gate import AdmittedAttempt, Gate
+from policy.gate import AllowedAttempt, Gate
 from policy.temporal_errors import to_failure
 
 ToAction = Callable[[Any], Action]
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 class PolicyInterceptor(Interceptor):
-    """Stands before every activity. `governed` and `platform` are activity type names."""
+    """Checks every activity before it runs. `governed` and `platform` are activity type names."""
 
     def __init__(self, gate: Gate, *, governed: Mapping[str, ToAction], platform: frozenset[str]) -> None:
         both = platform & governed.keys()
@@ -72,13 +72,13 @@ class GatedInbound(ActivityInboundInterceptor):
 
         Raises as `Gate.enter` does before the body. An error of the body is recorded and raised.
         """
-        asked = input.args[0] if input.args else None
+        argument = input.args[0] if input.args else None
         entered = await self._gate.enter(
             token=token,
             action=action,
             key=key,
             text=lambda: read(*self.arguments(input)),
-            start=asked if isinstance(asked, StartCapsule) else None,
+            start=argument if isinstance(argument, StartCapsule) else None,
         )
         trace.get_current_span().set_attributes(
             {"somagent.decision": entered.verdict.decision, "somagent.score": entered.verdict.score}
@@ -107,7 +107,7 @@ class GatedInbound(ActivityInboundInterceptor):
         """Send heartbeats while the body runs."""
         return _heartbeats()
 
-    async def _perform(self, input: ExecuteActivityInput, entered: AdmittedAttempt) -> Outcome[Any]:  # noqa: A002
+    async def _perform(self, input: ExecuteActivityInput, entered: AllowedAttempt) -> Outcome[Any]:  # noqa: A002
         key = entered.context.key
         try:
             with activity_context(entered.context):
@@ -133,16 +133,18 @@ class GatedInbound(ActivityInboundInterceptor):
             await clean_up()
         return _outcome(outcome, entered, settled)
 
-    async def _record(self, entered: AdmittedAttempt, exit_: FinishEffect) -> Settled:
+    async def _record(self, entered: AllowedAttempt, outcome: FinishEffect) -> Settled:
         """Record the outcome, with retries: an effect that happened must not stay unrecorded."""
         deadline = time.monotonic() + RECORD_PATIENCE_SECONDS
         while True:
             try:
-                return await self._gate.leave(entered, exit_)
+                return await self._gate.leave(entered, outcome)
             except Unavailable as error:
                 if time.monotonic() > deadline:
                     raise
-                log.warning("outcome.not_recorded", run=exit_.key.run, activity=exit_.key.activity, problem=str(error))
+                log.warning(
+                    "outcome.not_recorded", run=outcome.key.run, activity=outcome.key.activity, problem=str(error)
+                )
                 await asyncio.sleep(0.5)
 
 
@@ -183,7 +185,7 @@ def _failure(key: AttemptKey, error: Exception, used: Amounts | None) -> FinishE
     )
 
 
-def _outcome(outcome: Outcome[Any], entered: AdmittedAttempt, settled: Settled | None) -> Outcome[Any]:
+def _outcome(outcome: Outcome[Any], entered: AllowedAttempt, settled: Settled | None) -> Outcome[Any]:
     return outcome.model_copy(
         update={
             "score": entered.verdict.score,

@@ -49,7 +49,7 @@ class Builder:
             ) from error
 
     def present(self) -> bool:
-        """Tell whether the image is there and was made by this recipe."""
+        """Return whether the image is there and was made by this recipe."""
         try:
             return self._engine.images.get(self._image).labels.get(image_recipe.LABEL) == image_recipe.digest()
         except ImageNotFound:

@@ -7,22 +7,22 @@ from contextvars import ContextVar
 AUTHORITY = "somagent-authority"
 """The authority token of the request."""
 
-WAITED = "somagent-waited"
+AWAITED_APPROVAL = "somagent-waited"
 """The id of the approval that the workflow waits for; empty before one was asked for. See `somagent.governance`."""
 
-_awaited: ContextVar[str | None] = ContextVar("somagent_waited", default=None)
+_approval: ContextVar[str | None] = ContextVar("somagent_waited", default=None)
 
 
-def awaited_approval() -> str | None:
-    """Return the approval that the workflow waits for: empty before it is known, None when it does not wait."""
-    return _awaited.get()
+def current_approval() -> str | None:
+    """Return the id of the approval that the workflow waits for: empty if not known yet, None if it waits for none."""
+    return _approval.get()
 
 
 @contextmanager
-def awaiting(approval: str) -> Iterator[None]:
-    """Send with calls inside that the workflow waits for `approval`."""
-    token = _awaited.set(approval)
+def set_current_approval(approval: str) -> Iterator[None]:
+    """Set the approval that the header of calls within this context names."""
+    token = _approval.set(approval)
     try:
         yield
     finally:
-        _awaited.reset(token)
+        _approval.reset(token)

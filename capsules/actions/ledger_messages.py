@@ -73,7 +73,7 @@ class LedgerFacts(FrozenModel):
     constitution: Literal["valid", "revoked", "unknown"]
     shadow: Digest | None = Field(None, description="Constitution that is evaluated beside the active one.")
     sequences: dict[str, str] = Field(default_factory=dict, description="State of each sequence of the run.")
-    history: History = Field(History(), description="As far as it was asked for.")
+    history: History = Field(History(), description="The parts that the query names.")
     open_grants: tuple[OpenGrant, ...] = Field(
         (),
         alias="standing",
@@ -130,13 +130,13 @@ class Ledger(Protocol):
     """Grants, budgets and receipts, in one transaction before an effect and one after it."""
 
     async def facts(
-        self, tenant: str, run: str, account: str | None, constitution: Digest, asked: HistoryQuery | None = None
+        self, tenant: str, run: str, account: str | None, constitution: Digest, history: HistoryQuery | None = None
     ) -> LedgerFacts: ...
 
     async def active_constitution(self, tenant: str) -> Digest:
         """Return the digest of the active constitution. Raises ConstitutionRefused when there is none."""
         ...
 
-    async def begin(self, entry: BeginEffect) -> EffectBegun: ...
+    async def begin(self, request: BeginEffect) -> EffectBegun: ...
 
-    async def finish(self, exit_: FinishEffect) -> Settled: ...
+    async def finish(self, outcome: FinishEffect) -> Settled: ...

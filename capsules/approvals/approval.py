@@ -54,7 +54,7 @@ class ApprovalRequest(StrictModel):
     expires_at: datetime
 
     def may_decide(self, capabilities: Collection[str], now: datetime) -> bool:
-        """Say whether a holder of these capabilities can decide it now."""
+        """Return whether a holder of these capabilities can decide it now."""
         return self.asks_for(capabilities) or self.escalated_to(capabilities, now)
 
     def asks_for(self, capabilities: Collection[str]) -> bool:

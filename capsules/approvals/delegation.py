@@ -12,7 +12,7 @@ from capsules.base_model import FrozenModel, StrictModel
 from capsules.duration import Duration
 from capsules.identity.principal import CapabilityName, Subject
 
-LONGEST_SECONDS = 90 * 86_400
+MAX_DELEGATION_SECONDS = 90 * 86_400
 DelegationState = Literal["coming", "open", "ended", "revoked"]
 
 
@@ -27,7 +27,7 @@ class DelegationRequest(StrictModel):
 
     capability: CapabilityName
     to: Subject = Field(description="A principal of the tenant.")
-    seconds: Duration = Field(86_400, le=LONGEST_SECONDS, description="For how long, at most 90 days.")
+    seconds: Duration = Field(86_400, le=MAX_DELEGATION_SECONDS, description="For how long, at most 90 days.")
     starts_at: datetime | None = Field(None, description="From when on; unset: now.")
     reason: str = Field("", max_length=2000)
 

@@ -1,4 +1,7 @@
-"""Eligibility: who may answer an approval. The API checks it first, and again in the transaction that writes."""
+"""Eligibility: who may answer an approval; and the port that records an answer after checking it.
+
+The API checks eligibility first, and the adapter of the port again in the transaction that writes.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,41 +31,43 @@ class Approver:
     on_behalf_of: str | None = None
 
 
-def check_eligibility(asked: Approval, approver: Approver, said: AnswerKind, now: datetime) -> None:
+def check_eligibility(approval: Approval, approver: Approver, said: AnswerKind, now: datetime) -> None:
     """Check that a person may give this answer now.
 
     Raises Conflict when the approval is not pending any more. Raises Denied for the requester and for who acts for them
     (separation of duties), without a demanded capability, and for a second approval with one person's right.
     """
     person, owner = approver.subject, approver.on_behalf_of
-    if asked.requested_by in {person, owner}:
-        how = f"{owner!r}, for whom {person!r} speaks," if owner == asked.requested_by else repr(person)
-        raise Denied(f"Separation of duties: {how} asked for this action and cannot decide it.", approval=asked.id)
-    if asked.state == "expired" or asked.expires_at <= now:
-        raise Conflict(f"Approval {asked.id!r} expired at {asked.expires_at.isoformat()}.", state="expired")
-    if asked.state != "pending":
-        who = f" by {asked.decided_by!r}" if asked.decided_by else ""
-        raise Conflict(f"Approval {asked.id!r} is {asked.state}{who} already.", approval=asked.id, state=asked.state)
-    if not asked.may_decide(approver.capabilities, now):
-        wanted = " or ".join(repr(demand.capability) for demand in asked.demands)
-        raise Denied(f"{person!r} lacks the capability {wanted} that this approval needs.", approval=asked.id)
+    if approval.requested_by in {person, owner}:
+        how = f"{owner!r}, represented by {person!r}," if owner == approval.requested_by else repr(person)
+        raise Denied(f"Separation of duties: {how} asked for this action and cannot decide it.", approval=approval.id)
+    if approval.state == "expired" or approval.expires_at <= now:
+        raise Conflict(f"Approval {approval.id!r} expired at {approval.expires_at.isoformat()}.", state="expired")
+    if approval.state != "pending":
+        who = f" by {approval.decided_by!r}" if approval.decided_by else ""
+        raise Conflict(
+            f"Approval {approval.id!r} is {approval.state}{who} already.", approval=approval.id, state=approval.state
+        )
+    if not approval.may_decide(approver.capabilities, now):
+        wanted = " or ".join(repr(demand.capability) for demand in approval.demands)
+        raise Denied(f"{person!r} lacks the capability {wanted} that this approval needs.", approval=approval.id)
     if said == "yes":
         for name in (person, *([owner] if owner else [])):
-            if before := asked.approval_by(name):
+            if before := approval.approval_by(name):
                 through = f" through {before.by!r}" if before.by != name else ""
-                raise Denied(f"{name!r} approved already{through}; different people must.", approval=asked.id)
+                raise Denied(f"{name!r} approved already{through}; different people must.", approval=approval.id)
 
 
-def can_approve(asked: Approval, approver: Approver, now: datetime) -> bool:
-    """Say whether this person could approve now."""
+def can_approve(approval: Approval, approver: Approver, now: datetime) -> bool:
+    """Return whether this person could approve now."""
     try:
-        check_eligibility(asked, approver, "yes", now)
+        check_eligibility(approval, approver, "yes", now)
     except SomaError:
         return False
     return True
 
 
-class Decisions(Protocol):
+class ApprovalDecisions(Protocol):
     """Port that records people's decisions after checking their tokens."""
 
     async def decide(self, run: str, tenant: str, decision: ApprovalDecision, *, approve: bool) -> DecisionMade: ...

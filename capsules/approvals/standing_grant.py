@@ -11,9 +11,9 @@ from capsules.duration import Duration
 from capsules.expressions import MAX_LENGTH
 
 GrantState = Literal["open", "used up", "expired", "revoked"]
-MOST_USES = 1000
-LONGEST_SECONDS = 90 * 86_400
-MOST_OPEN = 50
+MAX_USES = 1000
+MAX_GRANT_SECONDS = 90 * 86_400
+MAX_OPEN = 50
 """Most open grants of a tenant under one constitution: the gate checks all of them before it asks."""
 
 
@@ -37,8 +37,8 @@ class GrantRequest(StrictModel):
     capability: str = Field(
         "approval:decide", pattern=r"^[a-z]+:[a-z-]+$", max_length=64, description="In which capacity you approve."
     )
-    uses: int = Field(ge=1, le=MOST_USES, description="How many actions it lets begin.")
-    expires_seconds: Duration = Field(le=LONGEST_SECONDS, description="How long it holds, at most 90 days.")
+    uses: int = Field(ge=1, le=MAX_USES, description="How many actions it lets begin.")
+    expires_seconds: Duration = Field(le=MAX_GRANT_SECONDS, description="How long it holds, at most 90 days.")
     reason: str = Field(min_length=1, max_length=2000, description="Why, for the record.")
 
 

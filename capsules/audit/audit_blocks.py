@@ -44,7 +44,7 @@ class Block(FrozenModel):
     last: int
     root: str = Field(description="Hexadecimal Merkle root over its leaves.")
     previous: Digest = Field(description="Digest of the block before; of none for the first.")
-    sealed_at: datetime
+    sealed_at: datetime = Field(description="When the sealer closed the block.")
     digest: Digest
     key_id: str
     signature: str = Field(description="Base64 Ed25519 signature over the digest's ASCII text.")
@@ -72,7 +72,7 @@ class Inclusion(FrozenModel):
     proof: tuple[str, ...] = Field(description="Hexadecimal siblings from the leaf up.")
 
     def holds(self, block: Block) -> bool:
-        """Say whether the leaf is in the block. Does not check the block's signature."""
+        """Return whether the leaf is in the block. Does not check the block's signature."""
         siblings = [bytes.fromhex(sibling) for sibling in self.proof]
         return (
             self.height == block.height

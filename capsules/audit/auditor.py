@@ -17,7 +17,7 @@ from capsules.base_model import FrozenModel
 from capsules.digest import GENESIS, Digest, sha256
 
 SignatureCheck = Callable[[str, str, str], bool]
-"""Says whether a key's Base64 signature over a text holds: key id, text, signature."""
+"""Returns whether a key's Base64 signature over a text holds: key id, text, signature."""
 
 
 class AuditEntry(FrozenModel):
@@ -81,7 +81,7 @@ class Auditor:
             self.leaves = expected
         if self.leaves != block.last:
             raise VerificationError(
-                f"Block {block.height} seals up to sequence number {block.last}; {self.leaves + 1} is missing."
+                f"Block {block.height} covers up to sequence number {block.last}; {self.leaves + 1} is missing."
             )
         if merkle.root(hashes).hex() != block.root:
             raise VerificationError(
@@ -120,23 +120,27 @@ class Auditor:
     def _check_record(self, record: Record) -> None:
         leaf = record.leaf
         if record.body is None:
-            raise VerificationError(f"{_describe(leaf)} is gone; sequence number {leaf.seq} seals it.")
+            raise VerificationError(
+                f"{_describe(leaf)} is gone; the audit block holds it as sequence number {leaf.seq}."
+            )
         body = entry_digest(record.body)
         if leaf.kind == "audit":
             if body != leaf.hash:
                 raise VerificationError(
-                    f"{_describe(leaf)} was altered: its body does not give the hash that was sealed."
+                    f"{_describe(leaf)} was altered: its body does not give the hash in the audit block."
                 )
             return
         number, head = self._runs.get(leaf.subject, (0, GENESIS))
         if leaf.number != number + 1:
             raise VerificationError(
-                f"Receipt {number + 1} of run {leaf.subject!r} is missing: {leaf.number} was sealed after it."
+                f"Receipt {number + 1} of run {leaf.subject!r} is missing: {leaf.number} comes next in the audit block."
             )
         if record.previous != head:
             raise VerificationError(f"{_describe(leaf)} does not link to the one before it.")
         if link(head, leaf.number, body) != leaf.hash:
-            raise VerificationError(f"{_describe(leaf)} was altered: its body does not give the hash that was sealed.")
+            raise VerificationError(
+                f"{_describe(leaf)} was altered: its body does not give the hash in the audit block."
+            )
         self._runs[leaf.subject] = leaf.number, leaf.hash
 
 
@@ -170,7 +174,9 @@ def group_by_block(blocks: Iterable[Block], records: Iterable[Record]) -> Iterat
             waiting = next(coming, None)
         yield block, own
     if waiting is not None:
-        raise VerificationError(f"Sequence number {waiting.leaf.seq} is in no block: it was added without a seal.")
+        raise VerificationError(
+            f"Sequence number {waiting.leaf.seq} is in no block: it was added outside the audit blocks."
+        )
 
 
 def _describe(leaf: Leaf) -> str:
@@ -178,13 +184,14 @@ def _describe(leaf: Leaf) -> str:
 
 
 class RunCheck(NamedTuple):
-    """Result of `check_run`: counts of receipts, sealed receipts, blocks and receipts that wait for a block."""
+    """Result of `check_run`: numbers of receipts, receipts in a block, blocks, and receipts that wait for a block."""
 
     receipts: int
     sealed: int
+    """Receipts with a proof of inclusion in a block."""
     blocks: int
     waiting: int
-    """Receipts at the end of the chain that no block seals yet."""
+    """Receipts at the end of the chain that no block covers yet."""
 
 
 def check_run(  # noqa: PLR0913, PLR0917 - what a run leaves
@@ -195,14 +202,14 @@ def check_run(  # noqa: PLR0913, PLR0917 - what a run leaves
     checks: SignatureCheck,
     withheld: Mapping[int, Digest] | None = None,
 ) -> RunCheck:
-    """Check a run's receipts against the blocks that seal them. Raises VerificationError with the first bad item.
+    """Check a run's receipts against the blocks that hold them. Raises VerificationError with the first bad item.
 
     `withheld`: digests of the bodies that are not shown, by the receipts' numbers.
     """
     if problem := verify_chain(receipts, withheld):
         raise VerificationError(f"{problem} (run {run!r})")
-    sealing = {block.height: block for block in blocks}
-    for block in sealing.values():
+    blocks_by_height = {block.height: block for block in blocks}
+    for block in blocks_by_height.values():
         check_block_signature(block, checks)
     sealed = 0
     for proof in proofs:
@@ -213,10 +220,10 @@ def check_run(  # noqa: PLR0913, PLR0917 - what a run leaves
                 f"Receipt {sealed + 1} of run {run!r} has no proof of inclusion, and later ones have."
             )
         if leaf.number > len(receipts):
-            raise VerificationError(f"{name} is gone; sequence number {leaf.seq} seals it.")
+            raise VerificationError(f"{name} is gone; the audit block holds it as sequence number {leaf.seq}.")
         if receipts[leaf.number - 1].hash != leaf.hash:
-            raise VerificationError(f"{name} is not the one that was sealed as sequence number {leaf.seq}.")
-        if proof.height not in sealing or not proof.holds(sealing[proof.height]):
+            raise VerificationError(f"{name} is not the one that the audit block holds as sequence number {leaf.seq}.")
+        if proof.height not in blocks_by_height or not proof.holds(blocks_by_height[proof.height]):
             raise VerificationError(f"{name} is not in block {proof.height}: its proof does not lead to the root.")
         sealed = leaf.number
-    return RunCheck(len(receipts), sealed, len(sealing), len(receipts) - sealed)
+    return RunCheck(len(receipts), sealed, len(blocks_by_height), len(receipts) - sealed)

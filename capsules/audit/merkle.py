@@ -41,7 +41,7 @@ def inclusion_proof(hashes: Sequence[bytes], index: int) -> tuple[bytes, ...]:
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Iterable[bytes], expected: bytes) -> bool:
-    """Say whether a proof leads from a leaf's hash, the `index`-th of `size`, to the expected root."""
+    """Return whether a proof leads from a leaf's hash, the `index`-th of `size`, to the expected root."""
     if not 0 <= index < size:
         return False
     siblings = iter(proof)

@@ -69,16 +69,15 @@ class Difference(StrictModel):
         return all(change.outcome == "none" for change in self.changes)
 
 
-class RecordedAction(StrictModel):
-    """One decision of a real run, as its receipt holds it."""
+class RecordedDecision(StrictModel):
+    """A decision of a real run, from its receipt: the action, the facts, and the verdict before any approval."""
 
     run: str
     seq: int
     at: datetime
     action: Action
     facts: Facts
-    decision: Decision = Field(description="The constitution's decision then, before any approval.")
-    constitution: Digest
+    verdict: Verdict
 
 
 class Flip(StrictModel):
@@ -154,14 +153,3 @@ class Review(StrictModel):
         None, description="With overlays: the proof that they only make their base stricter."
     )
     holds: bool
-
-
-class RecordedDecision(StrictModel):
-    """A decision of a real run: the action, the facts and the verdict."""
-
-    run: str
-    seq: int
-    at: datetime
-    action: Action
-    facts: Facts
-    verdict: Verdict

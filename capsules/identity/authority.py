@@ -40,7 +40,7 @@ class Authority(StrictModel):
     expires_at: int = Field(description="Unix seconds.")
 
     def covers_run(self, run: str) -> bool:
-        """Say whether a workflow may present this: itself, one of its children, or one of the schedule's runs."""
+        """Return whether a workflow may present this: itself, one of its children, or one of the schedule's runs."""
         if self.prefix:
             return run.startswith(self.run)
         return run == self.run or (self.kind == "run" and run.startswith(self.run + "/"))

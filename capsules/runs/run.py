@@ -111,15 +111,17 @@ class RunState(BaseModel):
     edited: dict[str, ToolCall] = Field(default_factory=dict, description="Approval id to the call as edited.")
     paused: bool = False
     cancel_requested: bool = False
-    raises: int = Field(0, description="How many budget raises have arrived.")
+    raises: int = Field(0, description="Number of budget raises of this run so far.")
     spent: Amounts = Amounts()
     left: Amounts | None = None
     pressure: int = Field(0, description="The greatest threshold that is spent of a limit: 0, 50, 80 or 100 per cent.")
-    pressed: bool = Field(False, description="Paused by its budget: a raise lets it go on.")
-    cheaper: str | None = Field(
-        None, description="The role that is asked in place of the capsule's, by a budget threshold."
+    pressed: bool = Field(
+        False, description="Whether the run is paused by a budget threshold; a budget raise resumes it."
     )
-    halvings: int = Field(0, description="How often the cap of a reply was halved, by a budget threshold.")
+    cheaper: str | None = Field(
+        None, description="Model role that a budget threshold set in place of the step's own; None before."
+    )
+    halvings: int = Field(0, description="How many times budget thresholds have halved the maximum length of a reply.")
     started_at: float | None = None
     waited: float = Field(0.0, description="Seconds spent waiting for people: not on the wall clock's account.")
 

@@ -14,7 +14,7 @@ from rules import policy, to_cedar, to_rego
 from capsules.actions.action import Action, Facts, action_variables
 
 Denies = Callable[[Action, Facts], bool]
-"""Tells whether an engine denies an action."""
+"""Returns whether an engine denies an action."""
 
 
 def somagent(rules: tuple[str, ...]) -> Denies:

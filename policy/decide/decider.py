@@ -6,7 +6,6 @@ limit; what it cannot decide in time is denied.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -16,6 +15,7 @@ import z3
 from capsules.actions.action import Action, Facts, ForecastRange
 from capsules.actions.verdict import PPM, Demand, Verdict
 from policy.decide.engine import Policy
+from policy.decide.equivalence_classes import BoundedCache
 from policy.language.typed_tree import reads
 from policy.prove.encoder import encode, space_of
 from policy.prove.explanations import explain
@@ -23,7 +23,6 @@ from policy.prove.solver import FixedAttributes, Solver, UnknownValue
 from policy.prove.witnesses import search, values_of
 
 MILLISECONDS = 50
-REMEMBERED = 4096
 Range = tuple[int, int]
 """Lowest and highest, both possible; parts per million where the attribute has a point."""
 
@@ -35,7 +34,7 @@ class Decider:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self._remembered: OrderedDict[Any, Verdict] = OrderedDict()
+        self._cache = BoundedCache[Any, Verdict]()
 
     @cached_property
     def solver(self) -> Solver:
@@ -73,7 +72,7 @@ class Decider:
         return found
 
     def ends_decide(self, open_ranges: Mapping[str, Range]) -> bool:
-        """Say whether the strict ends decide: no search is needed then."""
+        """Return whether the strict ends decide: no search is needed then."""
         return self.strict_ends.keys() >= open_ranges.keys() and not self._approvals_read(open_ranges)
 
     def _open_ranges(self, ranges: Mapping[str, Range]) -> dict[str, Range]:
@@ -92,12 +91,9 @@ class Decider:
             ends = {path: r[self.strict_ends[path]] for path, r in open_ranges.items()}
             return self.policy.evaluate(*with_values(action, facts, ends))
         key = (action, facts.model_dump_json(), tuple(sorted(open_ranges.items())))
-        known = self._remembered.get(key)
+        known = self._cache.get(key)
         if known is None:
-            known = self._solve(action, facts, open_ranges, milliseconds)
-            self._remembered[key] = known
-            if len(self._remembered) > REMEMBERED:
-                self._remembered.popitem(last=False)
+            known = self._cache[key] = self._solve(action, facts, open_ranges, milliseconds)
         return known
 
     def _solve(self, action: Action, facts: Facts, ranges: Mapping[str, Range], milliseconds: int) -> Verdict:
@@ -156,11 +152,11 @@ class Decider:
         )
 
     def _approvals_read(self, ranges: Mapping[str, Range]) -> bool:
-        """Say whether an approval rule reads one of the ranges, so that different values may ask different people."""
+        """Return whether an approval rule reads one of the ranges: different values may ask different people."""
         return any(not reads(typed.tree).isdisjoint(ranges) for typed in self.policy.clauses.approvals)
 
     def _grows_stricter(self, path: str, end: int) -> bool:
-        """Say whether it is proved that values nearer to an end are never decided more leniently."""
+        """Return whether it is proved that values nearer to an end are never decided more leniently."""
         clauses = self.policy.clauses
         low = space_of([clauses], context=z3.Context())
         high = space_of([clauses], context=low.context, mark="raised ")

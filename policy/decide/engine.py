@@ -13,6 +13,7 @@ from capsules.actions.verdict import PPM, Contribution, Decision, Demand, Escala
 from capsules.base_model import fast_model
 from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused
+from policy.decide.equivalence_classes import BoundedCache
 from policy.decide.evaluation import (
     AttributeReader,
     Evaluator,
@@ -31,8 +32,6 @@ _DEFAULTS: dict[str, Any] = {
     name: Verdict.model_fields[name].default for name in ("demands", "escalation", "expires_seconds")
 }
 ConditionEvaluator = Evaluator[bool]
-REMEMBERED = 4096
-"""Rulings kept."""
 
 
 class Policy:
@@ -44,11 +43,9 @@ class Policy:
         self.clauses: Clauses = type_clauses(constitution)
         self.reads: frozenset[str] = self.clauses.reads()
         """Paths of every attribute that a decision depends on."""
-        deciding = (*self.clauses.features, *self.clauses.articles, *self.clauses.approvals)
-        moving = (move for _, moves in self.clauses.transitions for move in moves)
-        self._reader = AttributeReader(
-            self.clauses.schema, sorted(self.reads), (typed.tree for typed in (*deciding, *moving))
-        )
+        transitions = (clause for _, clauses in self.clauses.transitions for clause in clauses)
+        clauses = (*self.clauses.features, *self.clauses.articles, *self.clauses.approvals, *transitions)
+        self._reader = AttributeReader(self.clauses.schema, sorted(self.reads), (clause.tree for clause in clauses))
         self._kinds = frozenset(constitution.kinds)
         self._kind_at = self._reader.position("action.kind")
         self._threshold = in_ppm(constitution.score.threshold)
@@ -59,14 +56,14 @@ class Policy:
         self._scoring = Scorer(tuple(features), self.clauses.weights, self._reader)
         self._articles = self._conditions(self.clauses.articles, lambda article: article.id)
         self._approvals = self._conditions(self.clauses.approvals, lambda rule: rule.id)
-        self._moves = tuple(
-            (sequence, self._conditions(moves, lambda move, s=sequence: f"{s.id}/{move.to}"))  # type: ignore[misc]
-            for sequence, moves in self.clauses.transitions
+        self._transitions = tuple(
+            (sequence, self._conditions(transitions, lambda t, s=sequence: f"{s.id}/{t.to}"))  # type: ignore[misc]
+            for sequence, transitions in self.clauses.transitions
         )
         rules = [condition for _, condition in (*self._articles, *self._approvals)]
-        self._ruled_by = self._reader.selector(frozenset().union(*(rule.reads for rule in rules)))
-        self._alike = not any(rule.computes for rule in rules)
-        self._rulings: dict[Any, tuple[Article | None, tuple[ApprovalRule, ...]]] = {}
+        self._rule_classes = self._reader.selector(frozenset().union(*(rule.reads for rule in rules)))
+        self._rules_cacheable = not any(rule.computes for rule in rules)
+        self._matching_cache = BoundedCache[Any, tuple[Article | None, tuple[ApprovalRule, ...]]]()
         self._check_evaluation()
 
     def evaluate(self, action: Action, facts: Facts) -> Verdict:
@@ -94,7 +91,7 @@ class Policy:
         )
 
     def _decide(self, values: Values, classes: Values, score: int, contributions: tuple[Contribution, ...]) -> Verdict:
-        article, asked = self._matching_rules(values, classes)
+        article, rules = self._matching_rules(values, classes)
         if article is not None:
             return self._verdict("deny", score, contributions, (article.id,), f"{article.because} ({article.id})")
         if score < self._ask_from:
@@ -102,9 +99,9 @@ class Policy:
                 f"The score {score / PPM:.2f} is below {self._ask_from / PPM:.2f}: {_describe_weakest(contributions)}."
             )
             return self._verdict("deny", score, contributions, (), sentence)
-        after = self._next_states(values, classes) if self._moves else {}
-        if asked:
-            return self._ask(score, contributions, asked, after)
+        after = self._next_states(values, classes) if self._transitions else {}
+        if rules:
+            return self._ask(score, contributions, rules, after)
         if score < self._threshold:
             sentence = (
                 f"The score {score / PPM:.2f} is below the threshold {self._threshold / PPM:.2f}, "
@@ -116,23 +113,21 @@ class Policy:
 
     def _matching_rules(self, values: Values, classes: Values) -> tuple[Article | None, tuple[ApprovalRule, ...]]:
         """Return the first article that holds, else the approval rules that do; cached by classes."""
-        key = self._ruled_by(classes)
-        found = self._rulings.get(key) if self._alike else None
+        key = self._rule_classes(classes)
+        found = self._matching_cache.get(key) if self._rules_cacheable else None
         if found is None:
             article = next(_matching(self._articles, values, classes), None)
             found = (article, () if article else tuple(_matching(self._approvals, values, classes)))
-            if len(self._rulings) >= REMEMBERED:
-                self._rulings.clear()
-            self._rulings[key] = found
+            self._matching_cache[key] = found
         return found
 
     def _next_states(self, values: Values, classes: Values) -> dict[str, str]:
         """Return the state of each sequence after this action."""
         states = {}
-        for sequence, moves in self._moves:
+        for sequence, transitions in self._transitions:
             state = values[self._reader.position(f"sequences.{sequence.id}")]
-            moved = next((m for m in _matching(moves, values, classes) if m.start == state), None)
-            states[sequence.id] = moved.to if moved is not None else state
+            taken = next((t for t in _matching(transitions, values, classes) if t.start == state), None)
+            states[sequence.id] = taken.to if taken is not None else state
         return states
 
     def _ask(
@@ -184,7 +179,7 @@ class Policy:
         classes = self._reader.classes(values)
         try:
             self._scoring.score(values, classes)
-            for group in (self._articles, self._approvals, *(moves for _, moves in self._moves)):
+            for group in (self._articles, self._approvals, *(transitions for _, transitions in self._transitions)):
                 list(_matching(group, values, classes))
         except ExpressionFailed as failed:
             raise ConstitutionRefused(f"The constitution does not evaluate: {failed}") from failed

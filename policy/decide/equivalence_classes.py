@@ -14,10 +14,19 @@ from policy.language.schema import Choice, Flag, Text
 from policy.language.typed_tree import Compare, Literal, Node, Read, StartsWith, Within, children, walk
 from policy.language.vocabulary import Words, vocabulary
 
-REMEMBERED = 4096
 TRACE = 5e-7
 """Less than half of the smallest step of a number with a point, and more than its round-off."""
 Classifier = Callable[[Any], Any]
+CACHE_SIZE = 4096
+
+
+class BoundedCache[K, V](dict[K, V]):
+    """A cache that is emptied before it exceeds CACHE_SIZE entries, so that a look-up costs no more than a dict's."""
+
+    def __setitem__(self, key: K, value: V) -> None:
+        if len(self) >= CACHE_SIZE:
+            self.clear()
+        super().__setitem__(key, value)
 
 
 def computed_attributes(tree: Node) -> frozenset[str]:
@@ -84,7 +93,7 @@ def _text_classifier(words: Words) -> Classifier:
 
     def classify(text: str | None) -> int | None:
         if text not in known:
-            if len(known) > REMEMBERED:
+            if len(known) > CACHE_SIZE:
                 known.clear()
                 known[None] = None
             known[text] = words.index(text)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from capsules.actions.action import Action, Facts
 from capsules.actions.verdict import PPM
 from capsules.errors import ConstitutionRefused, Invalid
 from capsules.expressions import EVALUATION_ERRORS, compile_expression
-from policy.decide.equivalence_classes import Classifier, classifiers, computed_attributes
+from policy.decide.equivalence_classes import BoundedCache, Classifier, classifiers, computed_attributes
 from policy.language.constitution import in_ppm
 from policy.language.schema import Attribute, Fixed, NotMeasured, Schema
 from policy.language.type_checker import part_of
@@ -18,8 +18,6 @@ from policy.language.typed_tree import If, Node, reads
 
 Values = tuple[Any, ...]
 """One entry for each attribute of a reader, in its order: the value, None where it is absent, or MissingAttribute."""
-
-REMEMBERED = 4096
 
 _NUMBERS = frozenset({int, float})
 """The exact types: in Python a truth value is an int too, and must not pass for one."""
@@ -103,19 +101,17 @@ class Expression[R]:
         self._take = reader.selector(self._paths)
         self._classes = reader.selector(self.reads - self.computes)
         self._exact_values = reader.selector(self.computes)
-        self._remembered: dict[Any, R] = {}
+        self._cache = BoundedCache[Any, R]()
 
     def value(self, values: Values, classes: Values) -> R:
         """Return the value. Raises ExpressionFailed when there is none."""
         key = (self._classes(classes), self._exact_values(values)) if self.computes else self._classes(classes)
-        found = self._remembered.get(key)
+        found = self._cache.get(key)
         if found is not None:
             return found
         taken = self._take(values)
         value = self._checked(self.name, self._evaluate((taken,) if len(self._paths) == 1 else taken))
-        if len(self._remembered) >= REMEMBERED:
-            self._remembered.clear()
-        self._remembered[key] = value
+        self._cache[key] = value
         return value
 
     def _evaluate(self, values: Values) -> object:
@@ -133,7 +129,7 @@ class Expression[R]:
 
 
 class Conditional[R]:
-    """`condition ? then : otherwise`, each evaluated on its own: where one branch computes, the other is remembered."""
+    """`condition ? then : otherwise`, each evaluated on its own: where one branch computes, the other is cached."""
 
     def __init__(self, condition: "Evaluator[bool]", then: "Evaluator[R]", otherwise: "Evaluator[R]") -> None:
         self.name: str = then.name

@@ -49,10 +49,10 @@ class RateLimit:
         if self._taken:
             await self._correct(None)
 
-    async def end(self, exit_: FinishEffect) -> None:
+    async def end(self, outcome: FinishEffect) -> None:
         """Correct the count to the real usage."""
         if self._taken:
-            await self._correct(exit_.usage.tokens)
+            await self._correct(outcome.usage.tokens)
 
     async def _correct(self, tokens: int | None) -> None:
         assert self._windows is not None

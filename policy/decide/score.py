@@ -7,7 +7,8 @@ import numpy as np
 
 from capsules.actions.verdict import PPM, Contribution
 from capsules.base_model import fast_model
-from policy.decide.evaluation import REMEMBERED, AttributeReader, Evaluator, Values
+from policy.decide.equivalence_classes import CACHE_SIZE, BoundedCache
+from policy.decide.evaluation import AttributeReader, Evaluator, Values
 
 FeatureEvaluator = Evaluator[int]
 _FIELDS = set(Contribution.model_fields)
@@ -24,18 +25,15 @@ class Scorer:
         self._comparing = np.array(comparing, dtype=np.intp)
         self._computing = tuple((n, f, weights[n]) for n, f in enumerate(features) if f.computes)
         self._select_compared = reader.selector(frozenset().union(*(features[number].reads for number in comparing)))
-        self._remembered: dict[Any, tuple[int, list[Contribution]]] = {}
-        self._contribution = lru_cache(maxsize=REMEMBERED)(self._new_contribution)
+        self._cache = BoundedCache[Any, tuple[int, list[Contribution]]]()
+        self._contribution = lru_cache(maxsize=CACHE_SIZE)(self._new_contribution)
 
     def score(self, values: Values, classes: Values) -> tuple[int, tuple[Contribution, ...]]:
         """Return S in parts per million and each feature's part. Raises ExpressionFailed."""
         key = self._select_compared(classes)
-        known = self._remembered.get(key)
+        known = self._cache.get(key)
         if known is None:
-            known = self._sum(values, classes)
-            if len(self._remembered) >= REMEMBERED:
-                self._remembered.clear()
-            self._remembered[key] = known
+            known = self._cache[key] = self._sum(values, classes)
         total, parts = known
         if self._computing:
             parts = parts.copy()

@@ -40,7 +40,7 @@ def matching_grants(offers: Iterable[OpenGrant], action: Action, verdict: Verdic
 
 
 def _matches(scope: str, seen: cel.Context) -> bool:
-    """Say whether an action is in a scope; not if the scope cannot be evaluated, so that a person is asked."""
+    """Return whether an action is in a scope; not if the scope cannot be evaluated, so that a person is asked."""
     try:
         return compile_expression(scope).execute(seen) is True
     except (Invalid, *EVALUATION_ERRORS):

@@ -46,7 +46,7 @@ def digits(text: str) -> str:
 
 
 def luhn(number: str) -> bool:
-    """Tell whether the last digit is the Luhn check digit of the others."""
+    """Return whether the last digit is the Luhn check digit of the others."""
     total = 0
     for digit, double in zip(reversed(number), cycle((False, True)), strict=False):
         value = int(digit) * (2 if double else 1)
@@ -55,7 +55,7 @@ def luhn(number: str) -> bool:
 
 
 def is_card(text: str) -> bool:
-    """Tell whether it is a payment card's number: issuer, length and check digit."""
+    """Return whether it is a payment card's number: issuer, length and check digit."""
     number = digits(text)
     issued = any(
         int(number[: len(str(first.start))]) in first and len(number) in lengths for first, lengths in CARD_ISSUERS
@@ -64,7 +64,7 @@ def is_card(text: str) -> bool:
 
 
 def is_iban(text: str) -> bool:
-    """Tell whether it is an IBAN: its country's length, and 1 modulo 97."""
+    """Return whether it is an IBAN: its country's length, and 1 modulo 97."""
     number = "".join(text.split())
     if IBAN_LENGTHS.get(number[:2]) != len(number):
         return False
@@ -72,13 +72,13 @@ def is_iban(text: str) -> bool:
 
 
 def is_ssn(text: str) -> bool:
-    """Tell whether the United States could have issued it as a social security number."""
+    """Return whether the United States could have issued it as a social security number."""
     area, group, serial = text.split("-")
     return area not in {"000", "666"} and area < "900" and group != "00" and serial != "0000"
 
 
 def is_cpf(text: str) -> bool:
-    """Tell whether it is a Brazilian CPF: two check digits."""
+    """Return whether it is a Brazilian CPF: two check digits."""
     number = digits(text)
     if len(set(number)) == 1:
         return False
@@ -90,20 +90,20 @@ def is_cpf(text: str) -> bool:
 
 
 def is_dni(text: str) -> bool:
-    """Tell whether it is a Spanish DNI or NIE: a letter by the number modulo 23."""
+    """Return whether it is a Spanish DNI or NIE: a letter by the number modulo 23."""
     number = text.replace("-", "").upper()
     number = {"X": "0", "Y": "1", "Z": "2"}.get(number[0], number[0]) + number[1:]
     return DNI_LETTERS[int(number[:-1]) % 23] == number[-1]
 
 
 def is_nir(text: str) -> bool:
-    """Tell whether it is a French NIR: a key of 97 minus the number modulo 97."""
+    """Return whether it is a French NIR: a key of 97 minus the number modulo 97."""
     number = text.replace(" ", "").replace("2A", "19").replace("2B", "18")
     return 97 - int(number[:13]) % 97 == int(number[13:])
 
 
 def is_fiscal_code(text: str) -> bool:
-    """Tell whether it is an Italian codice fiscale: a letter by two tables."""
+    """Return whether it is an Italian codice fiscale: a letter by two tables."""
     code = text.upper()
     total = sum(FISCAL_ODD[c] for c in code[0:15:2]) + sum(int(c) if c.isdigit() else ord(c) - 65 for c in code[1:15:2])
     return chr(65 + total % 26) == code[15]

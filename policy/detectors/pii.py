@@ -32,7 +32,7 @@ NAMED = re2.compile(
 
 
 def has_phone(text: bytes) -> bool:
-    """Tell whether the text has a telephone number."""
+    """Return whether the text has a telephone number."""
     tried = 0
     for pattern, regions in ((INTERNATIONAL, (None,)), (AMERICAN, ("US",)), (NAMED, REGIONS)):
         for match in pattern.finditer(text):

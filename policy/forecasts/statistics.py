@@ -58,7 +58,7 @@ def fit(rows: Sequence[Row], targets: Sequence[float], penalty: float = PENALTY)
 
 STEP = 0.02
 """γ of the adaptive update: how much one miss widens the next intervals."""
-LEAST, MOST = 0.002, 0.5
+MIN_ALPHA, MAX_ALPHA = 0.002, 0.5
 
 
 def radius(errors: Sequence[float], alpha: float) -> float | None:
@@ -76,5 +76,5 @@ def adapt_alpha(alpha: float, missed: Iterable[bool]) -> float:
     """Return α after past intervals missed or held, oldest first: α ← α + γ(α₀ − miss), within what can be computed."""
     steered = alpha
     for miss in missed:
-        steered = min(MOST, max(LEAST, steered + STEP * (alpha - miss)))
+        steered = min(MAX_ALPHA, max(MIN_ALPHA, steered + STEP * (alpha - miss)))
     return steered

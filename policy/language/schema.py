@@ -12,7 +12,7 @@ from typing import Any, get_args
 from capsules.actions.action import Action, ActionKind, Autonomy, DataClass, Effect, Egress, Facts
 from capsules.actions.verdict import PPM
 
-LARGEST = 2**53 - 1
+MAX_INTEGER = 2**53 - 1
 """Whole numbers stay exact in JSON, NumPy and CEL alike."""
 
 
@@ -33,7 +33,7 @@ class Whole:
     """A whole number, CEL `int`."""
 
     low: int = 0
-    high: int = LARGEST
+    high: int = MAX_INTEGER
 
     def __str__(self) -> str:
         return "a whole number"

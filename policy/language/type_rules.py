@@ -21,13 +21,13 @@ from policy.language.typed_tree import (
     is_number,
 )
 
-SMALLEST, LARGEST = -(2**63), 2**63 - 1
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 DECIMALS = 10**6
 _TEXTS = (Choice, Text)
 
 
 def same_kind(left: Type, right: Type) -> bool:
-    """Say whether two values can be compared: CEL's bool, int, double or string."""
+    """Return whether two values can be compared: CEL's bool, int, double or string."""
     return (isinstance(left, _TEXTS) and isinstance(right, _TEXTS)) or type(left) is type(right)
 
 
@@ -116,7 +116,7 @@ def _whole(place: SourcePosition, sign: ArithmeticOperator, left: Node, right: N
         "-": (a.low - b.high, a.high - b.low),
         "*": _products(a, b),
     }[sign]
-    if ends[0] < SMALLEST or ends[1] > LARGEST:
+    if ends[0] < MIN_INTEGER or ends[1] > MAX_INTEGER:
         raise expression_error(place, "this can overflow 64 bits")
     return Arithmetic(place, Whole(*ends), sign, left, right)
 
@@ -148,7 +148,7 @@ def _known_choice(operand: Node, value: Node) -> None:
 
 
 def _exact(node: Node) -> bool:
-    """Say whether the evaluator's floating point orders these values as fractions are ordered.
+    """Return whether the evaluator's floating point orders these values as fractions are ordered.
 
     Attributes and constants have six decimals and their nearest doubles keep their order; a power of two scales
     without rounding. What is computed otherwise can be off by a round-off.

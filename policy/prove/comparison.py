@@ -12,7 +12,7 @@ from typing import Any
 import z3
 
 from capsules.actions.verdict import PPM, Decision
-from capsules.constitutions.proof import Backtest, DecisionChange, Difference, Flip, RecordedAction
+from capsules.constitutions.proof import Backtest, DecisionChange, Difference, Flip, RecordedDecision
 from policy.decide.engine import Policy
 from policy.language.schema import ACTION_SCHEMA, Attribute, Fixed, format_value
 from policy.prove.encoder import DECISIONS, encode, space_of
@@ -64,7 +64,7 @@ def _shown(attribute: Attribute, value: Any) -> object:  # noqa: ANN401 - any at
     return value / PPM if isinstance(attribute.type, Fixed) else value
 
 
-def backtest(candidate: Policy, recorded: Iterable[RecordedAction], *, skipped: int = 0) -> Backtest:
+def backtest(candidate: Policy, recorded: Iterable[RecordedDecision], *, skipped: int = 0) -> Backtest:
     """Evaluate every recorded action again, on the recorded facts.
 
     recorded: in any order. Only the first flip of each run counts: after it, the run might have gone another way.
@@ -77,14 +77,14 @@ def backtest(candidate: Policy, recorded: Iterable[RecordedAction], *, skipped: 
         runs.add(record.run)
         verdict = candidate.evaluate(record.action, record.facts)
         known = flips.get(record.run)
-        if verdict.decision == record.decision or (known is not None and known.seq <= record.seq):
+        if verdict.decision == record.verdict.decision or (known is not None and known.seq <= record.seq):
             continue
         flips[record.run] = Flip(
             run=record.run,
             seq=record.seq,
             at=record.at,
             action=record.action,
-            before=record.decision,
+            before=record.verdict.decision,
             after=verdict.decision,
             sentence=verdict.sentence,
         )

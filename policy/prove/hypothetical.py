@@ -11,13 +11,13 @@ from policy.language.schema import Attribute, Choice, Fixed, Flag, Schema, Text,
 from policy.prove.witnesses import action_of, facts_of
 
 
-def hypothetical_action(given: Mapping[str, str], schema: Schema) -> tuple[Action, Facts]:
+def hypothetical_action(attributes: Mapping[str, str], schema: Schema) -> tuple[Action, Facts]:
     """Return the action and the facts. Raises Invalid that names the attribute and what it may be.
 
-    given: attribute, such as `action.egress`, to its value as CEL writes it; texts may come without quotes.
+    attributes: attribute, such as `action.egress`, to its value as CEL writes it; texts may come without quotes.
     """
     values: dict[str, Any] = {path: a.ordinary for path, a in schema.attributes.items() if not a.optional}
-    for path, text in given.items():
+    for path, text in attributes.items():
         attribute = schema.attributes.get(path)
         if attribute is None:
             known = ", ".join(sorted(schema.attributes))
@@ -38,14 +38,14 @@ def _value(attribute: Attribute, text: str) -> bool | int | str:
             return unquoted
         case Whole() if text.isdigit() and kind.low <= int(text) <= kind.high:
             return int(text)
-        case Fixed() if (number := _parts(text)) is not None and kind.low <= number <= kind.high:
+        case Fixed() if (number := _to_ppm(text)) is not None and kind.low <= number <= kind.high:
             return number
     between = f" from {kind.low / PPM:g} to {kind.high / PPM:g}" if isinstance(kind, Fixed) else ""
     raise Invalid(f"{attribute.path} is {kind}{between}, not {text!r}.")
 
 
-def _parts(text: str) -> int | None:
-    """Return a number with a point in parts per million; None where it is none."""
+def _to_ppm(text: str) -> int | None:
+    """Return a decimal number in parts per million, or None when the text is not one."""
     try:
         scaled = Decimal(text) * PPM
         return int(scaled) if scaled.is_finite() else None

@@ -25,7 +25,7 @@ from policy.prove.encoder import EncodedDecision, encode, encode_guarantee, spac
 from policy.prove.witnesses import SearchResult, search, witness
 
 Confirmation = Callable[[tuple[Witness, ...]], bool]
-"""Says whether the engine's verdicts about the witnesses confirm the claim."""
+"""Returns whether the engine's verdicts about the witnesses confirm the claim."""
 
 SECONDS = 10.0
 """How long one property may take before it is not proved."""
@@ -244,7 +244,7 @@ class _Prover:
 
 
 def condition_holds(text: str, witness: Witness) -> bool:
-    """Say whether a guarantee's condition holds for a witness, by the evaluator."""
+    """Return whether a guarantee's condition holds for a witness, by the evaluator."""
     verdict = witness.verdict
     decision = {"allowed": "allow", "asked": "ask", "denied": "deny"}
     words = {word: verdict.decision == meant for word, meant in decision.items()} | {"score": verdict.score / PPM}

@@ -59,7 +59,7 @@ class Solver:
         return index
 
     def check(self, *claims: Term, milliseconds: int) -> bool | None:
-        """Say whether the claims can hold together; None when time ran out. `model` has the values then."""
+        """Return whether the claims can hold together; None when time ran out. `model` has the values then."""
         self._solver.set("timeout", max(1, milliseconds))
         answer = self._solver.check(*claims)
         return None if answer == z3.unknown else bool(answer == z3.sat)

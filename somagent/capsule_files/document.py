@@ -52,7 +52,7 @@ def parse[Model: BaseModel](document: Document, model: type[Model]) -> Model:
 
 
 def is_json(text: str, filename: str) -> bool:
-    """Tell whether a text is JSON: by the suffix of the filename, else by its first character."""
+    """Return whether a text is JSON: by the suffix of the filename, else by its first character."""
     suffix = PurePath(filename).suffix.lower()
     return suffix == ".json" or (suffix not in {".yaml", ".yml"} and text.lstrip().startswith("{"))
 

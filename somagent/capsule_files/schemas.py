@@ -96,7 +96,7 @@ def _types_of(value: object, scope: ExpressionScope) -> frozenset[str]:
 
 
 def _accepts_other_members(schema: Mapping[str, Any]) -> bool:
-    """Tell whether a schema accepts members that it does not list. One with only `properties` does not."""
+    """Return whether a schema accepts members that it does not list. One with only `properties` does not."""
     if "patternProperties" in schema or not schema.get("properties"):
         return schema.get("additionalProperties") is not False
     return schema.get("additionalProperties", False) is not False
@@ -119,7 +119,7 @@ def _types(schema: Mapping[str, Any] | None) -> frozenset[str]:
 
 
 def _are_compatible(given: frozenset[str], wanted: frozenset[str]) -> bool:
-    """Tell whether a value of one of the given types can have one of the wanted types; unknown types agree with all."""
+    """Return whether a value of a given type can have one of the wanted types; unknown types agree with all."""
     if not given or not wanted or given & wanted:
         return True
     return "integer" in given and "number" in wanted

@@ -28,7 +28,7 @@ def check_kind(problems: ProblemCollector, spec: Spec) -> None:
 
 
 def needs_model(spec: Spec) -> bool:
-    """Tell whether a capsule needs a model: it is atomic, and a step has `think` or there are no fixed steps."""
+    """Return whether a capsule needs a model: it is atomic, and a step has `think` or there are no fixed steps."""
     return spec.type == "atomic" and (not spec.steps or any(step.think is not None for step in spec.steps))
 
 

@@ -97,7 +97,7 @@ def _check(answer: httpx.Response) -> httpx.Response:
 
 
 def _wants_a_query(answer: httpx.Response) -> bool:
-    """Tell whether the refusal is the known bug of version 3: it declares the body as a query parameter."""
+    """Return whether the refusal is the known bug of version 3: it declares the body as a query parameter."""
     detail = _json_object(answer).get("detail")
     first = detail[0] if isinstance(detail, list) and detail and isinstance(detail[0], dict) else {}
     return bool(first.get("loc", [None])[:1] == ["query"])

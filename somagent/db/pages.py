@@ -14,7 +14,7 @@ from capsules.base_model import Page
 from capsules.errors import Invalid
 
 MAX_LIMIT = 500
-MOST_DIGITS = 18  # what a bigint certainly holds
+MAX_DIGITS = 18  # what a bigint certainly holds
 
 
 async def read_page[T](  # noqa: PLR0913 - what a page depends on
@@ -73,7 +73,7 @@ def _value(text: str, key: ColumnClause[Any]) -> datetime | int | str:
             except ValueError as error:
                 raise Invalid(f"{text!r} in a cursor is not a time. Use `next` of the page before.") from error
         case BigInteger():
-            if not text.isascii() or not text.isdigit() or len(text) > MOST_DIGITS:
+            if not text.isascii() or not text.isdigit() or len(text) > MAX_DIGITS:
                 raise Invalid(f"{text!r} in a cursor is not a number. Use `next` of the page before.")
             return int(text)
         case _:

@@ -20,7 +20,7 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
-from capsules.actions.headers import AUTHORITY, WAITED, awaited_approval
+from capsules.actions.headers import AUTHORITY, AWAITED_APPROVAL, current_approval
 from capsules.errors import UngovernedActivity
 from policy.temporal_errors import to_failure
 
@@ -46,9 +46,9 @@ class _Outbound(WorkflowOutboundInterceptor):
 
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
         input.headers = _with_authority(input.headers)
-        approval = awaited_approval()
+        approval = current_approval()
         if approval is not None:
-            input.headers = {**input.headers, WAITED: PayloadConverter.default.to_payload(approval)}
+            input.headers = {**input.headers, AWAITED_APPROVAL: PayloadConverter.default.to_payload(approval)}
         return super().start_activity(input)
 
     def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002

@@ -21,7 +21,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 
 from capsules.actions.action import Action
 from capsules.actions.activity_context import Meter, meter_usage
-from capsules.actions.headers import AUTHORITY, WAITED
+from capsules.actions.headers import AUTHORITY, AWAITED_APPROVAL
 from capsules.actions.ledger_messages import AttemptKey
 from capsules.actions.verdict import Outcome
 from capsules.approvals.approval import Approval, ApprovalRequest
@@ -68,7 +68,7 @@ class GovernedActivityInterceptor(GatedInbound):
         if marker is None or activity.info().is_local:
             what = "is a local activity" if marker else "is neither marked @governed nor on the platform's list"
             raise to_failure(UngovernedActivity(f"Activity {kind!r} {what}; it does not run."))
-        workflow_waits = input.headers.get(WAITED)
+        workflow_waits = input.headers.get(AWAITED_APPROVAL)
         try:
             return await self._admit(input, marker, workflow_waits)
         except ApprovalRequired as error:

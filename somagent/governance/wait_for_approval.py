@@ -13,7 +13,7 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
-from capsules.actions.headers import awaiting
+from capsules.actions.headers import set_current_approval
 from capsules.approvals.approval import ApprovalRequest
 from capsules.errors import ApprovalRequired
 from policy.temporal_errors import from_failure
@@ -52,7 +52,7 @@ async def execute_with_approval[T](execute: Callable[[], Awaitable[T]], *, look_
     approval = ""
     while True:
         try:
-            with awaiting(approval):
+            with set_current_approval(approval):
                 return await execute()
         except ActivityError as error:
             request = requested_approval(error)

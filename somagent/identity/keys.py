@@ -129,7 +129,7 @@ class KeyRing:
         return Signature(key_id=key_id, value=base64.b64encode(key.sign(data)).decode())
 
     def verify(self, purpose: KeyPurpose, key_id: str, data: bytes, value: str) -> bool:
-        """Tell whether `value` is the signature of `data` by this key of the ring."""
+        """Return whether `value` is the signature of `data` by this key of the ring."""
         return verify_signature(self.verifier(purpose, key_id), data, value)
 
 
@@ -150,7 +150,7 @@ def parse_public_key(pem: str) -> Ed25519PublicKey:
 
 
 def verify_signature(key: Ed25519PublicKey | None, data: bytes, value: str) -> bool:
-    """Tell whether `value` is the Base64 signature of `data` by the key."""
+    """Return whether `value` is the Base64 signature of `data` by the key."""
     if key is None:
         return False
     try:

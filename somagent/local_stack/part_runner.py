@@ -13,7 +13,7 @@ from somagent.local_stack.state import PartPhase, PartState, ProcessId
 
 FIRST_TRIES = 3  # after a crash of the machine, files or ports of the last server may block for a moment
 FIRST_PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 10.0
+MAX_PAUSE_SECONDS = 10.0
 SETTLED_SECONDS = 30.0  # after this life the pause starts from the first one again
 HEALTH_EVERY_SECONDS = 0.05
 HEALTH_SHARE = 0.05  # of the time waited so far: parts that are slow to start are asked less often, and start sooner
@@ -53,7 +53,7 @@ class Runner:
             pause = FIRST_PAUSE_SECONDS if time.monotonic() - began > SETTLED_SECONDS else pause
             self._set_phase("restarting", f"ended with {_format_exit(code)}", restarts=self.state.restarts + 1)
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            pause = min(pause * 2, MAX_PAUSE_SECONDS)
             try:
                 await self._attempt("restarting")
             except StackError as failure:

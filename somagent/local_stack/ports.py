@@ -23,7 +23,7 @@ def require_free(parts: Iterable[Part], host: str) -> None:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Tell whether a server can listen on a port of the host now."""
+    """Return whether a server can listen on a port of the host now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As servers do: without it, connections in TIME_WAIT of a stopped server would block the port.

@@ -16,7 +16,7 @@ from capsules.events import TYPES, Event
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
-LONGEST_TITLE = 200
+MAX_TITLE = 200
 
 
 class Notification(FrozenModel):
@@ -46,7 +46,7 @@ def compose(event: Event, approval: Approval | None, *, api: str) -> Notificatio
         tenant=event.tenant,
         run=event.run,
         at=event.at,
-        title=to_one_line(title)[:LONGEST_TITLE],
+        title=to_one_line(title)[:MAX_TITLE],
         text="\n".join(to_one_line(one) if one.strip() else "" for one in lines) + "\n",
         commands=commands,
         url=f"{api}{url}" if url else None,
@@ -83,12 +83,12 @@ def _compose_parts(event: Event, approval: Approval | None) -> Parts:
     return _other_parts(event)
 
 
-def _approval_parts(event: Event, asked: Approval) -> Parts:
-    what, facts = f"{asked.kind} {asked.target}", _facts(asked)
-    show, url = _show_command(asked), _approval_url(asked)
-    if asked.state != "pending":
-        return f"{what} waited, and is {asked.state} already", facts, (show,), url
-    commands = (show, f"somagent approve {asked.id}", f"somagent deny {asked.id}")
+def _approval_parts(event: Event, approval: Approval) -> Parts:
+    what, facts = f"{approval.kind} {approval.target}", _facts(approval)
+    show, url = _show_command(approval), _approval_url(approval)
+    if approval.state != "pending":
+        return f"{what} waited, and is {approval.state} already", facts, (show,), url
+    commands = (show, f"somagent approve {approval.id}", f"somagent deny {approval.id}")
     if event.type == "approval.requested":
         return f"{what} waits for your yes or no", facts, commands, url
     first = f"Nobody decided so far: whoever has {event.data.get('capability')} may decide too."
@@ -121,12 +121,12 @@ def _other_parts(event: Event) -> Parts:
     return f"{event.type}{where}", [TYPES.get(event.type, event.type), *_list_data(event)], (), None
 
 
-def _facts(asked: Approval) -> list[str]:
+def _facts(approval: Approval) -> list[str]:
     return [
-        f"What: {asked.kind} {asked.target} in run {asked.run}",
-        f"Why a person is asked: {asked.sentence}",
-        f"Asked by {asked.requested_by}, of somebody else: {asked.describe_approvers()}",
-        f"Until: {asked.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        f"What: {approval.kind} {approval.target} in run {approval.run}",
+        f"Why a person is asked: {approval.sentence}",
+        f"Asked by {approval.requested_by}, of somebody else: {approval.describe_approvers()}",
+        f"Until: {approval.expires_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
     ]
 
 
@@ -137,12 +137,12 @@ def _list_data(event: Event, without: AbstractSet[str] = frozenset()) -> list[st
     ]
 
 
-def _show_command(asked: Approval) -> str:
-    return f"somagent approvals show {asked.id}"
+def _show_command(approval: Approval) -> str:
+    return f"somagent approvals show {approval.id}"
 
 
-def _approval_url(asked: Approval) -> str:
-    return f"/v1/approvals/{asked.id}"
+def _approval_url(approval: Approval) -> str:
+    return f"/v1/approvals/{approval.id}"
 
 
 class NotSent(Exception):

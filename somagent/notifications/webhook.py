@@ -32,7 +32,7 @@ IPV4_IN_IPV6 = tuple(ipaddress.ip_network(text) for text in ("64:ff9b::/96", "20
 
 
 def is_allowed(address: Address, reach: Reach) -> bool:
-    """Tell whether a webhook may use an address. Never a link-local one, where clouds serve credentials."""
+    """Return whether a webhook may use an address. Never a link-local one, where clouds serve credentials."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return is_allowed(address.ipv4_mapped, reach)

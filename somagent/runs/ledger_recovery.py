@@ -47,9 +47,9 @@ class LedgerRecovery:
         return settled
 
     async def _finish(self, key: AttemptKey, outcome: Outcome[Any]) -> bool:
-        exit_ = FinishEffect(key=key, ok=True, usage=outcome.usage, estimated=outcome.estimated, result=outcome.value)
+        finish = FinishEffect(key=key, ok=True, usage=outcome.usage, estimated=outcome.estimated, result=outcome.value)
         try:
-            await self.ledger.finish(exit_)
+            await self.ledger.finish(finish)
         except Unavailable:
             raise
         except SomaError as error:

@@ -67,7 +67,7 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _of_tests(value: object) -> bool:
-    """Tell whether a value is a function or class that is written below tests."""
+    """Return whether a value is a function or class that is written below tests."""
     if not (inspect.isfunction(value) or inspect.isclass(value)):
         return False
     module = sys.modules.get(inspect.unwrap(value).__module__)

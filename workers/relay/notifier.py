@@ -22,7 +22,7 @@ POLL_SECONDS = 1.0
 LEASE = timedelta(seconds=90)
 """Longer than any attempt takes, so that two relays never send one delivery at the same time."""
 ATTEMPTS = 24
-LONGEST_WAIT = timedelta(hours=1)
+MAX_WAIT = timedelta(hours=1)
 FIRST_WAIT = timedelta(seconds=2)
 """Doubled after each attempt: 24 attempts are about 13 hours."""
 ANSWER_LIMIT = 500
@@ -98,4 +98,4 @@ class Notifier:
 
     def _backoff(self, attempt: int) -> timedelta:
         doubled: timedelta = self.first_wait * 2 ** min(attempt - 1, 20)
-        return min(doubled, LONGEST_WAIT)
+        return min(doubled, MAX_WAIT)

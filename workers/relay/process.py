@@ -34,7 +34,7 @@ POLL_SECONDS = 0.2
 STANDBY_SECONDS = 1.0
 BATCH = 500
 FIRST_WAIT = 0.2
-LONGEST_WAIT = 5.0
+MAX_WAIT = 5.0
 RECONCILE_SECONDS = 15.0
 ADVISORY_LOCK = 7_405_113_803  # id of the relay's lock in PostgreSQL
 
@@ -66,7 +66,7 @@ async def repeat_forever(part: str, work: Callable[[], Awaitable[None]]) -> None
         try:
             await work()
         except SomaError as error:
-            wait = FIRST_WAIT if clock() - began > LONGEST_WAIT else min(wait * 2, LONGEST_WAIT)
+            wait = FIRST_WAIT if clock() - began > MAX_WAIT else min(wait * 2, MAX_WAIT)
             log.warning("relay.interrupted", part=part, code=error.code, problem=error.message, again_in_seconds=wait)
             await asyncio.sleep(wait)
 

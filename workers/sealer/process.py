@@ -21,7 +21,7 @@ from somagent.stop_signals import exit_when_refused, run_until_stop_signal
 
 BLOCK_LEAVES = 50_000
 """Most records in one block. With so many, signing takes about a second and an inclusion proof has 16 digests."""
-LONGEST_WAIT = 5.0
+MAX_WAIT = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +84,7 @@ async def work(settings: Settings) -> None:
                     stale = False
                 wait = every
             except SomaError as error:
-                wait, stale = min(wait * 2, LONGEST_WAIT), True
+                wait, stale = min(wait * 2, MAX_WAIT), True
                 log.warning("sealer.interrupted", code=error.code, problem=error.message, again_in_seconds=wait)
             await asyncio.sleep(wait)
 

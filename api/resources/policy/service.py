@@ -120,10 +120,10 @@ async def backtest(state: State, caller: Principal, body: schemas.BacktestReques
     async with state.db.transaction(caller.tenant) as tx:
         batches = aiter(tx.decision_log.batches(newest=body.runs, since=body.since))
 
-        async def next_batch() -> list[proof.RecordedAction | None] | None:
+        async def next_batch() -> list[proof.RecordedDecision | None] | None:
             return await anext(batches, None)
 
-        def recorded() -> Iterator[proof.RecordedAction]:
+        def recorded() -> Iterator[proof.RecordedDecision]:
             nonlocal skipped
             while (batch := asyncio.run_coroutine_threadsafe(next_batch(), loop).result(BATCH_SECONDS)) is not None:
                 skipped += batch.count(None)

@@ -8,14 +8,14 @@ from capsules.base_model import FrozenModel, StrictModel
 from capsules.identity.principal import Principal
 from somagent.identity.capabilities import Capability, Role
 
-LONGEST_SECONDS = 30 * 86_400
+MAX_TOKEN_SECONDS = 30 * 86_400
 
 
 class TokenRequest(StrictModel, json_schema_extra={"examples": [{"capabilities": ["run:read"], "seconds": 900}]}):
     """Capabilities and lifetime of a new token: at most those of the token that asks for it."""
 
     capabilities: frozenset[Capability | Role] | None = Field(None, description="Unset: all of the caller's.")
-    seconds: int = Field(3600, ge=1, le=LONGEST_SECONDS)
+    seconds: int = Field(3600, ge=1, le=MAX_TOKEN_SECONDS)
 
 
 class TokenResponse(FrozenModel):

@@ -1,4 +1,4 @@
-"""Decisions of people about approvals and budgets, taken only from a signed attestation: implements `Decisions`.
+"""Decisions of people about approvals and budgets, only from a signed attestation: implements `ApprovalDecisions`.
 
 Anybody who can signal a workflow can send a message with a decision, so the message itself proves nothing. Its token
 says who decides, in which tenant and about what, and each claim of the token must match the message.
@@ -144,7 +144,7 @@ async def _approver(tx: Transaction, token: Attestation, now: dt.datetime) -> Ap
 
 
 def _is_repeated(approval: Approval, token: Attestation, *, approve: bool) -> bool:
-    """Tell whether this person's same answer is recorded and still counts."""
+    """Return whether this person's same answer is recorded and still counts."""
     who = (token.subject, token.on_behalf_of)
     wanted = "yes" if approve else "no"
     # An earlier yes does not repeat a no, and a yes that was overruled does not count.

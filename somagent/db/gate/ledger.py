@@ -59,10 +59,10 @@ class PostgresLedger:
     semaphores: KeyedSemaphore = field(default_factory=lambda: KeyedSemaphore(AT_ONCE), compare=False)
 
     async def facts(
-        self, tenant: str, run: str, account: str | None, constitution: Digest, asked: HistoryQuery | None = None
+        self, tenant: str, run: str, account: str | None, constitution: Digest, history: HistoryQuery | None = None
     ) -> LedgerFacts:
         """Return the facts that a decision about an action needs. Raises Unavailable."""
-        arguments = (tenant, run, account, constitution, (asked or HistoryQuery()).model_dump_json())
+        arguments = (tenant, run, account, constitution, (history or HistoryQuery()).model_dump_json())
         answer = await self.db.call("SELECT gate_facts($1, $2, $3, $4, $5)", *arguments)
         return LedgerFacts.model_validate_json(answer)
 
@@ -70,23 +70,23 @@ class PostgresLedger:
         """Return the digest of the tenant's active constitution. Raises ConstitutionRefused when there is none."""
         return await self.db.constitutions.require_active_digest(tenant)
 
-    async def begin(self, entry: BeginEffect) -> EffectBegun:
+    async def begin(self, request: BeginEffect) -> EffectBegun:
         """Begin an effect: reserve, and record the decision. A refusal is a status of the answer.
 
         The decision is durable when this returns. Raises Conflict when the run has ended, and Unavailable.
         """
-        async with self.semaphores.hold(entry.key.run):
-            answer = await self.db.call("SELECT gate_begin($1)", json.dumps(_begin_request(entry)))
+        async with self.semaphores.hold(request.key.run):
+            answer = await self.db.call("SELECT gate_begin($1)", json.dumps(_begin_request(request)))
         return EffectBegun.model_validate_json(answer)
 
-    async def finish(self, exit_: FinishEffect) -> Settled:
+    async def finish(self, outcome: FinishEffect) -> Settled:
         """Settle an effect with its real usage, even beyond the reservation, and keep the result for a retry.
 
         Raises Conflict when the run has ended or the effect never began, and Unavailable.
         """
-        result = to_json(exit_.result).decode()
-        async with self.semaphores.hold(exit_.key.run):
-            request = json.dumps(_finish_request(exit_, result))
+        result = to_json(outcome.result).decode()
+        async with self.semaphores.hold(outcome.key.run):
+            request = json.dumps(_finish_request(outcome, result))
             answer = await self.db.call("SELECT gate_finish($1, $2)", request, result)
         return Settled.model_validate_json(answer)
 
@@ -100,19 +100,19 @@ def _attempt(key: AttemptKey) -> dict[str, Any]:
     return {**key.model_dump(), "effect": key.effect}
 
 
-def _begin_request(entry: BeginEffect) -> dict[str, Any]:
-    action, verdict = entry.action, entry.verdict
+def _begin_request(request: BeginEffect) -> dict[str, Any]:
+    action, verdict = request.action, request.verdict
     return {
-        **_attempt(entry.key),
-        "capsule": entry.capsule,
-        "actor": entry.actor,
-        "account": entry.account,
+        **_attempt(request.key),
+        "capsule": request.capsule,
+        "actor": request.actor,
+        "account": request.account,
         "kind": action.kind,
         "target": action.target,
         "idempotent": action.idempotent,
         "cost": action.cost.model_dump(),
-        "action_digest": entry.action_digest,
-        "sequences_before": entry.facts.sequences,
+        "action_digest": request.action_digest,
+        "sequences_before": request.facts.sequences,
         "sequences_after": verdict.sequences,
         "constitution": verdict.constitution,
         "decision": verdict.decision,
@@ -122,43 +122,43 @@ def _begin_request(entry: BeginEffect) -> dict[str, Any]:
         "demands": [_json(demand) for demand in merge_demands(verdict.demands)],
         "escalation": [_json(step) for step in verdict.escalation],
         "expires_seconds": verdict.expires_seconds,
-        "standing": list(entry.matching_grants),
-        "slow": entry.rate_refusal.sentence if entry.rate_refusal else None,
+        "standing": list(request.matching_grants),
+        "slow": request.rate_refusal.sentence if request.rate_refusal else None,
         "parts": canonical_parts(
             {
                 "action": _json(action),
-                "action_digest": entry.action_digest,
-                "activity": entry.key.activity,
-                "actor": entry.actor,
-                "attempt": entry.key.attempt,
-                "capsule": entry.capsule,
-                "execution": entry.key.execution,
-                "facts": _json(entry.facts),
+                "action_digest": request.action_digest,
+                "activity": request.key.activity,
+                "actor": request.actor,
+                "attempt": request.key.attempt,
+                "capsule": request.capsule,
+                "execution": request.key.execution,
+                "facts": _json(request.facts),
                 "verdict": _json(verdict),
-                **({} if entry.shadow is None else {"shadow": _json(entry.shadow)}),
+                **({} if request.shadow is None else {"shadow": _json(request.shadow)}),
             }
         ),
     }
 
 
-def _finish_request(exit_: FinishEffect, result: str) -> dict[str, Any]:
-    error = exit_.error.replace("\0", "\N{REPLACEMENT CHARACTER}")  # a column of text cannot hold it
+def _finish_request(outcome: FinishEffect, result: str) -> dict[str, Any]:
+    error = outcome.error.replace("\0", "\N{REPLACEMENT CHARACTER}")  # a column of text cannot hold it
     return {
-        **_attempt(exit_.key),
-        "ok": exit_.ok,
-        "usage": exit_.usage.model_dump(),
-        "estimated": exit_.estimated,
+        **_attempt(outcome.key),
+        "ok": outcome.ok,
+        "usage": outcome.usage.model_dump(),
+        "estimated": outcome.estimated,
         "error": error,
         "parts": canonical_parts(
             {
-                "activity": exit_.key.activity,
-                "attempt": exit_.key.attempt,
+                "activity": outcome.key.activity,
+                "attempt": outcome.key.attempt,
                 "error": error,
-                "estimated": exit_.estimated,
-                "execution": exit_.key.execution,
-                "ok": exit_.ok,
+                "estimated": outcome.estimated,
+                "execution": outcome.key.execution,
+                "ok": outcome.ok,
                 "result": sha256(result.encode()),
-                "usage": exit_.usage.model_dump(),
+                "usage": outcome.usage.model_dump(),
             }
         ),
     }

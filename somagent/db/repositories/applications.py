@@ -66,7 +66,7 @@ class Applications(Publisher):
         return tuple(each for each in found if each is not None)
 
     async def has_open_children(self, run: str) -> bool:
-        """Tell whether a child run of this run is open."""
+        """Return whether a child run of this run is open."""
         query = select(exists().where((runs.c.parent == run) & runs.c.closed_at.is_(None)))
         return bool(await self.connection.scalar(query))
 

@@ -77,20 +77,20 @@ class Approvals(Publisher):
         return Locked(_approval(row))
 
     async def decide(
-        self, asked: Locked, approver: Approver, *, approve: bool, comment: str, now: datetime
+        self, approval: Locked, approver: Approver, *, approve: bool, comment: str, now: datetime
     ) -> Approval:
         """Write a person's yes or no and return the changed approval. One no denies; a yes counts towards the demands.
 
         Raises Conflict unless it is pending and in time, and Denied as `check_eligibility` does.
         """
-        check_eligibility(asked, approver, "yes" if approve else "no", now)
-        answers = [*asked.answers, _answer(asked, approver, "yes" if approve else "no", comment, now)]
-        lacking = missing_demands(asked.demands, answers)
+        check_eligibility(approval, approver, "yes" if approve else "no", now)
+        answers = [*approval.answers, _answer(approval, approver, "yes" if approve else "no", comment, now)]
+        lacking = missing_demands(approval.demands, answers)
         state: ApprovalState = "denied" if not approve else "pending" if lacking else "approved"
         values: dict[str, Any] = {"state": state, "comment": comment}
-        decided = await self._write(asked, answers, values | _decision_values(state, approver, now))
+        decided = await self._write(approval, answers, values | _decision_values(state, approver, now))
         data = {
-            "approval": asked.id,
+            "approval": approval.id,
             "state": state,
             "approve": approve,
             "comment": comment,
@@ -98,53 +98,55 @@ class Approvals(Publisher):
             "on_behalf_of": approver.on_behalf_of,
             "missing": [demand.model_dump() for demand in lacking] if approve else [],
         }
-        await self._publish("approval.events", "approval.decided", asked.run, data)
+        await self._publish("approval.events", "approval.decided", approval.run, data)
         return decided
 
     async def edit(  # noqa: PLR0913 - who, into what, why, when
-        self, asked: Locked, approver: Approver, *, to: Digest, receipt: dict[str, str], comment: str, now: datetime
+        self, approval: Locked, approver: Approver, *, to: Digest, receipt: dict[str, str], comment: str, now: datetime
     ) -> Approval:
         """Close an approval because a person wants the action `to` instead, which the gate then evaluates.
 
         receipt: the members of the receipt that is appended to the run's chain, as canonical JSON. Raises as `decide`
         does, and Conflict when `to` is the same action.
         """
-        check_eligibility(asked, approver, "edit", now)
-        if to == asked.action:
-            raise Conflict(f"The edit changes nothing: approval {asked.id!r} asks for this action.", approval=asked.id)
-        answers = [*asked.answers, _answer(asked, approver, "edit", comment, now)]
+        check_eligibility(approval, approver, "edit", now)
+        if to == approval.action:
+            raise Conflict(
+                f"The edit changes nothing: approval {approval.id!r} asks for this action.", approval=approval.id
+            )
+        answers = [*approval.answers, _answer(approval, approver, "edit", comment, now)]
         values = {"state": "edited", "edited_to": to, "comment": comment}
-        edited = await self._write(asked, answers, values | _decision_values("edited", approver, now))
+        edited = await self._write(approval, answers, values | _decision_values("edited", approver, now))
         written = "SELECT receipt_append(:run, 'outcome', 'approval.edit', 1, CAST(:parts AS jsonb))"
-        await self.connection.execute(text(written), {"run": asked.run, "parts": json.dumps(receipt)})
-        data = {"approval": asked.id, "action": to, "by": approver.subject, "on_behalf_of": approver.on_behalf_of}
+        await self.connection.execute(text(written), {"run": approval.run, "parts": json.dumps(receipt)})
+        data = {"approval": approval.id, "action": to, "by": approver.subject, "on_behalf_of": approver.on_behalf_of}
         data["comment"] = comment
-        await self._publish("approval.events", "approval.edited", asked.run, data)
+        await self._publish("approval.events", "approval.edited", approval.run, data)
         return edited
 
     async def escalate(self, approval: str, *, groups: int) -> Approval:
         """Publish that the first `groups` escalation groups may decide now, once for each. Raises NotFound."""
-        asked = await self.lock(approval)
+        locked = await self.lock(approval)
         row = await self.connection.execute(select(approvals.c.escalated).where(approvals.c.id == approval))
         published = row.scalar_one()
-        if asked.state != "pending" or groups <= published:
-            return asked
-        for group in asked.escalation[published:groups]:
+        if locked.state != "pending" or groups <= published:
+            return locked
+        for group in locked.escalation[published:groups]:
             data = {
                 "approval": approval,
                 "capability": group.capability,
                 "at": group.at.isoformat(),
-                **asked.model_dump(mode="json", include={"kind", "target", "sentence", "expires_at"}),
+                **locked.model_dump(mode="json", include={"kind", "target", "sentence", "expires_at"}),
             }
-            await self._publish("approval.events", "approval.escalated", asked.run, data)
+            await self._publish("approval.events", "approval.escalated", locked.run, data)
         await self.connection.execute(
-            update(approvals).where(approvals.c.id == approval).values(escalated=min(groups, len(asked.escalation)))
+            update(approvals).where(approvals.c.id == approval).values(escalated=min(groups, len(locked.escalation)))
         )
-        return asked
+        return locked
 
     async def expire(self, approval: str) -> Approval:
         """Close a pending approval as expired and publish that; one that was decided stays. Raises NotFound."""
-        asked = await self.lock(approval)
+        locked = await self.lock(approval)
         closed = await self.connection.execute(
             update(approvals)
             .where((approvals.c.id == approval) & (approvals.c.state == "pending"))
@@ -153,30 +155,30 @@ class Approvals(Publisher):
         )
         row = closed.first()
         if row is None:
-            return asked
-        data = {"approval": approval, "asked": asked.describe_approvers()}
-        data |= asked.model_dump(mode="json", include={"kind", "target", "sentence"})
-        await self._publish("approval.events", "approval.expired", asked.run, data)
+            return locked
+        data = {"approval": approval, "asked": locked.describe_approvers()}
+        data |= locked.model_dump(mode="json", include={"kind", "target", "sentence"})
+        await self._publish("approval.events", "approval.expired", locked.run, data)
         return _approval(row)
 
-    async def _write(self, asked: Locked, answers: Sequence[Answer], values: dict[str, Any]) -> Approval:
+    async def _write(self, approval: Locked, answers: Sequence[Answer], values: dict[str, Any]) -> Approval:
         written = [answer.model_dump(mode="json") for answer in answers]
         changed = await self.connection.execute(
             update(approvals)
-            .where(approvals.c.id == asked.id)
+            .where(approvals.c.id == approval.id)
             .values(answers=written, **values)
             .returning(approvals, _STATE)
         )
         return _approval(changed.one())
 
 
-def _answer(asked: Approval, approver: Approver, said: AnswerKind, comment: str, now: datetime) -> Answer:
+def _answer(approval: Approval, approver: Approver, said: AnswerKind, comment: str, now: datetime) -> Answer:
     return Answer(
         by=approver.subject,
         said=said,
         on_behalf_of=approver.on_behalf_of,
         capabilities=tuple(sorted(approver.capabilities)),
-        escalated=asked.escalated_to(approver.capabilities, now),
+        escalated=approval.escalated_to(approver.capabilities, now),
         comment=comment,
         at=now,
     )
@@ -195,9 +197,9 @@ def _approval(row: Row[Any]) -> Approval:
 class EligibleApprovers(Repository):
     """Principals of the tenant who could decide an approval: by their own capabilities or by lent ones."""
 
-    async def of(self, asked: Approval, now: datetime) -> tuple[EligibleApprover, ...]:
+    async def of(self, approval: Approval, now: datetime) -> tuple[EligibleApprover, ...]:
         """Return every principal who could decide the approval now; none when it is decided."""
-        if asked.state != "pending":
+        if approval.state != "pending":
             return ()
         rows = await self._all(select(principals).order_by(principals.c.subject))
         held = {row.subject: frozenset(row.capabilities) for row in rows}
@@ -211,8 +213,8 @@ class EligibleApprovers(Repository):
             EligibleApprover(
                 subject=approver.subject,
                 on_behalf_of=approver.on_behalf_of,
-                escalated=not asked.asks_for(approver.capabilities),
+                escalated=not approval.asks_for(approver.capabilities),
             )
             for approver in approvers
-            if can_approve(asked, approver, now)
+            if can_approve(approval, approver, now)
         )

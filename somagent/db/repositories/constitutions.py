@@ -28,7 +28,7 @@ INSTALL = text("SELECT constitution_install(CAST(:entry AS json), :sealed)")
 REVOKE = text("SELECT constitution_revoke(:digest, :by, :reason)")
 TENANT = text("SELECT set_config('somagent.tenant', :tenant, true)")
 
-MOST = 1000
+MAX_LISTED = 1000
 """Maximum length of a list. There are few constitutions, so lists have no pages."""
 _SUMMARY = tuple(column for column in constitutions.c if column.name not in {"sealed", "sealed_by"})
 
@@ -107,7 +107,7 @@ class Constitutions:
         return self._record(rows[0], await self._all(signed.order_by(signatures.c.added_at, signatures.c.key_id)))
 
     async def is_revoked(self, digest_: Digest) -> bool:
-        """Tell whether a constitution is revoked. Raises NotFound."""
+        """Return whether a constitution is revoked. Raises NotFound."""
         state = await self._scalar(select(constitutions.c.state).where(constitutions.c.digest == digest_))
         if state is None:
             raise NotFound(f"No constitution {digest_!r} was ever installed.", digest=digest_)
@@ -120,7 +120,7 @@ class Constitutions:
         query = query.select_from(signed).group_by(constitutions.c.digest)
         if digests is not None:
             query = query.where(constitutions.c.digest.in_(digests))
-        found = await self._all(query.order_by(constitutions.c.installed_at.desc()).limit(MOST))
+        found = await self._all(query.order_by(constitutions.c.installed_at.desc()).limit(MAX_LISTED))
         return tuple(from_row(ConstitutionSummary, row) for row in found)
 
     async def install(self, record: ConstitutionRecord) -> None:
@@ -151,7 +151,7 @@ class Constitutions:
         self, *scopes: str, stage: Stage | None = None, of: Digest | None = None
     ) -> tuple[ActiveConstitution, ...]:
         """Return activations in these scopes (none: in all), newest first. of: only those of this constitution."""
-        query = select(activations).order_by(activations.c.id.desc()).limit(MOST)
+        query = select(activations).order_by(activations.c.id.desc()).limit(MAX_LISTED)
         if scopes:
             query = query.where(activations.c.scope.in_(scopes))
         if of:

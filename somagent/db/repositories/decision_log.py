@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from sqlalchemy import ColumnElement, Row, Select, select, text
+from pydantic import ValidationError
+from sqlalchemy import Row, Select, select, text
 
 from capsules.audit.receipt import Receipt
-from capsules.constitutions.proof import RecordedAction, RecordedDecision
+from capsules.constitutions.proof import RecordedDecision
 from capsules.constitutions.proposal import ShadowCount, ShadowReport
 from capsules.digest import Digest
 from capsules.errors import NotFound
@@ -38,7 +38,6 @@ class Receipts(Repository):
 
 BATCH = 500
 _BODY = receipts.c.body
-_SELECTED = (receipts.c.run, receipts.c.seq, receipts.c.at, *(_BODY[name].label(name) for name in ("action", "facts")))
 
 # Compares the verdicts of the constitutions. A decision of the gate for another reason (no budget) is no difference.
 COUNTS = text("""
@@ -61,21 +60,20 @@ class DecisionLog(Repository):
 
     async def batches(
         self, *, newest: int, since: datetime | None = None
-    ) -> AsyncIterator[list[RecordedAction | None]]:
+    ) -> AsyncIterator[list[RecordedDecision | None]]:
         """Yield the decisions of the newest runs, newest run first; None for one that cannot be evaluated again."""
         chosen = select(runs.c.id, runs.c.created_at).order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(newest)
         if since is not None:
             chosen = chosen.where(runs.c.created_at >= since)
         among = chosen.subquery()
         query = (
-            select(*_SELECTED, *(_text("verdict", name).label(name) for name in ("decision", "constitution")))
+            _select_decisions()
             .join(among, among.c.id == receipts.c.run)
-            .where(receipts.c.kind == "decision")
             .order_by(among.c.created_at.desc(), receipts.c.run, receipts.c.seq)
         )
         found = await self.connection.stream(query)
         async for rows in found.partitions(BATCH):
-            yield [_parse(RecordedAction, row) for row in rows]
+            yield [_parse(row) for row in rows]
 
     async def decision(self, run: str, seq: int) -> RecordedDecision:
         """Return the decision of one receipt. Raises NotFound."""
@@ -99,7 +97,7 @@ class DecisionLog(Repository):
 
     async def _decision(self, query: Select[Any]) -> RecordedDecision | None:
         row = await self._first(query.limit(1))
-        return None if row is None else _parse(RecordedDecision, row)
+        return None if row is None else _parse(row)
 
 
 class Shadows(Repository):
@@ -124,17 +122,13 @@ class Shadows(Repository):
 
 
 def _select_decisions() -> Select[Any]:
-    return select(*_SELECTED, _BODY["verdict"].label("verdict")).where(receipts.c.kind == "decision")
+    body = (_BODY[name].label(name) for name in ("action", "facts", "verdict"))
+    return select(receipts.c.run, receipts.c.seq, receipts.c.at, *body).where(receipts.c.kind == "decision")
 
 
-def _text(*path: str) -> ColumnElement[str]:
-    found: ColumnElement[str] = _BODY[path].as_string()
-    return found
-
-
-def _parse[M: BaseModel](model: type[M], row: Row[Any]) -> M | None:
-    """Return the model of a row; None for a receipt of an older form."""
+def _parse(row: Row[Any]) -> RecordedDecision | None:
+    """Return the decision of a row; None for a receipt of an older form."""
     try:
-        return from_row(model, row)
+        return from_row(RecordedDecision, row)
     except ValidationError:
         return None

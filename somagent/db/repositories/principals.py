@@ -21,7 +21,7 @@ class Tenants:
     engine: AsyncEngine
 
     async def exists(self, tenant: str) -> bool:
-        """Tell whether a tenant is known."""
+        """Return whether a tenant is known."""
         async with translate_errors(), self.engine.connect() as connection:
             return (await connection.scalar(select(tenants.c.id).where(tenants.c.id == tenant))) is not None
 

@@ -73,8 +73,8 @@ class Proposals(Publisher):
         if (await self.get(id_)).state == "awaiting_approval":
             return
         await self.update(id_, state="awaiting_approval")
-        asked = await self.get(id_)
-        data = asked.model_dump(
+        proposal = await self.get(id_)
+        data = proposal.model_dump(
             mode="json", include={"constitution", "scope", "stage", "reason", "against", "proposed_by", "missing"}
         )
         await self._publish("approval.events", "constitution.proposed", None, data | {"activation": id_})

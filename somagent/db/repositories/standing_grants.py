@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from capsules.approvals.standing_grant import MOST_OPEN, GrantRequest, GrantState, StandingGrant
+from capsules.approvals.standing_grant import MAX_OPEN, GrantRequest, GrantState, StandingGrant
 from capsules.base_model import Page
 from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
@@ -103,8 +103,8 @@ class StandingGrants(Publisher):
         )
         is_open = (grants.c.constitution == constitution) & (_STATE.element == "open")
         number = await self.connection.scalar(select(func.count()).select_from(grants).where(is_open))
-        if (number or 0) >= MOST_OPEN:
-            raise Conflict(f"{number} standing grants are open, and {MOST_OPEN} may be. Take one back first.")
+        if (number or 0) >= MAX_OPEN:
+            raise Conflict(f"{number} standing grants are open, and {MAX_OPEN} may be. Take one back first.")
 
 
 def _event_data(grant: StandingGrant, by: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from capsules.errors import Invalid
-from capsules.json_schema import MOST_NESTED, schema_problems, value_problems
+from capsules.json_schema import MAX_NESTED, schema_problems, value_problems
 
 TREE = {"type": "object", "properties": {"below": {"$ref": "#"}}, "additionalProperties": False}
 
@@ -25,7 +25,7 @@ def nested(levels: int) -> dict[str, Any]:
         ({"patternProperties": {r"^\p{L}+$": {"type": "integer"}}}, {"größe": 3}),
         ({"format": "date"}, "2026-02-28"),
         ({"$defs": {"name": {"type": "string"}}, "items": {"$ref": "#/$defs/name"}}, ["a"]),
-        (TREE, nested(MOST_NESTED - 1)),
+        (TREE, nested(MAX_NESTED - 1)),
         ({"$ref": "#"}, "a reference to itself"),
     ],
 )
@@ -42,7 +42,7 @@ def test_a_value_follows_its_schema(schema, value):
         ({"patternProperties": {r"^\p{L}+$": {"type": "integer"}}}, {"größe": "3"}, "$.größe: "),
         ({"format": "date"}, "2026-02-30", 'is not a "date"'),
         ({"type": "number"}, float("nan"), "$: "),
-        (TREE, nested(MOST_NESTED + 1), f"$: nested more than {MOST_NESTED} levels deep"),
+        (TREE, nested(MAX_NESTED + 1), f"$: nested more than {MAX_NESTED} levels deep"),
         ({"type": "integer"}, "\ud800", "surrogates not allowed"),
     ],
 )
@@ -63,7 +63,7 @@ def test_a_value_that_does_not_follow_is_told_with_its_place(schema, value, says
         ({"minimum": float("inf")}, ("minimum",), "is not of type"),
         ({"enum": [float("inf")]}, (), "Out of range float"),
         ({"const": {1, 2}}, (), "set"),
-        ({"not": nested(MOST_NESTED)}, (), "nested"),
+        ({"not": nested(MAX_NESTED)}, (), "nested"),
     ],
 )
 def test_a_schema_that_cannot_be_used_is_told_with_its_place(schema, path, says):

@@ -138,7 +138,7 @@ ATTACKS = {
     ),
     "leaf deleted": (
         "DELETE FROM seal_leaves WHERE subject = $1 AND number = 6",
-        "Block 2 seals up to sequence number 6; 6 is missing",
+        "Block 2 covers up to sequence number 6; 6 is missing",
     ),
     "block deleted": (
         "DELETE FROM seal_blocks WHERE $1 <> '' AND height = 1 AND tenant_id = split_part($1, '/', 1)",

@@ -33,7 +33,7 @@ async def test_the_newest_runs_come_first_and_each_in_its_order(
     db: Database, tenant: str, decided_runs: list[str]
 ) -> None:
     found = await read_decisions(db, tenant, newest=2)
-    assert [(one.run, one.seq, one.decision) for one in found] == [
+    assert [(one.run, one.seq, one.verdict.decision) for one in found] == [
         (run, seq, decision) for run in decided_runs[:0:-1] for seq, decision in ((1, "allow"), (2, "deny"))
     ]
 

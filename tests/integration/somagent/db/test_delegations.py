@@ -89,7 +89,7 @@ async def test_the_requesters_own_right_cannot_be_lent_to_approve_their_action(d
     await lend(db, people, "ada", "ben")
     await lend(db, people, "grace", "ada")
     asked = await ask(db, people)
-    assert "'ada', for whom 'ben' speaks, asked" in (await decide(db, tokens, people, asked, "ben", "ada")).problem
+    assert "'ada', represented by 'ben', asked" in (await decide(db, tokens, people, asked, "ben", "ada")).problem
     assert "Separation of duties" in (await decide(db, tokens, people, asked, "ada", "grace")).problem
 
 

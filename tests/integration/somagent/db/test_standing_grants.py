@@ -7,7 +7,7 @@ import pytest
 from ledger_messages import CONSTITUTION, begin_effect, finish_effect, key, run_id
 
 from capsules.approvals.eligibility import Approver
-from capsules.approvals.standing_grant import MOST_OPEN, GrantRequest, StandingGrant
+from capsules.approvals.standing_grant import MAX_OPEN, GrantRequest, StandingGrant
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import Conflict, NotFound
@@ -188,9 +188,9 @@ async def test_the_gate_is_told_of_open_grants_of_this_constitution_and_tenant_o
 
 
 async def test_no_more_than_the_gate_looks_at_may_be_open(db, ledger, tenant):
-    given = await asyncio.gather(*(_add_grant(db, tenant) for _ in range(MOST_OPEN + 3)), return_exceptions=True)
+    given = await asyncio.gather(*(_add_grant(db, tenant) for _ in range(MAX_OPEN + 3)), return_exceptions=True)
     assert sum(isinstance(one, Conflict) for one in given) == 3
-    assert len((await ledger.facts(tenant, run_id(tenant), None, CONSTITUTION)).open_grants) == MOST_OPEN
+    assert len((await ledger.facts(tenant, run_id(tenant), None, CONSTITUTION)).open_grants) == MAX_OPEN
 
 
 async def test_grants_are_listed_newest_first_by_state(db, tenant):

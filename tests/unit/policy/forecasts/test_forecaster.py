@@ -13,7 +13,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.forecasts.forecast import Forecast, Interval, PastRun, Shape, cost_interval, static_forecast
 from capsules.models.chat import Price
 from policy.forecasts.forecaster import accuracy, learn
-from policy.forecasts.statistics import LEAST, adapt_alpha, fit, needed_errors, radius
+from policy.forecasts.statistics import MIN_ALPHA, adapt_alpha, fit, needed_errors, radius
 
 BOUND = Amounts(tokens=100_000, micro_usd=1_000_000)
 FREE = Price()
@@ -76,7 +76,7 @@ def test_the_adaptive_rate_of_misses_is_bounded_whatever_happens() -> None:
         missed = chance.random() < adapt_alpha(alpha, misses[-400:])
         misses.append(missed)
     assert abs(sum(misses) / len(misses) - alpha) < 0.03
-    assert adapt_alpha(alpha, [True] * 500) == LEAST
+    assert adapt_alpha(alpha, [True] * 500) == MIN_ALPHA
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=9, max_size=200), st.floats(0.1, 0.5), st.floats(0, 1e9))

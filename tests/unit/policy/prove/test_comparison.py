@@ -7,8 +7,7 @@ import pytest
 from policies import action, default, minimal, policy_of
 
 from capsules.actions.action import Facts
-from capsules.constitutions.proof import RecordedAction
-from capsules.digest import GENESIS
+from capsules.constitutions.proof import RecordedDecision
 from capsules.errors import ConstitutionRefused, Invalid
 from policy.decide.standing_grants import prove_scope
 from policy.prove.comparison import backtest, compare
@@ -139,13 +138,11 @@ def test_a_scope_speaks_of_actions_alone_and_for_one_capability() -> None:
     assert (elsewhere.outcome, "another approval" in elsewhere.sentence) == ("refuted", True)
 
 
-def record(run: str, seq: int, **fields: Any) -> RecordedAction:
+def record(run: str, seq: int, **fields: Any) -> RecordedDecision:
     judged = action(**fields)
-    decision = BASE.evaluate(judged, Facts()).decision
+    verdict = BASE.evaluate(judged, Facts())
     at = datetime(2026, 11, 22, tzinfo=UTC) + timedelta(seconds=seq)
-    return RecordedAction(
-        run=run, seq=seq, at=at, action=judged, facts=Facts(), decision=decision, constitution=GENESIS
-    )
+    return RecordedDecision(run=run, seq=seq, at=at, action=judged, facts=Facts(), verdict=verdict)
 
 
 def test_a_backtest_gives_the_first_flip_of_each_run() -> None:
