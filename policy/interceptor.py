@@ -215,7 +215,7 @@ def _header(input: ExecuteActivityInput, name: str) -> str | None:  # noqa: A002
 
 @contextlib.asynccontextmanager
 async def _heartbeats() -> AsyncIterator[None]:
-    """Send heartbeats, so that a cancellation and a lost worker are noticed."""
+    """Send heartbeats, so that a cancellation and a lost worker are detected."""
 
     async def beat() -> None:
         while True:

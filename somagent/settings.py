@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         description="Directory of the sealer's private key, which no other process reads. Unset: beside the home's.",
     )
     seal_every_seconds: float = Field(
-        1.0, gt=0, le=3600, description="How often new receipts and audit entries are sealed into a signed block."
+        1.0, gt=0, le=3600, description="How often new receipts and audit entries are closed into a signed audit block."
     )
     anchor_file: Path | None = Field(
         None,

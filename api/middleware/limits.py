@@ -1,4 +1,4 @@
-"""Limits of every request: size of the body, and rate of a principal. Pure ASGI middleware, so that streams work."""
+"""Limits of every request: body size, and rate limit of a principal. Pure ASGI middleware, so that streams work."""
 
 from math import ceil
 

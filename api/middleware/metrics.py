@@ -18,7 +18,7 @@ class Metrics(ProcessMetrics):
         self.seconds = self.histogram(
             "somagent_http_request_seconds", "Time until an answer was sent.", buckets=BUCKETS
         )
-        self.rate_limited = self.counter("somagent_rate_limited", "Requests refused for their rate.")
+        self.rate_limited = self.counter("somagent_rate_limited", "Requests refused by the rate limit.")
         self.rates_degraded = self.counter("somagent_rate_window_degraded", "Requests counted by this process alone.")
         self.streams = self.gauge("somagent_event_streams", "Event streams that are open.")
         self.work = self.counter("somagent_policy_work", "Pieces of Z3 work done.", "what")

@@ -1,4 +1,4 @@
-"""Request rates: the requests of each principal in the last minute, in a Valkey window that all processes share.
+"""Rate limit of requests: those of each principal in the last minute, in a Valkey window that all processes share.
 
 When Valkey cannot be reached, each process counts its own requests and reports that. The limit then holds per process.
 """

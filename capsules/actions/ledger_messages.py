@@ -104,7 +104,7 @@ class EffectBegun(FrozenModel):
         description="stale: another action of the run came in between; read the facts and evaluate again."
     )
     receipt: ReceiptRef | None = None
-    result: Any = Field(None, description="replay: what the effect returned, from the attempt that completed.")
+    result: Any = Field(None, description="`replay`: what the effect returned, from the attempt that completed.")
     approval: ApprovalRequest | None = Field(None, description="ask: what waits for a person.")
     left: Amounts | None = Field(None, description="exhausted: what the account has left.")
     sentence: str = ""

@@ -32,7 +32,7 @@ class ActionDecision(FrozenModel):
     at: datetime
     attempt: int
     decision: Literal["allow", "ask", "deny"]
-    reason: str = Field(description="What decided: policy, budget, replay, constitution, uncertain.")
+    reason: str = Field(description="What decided: policy, budget, `replay`, constitution, uncertain.")
     sentence: str
     clauses: tuple[CitedClause, ...] = ()
     score: int | None = Field(None, description="S(a) in parts per million.")

@@ -21,7 +21,7 @@ class Rate(StrictModel):
     @model_validator(mode="after")
     def _has_a_limit(self) -> Self:
         if self.tokens is None and self.calls is None:
-            raise ValueError("a rate bounds `tokens`, `calls` or both; leave it out for no bound")
+            raise ValueError("a rate limit bounds `tokens`, `calls` or both; leave it out for no limit")
         return self
 
 
@@ -79,7 +79,7 @@ def format_rate(tokens: int | None, calls: int | None) -> str:
 
 
 class RateBound(FrozenModel):
-    """The rate of one account above a run: of its tenant or its project."""
+    """The rate limit of one account above a run: of its tenant or its project."""
 
     account: str
     tokens: int | None = None

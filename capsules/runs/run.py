@@ -100,7 +100,7 @@ class RunState(BaseModel):
     pending: list[Message] = Field(default_factory=list, description="Messages for the next model call.")
     recent: list[StepRecord] = Field(default_factory=list, description="The last twenty steps, for people.")
     seen_actions: list[Digest] = Field(
-        default_factory=list, description="The last actions chosen, to notice no progress."
+        default_factory=list, description="The last actions chosen, to detect a lack of progress."
     )
     revisions: int = 0
     inbox: list[InboxMessage] = Field(default_factory=list)

@@ -29,14 +29,14 @@ class RateLimit:
         if action.kind not in CALLS or verdict.decision == "deny" or not self._bounds:
             return None
         if self._windows is None:
-            raise Unavailable("The account has a rate, and this process has nothing to count it with.", part="valkey")
+            raise Unavailable("The account has a rate limit, but this process cannot count.", part="valkey")
         for bound in self._bounds:
             if bound.tokens is not None and action.cost.tokens > bound.tokens:
                 return RateRefusal(
                     account=bound.account,
                     seconds=None,
                     sentence=f"It may take {action.cost.tokens:,} tokens, and {bound.account} may take "
-                    f"{bound.tokens:,} a minute: it can never begin. Cap its reply, or raise the rate.",
+                    f"{bound.tokens:,} a minute: it can never begin. Cap its reply, or raise the rate limit.",
                 )
         slow = await self._windows.take(
             self._key.tenant, self._bounds, effect=self._key.effect, tokens=action.cost.tokens

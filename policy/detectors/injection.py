@@ -63,7 +63,7 @@ INSIDE_ENCODED = 0.4
 UNFOLDED = 2 * LIMIT
 """Characters after folding; one character may stand for eighteen. Beyond, the text counts as not read."""
 PIECE = 4096
-"""Characters folded at a time, so that a text which grows is noticed early."""
+"""Characters folded at a time, so that a text which grows is detected early."""
 
 
 def injection(reading: Reading) -> float:

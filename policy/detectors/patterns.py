@@ -1,6 +1,6 @@
 """Patterns matched in linear time by RE2, which never backtracks, so no text can make it slow.
 
-Patterns see UTF-8 bytes. One automaton finds in one pass which patterns occur; only those are searched again.
+Patterns see UTF-8 bytes. One automaton finds in one scan which patterns occur; only those are searched again.
 """
 
 from collections.abc import Callable, Iterable

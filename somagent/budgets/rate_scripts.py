@@ -30,7 +30,7 @@ end
 """
 
 # KEYS: a base for each account. ARGV: window, effect, tokens; then each account's limits, tokens and calls (-1: none).
-# Returns {0}: counted; {1, n, milliseconds since it was noticed}: window n is lost; {2, n, milliseconds to wait}: full.
+# Returns {0}: counted; {1, n, milliseconds since the loss}: window n is lost; {2, n, milliseconds to wait}: full.
 TAKE = (
     _COMMON
     + """
@@ -39,8 +39,8 @@ local here = server()
 for n, base in ipairs(KEYS) do
   if redis.call('GET', base .. ':whole') ~= here then
     redis.call('SET', base .. ':lost', here .. ' ' .. at, 'NX', 'PX', window)
-    local noticed = redis.call('GET', base .. ':lost')
-    local by, since = string.match(noticed, '(%x+) (%d+)')
+    local loss = redis.call('GET', base .. ':lost')
+    local by, since = string.match(loss, '(%x+) (%d+)')
     if by ~= here then
       redis.call('SET', base .. ':lost', here .. ' ' .. at, 'PX', window)
       since = at

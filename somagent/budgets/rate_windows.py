@@ -86,7 +86,7 @@ class ValkeyWindows:
             return await cast("Awaitable[Any]", script(keys=keys, args=arguments))
         except (RedisError, OSError, TimeoutError) as error:
             raise Unavailable(
-                f"Valkey cannot be reached ({type(error).__name__}), so the rate cannot be kept; nothing runs.",
+                f"Valkey cannot be reached ({type(error).__name__}), so the rate limit cannot be kept; nothing runs.",
                 part="valkey",
             ) from error
 

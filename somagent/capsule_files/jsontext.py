@@ -1,4 +1,4 @@
-"""JSON parser with positions: the standard parser gives the value, and a second pass records the place of each part."""
+"""JSON parser with positions: the standard parser gives the value, and a second scan records the place of each part."""
 
 import json
 import re

@@ -69,7 +69,7 @@ def _lines(found: dict[str, Any]) -> Lines:
     for name, value in found.items():
         if name not in {"holds", "keys"}:
             yield f"  {name.replace('_', ' '):<22}{value}"
-    yield f"  {'sealed by keys':<22}{found['keys']}"
+    yield f"  {'blocks signed by keys':<22}{found['keys']}"
 
 
 @command(app, "list", text=table("id", "when", "who", "did", "to", "details", row=_row))

@@ -106,7 +106,7 @@ def _limit(account: dict[str, Any]) -> str:
 def _rate(account: dict[str, Any]) -> str:
     """Return the rate limit of a project as text, such as `20 calls a minute`."""
     bounds = account["terms"]["rate"]
-    return format_rate(bounds["tokens"], bounds["calls"]) if bounds else "no rate"
+    return format_rate(bounds["tokens"], bounds["calls"]) if bounds else "no rate limit"
 
 
 def _project_row(item: dict[str, Any]) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ class Sealer:
         for tenant in await self._blocks.waiting():
             while block := await self._blocks.close_block(tenant, self._sign, most=BLOCK_LEAVES):
                 made += 1
-                log.debug("sealer.sealed", tenant=tenant, height=block.height, first=block.first, last=block.last)
+                log.debug("sealer.block_closed", tenant=tenant, height=block.height, first=block.first, last=block.last)
         return made
 
     async def anchor(self) -> None:
