@@ -19,7 +19,7 @@ from capsules.errors import ApprovalRequired
 from capsules.identity.authority import Authority
 from policy.decide.constitution_cache import ConstitutionCache
 from policy.detectors.argument_text import read
-from policy.gate import AdmittedAttempt, Gate
+from policy.gate import AllowedAttempt, Gate
 from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.identity.keys import KeyRing
@@ -63,7 +63,7 @@ class Rig:
             await tx.accounts.carve(f"tenant:{TENANT}", f"run:{run}", Amounts(tool_calls=5))
         return run
 
-    async def enter(self, run: str, asked: Action, name: str) -> AdmittedAttempt:
+    async def enter(self, run: str, asked: Action, name: str) -> AllowedAttempt:
         claims: dict[str, Any] = {
             "kind": "run", "tenant": TENANT, "actor": "tester", "run": run, "capsule": "asks@1.0.0",
             "account": f"run:{run}", "kinds": ["tool.invoke"], "targets": [READ.target, WRITE.target],
@@ -132,7 +132,7 @@ async def test_racing_actions_are_judged_in_the_order_of_their_receipts(rig: Rig
             *(rig.enter(run, WRITE, f"write{i}") for i in range(3)),
             return_exceptions=True,
         )
-        assert all(isinstance(r, AdmittedAttempt | ApprovalRequired) for r in results)
+        assert all(isinstance(r, AllowedAttempt | ApprovalRequired) for r in results)
         return await rig.decisions(run)
 
     for decisions in await asyncio.gather(*(race() for _ in range(15))):

@@ -179,6 +179,17 @@ def test_every_path_in_a_document_exists():
     assert wrong == []
 
 
+def test_the_map_of_modules_leads_to_modules_that_are_there():
+    text = (ROOT / "docs/decisions/0015-standard-names-and-subject-folders.md").read_text("utf-8")
+    rows = [line.split("|")[2] for line in text.partition("## Classes")[0].splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`((?:\w+\.)*\w+)(?:\.\*)?`", row)}
+    assert len(named) > 150
+    paths = {name: ROOT / name.replace(".", "/") for name in named if name.partition(".")[0] in PACKAGES}
+    assert (
+        sorted(name for name, path in paths.items() if not path.with_suffix(".py").exists() and not path.is_dir()) == []
+    )
+
+
 def test_every_event_that_is_written_is_documented_and_the_other_way_round():
     sql = [file.read_text("utf-8") for file in sorted((ROOT / "somagent/db/schema/sql").glob("*.sql"))]
     python = [file.read_text("utf-8") for file in python_files("somagent/db", "api")]
