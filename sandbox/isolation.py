@@ -16,7 +16,8 @@ def container_config(spec: ContainerSpec, *, runtime: str | None, labels: dict[s
     limits = spec.limits
     supervisor = Path(__file__).with_name("supervisor.py").read_text()
     report_bytes = max(1 << 20, 2 * limits.output_bytes * LOG_OVERHEAD)
-    space = f"rw,noexec,nosuid,nodev,size={limits.tmpfs_bytes},nr_inodes=65536,mode=0700,uid={USER},gid={USER}"
+    space = f"rw,noexec,nosuid,nodev,nr_inodes=65536,mode=0700,uid={USER},gid={USER}"
+    work, temporary = limits.tmpfs_bytes, limits.tmpfs_bytes + len(spec.stdin.encode())  # standard input is kept there
     host: dict[str, Any] = {
         "NetworkMode": "none",
         "ReadonlyRootfs": True,
@@ -30,7 +31,7 @@ def container_config(spec: ContainerSpec, *, runtime: str | None, labels: dict[s
         "MemorySwap": limits.memory_bytes,  # the sum of both: no swap
         "NanoCpus": int(limits.cpus * 1e9),
         "ShmSize": min(limits.tmpfs_bytes, 16 * 2**20),
-        "Tmpfs": {"/work": space, "/tmp": space},  # noqa: S108 - the sandbox's own
+        "Tmpfs": {"/work": f"{space},size={work}", "/tmp": f"{space},size={temporary}"},  # noqa: S108 - its own
         "Ulimits": [
             {"Name": "core", "Soft": 0, "Hard": 0},
             {"Name": "nofile", "Soft": 1024, "Hard": 1024},

@@ -1,8 +1,8 @@
 """Seccomp profile of sandboxes: the system calls that a program may make, by purpose; every other one fails.
 
 The engine's default profile serves all kinds of containers. This one serves a program without privileges, devices and
-network: only 64-bit calls, three socket families, and no call that makes memory executable under `noexec`, opens a new
-namespace, traces another process, or reaches a large part of the kernel that such programs do not need.
+network: only 64-bit calls, three socket families, and no call that makes a file in memory (it could be executed), opens
+a namespace, traces another process, or reaches a large part of the kernel that such programs do not need.
 A call with the number of a newer kernel fails with ENOSYS, so that C libraries take the older way.
 """
 

@@ -227,3 +227,9 @@ async def test_a_path_that_is_a_file_and_a_folder_is_refused(sandbox, spec, key)
 async def test_files_that_do_not_fit_are_refused_before_anything_starts(sandbox, spec, key):
     with pytest.raises(TooLarge, match="tmpfs_bytes"):
         await sandbox.run(spec("true", files={"a": "x" * 2**21}, limits={"tmpfs_bytes": 2**20}), key=key)
+
+
+async def test_standard_input_takes_no_space_from_the_command(python):
+    code = "open('/tmp/x', 'w').write('x' * 900_000); import sys; print(len(sys.stdin.read()))"
+    result = await python(code, stdin="y" * 800_000, limits={"tmpfs_bytes": 2**20})
+    assert (result.stdout, result.stderr) == ("800000\n", "")
