@@ -8,11 +8,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.event import listen
-from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from somagent.db.errors import begin, translate_errors
 from somagent.db.repositories.constitutions import ConstitutionEncryption, Constitutions
@@ -69,11 +65,9 @@ async def open_database(
         url,
         pool_size=connections,
         max_overflow=connections,
+        pool_pre_ping=True,  # a restarted server must not cost the first caller an error
         connect_args={"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS},
     )
-    # A restarted server must not cost the first caller an error. A ping at each checkout would cost three round trips;
-    # the driver notices without any that the server has closed a connection.
-    listen(engine.sync_engine, "checkout", _refuse_closed)
     plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     try:
         async with asyncpg.create_pool(
@@ -87,12 +81,6 @@ async def open_database(
             yield Database(engine, pool, ConstitutionEncryption(codec or {}))
     finally:
         await engine.dispose()
-
-
-def _refuse_closed(connection: DBAPIConnection, _record: ConnectionPoolEntry, _proxy: PoolProxiedConnection) -> None:
-    """Have the pool replace all its connections when this one is closed. The pool tries again by itself."""
-    if connection.driver_connection.is_closed():
-        raise InvalidatePoolError
 
 
 async def _skip_reset(_: "asyncpg.Connection") -> None:
