@@ -4,10 +4,13 @@ A file has one JSON document on each line. Spans contain names, ids, decisions a
 tokens. Replays add no span, because Temporal's tracing interceptor recognises them.
 """
 
+import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -17,6 +20,23 @@ from temporalio.client import Interceptor
 from temporalio.contrib.opentelemetry import TracingInterceptor
 
 from somagent.settings import Settings
+
+
+def configure_logging(settings: Settings) -> None:
+    """Log to standard output, at the level of the settings.
+
+    Tracebacks are plain: structlog's own show local variables, and those can hold tokens and contents.
+    """
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+    )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from capsules.digest import Digest
 from somagent.local_stack.bootstrap import bootstrap
 from somagent.settings import Settings
 from somagent.stop_signals import exit_when_refused
+from somagent.telemetry import configure_logging
 
 
 def prove_shipped(document: dict[str, Any], digest: Digest) -> ProofReport:
@@ -20,8 +21,10 @@ def prove_shipped(document: dict[str, Any], digest: Digest) -> ProofReport:
 
 
 def main() -> None:
+    settings = Settings()
+    configure_logging(settings)
     with exit_when_refused("bootstrap"):
-        asyncio.run(bootstrap(Settings(), prove_shipped))
+        asyncio.run(bootstrap(settings, prove_shipped))
 
 
 if __name__ == "__main__":

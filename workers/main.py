@@ -12,7 +12,7 @@ from capsules.errors import SomaError
 from sandbox.container import DockerSandbox
 from somagent.settings import Settings
 from somagent.stop_signals import exit_when_refused, on_stop_signal
-from somagent.telemetry import tracing
+from somagent.telemetry import configure_logging, tracing
 from workers.assembly import Assembly, assemble
 from workers.metrics import serve_metrics
 from workers.queues import Queue, queues
@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("--metrics-port", type=int, help="serve metrics for Prometheus here; unset: nowhere")
     arguments = parser.parse_args()
     settings = Settings()
+    configure_logging(settings)
     with exit_when_refused("worker"), tracing(settings, "worker"):
         asyncio.run(work(settings, arguments.queues.split(","), arguments.metrics_port))
 

@@ -18,6 +18,7 @@ from somagent.db.repositories.audit_blocks import BlockWriter
 from somagent.identity.keys import KeyRing
 from somagent.settings import Settings
 from somagent.stop_signals import exit_when_refused, run_until_stop_signal
+from somagent.telemetry import configure_logging
 
 BLOCK_LEAVES = 50_000
 """Most records in one block. With so many, signing takes about a second and an inclusion proof has 16 digests."""
@@ -90,5 +91,7 @@ async def work(settings: Settings) -> None:
 
 
 def main() -> None:
+    settings = Settings()
+    configure_logging(settings)
     with exit_when_refused("sealer"):
-        asyncio.run(run_until_stop_signal(work(Settings())))
+        asyncio.run(run_until_stop_signal(work(settings)))
