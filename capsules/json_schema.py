@@ -1,36 +1,36 @@
 """JSON Schema (draft 2020-12): the one validator of the product, for schemas and values that nobody here wrote.
 
-A validation has no effect outside of this process. Patterns match in linear time, a reference leads to a place in the
-same schema only, and nothing is fetched or opened. `format` is checked.
+A reference leads to a place in the same schema only: nothing is fetched and no file is opened.
 """
 
-import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-import jsonschema_rs
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from referencing import Registry
+from referencing.exceptions import NoSuchResource, Unresolvable
+from referencing.jsonschema import DRAFT202012
 
 from capsules.errors import Invalid
 
 MAX_MESSAGE = 300
 MAX_NESTED = 200
 """Levels of lists and mappings in a value or a schema (RFC 8259, section 9). The library recurses on the stack."""
-UNUSABLE = (TypeError, ValueError)
-"""What the library and `json` raise for a schema or a value that is no JSON."""
-_NO_PATTERN = ' is not a "regex"'
+UNUSABLE = (Unresolvable, RecursionError, re.error)
+SchemaPath = tuple[str | int, ...]
 _CONTAINERS = (dict, list, tuple)
-_META_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
-_PATTERNS = jsonschema_rs.RegexOptions()  # without look-around and back-references, which need more than linear time
 
 
 @dataclass(frozen=True)
 class SchemaProblem:
     """One place at which a value does not follow a schema."""
 
-    path: tuple[str | int, ...]
+    path: SchemaPath
     message: str
     value: Any
     keyword: str = ""
@@ -46,77 +46,83 @@ class SchemaProblem:
         return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
 
 
+def _refuse(uri: str) -> Any:  # noqa: ANN401 - the library's signature
+    raise NoSuchResource(uri)
+
+
+# mypy does not see the alias that attrs makes for this argument.
+_EMPTY: Registry[Any] = Registry(retrieve=_refuse)  # type: ignore[call-arg]
+
+
 def schema_problems(schema: object) -> list[SchemaProblem]:
     """Return why this is not a schema that can be used; an empty list when it can."""
     found = _collect(_meta_schema(), schema)
-    if not found:
-        try:
-            _compiled(_text(schema))
-        except jsonschema_rs.ValidationError as error:
-            found.append(_problem(error))
-        except UNUSABLE as error:
-            found.append(SchemaProblem((), _first_line(error), schema))
+    for path, key, text in () if found else texts_in(schema):
+        found += _problems_of_text(schema, path, key, text)
     return found
 
 
-def value_problems(schema: object, value: object, *, most: int = 50) -> list[SchemaProblem]:
+def value_problems(schema: Any, value: object, *, most: int = 50) -> list[SchemaProblem]:  # noqa: ANN401 - a schema
     """Return at most so many problems of a value. Raises Invalid when the schema itself cannot be used."""
+    if _is_too_deep(schema):
+        raise Invalid(f"The JSON Schema cannot be used: it is nested more than {MAX_NESTED} levels deep.")
     try:
-        validator = _compiled(_text(schema))
+        return _collect(_validator(schema), value, most=most)
     except UNUSABLE as error:
-        raise Invalid(f"The JSON Schema cannot be used: {_first_line(error)}") from error
-    return _collect(validator, value, most=most)
+        raise Invalid(f"The JSON Schema cannot be used: {_shorten(str(error))}") from error
 
 
-def _collect(validator: jsonschema_rs.Validator, value: object, *, most: int = 50) -> list[SchemaProblem]:
-    if _is_too_deep(value):
-        return [SchemaProblem((), f"nested more than {MAX_NESTED} levels deep", value)]
-    try:
-        found = (_problem(error) for error in validator.iter_errors(value))
-        return list(islice(_without_repeats(found), most))
-    except UNUSABLE as error:  # a number that JSON has not, or a text that is not Unicode
-        return [SchemaProblem((), _first_line(error), value)]
-
-
-def _without_repeats(problems: Iterable[SchemaProblem]) -> Iterable[SchemaProblem]:
-    """Yield each problem once: a recursive schema reports one for each way that leads to it."""
-    seen = set()
-    for problem in problems:
-        if (at := (problem.path, problem.message)) not in seen:
-            seen.add(at)
-            yield problem
-
-
-def _problem(error: jsonschema_rs.ValidationError) -> SchemaProblem:
-    message = error.message
-    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Referencing):
-        message = _first_line(error.kind.value)
-    elif message.endswith(_NO_PATTERN):
-        message = f"{message.removesuffix(_NO_PATTERN)} is not a regular expression that matches in linear time"
-        message += " (no look-around, no back-reference)"
-    return SchemaProblem(
-        tuple(error.instance_path), message[:MAX_MESSAGE], error.instance, error.kind.name, error.kind.value
-    )
+def _validator(schema: Any) -> Draft202012Validator:  # noqa: ANN401 - a schema
+    return Draft202012Validator(schema, registry=_EMPTY)
 
 
 @lru_cache(maxsize=1)
-def _meta_schema() -> jsonschema_rs.Validator:
-    return _compile({"$ref": _META_SCHEMA})
+def _meta_schema() -> Draft202012Validator:
+    # With the library's own registry, which holds the parts of the meta-schema.
+    return Draft202012Validator(Draft202012Validator.META_SCHEMA)
 
 
-@lru_cache(maxsize=1024)
-def _compiled(schema: str) -> jsonschema_rs.Validator:
-    return _compile(json.loads(schema))
+def _collect(validator: Draft202012Validator, value: object, *, most: int = 50) -> list[SchemaProblem]:
+    if _is_too_deep(value):
+        return [SchemaProblem((), f"nested more than {MAX_NESTED} levels deep", value)]
+    return list(islice(_problems(validator.iter_errors(value)), most))
 
 
-def _compile(schema: Any) -> jsonschema_rs.Validator:  # noqa: ANN401 - any JSON value
-    return jsonschema_rs.Draft202012Validator(
-        schema, validate_formats=True, retriever=_refuse, pattern_options=_PATTERNS
-    )
+def _problems(errors: Iterable[ValidationError]) -> Iterator[SchemaProblem]:
+    for error in errors:
+        wanted: Any = error.validator_value
+        if error.validator == "required" and isinstance(wanted, list):  # one problem for each name that is missing
+            wanted = next((name for name in wanted if error.message.startswith(f"{name!r} is ")), wanted)
+        path, keyword = tuple(error.absolute_path), str(error.validator)
+        yield SchemaProblem(path, _shorten(error.message), error.instance, keyword, wanted)
 
 
-def _refuse(uri: str) -> Any:  # noqa: ANN401 - the library's signature
-    raise ValueError(f"{uri!r} is not fetched")
+def _problems_of_text(schema: Any, path: SchemaPath, key: str, text: str) -> Iterator[SchemaProblem]:  # noqa: ANN401
+    if key in {"$ref", "$dynamicRef"}:
+        base = str(schema.get("$id", ""))
+        resource = DRAFT202012.create_resource(schema)
+        try:
+            _EMPTY.with_resource(base, resource).resolver(base).lookup(text)
+        except Unresolvable:
+            yield SchemaProblem(path, f"{text!r} is no place in this schema, and nothing is fetched", text, key)
+    elif key == "pattern":
+        try:
+            re.compile(text)
+        except re.error as error:
+            yield SchemaProblem(path, f"{text!r} is not a regular expression: {error}", text, key)
+
+
+def texts_in(node: object, path: SchemaPath = ()) -> Iterator[tuple[SchemaPath, str, str]]:
+    """Yield every text below a node, with its path and key."""
+    if isinstance(node, dict):
+        for key, inner in node.items():
+            if isinstance(inner, str):
+                yield (*path, key), key, inner
+            else:
+                yield from texts_in(inner, (*path, key))
+    elif isinstance(node, list | tuple):
+        for index, inner in enumerate(node):
+            yield from texts_in(inner, (*path, index))
 
 
 def _is_too_deep(value: object) -> bool:
@@ -134,13 +140,5 @@ def _containers(value: object) -> list[object]:
     return [each for each in inside if isinstance(each, _CONTAINERS)]
 
 
-def _text(schema: object) -> str:
-    if _is_too_deep(schema):
-        raise ValueError(f"it is nested more than {MAX_NESTED} levels deep")
-    return json.dumps(schema, sort_keys=True, allow_nan=False)
-
-
-def _first_line(error: Exception) -> str:
-    said = str(error).partition("\n")[0]
-    resource, outside, _ = said.removeprefix("Resource ").partition(" is not present in a registry")
-    return (f"{resource} is outside of this schema, and nothing is fetched" if outside else said)[:MAX_MESSAGE]
+def _shorten(text: str) -> str:
+    return text[:MAX_MESSAGE]

@@ -1,11 +1,11 @@
 """JSON Schemas inside a capsule, and the values and mappings that must fit them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from capsules.errors import DocumentPath
 from capsules.expressions import expressions_in
-from capsules.json_schema import SchemaProblem, schema_problems, value_problems
+from capsules.json_schema import SchemaProblem, schema_problems, texts_in, value_problems
 from somagent.capsule_files.expression_scope import ExpressionScope
 from somagent.capsule_files.problems import ProblemCollector, suggestion, type_name
 from somagent.capsule_files.references import check_template, plain_path
@@ -18,7 +18,7 @@ def check_schema(
 ) -> bool:
     """Check a schema and return whether it is valid, so that values can be checked against it."""
     before = len(problems.found)
-    for where, key, text in _texts(schema, path):
+    for where, key, text in texts_in(schema, path):
         if key in {"$ref", "$dynamicRef"} and not text.startswith("#"):
             problems.add(where, f"{text!r} is outside of this file.", expected="`#/…`, a place in the same schema")
     if len(problems.found) == before:
@@ -123,22 +123,6 @@ def _are_compatible(given: frozenset[str], wanted: frozenset[str]) -> bool:
     if not given or not wanted or given & wanted:
         return True
     return "integer" in given and "number" in wanted
-
-
-def _texts(node: object, path: DocumentPath) -> Iterator[tuple[DocumentPath, str, str]]:
-    """Yield every text below a node, with its path and key."""
-    match node:
-        case Mapping():
-            for key, item in node.items():
-                if isinstance(item, str):
-                    yield (*path, key), key, item
-                else:
-                    yield from _texts(item, (*path, key))
-        case list() | tuple():
-            for index, item in enumerate(node):
-                yield from _texts(item, (*path, index))
-        case _:
-            pass
 
 
 def _reason(problem: SchemaProblem) -> str:

@@ -26,7 +26,10 @@ PURE_PACKAGES = ("activities", "capsules")
 PURE_LIBRARIES = (
     "cel",  # expression evaluator, Rust; a native module cannot be loaded twice
     "rfc8785",  # canonical JSON
-    "jsonschema_rs",  # imported beside the activities that validate; workflows never call it
+    "jsonschema",  # imported beside the activities that validate; workflows never call it
+    "jsonschema_specifications",
+    "referencing",
+    "rpds",
     "opentelemetry",  # used by the tracing interceptor, which adds no span in a replay
     "attr",
     "attrs",

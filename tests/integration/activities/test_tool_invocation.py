@@ -67,7 +67,7 @@ async def test_a_kind_without_an_executor_is_refused_with_the_known_ones(tools: 
 
 async def test_arguments_that_do_not_fit_reach_no_executor(tools: ToolActivities, desk: Desk) -> None:
     granted = new_context()
-    with pytest.raises(EffectFailed, match='"title" is a required property'):
+    with pytest.raises(EffectFailed, match="'title' is a required property"):
         await invoke(tools, open_ticket(after=1), granted)
     assert granted.key.effect not in desk.asked
 

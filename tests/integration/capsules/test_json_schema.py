@@ -16,7 +16,7 @@ def test_nothing_is_fetched(keyword):
         schema = {keyword: f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"}
         schema_problems(schema)
         if keyword != "$schema":  # the draft is fixed, so that one is only a word
-            with pytest.raises(Invalid, match="nothing is fetched"):
+            with pytest.raises(Invalid, match="cannot be used"):
                 value_problems(schema, 1)
         with pytest.raises(BlockingIOError):
             server.accept()
@@ -26,5 +26,5 @@ def test_no_file_is_opened(tmp_path):
     (tmp_path / "secret.json").write_text(json.dumps({"const": "the content of a file"}))
     schema = {"$ref": f"file://{tmp_path}/secret.json"}
     assert "nothing is fetched" in schema_problems(schema)[0].message
-    with pytest.raises(Invalid, match="nothing is fetched"):
+    with pytest.raises(Invalid, match="cannot be used"):
         value_problems(schema, "a guess")
