@@ -32,6 +32,8 @@ from somagent.models.providers import PROVIDERS
 OnDelta = Callable[[str], Awaitable[None]]
 BYTES_PER_TOKEN = 3  # English text has about four; an estimate should charge rather too much than too little
 TEMPLATE_TOKENS = 8  # tokens that the template adds to each message for role and delimiters
+KEEPALIVE_SECONDS = 2.0
+"""How long an idle connection is used again. Model servers close theirs after 5 s; one used at that moment is lost."""
 
 
 class Timeouts(FrozenModel):
@@ -48,7 +50,10 @@ class PydanticAiModel:
 
     def __init__(self, profiles: Profiles, *, timeouts: Timeouts | None = None) -> None:
         self._profiles = profiles
-        self._http = httpx2.AsyncClient(timeout=httpx2.Timeout(**(timeouts or Timeouts()).model_dump()))
+        self._http = httpx2.AsyncClient(
+            timeout=httpx2.Timeout(**(timeouts or Timeouts()).model_dump()),
+            limits=httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE_SECONDS),
+        )
         self._models: dict[Profile, Model] = {}
 
     async def __aenter__(self) -> Self:

@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-GATE_EXAMPLES = 40
+GATE_EXAMPLES = 30
 
 
 def examples(in_the_gate: int) -> int:

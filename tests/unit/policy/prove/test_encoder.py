@@ -40,7 +40,7 @@ def prove_the_same(policy: Policy, question: Solver, many: list[Judged]) -> None
 
 
 @given(document=documents(), many=st.lists(judged, min_size=10, max_size=10))
-@settings(SLOW, max_examples=examples(40))
+@settings(SLOW, max_examples=examples(25))
 def test_z3_decides_as_the_engine_under_random_constitutions(document: dict[str, Any], many: list[Judged]) -> None:
     policy = policy_of(document)
     prove_the_same(policy, Solver(policy), many)

@@ -54,7 +54,7 @@ def test_a_budget_is_the_advice_where_only_headroom_is_missing() -> None:
 
 
 @given(asked=actions, known=facts)
-@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_advice_is_true_and_citations_are_clauses(asked: Action, known: Facts) -> None:
     found = explain(QUESTION, asked, known)
     assert found.verdict == POLICY.evaluate(asked, known)
