@@ -31,7 +31,7 @@ class ApprovalActivities:
     async def edit(self, request: EditRequest) -> EditMade:
         """Record an approval edit, if its arguments follow the action's schema and its token is valid."""
         call = request.call
-        wrong = value_problems(call.tool.actions[call.action].inputs, call.arguments, most=MAX_PROBLEMS)
+        wrong = value_problems(call.declared.inputs, call.arguments, most=MAX_PROBLEMS)
         problems = tuple(EditProblem(path=f"arguments{each.json_path[1:]}", message=each.message) for each in wrong)
         if problems:
             listed = "; ".join(f"{p.path}: {p.message}" for p in problems[:5])

@@ -25,7 +25,7 @@ OUTPUT_LIMIT = 65_536
 
 def tool_action(call: ToolCall) -> Action:
     """Return the action of an invocation, from the tool's signed definition."""
-    declared = call.tool.actions[call.action]
+    declared = call.declared
     return Action(
         kind="tool.invoke",
         target=call.tool.target(call.action),
@@ -55,7 +55,7 @@ class ToolActivities:
         """
         granted = current_context()
         executor = self._executor(call.tool.kind)
-        declared = call.tool.actions[call.action]
+        declared = call.declared
         if problems := value_problems(declared.inputs, call.arguments, most=5):
             listed = "; ".join(str(problem) for problem in problems)
             raise EffectFailed(f"Arguments of {call.tool.target(call.action)}: {listed}")

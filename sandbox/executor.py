@@ -61,7 +61,7 @@ def _spec(call: ToolCall, image: str, key: AttemptKey) -> ContainerSpec:
     given = {"input.json": json.dumps(call.arguments["input"])} if "input" in call.arguments else {}
     return ContainerSpec(
         image=image,
-        command=(*call.tool.actions[call.action].interpreter, program),
+        command=(*call.declared.interpreter, program),
         files={**arguments.files, **given},
         stdin=arguments.stdin,
         limits=call.tool.limits,

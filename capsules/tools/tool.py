@@ -9,6 +9,7 @@ from capsules.actions.ledger_messages import AttemptKey
 from capsules.base_model import StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
+from capsules.errors import Invalid
 from capsules.names import Identifier, Name, Version
 
 TOOL_KINDS = frozenset({"container"})
@@ -58,6 +59,16 @@ class ToolCall(StrictModel):
     tool: Tool
     action: Identifier
     arguments: dict[str, Any]
+
+    @property
+    def declared(self) -> ToolAction:
+        """The definition of the action. Raises Invalid when the tool has no such action."""
+        if self.action not in self.tool.actions:
+            known = ", ".join(sorted(self.tool.actions))
+            raise Invalid(
+                f"The tool {self.tool.name}@{self.tool.version} has no action {self.action!r}. It has: {known}."
+            )
+        return self.tool.actions[self.action]
 
 
 class ToolAnswer(StrictModel):

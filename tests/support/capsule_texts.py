@@ -108,3 +108,19 @@ def many_steps(name: str, steps: list[dict[str, object]], *, wall_clock: str = "
         f"  budget: {{tokens: 5000000, tool_calls: {len(steps)}, wall_clock: {wall_clock}}}\n"
         f"  steps: {json.dumps(steps)}\n"
     )
+
+
+def asks_first(name: str) -> str:
+    """A utility capsule that asks a person before it prints 1."""
+    return f"""apiVersion: somagent/v1
+kind: Capsule
+metadata: {{name: {name}, version: 1.0.0, summary: Asks a person before it prints.}}
+spec:
+  type: utility
+  intent: Print one.
+  deliverable: {{schema: {{type: integer}}}}
+  tools: [{{use: python@1, actions: [run]}}]
+  guardrails: {{max_steps: 1, autonomy: manual}}
+  budget: {{tool_calls: 1, wall_clock: 10m}}
+  steps: [{{id: one, use: python/run, with: {{code: "print(1)"}}}}]
+"""

@@ -37,7 +37,7 @@ async def own_database(settings: Settings, name: str, *, template: str | None = 
 
 
 @asynccontextmanager
-async def own_settings(settings: Settings, name: str, *, template: str | None = None) -> AsyncIterator[Settings]:
+async def own_settings(settings: Settings, name: str, *, template: str) -> AsyncIterator[Settings]:
     """Make a database as `own_database` does, and yield settings that lead every role to it."""
     async with own_database(settings, name, template=template) as url:
         urls = {"owner": "database_owner_url", "app": "database_url"}

@@ -14,7 +14,7 @@ from temporalio.activity import ActivityCancellationDetails
 from temporalio.testing import ActivityEnvironment
 from tickets import TOOL, Desk, TicketExecutor, ticket_desk
 
-from activities.tools import ToolActivities
+from activities.tools import ToolActivities, tool_action
 from capsules.actions.activity_context import ActivityContext, activity_context
 from capsules.actions.verdict import Outcome
 from capsules.errors import EffectFailed, Invalid
@@ -62,6 +62,14 @@ async def invoke(
 async def test_a_kind_without_an_executor_is_refused_with_the_known_ones(tools: ToolActivities) -> None:
     call = open_ticket(title="x").model_copy(update={"tool": TICKETS.model_copy(update={"kind": "http"})})
     with pytest.raises(Invalid, match=r"no executor for tools of kind 'http'\. Known: tickets\."):
+        await invoke(tools, call, new_context())
+
+
+async def test_an_unknown_action_is_refused_with_the_known_ones(tools: ToolActivities) -> None:
+    call = open_ticket(title="x").model_copy(update={"action": "burn"})
+    with pytest.raises(Invalid, match=r"has no action 'burn'\. It has: open\."):
+        tool_action(call)  # the gate asks first what it is
+    with pytest.raises(Invalid, match="has no action 'burn'"):
         await invoke(tools, call, new_context())
 
 

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from capsule_texts import asks_first
 from client_cli import somagent
 from platforms import Platform
 from servers import eventually
@@ -15,24 +16,11 @@ from servers import eventually
 from somagent.capsule_files.library import example
 from somagent.cli.exit_codes import Code
 
-ASKS = """apiVersion: somagent/v1
-kind: Capsule
-metadata: {name: cli-asks, version: 1.0.0, summary: Asks a person before it prints.}
-spec:
-  type: utility
-  intent: Print one.
-  deliverable: {schema: {type: integer}}
-  tools: [{use: python@1, actions: [run]}]
-  guardrails: {max_steps: 1, autonomy: manual}
-  budget: {tool_calls: 1, wall_clock: 10m}
-  steps: [{id: one, use: python/run, with: {code: "print(1)"}}]
-"""
-
 
 @pytest.fixture(scope="module")
 async def asking_capsule(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("cli") / "asks.yaml"
-    file.write_text(ASKS)
+    file.write_text(asks_first("cli-asks"))
     assert (await platform.cli("capsule", "publish", str(file))).code == Code.OK
     return "cli-asks@1"
 
@@ -202,7 +190,7 @@ async def test_a_published_capsule_is_shown_as_a_file_that_is_the_same(platform:
 
 async def test_a_file_with_wrong_names_is_refused_with_places(platform: Platform, tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
-    file.write_text(ASKS.replace("python@1", "pyton@1"))
+    file.write_text(asks_first("cli-asks").replace("python@1", "pyton@1"))
     ended = await platform.cli("capsule", "publish", str(file))
     assert ended.code == Code.INVALID
     assert "spec.tools[0].use: There is no tool 'pyton@1'" in ended.err
@@ -212,7 +200,7 @@ async def test_the_same_version_with_other_content_is_a_conflict(
     platform: Platform, asking_capsule: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "other.yaml"
-    file.write_text(ASKS.replace("Print one.", "Print another."))
+    file.write_text(asks_first("cli-asks").replace("Print one.", "Print another."))
     assert (await platform.cli("capsule", "publish", str(file))).code == Code.CONFLICT
 
 

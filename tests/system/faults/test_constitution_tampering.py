@@ -6,25 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 from chaos import kill, query_rows, wait_until_ready
+from constitution_changes import NAP
 from platforms import Platform
 from servers import eventually
-
-TWO_STEPS = """
-apiVersion: somagent/v1
-kind: Capsule
-metadata: {name: two-naps, version: 1.0.0, summary: Sleeps twice.}
-spec:
-  type: atomic
-  intent: Sleep.
-  inputs: {type: object}
-  deliverable: {schema: {}}
-  tools: [{use: python@1, actions: [run]}]
-  guardrails: {max_steps: 2}
-  budget: {tool_calls: 2, wall_clock: 2m}
-  steps:
-    - {id: first, use: python/run, with: {code: "import time; time.sleep(4); print('{}')"}}
-    - {id: second, use: python/run, with: {code: "print('{}')"}}
-"""
 
 # As somebody with the database in hand could, who is stopped neither by grants nor by triggers.
 ALTERED = "UPDATE constitutions SET sealed = set_byte(sealed, 40, get_byte(sealed, 40) # 1)"
@@ -54,7 +38,7 @@ def _past_triggers(statement: str) -> str:
 
 @pytest.mark.parametrize(("change", "why"), [(ALTERED, "was altered"), (UNSIGNED, "does not hold")])
 async def test_a_run_stops_when_its_constitution_is_tampered_with(stack: Platform, change: str, why: str) -> None:
-    run = await stack.start(await stack.publish(TWO_STEPS), {})
+    run = await stack.start(await stack.publish(NAP), {})
 
     async def at_work() -> None:
         assert (

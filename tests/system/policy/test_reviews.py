@@ -11,6 +11,7 @@ import httpx
 import pytest
 import yaml
 from application_workflows import CallOneActivity
+from capsule_texts import asks_first
 from platforms import Platform
 from servers import eventually
 from sources import ROOT
@@ -25,25 +26,12 @@ from somagent.capsule_files.library import Library
 from somagent.cli.exit_codes import Code
 from somagent.governance import governance
 
-MANUAL = """apiVersion: somagent/v1
-kind: Capsule
-metadata: {name: reviewed, version: 1.0.0, summary: Asks a person before it prints.}
-spec:
-  type: utility
-  intent: Print one.
-  deliverable: {schema: {type: integer}}
-  tools: [{use: python@1, actions: [run]}]
-  guardrails: {max_steps: 1, autonomy: manual}
-  budget: {tool_calls: 1, wall_clock: 10m}
-  steps: [{id: one, use: python/run, with: {code: "print(1)"}}]
-"""
-
 
 @pytest.fixture(scope="module")
 async def asked_run(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A real run that asked a person before it used a tool, and was told yes; with another one beside it."""
     file = tmp_path_factory.mktemp("reviewer") / "reviewed.yaml"
-    file.write_text(MANUAL)
+    file.write_text(asks_first("reviewed"))
     assert (await platform.cli("capsule", "publish", file)).code == Code.OK
     assert (await platform.cli("run", "word-count", "-f", "text=One two two.")).code == Code.OK
     key = uuid.uuid4().hex

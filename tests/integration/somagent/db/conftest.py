@@ -14,14 +14,12 @@ from ledger_messages import constitution, next_number
 from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.repositories.audit_blocks import BlockWriter
-from somagent.db.schema.migrate import upgrade
 from somagent.settings import Settings
 
 
 @pytest.fixture(scope="session")
-async def postgres_settings(postgres_settings: Settings) -> AsyncIterator[Settings]:
-    async with own_settings(postgres_settings, "db_tests") as own:
-        await upgrade(own.database("owner"))
+async def postgres_settings(postgres_settings: Settings, template: str) -> AsyncIterator[Settings]:
+    async with own_settings(postgres_settings, "db_tests", template=template) as own:
         yield own
 
 

@@ -17,7 +17,6 @@ from receivers import Hook
 
 from somagent.db.database import Database, open_database
 from somagent.db.gate.ledger import PostgresLedger
-from somagent.db.schema.migrate import upgrade
 from somagent.notifications.notification import Channel
 from somagent.notifications.webhook import Webhook
 from somagent.settings import SecretReference, Settings
@@ -27,9 +26,8 @@ TYPES = Settings.model_fields["notify_events"].default
 
 
 @pytest.fixture(scope="session")
-async def postgres_settings(postgres_settings: Settings) -> AsyncIterator[Settings]:
-    async with own_settings(postgres_settings, "notification_tests") as own:
-        await upgrade(own.database("owner"))
+async def postgres_settings(postgres_settings: Settings, template: str) -> AsyncIterator[Settings]:
+    async with own_settings(postgres_settings, "notification_tests", template=template) as own:
         yield own
 
 
