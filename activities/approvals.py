@@ -5,8 +5,15 @@ from temporalio import activity
 from activities.run_state import MAX_PROBLEMS, calling_workflow
 from activities.tools import tool_action
 from capsules.actions.ledger_messages import tenant_of
-from capsules.approvals.approval import ApprovalDecision, BudgetRaised, DecisionMade, Escalate, Expire, RaiseBudget
-from capsules.approvals.approval_edit import EditMade, EditProblem, EditRequest
+from capsules.approvals.approval import (
+    ApprovalDecision,
+    DecisionResult,
+    Escalate,
+    Expire,
+    RaiseBudget,
+    RaiseBudgetResult,
+)
+from capsules.approvals.approval_edit import EditProblem, EditRequest, EditResult
 from capsules.approvals.eligibility import ApprovalDecisions
 from capsules.json_schema import value_problems
 
@@ -18,17 +25,17 @@ class ApprovalActivities:
         self._decisions = decisions
 
     @activity.defn(name="approval.approve")
-    async def approve(self, decision: ApprovalDecision) -> DecisionMade:
+    async def approve(self, decision: ApprovalDecision) -> DecisionResult:
         """Record an approval, if its token is valid."""
         return await self._decisions.decide(*_run_and_tenant(), decision, approve=True)
 
     @activity.defn(name="approval.deny")
-    async def deny(self, decision: ApprovalDecision) -> DecisionMade:
+    async def deny(self, decision: ApprovalDecision) -> DecisionResult:
         """Record a denial, if its token is valid."""
         return await self._decisions.decide(*_run_and_tenant(), decision, approve=False)
 
     @activity.defn(name="approval.edit")
-    async def edit(self, request: EditRequest) -> EditMade:
+    async def edit(self, request: EditRequest) -> EditResult:
         """Record an approval edit, if its arguments follow the action's schema and its token is valid."""
         call = request.call
         wrong = value_problems(call.declared.inputs, call.arguments, most=MAX_PROBLEMS)
@@ -36,7 +43,7 @@ class ApprovalActivities:
         if problems:
             listed = "; ".join(f"{p.path}: {p.message}" for p in problems[:5])
             why = f"The arguments do not follow the schema of {call.tool.target(call.action)}: {listed}"
-            return EditMade(approval=request.edit.approval, problem=why, problems=problems)
+            return EditResult(approval=request.edit.approval, problem=why, problems=problems)
         return await self._decisions.edit(*_run_and_tenant(), request.edit, into=tool_action(call).digest())
 
     @activity.defn(name="approval.escalate")
@@ -45,12 +52,12 @@ class ApprovalActivities:
         await self._decisions.escalate(_run_and_tenant()[1], request)
 
     @activity.defn(name="approval.expire")
-    async def expire(self, request: Expire) -> DecisionMade:
+    async def expire(self, request: Expire) -> DecisionResult:
         """Record that nobody decided in time; a decision that came before stands."""
         return await self._decisions.expire(_run_and_tenant()[1], request)
 
     @activity.defn(name="budget.raise")
-    async def raise_budget(self, request: RaiseBudget) -> BudgetRaised:
+    async def raise_budget(self, request: RaiseBudget) -> RaiseBudgetResult:
         """Raise the run's limit, if the token is valid."""
         info = activity.info()
         key = f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}"

@@ -12,10 +12,10 @@ from capsules.memory.items import (
     Embeddings,
     EmbedRequest,
     Memories,
-    Recalled,
     RecallQuery,
+    RecallResult,
     Remember,
-    Remembered,
+    RememberResult,
 )
 
 
@@ -53,7 +53,7 @@ class MemoryActivities:
         return Outcome(value=embeddings, usage=Amounts(tokens=words), estimated=True)
 
     @activity.defn(name="memory.remember")
-    async def remember(self, request: Remember) -> Outcome[Remembered]:
+    async def remember(self, request: Remember) -> Outcome[RememberResult]:
         """Store a text under the key of the effect, so that a retry stores nothing twice."""
         granted = current_context()
         item = await self._memories.remember(
@@ -64,11 +64,11 @@ class MemoryActivities:
             text=request.text,
             labels=request.labels,
         )
-        return Outcome(value=Remembered(id=item, digest=sha256(request.text.encode())))
+        return Outcome(value=RememberResult(id=item, digest=sha256(request.text.encode())))
 
     @activity.defn(name="memory.recall")
-    async def recall(self, query: RecallQuery) -> Outcome[Recalled]:
+    async def recall(self, query: RecallQuery) -> Outcome[RecallResult]:
         """Return the most similar memories of the tenant's space."""
         granted = current_context()
         items = await self._memories.recall(granted.tenant, space=query.space, query=query.query, limit=query.limit)
-        return Outcome(value=Recalled(items=items))
+        return Outcome(value=RecallResult(items=items))

@@ -9,7 +9,7 @@ from capsules.budgets.account import Account
 from capsules.errors import Invalid
 from capsules.expressions import evaluate_condition
 from capsules.json_schema import value_problems
-from capsules.runs.run import Closed, CloseRun, Runs, RunUpdate, Verification, Verify
+from capsules.runs.run import CloseRun, CloseRunResult, Runs, RunUpdate, Verification, Verify
 
 MAX_PROBLEMS = 10
 """In one answer about a value that does not follow its schema or conditions."""
@@ -27,7 +27,7 @@ class RunStateActivities:
         await self._runs.record(update)
 
     @activity.defn(name="run.close")
-    async def close(self, closing: CloseRun) -> Closed:
+    async def close(self, closing: CloseRun) -> CloseRunResult:
         """Close the run and return the rest of its budget."""
         return await self._runs.close(closing)
 

@@ -14,12 +14,12 @@ from capsules.actions.activity_context import ActivityContext
 from capsules.actions.ledger_messages import (
     AttemptKey,
     BeginEffect,
-    EffectBegun,
+    BeginEffectResult,
     FinishEffect,
+    FinishEffectResult,
     HistoryQuery,
     Ledger,
     LedgerFacts,
-    Settled,
 )
 from capsules.actions.verdict import ShadowVerdict, Verdict
 from capsules.budgets.account import RateWindows
@@ -59,7 +59,7 @@ class GateMeasurement:
     verdict: Verdict
     shadow: ShadowVerdict | None
     status: str
-    """The ledger's answer, as in `EffectBegun.status`."""
+    """The ledger's answer, as in `BeginEffectResult.status`."""
     evaluation_seconds: float
     """Of the verdict, with the explanation of an ask or a deny."""
     total_seconds: float
@@ -75,7 +75,7 @@ class AllowedAttempt:
 
     context: ActivityContext
     verdict: Verdict
-    begun: EffectBegun
+    begun: BeginEffectResult
     rate_limit: RateLimit
 
 
@@ -161,7 +161,7 @@ class Gate:
             f"Run {key.run!r} changed {RACES} times while {action.kind} was evaluated; the attempt is retried."
         )
 
-    async def leave(self, entered: AllowedAttempt, outcome: FinishEffect) -> Settled:
+    async def leave(self, entered: AllowedAttempt, outcome: FinishEffect) -> FinishEffectResult:
         """Settle and record how an effect ended. Raises Unavailable, and Conflict as `Ledger.finish` does."""
         settled = await self.ledger.finish(outcome)
         await entered.rate_limit.end(outcome)
@@ -259,7 +259,7 @@ class Gate:
         return authority
 
 
-def _raise_refusal(begun: EffectBegun, request: BeginEffect, constitution: Digest) -> None:
+def _raise_refusal(begun: BeginEffectResult, request: BeginEffect, constitution: Digest) -> None:
     if begun.status in {"go", "replay"}:
         return
     action, verdict = request.action, request.verdict

@@ -23,7 +23,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 from capsules.actions.action import Action
 from capsules.actions.activity_context import activity_context
 from capsules.actions.headers import AUTHORITY
-from capsules.actions.ledger_messages import AttemptKey, FinishEffect, Settled, tenant_of
+from capsules.actions.ledger_messages import AttemptKey, FinishEffect, FinishEffectResult, tenant_of
 from capsules.actions.verdict import Outcome
 from capsules.budgets.amounts import Amounts
 from capsules.errors import SomaError, Unavailable, UngovernedActivity
@@ -133,7 +133,7 @@ class GatedInbound(ActivityInboundInterceptor):
             await clean_up()
         return _outcome(outcome, entered, settled)
 
-    async def _record(self, entered: AllowedAttempt, outcome: FinishEffect) -> Settled:
+    async def _record(self, entered: AllowedAttempt, outcome: FinishEffect) -> FinishEffectResult:
         """Record the outcome, with retries: an effect that happened must not stay unrecorded."""
         deadline = time.monotonic() + RECORD_PATIENCE_SECONDS
         while True:
@@ -185,7 +185,7 @@ def _failure(key: AttemptKey, error: Exception, used: Amounts | None) -> FinishE
     )
 
 
-def _outcome(outcome: Outcome[Any], entered: AllowedAttempt, settled: Settled | None) -> Outcome[Any]:
+def _outcome(outcome: Outcome[Any], entered: AllowedAttempt, settled: FinishEffectResult | None) -> Outcome[Any]:
     return outcome.model_copy(
         update={
             "score": entered.verdict.score,

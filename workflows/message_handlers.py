@@ -5,8 +5,14 @@ import asyncio
 from temporalio import workflow
 
 from activities.approvals import ApprovalActivities
-from capsules.approvals.approval import ApprovalDecision, ApprovalRequest, BudgetRaised, DecisionMade, RaiseBudget
-from capsules.approvals.approval_edit import ApprovalEdit, EditMade, EditRequest, WaitingCall, WaitingCalls
+from capsules.approvals.approval import (
+    ApprovalDecision,
+    ApprovalRequest,
+    DecisionResult,
+    RaiseBudget,
+    RaiseBudgetResult,
+)
+from capsules.approvals.approval_edit import ApprovalEdit, EditRequest, EditResult, WaitingCall, WaitingCalls
 from capsules.budgets.amounts import reached_threshold
 from capsules.digest import digest
 from capsules.errors import Conflict, Invalid, NotFound, SomaError
@@ -56,11 +62,11 @@ class MessageHandlers:
     # Approvals: the token says who decides, and only an activity can verify it.
 
     @workflow.update(name="approve", description="Approve one waiting action.")
-    async def approve(self, decision: ApprovalDecision) -> DecisionMade:
+    async def approve(self, decision: ApprovalDecision) -> DecisionResult:
         return await self._decide(decision, approve=True)
 
     @workflow.update(name="deny", description="Deny one waiting action.")
-    async def deny(self, decision: ApprovalDecision) -> DecisionMade:
+    async def deny(self, decision: ApprovalDecision) -> DecisionResult:
         return await self._decide(decision, approve=False)
 
     @approve.validator
@@ -79,7 +85,7 @@ class MessageHandlers:
     @workflow.update(
         name="edit", description="Change the arguments of one waiting tool call. The gate evaluates it again."
     )
-    async def edit(self, edit: ApprovalEdit) -> EditMade:
+    async def edit(self, edit: ApprovalEdit) -> EditResult:
         return await self._edit(edit)
 
     @edit.validator
@@ -94,7 +100,7 @@ class MessageHandlers:
     # Budget
 
     @workflow.update(name="raise_budget", description="Add to the run's limit.")
-    async def raise_budget(self, request: RaiseBudget) -> BudgetRaised:
+    async def raise_budget(self, request: RaiseBudget) -> RaiseBudgetResult:
         return await self._raise_budget(request)
 
     @raise_budget.validator
@@ -161,7 +167,7 @@ class MessageHandlers:
 
     # Reducers
 
-    async def _decide(self, decision: ApprovalDecision, *, approve: bool) -> DecisionMade:
+    async def _decide(self, decision: ApprovalDecision, *, approve: bool) -> DecisionResult:
         made = await platform_activity(
             ApprovalActivities.approve if approve else ApprovalActivities.deny,
             decision,
@@ -173,7 +179,7 @@ class MessageHandlers:
             self.state.decided[decision.approval] = "approved" if approve else "denied"
         return made
 
-    async def _edit(self, edit: ApprovalEdit) -> EditMade:
+    async def _edit(self, edit: ApprovalEdit) -> EditResult:
         call = self.state.asked[edit.approval].model_copy(update={"arguments": edit.arguments})
         made = await platform_activity(
             ApprovalActivities.edit, EditRequest(edit=edit, call=call), summary=f"edit {edit.approval}"
@@ -195,7 +201,7 @@ class MessageHandlers:
         if made.problem:
             workflow.logger.warning("decision.refused problem=%s", made.problem)
 
-    async def _raise_budget(self, request: RaiseBudget) -> BudgetRaised:
+    async def _raise_budget(self, request: RaiseBudget) -> RaiseBudgetResult:
         raised = await platform_activity(ApprovalActivities.raise_budget, request, summary="raise budget")
         if raised.problem is None:
             self.state.left = raised.left

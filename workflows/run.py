@@ -21,8 +21,8 @@ from capsules.memory.items import RecallQuery, Remember
 from capsules.runs.run import (
     Admission,
     ArtifactDraft,
-    Closed,
     CloseRun,
+    CloseRunResult,
     RunReport,
     RunStart,
     RunStatus,
@@ -41,7 +41,7 @@ class Run(GovernedEffects):
         super().__init__(start)
         self.output: Any = None
         self.artifact: Digest | None = None
-        self.closed: Closed | None = None
+        self.closed: CloseRunResult | None = None
 
     @property
     def admission(self) -> Admission:

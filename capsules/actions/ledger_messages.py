@@ -97,7 +97,7 @@ class BeginEffect(FrozenModel):
     matching_grants: tuple[str, ...] = Field((), description="Ids of standing grants that match, in the order to try.")
 
 
-class EffectBegun(FrozenModel):
+class BeginEffectResult(FrozenModel):
     """The ledger's answer."""
 
     status: Literal["go", "replay", "denied", "ask", "exhausted", "slow", "revoked", "stale"] = Field(
@@ -121,7 +121,7 @@ class FinishEffect(FrozenModel):
     error: str = Field("", description="Code and message of a failure.")
 
 
-class Settled(FrozenModel):
+class FinishEffectResult(FrozenModel):
     receipt: ReceiptRef
     left: Amounts | None = None
 
@@ -137,6 +137,6 @@ class Ledger(Protocol):
         """Return the digest of the active constitution. Raises ConstitutionRefused when there is none."""
         ...
 
-    async def begin(self, request: BeginEffect) -> EffectBegun: ...
+    async def begin(self, request: BeginEffect) -> BeginEffectResult: ...
 
-    async def finish(self, outcome: FinishEffect) -> Settled: ...
+    async def finish(self, outcome: FinishEffect) -> FinishEffectResult: ...

@@ -127,7 +127,7 @@ class ApprovalDecision(StrictModel):
     token: str
 
 
-class DecisionMade(StrictModel):
+class DecisionResult(StrictModel):
     """Result of recording a decision."""
 
     approval: str
@@ -157,7 +157,7 @@ class RaiseBudget(StrictModel):
     token: str
 
 
-class BudgetRaised(StrictModel):
+class RaiseBudgetResult(StrictModel):
     limit: Amounts | None = None
     left: Amounts | None = None
     problem: str | None = None

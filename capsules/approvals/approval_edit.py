@@ -33,7 +33,7 @@ class EditProblem(StrictModel):
     message: str
 
 
-class EditMade(StrictModel):
+class EditResult(StrictModel):
     """Result of recording an edit."""
 
     approval: str

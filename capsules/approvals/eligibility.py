@@ -11,13 +11,13 @@ from capsules.approvals.approval import (
     AnswerKind,
     Approval,
     ApprovalDecision,
-    BudgetRaised,
-    DecisionMade,
+    DecisionResult,
     Escalate,
     Expire,
     RaiseBudget,
+    RaiseBudgetResult,
 )
-from capsules.approvals.approval_edit import ApprovalEdit, EditMade
+from capsules.approvals.approval_edit import ApprovalEdit, EditResult
 from capsules.digest import Digest
 from capsules.errors import Conflict, Denied, SomaError
 
@@ -70,12 +70,12 @@ def can_approve(approval: Approval, approver: Approver, now: datetime) -> bool:
 class ApprovalDecisions(Protocol):
     """Port that records people's decisions after checking their tokens."""
 
-    async def decide(self, run: str, tenant: str, decision: ApprovalDecision, *, approve: bool) -> DecisionMade: ...
+    async def decide(self, run: str, tenant: str, decision: ApprovalDecision, *, approve: bool) -> DecisionResult: ...
 
-    async def edit(self, run: str, tenant: str, edit: ApprovalEdit, *, into: Digest) -> EditMade: ...
+    async def edit(self, run: str, tenant: str, edit: ApprovalEdit, *, into: Digest) -> EditResult: ...
 
     async def escalate(self, tenant: str, request: Escalate) -> None: ...
 
-    async def expire(self, tenant: str, request: Expire) -> DecisionMade: ...
+    async def expire(self, tenant: str, request: Expire) -> DecisionResult: ...
 
-    async def raise_budget(self, run: str, tenant: str, request: RaiseBudget, *, key: str) -> BudgetRaised: ...
+    async def raise_budget(self, run: str, tenant: str, request: RaiseBudget, *, key: str) -> RaiseBudgetResult: ...

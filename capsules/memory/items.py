@@ -27,7 +27,7 @@ class Remember(StrictModel):
     labels: dict[str, str] = Field(default_factory=dict)
 
 
-class Remembered(StrictModel):
+class RememberResult(StrictModel):
     id: str
     digest: Digest
 
@@ -48,7 +48,7 @@ class MemoryItem(StrictModel):
     score: float = Field(description="Cosine similarity to the query, -1 to 1.")
 
 
-class Recalled(StrictModel):
+class RecallResult(StrictModel):
     items: tuple[MemoryItem, ...]
 
 

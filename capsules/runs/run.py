@@ -216,7 +216,7 @@ class CloseRun(StrictModel):
     seconds: int | None = Field(None, ge=0, description="How long it worked; unset when unknown.")
 
 
-class Closed(StrictModel):
+class CloseRunResult(StrictModel):
     spent: Amounts
     receipts: int
     head: Digest
@@ -268,7 +268,7 @@ class Runs(Protocol):
 
     async def record(self, update: RunUpdate) -> None: ...
 
-    async def close(self, closing: CloseRun) -> Closed:
+    async def close(self, closing: CloseRun) -> CloseRunResult:
         """End the run: account settled and returned to its parent, row and event written. Idempotent."""
         ...
 

@@ -11,7 +11,7 @@ from capsules.capsule import Capsule
 from capsules.errors import TooLarge
 from somagent.capsule_files.file_schema import translate
 from somagent.capsule_files.jsontext import parse_json
-from somagent.capsule_files.problems import MAX_BYTES, FileProblem, Parsed, Place, Places, refuse, type_name
+from somagent.capsule_files.problems import MAX_BYTES, FileProblem, ParseResult, Place, Places, refuse, type_name
 from somagent.capsule_files.yamltext import parse_yaml
 
 
@@ -57,7 +57,7 @@ def is_json(text: str, filename: str) -> bool:
     return suffix == ".json" or (suffix not in {".yaml", ".yml"} and text.lstrip().startswith("{"))
 
 
-def _not_a_mapping(parsed: Parsed) -> FileProblem:
+def _not_a_mapping(parsed: ParseResult) -> FileProblem:
     place = parsed.places.of_value(()) or Place(1, 1)
     return FileProblem(
         path="",

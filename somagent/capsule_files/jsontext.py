@@ -11,7 +11,7 @@ from somagent.capsule_files.problems import (
     MAX_DEPTH,
     MAX_INTEGER,
     MAX_VALUES,
-    Parsed,
+    ParseResult,
     Place,
     Places,
     ProblemCollector,
@@ -20,7 +20,7 @@ from somagent.capsule_files.problems import (
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 
 
-def parse_json(text: str) -> Parsed:
+def parse_json(text: str) -> ParseResult:
     """Parse one JSON document. Problems are in the result; nothing is raised."""
     lines = _Lines(text)
     tokens = list(_TOKEN.finditer(text))
@@ -30,30 +30,32 @@ def parse_json(text: str) -> Parsed:
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        return Parsed.refusal(
+        return ParseResult.refusal(
             f"This is not JSON: {error.msg}.", place=Place(error.lineno, error.colno), expected="valid JSON"
         )
     except ValueError as error:
-        return Parsed.refusal(f"This is not JSON: {error}.", expected="valid JSON")
+        return ParseResult.refusal(f"This is not JSON: {error}.", expected="valid JSON")
     recorder = _PlaceRecorder(lines)
     recorder.record(iter(tokens), ())
     recorder.check(value, ())
-    return Parsed(value=value, places=recorder.places, problems=tuple(recorder.problems.found))
+    return ParseResult(value=value, places=recorder.places, problems=tuple(recorder.problems.found))
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
 
 
-def _check_limits(tokens: list[re.Match[str]], lines: "_Lines") -> Parsed | None:
+def _check_limits(tokens: list[re.Match[str]], lines: "_Lines") -> ParseResult | None:
     """Return the refusal of a text that is too deep or too large for the recursive parser, else None."""
     depth = 0
     for token in tokens:
         depth += (token[0] in "{[") - (token[0] in "}]")
         if depth > MAX_DEPTH:
-            return Parsed.refusal(f"The file nests deeper than {MAX_DEPTH} levels.", place=lines.place(token.start()))
+            return ParseResult.refusal(
+                f"The file nests deeper than {MAX_DEPTH} levels.", place=lines.place(token.start())
+            )
     if len(tokens) > 4 * MAX_VALUES:
-        return Parsed.refusal(f"The file holds more than {MAX_VALUES:,} values.", expected="a smaller file")
+        return ParseResult.refusal(f"The file holds more than {MAX_VALUES:,} values.", expected="a smaller file")
     return None
 
 

@@ -102,7 +102,7 @@ MAX_INTEGER = 2**53 - 1  # larger integers are not exact in canonical JSON, so n
 
 
 @dataclass(frozen=True)
-class Parsed:
+class ParseResult:
     """The value of a text, the places of its parts, and the problems."""
 
     value: Any

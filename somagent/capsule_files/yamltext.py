@@ -12,7 +12,15 @@ from typing import Any, Protocol
 import yaml
 
 from capsules.errors import DocumentPath
-from somagent.capsule_files.problems import MAX_DEPTH, MAX_INTEGER, MAX_VALUES, Parsed, Place, Places, ProblemCollector
+from somagent.capsule_files.problems import (
+    MAX_DEPTH,
+    MAX_INTEGER,
+    MAX_VALUES,
+    ParseResult,
+    Place,
+    Places,
+    ProblemCollector,
+)
 
 _NULL = re.compile(r"^(~|null|Null|NULL|)$")
 _TRUE = re.compile(r"^(true|True|TRUE)$")
@@ -28,7 +36,7 @@ class _Mark(Protocol):
     column: int
 
 
-def parse_yaml(text: str) -> Parsed:
+def parse_yaml(text: str) -> ParseResult:
     """Parse one YAML document. Problems are in the result; nothing is raised."""
     try:
         refused = _check_events(yaml.parse(text, Loader=yaml.SafeLoader))
@@ -38,17 +46,17 @@ def parse_yaml(text: str) -> Parsed:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(filter(None, (error.context, error.problem)))
-        return Parsed.refusal(
+        return ParseResult.refusal(
             f"This is not YAML: {what}.", place=_place(mark) if mark else None, expected="valid YAML or JSON"
         )
     except yaml.YAMLError as error:
-        return Parsed.refusal(f"This is not YAML: {error}.", expected="valid YAML or JSON, in UTF-8")
+        return ParseResult.refusal(f"This is not YAML: {error}.", expected="valid YAML or JSON, in UTF-8")
     builder = _Builder()
     value = builder.build(node, ()) if node is not None else None
-    return Parsed(value=value, places=builder.places, problems=tuple(builder.problems.found))
+    return ParseResult(value=value, places=builder.places, problems=tuple(builder.problems.found))
 
 
-def _check_events(events: Iterator[yaml.Event]) -> Parsed | None:
+def _check_events(events: Iterator[yaml.Event]) -> ParseResult | None:
     """Return the refusal of the first event that is not allowed, before a value is built, else None."""
     depth = values = documents = 0
     for event in events:
@@ -57,20 +65,20 @@ def _check_events(events: Iterator[yaml.Event]) -> Parsed | None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         values += isinstance(event, yaml.NodeEvent)
         if documents > 1:
-            return Parsed.refusal("A second document begins here.", place=place, expected="one document a file")
+            return ParseResult.refusal("A second document begins here.", place=place, expected="one document a file")
         anchor = event.anchor if isinstance(event, yaml.NodeEvent) else None
         tag = event.tag if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) else None
         if tag is not None:
-            return Parsed.refusal(f"Tags (here {tag!r}) are not taken.", place=place, expected="a plain value")
+            return ParseResult.refusal(f"Tags (here {tag!r}) are not taken.", place=place, expected="a plain value")
         if anchor is not None:
             message = f"Anchors and aliases (here {anchor!r}) are not taken."
-            return Parsed.refusal(message, place=place, expected="the value itself")
+            return ParseResult.refusal(message, place=place, expected="the value itself")
         if depth > MAX_DEPTH:
-            return Parsed.refusal(
+            return ParseResult.refusal(
                 f"The file nests deeper than {MAX_DEPTH} levels.", place=place, expected="a flatter file"
             )
         if values > MAX_VALUES:
-            return Parsed.refusal(
+            return ParseResult.refusal(
                 f"The file holds more than {MAX_VALUES:,} values.", place=place, expected="a smaller file"
             )
     return None

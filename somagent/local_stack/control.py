@@ -27,7 +27,7 @@ GRACE_SECONDS = 10.0  # for parts, which the kernel has signalled when the super
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stopped:
+class StopResult:
     """Result of a stop: whether a supervisor ran, which parts a killed one had left, and how many containers."""
 
     supervisor: bool
@@ -77,7 +77,7 @@ def follow(settings: Settings, supervisor: "subprocess.Popen[bytes] | None" = No
         time.sleep(POLL_SECONDS)
 
 
-def stop(settings: Settings) -> Stopped:
+def stop(settings: Settings) -> StopResult:
     """Stop the stack in this home, whatever its state, and remove the containers of tools."""
     state = running(settings)
     process = state.supervisor.running() if state else None
@@ -89,7 +89,7 @@ def stop(settings: Settings) -> Stopped:
             process.kill()
             process.wait(POLL_SECONDS * 100)
     leftovers = end_leftovers(settings.home)
-    return Stopped(
+    return StopResult(
         supervisor=process is not None,
         leftovers=tuple(leftovers),
         containers=remove_containers(settings.container_scope, host=settings.docker_host),

@@ -16,7 +16,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from somagent.local_stack.errors import NotReady
-from somagent.local_stack.part import HealthCheck, Launched
+from somagent.local_stack.part import HealthCheck, StartedProcess
 from somagent.settings import Settings
 
 PATIENCE_SECONDS = 2.0
@@ -28,7 +28,7 @@ CLOCK_SLACK = timedelta(milliseconds=50)  # Temporal stamps polls with its own c
 def answers_http(url: str) -> HealthCheck:
     """Healthy when the address answers 200."""
 
-    async def check(_: Launched) -> None:
+    async def check(_: StartedProcess) -> None:
         try:
             async with httpx.AsyncClient(timeout=PATIENCE_SECONDS, trust_env=False, verify=NO_CERTIFICATES) as client:
                 answer = await client.get(url)
@@ -43,7 +43,7 @@ def answers_http(url: str) -> HealthCheck:
 def answers_ping(url: str) -> HealthCheck:
     """Healthy when Valkey or Redis answers PING."""
 
-    async def check(_: Launched) -> None:
+    async def check(_: StartedProcess) -> None:
         client = redis.from_url(url, socket_timeout=PATIENCE_SECONDS, socket_connect_timeout=PATIENCE_SECONDS)
         try:
             await client.ping()
@@ -58,7 +58,7 @@ def answers_ping(url: str) -> HealthCheck:
 def serves_namespace(target: str, namespace: str) -> HealthCheck:
     """Healthy when Temporal's frontend serves and knows the namespace."""
 
-    async def check(_: Launched) -> None:
+    async def check(_: StartedProcess) -> None:
         client = await _connect(target, namespace)
         try:
             await client.count_workflows()
@@ -74,7 +74,7 @@ def polls(target: str, namespace: str, queues: Sequence[str]) -> HealthCheck:
     Polls of other processes, such as its predecessor, do not count.
     """
 
-    async def check(launched: Launched) -> None:
+    async def check(launched: StartedProcess) -> None:
         client = await _connect(target, namespace)
         missing = [queue for queue in queues if not await _polled(client, queue, launched)]
         if missing:
@@ -83,7 +83,7 @@ def polls(target: str, namespace: str, queues: Sequence[str]) -> HealthCheck:
     return check
 
 
-async def _polled(client: Client, queue: str, launched: Launched) -> bool:
+async def _polled(client: Client, queue: str, launched: StartedProcess) -> bool:
     for kind in (TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW):
         request = DescribeTaskQueueRequest(
             namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
@@ -117,7 +117,7 @@ WHERE usename = current_user AND pid <> pg_backend_pid() AND backend_start >= $1
 def has_session(settings: Settings, role: str) -> HealthCheck:
     """Healthy when the role of the process has a session that began after the process."""
 
-    async def check(launched: Launched) -> None:
+    async def check(launched: StartedProcess) -> None:
         url = settings.database(role).replace("postgresql+asyncpg://", "postgresql://", 1)
         try:
             connection = await asyncpg.connect(url, timeout=2)

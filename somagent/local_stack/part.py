@@ -10,7 +10,7 @@ from somagent.local_stack.system_user import Identity
 
 
 @dataclass(frozen=True, kw_only=True)
-class Launched:
+class StartedProcess:
     """A started process, for its health check: its number, and when it started."""
 
     pid: int
@@ -18,14 +18,14 @@ class Launched:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listening:
+class ListenPort:
     """A port that a part listens on, and the setting that changes the port."""
 
     setting: str
     port: int
 
 
-HealthCheck = Callable[[Launched], Awaitable[None]]
+HealthCheck = Callable[[StartedProcess], Awaitable[None]]
 PartHook = Callable[[], Awaitable[None]]
 
 
@@ -42,7 +42,7 @@ class Part:
     health: HealthCheck | None = None
     depends_on: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
-    listens: tuple[Listening, ...] = ()
+    listens: tuple[ListenPort, ...] = ()
     address: str = ""
     data: Path | None = None
     prepare: PartHook | None = None

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import psutil
 
 from somagent.local_stack.errors import PortTaken
-from somagent.local_stack.part import Listening, Part
+from somagent.local_stack.part import ListenPort, Part
 
 
 def require_free(parts: Iterable[Part], host: str) -> None:
@@ -38,7 +38,7 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def describe_conflict(part: str, listening: Listening, host: str) -> str:
+def describe_conflict(part: str, listening: ListenPort, host: str) -> str:
     """Return the message for a taken port."""
     return (
         f"Port {listening.port} of {part} on {host} is taken{_holder(listening.port)}. "

@@ -20,7 +20,7 @@ import psutil
 from somagent.local_stack.database_roles import DATABASE, grant_database, grant_server, make_passwords
 from somagent.local_stack.environment import server_environment
 from somagent.local_stack.errors import MissingProgram, NotReady
-from somagent.local_stack.part import Launched, Listening, Part
+from somagent.local_stack.part import ListenPort, Part, StartedProcess
 from somagent.local_stack.system_user import Identity, current_user, unprivileged_user
 from somagent.local_stack.wheels import postgres_programs
 from somagent.settings import Settings
@@ -66,7 +66,7 @@ def postgres(settings: Settings) -> Part:
         except CONNECTION_ERRORS as error:
             raise NotReady(f"roles and extension: {error}") from error
 
-    async def healthy(_: Launched) -> None:
+    async def healthy(_: StartedProcess) -> None:
         try:
             async with superuser(settings):
                 pass
@@ -83,7 +83,7 @@ def postgres(settings: Settings) -> Part:
         env=server_environment(HOME=str(data_directory(settings))),
         identity=identity,
         health=healthy,
-        listens=(Listening(setting="SOMAGENT_POSTGRES_PORT", port=settings.postgres_port),),
+        listens=(ListenPort(setting="SOMAGENT_POSTGRES_PORT", port=settings.postgres_port),),
         address=f"postgresql://{settings.host}:{settings.postgres_port}/somagent",
         prepare=prepare,
         provision=provision,

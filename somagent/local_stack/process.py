@@ -9,7 +9,7 @@ from pathlib import Path
 from signal import SIGKILL, Signals
 
 from somagent.local_stack.errors import MissingProgram
-from somagent.local_stack.part import Launched, Part
+from somagent.local_stack.part import Part, StartedProcess
 
 
 class Child:
@@ -18,7 +18,7 @@ class Child:
     def __init__(self, process: asyncio.subprocess.Process, part: Part) -> None:
         self._process = process
         self._part = part
-        self.launched = Launched(pid=process.pid, since=datetime.now(UTC))
+        self.launched = StartedProcess(pid=process.pid, since=datetime.now(UTC))
 
     @property
     def exit_code(self) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 from somagent.local_stack.environment import product_environment, server_environment
 from somagent.local_stack.errors import StackError
 from somagent.local_stack.health import answers_http, answers_ping, has_session, polls, serves_namespace
-from somagent.local_stack.part import Listening, Part
+from somagent.local_stack.part import ListenPort, Part
 from somagent.local_stack.postgres import postgres
 from somagent.local_stack.wheels import language_model, temporal_program, valkey_server
 from somagent.settings import Settings
@@ -50,7 +50,7 @@ def valkey(settings: Settings) -> Part:
         ),
         env=server_environment(),
         health=answers_ping(url),
-        listens=(Listening(setting="SOMAGENT_VALKEY_PORT", port=settings.valkey_port),),
+        listens=(ListenPort(setting="SOMAGENT_VALKEY_PORT", port=settings.valkey_port),),
         address=url,
         data=data,
         stop_seconds=5,
@@ -75,8 +75,8 @@ def temporal(settings: Settings) -> Part:
         env=server_environment(HOME=str(data)),
         health=serves_namespace(target, settings.temporal_namespace),
         listens=(
-            Listening(setting="SOMAGENT_TEMPORAL_PORT", port=settings.temporal_port),
-            Listening(setting="SOMAGENT_TEMPORAL_UI_PORT", port=settings.temporal_ui_port),
+            ListenPort(setting="SOMAGENT_TEMPORAL_PORT", port=settings.temporal_port),
+            ListenPort(setting="SOMAGENT_TEMPORAL_UI_PORT", port=settings.temporal_ui_port),
         ),
         address=f"{target}  UI http://{settings.host}:{settings.temporal_ui_port}",
         data=data,
@@ -96,7 +96,7 @@ def slm(settings: Settings) -> Part:
         ),
         env=server_environment(),
         health=answers_http(f"{base}/health"),
-        listens=(Listening(setting="SOMAGENT_SLM_PORT", port=settings.slm_port),),
+        listens=(ListenPort(setting="SOMAGENT_SLM_PORT", port=settings.slm_port),),
         address=f"{base}/v1",
         stop_seconds=5,
     )
@@ -132,7 +132,7 @@ def api(settings: Settings) -> Part:
         "api.main",
         depends_on=("bootstrap", "temporal", "valkey"),
         health=answers_http(f"{base}/v1/health"),
-        listens=(Listening(setting="SOMAGENT_API_PORT", port=settings.api_port),),
+        listens=(ListenPort(setting="SOMAGENT_API_PORT", port=settings.api_port),),
         address=base,
     )
 

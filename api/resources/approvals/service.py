@@ -22,8 +22,8 @@ from api.middleware.problems import UNEXPECTED, document
 from api.resources.approvals import schemas
 from api.temporal import query, update
 from capsules.actions.ledger_messages import tenant_of
-from capsules.approvals.approval import AnswerKind, Approval, ApprovalDecision, DecisionMade
-from capsules.approvals.approval_edit import ApprovalEdit, EditMade, WaitingCall, WaitingCalls
+from capsules.approvals.approval import AnswerKind, Approval, ApprovalDecision, DecisionResult
+from capsules.approvals.approval_edit import ApprovalEdit, EditResult, WaitingCall, WaitingCalls
 from capsules.approvals.eligibility import Approver, can_approve, check_eligibility
 from capsules.digest import digest
 from capsules.errors import Conflict, Denied, Invalid, NotFound, SomaError
@@ -110,7 +110,7 @@ async def edit(state: State, caller: Principal, approval: Approval, request: sch
         token=_attest(state, caller, approval, approver, "edit", arguments=arguments),
     )
     key = f"{approval.id}/{caller.subject}/edit/{len(approval.answers)}/{arguments}"
-    result = await _send(state, approval, "edit", change, key=key, answer=EditMade)
+    result = await _send(state, approval, "edit", change, key=key, answer=EditResult)
     if result.problems:
         problems = [{"path": f"body.{p.path}", "message": p.message} for p in result.problems]
         message = result.problem or "The arguments do not follow the schema."
@@ -207,13 +207,13 @@ def _attest(
 
 async def _send_decision(
     state: State, approval: Approval, verb: str, decision: ApprovalDecision, *, key: str
-) -> DecisionMade:
+) -> DecisionResult:
     """Send the decision to the run, or write it here when it is the run of a governed application."""
     tenant = tenant_of(approval.run)
     async with state.db.transaction(tenant) as tx:
         application = await tx.applications.find(approval.run)
     if application is None:
-        return await _send(state, approval, verb, decision, key=key, answer=DecisionMade)
+        return await _send(state, approval, verb, decision, key=key, answer=DecisionResult)
     return await state.approval_decisions.decide(approval.run, tenant, decision, approve=verb == "approve")
 
 

@@ -14,7 +14,7 @@ from api.resources.budgets import service
 from api.resources.budgets.schemas import BudgetResponse, LedgerCheckResponse
 from api.resources.runs import service as runs
 from api.run_urls import RunPath
-from capsules.approvals.approval import BudgetRaised
+from capsules.approvals.approval import RaiseBudgetResult
 from capsules.base_model import Page
 from capsules.budgets.account import Account, AccountTerms
 from capsules.budgets.amounts import Amounts
@@ -54,7 +54,7 @@ async def check_ledger(caller: BudgetReader, state: StateDep) -> LedgerCheckResp
 )
 async def raise_budget(
     run: RunPath, body: Amounts, caller: BudgetRaiser, state: StateDep, idempotency_key: IdempotencyKey = None
-) -> BudgetRaised:
+) -> RaiseBudgetResult:
     """Add amounts to a run's limit, taken from its parent account. A run that waits for budget continues."""
     return await service.raise_budget(state, caller, run, body, idempotency_key)
 

@@ -8,7 +8,7 @@ from api.deps import State
 from api.resources.budgets.schemas import BudgetResponse
 from api.resources.runs.service import get_open
 from api.temporal import update
-from capsules.approvals.approval import BudgetRaised, RaiseBudget
+from capsules.approvals.approval import RaiseBudget, RaiseBudgetResult
 from capsules.budgets.amounts import Amounts
 from capsules.errors import BudgetExhausted, Invalid
 from capsules.identity.principal import Principal
@@ -25,7 +25,7 @@ async def read_account(state: State, tenant: str, account_id: str, limit: int) -
 
 async def raise_budget(
     state: State, caller: Principal, run: str, amounts: Amounts, idempotency_key: str | None
-) -> BudgetRaised:
+) -> RaiseBudgetResult:
     """Add amounts to a run's limit, from its parent account. A repeated call with the same key adds them once.
 
     Raises Invalid when all amounts are 0, BudgetExhausted when the parent has less, Conflict when the run has ended,
@@ -40,7 +40,7 @@ async def raise_budget(
     async with state.db.transaction(caller.tenant) as tx:
         application = await tx.applications.find(run)
     if application is None:
-        raised = await update(state.temporal, run, "raise_budget", request, key=key, answer=BudgetRaised)
+        raised = await update(state.temporal, run, "raise_budget", request, key=key, answer=RaiseBudgetResult)
     else:  # the workflow of a governed application has no such Update; its next action reads the new limit
         raised = await state.approval_decisions.raise_budget(run, caller.tenant, request, key=key)
     if raised.problem:

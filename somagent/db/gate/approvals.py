@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from capsules.approvals.approval import (
     Approval,
     ApprovalDecision,
-    BudgetRaised,
-    DecisionMade,
+    DecisionResult,
     Escalate,
     Expire,
     RaiseBudget,
+    RaiseBudgetResult,
 )
-from capsules.approvals.approval_edit import ApprovalEdit, EditMade
+from capsules.approvals.approval_edit import ApprovalEdit, EditResult
 from capsules.approvals.eligibility import Approver
 from capsules.digest import Digest, digest
 from capsules.errors import Denied, NotFound, SomaError
@@ -33,7 +33,7 @@ class PostgresApprovalDecisions:
     db: Database
     tokens: Tokens
 
-    async def decide(self, run: str, tenant: str, decision: ApprovalDecision, *, approve: bool) -> DecisionMade:
+    async def decide(self, run: str, tenant: str, decision: ApprovalDecision, *, approve: bool) -> DecisionResult:
         """Write a yes or no. A refusal comes back as `problem`, for the person; only Unavailable is raised."""
         try:
             token = self.tokens.verify_attestation(decision.token)
@@ -44,11 +44,11 @@ class PostgresApprovalDecisions:
             if error.retryable:
                 raise
             return await self._describe_refusal(tenant, decision.approval, error)
-        return DecisionMade(
+        return DecisionResult(
             approval=approval.id, state=approval.state, decided_by=approval.decided_by, missing=approval.missing
         )
 
-    async def edit(self, run: str, tenant: str, edit: ApprovalEdit, *, into: Digest) -> EditMade:
+    async def edit(self, run: str, tenant: str, edit: ApprovalEdit, *, into: Digest) -> EditResult:
         """Close an approval because a person wants the action `into` instead.
 
         A refusal comes back as `problem`; only Unavailable is raised.
@@ -61,21 +61,21 @@ class PostgresApprovalDecisions:
         except SomaError as error:
             if error.retryable:
                 raise
-            return EditMade(approval=edit.approval, problem=error.message)
-        return EditMade(approval=edit.approval, action=into, edited_by=token.subject)
+            return EditResult(approval=edit.approval, problem=error.message)
+        return EditResult(approval=edit.approval, action=into, edited_by=token.subject)
 
     async def escalate(self, tenant: str, request: Escalate) -> None:
         """Let the next groups decide too, unless it was decided meanwhile. Raises NotFound, Unavailable."""
         async with self.db.transaction(tenant) as tx:
             await tx.approvals.escalate(request.approval, groups=request.groups)
 
-    async def expire(self, tenant: str, request: Expire) -> DecisionMade:
+    async def expire(self, tenant: str, request: Expire) -> DecisionResult:
         """Close an approval that nobody decided and return its state. Raises NotFound, Unavailable."""
         async with self.db.transaction(tenant) as tx:
             approval = await tx.approvals.expire(request.approval)
-        return DecisionMade(approval=approval.id, state=approval.state, decided_by=approval.decided_by)
+        return DecisionResult(approval=approval.id, state=approval.state, decided_by=approval.decided_by)
 
-    async def raise_budget(self, run: str, tenant: str, request: RaiseBudget, *, key: str) -> BudgetRaised:
+    async def raise_budget(self, run: str, tenant: str, request: RaiseBudget, *, key: str) -> RaiseBudgetResult:
         """Raise the run's limit, once for each key. A refusal comes back as `problem`; only Unavailable is raised."""
         try:
             token = self.tokens.verify_attestation(request.token)
@@ -87,8 +87,8 @@ class PostgresApprovalDecisions:
         except SomaError as error:
             if error.retryable:
                 raise
-            return BudgetRaised(problem=error.message)
-        return BudgetRaised(limit=account.limit, left=account.left)
+            return RaiseBudgetResult(problem=error.message)
+        return RaiseBudgetResult(limit=account.limit, left=account.left)
 
     async def _write(self, token: Attestation, decision: ApprovalDecision, *, approve: bool) -> Approval:
         async with self.db.transaction(token.tenant) as tx:
@@ -124,13 +124,13 @@ class PostgresApprovalDecisions:
                 now=now,
             )
 
-    async def _describe_refusal(self, tenant: str, approval: str, error: SomaError) -> DecisionMade:
+    async def _describe_refusal(self, tenant: str, approval: str, error: SomaError) -> DecisionResult:
         try:
             async with self.db.transaction(tenant) as tx:
                 known = await tx.approvals.get(approval)
         except NotFound:
-            return DecisionMade(approval=approval, state="pending", problem=error.message)
-        return DecisionMade(approval=approval, state=known.state, decided_by=known.decided_by, problem=error.message)
+            return DecisionResult(approval=approval, state="pending", problem=error.message)
+        return DecisionResult(approval=approval, state=known.state, decided_by=known.decided_by, problem=error.message)
 
 
 async def _approver(tx: Transaction, token: Attestation, now: dt.datetime) -> Approver:

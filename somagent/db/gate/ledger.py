@@ -18,11 +18,11 @@ from pydantic_core import to_json
 from capsules.actions.ledger_messages import (
     AttemptKey,
     BeginEffect,
-    EffectBegun,
+    BeginEffectResult,
     FinishEffect,
+    FinishEffectResult,
     HistoryQuery,
     LedgerFacts,
-    Settled,
 )
 from capsules.approvals.approval import merge_demands
 from capsules.digest import Digest, canonical, sha256
@@ -70,16 +70,16 @@ class PostgresLedger:
         """Return the digest of the tenant's active constitution. Raises ConstitutionRefused when there is none."""
         return await self.db.constitutions.require_active_digest(tenant)
 
-    async def begin(self, request: BeginEffect) -> EffectBegun:
+    async def begin(self, request: BeginEffect) -> BeginEffectResult:
         """Begin an effect: reserve, and record the decision. A refusal is a status of the answer.
 
         The decision is durable when this returns. Raises Conflict when the run has ended, and Unavailable.
         """
         async with self.semaphores.hold(request.key.run):
             answer = await self.db.call("SELECT gate_begin($1)", json.dumps(_begin_request(request)))
-        return EffectBegun.model_validate_json(answer)
+        return BeginEffectResult.model_validate_json(answer)
 
-    async def finish(self, outcome: FinishEffect) -> Settled:
+    async def finish(self, outcome: FinishEffect) -> FinishEffectResult:
         """Settle an effect with its real usage, even beyond the reservation, and keep the result for a retry.
 
         Raises Conflict when the run has ended or the effect never began, and Unavailable.
@@ -88,7 +88,7 @@ class PostgresLedger:
         async with self.semaphores.hold(outcome.key.run):
             request = json.dumps(_finish_request(outcome, result))
             answer = await self.db.call("SELECT gate_finish($1, $2)", request, result)
-        return Settled.model_validate_json(answer)
+        return FinishEffectResult.model_validate_json(answer)
 
 
 def canonical_parts(members: dict[str, Any]) -> dict[str, str]:

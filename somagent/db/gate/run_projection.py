@@ -7,7 +7,7 @@ from pydantic_core import to_json
 
 from capsules.budgets.account import Account
 from capsules.digest import digest
-from capsules.runs.run import Closed, CloseRun, RunUpdate
+from capsules.runs.run import CloseRun, CloseRunResult, RunUpdate
 from somagent.db.database import Database
 from somagent.db.gate.ledger import canonical_parts
 
@@ -23,7 +23,7 @@ class PostgresRuns:
         async with self.db.transaction(update.tenant) as tx:
             await tx.runs.record(update)
 
-    async def close(self, closing: CloseRun) -> Closed:
+    async def close(self, closing: CloseRun) -> CloseRunResult:
         """End a run: settle its account, return the rest to the parent, write row, last receipt and event. Idempotent.
 
         Raises NotFound for a run that neither the API nor the gate has entered.
@@ -40,7 +40,9 @@ class PostgresRuns:
                 }
             ),
         }
-        return Closed.model_validate_json(await self.db.call("SELECT run_close($1, $2)", json.dumps(request), output))
+        return CloseRunResult.model_validate_json(
+            await self.db.call("SELECT run_close($1, $2)", json.dumps(request), output)
+        )
 
     async def account(self, run: str, tenant: str) -> Account:
         """Return the run's account. Raises NotFound before the run was admitted."""

@@ -22,7 +22,7 @@ from servers import eventually
 from sources import ROOT
 from temporalio.client import Client, WorkflowHandle
 
-from capsules.approvals.approval import Approval, ApprovalDecision, DecisionMade
+from capsules.approvals.approval import Approval, ApprovalDecision, DecisionResult
 from capsules.budgets.account import Account
 from capsules.budgets.amounts import Amounts
 from capsules.governance.application import Application, Terms
@@ -167,7 +167,7 @@ class Governed:
 
         await eventually(denied, seconds=15)
 
-    async def decide(self, approval: Approval, *, approve: bool, by: str = "ana") -> DecisionMade:
+    async def decide(self, approval: Approval, *, approve: bool, by: str = "ana") -> DecisionResult:
         """Decide as the API does: by an attestation of who decides."""
         tokens = Tokens(KeyRing.load(self.settings.keys_dir))
         attestation = Attestation(

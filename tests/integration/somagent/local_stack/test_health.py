@@ -12,7 +12,7 @@ from temporalio.worker import Worker
 
 from somagent.local_stack.errors import NotReady
 from somagent.local_stack.health import answers_http, answers_ping, has_session, polls, serves_namespace
-from somagent.local_stack.part import Launched
+from somagent.local_stack.part import StartedProcess
 from somagent.settings import Settings
 
 
@@ -20,8 +20,8 @@ from somagent.settings import Settings
 async def nothing() -> None: ...
 
 
-def launched(*, ago: timedelta = timedelta()) -> Launched:
-    return Launched(pid=os.getpid(), since=datetime.now(UTC) - ago)
+def launched(*, ago: timedelta = timedelta()) -> StartedProcess:
+    return StartedProcess(pid=os.getpid(), since=datetime.now(UTC) - ago)
 
 
 async def test_a_worker_is_healthy_once_it_polls_each_queue(temporal_address: str):
@@ -42,8 +42,8 @@ async def test_polls_of_an_earlier_process_do_not_make_a_worker_healthy(temporal
     client = await Client.connect(temporal_address)
     async with Worker(client, task_queue="health-c", activities=[nothing]):
         await eventually(lambda: polls(temporal_address, "default", ("health-c",))(launched(ago=timedelta(minutes=1))))
-    later = Launched(pid=os.getpid(), since=datetime.now(UTC) + timedelta(seconds=1))
-    another = Launched(pid=1, since=datetime.now(UTC) - timedelta(minutes=1))
+    later = StartedProcess(pid=os.getpid(), since=datetime.now(UTC) + timedelta(seconds=1))
+    another = StartedProcess(pid=1, since=datetime.now(UTC) - timedelta(minutes=1))
     for process in (later, another):
         with pytest.raises(NotReady, match="health-c"):
             await polls(temporal_address, "default", ("health-c",))(process)
@@ -57,7 +57,9 @@ async def test_the_relay_is_healthy_once_its_role_holds_a_session(postgres_setti
     connection = await asyncpg.connect(url)
     await has_session(postgres_settings, "relay")(process)
     with pytest.raises(NotReady, match="no session"):
-        await has_session(postgres_settings, "relay")(Launched(pid=1, since=datetime.now(UTC) + timedelta(seconds=1)))
+        await has_session(postgres_settings, "relay")(
+            StartedProcess(pid=1, since=datetime.now(UTC) + timedelta(seconds=1))
+        )
     await connection.close()
 
 
