@@ -57,11 +57,15 @@ class Terms(StrictModel):
     autonomy: Autonomy = "supervised"
     platform: frozenset[str] = Field(default=frozenset(), description="Activity types that pass ungoverned.")
     wait_for_approval: bool = Field(default=True, description="Retry until it is decided; false: fail at once.")
-    look_every: timedelta = Field(default=timedelta(seconds=10), gt=timedelta(0), description="Time between retries.")
-    lasts: timedelta = Field(default=timedelta(days=30), gt=timedelta(0), description="Life of a start's authority.")
+    retry_interval: timedelta = Field(
+        default=timedelta(seconds=10), gt=timedelta(0), description="Time between retries."
+    )
+    authority_lifetime: timedelta = Field(
+        default=timedelta(days=30), gt=timedelta(0), description="Of a start's authority."
+    )
 
     @property
-    def pays(self) -> str:
+    def funding_account(self) -> str:
         """Return the account that budgets are carved from."""
         if self.account is not None:
             return self.account

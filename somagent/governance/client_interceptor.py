@@ -64,9 +64,9 @@ class StartTokens:
             actor=actor,
             run=run,
             prefix=True,
-            account=account or self.terms.pays,
+            account=account or self.terms.funding_account,
             capsules={application.ref: digest(application)},
-            expires_at=int(time.time() + self.terms.lasts.total_seconds()),
+            expires_at=int(time.time() + self.terms.authority_lifetime.total_seconds()),
         )
         token = self.tokens.mint_authority(authority)
         [encrypted] = await self.codec.encode([PayloadConverter.default.to_payload(token)])

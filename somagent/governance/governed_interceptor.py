@@ -75,7 +75,7 @@ class GovernedActivityInterceptor(GatedInbound):
             if workflow_waits is not None or not self._terms.wait_for_approval or "state" in error.fields:
                 raise to_failure(error) from None
             # The next attempt finds the decision in the database.
-            raise to_failure(error, retry_in=self._terms.look_every) from None
+            raise to_failure(error, retry_in=self._terms.retry_interval) from None
         except SomaError as error:
             raise to_failure(error) from None
 

@@ -40,11 +40,11 @@ class ApprovalSignals:
         self._approvals.discard(approval)
 
 
-async def execute_with_approval[T](execute: Callable[[], Awaitable[T]], *, look_every: timedelta = MINUTE) -> T:
+async def execute_with_approval[T](execute: Callable[[], Awaitable[T]], *, retry_interval: timedelta = MINUTE) -> T:
     """Run an activity; when a person must approve it, wait for the decision and run it again. Return its result.
 
     execute: starts the activity, each time with the same arguments. Other arguments are another action.
-    look_every: longest time between two attempts when no signal arrives.
+    retry_interval: longest time between two attempts when no signal arrives.
     Raises ActivityError: its cause is of type `PolicyDenied` when a person said no, `ApprovalRequired` when nobody
     decided in time.
     """
@@ -60,7 +60,7 @@ async def execute_with_approval[T](execute: Callable[[], Awaitable[T]], *, look_
                 raise
         approval = request.id
         left = request.expires_at - workflow.now() + timedelta(seconds=1)
-        await signals.wait(approval, timeout=min(look_every, left))
+        await signals.wait(approval, timeout=min(retry_interval, left))
 
 
 def requested_approval(error: ActivityError) -> ApprovalRequest | None:

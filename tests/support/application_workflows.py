@@ -28,7 +28,7 @@ class CallOneActivity:
             if how.startswith("waits"):
                 return await execute_with_approval(
                     lambda: workflow.execute_activity(kind, args=arguments, **options),
-                    look_every=timedelta(milliseconds=200) if how == "waits itself" else timedelta(hours=1),
+                    retry_interval=timedelta(milliseconds=200) if how == "waits itself" else timedelta(hours=1),
                 )
             while how == "tries until it is paid":
                 try:

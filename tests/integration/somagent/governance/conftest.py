@@ -65,7 +65,7 @@ TERMS = Terms(
     actor="orders-service",
     budget=Amounts(tool_calls=20, micro_usd=1_000_000_000),
     platform=frozenset({"ping"}),
-    look_every=timedelta(milliseconds=200),
+    retry_interval=timedelta(milliseconds=200),
 )
 
 

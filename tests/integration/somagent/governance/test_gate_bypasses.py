@@ -128,7 +128,9 @@ async def test_the_authority_of_another_application_opens_nothing(shop, order):
 
 async def test_an_authority_that_ran_out_is_refused(shop, order):
     bought = order()
-    async with shop.caller(shop.terms.model_copy(update={"lasts": -shop.terms.lasts})) as late:
+    async with shop.caller(
+        shop.terms.model_copy(update={"authority_lifetime": -shop.terms.authority_lifetime})
+    ) as late:
         answer = await late.execute_workflow(
             "CallOneActivity",
             args=["charge_card", [bought, "4111"], "fails fast"],
