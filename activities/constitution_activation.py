@@ -51,9 +51,9 @@ class ConstitutionActivities:
         return await self._steps.compare(step, alive=activity.heartbeat)
 
     @activity.defn(name="constitution.record_vote")
-    async def record_vote(self, vote: CastVote) -> VoteResult:
+    async def record_vote(self, cast: CastVote) -> VoteResult:
         """Record a vote, if its token is valid for the proposal that it was sent to."""
-        return await self._steps.record_vote(calling_workflow(), vote)
+        return await self._steps.record_vote(calling_workflow(), cast)
 
     @activity.defn(name="constitution.activate")
     async def activate(self, step: ActivationStep) -> None:

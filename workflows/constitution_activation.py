@@ -110,7 +110,7 @@ class ActivateConstitution:
             await self._conclude("expired", f"Nobody decided in time: {self.votes.missing} approvals were missing.")
 
     async def _record_vote(self, vote: Vote, *, approve: bool) -> VoteResult:
-        cast = CastVote(step=self.step, consent=vote, approve=approve)
+        cast = CastVote(step=self.step, vote=vote, approve=approve)
         result: VoteResult = await platform_activity(ConstitutionActivities.record_vote, cast)
         if result.problem is None and self.state == "awaiting_approval":
             self.votes = result

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from capsules.base_model import FrozenModel, StrictModel
 from capsules.constitutions.proof import Difference, Proof, ProofReport
@@ -79,8 +79,10 @@ class Vote(StrictModel):
 class CastVote(StrictModel):
     """Input of the activity that records a vote."""
 
+    model_config = ConfigDict(populate_by_name=True)
+
     step: ActivationStep
-    consent: Vote
+    vote: Vote = Field(alias="consent")
     approve: bool
 
 
@@ -200,7 +202,7 @@ class ConstitutionSteps(Protocol):
 
     async def compare(self, step: ActivationStep, *, alive: Callable[[], None]) -> Findings: ...
 
-    async def record_vote(self, run: str, vote: CastVote) -> VoteResult: ...
+    async def record_vote(self, run: str, cast: CastVote) -> VoteResult: ...
 
     async def activate(self, step: ActivationStep) -> None:
         """Make it active. Raises Conflict when another one became active after the examination."""

@@ -123,19 +123,19 @@ class ActivationService:
                 await tx.proposals.update(step.id, state="approved")
         return Findings()
 
-    async def record_vote(self, run: str, vote: CastVote) -> VoteResult:
-        purpose: AttestationPurpose = "approve_constitution" if vote.approve else "reject_constitution"
+    async def record_vote(self, run: str, cast: CastVote) -> VoteResult:
+        purpose: AttestationPurpose = "approve_constitution" if cast.approve else "reject_constitution"
         try:
-            attestation = self.tokens.verify_attestation(vote.consent.token)
-            attestation.require(tenant=vote.step.tenant, run=run, action=vote.consent.change, purpose=purpose)
-            async with self.db.transaction(vote.step.tenant) as tx:
-                known = await tx.proposals.get(vote.step.id)
-                if known.change != vote.consent.change:
+            attestation = self.tokens.verify_attestation(cast.vote.token)
+            attestation.require(tenant=cast.step.tenant, run=run, action=cast.vote.change, purpose=purpose)
+            async with self.db.transaction(cast.step.tenant) as tx:
+                known = await tx.proposals.get(cast.step.id)
+                if known.change != cast.vote.change:
                     raise Conflict("The vote is for another change than this one.")
-                if vote.approve or attestation.subject != known.proposed_by:
+                if cast.approve or attestation.subject != known.proposed_by:
                     attestation.require_capability("constitution:approve")
                 known = await tx.proposals.record_vote(
-                    vote.step.id, approve=vote.approve, by=attestation.subject, comment=vote.consent.comment
+                    cast.step.id, approve=cast.approve, by=attestation.subject, comment=cast.vote.comment
                 )
         except SomaError as error:
             if error.retryable:

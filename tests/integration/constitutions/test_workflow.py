@@ -105,7 +105,7 @@ async def test_a_forged_token_and_a_tenant_that_is_not_the_platforms_change_noth
     assert "may only narrow its own constitution" in view.why
 
 
-async def test_a_consent_without_a_fitting_token_counts_for_nothing(
+async def test_a_vote_without_a_valid_token_counts_for_nothing(
     temporal: Client, app: Database, changes: ConstitutionChanges, tokens: Tokens
 ) -> None:
     proposal = attested(tokens, await add_proposal(app, changes))
@@ -163,8 +163,8 @@ async def test_where_two_must_agree_one_person_twice_is_one(
             "run": _id(proposal),
             "action": change,
         }
-        consent = Vote(change=change, token=tokens.mint_attestation(Attestation.model_validate(said)))
-        heard.append(await handle.execute_update("approve", consent, result_type=VoteResult))
+        vote = Vote(change=change, token=tokens.mint_attestation(Attestation.model_validate(said)))
+        heard.append(await handle.execute_update("approve", vote, result_type=VoteResult))
     assert [(h.state, h.missing) for h in heard] == [
         ("awaiting_approval", 1),
         ("awaiting_approval", 1),
