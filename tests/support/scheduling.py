@@ -7,7 +7,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 STACKS = {
-    "platform": ("tests/system/runs", "tests/system/cli", "tests/system/policy"),
+    "platform": ("tests/system/runs", "tests/system/cli", "tests/system/policy", "tests/system/attacks"),
     "fault_stack": ("tests/system/faults", "tests/system/chaos"),
     "stack": ("tests/integration/constitutions",),
 }
