@@ -11,12 +11,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.constitutions.proof import Proof, ProofReport
 from capsules.constitutions.proposal import (
     EVERYBODY,
     ActivationRecord,
     ActivationStep,
     CastVote,
+    Change,
     Conclusion,
     Examination,
     Findings,
@@ -25,7 +27,8 @@ from capsules.constitutions.proposal import (
     VoteResult,
 )
 from capsules.digest import Digest
-from capsules.errors import Conflict, Denied, NotFound, SomaError
+from capsules.errors import Conflict, ConstitutionRefused, Denied, NotFound, SomaError
+from capsules.names import version_key
 from policy.decide.constitution_cache import compile_record
 from policy.decide.engine import Policy
 from policy.language.constitution import parse
@@ -37,7 +40,6 @@ from somagent.db.database import Database
 from somagent.identity.signatures import ConstitutionTrust
 from somagent.identity.tokens import AttestationPurpose, Tokens
 from somagent.settings import Settings
-from workers.constitutions.version_guard import refuse_older_version
 
 HEARTBEAT_SECONDS = 2.0
 
@@ -85,7 +87,7 @@ class ActivationService:
             record = await self.db.constitutions.get(change.constitution)
             keys = self.trust.keys_of(record)
             compile_record(record, record.digest, self.trust)
-            await refuse_older_version(self.db, change, record, against)
+            await self._refuse_older_version(change, record, against)
         await self._update(proposal, against=against, since=since, keys=list(keys), state="proving")
         return Examination(against=against, keys=keys)
 
@@ -159,6 +161,28 @@ class ActivationService:
 
     async def conclude(self, conclusion: Conclusion) -> None:
         await self._update(conclusion.step, state=conclusion.state, why=conclusion.why)
+
+    async def _refuse_older_version(self, change: Change, record: ConstitutionRecord, against: Digest | None) -> None:
+        """Raise ConstitutionRefused when a change would return to a former or an older version in its scope.
+
+        Only a rollback may return, and only to a version that was active.
+        """
+        if change.stage == "shadow":
+            return
+        ref = f"{record.name}@{record.version}"
+        history = await self.db.constitutions.history(change.scope, stage="active")
+        if history and history[0].constitution == record.digest:
+            raise ConstitutionRefused(f"The constitution {ref} is active for {change.scope!r} already.")
+        was_active = bool(await self.db.constitutions.history(change.scope, stage="active", of=record.digest))
+        if change.reason == "rollback":
+            if not was_active:
+                raise ConstitutionRefused(f"The constitution {ref} was never active for {change.scope!r}; propose it.")
+        elif was_active:
+            raise ConstitutionRefused(
+                f"The constitution {ref} was active for {change.scope!r} before. To have it back, roll back to it."
+            )
+        elif against is not None:
+            _require_newer(change, record, await self.db.constitutions.get(against))
 
     async def _narrowing_problem(
         self, step: ActivationStep, record: ActivationRecord, candidate: Policy, alive: Callable[[], None]
@@ -241,6 +265,18 @@ async def activation_service(
         finally:
             if brain is not None:
                 await brain.close()
+
+
+def _require_newer(change: Change, record: ConstitutionRecord, active: ConstitutionRecord) -> None:
+    if active.name != record.name or active.digest == record.digest:
+        return
+    ref, known = f"{record.name}@{record.version}", f"{active.name}@{active.version}"
+    if version_key(record.version) < version_key(active.version):
+        raise ConstitutionRefused(
+            f"The constitution {ref} is older than {known}, which is active. Only a rollback may return to it."
+        )
+    if record.version == active.version and not change.overlaid:
+        raise ConstitutionRefused(f"{known} is active with another content. Give the new one a new version.")
 
 
 def _proofs_problem(proofs: tuple[Proof, ...]) -> str | None:
