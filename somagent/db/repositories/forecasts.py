@@ -31,12 +31,6 @@ class Forecasts(Repository):
             .on_conflict_do_nothing()
         )
 
-    async def of(self, run: str) -> Forecast | None:
-        """Return the forecast of a run, if there is one."""
-        query = select(forecasts.c.forecast).where(forecasts.c.run == run)
-        found = (await self.connection.execute(query)).scalar_one_or_none()
-        return None if found is None else Forecast.model_validate(found)
-
     async def past(self, capsule: str | None = None, limit: int = LEARNED_FROM) -> list[PastRun]:
         """Return the last completed runs with a forecast, oldest first. A failed run stopped early."""
         account = (budget_accounts.c.tenant_id == runs.c.tenant_id) & (budget_accounts.c.id == runs.c.account)

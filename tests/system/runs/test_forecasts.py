@@ -29,9 +29,9 @@ async def test_a_forecast_is_learned_from_completed_runs_and_kept_with_the_next(
 
     async with open_database(platform.settings.database("app")) as db:
         async with db.transaction("local") as tx:
-            kept = await tx.forecasts.of(runs[0])
-        assert kept is not None
-        assert (kept.basis, kept.bound.tool_calls) == ("static", 2)
+            kept = {past.run: past.forecast for past in await tx.forecasts.past("foretold")}
+        assert kept.keys() == set(runs)
+        assert (kept[runs[0]].basis, kept[runs[0]].bound.tool_calls) == ("static", 2)
         for statement in ("UPDATE forecasts SET model = 'x'", "DELETE FROM forecasts"):
             async with db.pool.acquire() as connection:
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
