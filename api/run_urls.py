@@ -1,7 +1,4 @@
-"""Run URLs: a path contains the run's id with `~` for each `/`. The id is then one segment and needs no escaping.
-
-Run `acme/hello/k1` is `/v1/runs/acme~hello~k1`; its child `summarise` is `/v1/runs/acme~hello~k1~summarise`.
-"""
+"""Run URLs: the path parameter `{run}`, whose form is in `capsules.runs.url`, and the check of the run's tenant."""
 
 from typing import Annotated
 from urllib.parse import unquote
@@ -11,18 +8,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from capsules.errors import NotFound
 from capsules.identity.principal import Principal
+from capsules.runs.url import run_id
 
 HANDLE = r"^[a-z0-9][a-z0-9-]{0,62}~[a-z][a-z0-9-]{0,62}(~[A-Za-z0-9][A-Za-z0-9._:-]{0,99})+$"
-
-
-def handle(run: str) -> str:
-    """Return a run's id in the form that URLs use."""
-    return run.replace("/", "~")
-
-
-def url(run: str) -> str:
-    """Return the path of a run."""
-    return f"/v1/runs/{handle(run)}"
 
 
 def _run_id(
@@ -36,7 +24,7 @@ def _run_id(
         ),
     ],
 ) -> str:
-    return run.replace("~", "/")
+    return run_id(run)
 
 
 RunPath = Annotated[str, Depends(_run_id)]

@@ -9,10 +9,11 @@ from typer import Argument, Option
 from capsules.audit.auditor import VerificationError
 from capsules.audit.evidence import REDACTIONS
 from capsules.errors import Invalid
+from capsules.runs.url import run_path
 from somagent.cli import output
 from somagent.cli.audit_check import audit_bundle, audit_run, audit_tenant, load_keys
 from somagent.cli.command import LimitOption, RunArgument, command, group
-from somagent.cli.connection import Api, JsonValue, run_path
+from somagent.cli.connection import Api, JsonValue
 from somagent.cli.exit_codes import Code
 from somagent.cli.output import Lines, local_time, table
 

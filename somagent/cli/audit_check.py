@@ -13,9 +13,10 @@ from capsules.audit.evidence import verify
 from capsules.audit.receipt import Receipt
 from capsules.audit.temporal_history import match_history
 from capsules.errors import Invalid
+from capsules.runs.url import run_path
 from somagent.anchors.anchor import read_anchors
 from somagent.cli import output
-from somagent.cli.connection import Api, run_path
+from somagent.cli.connection import Api
 from somagent.cli.exit_codes import Code
 from somagent.identity.keys import KeyPurpose, load_public_keys, parse_public_key, verify_signature
 from somagent.settings import Settings

@@ -9,9 +9,10 @@ from typer import Argument, Option
 
 from capsules.budgets.account import format_rate
 from capsules.budgets.usage_report import USAGE_GROUPS, Usage
+from capsules.runs.url import run_path
 from somagent.cli import output
 from somagent.cli.command import KeyOption, LimitOption, RunArgument, command, group
-from somagent.cli.connection import Api, JsonValue, run_path
+from somagent.cli.connection import Api, JsonValue
 from somagent.cli.exit_codes import Code
 from somagent.cli.output import Lines, amounts, local_time, table
 

@@ -121,11 +121,6 @@ class Api:
         output.fail(format_problem(problem), code=code)
 
 
-def run_path(run: str, *more: str, root: str = "/v1/runs") -> str:
-    """Return the URL path of a run: its id with `~` for each `/`."""
-    return "/".join([root, run.replace("/", "~"), *more])
-
-
 def format_problem(problem: dict[str, Any]) -> str:
     """Return a problem document as text: its sentence, then a line for each problem with line, column and path."""
     lines = [str(problem.get("detail") or problem.get("title") or "The API refused without saying why.")]

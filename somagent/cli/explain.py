@@ -10,9 +10,10 @@ from typer import Option
 
 from capsules.approvals.approval import Approval
 from capsules.audit.explanation import ActionDecision, ExplainedAction, RunExplanation
+from capsules.runs.url import run_path
 from somagent.cli import output
 from somagent.cli.command import RunArgument, command, group
-from somagent.cli.connection import Api, run_path
+from somagent.cli.connection import Api
 from somagent.cli.output import amounts, color, local_time, score
 
 app = group()

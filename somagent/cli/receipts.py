@@ -5,9 +5,10 @@ from typing import Annotated, Any
 from typer import Option
 
 from capsules.audit.receipt import Receipt, verify_chain
+from capsules.runs.url import run_path
 from somagent.cli import output
 from somagent.cli.command import RunArgument, command, group
-from somagent.cli.connection import Api, run_path
+from somagent.cli.connection import Api
 from somagent.cli.exit_codes import Code
 from somagent.cli.output import Lines, color, local_time, score, table
 

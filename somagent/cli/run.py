@@ -10,9 +10,10 @@ from rich.json import JSON
 from rich.markup import escape
 from typer import Option
 
+from capsules.runs.url import run_path
 from somagent.cli import output
 from somagent.cli.command import CapsuleArgument, KeyOption, ProjectOption, command, group
-from somagent.cli.connection import Api, run_path
+from somagent.cli.connection import Api
 from somagent.cli.exit_codes import Code
 from somagent.cli.inputs import ExampleOption, FieldOption, InputFileOption, InputsOption, capsule_and_inputs
 from somagent.cli.run_progress import RunProgress

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from somagent.cli.connection import run_path
+from capsules.runs.url import run_path
 
 MAX_AWAY_SECONDS = 60.0  # how long the API may be unreachable
 RETRY_SECONDS = 0.5

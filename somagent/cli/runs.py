@@ -9,9 +9,10 @@ from rich.json import JSON
 from rich.markup import escape
 from typer import Argument, Option
 
+from capsules.runs.url import run_path
 from somagent.cli import output
 from somagent.cli.command import KeyOption, LimitOption, ReasonOption, RunArgument, command, group
-from somagent.cli.connection import Api, JsonValue, run_path
+from somagent.cli.connection import Api, JsonValue
 from somagent.cli.exit_codes import Code
 from somagent.cli.output import Lines, amounts, color, local_time, table
 from somagent.cli.run import read_events, watch

@@ -13,6 +13,7 @@ from pydantic import Field
 from capsules.approvals.approval import Approval
 from capsules.base_model import FrozenModel
 from capsules.events import TYPES, Event
+from capsules.runs.url import run_path
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
@@ -104,7 +105,7 @@ def _budget_parts(event: Event) -> Parts:
     run = event.run or ""
     lines = [f"Run {run} waits for a raise of its budget.", f"Why: {event.data.get('reason', '')}"]
     commands = (f"somagent budget show {run}", f"somagent budget raise {run} --tokens 1000")
-    return f"{run} waits for budget", lines, commands, f"/v1/budgets/runs/{run.replace('/', '~')}"
+    return f"{run} waits for budget", lines, commands, run_path(run, root="/v1/budgets/runs")
 
 
 def _proposal_parts(event: Event) -> Parts:

@@ -10,12 +10,13 @@ from api.resources.constitutions.service import find_visible, invalid_not_refuse
 from api.resources.policy import schemas
 from api.resources.runs.preflight import actions_of
 from api.resources.runs.service import find_capsule
-from api.run_urls import require_own, url
+from api.run_urls import require_own
 from capsules.constitutions import proof
 from capsules.digest import Digest
 from capsules.errors import NotFound
 from capsules.identity.principal import Principal
 from capsules.names import parse_reference
+from capsules.runs.url import run_path
 from policy.prove import review
 from policy.prove.comparison import backtest as evaluate_again
 from policy.prove.comparison import compare as compare_policies
@@ -150,5 +151,5 @@ async def _recorded_decision(
 
 
 def _link(flip: proof.Flip) -> schemas.LinkedFlip:
-    link = url(flip.run)
+    link = run_path(flip.run)
     return schemas.LinkedFlip(**dict(flip), link=link, receipts=f"{link}/receipts?after={flip.seq - 1}")

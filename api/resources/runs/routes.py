@@ -6,7 +6,6 @@ from typing import Annotated
 from fastapi import Header, Query, Response
 from fastapi.responses import StreamingResponse
 
-from api import run_urls
 from api.access import CapsuleRunner, RunController, RunReader
 from api.deps import StateDep
 from api.middleware.policy_headers import POLICY_HEADERS, set_policy_headers
@@ -31,6 +30,7 @@ from capsules.audit.receipt import Receipt
 from capsules.base_model import Page
 from capsules.names import parse_reference
 from capsules.runs.run import ArtifactRecord, Control, InboxMessage, RunRecord, RunStatus, RunView
+from capsules.runs.url import run_path
 
 router = resource_router("/v1/runs", "runs")
 starts = resource_router("/v1/capsules", "capsules")
@@ -71,7 +71,7 @@ async def start_run(  # noqa: PLR0913, PLR0917 - a parameter for each part of a 
     key = idempotency_key or secrets.token_hex(8)
     started = await service.start(state, caller, parse_reference(ref), body, key)
     response.status_code = 202 if started.created else 200
-    response.headers["Location"] = run_urls.url(started.run.id)
+    response.headers["Location"] = run_path(started.run.id)
     if started.verdict is not None:
         set_policy_headers(response, started.verdict)
     return started.run

@@ -8,7 +8,7 @@ from api_callers import Callers
 
 from api.app import create_app
 from api.deps import open_state
-from api.run_urls import handle as url_of
+from capsules.runs.url import run_path
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 
@@ -35,7 +35,7 @@ async def test_an_approval_is_given_by_the_api(shop, order, api, ana):
     answer = await api.post(f"/v1/approvals/{approval.id}/approve", json={"comment": "fine"}, headers=ana)
     assert (answer.status_code, answer.json()["decided_by"]) == (200, "ana")
     await handle.result()
-    shown = (await api.get(f"/v1/runs/{url_of(run)}", headers=ana)).json()
+    shown = (await api.get(run_path(run), headers=ana)).json()
     assert (shown["capsule"], shown["inputs"]["workflow_id"]) == ("orders@1.0.0", handle.id)
 
 
@@ -46,6 +46,8 @@ async def test_a_budget_is_raised_by_the_api(shop, order, api, ana, governed):
         first = await poor.call_later("charge_card", bought, "4111", how="tries until it is paid")
         run = await poor.run_of(first)
         await poor.refused(run)
-        answer = await api.post(f"/v1/budgets/runs/{url_of(run)}/raise", json={"micro_usd": 900_000_000}, headers=ana)
+        answer = await api.post(
+            run_path(run, "raise", root="/v1/budgets/runs"), json={"micro_usd": 900_000_000}, headers=ana
+        )
         assert answer.status_code == 200, answer.text
         assert (await first.result())["charge"] == f"ch-{bought['id']}"
