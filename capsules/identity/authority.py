@@ -2,7 +2,8 @@
 
 A *start authority* comes from the API or a schedule and allows one thing: to start its capsule. Admission exchanges it,
 or a parent run's authority, for a *run authority*, which names the tools, children, constitution and account of one
-workflow. An authority is never wider than the one it was made from.
+workflow. An authority is never wider than the one it was made from. A *platform authority* comes from the API for one
+workflow of the platform itself, such as an activation of a constitution; it covers no governed action.
 """
 
 from typing import Literal, Protocol
@@ -21,11 +22,15 @@ AUTONOMY_ORDER: tuple[Autonomy, ...] = ("manual", "supervised", "autonomous")
 class Authority(StrictModel):
     """The claims of an authority token, as verified."""
 
-    kind: Literal["start", "run"]
+    kind: Literal["start", "run", "platform"]
     tenant: TenantId
     actor: str = Field(description="The principal on whose behalf everything happens.")
     run: RunId = Field(
         description="`run`: the workflow id. `start`: the workflow id, or its prefix when `prefix` is set."
+    )
+    workflow_type: str = Field("", description="Type of the workflow that may present it; empty: not bound to one.")
+    execution: str | None = Field(
+        None, description="`run`: the execution (Temporal run id) that was admitted; its continuations present it too."
     )
     capsule: str = Field("", description="`name@version` that the run runs; a start names it in `capsules`.")
     prefix: bool = Field(False, description="A schedule's authority covers every run whose id begins with `run`.")
