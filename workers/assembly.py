@@ -1,8 +1,8 @@
 """Composition root of a worker process: opens every adapter once and closes it at the end."""
 
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -39,13 +39,13 @@ from somagent.identity.tokens import Tokens
 from somagent.memory.embedder import MiniLmEmbedder
 from somagent.memory.pgvector import PostgresMemories
 from somagent.messaging.event_bus import EventBus, ValkeyTokens
-from somagent.models.client import PydanticAiModel
 from somagent.models.profiles import Profiles
 from somagent.runs.admission import CapsuleAdmissions
 from somagent.settings import Settings
 from somagent.temporal.client import connect
 from workers.constitutions.activation_service import activation_service
 from workers.metrics import GateMetrics
+from workflows.options import QUEUES, SLM
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +59,8 @@ class Assembly:
     metrics: GateMetrics
     db: Database
     settings: Settings
-    models: ModelActivities
+    models: ModelActivities | None
+    """None where no queue that calls models is served."""
     memory: MemoryActivities
     tools: ToolActivities
     artifacts: ArtifactActivities
@@ -92,8 +93,11 @@ async def _check_constitution(db: Database, trust: ConstitutionTrust) -> None:
 
 
 @asynccontextmanager
-async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
-    """Open everything. Raises ConstitutionRefused when the active constitution was altered, or none is active."""
+async def assemble(settings: Settings, serving: Collection[str] = QUEUES) -> AsyncIterator[Assembly]:
+    """Open what the activities of the queues in `serving` need.
+
+    Raises ConstitutionRefused when the active constitution was altered, or none is active.
+    """
     keyring = KeyRing.load(settings.keys_dir)
     tokens = Tokens(keyring)
     library = Library.load()
@@ -114,8 +118,8 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
         async with (
             EventBus(settings.redis_target()) as bus,
             ValkeyWindows(settings.redis_target(), db) as windows,
-            PydanticAiModel(profiles) as models,
             activation_service(settings, db, tokens, trust, proved=metrics.count_proof) as activations,
+            AsyncExitStack() as stack,
         ):
             forecasters = ForecasterCache(db, learn)
             gate = Gate(
@@ -133,7 +137,7 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                 metrics=metrics,
                 db=db,
                 settings=settings,
-                models=ModelActivities(models, content, ValkeyTokens(bus)),
+                models=await _open_models(stack, profiles, content, bus) if SLM in serving else None,
                 memory=MemoryActivities(embedder, PostgresMemories(db, embedder)),
                 tools=ToolActivities(tool_executors(settings, sandbox), content),
                 artifacts=ArtifactActivities(content, PostgresArtifacts(db)),
@@ -152,3 +156,12 @@ async def assemble(settings: Settings) -> AsyncIterator[Assembly]:
                 constitutions=ConstitutionActivities(activations),
                 sandbox=sandbox,
             )
+
+
+async def _open_models(
+    stack: AsyncExitStack, profiles: Profiles, content: PostgresContent, bus: EventBus
+) -> ModelActivities:
+    # Its libraries cost half of a worker's start and memory, so that a worker of tools does not import them.
+    from somagent.models.client import PydanticAiModel  # noqa: PLC0415
+
+    return ModelActivities(await stack.enter_async_context(PydanticAiModel(profiles)), content, ValkeyTokens(bus))

@@ -17,7 +17,7 @@ from workers.assembly import Assembly, assemble
 from workers.metrics import serve_metrics
 from workers.queues import Queue, queues
 from workflows.authority_interceptor import AuthorityInterceptor
-from workflows.options import TOOLS
+from workflows.options import QUEUES, TOOLS
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ async def work(settings: Settings, names: list[str], metrics_port: int | None = 
     stop = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(on_stop_signal(stop.set))
-        assembly = await stack.enter_async_context(assemble(settings))
+        assembly = await stack.enter_async_context(assemble(settings, names))
         stack.enter_context(serve_metrics(assembly.metrics, settings, metrics_port))
         known = queues(assembly)
         for name in names:
@@ -78,13 +78,16 @@ async def reap(sandbox: DockerSandbox) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="workers.main", description="Serve task queues.")
-    parser.add_argument("--queues", default="capsules,slm,memory,tools,platform", help="comma-separated queue names")
+    parser.add_argument("--queues", default=",".join(QUEUES), help="comma-separated queue names")
     parser.add_argument("--metrics-port", type=int, help="serve metrics for Prometheus here; unset: nowhere")
     arguments = parser.parse_args()
+    names = arguments.queues.split(",")
+    if unknown := sorted(set(names) - set(QUEUES)):
+        parser.error(f"There is no queue {', '.join(map(repr, unknown))}. Known: {', '.join(QUEUES)}.")
     settings = Settings()
     configure_logging(settings)
     with exit_when_refused("worker"), tracing(settings, "worker"):
-        asyncio.run(work(settings, arguments.queues.split(","), arguments.metrics_port))
+        asyncio.run(work(settings, names, arguments.metrics_port))
 
 
 if __name__ == "__main__":

@@ -20,13 +20,13 @@ class Queue:
 
 
 def queues(assembly: Assembly) -> dict[str, Queue]:
-    """Return every queue by name. Only `tools` uses Docker."""
+    """Return the queues that the assembly can serve, by name. Only `tools` uses Docker."""
     a = assembly
     run, approvals = a.run_state, a.approvals
     steps = a.constitutions
     listed = (
         Queue(CAPSULES, workflows=WORKFLOWS),
-        Queue(SLM, (a.models.chat, a.memory.embed), at_once=4),
+        *([Queue(SLM, (a.models.chat, a.memory.embed), at_once=4)] if a.models else []),
         Queue(MEMORY, (a.memory.remember, a.memory.recall), at_once=8),
         Queue(TOOLS, (a.tools.invoke,), at_once=a.sandbox.at_once),
         Queue(

@@ -13,6 +13,7 @@ SLM = "slm"
 MEMORY = "memory"
 TOOLS = "tools"
 PLATFORM = "platform"
+QUEUES = (CAPSULES, SLM, MEMORY, TOOLS, PLATFORM)
 
 # While a server is down, attempts continue with growing intervals until the run's wall clock ends. An error that no
 # retry can mend, such as a denial or bad arguments, is non-retryable where it is raised.

@@ -59,7 +59,9 @@ class Chats:
 
 async def measure(turns: Turns) -> list[Result]:
     async with rig(turns.settings) as found, httpx.AsyncClient(timeout=120) as http:
-        await found.work(QUEUE, activities=[found.assembly.models.chat], workflow=Chats, governed=True)
+        models = found.assembly.models
+        assert models is not None, "every queue is served here"
+        await found.work(QUEUE, activities=[models.chat], workflow=Chats, governed=True)
 
         async def ours() -> list[float]:
             return [TOKENS / await _through_slm_chat(found, _prompt())]

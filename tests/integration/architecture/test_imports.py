@@ -52,3 +52,21 @@ def test_importing_any_module_starts_nothing(tmp_path):
     assert found.returncode == 0, found.stderr
     assert json.loads(found.stdout) == {}
     assert list(tmp_path.iterdir()) == [], "importing wrote files"
+
+
+WORKER = """
+import sys
+
+import workers.main
+
+print([name for name in sys.modules if name.partition(".")[0] in ("openai", "pydantic_ai")])
+sys.argv = ["workers.main", "--queues", "tools,toolz"]
+workers.main.main()
+"""
+
+
+def test_a_worker_imports_model_libraries_only_where_it_calls_models_and_names_an_unknown_queue(tmp_path):
+    found = subprocess.run([sys.executable, "-c", WORKER], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.stdout == "[]\n"
+    assert found.returncode == 2
+    assert "There is no queue 'toolz'. Known: capsules, slm, memory, tools, platform." in found.stderr
