@@ -1,13 +1,15 @@
 """Real servers for tests, started by the product's own stack code on free ports in a home of their own."""
 
 import asyncio
+import fcntl
 import random
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any
 
 import uvicorn
 
@@ -29,6 +31,8 @@ PORT_SETTINGS = (
     "tools_metrics_port",
 )
 
+_reserved: list[IO[str]] = []
+
 
 @contextmanager
 def temporary_home() -> Iterator[Path]:
@@ -40,13 +44,31 @@ def temporary_home() -> Iterator[Path]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now."""
+    """Return ports that nobody listens on now, and that no other test process of this machine gets while this one lives.
+
+    A part may start minutes after its port was chosen.
+    """
     found: list[int] = []
     while len(found) < count:
-        port = random.choice(TEST_PORTS)
-        if port not in found and is_free("127.0.0.1", port):
+        # Not from the shared generator: Hypothesis seeds it alike in every process.
+        port = random.SystemRandom().choice(TEST_PORTS)
+        if _reserve(port) and is_free("127.0.0.1", port):
             found.append(port)
     return found
+
+
+def _reserve(port: int) -> bool:
+    """Lock the port's file until this process ends; return whether no test process had it."""
+    directory = Path(tempfile.gettempdir()) / "somagent-test-ports"
+    directory.mkdir(mode=0o777, exist_ok=True)
+    lock = (directory / str(port)).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return False
+    _reserved.append(lock)
+    return True
 
 
 def settings_in(home: Path, **changes: object) -> Settings:

@@ -18,7 +18,7 @@ from somagent.db.database import Database, open_database
 from somagent.db.errors import translate_errors
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
-from somagent.db.repositories.outbox import next_batch
+from somagent.db.repositories.outbox import events_wait, next_batch
 from somagent.identity.keys import KeyRing
 from somagent.messaging.event_bus import EventBus
 from somagent.notifications.channels import channels
@@ -74,14 +74,14 @@ async def repeat_forever(part: str, work: Callable[[], Awaitable[None]]) -> None
 async def publish_outbox(outbox: Database, bus: EventBus) -> None:
     """Take the lock and publish batch after batch. Raises Unavailable when PostgreSQL or Valkey stops."""
     async with translate_errors(), outbox.engine.connect() as connection:
+        # One statement is one round trip: an idle relay asks five times a second.
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
         try:
             await _wait_for_lock(connection)
             log.info("relay.leading")
             while True:
-                # Without its session the lock is lost: fail then, so that two relays never publish at once.
-                await connection.execute(text("SELECT 1"))
-                await connection.commit()
-                if await publish_batch(outbox, bus) < BATCH:
+                # Without its session the lock is lost, and this fails: two relays never publish at once.
+                if not await events_wait(connection) or await publish_batch(outbox, bus) < BATCH:
                     await asyncio.sleep(POLL_SECONDS)
         finally:
             # The session holds the lock. In the pool it would keep it for ever, so close it.
@@ -110,10 +110,8 @@ async def reconcile(settings: Settings, outbox: Database, db: Database) -> None:
 
 async def _wait_for_lock(connection: AsyncConnection) -> None:
     lock = text("SELECT pg_try_advisory_lock(:lock)")
-    while not await connection.scalar(lock, {"lock": ADVISORY_LOCK}):
-        await connection.commit()
+    while not await connection.scalar(lock, {"lock": ADVISORY_LOCK}):  # noqa: ASYNC110 - the lock is another process's
         await asyncio.sleep(STANDBY_SECONDS)
-    await connection.commit()
 
 
 def main() -> None:

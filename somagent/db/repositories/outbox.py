@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, text, update
+from sqlalchemy import Row, exists, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from capsules.events import Event, Topic
@@ -61,6 +61,11 @@ class Batch:
         """Mark the events as published. This is committed when the batch ends without an error."""
         own = outbox.c.id.in_([event.id for event in self.events])
         await self.connection.execute(update(outbox).where(own).values(published_at=func.now()))
+
+
+async def events_wait(connection: AsyncConnection) -> bool:
+    """Return whether any tenant has an unpublished event. Needs the relay's role."""
+    return bool(await connection.scalar(select(exists(select(outbox.c.id).where(outbox.c.published_at.is_(None))))))
 
 
 @contextlib.asynccontextmanager

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
@@ -12,7 +13,8 @@ from servers import free_ports, running, settings_in, temporary_home
 from capsules.errors import EffectFailed, Unavailable
 from capsules.models.chat import Message
 from somagent.models.client import PydanticAiModel, Timeouts
-from somagent.models.profiles import Profile, Profiles
+from somagent.models.profiles import Profile, Profiles, ProviderKind
+from somagent.models.providers import PROVIDERS
 
 HELLO = (Message(role="user", text="Write a very long story about a lighthouse."),)
 
@@ -119,3 +121,7 @@ async def _dies_or_freezes(home: Path) -> None:
 
             with pytest.raises(Unavailable, match="cannot be used now"):
                 await ask(model, text=HELLO[0].text, tokens=500, on_delta=kill)
+
+
+def test_every_kind_of_provider_can_be_built():
+    assert PROVIDERS.keys() == set(get_args(ProviderKind))

@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from servers import serving_app
 
 from capsules.models.chat import Message
-from somagent.models.client import PydanticAiModel
+from somagent.models.client import PydanticAiModel, estimate_usage
 from somagent.models.profiles import Profiles
 from somagent.settings import Settings
 
@@ -62,3 +62,10 @@ async def test_a_provider_without_usage_is_counted_here(
     assert (told.usage.estimated, counted.usage.estimated) == (False, True)
     assert counted.usage.output_tokens >= told.usage.output_tokens - 1, "the token that ends a reply has no text"
     assert told.usage.input_tokens <= counted.usage.input_tokens <= 3 * told.usage.input_tokens
+
+
+def test_an_estimate_says_that_it_is_one():
+    usage = estimate_usage((Message(role="user", text="héllo wörld"),), "twelve bytes", pieces=7)
+    assert usage.estimated
+    assert usage.output_tokens == 7
+    assert usage.input_tokens == 5 + 8 + 8
