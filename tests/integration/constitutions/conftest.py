@@ -19,7 +19,8 @@ from somagent.identity.tokens import Tokens
 
 
 @pytest.fixture(scope="session")
-async def stack() -> AsyncIterator[Platform]:
+async def new_stack() -> AsyncIterator[Platform]:
+    """A new installation after its first start. Tests ask for `stack`."""
     with temporary_home() as home:
         settings = settings_in(home)
         settings = settings.model_copy(update={"slm_url": f"http://{settings.host}:{settings.slm_port}/v1"})
@@ -27,6 +28,18 @@ async def stack() -> AsyncIterator[Platform]:
         settings = settings.model_copy(update={"somabrain_url": settings.api_base()})
         async with platform_in(settings) as started:
             yield started
+
+
+@pytest.fixture(scope="session")
+async def first_active(new_stack: Platform) -> str:
+    """Digest of the constitution that was active after the first start, before any test changed it."""
+    return str((await new_stack.operator.get("/v1/constitution")).json()["digest"])
+
+
+@pytest.fixture(scope="session")
+def stack(new_stack: Platform, first_active: str) -> Platform:
+    """The stack, once `first_active` is known."""
+    return new_stack
 
 
 @pytest.fixture(scope="session")

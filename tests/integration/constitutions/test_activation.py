@@ -5,6 +5,9 @@ import time
 from constitution_changes import NAP, ConstitutionChanges
 from platforms import Platform
 
+from capsules.digest import digest, sha3_512
+from somagent.capsule_files.library import Library
+
 NO_PUBLIC_WRITES = {
     "id": "no-public-writes",
     "forbid": "action.effect == 'write' && action.data == 'public' && action.egress == 'open'",
@@ -12,15 +15,21 @@ NO_PUBLIC_WRITES = {
 }
 
 
-async def test_the_shipped_constitution_was_proved_and_was_the_first_one_active(
-    stack: Platform, changes: ConstitutionChanges
-) -> None:
+async def test_the_shipped_constitution_is_active_after_the_first_start(stack: Platform, first_active: str) -> None:
+    shipped = digest(Library.load().constitution)
+    assert first_active == shipped
     shown = (await stack.operator.get("/v1/constitutions")).json()
-    # Other tests on this stack may have activated more since.
     first = shown["history"][-1]
-    assert first["reason"] == "first start"
-    assert first["constitution"] == shown["items"][-1]["digest"]
-    assert (await stack.operator.get("/v1/constitution")).json()["sha3_512"].startswith("sha3-512:")
+    assert (first["reason"], first["scope"], first["stage"]) == ("first start", "*", "active")
+    assert first["constitution"] == shown["items"][-1]["digest"] == shipped
+
+
+async def test_the_active_constitution_is_the_newest_activation_for_everybody(stack: Platform) -> None:
+    history = (await stack.operator.get("/v1/constitutions")).json()["history"]
+    newest = next(line for line in history if (line["scope"], line["stage"]) == ("*", "active"))
+    active = (await stack.operator.get("/v1/constitution")).json()
+    assert active["digest"] == newest["constitution"] == digest(active["document"])
+    assert active["sha3_512"] == sha3_512(active["document"])
 
 
 async def test_a_signed_and_proved_version_is_active_once_somebody_else_approves(
