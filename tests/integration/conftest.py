@@ -1,12 +1,14 @@
-"""A migrated PostgreSQL and a Valkey, each as the relay and the application see them."""
+"""A migrated PostgreSQL and a Valkey, each as the relay and the application see them, and the sandbox image."""
 
 import itertools
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
 
 from capsules.digest import digest
 from capsules.runs.run import NewRun
+from sandbox.image import IMAGE, Builder
 from somagent.db.database import Database, open_database
 from somagent.messaging.event_bus import EventBus
 from somagent.settings import Settings
@@ -18,6 +20,15 @@ numbers = itertools.count(1)
 async def outbox(migrated: Settings) -> AsyncIterator[Database]:
     async with open_database(migrated.database("relay")) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The sandbox image, built when the engine has none."""
+    builder = Builder(image=IMAGE)
+    if not builder.present():
+        builder.build(lambda text, _: print(text, file=sys.stderr))
+    return IMAGE
 
 
 @pytest.fixture

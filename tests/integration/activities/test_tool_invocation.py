@@ -1,15 +1,17 @@
 """`tool.invoke` around an executor: which one, for how long, and what is kept of its answer.
 
 In the SDK's activity environment: a heartbeat and the ways of being cancelled cannot be told apart from outside. The
-executor asks the real ticket desk, the content store is PostgreSQL.
+executor asks the real ticket desk or starts real containers, the content store is PostgreSQL.
 """
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from executor_contract import new_key, until
+from sandboxes import running_containers
 from temporalio.activity import ActivityCancellationDetails
 from temporalio.testing import ActivityEnvironment
 from tickets import TOOL, Desk, TicketExecutor, ticket_desk
@@ -19,8 +21,11 @@ from capsules.actions.activity_context import ActivityContext, activity_context
 from capsules.actions.verdict import Outcome
 from capsules.errors import EffectFailed, Invalid
 from capsules.identity.authority import Authority
+from capsules.names import parse_reference
 from capsules.tools.tool import ToolCall, ToolResult
-from somagent.capsule_files.library import read_tool
+from sandbox.container import DockerSandbox
+from sandbox.executor import ContainerExecutor
+from somagent.capsule_files.library import Library, read_tool
 from somagent.content.postgres import PostgresContent
 from somagent.db.database import Database
 
@@ -42,6 +47,10 @@ async def tools(desk: Desk, db: Database, owner: Database) -> AsyncIterator[Tool
 
 def open_ticket(**arguments: object) -> ToolCall:
     return ToolCall(tool=TICKETS, action="open", arguments=arguments)
+
+
+def run_python(code: str) -> ToolCall:
+    return ToolCall(tool=Library.load().tool(parse_reference("python@1")), action="run", arguments={"code": code})
 
 
 def new_context() -> ActivityContext:
@@ -86,6 +95,25 @@ async def test_it_heartbeats_while_the_executor_works(tools: ToolActivities) -> 
     environment.on_heartbeat = lambda *_: beats.append(1)
     await invoke(tools, open_ticket(title="slow", after=3), new_context(), environment)
     assert len(beats) >= 2
+
+
+async def test_it_heartbeats_while_it_waits_for_a_free_container(image: str, db: Database) -> None:
+    sandbox = DockerSandbox(image=image, scope=f"test-{uuid.uuid4().hex[:8]}", at_once=1)
+    tools = ToolActivities({"container": ContainerExecutor(sandbox, image=image)}, PostgresContent(db))
+    holder, waiter = new_context(), new_context()
+    of_holder, of_waiter = ActivityEnvironment(), ActivityEnvironment()
+    containers: list[list[str]] = []
+    of_waiter.on_heartbeat = lambda *_: containers.append(running_containers(waiter.key.run, "-a"))
+    holding = asyncio.create_task(invoke(tools, run_python("import time; time.sleep(50)"), holder, of_holder))
+    await until(lambda: bool(running_containers(holder.key.run)), seconds=30)
+    waiting = asyncio.create_task(invoke(tools, run_python("print(42)"), waiter, of_waiter))
+    await until(lambda: len(containers) >= 2, seconds=30)
+    assert not any(containers), "it had its container already"
+    of_holder.cancel(cancellation_details=ActivityCancellationDetails(cancel_requested=True))
+    with pytest.raises(asyncio.CancelledError):
+        await holding
+    assert (await waiting).value.output == 42
+    await sandbox.discard(waiter.key.effect)
 
 
 async def test_a_long_text_is_cut_and_kept_whole(tools: ToolActivities, db: Database) -> None:

@@ -1,6 +1,5 @@
 """The sandbox on the real engine. A missing engine fails these tests with what is missing; nothing is skipped."""
 
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -11,20 +10,11 @@ import pytest
 
 from capsules.tools.tool import ContainerLimits, ContainerResult, ContainerSpec
 from sandbox.container import DockerSandbox
-from sandbox.image import IMAGE, Builder
 
 # Other installations may share the engine; a scope of our own keeps the reaper off their containers.
 SCOPE = f"test-{uuid.uuid4().hex[:8]}"
 
 Python = Callable[..., Awaitable[ContainerResult]]
-
-
-@pytest.fixture(scope="session")
-def image() -> str:
-    builder = Builder(image=IMAGE)
-    if not builder.present():
-        builder.build(lambda text, _: print(text, file=sys.stderr))
-    return IMAGE
 
 
 @pytest.fixture(scope="session")
