@@ -36,7 +36,7 @@ def stop_shared_stack(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     name = shared_stack(item.nodeid)
     if name is None or nextitem is None or shared_stack(nextitem.nodeid) == name:
         return
-    for fixture in item.session._fixturemanager._arg2fixturedefs.get(name, ()):
+    for fixture in item.session._fixturemanager.getfixturedefs(name, item) or ():
         fixture.finish(item._request)  # type: ignore[attr-defined]
 
 
