@@ -7,14 +7,16 @@ from temporalio import activity
 from capsules.actions.action import Action
 from capsules.actions.activity_context import current_context
 from capsules.actions.verdict import Outcome
-from capsules.digest import ContentStore, Digest, canonical, digest
+from capsules.digest import canonical, digest, sha256
 from capsules.runs.run import Artifact, ArtifactDraft
 
 
 class ArtifactStore(Protocol):
-    """Port of the list of a run's artifacts."""
+    """Port of the artifacts of runs."""
 
-    async def add(self, tenant: str, run: str, artifact: Artifact) -> None: ...
+    async def add(self, tenant: str, run: str, artifact: Artifact, data: bytes) -> None:
+        """Store the content and list the artifact with its run, both or neither. Idempotent."""
+        ...
 
 
 def publish_action(draft: ArtifactDraft) -> Action:
@@ -23,10 +25,9 @@ def publish_action(draft: ArtifactDraft) -> Action:
 
 
 class ArtifactActivities:
-    """Publication of artifacts, with content store and list injected."""
+    """Publication of artifacts, with the store injected."""
 
-    def __init__(self, content: ContentStore, artifacts: ArtifactStore) -> None:
-        self._content = content
+    def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
 
     @activity.defn(name="artifact.publish")
@@ -34,7 +35,6 @@ class ArtifactActivities:
         """Store content and list it with the run. The same content is one blob, however often it is published."""
         granted = current_context()
         data = draft.content.encode() if isinstance(draft.content, str) else canonical(draft.content)
-        kept: Digest = await self._content.put(granted.tenant, data, draft.media_type)
-        artifact = Artifact(name=draft.name, media_type=draft.media_type, digest=kept, size=len(data))
-        await self._artifacts.add(granted.tenant, granted.key.run, artifact)
+        artifact = Artifact(name=draft.name, media_type=draft.media_type, digest=sha256(data), size=len(data))
+        await self._artifacts.add(granted.tenant, granted.key.run, artifact, data)
         return Outcome(value=artifact)

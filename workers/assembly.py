@@ -140,7 +140,7 @@ async def assemble(settings: Settings, serving: Collection[str] = QUEUES) -> Asy
                 models=await _open_models(stack, profiles, content, bus) if SLM in serving else None,
                 memory=MemoryActivities(embedder, PostgresMemories(db, embedder)),
                 tools=ToolActivities(tool_executors(settings, sandbox), content),
-                artifacts=ArtifactActivities(content, PostgresArtifacts(db)),
+                artifacts=ArtifactActivities(PostgresArtifacts(db)),
                 admission=AdmissionActivities(
                     CapsuleAdmissions(
                         db,

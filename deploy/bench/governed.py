@@ -13,9 +13,9 @@ from temporalio import activity, workflow
 
 from capsules.actions.verdict import Outcome
 from capsules.budgets.amounts import Amounts
-from capsules.digest import ContentStore, canonical
+from capsules.digest import canonical, sha256
 from capsules.runs.run import Artifact, ArtifactDraft
-from somagent.content.postgres import PostgresArtifacts, PostgresContent
+from somagent.content.postgres import PostgresArtifacts
 from somagent.local_stack.bootstrap import TENANT
 
 GOVERNED, BARE = "artifact.publish", "bare.publish"
@@ -61,22 +61,20 @@ class Publishes:
 class UngovernedPublish:
     """The body of `artifact.publish` without the gate: the same two writes into the same tables."""
 
-    content: ContentStore
     artifacts: PostgresArtifacts
 
     @activity.defn(name=BARE)
     async def publish(self, draft: ArtifactDraft) -> Outcome[Artifact]:
         data = draft.content.encode() if isinstance(draft.content, str) else canonical(draft.content)
-        kept = await self.content.put(TENANT, data, draft.media_type)
-        artifact = Artifact(name=draft.name, media_type=draft.media_type, digest=kept, size=len(data))
-        await self.artifacts.add(TENANT, str(activity.info().workflow_id), artifact)
+        artifact = Artifact(name=draft.name, media_type=draft.media_type, digest=sha256(data), size=len(data))
+        await self.artifacts.add(TENANT, str(activity.info().workflow_id), artifact, data)
         return Outcome(value=artifact)
 
 
 async def measure(turns: Turns) -> list[Result]:
     async with rig(turns.settings) as found:
         db = found.assembly.db
-        ungoverned = UngovernedPublish(PostgresContent(db), PostgresArtifacts(db))
+        ungoverned = UngovernedPublish(PostgresArtifacts(db))
         await found.work(GOVERNED, activities=[found.assembly.artifacts.publish], workflow=Publishes, governed=True)
         await found.work(BARE, activities=[ungoverned.publish], workflow=Publishes, governed=False)
         together, alone = turns.parts(2)

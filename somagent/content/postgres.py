@@ -30,7 +30,8 @@ class PostgresArtifacts:
 
     db: Database
 
-    async def add(self, tenant: str, run: str, artifact: Artifact) -> None:
-        """Add an artifact to the list of its run. Idempotent."""
+    async def add(self, tenant: str, run: str, artifact: Artifact, data: bytes) -> None:
+        """Store the content and list the artifact with its run, in one transaction. Idempotent."""
         async with self.db.transaction(tenant) as tx:
+            await tx.contents.put(data, artifact.media_type)
             await tx.artifacts.add(run, artifact)

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import asyncpg
@@ -36,25 +36,43 @@ async def translate_errors() -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def begin(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def begin(engine: AsyncEngine, *first: Any) -> AsyncIterator[AsyncConnection]:  # noqa: ANN401 - what `execute` takes
     """Yield a connection in a transaction that commits at the end. Raises as `translate_errors` does.
 
+    first: a statement and its parameters, executed before the caller's. On a lost connection it is tried once more.
     The caller's code runs inside, so an OSError counts as the database's only when this connection is lost too.
     """
     foreign: OSError | None = None
     try:
-        async with engine.begin() as connection:
+        async with _open(engine, first) as connection:
             try:
                 yield connection
             except OSError as error:
                 foreign = None if await _is_lost(connection) else error
                 raise
+            await connection.commit()
     except DBAPIError as error:
         raise translate_error(error.orig or error) from error
     except DRIVER as error:
         if error is foreign:
             raise
         raise translate_error(error) from error
+
+
+@contextlib.asynccontextmanager
+async def _open(engine: AsyncEngine, first: Sequence[Any]) -> AsyncIterator[AsyncConnection]:
+    async with contextlib.AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(engine.connect())
+        if first:
+            try:
+                await connection.execute(*first)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                await connection.close()
+                connection = await stack.enter_async_context(engine.connect())
+                await connection.execute(*first)
+        yield connection
 
 
 async def _is_lost(connection: AsyncConnection) -> bool:

@@ -196,7 +196,7 @@ async def worker(
         remembering = MemoryActivities(embedder, PostgresMemories(db, embedder))
         thinking = ModelActivities(models, content, ValkeyTokens(bus))
         tools = ToolActivities(tool_executors(settings, DockerSandbox(image=settings.sandbox_image)), content)
-        publishing = ArtifactActivities(content, PostgresArtifacts(db))
+        publishing = ArtifactActivities(PostgresArtifacts(db))
         keyring = KeyRing.load(settings.keys_dir)
         admissions = CapsuleAdmissions(
             db,
