@@ -6,18 +6,20 @@ knows whether the command began and how it ended. A retry with the same key gets
 
 import asyncio
 import hashlib
+import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from docker import APIClient
 
-from capsules.errors import Conflict, Unavailable
-from capsules.tools.tool import ContainerResult, ContainerSpec
+from capsules.errors import Conflict, EffectFailed, Unavailable
+from capsules.tools.tool import ContainerResult, ContainerSpec, SeccompProfile
 from sandbox import isolation, wire
 from sandbox.engine import CALL_SECONDS, DEFAULT_HOST, Engine, EngineRefusal, read_log, start
+from sandbox.supervisor import KEY_BYTES
 
 ATTEMPTS = 60
 START_SECONDS = 3  # a container that is not started by then was left by a worker that died
@@ -27,21 +29,25 @@ MARK = "somagent"
 SCOPE = "somagent.scope"
 DEADLINE = "somagent.deadline"
 FINGERPRINT = "somagent.spec"
+REPORT_KEY = "somagent.report"
+"""Label with the key of the report. Whoever reads labels has the engine; the program in the container has not."""
 
 
 class DockerSandbox:
     """Containers on one engine.
 
-    `runtime` is the engine's name of another runtime, such as `runsc` for gVisor. `scope` names the installation:
-    several may share an engine, and none sees or removes another's containers. `at_once` containers run at a time.
+    `runtime` is the engine's name of another runtime, such as `runsc` for gVisor. `profiles` names the seccomp profile
+    of an image that needs another one than `script`. `scope` names the installation: several may share an engine, and
+    none sees or removes another's containers. `at_once` containers run at a time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the options of an engine
         self,
         *,
         image: str,
         host: str = DEFAULT_HOST,
         runtime: str | None = None,
+        profiles: Mapping[str, SeccompProfile] | None = None,
         scope: str = "local",
         at_once: int = 4,
     ) -> None:
@@ -51,6 +57,7 @@ class DockerSandbox:
         self._scope = scope
         self._image = image
         self._runtime = runtime
+        self._profiles = dict(profiles or {})
 
     async def ready(self) -> None:
         """Check that sandboxes can run. Raises Unavailable with what is missing."""
@@ -124,22 +131,25 @@ class DockerSandbox:
         fingerprint = wire.fingerprint(spec, framed)
         for _ in range(ATTEMPTS):
             async with self._slots:
-                identity = await _finish_before_cancellation(self._create(spec, name, fingerprint))
+                report_key = secrets.token_bytes(KEY_BYTES)
+                identity = await _finish_before_cancellation(self._create(spec, name, fingerprint, report_key))
                 result = (
                     await self._resume(spec, name, fingerprint)
                     if identity is None
-                    else await self._start(spec, identity, framed)
+                    else await self._start(spec, identity, report_key, framed)
                 )
             if result is not None:
                 return result
             await asyncio.sleep(RETRY_SECONDS)
         raise Unavailable(f"Container {name!r} is held by another worker. Try again later.")
 
-    async def _create(self, spec: ContainerSpec, name: str, fingerprint: str) -> str | None:
+    async def _create(self, spec: ContainerSpec, name: str, fingerprint: str, report_key: bytes) -> str | None:
         """Return the id of a new container, or None when the name exists."""
         deadline = time.time() + spec.limits.seconds + 2 * isolation.GRACE_SECONDS
-        labels = {**spec.labels, MARK: "1", SCOPE: self._scope, DEADLINE: str(int(deadline)), FINGERPRINT: fingerprint}
-        body = isolation.container_config(spec, runtime=self._runtime, labels=labels)
+        labels = {**spec.labels, MARK: "1", SCOPE: self._scope, DEADLINE: str(int(deadline))}
+        labels |= {FINGERPRINT: fingerprint, REPORT_KEY: report_key.hex()}
+        profile = self._profiles.get(spec.image, "script")
+        body = isolation.container_config(spec, runtime=self._runtime, profile=profile, labels=labels)
         try:
             made = await self._engine.call(
                 lambda client: client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
@@ -152,10 +162,14 @@ class DockerSandbox:
                 raise _no_image(spec.image) from error
             raise Unavailable(f"No container can be made from {spec.image!r}: {error.reason}") from error
 
-    async def _start(self, spec: ContainerSpec, identity: str, framed: bytes) -> ContainerResult | None:
+    async def _start(
+        self, spec: ContainerSpec, identity: str, report_key: bytes, framed: bytes
+    ) -> ContainerResult | None:
         """Start a new container with its input; return its outcome, or None when it was removed before its start."""
         try:
-            report = await self._follow(spec, identity, lambda client, report: start(client, identity, framed, report))
+            report = await self._follow(
+                spec, identity, report_key, lambda client, report: start(client, identity, report_key + framed, report)
+            )
         except EngineRefusal as error:
             await self._remove(identity, force=False)
             if error.answer in {404, 409}:  # removed, or being removed
@@ -175,7 +189,8 @@ class DockerSandbox:
             found = await self._inspect(name)
         except EngineRefusal:
             return None
-        if found["Config"]["Labels"].get(FINGERPRINT) != fingerprint:
+        labels = found["Config"]["Labels"]
+        if labels.get(FINGERPRINT) != fingerprint:
             raise Conflict(f"Container {name!r} was started for another command. A key names one command only.")
         identity, status = found["Id"], found["State"]["Status"]
         if status in {"created", "removing", "dead"}:
@@ -183,21 +198,30 @@ class DockerSandbox:
             if time.time() - _timestamp(found["Created"]) > START_SECONDS:
                 await self._remove(identity, force=False)
             return None
+        report_key = bytes.fromhex(labels.get(REPORT_KEY, ""))
         try:
-            report = await self._follow(spec, identity, lambda client, report: read_log(client, identity, report))
+            report = await self._follow(
+                spec, identity, report_key, lambda client, report: read_log(client, identity, report)
+            )
         except EngineRefusal:
             return None
         return report.result or await self._outcome_without_report(spec, identity, report)
 
     async def _follow(
-        self, spec: ContainerSpec, identity: str, read: Callable[[APIClient, wire.ContainerReport], None]
+        self,
+        spec: ContainerSpec,
+        identity: str,
+        report_key: bytes,
+        read: Callable[[APIClient, wire.ContainerReport], None],
     ) -> wire.ContainerReport:
         """Read the report to its end. Kill the container when its supervisor does not end it in time.
+
+        Raises EffectFailed when the report is not the supervisor's, and kills the container then too.
 
         The command's time begins with the report, since a busy engine may take long to start a container. The kill is
         repeated: the engine refuses it for a container that it has not started yet.
         """
-        report = wire.ContainerReport(spec.limits.output_bytes)
+        report = wire.ContainerReport(spec.limits.output_bytes, report_key)
         reading = asyncio.create_task(self._engine.call(lambda client: read(client, report)))
         due = time.monotonic() + CALL_SECONDS
         begun = False
@@ -209,6 +233,10 @@ class DockerSandbox:
                     with suppress(EngineRefusal):
                         await self._engine.call(lambda client: client.kill(identity))
             await reading
+        except EffectFailed:
+            with suppress(EngineRefusal):  # it has ended
+                await self._engine.call(lambda client: client.kill(identity))
+            raise
         finally:
             reading.cancel()
         return report
@@ -216,12 +244,17 @@ class DockerSandbox:
     async def _outcome_without_report(
         self, spec: ContainerSpec, identity: str, report: wire.ContainerReport
     ) -> ContainerResult | None:
-        """Return the outcome of a container that was killed from outside or for its memory. None: it never began."""
+        """Return the outcome of a container that was killed from outside or for its memory. None: it never began.
+
+        Raises EffectFailed for one that ended by itself without the end of its report.
+        """
         await self._engine.call(lambda client: client.wait(identity, timeout=CALL_SECONDS, condition="not-running"))
         state = (await self._inspect(identity))["State"]
         if not report.begun:
             await self._remove(identity, force=False)
             return None
+        if int(state["ExitCode"]) == 0:
+            raise EffectFailed("The end of the sandbox's report is lost: how the program ended is not known.")
         seconds = _timestamp(state["FinishedAt"]) - _timestamp(state["StartedAt"])
         return report.to_result(
             exit_code=int(state["ExitCode"]),

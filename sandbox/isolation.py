@@ -3,17 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-from capsules.tools.tool import ContainerSpec
+from capsules.tools.tool import ContainerSpec, SeccompProfile
 from sandbox.image_recipe import USER
-from sandbox.seccomp import seccomp_profile
+from sandbox.seccomp import profile_digest, seccomp_profile
 
 GRACE_SECONDS = 10
+SECCOMP = "somagent.seccomp"
 LOG_OVERHEAD = 2  # base64 and entry headers take less than the output again
 
 
-def container_config(spec: ContainerSpec, *, runtime: str | None, labels: dict[str, str]) -> dict[str, Any]:
+def container_config(
+    spec: ContainerSpec, *, runtime: str | None, profile: SeccompProfile, labels: dict[str, str]
+) -> dict[str, Any]:
     """Return the body of the engine's create request."""
     limits = spec.limits
+    gvisor = runtime is not None and runtime.startswith("runsc")
     supervisor = Path(__file__).with_name("supervisor.py").read_text()
     report_bytes = max(1 << 20, 2 * limits.output_bytes * LOG_OVERHEAD)
     space = f"rw,noexec,nosuid,nodev,nr_inodes=65536,mode=0700,uid={USER},gid={USER}"
@@ -22,7 +26,7 @@ def container_config(spec: ContainerSpec, *, runtime: str | None, labels: dict[s
         "NetworkMode": "none",
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp_profile()}"],
+        "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp_profile(profile, gvisor=gvisor)}"],
         "Privileged": False,
         "IpcMode": "private",
         "PidMode": "",
@@ -53,7 +57,7 @@ def container_config(spec: ContainerSpec, *, runtime: str | None, labels: dict[s
         "WorkingDir": "/work",
         "Hostname": "sandbox",
         "Env": [],
-        "Labels": labels,
+        "Labels": labels | {SECCOMP: f"{profile} {profile_digest(profile, gvisor=gvisor)}"},
         # Files and code come through standard input, in one go, since nothing can be copied into a tmpfs before the
         # start and a bind mount would show the host. StdinOnce: when the sender dies the supervisor sees the end of its
         # input too early and ends without having begun the command, so that a retry may begin it.

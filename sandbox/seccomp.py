@@ -1,14 +1,19 @@
-"""Seccomp profile of sandboxes: the system calls that a program may make, by purpose; every other one fails.
+"""Seccomp profiles of sandboxes: the system calls that a program may make, by purpose; every other one fails.
 
-The engine's default profile serves all kinds of containers. This one serves a program without privileges, devices and
+The engine's default profile serves all kinds of containers. `script` serves a program without privileges, devices and
 network: only 64-bit calls, three socket families, and no call that makes a file in memory (it could be executed), opens
 a namespace, traces another process, or reaches a large part of the kernel that such programs do not need.
 A call with the number of a newer kernel fails with ENOSYS, so that C libraries take the older way.
+
+`browser` is `script` and what a browser confines its own pages with: user, PID and network namespaces, and chroot.
 """
 
+import hashlib
 import json
 from functools import cache
 from typing import Any
+
+from capsules.tools.tool import SeccompProfile
 
 _FILES = """
     access chdir chmod chown close close_range copy_file_range creat dup dup2 dup3 faccessat faccessat2 fadvise64
@@ -51,11 +56,24 @@ NEW_NAMESPACES = 0x7E020080
 """Flags of clone(2) that open a namespace: mount, cgroup, UTS, IPC, user, PID, network, and time."""
 SIGNAL_OF_CHILD = 0x80
 """In clone(2) this bit belongs to the signal that the parent gets, and only clone3(2) reads it as a time namespace."""
+BROWSER_NAMESPACES = 0x70000000
+"""Flags of the namespaces that a browser opens: user, PID, network."""
+
+
+def profile_digest(name: SeccompProfile, *, gvisor: bool = False) -> str:
+    """Return the digest of a profile. It labels each container, so that what confined a program can be told later."""
+    return "sha256:" + hashlib.sha256(seccomp_profile(name, gvisor=gvisor).encode()).hexdigest()
 
 
 @cache
-def seccomp_profile() -> str:
-    """Return the profile as the JSON that the engine takes (the format of Docker's seccomp profiles)."""
+def seccomp_profile(name: SeccompProfile, *, gvisor: bool = False) -> str:
+    """Return the profile as the JSON that the engine takes (the format of Docker's seccomp profiles).
+
+    gvisor: the runtime is gVisor, which reads the profile with `--oci-seccomp`. It answers EPERM to every call that is
+    refused, so that C libraries would not fall back from clone3(2). With it a program can only open namespaces of
+    gVisor's kernel, which has this one container.
+    """
+    allowed_namespaces = BROWSER_NAMESPACES if name == "browser" else 0
     return json.dumps(
         {
             "defaultAction": "SCMP_ACT_ERRNO",
@@ -70,13 +88,18 @@ def seccomp_profile() -> str:
                 *(_allow("socket", _equals(0, family)) for family in (UNIX, INET, INET6)),
                 _allow("socket", _equals(0, NETLINK), _equals(2, 0)),  # the routing family: names of interfaces
                 _allow("socketpair", _equals(0, UNIX)),
-                _allow("clone", _without(0, NEW_NAMESPACES & ~SIGNAL_OF_CHILD)),
+                _allow("clone", _without(0, NEW_NAMESPACES & ~SIGNAL_OF_CHILD & ~allowed_namespaces)),
+                *(_browser_calls() if name == "browser" else ()),
                 # Its flags stand in memory, where a filter cannot read them. C libraries fall back to clone(2).
-                {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS},
+                _allow("clone3") if gvisor else {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS},
                 *(_allow("personality", _equals(0, query)) for query in (0, 0xFFFFFFFF)),
             ],
         }
     )
+
+
+def _browser_calls() -> tuple[dict[str, Any], ...]:
+    return _allow("chroot"), _allow("unshare", _without(0, 0xFFFFFFFFFFFFFFFF & ~BROWSER_NAMESPACES))
 
 
 def _allow(*names_and_arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - names, then conditions on arguments

@@ -1,8 +1,8 @@
 """Supervisor, PID 1 of a sandbox: reads the input, runs one command, reports its outcome and always ends in time.
 
 It runs inside the container, from source, with the Python of the image. So it imports a few modules of the standard
-library and no others. It reads what `sandbox.wire` wrote from its standard input. It reports in lines on its standard
-output:
+library and no others. It reads a key and what `sandbox.wire` wrote from its standard input. It reports in lines on its
+standard output:
 
     b                     the whole input has arrived; the command begins now
     o… and e…             base64 of what the command wrote to standard output and standard error
@@ -11,6 +11,10 @@ output:
 
 A report without `b` is proof that the command never ran. Base64 keeps every byte, and makes a flood of empty lines cost
 the engine one log entry and not a million.
+
+Each line ends with a code over its number and its content, made with the key. The key is in the memory of this process
+only, which the command cannot read. A command that opens the standard output of this process (gVisor allows it) can
+spoil the report, but cannot write a line of it.
 """
 
 # pathlib and contextlib would cost every sandbox ten milliseconds to import.
@@ -24,9 +28,14 @@ import signal
 import sys
 import time
 
+# As hashlib.blake2b, which would load OpenSSL first: ten milliseconds in every sandbox.
+from _blake2 import blake2b
+
 WORK = "/work"
 STDIN = "/tmp/.stdin"  # noqa: S108 - the sandbox's own
 CHUNK = 12_000  # as base64 below the 16 KiB that engines take as one log entry
+KEY_BYTES = 32
+CODE_BYTES = 16
 INCOMPLETE = 121
 PR_SET_DUMPABLE = 4
 OOM_COUNTERS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
@@ -52,10 +61,21 @@ def read_field() -> bytes:
     return read_exactly(read_number())
 
 
-def write_line(kind: bytes, data: bytes = b"") -> None:
-    line = kind + data + b"\n"
-    while line:
-        line = line[os.write(1, line) :]
+class Report:
+    """The report on standard output."""
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.lines = 0
+
+    def write(self, kind: bytes, data: bytes = b"") -> None:
+        """Write one line."""
+        content = kind + data
+        code = blake2b(b"%d " % self.lines + content, key=self.key, digest_size=CODE_BYTES).hexdigest()
+        self.lines += 1
+        line = content + b" " + code.encode() + b"\n"
+        while line:
+            line = line[os.write(1, line) :]
 
 
 def receive() -> tuple[list[bytes], dict[bytes, bytes], int]:
@@ -98,7 +118,8 @@ def killed_for_memory() -> bool:
 class SupervisedCommand:
     """One command, watched until none of its processes is left."""
 
-    def __init__(self, seconds: float, output_bytes: int) -> None:
+    def __init__(self, report: Report, seconds: float, output_bytes: int) -> None:
+        self.report = report
         self.output_bytes = output_bytes
         self.remaining: dict[int, int] = {}
         self.kinds: dict[int, bytes] = {}
@@ -174,7 +195,7 @@ class SupervisedCommand:
             self.remaining[fd] -= len(kept)
             self.cut = self.cut or len(kept) < len(data)
             for at in range(0, len(kept), CHUNK):
-                write_line(self.kinds[fd], binascii.b2a_base64(kept[at : at + CHUNK], newline=False))
+                self.report.write(self.kinds[fd], binascii.b2a_base64(kept[at : at + CHUNK], newline=False))
 
     def reap(self) -> None:
         while True:
@@ -197,17 +218,18 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     os.umask(0o022)
     os.chdir(WORK)
+    report = Report(read_exactly(KEY_BYTES))
     try:
         command, environment, stdin = receive()
     except OSError as error:
-        write_line(b"f", binascii.b2a_base64(str(error).encode(), newline=False))
+        report.write(b"f", binascii.b2a_base64(str(error).encode(), newline=False))
         os._exit(INCOMPLETE)
-    run = SupervisedCommand(seconds, output_bytes)
-    write_line(b"b")
+    run = SupervisedCommand(report, seconds, output_bytes)
+    report.write(b"b")
     run.begin(command, environment, stdin)
     code = run.watch()
     duration = int((time.monotonic() - run.started) * 1000)
-    write_line(b"x", b" %d %d %d %d %d" % (code, run.cut, run.late, killed_for_memory(), duration))
+    report.write(b"x", b" %d %d %d %d %d" % (code, run.cut, run.late, killed_for_memory(), duration))
     os._exit(code)
 
 

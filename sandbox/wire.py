@@ -2,14 +2,18 @@
 
 import base64
 import hashlib
+import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from capsules.errors import EffectFailed, Invalid, TooLarge
 from capsules.tools.tool import ContainerResult, ContainerSpec
+from sandbox.supervisor import CODE_BYTES
 
 PAGE = 4096
+MAX_LINE = 2 << 14
+"""Bytes of a line of the report: base64 of a chunk and its code stay below."""
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/work",
@@ -83,14 +87,20 @@ def _field(content: str | bytes) -> bytes:
 
 @dataclass
 class ContainerReport:
-    """The supervisor's report, read line by line. `limit` is in bytes for each output."""
+    """The supervisor's report, read line by line. `limit` is in bytes for each output, `key` the one it was given.
+
+    A line that the supervisor did not write, or that is not the next one, raises EffectFailed: the program in the
+    sandbox wrote into the report, or the beginning of the report is lost.
+    """
 
     limit: int
+    key: bytes
     begun: bool = False
     result: ContainerResult | None = None
     supervisor_errors: bytearray = field(default_factory=bytearray)
     _outputs: dict[bytes, bytearray] = field(default_factory=lambda: {b"o": bytearray(), b"e": bytearray()})
     _rest: bytearray = field(default_factory=bytearray)
+    _lines: int = 0
 
     def read(self, pieces: Iterable[tuple[int, bytes]]) -> None:
         """Take pieces of the engine's stream until there is a result or the stream ends."""
@@ -108,7 +118,26 @@ class ContainerReport:
         *lines, rest = self._rest.split(b"\n")
         self._rest = bytearray(rest)
         for line in lines:
-            self._read_line(bytes(line))
+            self._read_line(self._verify_line(bytes(line)))
+            if self.result is not None:
+                return
+        if len(rest) > MAX_LINE:
+            raise self._altered()
+
+    def _verify_line(self, line: bytes) -> bytes:
+        """Return what the supervisor wrote in the line, without its code."""
+        content, _, code = line.rpartition(b" ")
+        wanted = hashlib.blake2b(b"%d " % self._lines + content, key=self.key, digest_size=CODE_BYTES).hexdigest()
+        if not hmac.compare_digest(code, wanted.encode()):
+            raise self._altered()
+        self._lines += 1
+        return content
+
+    def _altered(self) -> EffectFailed:
+        return EffectFailed(
+            f"Line {self._lines + 1} of the sandbox's report is not its supervisor's: the program wrote into it, "
+            "or a part of it is lost. How the program ended is not known, and no result of it is accepted."
+        )
 
     def _read_line(self, line: bytes) -> None:
         kind, data = line[:1], line[1:]

@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from capsules.errors import Invalid
+from capsules.tools.tool import SeccompProfile
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 SecretReferenceText = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]
@@ -116,6 +117,11 @@ class Settings(BaseSettings):
     )
     sandbox_runtime: str | None = Field(
         None, description="Docker runtime for sandboxes, `runsc` for gVisor. Unset: the engine's default."
+    )
+    sandbox_profiles: dict[str, SeccompProfile] = Field(
+        default_factory=dict,
+        description="Seccomp profile by image, as JSON: `script`, or `browser` for an image whose program is one. An "
+        "image that is not named gets `script`.",
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body that the API takes, in bytes.")
     rate_limit_per_minute: int = Field(1200, ge=1, description="Requests a minute for each principal.")

@@ -111,6 +111,7 @@ async def assemble(settings: Settings, serving: Collection[str] = QUEUES) -> Asy
             image=settings.sandbox_image,
             host=settings.docker_host,
             runtime=settings.sandbox_runtime,
+            profiles=settings.sandbox_profiles,
             scope=settings.container_scope,
         )
         metrics = GateMetrics()

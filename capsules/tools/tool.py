@@ -1,6 +1,6 @@
 """Tools: the signed definition of an integration and its actions, its calls and results, and the executor ports."""
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -92,6 +92,10 @@ class ToolResult(StrictModel):
     error: str = Field("", description="Standard error or the limit that was hit, at most 2,048 characters.")
     content: Digest | None = Field(None, description="Whole standard output in the content store, when `text` is cut.")
     duration_ms: int = 0
+
+
+SeccompProfile = Literal["script", "browser"]
+"""System calls that a program in a sandbox may make: `sandbox.seccomp` has the lists."""
 
 
 class ContainerSpec(StrictModel):

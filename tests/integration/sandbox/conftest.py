@@ -1,15 +1,21 @@
-"""The sandbox on the real engine. A missing engine fails these tests with what is missing; nothing is skipped."""
+"""The sandbox on real engines. A missing engine fails these tests with what is missing.
+
+Every test runs on the machine's engine, and in the long lane on two more: with gVisor as the runtime, and with user
+namespaces. What cannot be had here is skipped with the reason.
+"""
 
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import docker
 import pytest
+from engines import GVISOR, missing, missing_gvisor, own_engine
 
 from capsules.tools.tool import ContainerLimits, ContainerResult, ContainerSpec
 from sandbox.container import DockerSandbox
+from sandbox.engine import DEFAULT_HOST
 
 # Other installations may share the engine; a scope of our own keeps the reaper off their containers.
 SCOPE = f"test-{uuid.uuid4().hex[:8]}"
@@ -17,14 +23,46 @@ SCOPE = f"test-{uuid.uuid4().hex[:8]}"
 Python = Callable[..., Awaitable[ContainerResult]]
 
 
-@pytest.fixture(scope="session")
-def sandbox(image: str) -> DockerSandbox:
-    return DockerSandbox(image=image, scope=SCOPE)
+class Lane(NamedTuple):
+    """An engine, and the runtime that its containers have."""
+
+    name: str
+    host: str = DEFAULT_HOST
+    runtime: str | None = None
+
+    def sandbox(self, image: str, **options: Any) -> DockerSandbox:
+        """Return a sandbox of this lane, in the scope of the tests."""
+        return DockerSandbox(image=image, host=self.host, runtime=self.runtime, scope=SCOPE, **options)
+
+
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("gvisor", "user namespaces")]
+
+
+@pytest.fixture(scope="session", params=["default", *LONG])
+def lane(request: pytest.FixtureRequest, image: str) -> Iterator[Lane]:
+    match request.param:
+        case "gvisor":
+            if reason := missing_gvisor():
+                pytest.skip(reason)
+            with own_engine(image, runtimes=GVISOR) as host:
+                yield Lane("gvisor", host, "runsc")
+        case "user namespaces":
+            if reason := missing("unshare"):
+                pytest.skip(reason)
+            with own_engine(image, **{"userns-remap": "nobody"}) as host:
+                yield Lane("user namespaces", host)
+        case _:
+            yield Lane("default")
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
-    client = docker.from_env()
+def sandbox(lane: Lane, image: str) -> DockerSandbox:
+    return lane.sandbox(image)
+
+
+@pytest.fixture(scope="session")
+def engine(lane: Lane) -> Iterator[docker.DockerClient]:
+    client = docker.DockerClient(base_url=lane.host)
     yield client
     client.close()
 

@@ -5,12 +5,14 @@ import signal
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from capsules.errors import Conflict, Unavailable
+from capsules.errors import Conflict, EffectFailed, Unavailable
 from sandbox import isolation, wire
 from sandbox.container import DEADLINE, SCOPE, DockerSandbox
+from sandbox.supervisor import KEY_BYTES
 
 NUMBER = ("python3", "-c", "import random; print(random.getrandbits(64))")
 CLIENT = """
@@ -20,7 +22,7 @@ from sandbox.container import DockerSandbox
 
 async def main():
     spec = ContainerSpec.model_validate_json(sys.argv[1])
-    await DockerSandbox(image=spec.image, scope={scope!r}).run(spec, key=sys.argv[2])
+    await DockerSandbox(image=spec.image, host={host!r}, runtime={runtime!r}, scope={scope!r}).run(spec, key=sys.argv[2])
 
 asyncio.run(main())
 """
@@ -59,9 +61,11 @@ async def test_a_key_used_for_something_else_is_a_conflict(sandbox, spec, key):
 
 
 @pytest.mark.parametrize("finished", [False, True])
-async def test_a_killed_client_loses_nothing(sandbox, spec, key, container, finished):
+async def test_a_killed_client_loses_nothing(  # noqa: PLR0917 - fixtures
+    lane, sandbox, spec, key, container, finished
+):
     asked = spec("python3", "-c", "import random, time; print(random.getrandbits(64), flush=True); time.sleep(3)")
-    program = CLIENT.format(scope=sandbox._scope)
+    program = CLIENT.format(scope=sandbox._scope, host=lane.host, runtime=lane.runtime)
     client = await asyncio.create_subprocess_exec(sys.executable, "-c", program, asked.model_dump_json(), key)
     await until(lambda: container.exists(status="running"))
     await until(lambda: b"o" in container.get().logs())
@@ -77,7 +81,7 @@ async def test_a_killed_client_loses_nothing(sandbox, spec, key, container, fini
 
 async def test_a_container_made_but_not_started_is_started_once(sandbox, spec, key, container):
     asked = spec(*NUMBER)
-    await sandbox._create(asked, container.name, wire.fingerprint(asked, wire.frame(asked)))
+    await sandbox._create(asked, container.name, wire.fingerprint(asked, wire.frame(asked)), bytes(KEY_BYTES))
     assert (await sandbox.run(asked, key=key)).exit_code == 0
     assert container.starts() == 1
 
@@ -87,11 +91,11 @@ async def test_a_client_that_died_while_it_sent_the_input_has_not_begun_the_comm
     sandbox, engine, spec, key, container, sent
 ):
     asked = spec(*NUMBER, files={"a": "x" * 1000})
-    framed = wire.frame(asked)
-    identity = await sandbox._create(asked, container.name, wire.fingerprint(asked, framed))
+    framed, report_key = wire.frame(asked), bytes(KEY_BYTES)
+    identity = await sandbox._create(asked, container.name, wire.fingerprint(asked, framed), report_key)
     attached = engine.api.attach_socket(identity, {"stream": 1, "stdin": 1})
     engine.api.start(identity)
-    attached._sock.sendall(framed[:sent])
+    attached._sock.sendall((report_key + framed)[:sent])
     attached._response.close()
     assert container.get().logs() == b""
     assert (await sandbox.run(asked, key=key)).exit_code == 0
@@ -132,8 +136,8 @@ async def test_cancelling_twice_still_removes_the_container(sandbox, spec, key, 
     await until(lambda: not container.exists(), seconds=10)
 
 
-async def test_more_than_may_run_at_once_take_turns(image, sandbox, spec, key):
-    narrow = DockerSandbox(image=image, scope=sandbox._scope, at_once=1)
+async def test_more_than_may_run_at_once_take_turns(image, lane, spec, key):
+    narrow = lane.sandbox(image, at_once=1)
     keys = [f"{key}/{number}" for number in range(3)]
     asked = spec("python3", "-c", "import time; print(time.time()); time.sleep(0.5)")
     results = await asyncio.gather(*(narrow.run(asked, key=k) for k in keys))
@@ -175,9 +179,12 @@ async def test_reaping_leaves_a_running_container_before_its_deadline(sandbox, s
     assert (await running).exit_code == 0
 
 
-async def test_reaping_stops_a_container_past_its_deadline(sandbox, engine, spec, container):
+async def test_reaping_stops_a_container_past_its_deadline(sandbox, lane, engine, spec, container):
     body = isolation.container_config(
-        spec("true"), runtime=None, labels={"somagent": "1", SCOPE: sandbox._scope, DEADLINE: str(int(time.time()) - 1)}
+        spec("true"),
+        runtime=lane.runtime,
+        profile="script",
+        labels={"somagent": "1", SCOPE: sandbox._scope, DEADLINE: str(int(time.time()) - 1)},
     )
     identity = engine.api.create_container_from_config(body, container.name)["Id"]
     attached = engine.api.attach_socket(identity, {"stream": 1, "stdin": 1})
@@ -185,6 +192,18 @@ async def test_reaping_stops_a_container_past_its_deadline(sandbox, engine, spec
         engine.api.start(identity)
         assert await sandbox.reap(3600) >= 1
         await until(lambda: container.exists(status="exited"))
+
+
+async def test_a_report_without_its_end_is_no_success(sandbox, lane, engine, spec, key, container):  # noqa: PLR0917 - fixtures
+    asked, report_key = spec("true"), bytes(KEY_BYTES)
+    labels = {"somagent.spec": wire.fingerprint(asked, wire.frame(asked)), "somagent.report": report_key.hex()}
+    body = isolation.container_config(asked, runtime=lane.runtime, profile="script", labels=labels)
+    supervisor = Path(isolation.__file__).with_name("supervisor.py").read_text()
+    ends = supervisor.partition("if __name__")[0] + f"Report({report_key!r}).write(b'b')"
+    body |= {"Entrypoint": ["python3", "-c", ends], "Cmd": []}
+    engine.api.start(engine.api.create_container_from_config(body, container.name)["Id"])
+    with pytest.raises(EffectFailed, match="how the program ended is not known"):
+        await sandbox.run(asked, key=key)
 
 
 async def test_a_missing_image_says_how_to_build_it(spec, key):

@@ -7,11 +7,20 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+import docker
 import pytest
 
 from capsules.errors import Unavailable
 from sandbox import debian_packages, image_recipe
 from sandbox.image import Builder
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """The machine's engine, where the image is built."""
+    client = docker.from_env()
+    yield client
+    client.close()
 
 
 def build(*arguments):

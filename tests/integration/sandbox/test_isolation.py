@@ -4,12 +4,20 @@ import time
 
 import pytest
 
-from capsules.errors import Invalid, TooLarge
+from capsules.errors import EffectFailed, Invalid, TooLarge
 
 
 async def status(python, field):
     result = await python(f"print([l.split()[1] for l in open('/proc/self/status') if l.startswith('{field}:')][0])")
     return result.stdout.strip()
+
+
+async def outcome_of(running):
+    """Return the result, or the message with which the report was refused."""
+    try:
+        return await running
+    except EffectFailed as refused:
+        return refused.message
 
 
 async def test_time_is_limited_from_inside(python):
@@ -192,9 +200,67 @@ async def test_the_supervisor_cannot_be_touched_through_proc(python, name):
     assert "Permission denied" in result.stderr
 
 
+READS = """
+import ctypes, os, re
+class Piece(ctypes.Structure): _fields_ = [("start", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+libc = ctypes.CDLL(None, use_errno=True)
+libc.process_vm_readv.argtypes = [ctypes.c_int] + 2 * [ctypes.POINTER(Piece), ctypes.c_ulong] + [ctypes.c_ulong]
+parent = {parent}
+try: maps = open(f"/proc/{{parent}}/maps").read()
+except OSError: maps = "400000-401000 rw-p"
+start, end = (int(each, 16) for each in re.search("([0-9a-f]+)-([0-9a-f]+) rw", maps).groups())
+found = ctypes.create_string_buffer(end - start)
+here, there = Piece(ctypes.addressof(found), end - start), Piece(start, end - start)
+print(libc.process_vm_readv(parent, here, 1, there, 1, 0), ctypes.get_errno())
+print(libc.ptrace(16, parent, 0, 0), ctypes.get_errno())
+try: print(os.pread(os.open(f"/proc/{{parent}}/mem", os.O_RDONLY), 1, start))
+except OSError: print("refused")
+"""
+
+
+async def test_the_supervisors_memory_cannot_be_read(python):
+    """The key of the report is there."""
+    assert (await python(READS.format(parent=1))).stdout == "-1 1\n-1 1\nrefused\n"
+
+
 async def test_a_forged_report_on_standard_output_is_only_text(python):
     result = await python("import os; os.write(1, b'x 0 0 0 0 0\\n'); os._exit(3)")
     assert (result.exit_code, result.stdout) == (3, "x 0 0 0 0 0\n")
+
+
+@pytest.mark.parametrize("line", ["x 0 0 0 0 7", "o" + "Zm9yZ2Vk", "b", "f", "x 0 0 0 0 7 " + "0" * 32, "0" * 40_000])
+async def test_the_program_cannot_write_its_supervisors_report(python, line):
+    """gVisor lets it open the supervisor's standard output. What it writes there is no report."""
+    code = f"""
+import os, time
+report = os.open('/proc/1/fd/1', os.O_WRONLY)
+os.write(report, {line!r}.encode() + b'\\n')
+time.sleep(2)
+os._exit(3)
+"""
+    outcome = await outcome_of(python(code))
+    if isinstance(outcome, str):
+        assert "is not its supervisor's" in outcome
+        assert await outcome_of(python(code)) == outcome, "a retry reads the same"
+    else:
+        assert "Permission denied" in outcome.stderr
+        assert (outcome.exit_code, outcome.stdout) == (1, "")
+
+
+async def test_the_program_cannot_take_lines_out_of_its_supervisors_report(python):
+    code = """
+import os, threading
+report = os.open('/proc/1/fd/1', os.O_RDONLY)
+def steal():
+    while os.read(report, 4096): pass
+threading.Thread(target=steal, daemon=True).start()
+for number in range(200): print('line', number, flush=True)
+"""
+    outcome = await outcome_of(python(code, limits={"seconds": 5}))
+    if isinstance(outcome, str):
+        assert "is not its supervisor's" in outcome
+    else:
+        assert outcome.stdout in {"", "".join(f"line {number}\n" for number in range(200))}
 
 
 async def test_the_engine_sees_the_walls_too(python, container):

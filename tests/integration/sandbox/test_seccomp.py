@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import pytest
 
 from capsules.tools.tool import ContainerLimits, ContainerSpec
+from sandbox.seccomp import profile_digest
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the attempts use the call numbers of x86-64")
 
@@ -137,6 +138,60 @@ os.execv("/lib64/ld-linux-x86-64.so.2", ["ld", "/work/loaded"])
 """,
 }
 
+PLACES = {
+    # files by which a program would act on the host
+    "the host's core dump handler": 'put("/proc/sys/kernel/core_pattern", "|/work/x")',
+    "the host's name": 'put("/proc/sys/kernel/hostname", "mine")',
+    "the kernel's emergency keys": 'put("/proc/sysrq-trigger", "h")',
+    "the kernel's memory": 'open("/proc/kcore", "rb").read(1) or fail()',
+    "the kernel's keys": 'open("/proc/keys").read(1) or fail()',
+    "the kernel's timers": 'open("/proc/timer_list").read(1) or fail()',
+    "the kernel's log": 'open("/dev/kmsg").read(1)',
+    "physical memory": 'open("/dev/mem", "rb").read(1)',
+    "input and output ports": 'open("/dev/port", "rb").read(1)',
+    "a disk of the host": 'open("/dev/vda", "rb").read(1)',
+    "a device node for physical memory": "os.mknod('/work/mem', 0o20600, os.makedev(1, 1))",
+    "a device node for a disk": "os.mknod('/work/disk', 0o60600, os.makedev(254, 0))",
+    "the release agent of a control group": """
+import glob
+agents = glob.glob("/sys/fs/cgroup/**/release_agent", recursive=True)
+put(agents[0] if agents else fail(), "/work/x")
+""",
+    "the limit of its control group": """
+import glob
+limits = glob.glob("/sys/fs/cgroup/memory*/memory.limit_in_bytes") + glob.glob("/sys/fs/cgroup/memory.max")
+put(limits[0] if limits else fail(), "999999999999")
+""",
+    "settings of the kernel": 'put("/sys/kernel/mm/transparent_hugepage/enabled", "never")',
+    "modules of the kernel": 'put("/sys/module/kernel/parameters/panic", "1")',
+    "the engine's socket": "import socket; socket.socket(socket.AF_UNIX).connect('/var/run/docker.sock')",
+    "a socket of the host without a name in the file system": """
+import socket
+names = [line.split()[-1] for line in open("/proc/net/unix") if "@" in line]
+socket.socket(socket.AF_UNIX).connect(names[0].replace("@", chr(0)) if names else fail())
+""",
+    "another root by the supervisor": 'os.listdir("/proc/1/root/etc")',
+    "the supervisor's working directory": 'os.listdir("/proc/1/cwd")',
+    "the supervisor's memory": 'open("/proc/1/mem", "rb").read(1)',
+    "the supervisor's map of memory": 'open("/proc/1/maps").read(1) or fail()',
+    "the supervisor's stack": 'open("/proc/1/syscall").read(1)',
+    # more than it was given
+    "user 0": "os.setuid(0)",
+    "group 0": "os.setgid(0)",
+    "the groups of root": "os.setgroups([0])",
+    "all capabilities": "call(126, (0x20080522).to_bytes(4, 'little') + bytes(4), bytes([255]) * 24)",
+    "a file of root": "os.chown('/work', 0, 0)",
+    "a file of the image": "os.open('/usr/bin/mine', os.O_CREAT | os.O_WRONLY)",
+    "a link to a file of the image": "os.link('/etc/passwd', '/work/passwd')",
+    "more open files": "import resource; raised(resource.setrlimit, resource.RLIMIT_NOFILE, (4096, 4096))",
+    "larger files": "import resource; raised(resource.setrlimit, resource.RLIMIT_FSIZE, (-1, -1))",
+    "core dumps": "import resource; raised(resource.setrlimit, resource.RLIMIT_CORE, (1, 1))",
+    "to be spared when memory is short": 'put("/proc/self/oom_score_adj", "-1000")',
+    "a higher priority": "os.nice(-5)",
+    "a real-time priority": "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))",
+    "input into somebody's terminal": 'import fcntl; fcntl.ioctl(0, 0x5412, b"x")',
+}
+
 RUNNER = """
 import ctypes, errno, json, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -146,6 +201,18 @@ def call(number, *arguments):
     given = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
     if libc.syscall(ctypes.c_long(number), *given) == -1:
         raise OSError(ctypes.get_errno(), "")
+
+def fail():
+    raise OSError(2, "it is not there, or empty")
+
+def put(path, text):
+    os.write(os.open(path, os.O_WRONLY), text.encode())
+
+def raised(function, *arguments):
+    try:
+        function(*arguments)
+    except ValueError:
+        raise OSError(1, "not allowed to raise the limit")
 
 def attempt(code):
     reading, writing = os.pipe()
@@ -182,10 +249,9 @@ def code_of(number: int, *arguments: object) -> str:
     return f"call({', '.join([str(number), *map(str, arguments)])})"
 
 
-@pytest.fixture(scope="module")
-async def attempts(sandbox, image) -> Mapping[str, str]:
-    """How each attempt ended, by its name."""
-    codes = {name: code_of(*call) for name, call in CALLS.items()} | PROGRAMS
+async def outcomes(sandbox, image) -> Mapping[str, str]:
+    """Make all attempts in one container, and return how each ended by its name."""
+    codes = {name: code_of(*call) for name, call in CALLS.items()} | PROGRAMS | PLACES
     outcome = await sandbox.run(
         module_spec(image, RUNNER, files={"attempts.json": json.dumps(codes)}), key="seccomp attempts"
     )
@@ -193,6 +259,11 @@ async def attempts(sandbox, image) -> Mapping[str, str]:
     assert outcome.exit_code == 0, outcome.stderr
     found: dict[str, str] = json.loads(outcome.stdout)
     return found
+
+
+@pytest.fixture(scope="module")
+async def attempts(sandbox, image) -> Mapping[str, str]:
+    return await outcomes(sandbox, image)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -209,6 +280,40 @@ def test_a_call_of_another_abi_does_nothing(attempts, name):
 def test_what_the_program_wrote_is_not_executed(attempts, name):
     said = attempts[name]
     assert said in {"1", "13", "exit 127"} or "failed to map segment" in said, said
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_file_or_a_right_beyond_its_own_is_refused(attempts, name):
+    assert attempts[name].isdigit(), attempts[name]
+
+
+BROWSER = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+USER, PID, NET, MOUNT = 0x10000000, 0x20000000, 0x40000000, 0x20000
+print(libc.unshare(USER | MOUNT), ctypes.get_errno())
+print(libc.unshare(USER | PID | NET))
+os.chroot("/tmp")
+print(os.listdir("/"), libc.mount(b"none", b"/", b"tmpfs", 0, None), ctypes.get_errno())
+"""
+
+
+async def test_the_profile_of_a_browser_opens_its_namespaces_and_nothing_else(lane, image, attempts):
+    """What a browser confines its pages with: namespaces for users, processes and network, and another root."""
+    sandbox = lane.sandbox(image, profiles={image: "browser"})
+    opened = {name for name, said in (await outcomes(sandbox, image)).items() if said != attempts[name]}
+    assert opened <= {"unshare 0x10000000", "clone of a user namespace", "clone with upper bits"}
+    outcome = await sandbox.run(module_spec(image, BROWSER), key="browser")
+    await sandbox.discard("browser")
+    assert (outcome.stdout, outcome.stderr) == ("-1 1\n0\n[] -1 1\n", "")
+
+
+async def test_a_container_says_what_confined_it(lane, sandbox, engine, image):
+    await sandbox.run(module_spec(image, "pass"), key="profile")
+    label = engine.containers.get(sandbox.name("profile")).labels["somagent.seccomp"]
+    await sandbox.discard("profile")
+    assert label == f"script {profile_digest('script', gvisor=lane.name == 'gvisor')}"
+    assert profile_digest("script") != profile_digest("browser")
 
 
 async def test_ordinary_programs_run(sandbox, image):
