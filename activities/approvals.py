@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from activities.run_state import MAX_PROBLEMS, calling_workflow
-from activities.tools import tool_action
+from activities.tools import locked_call, tool_action
 from capsules.actions.ledger_messages import tenant_of
 from capsules.approvals.approval import (
     ApprovalDecision,
@@ -16,13 +16,15 @@ from capsules.approvals.approval import (
 from capsules.approvals.approval_edit import EditProblem, EditRequest, EditResult
 from capsules.approvals.eligibility import ApprovalDecisions
 from capsules.json_schema import value_problems
+from capsules.runs.lock import Locks
 
 
 class ApprovalActivities:
     """Decisions of people: approve, deny, edit, escalate, expire, and raises of a run's budget."""
 
-    def __init__(self, decisions: ApprovalDecisions) -> None:
+    def __init__(self, decisions: ApprovalDecisions, locks: Locks) -> None:
         self._decisions = decisions
+        self._locks = locks
 
     @activity.defn(name="approval.approve")
     async def approve(self, decision: ApprovalDecision) -> DecisionResult:
@@ -37,14 +39,15 @@ class ApprovalActivities:
     @activity.defn(name="approval.edit")
     async def edit(self, request: EditRequest) -> EditResult:
         """Record an approval edit, if its arguments follow the action's schema and its token is valid."""
-        call = request.call
+        run, tenant = _run_and_tenant()
+        call = locked_call(request.call, await self._locks.get(tenant, run, None))
         wrong = value_problems(call.declared.inputs, call.arguments, most=MAX_PROBLEMS)
         problems = tuple(EditProblem(path=f"arguments{each.json_path[1:]}", message=each.message) for each in wrong)
         if problems:
             listed = "; ".join(f"{p.path}: {p.message}" for p in problems[:5])
             why = f"The arguments do not follow the schema of {call.tool.target(call.action)}: {listed}"
             return EditResult(approval=request.edit.approval, problem=why, problems=problems)
-        return await self._decisions.edit(*_run_and_tenant(), request.edit, into=tool_action(call).digest())
+        return await self._decisions.edit(run, tenant, request.edit, into=tool_action(call).digest())
 
     @activity.defn(name="approval.escalate")
     async def escalate(self, request: Escalate) -> None:

@@ -11,13 +11,54 @@ from capsules.actions.activity_context import ActivityContext, current_context
 from capsules.actions.verdict import Outcome
 from capsules.budgets.amounts import Amounts
 from capsules.digest import ContentStore, digest
+from capsules.errors import AuthorityRefused, TamperedContent
 from capsules.json_schema import value_problems
 from capsules.models import transcript
-from capsules.models.chat import ChatReply, ChatRequest, Completion, Message, ModelClient, TokenStream
+from capsules.models.chat import (
+    SHORTEST_REPLY,
+    ChatReply,
+    ChatRequest,
+    Completion,
+    Message,
+    ModelClient,
+    TokenStream,
+)
+from capsules.runs.lock import Lock, require_lock
 
 PREVIEW = 16_384
 WINDOW_BYTES = 12_000
 """Most bytes of a request: about 3,000 tokens, which leaves room for the reply in a window of 4,096 tokens."""
+
+
+def locked_request(request: ChatRequest, lock: Lock | None) -> ChatRequest:
+    """Return the request with system prompt, temperature and price from the lock.
+
+    Raises AuthorityRefused for a model role, a length or a system prompt that the lock does not give to the run.
+    """
+    locked = require_lock(lock)
+    model = locked.capsule.spec.model
+    prices = {} if model is None else {**locked.cheaper, model.role: locked.price}
+    if model is None or request.role not in prices:
+        raise AuthorityRefused(
+            f"The run's lock has no model role {request.role!r}. It has: {', '.join(sorted(prices)) or 'none'}."
+        )
+    longest = max(SHORTEST_REPLY, model.max_output_tokens)
+    if request.max_output_tokens > longest:
+        raise AuthorityRefused(
+            f"A reply of {request.max_output_tokens} tokens is longer than the {longest} that the run's lock allows."
+        )
+    system = Message(role="system", text=locked.system_prompt())
+    opens = request.transcript is None
+    if any(message.role == "system" and (message != system or not opens) for message in request.messages):
+        raise AuthorityRefused("A message of the request is a system prompt that is not the locked persona's.")
+    said = tuple(message for message in request.messages if message.role != "system")
+    return request.model_copy(
+        update={
+            "messages": (system, *said) if opens else said,
+            "temperature": model.temperature,
+            "price": prices[request.role],
+        }
+    )
 
 
 def chat_action(request: ChatRequest) -> Action:
@@ -47,9 +88,13 @@ class ModelActivities:
     async def chat(self, request: ChatRequest) -> Outcome[ChatReply]:
         """Return the reply to the new messages. One that breaks the schema has `problems` and is no error."""
         granted = current_context()
+        request = locked_request(request, granted.lock)
         messages = await transcript.load(
             self._content, granted.tenant, request.transcript, request.messages, limit=WINDOW_BYTES
         )
+        prompt = require_lock(granted.lock).system_prompt()
+        if any(message.role == "system" and message.text != prompt for message in messages):
+            raise TamperedContent("The transcript begins with a system prompt that is not the locked persona's.")
         completion = await self._models.complete(
             messages,
             role=request.role,

@@ -1,15 +1,16 @@
 """Registry of activity types: the governed ones, each with its action function, and the platform's list."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from activities.admission import start_action
 from activities.artifacts import publish_action
 from activities.constitution_activation import STEPS
-from activities.memory import embed_action, recall_action, remember_action
-from activities.model_calls import chat_action
-from activities.tools import tool_action
+from activities.memory import embed_action, locked_memory, locked_query, recall_action, remember_action
+from activities.model_calls import chat_action, locked_request
+from activities.tools import locked_call, tool_action
 from capsules.actions.action import Action
+from capsules.runs.lock import Lock
 
 GOVERNED: tuple[tuple[str, Callable[[Any], Action]], ...] = (
     ("capsule.start", start_action),
@@ -20,6 +21,14 @@ GOVERNED: tuple[tuple[str, Callable[[Any], Action]], ...] = (
     ("tool.invoke", tool_action),
     ("artifact.publish", publish_action),
 )
+
+LOCKED: Mapping[str, Callable[[Any, Lock | None], Any]] = {
+    "slm.chat": locked_request,
+    "memory.remember": locked_memory,
+    "memory.recall": locked_query,
+    "tool.invoke": locked_call,
+}
+"""For types whose arguments name definitions: the argument of the action function, made with the run's lock."""
 
 PLATFORM = (
     frozenset(

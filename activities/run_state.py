@@ -9,6 +9,7 @@ from capsules.budgets.account import Account
 from capsules.errors import Invalid
 from capsules.expressions import evaluate_condition
 from capsules.json_schema import value_problems
+from capsules.runs.lock import Locks, require_lock
 from capsules.runs.run import CloseRun, CloseRunResult, Runs, RunUpdate, Verification, Verify
 
 MAX_PROBLEMS = 10
@@ -18,8 +19,9 @@ MAX_PROBLEMS = 10
 class RunStateActivities:
     """Reads and writes of a run in SomaGent's database."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, locks: Locks) -> None:
         self._runs = runs
+        self._locks = locks
 
     @activity.defn(name="run.record")
     async def record(self, update: RunUpdate) -> None:
@@ -39,9 +41,11 @@ class RunStateActivities:
 
     @activity.defn(name="deliverable.verify")
     async def verify(self, request: Verify) -> Verification:
-        """Check a deliverable against its schema and acceptance expressions."""
-        problems = [str(problem) for problem in value_problems(request.shape, request.output, most=MAX_PROBLEMS)]
-        return Verification(problems=tuple(problems or _failed_conditions(request)[:MAX_PROBLEMS]))
+        """Check a deliverable against the schema and the acceptance expressions of the run's lock."""
+        run = calling_workflow()
+        locked = require_lock(await self._locks.get(tenant_of(run), run, None)).capsule.spec.deliverable
+        problems = [str(problem) for problem in value_problems(locked.shape, request.output, most=MAX_PROBLEMS)]
+        return Verification(problems=tuple(problems or _failed_conditions(locked.accept, request)[:MAX_PROBLEMS]))
 
 
 def calling_workflow() -> str:
@@ -51,10 +55,10 @@ def calling_workflow() -> str:
     return workflow
 
 
-def _failed_conditions(request: Verify) -> list[str]:
+def _failed_conditions(accept: tuple[str, ...], request: Verify) -> list[str]:
     variables: dict[str, Any] = {"output": request.output, "inputs": request.inputs}
     problems = []
-    for condition in request.accept:
+    for condition in accept:
         try:
             if not evaluate_condition(condition, variables):
                 problems.append(f"not accepted: {condition}")

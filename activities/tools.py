@@ -14,13 +14,19 @@ from capsules.budgets.amounts import Amounts
 from capsules.digest import ContentStore, Digest, digest
 from capsules.errors import EffectFailed, Invalid
 from capsules.json_schema import value_problems
-from capsules.tools.tool import ToolAnswer, ToolCall, ToolExecutor, ToolResult
+from capsules.runs.lock import Lock, require_lock
+from capsules.tools.tool import ToolAnswer, ToolCall, ToolExecutor, ToolRequest, ToolResult
 
 HEARTBEAT_SECONDS = 1.0
 TEXT_PREVIEW = 4096
 ERROR_PREVIEW = 2048
 OUTPUT_LIMIT = 65_536
 """JSON output up to this many characters is returned as a value; longer output stays in the content store."""
+
+
+def locked_call(request: ToolRequest, lock: Lock | None) -> ToolCall:
+    """Return the call with the tool's definition from the lock. Raises AuthorityRefused when the lock lacks it."""
+    return require_lock(lock).tool_call(request)
 
 
 def tool_action(call: ToolCall) -> Action:
@@ -47,13 +53,14 @@ class ToolActivities:
         self._content = content
 
     @activity.defn(name="tool.invoke")
-    async def invoke(self, call: ToolCall) -> Outcome[ToolResult]:
+    async def invoke(self, request: ToolRequest) -> Outcome[ToolResult]:
         """Run the action. A program that fails is a result the persona reads, not an error.
 
         Raises Invalid for a kind of tool without an executor, EffectFailed for arguments that do not fit the action,
         and what the executor raises.
         """
         granted = current_context()
+        call = locked_call(request, granted.lock)
         executor = self._executor(call.tool.kind)
         declared = call.declared
         if problems := value_problems(declared.inputs, call.arguments, most=5):

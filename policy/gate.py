@@ -36,6 +36,7 @@ from capsules.errors import (
 )
 from capsules.forecasts.forecast import RunForecaster
 from capsules.identity.authority import Authority, AuthorityVerifier
+from capsules.runs.lock import Lock, Locks
 from capsules.runs.run import StartCapsule
 from policy.decide.constitution_cache import ConstitutionCache
 from policy.decide.decider import Decider, Range
@@ -92,7 +93,9 @@ class Gate:
         metrics: MetricsHook = lambda _: None,
         windows: RateWindows | None = None,
         forecaster: RunForecaster | None = None,
+        locks: Locks | None = None,
     ) -> None:
+        self._locks = locks
         self._verifier = verifier
         self._policies = policies
         self._clock = clock
@@ -102,7 +105,7 @@ class Gate:
         self._deciders: dict[Digest, Decider] = {}
         self.ledger = ledger
 
-    async def enter(
+    async def enter(  # noqa: PLR0913 - what an attempt says
         self,
         *,
         token: str | None,
@@ -110,6 +113,7 @@ class Gate:
         key: AttemptKey,
         text: Callable[[], Reading],
         start: StartCapsule | None = None,
+        lock: Lock | None = None,
     ) -> AllowedAttempt:
         """Let an attempt begin, or raise the reason for its refusal. Every evaluated attempt leaves a receipt.
 
@@ -120,6 +124,7 @@ class Gate:
 
         text: reads the action's arguments; called only when a constitution reads a detector score of them.
         start: the request of an action that starts a run; forecast only when a constitution reads forecasts.
+        lock: what `lock` returned for this attempt, for the activity's body.
         """
         began = perf_counter()
         authority = self._authority(token, action, key)
@@ -155,11 +160,22 @@ class Gate:
                     GateMeasurement(action, verdict, request.shadow, begun.status, evaluation_seconds, total_seconds)
                 )
                 _raise_refusal(begun, request, policy.digest)
-                context = ActivityContext(authority=authority, key=key)
+                context = ActivityContext(authority, key, lock=lock)
                 return AllowedAttempt(context=context, verdict=verdict, begun=begun, rate_limit=rate_limit)
         raise Unavailable(
             f"Run {key.run!r} changed {RACES} times while {action.kind} was evaluated; the attempt is retried."
         )
+
+    async def lock(self, token: str | None, key: AttemptKey) -> Lock | None:
+        """Return the lock of the run whose authority an attempt carries; None for the authority of a start.
+
+        Raises AuthorityRefused for an authority of another run, TamperedContent when the stored lock is not the one
+        that the authority was made with, and Unavailable.
+        """
+        authority = self._verify(token, key)
+        if authority.kind == "start" or self._locks is None:
+            return None
+        return await self._locks.get(authority.tenant, authority.run, authority.lock)
 
     async def leave(self, entered: AllowedAttempt, outcome: FinishEffect) -> FinishEffectResult:
         """Settle and record how an effect ended. Raises Unavailable, and Conflict as `Ledger.finish` does."""
@@ -247,14 +263,20 @@ class Gate:
         more = history_query(reads, authority.actor, action)
         return (facts if more == query else await ask(more)), reads
 
-    def _authority(self, token: str | None, action: Action, key: AttemptKey) -> Authority:
+    def _verify(self, token: str | None, key: AttemptKey) -> Authority:
         if not token:
             raise AuthorityRefused(
-                f"{action.kind} came without an authority; start runs by the API, a schedule or a parent."
+                "The action came without an authority; start runs by the API, a schedule or a parent."
             )
         authority = self._verifier.verify(token)
         if not key.run.startswith(f"{authority.tenant}/"):
             raise AuthorityRefused(f"Run {key.run!r} is not of tenant {authority.tenant!r}.")
+        if not authority.covers_run(key.run):
+            raise AuthorityRefused(f"The authority is for run {authority.run!r}, not for {key.run!r}.")
+        return authority
+
+    def _authority(self, token: str | None, action: Action, key: AttemptKey) -> Authority:
+        authority = self._verify(token, key)
         authority.check(run=key.run, kind=action.kind, target=action.target, now=int(self._clock()))
         return authority
 

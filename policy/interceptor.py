@@ -27,30 +27,43 @@ from capsules.actions.ledger_messages import AttemptKey, FinishEffect, FinishEff
 from capsules.actions.verdict import Outcome
 from capsules.budgets.amounts import Amounts
 from capsules.errors import SomaError, Unavailable, UngovernedActivity
+from capsules.runs.lock import Lock
 from capsules.runs.run import StartCapsule
 from policy.detectors.argument_text import read
 from policy.gate import AllowedAttempt, Gate
 from policy.temporal_errors import to_failure
 
 ToAction = Callable[[Any], Action]
+FromLock = Callable[[Any, Lock | None], Any]
 HEARTBEAT_SECONDS = 2.0
 RECORD_PATIENCE_SECONDS = 60.0
 log = structlog.get_logger(__name__)
 
 
 class PolicyInterceptor(Interceptor):
-    """Checks every activity before it runs. `governed` and `platform` are activity type names."""
+    """Checks every activity before it runs. `governed`, `platform` and `locked` are by activity type name.
 
-    def __init__(self, gate: Gate, *, governed: Mapping[str, ToAction], platform: frozenset[str]) -> None:
+    locked: for types whose arguments name definitions, the function that reads these from the run's lock.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        *,
+        governed: Mapping[str, ToAction],
+        platform: frozenset[str],
+        locked: Mapping[str, FromLock] | None = None,
+    ) -> None:
         both = platform & governed.keys()
         if both:
             raise ValueError(f"{sorted(both)} are declared both governed and platform")
         self._gate = gate
         self._governed = governed
         self._platform = platform
+        self._locked = locked or {}
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
-        return _Inbound(next, self._gate, self._governed, self._platform)
+        return _Inbound(next, self._gate, self._governed, self._platform, self._locked)
 
 
 class GatedInbound(ActivityInboundInterceptor):
@@ -67,6 +80,7 @@ class GatedInbound(ActivityInboundInterceptor):
         *,
         key: AttemptKey,
         token: str | None,
+        lock: Lock | None = None,
     ) -> Outcome[Any]:
         """Evaluate the action, run the body once, settle and record. A retry returns the recorded outcome.
 
@@ -79,6 +93,7 @@ class GatedInbound(ActivityInboundInterceptor):
             key=key,
             text=lambda: read(*self.arguments(input)),
             start=argument if isinstance(argument, StartCapsule) else None,
+            lock=lock,
         )
         trace.get_current_span().set_attributes(
             {"somagent.decision": entered.verdict.decision, "somagent.score": entered.verdict.score}
@@ -155,10 +170,12 @@ class _Inbound(GatedInbound):
         gate: Gate,
         governed: Mapping[str, ToAction],
         platform: frozenset[str],
+        locked: Mapping[str, FromLock],
     ) -> None:
         super().__init__(next, gate)
         self._governed = governed
         self._platform = platform
+        self._locked = locked
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
         kind = activity.info().activity_type
@@ -170,9 +187,12 @@ class _Inbound(GatedInbound):
                 raise UngovernedActivity(
                     f"Activity {kind!r} is neither governed nor on the platform's list; it does not run."
                 )
-            return await self.govern(
-                input, to_action(input.args[0]), key=_key(activity.info()), token=_header(input, AUTHORITY)
-            )
+            key, token, argument, lock = _key(activity.info()), _header(input, AUTHORITY), input.args[0], None
+            if (from_lock := self._locked.get(kind)) is not None:
+                # The definitions are the platform's copies: an argument only names them.
+                lock = await self._gate.lock(token, key)
+                argument = from_lock(argument, lock)
+            return await self.govern(input, to_action(argument), key=key, token=token, lock=lock)
         except SomaError as error:
             # Without its causes: Temporal keeps 4 KB of a waiting activity's failure and drops a longer one whole.
             raise to_failure(error) from None

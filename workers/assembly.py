@@ -14,7 +14,7 @@ from activities.artifacts import ArtifactActivities
 from activities.constitution_activation import ConstitutionActivities
 from activities.memory import MemoryActivities
 from activities.model_calls import ModelActivities
-from activities.registry import GOVERNED, PLATFORM
+from activities.registry import GOVERNED, LOCKED, PLATFORM
 from activities.run_state import RunStateActivities
 from activities.tools import ToolActivities
 from capsules.errors import ConstitutionRefused
@@ -31,6 +31,7 @@ from somagent.content.postgres import PostgresArtifacts, PostgresContent
 from somagent.db.database import Database, open_database
 from somagent.db.gate.approvals import PostgresApprovalDecisions
 from somagent.db.gate.ledger import PostgresLedger
+from somagent.db.gate.locks import PostgresLocks
 from somagent.db.gate.run_projection import PostgresRuns
 from somagent.forecasts.run_forecasts import ForecasterCache, LearnedForecasts
 from somagent.identity.keys import KeyRing
@@ -122,7 +123,7 @@ async def assemble(settings: Settings, serving: Collection[str] = QUEUES) -> Asy
             activation_service(settings, db, tokens, trust, proved=metrics.count_proof) as activations,
             AsyncExitStack() as stack,
         ):
-            forecasters = ForecasterCache(db, learn)
+            forecasters, locks = ForecasterCache(db, learn), PostgresLocks(db)
             gate = Gate(
                 tokens,
                 policies,
@@ -131,10 +132,13 @@ async def assemble(settings: Settings, serving: Collection[str] = QUEUES) -> Asy
                 metrics=metrics.count_decision,
                 windows=windows,
                 forecaster=LearnedForecasts(db, forecasters, profiles),
+                locks=locks,
             )
             yield Assembly(
                 client=await connect(settings, keyring),
-                interceptor=PolicyInterceptor(gate, governed=governed_types(*GOVERNED), platform=PLATFORM),
+                interceptor=PolicyInterceptor(
+                    gate, governed=governed_types(*GOVERNED), platform=PLATFORM, locked=LOCKED
+                ),
                 metrics=metrics,
                 db=db,
                 settings=settings,
@@ -152,8 +156,8 @@ async def assemble(settings: Settings, serving: Collection[str] = QUEUES) -> Asy
                         forecasters=forecasters,
                     )
                 ),
-                run_state=RunStateActivities(PostgresRuns(db)),
-                approvals=ApprovalActivities(PostgresApprovalDecisions(db, tokens)),
+                run_state=RunStateActivities(PostgresRuns(db), locks),
+                approvals=ApprovalActivities(PostgresApprovalDecisions(db, tokens), locks),
                 constitutions=ConstitutionActivities(activations),
                 sandbox=sandbox,
             )

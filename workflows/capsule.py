@@ -10,16 +10,13 @@ from capsules.capsule import Step
 from capsules.digest import digest
 from capsules.errors import EffectFailed, Invalid, PolicyDenied, SomaError
 from capsules.expressions import evaluate_condition, fill_template
-from capsules.models.chat import ChatReply, ChatRequest, Message, Price
+from capsules.models.chat import SHORTEST_REPLY, ChatReply, ChatRequest, Message
 from capsules.runs.run import RunReport, RunStart
-from capsules.tools.tool import ToolCall
+from capsules.tools.tool import ToolRequest
 from workflows import prompts
 from workflows.effects import RunFailed
 from workflows.options import MODEL_CALL, SAME_ACTION_LIMIT, TOOL_CALL
 from workflows.run import Run
-
-SHORTEST_REPLY = 16
-"""Lowest output cap, in tokens."""
 
 
 @workflow.defn(name="RunCapsule")
@@ -184,8 +181,6 @@ class RunCapsule(Run):
             messages=tuple(self.state.pending),
             answer=shape,
             max_output_tokens=max(SHORTEST_REPLY, model.max_output_tokens >> self.state.halvings),
-            temperature=model.temperature,
-            price=self._price(),
             step=self.state.step,
         )
         outcome = await self.act(ModelActivities.chat, request, MODEL_CALL, f"think: {name}")
@@ -193,15 +188,11 @@ class RunCapsule(Run):
         self.state.transcript = outcome.value.transcript
         return outcome.value
 
-    def _price(self) -> Price:
-        lock = self.admission.lock
-        return lock.cheaper[self.state.cheaper] if self.state.cheaper else lock.price
-
     async def _use_tool(
         self, tool: str, action: str, arguments: dict[str, Any]
     ) -> dict[str, Any] | PolicyDenied | EffectFailed:
-        call = ToolCall(tool=self.admission.lock.tools[tool], action=action, arguments=arguments)
-        outcome = await self.try_act(ToolActivities.invoke, call, TOOL_CALL, f"{tool}/{action}")
+        request = ToolRequest(tool=self.admission.lock.tools[tool].ref, action=action, arguments=arguments)
+        outcome = await self.try_act(ToolActivities.invoke, request, TOOL_CALL, f"{tool}/{action}")
         return outcome if isinstance(outcome, SomaError) else outcome.value.model_dump(mode="json")
 
     def _take_messages(self) -> None:

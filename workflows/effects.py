@@ -23,7 +23,7 @@ from capsules.digest import canonical
 from capsules.errors import ApprovalRequired, BudgetExhausted, EffectFailed, PolicyDenied, RateLimited, SomaError
 from capsules.models.chat import Message
 from capsules.runs.run import RunStatus, RunUpdate, StepRecord
-from capsules.tools.tool import ToolCall
+from capsules.tools.tool import ToolRequest
 from policy.temporal_errors import from_failure
 from workflows.message_handlers import MessageHandlers
 from workflows.options import RECENT_STEPS, ActivityOptions, platform_activity
@@ -114,7 +114,7 @@ class GovernedEffects(MessageHandlers):
     async def _wait_for_approval[A](self, approval: ApprovalRequest, argument: A) -> A:
         """Return the approved or edited argument. Raises PolicyDenied on denial and expiry."""
         self.state.approvals[approval.id] = approval
-        if isinstance(argument, ToolCall):
+        if isinstance(argument, ToolRequest):
             self.state.asked[approval.id] = argument
         await self.set_status("awaiting_approval", f"{approval.kind} on {approval.target}: {approval.sentence}")
         with self._stop_clock():

@@ -54,7 +54,7 @@ class MessageHandlers:
     def waiting(self) -> WaitingCalls:
         return WaitingCalls(
             calls={
-                approval: WaitingCall(target=call.tool.target(call.action), arguments=call.arguments)
+                approval: WaitingCall(target=call.target, arguments=call.arguments)
                 for approval, call in self.state.asked.items()
             }
         )

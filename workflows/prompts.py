@@ -11,9 +11,8 @@ OBSERVATION_PREVIEW = 1_500
 
 
 def opening(lock: Lock, inputs: dict[str, Any], memories: list[str], *, show_inputs: bool) -> tuple[Message, ...]:
-    """Return the messages that begin a transcript."""
-    persona = lock.persona.system_prompt() if lock.persona else "You do exactly what is asked."
-    messages = [Message(role="system", text=persona), Message(role="user", text=lock.capsule.spec.intent)]
+    """Return the messages that begin a transcript, after the system prompt, which the lock has."""
+    messages = [Message(role="user", text=lock.capsule.spec.intent)]
     if show_inputs:
         messages.append(Message(role="user", text=f"Input: {shorten(inputs, INPUT_PREVIEW)}"))
     if memories:

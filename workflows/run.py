@@ -122,12 +122,7 @@ class Run(GovernedEffects):
         reads_inputs = any("inputs" in condition for condition in deliverable.accept)
         verification = await platform_activity(
             RunStateActivities.verify,
-            Verify(
-                shape=deliverable.shape,
-                accept=deliverable.accept,
-                output=output,
-                inputs=self.start.inputs if reads_inputs else {},
-            ),
+            Verify(output=output, inputs=self.start.inputs if reads_inputs else {}),
             summary="verify deliverable",
         )
         return verification.problems

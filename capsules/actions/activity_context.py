@@ -13,14 +13,17 @@ from capsules.actions.ledger_messages import AttemptKey
 from capsules.budgets.amounts import Amounts
 from capsules.errors import AuthorityRefused
 from capsules.identity.authority import Authority
+from capsules.runs.lock import Lock
 
 
 @dataclass(frozen=True)
 class ActivityContext:
-    """The verified authority of an attempt, and the key by which its effect happens once."""
+    """The verified authority of an attempt, the key by which its effect happens once, and the lock of its run."""
 
     authority: Authority
     key: AttemptKey
+    lock: Lock | None = None
+    """The platform's copy. None before admission, and for actions that read no definition."""
     after_settling: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """Called when outcome and result are durable, to delete what was kept for a retry."""
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from capsules.base_model import StrictModel
 from capsules.digest import Digest
-from capsules.tools.tool import ToolCall
+from capsules.tools.tool import ToolRequest
 
 
 class ApprovalEdit(StrictModel):
@@ -23,7 +23,7 @@ class EditRequest(StrictModel):
     """Input of the platform activity `approval.edit`: the edit, and the whole call as it would be."""
 
     edit: ApprovalEdit
-    call: ToolCall
+    call: ToolRequest
 
 
 class EditProblem(StrictModel):

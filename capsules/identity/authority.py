@@ -41,6 +41,7 @@ class Authority(StrictModel):
     kinds: frozenset[str] = Field(frozenset({"capsule.start"}), description="Kinds of action it covers.")
     targets: frozenset[str] = Field(frozenset(), description="Tool actions it covers: `python@1.0.0/run`.")
     constitution: Digest | None = Field(None, description="The pinned constitution; a start has none yet.")
+    lock: Digest | None = Field(None, description="`run`: digest of the lock that says what the run may use.")
     autonomy: Autonomy = "autonomous"
     expires_at: int = Field(description="Unix seconds.")
 
@@ -89,6 +90,7 @@ def narrow(  # noqa: PLR0913 - one argument for each thing that can only shrink
     capsules: dict[str, Digest],
     constitution: Digest,
     autonomy: Autonomy,
+    lock: Digest | None = None,
 ) -> Authority:
     """Return the run authority that `parent` grants: the intersection, when the parent is itself a run.
 
@@ -120,6 +122,7 @@ def narrow(  # noqa: PLR0913 - one argument for each thing that can only shrink
         kinds=kinds,
         targets=targets,
         constitution=constitution,
+        lock=lock,
         autonomy=least_autonomy(autonomy, parent.autonomy),
         expires_at=parent.expires_at,
     )

@@ -12,6 +12,9 @@ from pydantic import Field
 from capsules.base_model import StrictModel
 from capsules.digest import Digest
 
+SHORTEST_REPLY = 16
+"""Lowest output cap, in tokens."""
+
 
 class Message(StrictModel):
     role: Literal["system", "user", "assistant"]
@@ -52,8 +55,8 @@ class ChatRequest(StrictModel):
     messages: tuple[Message, ...] = Field(description="What is new since `transcript`.")
     answer: dict[str, Any] | None = Field(None, description="JSON Schema that the reply must follow; unset: free text.")
     max_output_tokens: int = Field(256, ge=1)
-    temperature: float = 0.0
-    price: Price = Field(Price(), description="The model's, as the run's lock has it.")
+    temperature: float = Field(0.0, description="From the run's lock, whatever an argument says.")
+    price: Price = Field(Price(), description="From the run's lock, whatever an argument says.")
     step: int = Field(0, description="Step of the run, for the live stream of tokens.")
 
     def input_bound(self) -> int:

@@ -13,7 +13,7 @@ from capsules.digest import Digest
 from capsules.identity.authority import Authority
 from capsules.models.chat import Message, TranscriptHead
 from capsules.runs.lock import Lock
-from capsules.tools.tool import ToolCall
+from capsules.tools.tool import ToolRequest
 
 RunStatus = Literal[
     "starting",
@@ -107,8 +107,10 @@ class RunState(BaseModel):
     message_ids: list[str] = Field(default_factory=list, description="The last 500 message ids, for deduplication.")
     approvals: dict[str, ApprovalRequest] = Field(default_factory=dict, description="Pending ones, by id.")
     decided: dict[str, str] = Field(default_factory=dict, description="Approval id to approved, denied or edited.")
-    asked: dict[str, ToolCall] = Field(default_factory=dict, description="Approval id to the call that waits for it.")
-    edited: dict[str, ToolCall] = Field(default_factory=dict, description="Approval id to the call as edited.")
+    asked: dict[str, ToolRequest] = Field(
+        default_factory=dict, description="Approval id to the call that waits for it."
+    )
+    edited: dict[str, ToolRequest] = Field(default_factory=dict, description="Approval id to the call as edited.")
     paused: bool = False
     cancel_requested: bool = False
     raises: int = Field(0, description="Number of budget raises of this run so far.")
@@ -180,10 +182,10 @@ class ArtifactRecord(FrozenModel):
 
 
 class Verify(StrictModel):
-    """Input of the platform activity `deliverable.verify`."""
+    """Input of the platform activity `deliverable.verify`. The run's lock has the schema and the conditions."""
 
-    shape: dict[str, Any]
-    accept: tuple[str, ...]
+    model_config = ConfigDict(extra="ignore")  # older payloads hold schema and conditions too
+
     output: Any
     inputs: dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from capsules.actions.action import DataClass, Effect, Egress
 from capsules.actions.ledger_messages import AttemptKey
@@ -48,13 +48,36 @@ class Tool(StrictModel):
     actions: dict[Identifier, ToolAction]
     limits: ContainerLimits = ContainerLimits()
 
+    @property
+    def ref(self) -> str:
+        return f"{self.name}@{self.version}"
+
     def target(self, action: str) -> str:
         """Return how actions and authorities name it: `python@1.0.0/run`."""
-        return f"{self.name}@{self.version}/{action}"
+        return f"{self.ref}/{action}"
+
+
+class ToolRequest(StrictModel):
+    """Input of the activity `tool.invoke`: an action of a locked tool, by name. The run's lock has the definition."""
+
+    tool: str = Field(description="`name@version`.")
+    action: Identifier
+    arguments: dict[str, Any]
+
+    @field_validator("tool", mode="before")
+    @classmethod
+    def _reference(cls, tool: Any) -> Any:  # noqa: ANN401 - as decoded
+        """Return the reference. Older payloads hold the whole definition; only its name and version count."""
+        return f"{tool['name']}@{tool['version']}" if isinstance(tool, dict) else tool
+
+    @property
+    def target(self) -> str:
+        """Return how actions and authorities name the action: `python@1.0.0/run`."""
+        return f"{self.tool}/{self.action}"
 
 
 class ToolCall(StrictModel):
-    """Input of the activity `tool.invoke`."""
+    """A tool call with the definition of the tool from the run's lock, as executors get it."""
 
     tool: Tool
     action: Identifier
@@ -65,9 +88,7 @@ class ToolCall(StrictModel):
         """The definition of the action. Raises Invalid when the tool has no such action."""
         if self.action not in self.tool.actions:
             known = ", ".join(sorted(self.tool.actions))
-            raise Invalid(
-                f"The tool {self.tool.name}@{self.tool.version} has no action {self.action!r}. It has: {known}."
-            )
+            raise Invalid(f"The tool {self.tool.ref} has no action {self.action!r}. It has: {known}.")
         return self.tool.actions[self.action]
 
 

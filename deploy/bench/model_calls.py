@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from bench import Bench, Turns, timed
 from results import Goal, Result, result
-from rig import Rig, rig
+from rig import LOCK, Rig, rig
 from temporalio import workflow
 
 from capsules.actions.verdict import Outcome
@@ -91,7 +91,7 @@ async def _through_slm_chat(found: Rig, prompt: str) -> float:
 
 
 async def _direct(http: httpx.AsyncClient, turns: Turns, prompt: str) -> float:
-    messages = [{"role": "user", "content": prompt}]
+    messages = [{"role": "system", "content": LOCK.system_prompt()}, {"role": "user", "content": prompt}]
     body = {"model": turns.settings.slm_model, "messages": messages, "max_tokens": TOKENS, "temperature": 0}
     seconds, answer = await timed(http.post(f"{turns.settings.slm_base()}/chat/completions", json=body))
     usage: Any = answer.raise_for_status().json()["usage"]

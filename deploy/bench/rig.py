@@ -14,7 +14,9 @@ from activities.registry import GOVERNED
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest, digest
 from capsules.identity.authority import Authority
+from capsules.runs.lock import Lock
 from capsules.runs.run import NewRun
+from somagent.capsule_files.document import load
 from somagent.db.transaction import Transaction
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
@@ -24,6 +26,20 @@ from workers.assembly import Assembly, assemble
 from workflows.authority_interceptor import AuthorityInterceptor
 
 CAPSULE = "benchmark@1.0.0"
+_CAPSULE = load("""
+apiVersion: somagent/v1
+kind: Capsule
+metadata: {name: benchmark, version: 1.0.0, summary: Measures the gate.}
+spec:
+  type: atomic
+  intent: Be measured.
+  deliverable: {schema: {}}
+  model: {role: dialogue}
+  guardrails: {max_steps: 1}
+  budget: {tokens: 1}
+""")
+LOCK = Lock(capsule=_CAPSULE, capsule_digest=_CAPSULE.digest(), constitution=digest({}))
+"""What the benchmarks' runs may use: the model of the role `dialogue`."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,8 @@ class Rig:
             run = await enter_run(tx, TENANT)
             account = f"run:{run}"
             await tx.accounts.carve(f"tenant:{TENANT}", account, limit)
+            lock = LOCK.model_dump(mode="json")
+            await tx.runs.admit(run, digest=LOCK.capsule_digest, parent=None, account=account, lock=lock)
         authority = Authority(
             kind="run",
             tenant=TENANT,
@@ -75,6 +93,7 @@ class Rig:
             account=account,
             kinds=frozenset(name for name, _ in GOVERNED),
             constitution=self.constitution,
+            lock=LOCK.digest(),
             expires_at=int(time.time()) + 3600,
         )
         return Run(run, self.tokens.mint_authority(authority))

@@ -95,6 +95,7 @@ class CapsuleAdmissions:
                 capsules=declared.capsules,
                 constitution=constitution,
                 autonomy=capsule.spec.guardrails.autonomy,
+                lock=lock.digest(),
             )
             await tx.runs.admit(
                 run, digest=request.digest, parent=request.parent, account=account.id, lock=lock.model_dump(mode="json")

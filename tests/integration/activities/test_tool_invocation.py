@@ -10,21 +10,24 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from capsule_texts import thinker
 from executor_contract import new_key, until
+from locks import lock_of
 from sandboxes import running_containers
 from temporalio.activity import ActivityCancellationDetails
 from temporalio.testing import ActivityEnvironment
 from tickets import TOOL, Desk, TicketExecutor, ticket_desk
 
-from activities.tools import ToolActivities, tool_action
+from activities.tools import ToolActivities, locked_call, tool_action
 from capsules.actions.activity_context import ActivityContext, activity_context
 from capsules.actions.verdict import Outcome
-from capsules.errors import EffectFailed, Invalid
+from capsules.errors import AuthorityRefused, EffectFailed, Invalid
 from capsules.identity.authority import Authority
 from capsules.names import parse_reference
-from capsules.tools.tool import ToolCall, ToolResult
+from capsules.tools.tool import Tool, ToolRequest, ToolResult
 from sandbox.container import DockerSandbox
 from sandbox.executor import ContainerExecutor
+from somagent.capsule_files.document import load
 from somagent.capsule_files.library import Library, read_tool
 from somagent.content.postgres import PostgresContent
 from somagent.db.database import Database
@@ -45,41 +48,53 @@ async def tools(desk: Desk, db: Database, owner: Database) -> AsyncIterator[Tool
         yield ToolActivities({"tickets": TicketExecutor(http)}, PostgresContent(db))
 
 
-def open_ticket(**arguments: object) -> ToolCall:
-    return ToolCall(tool=TICKETS, action="open", arguments=arguments)
+def open_ticket(**arguments: object) -> ToolRequest:
+    return ToolRequest(tool=TICKETS.ref, action="open", arguments=arguments)
 
 
-def run_python(code: str) -> ToolCall:
-    return ToolCall(tool=Library.load().tool(parse_reference("python@1")), action="run", arguments={"code": code})
+PYTHON = Library.load().tool(parse_reference("python@1"))
 
 
-def new_context() -> ActivityContext:
+def run_python(code: str) -> ToolRequest:
+    return ToolRequest(tool=PYTHON.ref, action="run", arguments={"code": code})
+
+
+def new_context(tool: Tool = TICKETS) -> ActivityContext:
     key = new_key()
     authority = Authority(
         kind="run", tenant="test", actor="ada", run=key.run, account=f"run:{key.run}", expires_at=2**40
     )
-    return ActivityContext(authority, key)
+    return ActivityContext(authority, key, lock=lock_of(load(thinker("opens")), [tool]))
 
 
 async def invoke(
-    tools: ToolActivities, call: ToolCall, granted: ActivityContext, environment: ActivityEnvironment | None = None
+    tools: ToolActivities,
+    request: ToolRequest,
+    granted: ActivityContext,
+    environment: ActivityEnvironment | None = None,
 ) -> Outcome[ToolResult]:
     with activity_context(granted):
-        return await (environment or ActivityEnvironment()).run(tools.invoke, call)
+        return await (environment or ActivityEnvironment()).run(tools.invoke, request)
 
 
 async def test_a_kind_without_an_executor_is_refused_with_the_known_ones(tools: ToolActivities) -> None:
-    call = open_ticket(title="x").model_copy(update={"tool": TICKETS.model_copy(update={"kind": "http"})})
+    granted = new_context(TICKETS.model_copy(update={"kind": "http"}))
     with pytest.raises(Invalid, match=r"no executor for tools of kind 'http'\. Known: tickets\."):
-        await invoke(tools, call, new_context())
+        await invoke(tools, open_ticket(title="x"), granted)
 
 
 async def test_an_unknown_action_is_refused_with_the_known_ones(tools: ToolActivities) -> None:
-    call = open_ticket(title="x").model_copy(update={"action": "burn"})
+    request, granted = open_ticket(title="x").model_copy(update={"action": "burn"}), new_context()
     with pytest.raises(Invalid, match=r"has no action 'burn'\. It has: open\."):
-        tool_action(call)  # the gate asks first what it is
+        tool_action(locked_call(request, granted.lock))  # the gate asks first what it is
     with pytest.raises(Invalid, match="has no action 'burn'"):
-        await invoke(tools, call, new_context())
+        await invoke(tools, request, granted)
+
+
+async def test_a_tool_that_the_lock_lacks_is_refused(tools: ToolActivities) -> None:
+    request = open_ticket(title="x").model_copy(update={"tool": "tickets@2.0.0"})
+    with pytest.raises(AuthorityRefused, match=r"no tool 'tickets@2\.0\.0'\. It has: tickets@1\.0\.0\."):
+        await invoke(tools, request, new_context())
 
 
 async def test_arguments_that_do_not_fit_reach_no_executor(tools: ToolActivities, desk: Desk) -> None:
@@ -100,7 +115,7 @@ async def test_it_heartbeats_while_the_executor_works(tools: ToolActivities) -> 
 async def test_it_heartbeats_while_it_waits_for_a_free_container(image: str, db: Database) -> None:
     sandbox = DockerSandbox(image=image, scope=f"test-{uuid.uuid4().hex[:8]}", at_once=1)
     tools = ToolActivities({"container": ContainerExecutor(sandbox, image=image)}, PostgresContent(db))
-    holder, waiter = new_context(), new_context()
+    holder, waiter = new_context(PYTHON), new_context(PYTHON)
     of_holder, of_waiter = ActivityEnvironment(), ActivityEnvironment()
     containers: list[list[str]] = []
     of_waiter.on_heartbeat = lambda *_: containers.append(running_containers(waiter.key.run, "-a"))
