@@ -24,4 +24,8 @@ class AdmissionActivities:
     async def start(self, request: StartCapsule) -> Outcome[Admission]:
         """Admit the run: create its lock, carve its budget, and replace its start authority by a run authority."""
         granted = current_context()
-        return Outcome(value=await self._admissions.admit(request, run=granted.key.run, authority=granted.authority))
+        return Outcome(
+            value=await self._admissions.admit(
+                request, run=granted.key.run, execution=granted.first_execution, authority=granted.authority
+            )
+        )

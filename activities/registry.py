@@ -23,6 +23,7 @@ GOVERNED: tuple[tuple[str, Callable[[Any], Action]], ...] = (
 )
 
 LOCKED: Mapping[str, Callable[[Any, Lock | None], Any]] = {
+    "capsule.start": lambda request, _: request,  # compared with the parent's lock by `StartClaims`
     "slm.chat": locked_request,
     "memory.remember": locked_memory,
     "memory.recall": locked_query,

@@ -37,7 +37,7 @@ from capsules.errors import (
 from capsules.forecasts.forecast import RunForecaster
 from capsules.identity.authority import Authority, AuthorityVerifier
 from capsules.runs.lock import Lock, Locks
-from capsules.runs.run import StartCapsule
+from capsules.runs.run import StartCapsule, StartClaims
 from policy.decide.constitution_cache import ConstitutionCache
 from policy.decide.decider import Decider, Range
 from policy.decide.engine import Policy
@@ -94,8 +94,10 @@ class Gate:
         windows: RateWindows | None = None,
         forecaster: RunForecaster | None = None,
         locks: Locks | None = None,
+        starts: StartClaims | None = None,
     ) -> None:
         self._locks = locks
+        self._starts = starts
         self._verifier = verifier
         self._policies = policies
         self._clock = clock
@@ -128,6 +130,7 @@ class Gate:
         """
         began = perf_counter()
         authority = self._authority(token, action, key)
+        first_execution = await self._claim_start(action, key, authority, start, lock)
         policy = await self._policy(authority)
         # A start pays nothing itself; the account that a run pays from exists only after its admission.
         account = authority.account if authority.kind == "run" and action.kind != "capsule.start" else None
@@ -160,7 +163,7 @@ class Gate:
                     GateMeasurement(action, verdict, request.shadow, begun.status, evaluation_seconds, total_seconds)
                 )
                 _raise_refusal(begun, request, policy.digest)
-                context = ActivityContext(authority, key, lock=lock)
+                context = ActivityContext(authority, key, lock=lock, first_execution=first_execution)
                 return AllowedAttempt(context=context, verdict=verdict, begun=begun, rate_limit=rate_limit)
         raise Unavailable(
             f"Run {key.run!r} changed {RACES} times while {action.kind} was evaluated; the attempt is retried."
@@ -262,6 +265,16 @@ class Gate:
         reads = policy.reads | await self._policies.shadow_reads(facts.shadow)
         more = history_query(reads, authority.actor, action)
         return (facts if more == query else await ask(more)), reads
+
+    async def _claim_start(
+        self, action: Action, key: AttemptKey, authority: Authority, start: StartCapsule | None, lock: Lock | None
+    ) -> str:
+        """Return the first execution of a run that starts; empty for other actions. Raises as `StartClaims.claim`."""
+        if action.kind != "capsule.start":
+            return ""
+        if self._starts is None or start is None:
+            raise AuthorityRefused("This worker cannot check the start of a run, so it starts none.")
+        return await self._starts.claim(start, key, authority, lock)
 
     def _verify(self, token: str | None, key: AttemptKey) -> Authority:
         if not token:

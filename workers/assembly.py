@@ -42,11 +42,12 @@ from somagent.memory.pgvector import PostgresMemories
 from somagent.messaging.event_bus import EventBus, ValkeyTokens
 from somagent.models.profiles import Profiles
 from somagent.runs.admission import CapsuleAdmissions
+from somagent.runs.start_claims import PostgresStartClaims
 from somagent.settings import Settings
 from somagent.temporal.client import connect
 from workers.constitutions.activation_service import activation_service
 from workers.metrics import GateMetrics
-from workflows.options import QUEUES, SLM
+from workflows.options import CAPSULES, QUEUES, SLM
 
 log = structlog.get_logger(__name__)
 
@@ -124,6 +125,7 @@ async def assemble(settings: Settings, serving: Collection[str] = QUEUES) -> Asy
             AsyncExitStack() as stack,
         ):
             forecasters, locks = ForecasterCache(db, learn), PostgresLocks(db)
+            client = await connect(settings, keyring)
             gate = Gate(
                 tokens,
                 policies,
@@ -133,9 +135,10 @@ async def assemble(settings: Settings, serving: Collection[str] = QUEUES) -> Asy
                 windows=windows,
                 forecaster=LearnedForecasts(db, forecasters, profiles),
                 locks=locks,
+                starts=PostgresStartClaims(db, client, CAPSULES),
             )
             yield Assembly(
-                client=await connect(settings, keyring),
+                client=client,
                 interceptor=PolicyInterceptor(
                     gate, governed=governed_types(*GOVERNED), platform=PLATFORM, locked=LOCKED
                 ),

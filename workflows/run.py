@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from activities.admission import AdmissionActivities
 from activities.artifacts import ArtifactActivities
@@ -15,7 +15,7 @@ from activities.memory import MemoryActivities
 from activities.run_state import RunStateActivities
 from capsules.capsule import Spec
 from capsules.digest import Digest, canonical, digest
-from capsules.errors import SomaError
+from capsules.errors import NotFound, SomaError
 from capsules.expressions import fill_template
 from capsules.memory.items import RecallQuery, Remember
 from capsules.runs.run import (
@@ -29,6 +29,7 @@ from capsules.runs.run import (
     StartCapsule,
     Verify,
 )
+from policy.temporal_errors import from_failure
 from workflows.effects import GovernedEffects, RunFailed
 from workflows.options import ADMISSION, EVENT_BUDGET, MEMORY_CALL, PUBLICATION, platform_activity
 from workflows.search_attributes import describe, upsert_admission, upsert_status
@@ -170,7 +171,12 @@ class Run(GovernedEffects):
 
     async def _fail(self, reason: str) -> ApplicationError:
         """Close the run as failed and return the error to raise."""
-        await self._close("failed", reason)
+        try:
+            await self._close("failed", reason)
+        except ActivityError as error:
+            # A schedule's run has no row before the gate lets it start: `reason` says why it did not.
+            if self.state.admission is not None or not isinstance(from_failure(error), NotFound):
+                raise
         return ApplicationError(reason, self.report(), type=RunFailed.code, non_retryable=True)
 
     def _work_seconds(self) -> int:

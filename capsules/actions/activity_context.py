@@ -24,6 +24,8 @@ class ActivityContext:
     key: AttemptKey
     lock: Lock | None = None
     """The platform's copy. None before admission, and for actions that read no definition."""
+    first_execution: str = ""
+    """`capsule.start`: the id of the first execution of the workflow, which the run belongs to."""
     after_settling: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """Called when outcome and result are durable, to delete what was kept for a retry."""
 

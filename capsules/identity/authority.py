@@ -12,6 +12,7 @@ from pydantic import Field
 
 from capsules.actions.action import Autonomy
 from capsules.base_model import StrictModel
+from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 from capsules.errors import AuthorityRefused
 from capsules.names import RunId, TenantId
@@ -41,6 +42,12 @@ class Authority(StrictModel):
     kinds: frozenset[str] = Field(frozenset({"capsule.start"}), description="Kinds of action it covers.")
     targets: frozenset[str] = Field(frozenset(), description="Tool actions it covers: `python@1.0.0/run`.")
     constitution: Digest | None = Field(None, description="The pinned constitution; a start has none yet.")
+    queue: str = Field("", description="`start`: task queue of the workflow.")
+    inputs: Digest | None = Field(None, description="`start`: of the inputs.")
+    budget: Amounts | None = Field(None, description="`start`: of the run; unset: the capsule's own.")
+    schedule: str | None = Field(None, description="`start`: id of the schedule whose starts alone it covers.")
+    nonce: str = Field("", description="`start`: a run is started once with it, and it can be revoked by it.")
+    not_before: int = Field(0, description="Unix seconds. A schedule's authority covers no earlier start.")
     lock: Digest | None = Field(None, description="`run`: digest of the lock that says what the run may use.")
     autonomy: Autonomy = "autonomous"
     expires_at: int = Field(description="Unix seconds.")
@@ -60,6 +67,10 @@ class Authority(StrictModel):
         if not self.covers_run(run):
             raise AuthorityRefused(f"The authority is for run {self.run!r}, not for {run!r}.")
         if kind == "capsule.start":
+            if self.kind == "run" and run == self.run:
+                raise AuthorityRefused(
+                    f"Run {run!r} was admitted; its authority starts its children, not itself again."
+                )
             if target not in self.capsules:
                 known = ", ".join(sorted(self.capsules)) or "none"
                 raise AuthorityRefused(f"The authority does not cover starting {target!r}. Covered: {known}.")
@@ -73,6 +84,18 @@ class Authority(StrictModel):
         if kind == "tool.invoke" and target not in self.targets:
             known = ", ".join(sorted(self.targets)) or "none"
             raise AuthorityRefused(f"The capsule does not declare the tool action {target!r}. Covered: {known}.")
+
+    def check_start(self, capsule: str, content: Digest, inputs: Digest, budget: Amounts | None) -> None:
+        """Raise AuthorityRefused unless this start authority is for exactly this content, these inputs and budget."""
+        if self.kind != "start" or self.inputs is None or not self.nonce:
+            raise AuthorityRefused(
+                f"The authority of {self.run!r} does not say what it may start: it is none of a start, or it was made "
+                "before starts were bound. Start the run again; unpause a schedule to renew its authority."
+            )
+        wanted = {"content": self.capsules.get(capsule), "inputs": self.inputs, "budget": self.budget}
+        for name, value in {"content": content, "inputs": inputs, "budget": budget}.items():
+            if wanted[name] != value:
+                raise AuthorityRefused(f"The authority is for another {name} of {capsule} than {value}.")
 
 
 def least_autonomy(one: Autonomy, other: Autonomy) -> Autonomy:
@@ -91,6 +114,7 @@ def narrow(  # noqa: PLR0913 - one argument for each thing that can only shrink
     constitution: Digest,
     autonomy: Autonomy,
     lock: Digest | None = None,
+    execution: str | None = None,
 ) -> Authority:
     """Return the run authority that `parent` grants: the intersection, when the parent is itself a run.
 
@@ -123,6 +147,7 @@ def narrow(  # noqa: PLR0913 - one argument for each thing that can only shrink
         targets=targets,
         constitution=constitution,
         lock=lock,
+        execution=execution,
         autonomy=least_autonomy(autonomy, parent.autonomy),
         expires_at=parent.expires_at,
     )

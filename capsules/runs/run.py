@@ -5,6 +5,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from capsules.actions.ledger_messages import AttemptKey
 from capsules.approvals.approval import ApprovalRequest
 from capsules.base_model import FrozenModel, StrictModel
 from capsules.budgets.account import Account
@@ -259,10 +260,23 @@ class RunRecord(FrozenModel):
     pruned_at: datetime | None = Field(None, description="When its inputs, output and artifacts were deleted.")
 
 
+class StartClaims(Protocol):
+    """Claims starts of runs: each for one chain of executions. Idempotent by execution."""
+
+    async def claim(self, request: StartCapsule, key: AttemptKey, authority: Authority, lock: Lock | None) -> str:
+        """Return the id of the first execution of the chain. lock: of the parent, for a child run.
+
+        Raises AuthorityRefused when the start is not the one that the authority is for, or was used or revoked.
+        """
+        ...
+
+
 class Admissions(Protocol):
     """Admits a run: lock, account, authority. Idempotent by run."""
 
-    async def admit(self, request: StartCapsule, *, run: str, authority: Authority) -> Admission: ...
+    async def admit(self, request: StartCapsule, *, run: str, execution: str, authority: Authority) -> Admission:
+        """Admit a run. execution: the first execution of its workflow, to which the run's authority is bound."""
+        ...
 
 
 class Runs(Protocol):

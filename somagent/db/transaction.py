@@ -18,6 +18,7 @@ from somagent.db.repositories.proposals import Proposals
 from somagent.db.repositories.retention import Retentions
 from somagent.db.repositories.runs import RunRows
 from somagent.db.repositories.standing_grants import StandingGrants
+from somagent.db.repositories.starts import Starts
 from somagent.db.repositories.usage import UsageRows
 
 
@@ -47,4 +48,5 @@ class Transaction:
         self.runs = RunRows(connection, tenant)
         self.shadows = Shadows(connection, tenant)
         self.standing_grants = StandingGrants(connection, tenant)
+        self.starts = Starts(connection, tenant)
         self.usage = UsageRows(connection, tenant)

@@ -5,6 +5,7 @@ whatever converter the application uses, so that the history does not show it.
 """
 
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +20,7 @@ from temporalio.client import (
     ScheduleHandle,
     StartWorkflowInput,
     StartWorkflowUpdateWithStartInput,
+    UpdateWithStartStartWorkflowInput,
     WorkflowHandle,
     WorkflowUpdateHandle,
 )
@@ -54,8 +56,11 @@ class StartTokens:
     tokens: Tokens
     codec: EncryptionCodec
 
-    async def make_header(self, run: str) -> Payload:
-        """Return the encrypted header for the runs whose id begins with `run`."""
+    async def make_header(self, run: str, *, workflow: str, queue: str, schedule: str | None = None) -> Payload:
+        """Return the encrypted header for the runs whose id begins with `run`, of one workflow type on one queue.
+
+        schedule: the id of the schedule whose starts it covers; unset, it covers one start.
+        """
         application = self.terms.application
         actor, account = _start_actor.get() or (self.terms.actor, None)
         authority = Authority(
@@ -66,6 +71,10 @@ class StartTokens:
             prefix=True,
             account=account or self.terms.funding_account,
             capsules={application.ref: digest(application)},
+            workflow_type=workflow,
+            queue=queue,
+            schedule=schedule,
+            nonce=uuid.uuid4().hex,
             expires_at=int(time.time() + self.terms.authority_lifetime.total_seconds()),
         )
         token = self.tokens.mint_authority(authority)
@@ -92,7 +101,7 @@ class StartInterceptor(OutboundInterceptor):
         self._start_tokens = start_tokens
 
     async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:  # noqa: A002
-        input.headers = {**input.headers, AUTHORITY: await self._authority(input.id)}
+        input.headers = {**input.headers, AUTHORITY: await self._authority(input)}
         return await super().start_workflow(input)
 
     async def start_update_with_start_workflow(
@@ -100,7 +109,7 @@ class StartInterceptor(OutboundInterceptor):
         input: StartWorkflowUpdateWithStartInput,  # noqa: A002
     ) -> WorkflowUpdateHandle[Any]:
         start = input.start_workflow_input
-        start.headers = {**start.headers, AUTHORITY: await self._authority(start.id)}
+        start.headers = {**start.headers, AUTHORITY: await self._authority(start)}
         return await super().start_update_with_start_workflow(input)
 
     async def create_schedule(self, input: CreateScheduleInput) -> ScheduleHandle:  # noqa: A002
@@ -113,10 +122,17 @@ class StartInterceptor(OutboundInterceptor):
                     f"The schedule's workflow id {action.id!r} is too long or has characters that a run's id cannot "
                     "hold; use up to 59 letters, digits, dots, colons, hyphens and underscores."
                 )
-            header = await self._start_tokens.make_header(f"{application.tenant}/{application.name}/{action.id}-")
+            header = await self._start_tokens.make_header(
+                f"{application.tenant}/{application.name}/{action.id}-",
+                workflow=action.workflow,
+                queue=action.task_queue,
+                schedule=input.id,
+            )
             action.headers = {**(action.headers or {}), AUTHORITY: header}
             input.schedule = replace(input.schedule, action=action)
         return await super().create_schedule(input)
 
-    async def _authority(self, workflow_id: str) -> Payload:
-        return await self._start_tokens.make_header(self._start_tokens.terms.application.runs_of(workflow_id))
+    async def _authority(self, start: StartWorkflowInput | UpdateWithStartStartWorkflowInput) -> Payload:
+        return await self._start_tokens.make_header(
+            self._start_tokens.terms.application.runs_of(start.id), workflow=start.workflow, queue=start.task_queue
+        )

@@ -7,30 +7,18 @@ another tree of workflows is refused.
 from dataclasses import dataclass, field
 
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 
 from capsules.actions.action import Action
 from capsules.actions.ledger_messages import Ledger
-from capsules.errors import AuthorityRefused, Unavailable
+from capsules.errors import AuthorityRefused
 from capsules.governance.application import Enrolment, Terms
 from capsules.identity.authority import Authority, narrow
 from somagent.db.database import Database
 from somagent.identity.tokens import Tokens
+from somagent.temporal.executions import Execution, describe
 
 CACHE_SIZE = 10_000
 """Number of executions whose enrolment a worker keeps in memory."""
-
-
-@dataclass(frozen=True)
-class Execution:
-    """A workflow as the Temporal server describes it."""
-
-    namespace: str
-    workflow_id: str
-    workflow_type: str
-    first_run_id: str
-    root_workflow_id: str
-    root_run_id: str
 
 
 @dataclass(frozen=True)
@@ -102,6 +90,7 @@ class Enrolments:
         if known is not None:
             return known
         if execution.root_workflow_id == execution.workflow_id:
+            await self._claim_start(client, execution, run, start)
             constitution = await self.ledger.active_constitution(application.tenant)
             return await self._enrol(execution, run, run, f"run:{run}", constitution, start)
         # The root may have no run yet. It is enrolled first, because this run spends from its account.
@@ -110,6 +99,17 @@ class Enrolments:
             raise AuthorityRefused(f"The authority is for {start.run!r}; workflow {parent.workflow_id!r} started this.")
         root = await self._find_or_enrol(client, parent, start)
         return await self._enrol(execution, run, root.run, root.account, root.constitution, start)
+
+    async def _claim_start(self, client: Client, execution: Execution, run: str, start: Authority) -> None:
+        """Raise AuthorityRefused unless the authority is for this start, and was used for no other."""
+        execution.require_started_as(start.workflow_type, start.queue)
+        if start.schedule is not None:
+            await execution.require_schedule(client, start.schedule)
+        claimed = run if start.schedule is not None else f"{start.run}{start.nonce}"
+        async with self.db.transaction(start.tenant) as tx:
+            refused = await tx.starts.claim(claimed, start.nonce, execution.first_run_id)
+        if refused is not None:
+            raise AuthorityRefused(f"Workflow {execution.workflow_id!r} may not start: {refused}. Start it again.")
 
     async def _enrol(  # noqa: PLR0913, PLR0917 - what the run pins
         self, execution: Execution, run: str, root: str, account: str, constitution: str, start: Authority
@@ -135,23 +135,3 @@ class Enrolments:
                     await tx.accounts.carve(f"tenant:{terms.application.tenant}", start.account, terms.limit)
                 await tx.accounts.carve(start.account, account, terms.budget)
             return await tx.applications.enter(enrolment)
-
-
-async def describe(client: Client, workflow_id: str, run_id: str | None) -> Execution:
-    """Return an execution. Raises AuthorityRefused if Temporal knows none, Unavailable if it does not answer."""
-    try:
-        description = await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            raise AuthorityRefused(f"Temporal knows no workflow {workflow_id!r} with the run id {run_id!r}.") from error
-        raise Unavailable(f"Temporal cannot describe workflow {workflow_id!r}: {error.message}") from error
-    info = description.raw_description.workflow_execution_info
-    root = info.root_execution
-    return Execution(
-        namespace=client.namespace,
-        workflow_id=workflow_id,
-        workflow_type=info.type.name,
-        first_run_id=info.first_run_id or info.execution.run_id,
-        root_workflow_id=root.workflow_id or workflow_id,
-        root_run_id=root.run_id or info.execution.run_id,
-    )

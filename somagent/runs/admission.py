@@ -62,7 +62,7 @@ class CapsuleAdmissions:
         self._profiles = profiles
         self._image = image
 
-    async def admit(self, request: StartCapsule, *, run: str, authority: Authority) -> Admission:
+    async def admit(self, request: StartCapsule, *, run: str, execution: str, authority: Authority) -> Admission:
         """Admit a run. Idempotent: a retry gets the same account, and a lock of the same digests.
 
         Raises Invalid when the authority covers other content or composites nest too deep, ConstitutionRefused when no
@@ -96,6 +96,7 @@ class CapsuleAdmissions:
                 constitution=constitution,
                 autonomy=capsule.spec.guardrails.autonomy,
                 lock=lock.digest(),
+                execution=execution,
             )
             await tx.runs.admit(
                 run, digest=request.digest, parent=request.parent, account=account.id, lock=lock.model_dump(mode="json")

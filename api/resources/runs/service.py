@@ -5,6 +5,7 @@ Each step of a start can be repeated: the same idempotency key gives the same ru
 
 import contextlib
 import time
+import uuid
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -124,22 +125,32 @@ def run_start(  # noqa: PLR0913 - what a start says
     inputs: dict[str, Any],
     budget: Amounts | None,
     account: str,
-    prefix: bool = False,
+    schedule: str | None = None,
+    not_before: int | None = None,
 ) -> RunStart:
-    """Return the input of a run's workflow, with a start authority of the caller for this capsule only.
+    """Return the input of a run's workflow, with a start authority of the caller for exactly this start.
 
-    run: the id of the run; with `prefix`, the first part of the ids of every run that the authority covers.
+    run: the id of the run; for a schedule, the first part of the ids of its runs.
+    schedule: the id of the schedule whose starts the authority covers.
+    not_before: Unix seconds before which the schedule started nothing; unset: now.
     """
-    ref = published.capsule.ref
+    ref, now = published.capsule.ref, int(time.time())
     authority = Authority(
         kind="start",
         tenant=caller.tenant,
         actor=caller.subject,
         run=run,
-        prefix=prefix,
+        prefix=schedule is not None,
         account=account,
         capsules={ref: published.digest},
-        expires_at=int(time.time()) + state.settings.authority_days * DAY,
+        workflow_type=workflow_of(published.capsule),
+        queue=QUEUE,
+        inputs=digest(inputs),
+        budget=budget,
+        schedule=schedule,
+        nonce=uuid.uuid4().hex,
+        not_before=now if not_before is None else not_before,
+        expires_at=now + state.settings.authority_days * DAY,
     )
     token = state.tokens.mint_authority(authority)
     return RunStart(

@@ -78,8 +78,10 @@ async def unpause(state: State, caller: Principal, name: str) -> Schedule:
     async with _change(state, caller, "schedule.unpaused", name) as handle:
         start = await _run_start(state, await handle.describe(rpc_timeout=ANSWER))
         published = await find_capsule(state, caller, parse_reference(start.capsule))
-        account = state.tokens.read_authority(start.authority).account
-        action = _start_action(state, caller, name, published, start.inputs, start.budget, account)
+        before = state.tokens.read_authority(start.authority)
+        action = _start_action(
+            state, caller, name, published, start.inputs, start.budget, before.account, before.not_before
+        )
 
         async def renew(current: client.ScheduleUpdateInput) -> client.ScheduleUpdate:
             schedule = current.description.schedule
@@ -88,6 +90,7 @@ async def unpause(state: State, caller: Principal, name: str) -> Schedule:
             schedule.state.note = f"Unpaused by {caller.subject}."
             return client.ScheduleUpdate(schedule=schedule)
 
+        await _revoke(state, caller, start, "the schedule was unpaused with a new one")
         await handle.update(renew, rpc_timeout=ANSWER)
     return await show(state, caller, name)
 
@@ -101,9 +104,19 @@ async def trigger(state: State, caller: Principal, name: str) -> tuple[Schedule,
 
 
 async def delete(state: State, caller: Principal, name: str) -> None:
-    """Delete a schedule. Raises NotFound."""
+    """Delete a schedule and revoke its start authority. Raises NotFound."""
     async with _change(state, caller, "schedule.deleted", name) as handle:
+        start = await _run_start(state, await handle.describe(rpc_timeout=ANSWER))
+        await _revoke(state, caller, start, "the schedule was deleted")
         await handle.delete(rpc_timeout=ANSWER)
+
+
+async def _revoke(state: State, caller: Principal, start: RunStart, reason: str) -> None:
+    """Revoke the start authority of a schedule, before the change: a failure leaves a schedule that starts nothing."""
+    nonce = state.tokens.read_authority(start.authority).nonce
+    if nonce:  # an older authority has none, and starts nothing
+        async with state.db.transaction(caller.tenant) as tx:
+            await tx.starts.revoke(nonce, reason, caller.subject)
 
 
 def _handle(state: State, caller: Principal, name: str) -> client.ScheduleHandle:
@@ -153,11 +166,20 @@ def _start_action(  # noqa: PLR0913, PLR0917 - what a start says
     inputs: dict[str, Any],
     budget: Amounts | None,
     account: str,
+    not_before: int | None = None,
 ) -> client.ScheduleActionStartWorkflow:
     # Temporal appends `-` and the time of the start; no other schedule's runs have this prefix.
     run = f"{caller.tenant}/{published.capsule.metadata.name}/{name}"
     start = run_start(
-        state, caller, published, run=f"{run}-", inputs=inputs, budget=budget, account=account, prefix=True
+        state,
+        caller,
+        published,
+        run=f"{run}-",
+        inputs=inputs,
+        budget=budget,
+        account=account,
+        schedule=f"{caller.tenant}/{name}",
+        not_before=not_before,
     )
     return client.ScheduleActionStartWorkflow(workflow_of(published.capsule), start, id=run, task_queue=QUEUE)
 

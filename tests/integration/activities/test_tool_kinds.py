@@ -128,6 +128,10 @@ class Deployment:
             account=f"tenant:{TENANT}",
             capsules={capsule.ref: capsule.digest()},
             constitution=self.constitution,
+            workflow_type="RunCapsule",
+            queue=CAPSULES,
+            inputs=digest(inputs),
+            nonce=uuid.uuid4().hex,
             expires_at=int(time.time()) + 600,
         )
         start = RunStart(

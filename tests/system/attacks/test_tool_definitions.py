@@ -1,7 +1,8 @@
 """Attack: a definition of a tool in an activity's argument that is not the signed one (actor a).
 
 The adversary ends a run, starts a workflow of their own with the run's id, and asks the platform's worker for an
-activity with the authority from the run's history.
+activity with the authority from the run's history. The adversary also has the codec's key, so that only the gate stands
+in the way.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from platforms import Platform
 from servers import eventually
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.client import WorkflowFailureError
 from temporalio.common import RetryPolicy
 from temporalio.worker import (
     Interceptor,
@@ -28,6 +29,8 @@ from temporalio.worker import (
 from capsules.actions.headers import AUTHORITY
 from capsules.names import parse_reference
 from somagent.capsule_files.library import Library
+from somagent.identity.keys import KeyRing
+from somagent.temporal.client import connect
 
 SLEEPS = "import time; time.sleep(20); print('1')"
 stolen: dict[str, Payload] = {}
@@ -64,9 +67,10 @@ class Stamp(Interceptor):
         return _Inbound
 
 
-async def test_a_forged_definition_of_a_tool_is_not_executed(platform: Platform, frontend: Client) -> None:
+async def test_a_forged_definition_of_a_tool_is_not_executed(platform: Platform) -> None:
+    client = await connect(platform.settings, KeyRing.load(platform.settings.keys_dir))
     run = await platform.start(await platform.publish(utility("robbed", SLEEPS)), {})
-    handle = frontend.get_workflow_handle(run)
+    handle = client.get_workflow_handle(run)
 
     async def has_asked() -> None:
         scheduled = [
@@ -85,13 +89,13 @@ async def test_a_forged_definition_of_a_tool_is_not_executed(platform: Platform,
     code = "echo $0 is a shell with $(cat /sys/fs/cgroup/memory.max)"
     forged = {"tool": definition, "action": "run", "arguments": {"code": code}}
     async with Worker(
-        frontend,
+        client,
         task_queue="forgers",
         workflows=[Forger],
         interceptors=[Stamp()],
         workflow_runner=UnsandboxedWorkflowRunner(),
     ):
-        running = await frontend.start_workflow("Forger", forged, id=run, task_queue="forgers")
+        running = await client.start_workflow("Forger", forged, id=run, task_queue="forgers")
         outcome = await asyncio.wait_for(_outcome(running), 60)
     assert "is a shell" not in outcome, outcome
     assert str(2 * 2**30) not in outcome

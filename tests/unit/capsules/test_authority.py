@@ -1,9 +1,12 @@
 """An authority covers what it names and no more, and whatever is made from it covers less."""
 
+from typing import Any
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import AuthorityRefused
 from capsules.identity.authority import AUTONOMY_ORDER, Authority, narrow
@@ -102,3 +105,49 @@ def test_the_moment_of_expiry_is_too_late() -> None:
     )
     with pytest.raises(AuthorityRefused, match="expired"):
         authority.check(run="t/p/1", kind="capsule.start", target="c0@1.0.0", now=NOW)
+
+
+START = Authority(
+    kind="start",
+    tenant="t",
+    actor="ana",
+    run="t/p/1",
+    account="a",
+    capsules=CAPSULES,
+    inputs=digest({"n": 1}),
+    budget=Amounts(tool_calls=1),
+    nonce="once",
+    expires_at=NOW + 1,
+)
+
+
+def test_a_start_authority_starts_what_it_names() -> None:
+    START.check_start("c0@1.0.0", CAPSULES["c0@1.0.0"], digest({"n": 1}), Amounts(tool_calls=1))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"content": digest({"n": 1})}, "another content"),
+        ({"inputs": digest({"n": 2})}, "another inputs"),
+        ({"budget": None}, "another budget"),
+        ({"budget": Amounts(tool_calls=2)}, "another budget"),
+    ],
+)
+def test_a_start_authority_starts_nothing_else(changed: dict[str, Any], words: str) -> None:
+    start = {"content": CAPSULES["c0@1.0.0"], "inputs": digest({"n": 1}), "budget": Amounts(tool_calls=1)}
+    with pytest.raises(AuthorityRefused, match=words):
+        START.check_start("c0@1.0.0", **start | changed)
+
+
+def test_an_authority_that_binds_no_start_starts_nothing() -> None:
+    for unbound in ({"inputs": None}, {"nonce": ""}, {"kind": "run"}):
+        authority = START.model_copy(update=unbound)
+        with pytest.raises(AuthorityRefused, match="does not say what it may start"):
+            authority.check_start("c0@1.0.0", CAPSULES["c0@1.0.0"], digest({"n": 1}), Amounts(tool_calls=1))
+
+
+def test_an_admitted_run_does_not_start_itself_again() -> None:
+    admitted = START.model_copy(update={"kind": "run"})
+    with pytest.raises(AuthorityRefused, match="not itself again"):
+        admitted.check(run="t/p/1", kind="capsule.start", target="c0@1.0.0", now=NOW)

@@ -135,6 +135,7 @@ DECLARE
     standing text;
     effect effects;
     uncertain boolean := false;
+    done_before boolean := false;
     grant_used approvals;
     given_before standing_grants;
     account budget_accounts;
@@ -173,6 +174,12 @@ BEGIN
     IF NOT (entry->>'idempotent')::boolean THEN
         uncertain := EXISTS (
             SELECT FROM effects WHERE run = run_id AND action = entry->>'action_digest' AND state = 'started');
+        -- A reset, which needs rights in Temporal only, does the same again in a new execution. An application's
+        -- run may be a cron workflow, which rightly does the same in each of its executions.
+        done_before := this_run.lock->'application' IS NULL AND EXISTS (
+            SELECT FROM effects WHERE run = run_id AND action = entry->>'action_digest' AND state = 'done'
+                AND NOT starts_with(key, run_id || '/' || (entry->>'execution') || '/'));
+        uncertain := uncertain OR done_before;
     END IF;
 
     IF uncertain OR entry->>'decision' = 'ask' THEN
@@ -186,8 +193,9 @@ BEGIN
         IF grant_used.id IS NULL AND given_before.id IS NULL THEN
             IF uncertain THEN
                 RETURN gate_ask(entry, 'uncertain', format(
-                    'An earlier attempt may have taken effect, and %s cannot safely be done twice. '
-                    'Look before you approve it again.', entry->>'target'));
+                    '%s, and %s cannot safely be done twice. Look before you approve it again.',
+                    CASE WHEN done_before THEN 'It took effect in an earlier execution of this run'
+                         ELSE 'An earlier attempt may have taken effect' END, entry->>'target'));
             END IF;
             RETURN gate_ask(entry, 'policy', entry->>'sentence');
         END IF;

@@ -73,7 +73,7 @@ async def admit(admissions: CapsuleAdmissions, db: Database, tenant: str) -> Adm
         expires_at=int(time.time()) + 600,
     )
     request = StartCapsule(capsule=OUTER.ref, digest=OUTER.digest(), inputs=digest({}))
-    return await admissions.admit(request, run=run, authority=authority)
+    return await admissions.admit(request, run=run, execution="e", authority=authority)
 
 
 async def test_each_child_is_read_once_however_often_it_is_used(

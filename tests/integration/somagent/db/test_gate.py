@@ -144,6 +144,27 @@ async def test_an_uncertain_effect_becomes_a_question_and_a_yes_charges_the_firs
     await _receipt_bodies(db, tenant, run)
 
 
+async def test_what_took_effect_before_a_reset_is_asked_about_before_it_is_done_again(db, ledger, tenant):
+    run = run_id(tenant)
+    first = key(tenant, run, "a")
+    await ledger.begin(begin_effect(first, idempotent=False))
+    await ledger.finish(finish_effect(first))
+    assert (await ledger.begin(begin_effect(key(tenant, run, "b"), idempotent=False))).status == "go", "no reset"
+    await ledger.finish(finish_effect(key(tenant, run, "b")))
+    after_reset = first.model_copy(update={"execution": "e2"})
+    assert (await ledger.begin(begin_effect(after_reset, idempotent=True))).status == "go"
+    again = begin_effect(
+        after_reset.model_copy(update={"activity": "c"}), target="tickets@1.0.0/open", idempotent=False
+    )
+    assert (await ledger.begin(again)).status == "go", "another action"
+    asked = await ledger.begin(begin_effect(after_reset.model_copy(update={"activity": "d"}), idempotent=False))
+    assert asked.status == "ask"
+    assert "It took effect in an earlier execution of this run, and python@1.0.0/run" in asked.approval.sentence
+    await _approve(db, tenant, asked.approval.id)
+    approved = begin_effect(after_reset.model_copy(update={"activity": "e"}), idempotent=False)
+    assert (await ledger.begin(approved)).status == "go"
+
+
 async def test_a_used_approval_does_not_cover_a_later_uncertain_attempt(db, ledger, tenant):
     run = run_id(tenant)
     first = begin_effect(key(tenant, run, "a"), decision="ask", idempotent=False)

@@ -30,6 +30,7 @@ REVISIONS = [script.revision for script in reversed(list(SCRIPTS.walk_revisions(
 
 FROZEN = {
     "0001_first.sql": "cafe127f34c6caa6970d968510e2fbf194c67ae871474e328cfe647fad3dba7d",
+    "0002_starts.sql": "a3b4fd03992e6f0e5b048286e00ffedf7431b4068f6831f35725a733dde8229b",
 }
 """The SHA-256 of each revision's SQL. One that was released never changes again: what it did is done."""
 
@@ -56,6 +57,7 @@ CURRENT = (
     "audit_triggers.sql",
     "retention.sql",
     "planner_statistics.sql",
+    "starts.sql",
 )
 """The files of `sql/`, in an order in which an empty database takes them."""
 

@@ -50,6 +50,8 @@ TENANT_TABLES = [
     "principals",
     "receipts",
     "retention",
+    "revoked_starts",
+    "run_starts",
     "runs",
     "seal_blocks",
     "seal_leaves",
@@ -100,6 +102,8 @@ async def _fill(db: Database, tenant: str) -> None:
     passing = begin_effect(key(tenant, run), decision="ask", target="shell@1.0.0/run")
     await ledger.begin(passing.model_copy(update={"matching_grants": (given.id,)}))
     async with db.transaction(tenant) as tx:
+        await tx.starts.claim(run, "once", "e1")
+        await tx.starts.revoke("twice", "test", "ada")
         await tx.retention.set(Retention(content_days=9), by="ada")
         await tx.retention.place(HoldRequest(scope="tenant", reason="Case 1"), by="ada")
         shape = Shape(capsule="word-count")
@@ -210,7 +214,19 @@ class TestAcrossTenants:
 
 @pytest.mark.parametrize(
     "table",
-    sorted({"capsules", "receipts", "ledger_entries", "audit_entries", "seal_leaves", "seal_blocks", "forecasts"}),
+    sorted(
+        {
+            "capsules",
+            "receipts",
+            "ledger_entries",
+            "audit_entries",
+            "seal_leaves",
+            "seal_blocks",
+            "forecasts",
+            "run_starts",
+            "revoked_starts",
+        }
+    ),
 )
 async def test_what_is_immutable_cannot_be_changed_deleted_or_emptied_even_by_the_owner(owner, tenants, table):
     for statement in (f"UPDATE {table} SET tenant_id = tenant_id", f"DELETE FROM {table}", f"TRUNCATE {table}"):
