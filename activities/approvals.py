@@ -2,9 +2,9 @@
 
 from temporalio import activity
 
-from activities.run_state import MAX_PROBLEMS, calling_workflow
+from activities.run_state import MAX_PROBLEMS
 from activities.tools import locked_call, tool_action
-from capsules.actions.ledger_messages import tenant_of
+from capsules.actions.activity_context import current_context
 from capsules.approvals.approval import (
     ApprovalDecision,
     DecisionResult,
@@ -62,12 +62,11 @@ class ApprovalActivities:
     @activity.defn(name="budget.raise")
     async def raise_budget(self, request: RaiseBudget) -> RaiseBudgetResult:
         """Raise the run's limit, if the token is valid."""
-        info = activity.info()
-        key = f"{info.workflow_id}/{info.workflow_run_id}/{info.activity_id}"
+        key = current_context().key.effect
         return await self._decisions.raise_budget(*_run_and_tenant(), request, key=key)
 
 
 def _run_and_tenant() -> tuple[str, str]:
     """Return run and tenant of the calling workflow: a decision counts only for the run that it was sent to."""
-    run = calling_workflow()
-    return run, tenant_of(run)
+    context = current_context()
+    return context.key.run, context.tenant

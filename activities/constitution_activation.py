@@ -2,7 +2,7 @@
 
 from temporalio import activity
 
-from activities.run_state import calling_workflow
+from capsules.actions.activity_context import current_context
 from capsules.constitutions.proposal import (
     ActivationStep,
     CastVote,
@@ -13,20 +13,9 @@ from capsules.constitutions.proposal import (
     MirrorResult,
     Proposal,
     VoteResult,
+    workflow_id,
 )
-
-STEPS = frozenset(
-    {
-        "constitution.examine",
-        "constitution.prove",
-        "constitution.compare",
-        "constitution.record_vote",
-        "constitution.activate",
-        "constitution.mirror",
-        "constitution.conclude",
-    }
-)
-"""The only activities that `ActivateConstitution` may call."""
+from capsules.errors import AuthorityRefused
 
 
 class ConstitutionActivities:
@@ -38,34 +27,45 @@ class ConstitutionActivities:
     @activity.defn(name="constitution.examine")
     async def examine(self, proposal: Proposal) -> Examination:
         """Check the proposer, the signatures and the version guard."""
-        return await self._steps.examine(calling_workflow(), proposal)
+        own_step(ActivationStep(tenant=proposal.tenant, id=proposal.id))
+        return await self._steps.examine(current_context().key.run, proposal)
 
     @activity.defn(name="constitution.prove")
     async def prove(self, step: ActivationStep) -> Findings:
         """Prove every guarantee and, for a tenant's constitution, that it is only stricter."""
-        return await self._steps.prove(step, alive=activity.heartbeat)
+        return await self._steps.prove(own_step(step), alive=activity.heartbeat)
 
     @activity.defn(name="constitution.compare")
     async def compare(self, step: ActivationStep) -> Findings:
         """Compare with the active constitution: each kind of difference with an action that shows it."""
-        return await self._steps.compare(step, alive=activity.heartbeat)
+        return await self._steps.compare(own_step(step), alive=activity.heartbeat)
 
     @activity.defn(name="constitution.record_vote")
     async def record_vote(self, cast: CastVote) -> VoteResult:
         """Record a vote, if its token is valid for the proposal that it was sent to."""
-        return await self._steps.record_vote(calling_workflow(), cast)
+        own_step(cast.step)
+        return await self._steps.record_vote(current_context().key.run, cast)
 
     @activity.defn(name="constitution.activate")
     async def activate(self, step: ActivationStep) -> None:
         """Activate it and write the event, in one transaction."""
-        await self._steps.activate(step)
+        await self._steps.activate(own_step(step))
 
     @activity.defn(name="constitution.mirror")
     async def mirror(self, step: ActivationStep) -> MirrorResult:
         """Send it to SomaBrain, if there is one, and record the answer."""
-        return await self._steps.mirror(step, alive=activity.heartbeat)
+        return await self._steps.mirror(own_step(step), alive=activity.heartbeat)
 
     @activity.defn(name="constitution.conclude")
     async def conclude(self, conclusion: Conclusion) -> None:
         """Record why it did not become active."""
+        own_step(conclusion.step)
         await self._steps.conclude(conclusion)
+
+
+def own_step(step: ActivationStep) -> ActivationStep:
+    """Return the step. Raises AuthorityRefused when it is of another proposal than that of the calling workflow."""
+    context = current_context()
+    if step.tenant != context.tenant or context.key.run != workflow_id(step.tenant, step.id):
+        raise AuthorityRefused(f"Proposal {step.id!r} of {step.tenant!r} is not that of workflow {context.key.run!r}.")
+    return step

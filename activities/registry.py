@@ -5,11 +5,11 @@ from typing import Any
 
 from activities.admission import start_action
 from activities.artifacts import publish_action
-from activities.constitution_activation import STEPS
 from activities.memory import embed_action, locked_memory, locked_query, recall_action, remember_action
 from activities.model_calls import chat_action, locked_request
 from activities.tools import locked_call, tool_action
 from capsules.actions.action import Action
+from capsules.constitutions.proposal import STEPS
 from capsules.runs.lock import Lock
 
 GOVERNED: tuple[tuple[str, Callable[[Any], Action]], ...] = (

@@ -4,9 +4,9 @@ from typing import Any
 
 from temporalio import activity
 
-from capsules.actions.ledger_messages import tenant_of
+from capsules.actions.activity_context import current_context
 from capsules.budgets.account import Account
-from capsules.errors import Invalid
+from capsules.errors import AuthorityRefused, Invalid
 from capsules.expressions import evaluate_condition
 from capsules.json_schema import value_problems
 from capsules.runs.lock import Locks, require_lock
@@ -26,33 +26,35 @@ class RunStateActivities:
     @activity.defn(name="run.record")
     async def record(self, update: RunUpdate) -> None:
         """Update the run projection."""
+        require_own(update.run, update.tenant)
         await self._runs.record(update)
 
     @activity.defn(name="run.close")
     async def close(self, closing: CloseRun) -> CloseRunResult:
         """Close the run and return the rest of its budget."""
+        require_own(closing.run, closing.tenant)
         return await self._runs.close(closing)
 
     @activity.defn(name="budget.account")
     async def account(self) -> Account:
         """Return the run's account, its child runs included."""
-        run = calling_workflow()
-        return await self._runs.account(run, tenant_of(run))
+        context = current_context()
+        return await self._runs.account(context.key.run, context.tenant)
 
     @activity.defn(name="deliverable.verify")
     async def verify(self, request: Verify) -> Verification:
         """Check a deliverable against the schema and the acceptance expressions of the run's lock."""
-        run = calling_workflow()
-        locked = require_lock(await self._locks.get(tenant_of(run), run, None)).capsule.spec.deliverable
+        context = current_context()
+        locked = require_lock(await self._locks.get(context.tenant, context.key.run, None)).capsule.spec.deliverable
         problems = [str(problem) for problem in value_problems(locked.shape, request.output, most=MAX_PROBLEMS)]
         return Verification(problems=tuple(problems or _failed_conditions(locked.accept, request)[:MAX_PROBLEMS]))
 
 
-def calling_workflow() -> str:
-    """Return the id of the workflow that called this activity."""
-    workflow = activity.info().workflow_id
-    assert workflow is not None
-    return workflow
+def require_own(run: str, tenant: str) -> None:
+    """Raise AuthorityRefused unless an argument names the run and tenant of the verified authority."""
+    context = current_context()
+    if (run, tenant) != (context.key.run, context.tenant):
+        raise AuthorityRefused(f"The authority is for run {context.key.run!r}, not for {run!r} of tenant {tenant!r}.")
 
 
 def _failed_conditions(accept: tuple[str, ...], request: Verify) -> list[str]:

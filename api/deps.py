@@ -71,7 +71,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         yield State(
             settings=settings,
             db=db,
-            temporal=await connect(settings, keyring),
+            temporal=await connect(settings, keyring, unbound=(await db.read_cut_over()).workflows),
             bus=await stack.enter_async_context(EventBus(settings.redis_target())),
             content=PostgresContent(db),
             keyring=keyring,

@@ -1,6 +1,6 @@
 """Base models: immutable Pydantic models, a page of a list, and a constructor without validation for speed."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,6 +17,12 @@ class StrictModel(FrozenModel):
     """An immutable model that refuses unknown fields."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class AttestedModel(StrictModel):
+    """A message of a person with an attestation of its own. Only such a message may reach a workflow in clear text."""
+
+    attested: ClassVar[bool] = True
 
 
 class Page[T](FrozenModel):

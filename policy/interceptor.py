@@ -1,9 +1,10 @@
 """Policy interceptor: lets the gate check every activity of every worker before it runs.
 
-1. A platform activity (an explicit list, such as writes of a run's state to our own database) passes.
-2. A governed activity declares a pure function from its input to an `Action`. The gate evaluates that action, and the
+1. An activity without an authority for exactly this call is refused: see `policy.activity_authority`.
+2. A platform activity (an explicit list, such as writes of a run's state to our own database) passes.
+3. A governed activity declares a pure function from its input to an `Action`. The gate evaluates that action, and the
    ledger stores verdict, grant and reservation before the effect.
-3. Any other activity is refused.
+4. Any other activity is refused.
 
 The outcome is settled and recorded before Temporal hears of it, so a retry finds it and does not repeat the effect.
 """
@@ -17,18 +18,18 @@ from typing import Any
 import structlog
 from opentelemetry import trace
 from temporalio import activity
-from temporalio.converter import PayloadConverter
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from capsules.actions.action import Action
-from capsules.actions.activity_context import activity_context
+from capsules.actions.activity_context import ActivityContext, activity_context
 from capsules.actions.headers import AUTHORITY
-from capsules.actions.ledger_messages import AttemptKey, FinishEffect, FinishEffectResult, tenant_of
-from capsules.actions.verdict import Outcome
+from capsules.actions.ledger_messages import AttemptKey, FinishEffect, FinishEffectResult
+from capsules.actions.verdict import Acknowledgement, Outcome
 from capsules.budgets.amounts import Amounts
 from capsules.errors import SomaError, Unavailable, UngovernedActivity
 from capsules.runs.lock import Lock
 from capsules.runs.run import StartCapsule
+from policy.activity_authority import ActivityAuthority
 from policy.detectors.argument_text import read
 from policy.gate import AllowedAttempt, Gate
 from policy.temporal_errors import to_failure
@@ -49,6 +50,7 @@ class PolicyInterceptor(Interceptor):
     def __init__(
         self,
         gate: Gate,
+        authorities: ActivityAuthority,
         *,
         governed: Mapping[str, ToAction],
         platform: frozenset[str],
@@ -58,12 +60,13 @@ class PolicyInterceptor(Interceptor):
         if both:
             raise ValueError(f"{sorted(both)} are declared both governed and platform")
         self._gate = gate
+        self._authorities = authorities
         self._governed = governed
         self._platform = platform
         self._locked = locked or {}
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
-        return _Inbound(next, self._gate, self._governed, self._platform, self._locked)
+        return _Inbound(next, self._gate, self._authorities, self._governed, self._platform, self._locked)
 
 
 class GatedInbound(ActivityInboundInterceptor):
@@ -138,7 +141,11 @@ class GatedInbound(ActivityInboundInterceptor):
         except Exception as error:
             await self._record(entered, _failure(key, error, self.usage_of(error)))
             raise
-        result = outcome.value.model_dump(mode="json") if hasattr(outcome.value, "model_dump") else outcome.value
+        result = (
+            outcome.value.model_dump(mode="json", by_alias=True)
+            if hasattr(outcome.value, "model_dump")
+            else outcome.value
+        )
         settled = await asyncio.shield(
             self._record(
                 entered, FinishEffect(key=key, ok=True, usage=outcome.usage, estimated=outcome.estimated, result=result)
@@ -164,30 +171,40 @@ class GatedInbound(ActivityInboundInterceptor):
 
 
 class _Inbound(GatedInbound):
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of the interceptor
         self,
         next: ActivityInboundInterceptor,  # noqa: A002 - the SDK's name
         gate: Gate,
+        authorities: ActivityAuthority,
         governed: Mapping[str, ToAction],
         platform: frozenset[str],
         locked: Mapping[str, FromLock],
     ) -> None:
         super().__init__(next, gate)
+        self._authorities = authorities
         self._governed = governed
         self._platform = platform
         self._locked = locked
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002, ANN401 - the SDK's signature
-        kind = activity.info().activity_type
+        info = activity.info()
+        kind = info.activity_type
         try:
+            key = self._authorities.attempt(info)
+            call = self._authorities.call(input.headers.get(AUTHORITY), info)
             if kind in self._platform:
-                return await super().execute_activity(input)
+                authority = await self._authorities.identify(call.authority, info)
+                with activity_context(ActivityContext(authority=authority, key=key)):
+                    result = await super().execute_activity(input)
+                # A run from before calls had ids reads the result as None.
+                return Acknowledgement(effect=key.effect) if result is None and call.activity else result
             to_action = self._governed.get(kind)
             if to_action is None:
                 raise UngovernedActivity(
                     f"Activity {kind!r} is neither governed nor on the platform's list; it does not run."
                 )
-            key, token, argument, lock = _key(activity.info()), _header(input, AUTHORITY), input.args[0], None
+            await self._authorities.check_chain(call.authority, info)
+            token, argument, lock = call.authority, input.args[0], None
             if (from_lock := self._locked.get(kind)) is not None:
                 # The definitions are the platform's copies: an argument only names them.
                 lock = await self._gate.lock(token, key)
@@ -210,27 +227,11 @@ def _outcome(outcome: Outcome[Any], entered: AllowedAttempt, settled: FinishEffe
         update={
             "score": entered.verdict.score,
             "sentence": entered.verdict.sentence,
+            "effect": entered.context.key.effect,
             "receipt": settled.receipt if settled else entered.begun.receipt,
             "left": settled.left if settled else entered.begun.left,
         }
     )
-
-
-def _key(info: activity.Info) -> AttemptKey:
-    if info.workflow_id is None or info.workflow_run_id is None:
-        raise UngovernedActivity("A governed activity belongs to a workflow.")
-    return AttemptKey(
-        tenant=tenant_of(info.workflow_id),
-        run=info.workflow_id,
-        execution=info.workflow_run_id,
-        activity=info.activity_id,
-        attempt=info.attempt,
-    )
-
-
-def _header(input: ExecuteActivityInput, name: str) -> str | None:  # noqa: A002
-    payload = input.headers.get(name)
-    return PayloadConverter.default.from_payload(payload, str) if payload is not None else None
 
 
 @contextlib.asynccontextmanager

@@ -39,10 +39,12 @@ def to_failure(error: SomaError, *, retry_in: timedelta | None = None) -> Applic
     )
 
 
-def from_failure(failure: BaseException | None) -> SomaError | None:
+def from_failure(failure: BaseException | None, *, authentic: bool = False) -> SomaError | None:
     """Return the error that a failure carries: the inverse of `to_failure`.
 
     failure: as caught in a workflow or by a client; of an activity or child workflow, what made it fail counts.
+    authentic: only with the details that `to_failure` gives. They are encrypted; type and message are not, so whoever
+        reaches Temporal can write them.
     Returns None for a time-out, a cancellation, and an error of a type that is not ours.
     """
     cause = _cause(failure)
@@ -51,6 +53,8 @@ def from_failure(failure: BaseException | None) -> SomaError | None:
     fields = dict(cause.details[0]) if cause.details and isinstance(cause.details[0], dict) else {}
     # Another program may use the same type for an error with other details.
     ours = fields.pop("code", None) == cause.type
+    if authentic and not ours:
+        return None
     return _BY_CODE[cause.type](cause.message, **(fields if ours else {}))
 
 

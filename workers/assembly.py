@@ -19,6 +19,7 @@ from activities.run_state import RunStateActivities
 from activities.tools import ToolActivities
 from capsules.errors import ConstitutionRefused
 from capsules.tools.tool import Sandbox, ToolExecutor
+from policy.activity_authority import ActivityAuthority
 from policy.decide.constitution_cache import ConstitutionCache, compile_record
 from policy.forecasts.forecaster import learn
 from policy.gate import Gate
@@ -106,6 +107,7 @@ async def assemble(settings: Settings, serving: Collection[str] = QUEUES) -> Asy
     trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
     async with open_database(settings.database("app"), codec=keyring.codec) as db:
         await _check_constitution(db, trust)
+        cut_over = await db.read_cut_over()
         content = PostgresContent(db)
         profiles = Profiles.from_settings(settings)
         embedder = MiniLmEmbedder()
@@ -125,7 +127,7 @@ async def assemble(settings: Settings, serving: Collection[str] = QUEUES) -> Asy
             AsyncExitStack() as stack,
         ):
             forecasters, locks = ForecasterCache(db, learn), PostgresLocks(db)
-            client = await connect(settings, keyring)
+            client = await connect(settings, keyring, unbound=cut_over.workflows)
             gate = Gate(
                 tokens,
                 policies,
@@ -140,7 +142,11 @@ async def assemble(settings: Settings, serving: Collection[str] = QUEUES) -> Asy
             yield Assembly(
                 client=client,
                 interceptor=PolicyInterceptor(
-                    gate, governed=governed_types(*GOVERNED), platform=PLATFORM, locked=LOCKED
+                    gate,
+                    ActivityAuthority(tokens, cut_over),
+                    governed=governed_types(*GOVERNED),
+                    platform=PLATFORM,
+                    locked=LOCKED,
                 ),
                 metrics=metrics,
                 db=db,

@@ -1,9 +1,9 @@
 """Authority interceptor, and the list of workflow types with what each may call.
 
-The interceptor adds the run's authority to every activity. It refuses calls that would bypass the gate: local
-activities, Nexus operations, signals to another tenant's run, and child workflows of other types. A workflow of the
-platform itself has no authority, starts no children and sends no signals. It may call only the activities that are
-listed for it.
+The interceptor adds the workflow's authority to every activity, in a header for this one call. It refuses calls that
+would bypass the gate: local activities, Nexus operations, signals to another tenant's run, and child workflows of other
+types. A workflow of the platform itself starts no children and sends no signals. It may call only the activities that
+are listed for it.
 """
 
 from typing import Any, NoReturn, Protocol
@@ -23,19 +23,21 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
-from activities.constitution_activation import STEPS
-from capsules.actions.headers import AUTHORITY
+from capsules.actions.headers import AUTHORITY, ActivityHeader, arguments_digest, payload_parts
 from capsules.actions.ledger_messages import tenant_of
+from capsules.actions.verdict import Acknowledgement
+from capsules.constitutions.proposal import STEPS
 from capsules.errors import AuthorityRefused
 from policy.temporal_errors import to_failure
 from workflows.capsule import RunCapsule
 from workflows.constitution_activation import ActivateConstitution
+from workflows.options import activity_id
 from workflows.project import RunProject
 
 WORKFLOWS = (RunCapsule, RunProject)
 """Workflows that run capsules. A run may start them as child runs."""
 PLATFORM_WORKFLOWS = {ActivateConstitution: STEPS}
-"""Workflows of the platform itself, each with the only activities that it may call. They have no run and authority."""
+"""Workflows of the platform itself, each with the only activities that it may call. They have no run."""
 CHILDREN = frozenset(one.__name__ for one in WORKFLOWS)
 
 
@@ -61,12 +63,20 @@ class _Inbound(WorkflowInboundInterceptor):
 class _Outbound(WorkflowOutboundInterceptor):
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
         steps = _platform_steps()
-        if steps is not None:
-            if input.activity not in steps:
-                _refuse(f"activity {input.activity!r}: it is no step of {workflow.info().workflow_type}")
-            return super().start_activity(input)
+        if steps is not None and input.activity not in steps:
+            _refuse(f"activity {input.activity!r}: it is no step of {workflow.info().workflow_type}")
+        input.activity_id = input.activity_id or activity_id()
+        if input.activity_id is not None and input.ret_type is type(None):
+            input.ret_type = Acknowledgement
         bearer: CarriesAuthority = workflow.instance()
-        input.headers = {**input.headers, AUTHORITY: PayloadConverter.default.to_payload(bearer.authority)}
+        call = ActivityHeader(
+            authority=bearer.authority,
+            activity=input.activity_id,
+            type=input.activity,
+            execution=workflow.info().run_id,
+            arguments=arguments_digest(payload_parts(workflow.payload_converter().to_payloads(input.args))),
+        )
+        input.headers = {**input.headers, AUTHORITY: PayloadConverter.default.to_payload(call.model_dump())}
         return super().start_activity(input)
 
     def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002

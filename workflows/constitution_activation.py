@@ -29,7 +29,7 @@ from workflows.search_attributes import AWAITING_APPROVAL, CONSTITUTION, RUN_STA
 
 @workflow.defn(name="ActivateConstitution")
 class ActivateConstitution:
-    """One proposal to change the constitution of one scope. It belongs to no run and has no authority."""
+    """One proposal to change the constitution of one scope. It belongs to no run; its authority is the platform's."""
 
     @workflow.init
     def __init__(self, proposal: Proposal) -> None:
@@ -38,6 +38,11 @@ class ActivateConstitution:
         self.state: ProposalState = "examining"
         self.why = ""
         self.votes = VoteResult(state="examining", missing=proposal.quorum)
+
+    @property
+    def authority(self) -> str:
+        """The token that the authority interceptor adds to activities."""
+        return self.proposal.authority
 
     @workflow.run
     async def run(self, proposal: Proposal) -> ProposalView:

@@ -26,7 +26,7 @@ from capsules.runs.run import RunStatus, RunUpdate, StepRecord
 from capsules.tools.tool import ToolRequest
 from policy.temporal_errors import from_failure
 from workflows.message_handlers import MessageHandlers
-from workflows.options import RECENT_STEPS, ActivityOptions, platform_activity
+from workflows.options import RECENT_STEPS, ActivityOptions, activity_id, platform_activity, require_outcome
 from workflows.search_attributes import describe, upsert_status
 
 
@@ -53,10 +53,12 @@ class GovernedEffects(MessageHandlers):
         """
         while True:
             await self.wait_while_paused()
+            id_ = activity_id()
             try:
                 outcome: Outcome[R] = await workflow.execute_activity_method(
                     effect,
                     argument,
+                    activity_id=id_,
                     task_queue=options.queue,
                     start_to_close_timeout=options.start_to_close,
                     heartbeat_timeout=options.heartbeat,
@@ -68,6 +70,7 @@ class GovernedEffects(MessageHandlers):
             except ActivityError as error:
                 argument = await self._argument_for_retry(error, argument)
                 continue
+            require_outcome(outcome, id_)
             self.state.spent = self.state.spent + outcome.usage
             self.state.left = outcome.left or self.state.left
             self._record_step(summary, outcome)
@@ -95,7 +98,7 @@ class GovernedEffects(MessageHandlers):
         if isinstance(error.cause, CancelledError):
             # `wall_clock` and `lifecycle` recognise a cancellation by asyncio's type, not by Temporal's.
             raise asyncio.CancelledError from error
-        match from_failure(error):
+        match from_failure(error, authentic=True):
             case PolicyDenied() | EffectFailed() as refusal:
                 raise refusal from error
             case ApprovalRequired(fields={"approval": asked}):

@@ -8,6 +8,9 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
+from capsules.actions.verdict import Outcome
+from capsules.errors import TamperedContent
+
 CAPSULES = "capsules"
 SLM = "slm"
 MEMORY = "memory"
@@ -64,13 +67,37 @@ async def platform_activity[*Ts, R](
     summary: str | None = None,
     options: ActivityOptions = PLATFORM_ACTIVITY,
 ) -> R:
-    """Return the result of a platform activity. Raises ActivityError when it fails for good."""
-    return await workflow.execute_activity_method(
+    """Return the result of a platform activity. Raises ActivityError when it fails for good, TamperedContent."""
+    id_ = activity_id()
+    result = await workflow.execute_activity_method(
         activity,
         args=arguments,
+        activity_id=id_,
         task_queue=options.queue,
         start_to_close_timeout=options.start_to_close,
         heartbeat_timeout=options.heartbeat,
         retry_policy=options.retry,
         summary=summary,
     )
+    if id_ is not None and result is None:
+        # Every worker returns something, at least an Acknowledgement; the interceptor asks for that.
+        raise TamperedContent(f"Activity {id_} was completed without a result: no worker of this platform did that.")
+    return result
+
+
+def activity_id() -> str | None:
+    """Return the id of the next activity; None in a run whose history is older than such ids.
+
+    The SDK's ids start anew in each execution. These never repeat, also after a reset, so that the payload codec, which
+    binds arguments and result to the id, binds them to the execution as well.
+    """
+    return str(workflow.uuid4()) if workflow.patched("activity-ids") else None
+
+
+def require_outcome(outcome: Outcome[Any] | None, id_: str | None) -> None:
+    """Raise TamperedContent unless there is an outcome, of this workflow and of the activity with this id."""
+    effect = outcome.effect if outcome else None
+    # Between them stands the execution of the attempt, which is another one where an execution was reset.
+    run, _, activity = (effect or "").rpartition("/")
+    if id_ is not None and (run.rpartition("/")[0], activity) != (workflow.info().workflow_id, id_):
+        raise TamperedContent(f"The outcome of {effect!r} came as that of activity {id_}.")

@@ -93,6 +93,8 @@ class RunProject(Run):
             if isinstance(error.cause, CancelledError) and _project_cancels_task():
                 raise asyncio.CancelledError from error
             return self._failed_task_output(task, "failed", reason_of(error))
+        if report.run != f"{workflow.info().workflow_id}/{task.id}":
+            raise RunFailed(f"Task {task.id!r}: the report of run {report.run!r} came as its own.")
         if report.status != "completed":
             return self._failed_task_output(task, report.status, report.reason)
         self.state.spent = self.state.spent + report.spent

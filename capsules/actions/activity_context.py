@@ -1,9 +1,11 @@
 """Activity context: what the gate gives to the body of a governed activity, and the meter of its usage.
 
 A body asks for its context first. Without the interceptor there is no context and the body refuses to run, so a
-misconfigured worker has no effect.
+misconfigured worker has no effect. A context is good for one attempt in one process: not in a forked process, and not
+in a task or thread that outlives the attempt.
 """
 
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,6 +30,9 @@ class ActivityContext:
     """`capsule.start`: the id of the first execution of the workflow, which the run belongs to."""
     after_settling: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """Called when outcome and result are durable, to delete what was kept for a retry."""
+    process: int = field(default_factory=os.getpid)
+    ended: list[bool] = field(default_factory=list)
+    """Not empty when the attempt has ended."""
 
     @property
     def tenant(self) -> str:
@@ -42,6 +47,10 @@ def current_context() -> ActivityContext:
     context = _context.get()
     if context is None:
         raise AuthorityRefused("No gate let this activity through: the worker runs without the policy interceptor.")
+    if context.process != os.getpid():
+        raise AuthorityRefused("The gate let an activity of another process through: run this one in a thread.")
+    if context.ended:
+        raise AuthorityRefused(f"Attempt {context.key.attempt} of {context.key.effect!r} has ended.")
     return context
 
 
@@ -52,6 +61,7 @@ def activity_context(context: ActivityContext) -> Iterator[ActivityContext]:
     try:
         yield context
     finally:
+        context.ended.append(True)
         _context.reset(token)
 
 

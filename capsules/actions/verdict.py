@@ -86,4 +86,11 @@ class Outcome[T](FrozenModel):
     score: int | None = None
     sentence: str | None = None
     receipt: ReceiptRef | None = None
+    effect: str | None = Field(None, description="`AttemptKey.effect`: which effect this is the outcome of.")
     left: Amounts | None = Field(None, description="What the run's account has left after settling.")
+
+
+class Acknowledgement(FrozenModel):
+    """Result of a platform activity that returns nothing: only a worker can write it, unlike no result."""
+
+    effect: str = Field(description="`AttemptKey.effect` of the call.")

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from capsules.actions.verdict import Demand
-from capsules.base_model import StrictModel
+from capsules.base_model import AttestedModel, StrictModel
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 
@@ -114,7 +114,7 @@ def merge_demands(demands: Iterable[Demand]) -> tuple[Demand, ...]:
     return tuple(Demand(capability=capability, quorum=quorum) for capability, quorum in largest.items())
 
 
-class ApprovalDecision(StrictModel):
+class ApprovalDecision(AttestedModel):
     """Payload of the Update and Signal `approve` and `deny`.
 
     `token` is an attestation signed by our issuer: who decides, in which tenant, what, bound to approval and digest.
@@ -150,7 +150,7 @@ class Expire(StrictModel):
     approval: str
 
 
-class RaiseBudget(StrictModel):
+class RaiseBudget(AttestedModel):
     """Payload of the Update and Signal `raise_budget`: amounts added to the run's limit."""
 
     amounts: Amounts

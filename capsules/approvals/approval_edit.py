@@ -4,12 +4,12 @@ from typing import Any
 
 from pydantic import Field
 
-from capsules.base_model import StrictModel
+from capsules.base_model import AttestedModel, StrictModel
 from capsules.digest import Digest
 from capsules.tools.tool import ToolRequest
 
 
-class ApprovalEdit(StrictModel):
+class ApprovalEdit(AttestedModel):
     """Payload of the Update `edit`. The attestation says who edits and is bound to the new arguments."""
 
     approval: str

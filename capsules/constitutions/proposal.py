@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 
-from capsules.base_model import FrozenModel, StrictModel
+from capsules.base_model import AttestedModel, FrozenModel, StrictModel
 from capsules.constitutions.proof import Difference, Proof, ProofReport
 from capsules.digest import Digest, digest
 
@@ -19,6 +19,24 @@ ProposalState = Literal[
     "examining", "proving", "comparing", "awaiting_approval", "approved", "activated", "refused", "rejected", "expired"
 ]
 SETTLED: frozenset[str] = frozenset({"activated", "refused", "rejected", "expired"})
+
+STEPS = frozenset(
+    {
+        "constitution.examine",
+        "constitution.prove",
+        "constitution.compare",
+        "constitution.record_vote",
+        "constitution.activate",
+        "constitution.mirror",
+        "constitution.conclude",
+    }
+)
+"""The only activities that `ActivateConstitution` may call."""
+
+
+def workflow_id(tenant: str, proposal: str) -> str:
+    """Return the id of a proposal's workflow. No run has it, because no capsule's name begins with an underscore."""
+    return f"{tenant}/_constitution/{proposal}"
 
 
 class Change(StrictModel):
@@ -46,6 +64,7 @@ class Proposal(StrictModel):
     quorum: int = Field(ge=0, le=20, description="0 for a shadow, which decides nothing.")
     expires_seconds: int = Field(gt=0)
     token: str
+    authority: str = Field("", description="Platform authority of this workflow, from the API.")
 
 
 class ActivationStep(StrictModel):
@@ -68,7 +87,7 @@ class Findings(StrictModel):
     problem: str | None = None
 
 
-class Vote(StrictModel):
+class Vote(AttestedModel):
     """Payload of the Updates `approve` and `reject`. The token says who votes."""
 
     change: Digest

@@ -140,6 +140,7 @@ def narrow(  # noqa: PLR0913 - one argument for each thing that can only shrink
         tenant=parent.tenant,
         actor=parent.actor,
         run=run,
+        execution=execution,
         capsule=capsule,
         account=account,
         capsules=capsules,
@@ -147,13 +148,15 @@ def narrow(  # noqa: PLR0913 - one argument for each thing that can only shrink
         targets=targets,
         constitution=constitution,
         lock=lock,
-        execution=execution,
         autonomy=least_autonomy(autonomy, parent.autonomy),
         expires_at=parent.expires_at,
     )
 
 
 class AuthorityVerifier(Protocol):
-    def verify(self, token: str) -> Authority:
-        """Return the claims. Raises AuthorityRefused when the token is forged or malformed."""
+    def verify(self, token: str, *, expired: bool = False) -> Authority:
+        """Return the claims. Raises AuthorityRefused for a token that is forged, malformed or expired.
+
+        expired: accept a token that has expired.
+        """
         ...

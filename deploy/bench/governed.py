@@ -49,6 +49,7 @@ class Publishes:
             await workflow.execute_activity(
                 job.activity,
                 draft,
+                activity_id=str(workflow.uuid4()),  # the codec binds payloads to it, also without our interceptors
                 result_type=Outcome[Artifact],
                 start_to_close_timeout=timedelta(minutes=1),
                 heartbeat_timeout=timedelta(seconds=15),

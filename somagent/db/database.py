@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-from sqlalchemy import event, text
+from sqlalchemy import event, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
+from capsules.actions.headers import CutOver
 from somagent.db.errors import begin, translate_errors
 from somagent.db.repositories.constitutions import ConstitutionEncryption, Constitutions
 from somagent.db.repositories.principals import Tenants
+from somagent.db.schema.tables import codec_cut_over
 from somagent.db.transaction import Transaction
 
 CONNECT_SECONDS = 5
@@ -44,6 +46,12 @@ class Database:
     @property
     def tenants(self) -> Tenants:
         return Tenants(self.engine)
+
+    async def read_cut_over(self) -> CutOver:
+        """Return when payloads were first bound to their workflow, and which workflows were open then."""
+        async with translate_errors(), self.engine.connect() as connection:
+            rows = (await connection.execute(select(codec_cut_over.c.workflow, codec_cut_over.c.at))).all()
+        return CutOver(frozenset(row.workflow for row in rows), rows[0].at if rows else None)
 
     async def call(self, query: str, *arguments: Any) -> str:  # noqa: ANN401 - the driver's
         """Return the only value of one statement, a function of the gate. Raises the errors of `somagent.db.errors`."""

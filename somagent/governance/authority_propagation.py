@@ -27,25 +27,33 @@ from policy.temporal_errors import to_failure
 Headers = Mapping[str, Payload]
 
 
-def propagating_interceptor(platform: frozenset[str]) -> type[WorkflowInboundInterceptor]:
-    """Return the interceptor class of an application's workflows. `platform`: activity types that skip the gate."""
-    return type("AuthorityPropagation", (_Inbound,), {"platform": platform})
+def propagating_interceptor(platform: frozenset[str], *, bound: bool) -> type[WorkflowInboundInterceptor]:
+    """Return the interceptor class of an application's workflows.
+
+    platform: activity types that skip the gate.
+    bound: our codec is used, which binds payloads to activity ids. So each activity gets one that never repeats.
+    """
+    return type("AuthorityPropagation", (_Inbound,), {"platform": platform, "bound": bound})
 
 
 class _Inbound(WorkflowInboundInterceptor):
     platform: ClassVar[frozenset[str]]
+    bound: ClassVar[bool]
 
     def init(self, outbound: WorkflowOutboundInterceptor) -> None:
-        super().init(_Outbound(outbound, self.platform))
+        super().init(_Outbound(outbound, self.platform, bound=self.bound))
 
 
 class _Outbound(WorkflowOutboundInterceptor):
-    def __init__(self, next: WorkflowOutboundInterceptor, platform: frozenset[str]) -> None:  # noqa: A002
+    def __init__(self, next: WorkflowOutboundInterceptor, platform: frozenset[str], *, bound: bool) -> None:  # noqa: A002
         super().__init__(next)
         self._platform = platform
+        self._bound = bound
 
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
         input.headers = _with_authority(input.headers)
+        if self._bound and input.activity_id is None and workflow.patched("somagent-activity-ids"):
+            input.activity_id = str(workflow.uuid4())
         approval = current_approval()
         if approval is not None:
             input.headers = {**input.headers, AWAITED_APPROVAL: PayloadConverter.default.to_payload(approval)}

@@ -88,7 +88,7 @@ class StartTokens:
         """
         if header is None or header.metadata.get("encoding") != b"binary/encrypted":
             return None
-        [decrypted] = await self.codec.decode([header])
+        _, decrypted = self.codec.open(header)
         token: str = PayloadConverter.default.from_payload(decrypted, str)
         return token
 

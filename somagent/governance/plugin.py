@@ -64,10 +64,11 @@ class GovernanceInterceptor(ClientInterceptor, WorkerInterceptor):
     3. Before each activity the authority is decrypted, the run is enrolled and the gate evaluates the action.
     """
 
-    def __init__(self, gate: Gate, start_tokens: StartTokens, enrolments: Enrolments) -> None:
+    def __init__(self, gate: Gate, start_tokens: StartTokens, enrolments: Enrolments, *, bound: bool) -> None:
         self._gate = gate
         self._start_tokens = start_tokens
         self._enrolments = enrolments
+        self._bound = bound
         self.clients: dict[str, Client] = {}
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 - the SDK's name
@@ -79,7 +80,7 @@ class GovernanceInterceptor(ClientInterceptor, WorkerInterceptor):
         )
 
     def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:  # noqa: A002, ARG002
-        return propagating_interceptor(self._enrolments.terms.platform)
+        return propagating_interceptor(self._enrolments.terms.platform, bound=self._bound)
 
 
 class GovernancePlugin(SimplePlugin):
@@ -129,7 +130,8 @@ class GovernancePlugin(SimplePlugin):
 async def governance(settings: Settings, terms: Terms, *, encrypt: bool = False) -> AsyncIterator[GovernancePlugin]:
     """Yield the plugin for one application.
 
-    settings: paths of the keys and address of the database. No connection is made before the first action.
+    settings: paths of the keys and address of the database. No connection is made before the first action, except that
+        `encrypt` reads which workflows are older than the binding of payloads.
     encrypt: also use our pydantic converter and encrypt every payload, in place of the application's own converter.
     """
     keyring = KeyRing.load(settings.keys_dir)
@@ -142,8 +144,11 @@ async def governance(settings: Settings, terms: Terms, *, encrypt: bool = False)
         trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
         gate = Gate(tokens, ConstitutionCache(db.constitutions.get, trust), ledger, clock=time.time, windows=windows)
         start_tokens = StartTokens(terms, tokens, EncryptionCodec(keyring.codec))
-        interceptor = GovernanceInterceptor(gate, start_tokens, Enrolments(terms, db, ledger, tokens))
-        yield GovernancePlugin(interceptor, terms, db, converter=data_converter(keyring) if encrypt else None)
+        interceptor = GovernanceInterceptor(gate, start_tokens, Enrolments(terms, db, ledger, tokens), bound=encrypt)
+        converter = None
+        if encrypt:
+            converter = data_converter(keyring, unbound=(await db.read_cut_over()).workflows)
+        yield GovernancePlugin(interceptor, terms, db, converter=converter)
 
 
 def _with_passthrough(runner: WorkflowRunner | None) -> WorkflowRunner:

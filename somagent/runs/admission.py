@@ -88,6 +88,7 @@ class CapsuleAdmissions:
             granted = narrow(
                 authority,
                 run=run,
+                execution=execution,
                 capsule=request.capsule,
                 account=account.id,
                 kinds=frozenset(declared.kinds),
@@ -96,7 +97,6 @@ class CapsuleAdmissions:
                 constitution=constitution,
                 autonomy=capsule.spec.guardrails.autonomy,
                 lock=lock.digest(),
-                execution=execution,
             )
             await tx.runs.admit(
                 run, digest=request.digest, parent=request.parent, account=account.id, lock=lock.model_dump(mode="json")

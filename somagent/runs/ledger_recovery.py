@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from temporalio.api.common.v1 import Payloads
 from temporalio.client import Client
+from temporalio.converter import ActivitySerializationContext
 from temporalio.service import RPCError, RPCStatusCode
 
 from capsules.actions.ledger_messages import AttemptKey, FinishEffect, Ledger
@@ -64,15 +65,16 @@ class LedgerRecovery:
         self, run: str, execution: str, wanted: dict[str, AttemptKey]
     ) -> AsyncIterator[tuple[str, Outcome[Any]]]:
         """Yield the outcomes of the `wanted` activities that the history of an execution has."""
-        names: dict[int, str] = {}
+        scheduled: dict[int, tuple[str, str]] = {}
         try:
             async for event in self.client.get_workflow_handle(run, run_id=execution).fetch_history_events():
                 if event.HasField("activity_task_scheduled_event_attributes"):
-                    names[event.event_id] = event.activity_task_scheduled_event_attributes.activity_id
+                    asked = event.activity_task_scheduled_event_attributes
+                    scheduled[event.event_id] = asked.activity_id, asked.activity_type.name
                 elif event.HasField("activity_task_completed_event_attributes"):
                     done = event.activity_task_completed_event_attributes
-                    name = names.get(done.scheduled_event_id, "")
-                    outcome = await self._outcome(run, name, done.result) if name in wanted else None
+                    name, kind = scheduled.get(done.scheduled_event_id, ("", ""))
+                    outcome = await self._outcome(wanted[name], kind, done.result) if name in wanted else None
                     if outcome is not None:
                         yield name, outcome
         except RPCError as error:
@@ -82,11 +84,22 @@ class LedgerRecovery:
                     f"Temporal cannot show the history of run {run!r}: {error.message}", run=run
                 ) from error
 
-    async def _outcome(self, run: str, activity: str, result: Payloads) -> Outcome[Any] | None:
-        """Return the decoded result of an activity; None when it cannot be decoded: the run is closed anyway."""
+    async def _outcome(self, key: AttemptKey, kind: str, result: Payloads) -> Outcome[Any] | None:
+        """Return the decoded result of an activity; None when it is not authentic: the run is closed anyway."""
+        run, activity = key.run, key.activity
+        context = ActivitySerializationContext(
+            namespace=self.client.namespace,
+            activity_id=activity,
+            activity_type=kind,
+            activity_task_queue=None,
+            workflow_id=run,
+            workflow_type=None,
+            is_local=False,
+        )
         try:
-            [outcome] = await self.client.data_converter.decode(result.payloads, [Outcome[Any]])
+            [outcome] = await self.client.data_converter.with_context(context).decode(result.payloads, [Outcome[Any]])
         except (SomaError, ValueError, TypeError, KeyError, RuntimeError) as error:
             log.exception("ledger_recovery.unreadable", run=run, activity=activity, problem=str(error))
             return None
-        return outcome if isinstance(outcome, Outcome) else None
+        # An outcome from before effects were named has none.
+        return outcome if isinstance(outcome, Outcome) and outcome.effect in {None, key.effect} else None

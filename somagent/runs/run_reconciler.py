@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from sqlalchemy import select, tuple_
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from capsules.errors import SomaError, Unavailable
@@ -96,7 +97,11 @@ class RunReconciler:
         description = await describe_workflow(self.client, run.id)
         if description is None:
             return UNKNOWN if run.updated_at < datetime.now(UTC) - self.abandoned_age else None
-        return UNCLOSED.get(description.status) if description.status else None
+        ending = UNCLOSED.get(description.status) if description.status else None
+        if ending and description.status is WorkflowExecutionStatus.FAILED:
+            # Such as a result that was not authentic: the workflow could not close itself.
+            return ending[0], f"{ending[1]} {await failure_of(self.client, run.id)}".strip()
+        return ending
 
 
 async def describe_workflow(client: Client, workflow: str) -> WorkflowExecutionDescription | None:
@@ -107,6 +112,17 @@ async def describe_workflow(client: Client, workflow: str) -> WorkflowExecutionD
         if error.status is RPCStatusCode.NOT_FOUND:
             return None
         raise Unavailable(f"Temporal cannot describe workflow {workflow!r}: {error.message}") from error
+
+
+async def failure_of(client: Client, workflow: str) -> str:
+    """Return why a workflow failed; empty when Temporal does not say. Raises Unavailable."""
+    try:
+        await client.get_workflow_handle(workflow).result(rpc_timeout=timedelta(seconds=5))
+    except WorkflowFailureError as error:
+        return error.cause.message if isinstance(error.cause, ApplicationError) else ""
+    except RPCError as error:
+        raise Unavailable(f"Temporal cannot say why {workflow!r} failed: {error.message}") from error
+    return ""
 
 
 async def close_or_log(closing: CloseRun, work: Awaitable[object]) -> bool:

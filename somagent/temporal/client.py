@@ -1,5 +1,6 @@
 """Temporal configuration: the connection, and one plugin with converter, codec and sandbox, also for the replayer."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from pydantic import ValidationError
@@ -16,7 +17,9 @@ from capsules.errors import SomaError, Unavailable
 from somagent.identity.keys import KeyRing
 from somagent.settings import Settings
 from somagent.telemetry import temporal_interceptors
+from somagent.temporal.bound_headers import HeaderBinding
 from somagent.temporal.codec import EncryptionCodec
+from somagent.temporal.converter import AuthenticPayloadConverter
 
 # Not reloaded for each run: four times faster, and a quarter of the memory with 60 models. Safe only because these
 # packages are pure; a test runs every workflow with this tuple empty.
@@ -36,11 +39,15 @@ PURE_LIBRARIES = (
 )
 
 
-def data_converter(keyring: KeyRing) -> DataConverter:
-    """Return the pydantic converter with the encryption codec, which also encrypts failures."""
+def data_converter(keyring: KeyRing, *, unbound: Collection[str] = ()) -> DataConverter:
+    """Return the pydantic converter with the encryption codec, which also encrypts failures.
+
+    unbound: ids of the workflows whose payloads may lack a binding, as in `EncryptionCodec`.
+    """
     return replace(
         pydantic_data_converter,
-        payload_codec=EncryptionCodec(keyring.codec),
+        payload_converter_class=AuthenticPayloadConverter,
+        payload_codec=EncryptionCodec(keyring.codec, unbound),
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
     )
 
@@ -52,25 +59,34 @@ def workflow_runner(pass_through: tuple[str, ...] = PURE_PACKAGES) -> WorkflowRu
     )
 
 
-def somagent_plugin(keyring: KeyRing, *, pass_through: tuple[str, ...] = PURE_PACKAGES) -> SimplePlugin:
-    """Return the plugin for `Client.connect`, `Worker` and `Replayer`."""
+def somagent_plugin(
+    keyring: KeyRing, *, pass_through: tuple[str, ...] = PURE_PACKAGES, unbound: Collection[str] = ()
+) -> SimplePlugin:
+    """Return the plugin for `Client.connect`, `Worker` and `Replayer`. unbound: as in `data_converter`."""
     return SimplePlugin(
         "somagent",
-        data_converter=data_converter(keyring),
+        data_converter=data_converter(keyring, unbound=unbound),
         workflow_runner=workflow_runner(pass_through),
         workflow_failure_exception_types=[SomaError, ValidationError],
     )
 
 
-async def connect(settings: Settings, keyring: KeyRing, *, pass_through: tuple[str, ...] = PURE_PACKAGES) -> Client:
+async def connect(
+    settings: Settings,
+    keyring: KeyRing,
+    *,
+    pass_through: tuple[str, ...] = PURE_PACKAGES,
+    unbound: Collection[str] = (),
+) -> Client:
     """Return a client whose payloads, failures and headers are encrypted. Raises Unavailable naming the address."""
+    binding = HeaderBinding(settings.temporal_namespace, EncryptionCodec(keyring.codec))
     try:
         return await Client.connect(
             settings.temporal_target(),
             namespace=settings.temporal_namespace,
-            plugins=[somagent_plugin(keyring, pass_through=pass_through)],
+            plugins=[somagent_plugin(keyring, pass_through=pass_through, unbound=unbound)],
             header_codec_behavior=HeaderCodecBehavior.CODEC,
-            interceptors=temporal_interceptors(settings),
+            interceptors=[*temporal_interceptors(settings), binding],
         )
     except (RuntimeError, RPCError) as error:
         raise Unavailable(f"Temporal does not answer at {settings.temporal_target()}: {error}") from error

@@ -99,7 +99,7 @@ async def publish_batch(outbox: Database, bus: EventBus) -> int:
 
 async def reconcile(settings: Settings, outbox: Database, db: Database) -> None:
     """Close the runs of ended workflows, every 15 seconds. Raises Unavailable when a server stops."""
-    client = await connect(settings, KeyRing.load(settings.keys_dir))
+    client = await connect(settings, KeyRing.load(settings.keys_dir), unbound=(await db.read_cut_over()).workflows)
     recovery = LedgerRecovery(client, db, PostgresLedger(db))
     reconciler = RunReconciler(client, outbox, PostgresRuns(db), recovery)
     while True:

@@ -5,6 +5,7 @@ Each step can be repeated: the same idempotency key gives the same activation, w
 
 import datetime as dt
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from capsules.constitutions.constitution import ConstitutionRecord, Constitution
 from capsules.constitutions.proposal import (
     EVERYBODY,
     SETTLED,
+    STEPS,
     ActivationReason,
     ActivationRecord,
     ActiveConstitution,
@@ -25,9 +27,11 @@ from capsules.constitutions.proposal import (
     ShadowReport,
     Vote,
     VoteResult,
+    workflow_id,
 )
 from capsules.digest import Digest, digest
 from capsules.errors import Conflict, ConstitutionRefused, Denied, Invalid, NotFound
+from capsules.identity.authority import Authority
 from capsules.identity.principal import Principal
 from policy.decide.engine import Policy
 from policy.language.constitution import parse
@@ -48,11 +52,6 @@ def invalid_not_refused() -> Iterator[None]:
         yield
     except ConstitutionRefused as error:
         raise Invalid(error.message, **error.fields) from error
-
-
-def _workflow_id(tenant: str, activation: str) -> str:
-    """Return the workflow's id. No run has this id, because no capsule's name begins with an underscore."""
-    return f"{tenant}/_constitution/{activation}"
 
 
 def _is_platform(state: State, caller: Principal) -> bool:
@@ -194,8 +193,18 @@ async def propose(state: State, caller: Principal, change: Change, idempotency_k
         )
     if record.state in SETTLED:
         return record
-    workflow_id = _workflow_id(caller.tenant, record.id)
+    id_ = workflow_id(caller.tenant, record.id)
     action = change.digest()
+    authority = Authority(
+        kind="platform",
+        tenant=caller.tenant,
+        actor=caller.subject,
+        run=id_,
+        workflow_type=WORKFLOW,
+        kinds=STEPS,
+        account="",
+        expires_at=int(time.time()) + seconds + PROPOSAL_SECONDS,
+    )
     proposal = Proposal(
         tenant=caller.tenant,
         id=record.id,
@@ -203,13 +212,14 @@ async def propose(state: State, caller: Principal, change: Change, idempotency_k
         proposed_by=caller.subject,
         quorum=record.quorum,
         expires_seconds=seconds,
-        token=attest(state, caller, "propose_constitution", workflow_id, seconds=PROPOSAL_SECONDS, action=action),
+        token=attest(state, caller, "propose_constitution", id_, seconds=PROPOSAL_SECONDS, action=action),
+        authority=state.tokens.mint_authority(authority),
     )
     await start_workflow(
         state.temporal,
         WORKFLOW,
         proposal,
-        id_=workflow_id,
+        id_=id_,
         queue=QUEUE,
         subject=f"activation {record.id!r}",
         summary=f"{change.reason} {change.constitution or 'none'} for {change.scope}",
@@ -258,7 +268,7 @@ async def cast_vote(
         )
     if approve and record.proposed_by == caller.subject:
         raise Denied(f"Separation of duties: {caller.subject!r} proposed this activation and cannot approve it.")
-    run, verb = _workflow_id(caller.tenant, activation), "approve" if approve else "reject"
+    run, verb = workflow_id(caller.tenant, activation), "approve" if approve else "reject"
     purpose: AttestationPurpose = "approve_constitution" if approve else "reject_constitution"
     token = attest(state, caller, purpose, run, action=record.change)
     vote = Vote(change=record.change, comment=body.comment, token=token)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import client
+from temporalio.converter import WorkflowSerializationContext
 
 from api.audit_entries import audited_change
 from api.deps import State
@@ -185,8 +186,15 @@ def _start_action(  # noqa: PLR0913, PLR0917 - what a start says
 
 
 async def _run_start(state: State, known: client.ScheduleDescription) -> RunStart:
+    """Return the input of a schedule's runs.
+
+    One that is older than the binding of payloads can be read here, not by a run: to unpause the schedule renews it.
+    """
     action = known.schedule.action
     if not isinstance(action, client.ScheduleActionStartWorkflow):
         raise Conflict(f"Schedule {known.id!r} starts no workflow: it was not created by this API.")
-    start: RunStart = (await state.temporal.data_converter.decode(list(action.args), [RunStart]))[0]
+    converter = state.temporal.data_converter
+    if any("bound-to" in payload.metadata for payload in action.args):
+        converter = converter.with_context(WorkflowSerializationContext(state.temporal.namespace, action.id))
+    start: RunStart = (await converter.decode(list(action.args), [RunStart]))[0]
     return start

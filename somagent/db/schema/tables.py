@@ -43,6 +43,7 @@ def _amounts(*prefixes: str) -> str:
     return " ".join(f"{prefix}_{dimension}" for prefix in prefixes for dimension in DIMENSIONS)
 
 
+codec_cut_over = _table("codec_cut_over", text="workflow", timestamptz="at")
 tenants = _table("tenants", text="id", timestamptz="created_at")
 principals = _table("principals", text="tenant_id subject", texts="capabilities", timestamptz="created_at")
 api_keys = _table("api_keys", text="tenant_id hash subject", timestamptz="created_at revoked_at")

@@ -1,6 +1,7 @@
 """The workflow itself: who may start it, what it waits for, how long, and that its history replays."""
 
 import datetime as dt
+import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,11 +11,12 @@ from chaos import query_rows
 from constitution_changes import ConstitutionChanges
 from constitutions import codec
 from platforms import Platform
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.worker import Replayer
 
-from capsules.constitutions.proposal import Change, Proposal, ProposalView, Vote, VoteResult
+from capsules.constitutions.proposal import STEPS, Change, Proposal, ProposalView, Vote, VoteResult
 from capsules.digest import digest
+from capsules.identity.authority import Authority
 from somagent.db.database import Database, open_database
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
@@ -50,7 +52,8 @@ async def add_proposal(
     )
 
 
-def attested(tokens: Tokens, proposal: Proposal, **claims: Any) -> Proposal:
+def attested(tokens: Tokens, proposal: Proposal, *, by: Tokens | None = None, **claims: Any) -> Proposal:
+    """Return the proposal with the platform's authority, and with an attestation by the keys of `by`."""
     said: dict[str, Any] = {
         "tenant": proposal.tenant,
         "subject": proposal.proposed_by,
@@ -59,8 +62,18 @@ def attested(tokens: Tokens, proposal: Proposal, **claims: Any) -> Proposal:
         "run": _id(proposal),
         "action": proposal.change.digest(),
     }
-    token = tokens.mint_attestation(Attestation.model_validate(said | claims))
-    return proposal.model_copy(update={"token": token})
+    token = (by or tokens).mint_attestation(Attestation.model_validate(said | claims))
+    authority = Authority(
+        kind="platform",
+        tenant=proposal.tenant,
+        actor=proposal.proposed_by,
+        run=_id(proposal),
+        workflow_type="ActivateConstitution",
+        kinds=STEPS,
+        account="",
+        expires_at=int(time.time()) + 600,
+    )
+    return proposal.model_copy(update={"token": token, "authority": tokens.mint_authority(authority)})
 
 
 def _id(proposal: Proposal) -> str:
@@ -99,10 +112,26 @@ async def test_a_forged_token_and_a_tenant_that_is_not_the_platforms_change_noth
 ) -> None:
     proposal = await add_proposal(app, changes)
     forger = Tokens(KeyRing.create_missing(tmp_path / "keys"))
-    assert (await _ended(temporal, attested(forger, proposal))).state == "refused"
+    assert (await _ended(temporal, attested(tokens, proposal, by=forger))).state == "refused"
     theirs = proposal.model_copy(update={"tenant": tenant.name})
     view = await _ended(temporal, attested(tokens, theirs))
     assert "may only narrow its own constitution" in view.why
+
+
+async def test_a_workflow_without_the_platforms_authority_takes_no_step(
+    temporal: Client, app: Database, changes: ConstitutionChanges, tokens: Tokens, tmp_path
+) -> None:
+    before = await changes.active()
+    forger = Tokens(KeyRing.create_missing(tmp_path / "keys"))
+    for number in range(2):
+        proposal = await add_proposal(app, changes)
+        started = attested(tokens, proposal)
+        forged = attested(forger, proposal, by=tokens)
+        given = forged if number else started.model_copy(update={"authority": ""})
+        with pytest.raises(WorkflowFailureError):
+            await _ended(temporal, given)
+        assert (await changes.activation(proposal.id))["state"] == "examining"
+    assert await changes.active() == before
 
 
 async def test_a_vote_without_a_valid_token_counts_for_nothing(

@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,16 @@ from locks import lock_of
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.common import RetryPolicy
+from temporalio.converter import PayloadConverter
 from temporalio.exceptions import ActivityError, ApplicationError
-from temporalio.worker import Worker
+from temporalio.worker import (
+    Interceptor,
+    StartActivityInput,
+    Worker,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
+)
 
 from activities.admission import AdmissionActivities
 from activities.artifacts import ArtifactActivities
@@ -25,6 +33,7 @@ from activities.memory import MemoryActivities
 from activities.model_calls import ModelActivities
 from activities.registry import GOVERNED, LOCKED, PLATFORM
 from activities.tools import ToolActivities
+from capsules.actions.headers import AUTHORITY
 from capsules.approvals.eligibility import Approver
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest, digest
@@ -34,6 +43,7 @@ from capsules.models.chat import ChatRequest, Message
 from capsules.names import parse_reference
 from capsules.runs.run import ArtifactDraft, NewRun, StartCapsule
 from capsules.tools.tool import ToolRequest
+from policy.activity_authority import ActivityAuthority
 from policy.decide.constitution_cache import ConstitutionCache
 from policy.forecasts.forecaster import learn
 from policy.gate import Gate
@@ -62,6 +72,7 @@ from workers.assembly import tool_executors
 from workflows.authority_interceptor import AuthorityInterceptor
 
 QUEUE = "gate-tests"
+FORGED = "forged-headers"
 TENANT = "gate"
 ALLOW_ALL = {"threshold": 0.1, "ask_from": 0.0, "features": [{"name": "one", "weight": 1, "value": "1.0"}]}
 
@@ -102,6 +113,7 @@ class Question:
     kind: str
     argument: Any
     authority: str
+    forge: Any = None
 
 
 @workflow.defn(name="Asks", sandboxed=False)
@@ -111,6 +123,7 @@ class Asks:
     @workflow.init
     def __init__(self, question: Question) -> None:
         self.authority = question.authority
+        self.question = question
 
     @workflow.run
     async def run(self, question: Question) -> dict[str, Any]:
@@ -125,6 +138,52 @@ class Asks:
             cause = error.cause
             assert isinstance(cause, ApplicationError)
             return {"refused": cause.type, "why": cause.message, "final": cause.non_retryable}
+
+
+@workflow.defn(name="Continues", sandboxed=False)
+class Continues:
+    """Continues as new when it is given an authority, and asks for one activity with it."""
+
+    @workflow.init
+    def __init__(self, question: Question) -> None:
+        self.question = question
+
+    @property
+    def authority(self) -> str:
+        return self.question.authority
+
+    @workflow.signal
+    def give(self, authority: str) -> None:
+        self.question = replace(self.question, authority=authority)
+
+    @workflow.run
+    async def run(self, question: Question) -> dict[str, Any]:
+        if not question.authority:
+            await workflow.wait_condition(lambda: bool(self.authority))
+            workflow.continue_as_new(self.question)
+        return await Asks.run(self, question)  # type: ignore[arg-type]
+
+
+class Forging(Interceptor):
+    """Changes the header that the authority interceptor adds, as a question says."""
+
+    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:  # noqa: A002
+        return _Forging
+
+
+class _Forging(WorkflowInboundInterceptor):
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(_Forged(outbound))
+
+
+class _Forged(WorkflowOutboundInterceptor):
+    def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
+        header = PayloadConverter.default.from_payload(input.headers[AUTHORITY])
+        change = workflow.instance().question.forge
+        forged = {**header, **change} if isinstance(change, dict) else header["authority"]
+        headers = {AUTHORITY: PayloadConverter.default.to_payload(forged)} if change is not None else {}
+        input.headers = headers
+        return super().start_activity(input)
 
 
 @activity.defn(name="something.else")
@@ -232,7 +291,7 @@ async def worker(
         async with Worker(
             client,
             task_queue=queue,
-            workflows=[Asks],
+            workflows=[Asks, Continues],
             activities=[
                 thinking.chat,
                 remembering.embed,
@@ -270,10 +329,13 @@ async def rig(migrated: Settings, temporal_address: str, valkey: str) -> AsyncIt
             locks=PostgresLocks(db),
             starts=PostgresStartClaims(db, rig.client, QUEUE),
         )
-        interceptor = PolicyInterceptor(gate, governed=governed_types(*GOVERNED), platform=PLATFORM, locked=LOCKED)
+        interceptor = PolicyInterceptor(
+            gate, ActivityAuthority(rig.tokens), governed=governed_types(*GOVERNED), platform=PLATFORM, locked=LOCKED
+        )
         async with (
             EventBus(valkey) as bus,
             worker(rig.client, db, bus, settings, [interceptor, AuthorityInterceptor()]),
+            worker(rig.client, db, bus, settings, [interceptor, AuthorityInterceptor(), Forging()], queue=FORGED),
         ):
             yield rig
 
@@ -379,6 +441,55 @@ async def test_a_forged_authority_is_refused(rig: Rig, kind: str, tmp_path: Path
     assert answer["refused"] == "AuthorityRefused"
 
 
+@pytest.mark.parametrize(
+    "forge",
+    [
+        {"activity": "another"},
+        {"activity": None},
+        {"type": "slm.chat"},
+        {"execution": "another"},
+        {"arguments": digest({})},
+        {"more": "fields"},
+        "the token alone",
+        None,
+    ],
+    ids=str,
+)
+async def test_a_header_that_is_not_for_this_call_is_refused(rig: Rig, forge: Any) -> None:
+    run = await rig.new_run()
+    question = Question("artifact.publish", arguments()["artifact.publish"], rig.authority(run), forge=forge)
+    answer = await rig.client.execute_workflow("Asks", question, id=run, task_queue=FORGED, result_type=dict)
+    assert (answer["refused"], answer["final"]) == ("AuthorityRefused", True)
+    assert await rig.receipts(run) == []
+
+
+async def test_the_same_header_unchanged_is_accepted(rig: Rig) -> None:
+    run = await rig.new_run()
+    question = Question("artifact.publish", arguments()["artifact.publish"], rig.authority(run), forge={})
+    answer = await rig.client.execute_workflow("Asks", question, id=run, task_queue=FORGED, result_type=dict)
+    assert answer["value"]["digest"] == digest({"a": 1})
+
+
+async def test_an_authority_serves_the_execution_that_was_admitted_and_what_continues_it(rig: Rig) -> None:
+    run = await rig.new_run()
+    question = Question("artifact.publish", arguments()["artifact.publish"], "")
+    handle = await rig.client.start_workflow("Continues", question, id=run, task_queue=QUEUE, result_type=dict)
+    authority = rig.authority(run, execution=handle.result_run_id)
+    await handle.signal("give", authority)
+    assert "value" in await handle.result()
+    # A new workflow with the same id is no continuation.
+    again = await rig.ask("artifact.publish", arguments()["artifact.publish"], authority, run)
+    assert (again["refused"], again["final"]) == ("AuthorityRefused", True)
+    assert "not a continuation" in again["why"]
+
+
+async def test_an_authority_for_another_type_of_workflow_is_refused(rig: Rig) -> None:
+    run = await rig.new_run()
+    authority = rig.authority(run, workflow_type="RunCapsule")
+    answer = await rig.ask("artifact.publish", arguments()["artifact.publish"], authority, run)
+    assert (answer["refused"], answer["final"]) == ("AuthorityRefused", True)
+
+
 async def test_an_allowed_action_has_its_effect_and_two_receipts(rig: Rig) -> None:
     run = await rig.new_run()
     answer = await rig.ask("artifact.publish", arguments()["artifact.publish"], rig.authority(run), run)
@@ -457,7 +568,10 @@ async def test_a_worker_without_the_gate_does_nothing(
     rig: Rig, postgres_settings: Settings, valkey: str, kind: str
 ) -> None:
     run = await rig.new_run()
-    async with EventBus(valkey) as bus, worker(rig.client, rig.db, bus, postgres_settings, [], queue=f"open-{kind}"):
+    async with (
+        EventBus(valkey) as bus,
+        worker(rig.client, rig.db, bus, postgres_settings, [AuthorityInterceptor()], queue=f"open-{kind}"),
+    ):
         answer = await rig.client.execute_workflow(
             "Asks", Question(kind, arguments()[kind], ""), id=run, task_queue=f"open-{kind}", result_type=dict
         )
@@ -466,4 +580,4 @@ async def test_a_worker_without_the_gate_does_nothing(
 
 def test_declaring_a_type_twice_is_refused() -> None:
     with pytest.raises(ValueError, match=r"slm\.chat"):
-        PolicyInterceptor(None, governed=governed_types(*GOVERNED), platform=PLATFORM | {"slm.chat"})  # type: ignore[arg-type]
+        PolicyInterceptor(None, None, governed=governed_types(*GOVERNED), platform=PLATFORM | {"slm.chat"})  # type: ignore[arg-type]

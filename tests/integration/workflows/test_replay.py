@@ -17,6 +17,10 @@ HISTORIES = ROOT / "tests" / "histories"
 RECORDED = sorted(HISTORIES.glob("*/*.json"))
 
 
+UNBOUND = frozenset(json.loads(path.read_text())["workflow_id"] for path in RECORDED if path.parent.name == "0.1.0")
+"""Runs of the version before payloads were bound to their workflow."""
+
+
 def read_history(text: str) -> WorkflowHistory:
     kept = json.loads(text)
     return WorkflowHistory.from_json(kept["workflow_id"], kept["history"])
@@ -38,7 +42,7 @@ async def test_a_recorded_history_replays(recorded: Path, keyring: KeyRing, pass
     replayer = Replayer(
         workflows=WORKFLOWS,
         interceptors=[AuthorityInterceptor()],
-        plugins=[somagent_plugin(keyring, pass_through=pass_through)],
+        plugins=[somagent_plugin(keyring, pass_through=pass_through, unbound=UNBOUND)],
     )
     result = await replayer.replay_workflow(read_history(recorded.read_text()))
     assert result.replay_failure is None
@@ -54,6 +58,15 @@ async def test_a_changed_history_does_not_replay(keyring: KeyRing) -> None:
     recorded = next(path for path in RECORDED if path.stem == "utility")
     changed = recorded.read_text().replace('"name": "capsule.start"', '"name": "capsule.begin"')
     assert changed != recorded.read_text()
-    replayer = Replayer(workflows=WORKFLOWS, interceptors=[AuthorityInterceptor()], plugins=[somagent_plugin(keyring)])
+    plugin = somagent_plugin(keyring, unbound=UNBOUND)
+    replayer = Replayer(workflows=WORKFLOWS, interceptors=[AuthorityInterceptor()], plugins=[plugin])
     result = await replayer.replay_workflow(read_history(changed), raise_on_replay_failure=False)
+    assert result.replay_failure is not None
+
+
+async def test_an_old_history_is_not_read_without_the_cut_over(keyring: KeyRing) -> None:
+    """Its payloads are not bound to its run: only runs that were open when binding began may have such ones."""
+    recorded = next(path for path in RECORDED if path.stem == "utility")
+    replayer = Replayer(workflows=WORKFLOWS, interceptors=[AuthorityInterceptor()], plugins=[somagent_plugin(keyring)])
+    result = await replayer.replay_workflow(read_history(recorded.read_text()), raise_on_replay_failure=False)
     assert result.replay_failure is not None

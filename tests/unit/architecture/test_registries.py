@@ -12,8 +12,8 @@ from sources import ROOT, at, dotted, parsed
 from temporalio import activity, workflow
 
 import activities
-from activities.constitution_activation import STEPS
 from activities.registry import GOVERNED, PLATFORM
+from capsules.constitutions.proposal import STEPS
 from workflows.authority_interceptor import CHILDREN, PLATFORM_WORKFLOWS, WORKFLOWS
 
 QUEUES = Path("workers/queues.py")

@@ -29,7 +29,14 @@ from somagent.db.schema.tables import memories
 from somagent.local_stack.postgres import superuser
 from somagent.settings import Settings
 
-GLOBAL = {"alembic_version", "tenants", "constitutions", "constitution_signatures", "constitution_activations"}
+GLOBAL = {
+    "alembic_version",
+    "codec_cut_over",
+    "tenants",
+    "constitutions",
+    "constitution_signatures",
+    "constitution_activations",
+}
 TENANT_TABLES = [
     "api_keys",
     "approvals",
