@@ -25,8 +25,8 @@ from somagent.settings import Settings
 
 # Any endpoint may answer these, so the text above the table says so once.
 COMMON_STATUSES = {"401", "403", "413", "422", "429", "503"}
-# The codec endpoints check the caller themselves: Temporal UI calls them from a browser on this machine, without token.
-OTHER_ACCESS = {"/v1/codec/": "run:read, or this machine"}
+# The codec endpoints check the capability themselves, as the local stack's Temporal UI has a path of its own.
+OTHER_ACCESS = {"/v1/codec/": "run:read"}
 
 
 def table(head: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:

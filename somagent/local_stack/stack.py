@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from somagent.identity.ui_secret import keep_secret, new_secret
 from somagent.local_stack.environment import product_environment, server_environment
 from somagent.local_stack.errors import StackError
 from somagent.local_stack.health import answers_http, answers_ping, has_session, polls, serves_namespace
@@ -59,13 +60,19 @@ def valkey(settings: Settings) -> Part:
 
 def temporal(settings: Settings) -> Part:
     """Return Temporal's development server: the real server and UI in one process, its state in one SQLite file."""
-    target, data = f"{settings.host}:{settings.temporal_port}", settings.home.absolute() / "data" / "temporal"
+    home = settings.home.absolute()
+    target, data, secret = f"{settings.host}:{settings.temporal_port}", home / "data" / "temporal", new_secret()
+
+    async def prepare() -> None:
+        keep_secret(home, secret)
+
     return Part(
         name="temporal",
         command=(
             *(str(temporal_program()), "server", "start-dev", "--log-level", "warn"),
             *("--ip", settings.host, "--port", str(settings.temporal_port)),
-            *("--ui-port", str(settings.temporal_ui_port), "--ui-codec-endpoint", f"{settings.api_base()}/v1/codec"),
+            *("--ui-port", str(settings.temporal_ui_port)),
+            *("--ui-codec-endpoint", f"{settings.api_base()}/v1/codec/ui/{secret}"),
             *("--db-filename", str(data / "temporal.sqlite"), "--namespace", settings.temporal_namespace),
             "--ui-disable-news-fetch",
             *_repeat_option("--sqlite-pragma", PRAGMAS),
@@ -80,6 +87,7 @@ def temporal(settings: Settings) -> Part:
         ),
         address=f"{target}  UI http://{settings.host}:{settings.temporal_ui_port}",
         data=data,
+        prepare=prepare,
     )
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from somagent.identity.ui_secret import forget_secret
 from somagent.local_stack.control import end_leftovers
 from somagent.local_stack.errors import StackError
 from somagent.local_stack.part import Part
@@ -44,6 +45,8 @@ async def supervise(
         except StackError as error:
             published.phase("failed", str(error))
             raise
+        finally:
+            forget_secret(home)
         state_file(home).unlink(missing_ok=True)
 
 
