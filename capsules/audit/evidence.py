@@ -76,7 +76,8 @@ def verify(files: ArchiveFiles, *, sealer: SignatureCheck, publisher: SignatureC
     else:
         _output(files, receipts, about["redacted"])
     if "history.json" in files and not withheld:
-        agreed = match_history(_json(files, "history.json"), receipts, get_args(ActionKind))
+        results = _json(files, "results.json") if "results.json" in files else {}
+        agreed = match_history(_json(files, "history.json"), receipts, get_args(ActionKind), results)
         found |= {"governed_activities": agreed.activities, "allowed_attempts": agreed.allows}
     return found | {"child_runs": children}
 

@@ -1,6 +1,8 @@
 """Checks of `somagent audit verify`: they recompute every record that the API returns, and trust none."""
 
+import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,7 +13,8 @@ from capsules.audit.audit_blocks import Block, Inclusion, Leaf
 from capsules.audit.auditor import Auditor, Record, SignatureCheck, VerificationError, check_run, group_by_block
 from capsules.audit.evidence import verify
 from capsules.audit.receipt import Receipt
-from capsules.audit.temporal_history import match_history
+from capsules.audit.temporal_history import completed_results, match_history
+from capsules.digest import Digest
 from capsules.errors import Invalid
 from capsules.runs.url import run_path
 from somagent.anchors.anchor import read_anchors
@@ -23,6 +26,7 @@ from somagent.settings import Settings
 
 PAGE = 5000
 MAX_BYTES = 2 * 2**30
+BATCH_BYTES = 512 * 1024
 
 CheckFigures = dict[str, Any]
 """The figures of a check by name, in the order of the output."""
@@ -110,7 +114,25 @@ def audit_run(api: Api, run: str, checks: SignatureCheck, history: dict[str, Any
     blocks = [Block.model_validate(item) for item in sealed["blocks"]]
     found: CheckFigures = check_run(run, receipts, proofs, blocks, checks)._asdict()
     if history is not None:
-        agreed = match_history(history, receipts, get_args(ActionKind))
+        results: dict[str, Digest | None] = {}
+        for batch in _batches(completed_results(history)):
+            results |= api.post(run_path(run, "results", root="/v1/audit/runs"), {"results": batch})["digests"]
+        agreed = match_history(history, receipts, get_args(ActionKind), results)
         found |= {"history_of_execution": agreed.execution, "governed_activities": agreed.activities}
         found |= {"allowed_attempts": agreed.allows}
     return found
+
+
+def _batches(payloads: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the payloads in requests that the API accepts."""
+    batch: dict[str, Any] = {}
+    size = 0
+    for activity, payload in payloads.items():
+        length = len(json.dumps(payload))
+        if batch and size + length > BATCH_BYTES:
+            yield batch
+            batch, size = {}, 0
+        batch[activity] = payload
+        size += length
+    if batch:
+        yield batch

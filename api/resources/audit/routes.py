@@ -1,6 +1,6 @@
 """Audit: entries about changes, signed blocks and their records, inclusion proofs, and the public keys."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import Query
@@ -10,10 +10,12 @@ from api.access import AuditReader
 from api.deps import StateDep
 from api.middleware.problems import resource_router, responses
 from api.parameters import After, Cursor, PageLimit, SequencePage, sequence_page
+from api.resources.audit.service import result_digests
 from api.run_urls import RunPath, require_own
 from capsules.audit.audit_blocks import Block, Inclusion
 from capsules.audit.auditor import AuditEntry, Record
-from capsules.base_model import FrozenModel, Page
+from capsules.base_model import FrozenModel, Page, StrictModel
+from capsules.digest import Digest
 from somagent.identity.keys import KeyPurpose
 
 router = resource_router("/v1/audit", "audit")
@@ -37,6 +39,21 @@ class InclusionsResponse(FrozenModel):
 
     proofs: tuple[Inclusion, ...]
     blocks: tuple[Block, ...]
+
+
+class ResultsRequest(StrictModel):
+    """Results of completed activities, as a Temporal history has them."""
+
+    results: dict[str, dict[str, Any]] = Field(max_length=10_000, description="Payload in JSON by activity id.")
+
+
+class ResultsResponse(FrozenModel):
+    """Digests of activity results, as the outcome receipts of the run must have them."""
+
+    digests: dict[str, Digest | None] = Field(
+        description="By activity id. None: it cannot be judged, as it is from before payloads were bound to their run, "
+        "or of a governed application. Left out: no worker of this installation wrote it."
+    )
 
 
 class PublicKeysResponse(FrozenModel):
@@ -96,6 +113,17 @@ async def prove_inclusions(run: RunPath, caller: AuditReader, state: StateDep) -
         await tx.runs.get(run)
         proofs = await tx.audit.inclusions(run)
         return InclusionsResponse(proofs=proofs, blocks=await tx.audit.blocks_at({proof.height for proof in proofs}))
+
+
+@router.post("/runs/{run}/results", responses=responses(404))
+async def digest_results(
+    run: RunPath, request: ResultsRequest, caller: AuditReader, state: StateDep
+) -> ResultsResponse:
+    """Return the digest of each activity result of a run's Temporal history that a worker wrote."""
+    require_own(run, caller)
+    async with state.db.transaction(caller.tenant) as tx:
+        await tx.runs.get(run)
+    return ResultsResponse(digests=await result_digests(state, caller.tenant, run, request.results))
 
 
 @router.get("/keys")

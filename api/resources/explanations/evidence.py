@@ -13,11 +13,14 @@ from pydantic import BaseModel
 from temporalio.service import RPCError
 
 from api.deps import State
+from api.resources.audit.service import result_digests
 from api.resources.explanations.service import explain_run, receipts_of, render_page
+from capsules.actions.ledger_messages import tenant_of
 from capsules.audit.auditor import SignatureCheck, VerificationError
 from capsules.audit.evidence import FORMAT, REDACTED, Redaction, Signer, folder_of, redact_names, sign_archive, verify
 from capsules.audit.explanation import RunExplanation
 from capsules.audit.receipt import Receipt
+from capsules.audit.temporal_history import completed_results
 from capsules.constitutions.proof import Review
 from capsules.digest import Digest, canonical, digest
 from capsules.errors import Invalid, NotFound, SomaError
@@ -46,6 +49,7 @@ receipts.jsonl     every decision and outcome; inclusions.json and blocks.json: 
 approvals.json     the approvals and their answers
 ledger.json        the budget account and its last entries
 history.json       the Temporal history; its payloads stay encrypted
+results.json       the digest of each activity's result in it, as the platform's keys decrypt it
 children/          the same files for each child run, to be checked alone or with this run
 verification.json  the result of this check when the archive was made
 """
@@ -189,7 +193,9 @@ async def _history(state: State, run: str) -> EvidenceFiles:
         history = await state.temporal.get_workflow_handle(run).fetch_history()
     except RPCError:
         return {}  # Temporal deletes histories after some time; the receipts stay
-    return {"history.json": history.to_json().encode()}
+    text = history.to_json()
+    results = await result_digests(state, tenant_of(run), run, completed_results(json.loads(text)))
+    return {"history.json": text.encode(), "results.json": _json(results)}
 
 
 def _line(receipt: Receipt, *, digest_only: bool) -> bytes:

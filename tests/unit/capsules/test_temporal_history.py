@@ -10,7 +10,7 @@ from sources import ROOT
 from capsules.actions.action import ActionKind
 from capsules.audit.auditor import VerificationError
 from capsules.audit.receipt import Receipt
-from capsules.audit.temporal_history import match_history
+from capsules.audit.temporal_history import completed_results, match_history
 from capsules.digest import GENESIS
 from capsules.errors import Invalid
 
@@ -54,7 +54,9 @@ def receipt(seq: int, activity: str, execution: str, *, decision: str = "allow",
 
 
 def check(history: dict[str, Any], receipts: list[Receipt]) -> int:
-    return match_history(history, receipts, get_args(ActionKind)).activities
+    """Match them; the recorded results are from before they were bound to their run."""
+    results = dict.fromkeys(completed_results(history))
+    return match_history(history, receipts, get_args(ActionKind), results).activities
 
 
 def test_each_governed_activity_has_its_one_allow(history: dict[str, Any]) -> None:
@@ -98,3 +100,27 @@ def test_what_is_no_history_is_refused(text: dict[str, Any]) -> None:
 def test_a_history_without_its_beginning_is_refused(history: dict[str, Any]) -> None:
     with pytest.raises(Invalid, match="no beginning"):
         check({"events": history["events"][1:]}, [])
+
+
+def outcome(of: Receipt, result: str, *, ok: bool = True) -> Receipt:
+    body = {"execution": of.body["execution"], "activity": of.activity, "ok": ok, "result": result}
+    return of.model_copy(update={"kind": "outcome", "seq": 100 + of.seq, "body": body})
+
+
+def test_each_result_is_that_of_its_outcome_receipt(history: dict[str, Any]) -> None:
+    begun = allows(history)
+    results = {activity: f"sha256:{activity:0>64}" for activity in completed_results(history)}
+    receipts = [*begun, *(outcome(one, results[one.activity]) for one in begun)]
+
+    def match(receipts: list[Receipt], results: dict[str, str]) -> None:
+        match_history(history, receipts, get_args(ActionKind), results)  # type: ignore[arg-type]
+
+    match(receipts, results)
+    first = begun[0]
+    with pytest.raises(VerificationError, match=f"Activity '{first.activity}'.* which no outcome receipt has"):
+        match(receipts, results | {first.activity: f"sha256:{'f' * 64}"})
+    with pytest.raises(VerificationError, match=f"Activity '{first.activity}'.* which no outcome receipt has"):
+        match([*begun, outcome(first, results[first.activity], ok=False), *receipts[len(begun) + 1 :]], results)
+    for activity in results:
+        with pytest.raises(VerificationError, match=f"Activity '{activity}'.* no worker of this platform wrote"):
+            match(receipts, {name: digest for name, digest in results.items() if name != activity})
