@@ -1,4 +1,4 @@
-"""Audit blocks: a tenant's receipts and audit entries in one sequence without gaps, closed in signed blocks.
+"""Audit blocks: a tenant's records in one sequence without gaps, closed in signed blocks.
 
 A leaf is the ASCII text of sequence number, kind, subject, number and hash, joined by newlines. A block's root is the
 Merkle root over its leaves. Its digest covers its header, the root and the previous block's digest, and the sealer
@@ -15,7 +15,7 @@ from capsules.audit import merkle
 from capsules.base_model import FrozenModel
 from capsules.digest import Digest, canonical, sha256
 
-RecordKind = Literal["receipt", "audit"]
+RecordKind = Literal["receipt", "audit", "ledger", "run"]
 
 
 class Leaf(NamedTuple):
@@ -25,9 +25,9 @@ class Leaf(NamedTuple):
     """In the tenant's sequence, from 1."""
     kind: RecordKind
     subject: str
-    """receipt: the run. audit: empty."""
+    """receipt, run: the run. ledger: the account. audit: empty."""
     number: int
-    """receipt: its number in the run. audit: the entry's id."""
+    """receipt: its number in the run. audit, ledger: the entry's id. run: 1, its admission."""
     hash: Digest
 
     def leaf_hash(self) -> bytes:

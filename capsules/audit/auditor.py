@@ -9,15 +9,19 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from pydantic import Field
+from pydantic_core import from_json
 
 from capsules.audit import merkle
 from capsules.audit.audit_blocks import Block, Inclusion, Leaf
-from capsules.audit.receipt import Receipt, link, verify_chain
+from capsules.audit.ledger_entry import Entry, quote
+from capsules.audit.receipt import Receipt, link, receipt_columns, verify_chain
 from capsules.base_model import FrozenModel
 from capsules.digest import GENESIS, Digest, sha256
 
 SignatureCheck = Callable[[str, str, str], bool]
 """Returns whether a key's Base64 signature over a text holds: key id, text, signature."""
+RecordReader = Callable[["Record"], None]
+"""Takes each record after its check."""
 
 
 class AuditEntry(FrozenModel):
@@ -40,6 +44,8 @@ class Record(NamedTuple):
     """Canonical JSON, as it was hashed; None when the record is gone."""
     previous: Digest | None
     """receipt: hash of the receipt before it in its run."""
+    columns: dict[str, Any] | Entry | None = None
+    """receipt, audit: columns that repeat a part of the body, for lists and queries. ledger: all; it has no body."""
 
 
 class VerificationError(Exception):
@@ -49,21 +55,18 @@ class VerificationError(Exception):
 class Auditor:
     """Checks one tenant's record: signatures, chain of blocks, gaps, roots, every record and every run's own chain."""
 
-    def __init__(self, tenant: str, checks: SignatureCheck) -> None:
+    def __init__(self, tenant: str, checks: SignatureCheck, read: RecordReader | None = None) -> None:
         self.tenant = tenant
         self.blocks = 0
         self.leaves = 0
         self.head: Digest = GENESIS
         self._checks = checks
+        self._read = read
         self._runs: dict[str, tuple[int, Digest]] = {}
 
     @property
     def runs(self) -> int:
         return len(self._runs)
-
-    def heads(self) -> dict[str, tuple[int, Digest]]:
-        """Return number and hash of each run's last receipt in a block."""
-        return dict(self._runs)
 
     def check_block(self, block: Block, records: Iterable[Record]) -> None:
         """Check the next block and its records. Raises VerificationError."""
@@ -118,18 +121,29 @@ class Auditor:
         check_block_signature(block, self._checks)
 
     def _check_record(self, record: Record) -> None:
-        leaf = record.leaf
-        if record.body is None:
+        leaf, text, _, columns = record
+        if leaf.kind == "ledger" and columns is not None:
+            text = Entry(*columns).text()
+        if text is None:
             raise VerificationError(
                 f"{_describe(leaf)} is gone; the audit block holds it as sequence number {leaf.seq}."
             )
-        body = entry_digest(record.body)
-        if leaf.kind == "audit":
-            if body != leaf.hash:
-                raise VerificationError(
-                    f"{_describe(leaf)} was altered: its body does not give the hash in the audit block."
-                )
-            return
+        body = entry_digest(text)
+        if leaf.kind == "receipt":
+            self._check_link(record, body)
+            if isinstance(columns, dict):
+                _check_receipt_columns(leaf, text, columns)
+        elif body != leaf.hash:
+            raise VerificationError(
+                f"{_describe(leaf)} was altered: its body does not give the hash in the audit block."
+            )
+        elif leaf.kind == "audit" and isinstance(columns, dict):
+            _check_columns(leaf, from_json(text), columns)
+        if self._read is not None:
+            self._read(record)
+
+    def _check_link(self, record: Record, body: Digest) -> None:
+        leaf = record.leaf
         number, head = self._runs.get(leaf.subject, (0, GENESIS))
         if leaf.number != number + 1:
             raise VerificationError(
@@ -179,8 +193,39 @@ def group_by_block(blocks: Iterable[Block], records: Iterable[Record]) -> Iterat
         )
 
 
+def _check_receipt_columns(leaf: Leaf, body: str, columns: Mapping[str, Any]) -> None:
+    """Check that the columns of a receipt repeat its body, which is parsed only if its text does not show that at once.
+
+    A name with its quotes and colon stands in JSON only as a name: in a string the quotes are escaped.
+    """
+    at_once = (
+        body.count('"activity":') == body.count('"attempt":') == 1
+        and f'"activity":{quote(columns["activity"])},' in body
+        and f'"at":"{columns["at"]}","attempt":{columns["attempt"]},' in body
+        and columns["kind"] == ("decision" if '"decision":' in body else "outcome")
+    )
+    if not at_once:
+        _check_columns(leaf, receipt_columns(from_json(body)), columns)
+
+
+def _check_columns(leaf: Leaf, body: Mapping[str, Any], columns: Mapping[str, Any]) -> None:
+    for name, shown in columns.items():
+        if body.get(name) != shown:
+            raise VerificationError(
+                f"{_describe(leaf)} was altered: it shows {name} {shown!r}, and its body says {body.get(name)!r}."
+            )
+
+
 def _describe(leaf: Leaf) -> str:
-    return f"Receipt {leaf.number} of run {leaf.subject!r}" if leaf.kind == "receipt" else f"Audit entry {leaf.number}"
+    match leaf.kind:
+        case "receipt":
+            return f"Receipt {leaf.number} of run {leaf.subject!r}"
+        case "audit":
+            return f"Audit entry {leaf.number}"
+        case "ledger":
+            return f"Ledger entry {leaf.number} of account {leaf.subject!r}"
+        case "run":
+            return f"The row of run {leaf.subject!r}"
 
 
 class RunCheck(NamedTuple):

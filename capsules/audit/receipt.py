@@ -4,7 +4,7 @@ hash = SHA-256 of the previous hash, the sequence number and the digest of the b
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from capsules.base_model import FrozenModel
@@ -28,6 +28,25 @@ def link(previous: Digest, seq: int, body_digest: Digest) -> Digest:
     return sha256(f"{previous}\n{seq}\n{body_digest}".encode())
 
 
+def receipt_columns(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a receipt's row that repeat its body, as the body says them."""
+    # Older receipts of these two do not name them.
+    unnamed = "run.close" if "status" in body else "approval.edit" if "edited_to" in body else None
+    return {
+        "activity": body.get("activity", unnamed),
+        "at": body.get("at"),
+        "attempt": body.get("attempt", 1 if unnamed else None),
+        "kind": "decision" if "decision" in body else "outcome",
+    }
+
+
+def _altered_column(receipt: Receipt) -> str | None:
+    """Return the name of the first column that does not repeat the body."""
+    shown = receipt.model_dump(include={"activity", "attempt", "kind"})
+    shown["at"] = f"{receipt.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+    return next((name for name, value in receipt_columns(receipt.body).items() if shown[name] != value), None)
+
+
 def verify_chain(receipts: Iterable[Receipt], bodies: Mapping[int, Digest] | None = None) -> str | None:
     """Return None for a whole chain, or a sentence that names the first bad receipt.
 
@@ -42,5 +61,7 @@ def verify_chain(receipts: Iterable[Receipt], bodies: Mapping[int, Digest] | Non
             return f"Receipt {receipt.seq} does not link to the one before it."
         if receipt.hash != link(previous, receipt.seq, withheld.get(receipt.seq) or digest(receipt.body)):
             return f"Receipt {receipt.seq} was altered: its body does not give its hash."
+        if receipt.seq not in withheld and (column := _altered_column(receipt)):
+            return f"Receipt {receipt.seq} was altered: its {column} is not what its body says."
         previous, expected = receipt.hash, expected + 1
     return None

@@ -12,6 +12,8 @@ from capsules.actions.action import ActionKind
 from capsules.audit.audit_blocks import Block, Inclusion, Leaf
 from capsules.audit.auditor import Auditor, Record, SignatureCheck, VerificationError, check_run, group_by_block
 from capsules.audit.evidence import verify
+from capsules.audit.ledger_audit import ShownAccount
+from capsules.audit.projections import ProjectionAuditor, ShownRun, check_run_row
 from capsules.audit.receipt import Receipt
 from capsules.audit.temporal_history import completed_results, match_history
 from capsules.digest import Digest
@@ -82,9 +84,10 @@ def audit_tenant(api: Api, checks: SignatureCheck, anchors: Path | None) -> Chec
     status = api.get("/v1/audit/status")
     blocks = [Block.model_validate(item) for item in api.iter_numbered("/v1/audit/blocks", most=status["height"])]
     tenant = blocks[0].tenant if blocks else ""
-    auditor = Auditor(tenant, checks)
+    projections = ProjectionAuditor()
+    auditor = Auditor(tenant, checks, projections.read)
     records = api.iter_numbered("/v1/audit/records", most=status["leaves"], size=PAGE)
-    read = (Record(Leaf(*leaf), body, previous) for leaf, body, previous in records)
+    read = (Record(Leaf(*leaf), *rest) for leaf, *rest in records)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn())
     with Progress(*columns, console=output.console(errors=True), transient=True, disable=api.json) as progress:
         task = progress.add_task("records", total=status["leaves"])
@@ -95,11 +98,17 @@ def audit_tenant(api: Api, checks: SignatureCheck, anchors: Path | None) -> Chec
         raise VerificationError(f"The record ends at sequence number {auditor.leaves} of {status['leaves']}.")
     if status["strays"]:
         raise VerificationError(f"In no block, and waiting for none: {', '.join(status['strays'])}. Somebody added it.")
+    accounts = api.iter_by_id("/v1/audit/accounts", sealed=auditor.leaves)
+    runs = api.iter_by_id("/v1/audit/runs", sealed=auditor.leaves)
+    shown = {
+        "accounts": projections.ledger.check_accounts(ShownAccount.model_validate(item) for item in accounts),
+        "runs": projections.check_runs(ShownRun.model_validate(item) for item in runs),
+    }
     digests = {block.height: block.digest for block in blocks}
     return {
         "blocks": auditor.blocks,
         "records": auditor.leaves,
-        "runs": auditor.runs,
+        **shown,
         "waiting_for_the_seal": status["waiting"],
         "anchored_blocks": auditor.check_anchors(anchored, digests.get),
         "head": auditor.head,
@@ -108,11 +117,14 @@ def audit_tenant(api: Api, checks: SignatureCheck, anchors: Path | None) -> Chec
 
 def audit_run(api: Api, run: str, checks: SignatureCheck, history: dict[str, Any] | None) -> CheckFigures:
     """Check one run, and compare it with its history if given. Raises VerificationError for the first bad item."""
+    row = next(iter(api.get("/v1/audit/runs", only=run)), None)
     receipts = [Receipt.model_validate(item) for item in api.iter_numbered(run_path(run, "receipts"))]
     sealed = api.get(run_path(run, "inclusions", root="/v1/audit/runs"))
     proofs = [Inclusion.model_validate(item) for item in sealed["proofs"]]
     blocks = [Block.model_validate(item) for item in sealed["blocks"]]
     found: CheckFigures = check_run(run, receipts, proofs, blocks, checks)._asdict()
+    if row is not None:
+        check_run_row(ShownRun.model_validate(row), receipts)
     if history is not None:
         results: dict[str, Digest | None] = {}
         for batch in _batches(completed_results(history)):

@@ -93,6 +93,13 @@ class Api:
             yield from page["items"]
             after = page["next"]
 
+    def iter_by_id(self, path: str, *, size: int = 500, **query: int) -> Iterator[Any]:
+        """Yield the items of a list whose pages start after an item's id."""
+        page: list[dict[str, Any]] = self.get(path, limit=size, **query)
+        while page:
+            yield from page
+            page = self.get(path, after=page[-1]["id"], limit=size, **query) if len(page) == size else []
+
     def end_with_error(self, error: SomaError) -> NoReturn:
         """End the command with an error that was found on this machine, as if the API had answered with it."""
         problem = {"code": error.code, "detail": error.message, "problems": list(error.fields.get("problems", ()))}

@@ -80,7 +80,9 @@ class CapsuleAdmissions:
             capsule = await self._load_verified(tx, request.capsule, request.digest)
             declared = DeclaredActions()
             await self._collect_actions(tx, capsule, declared)
-            lock = self._lock(capsule, request.digest, declared, constitution)
+            # A retry keeps the lock that was written first: it is sealed.
+            kept = await tx.runs.lock(run)
+            lock = Lock.model_validate(kept) if kept else self._lock(capsule, request.digest, declared, constitution)
             limit = request.budget or capsule.spec.budget.amounts()
             account = await tx.accounts.carve_run(
                 authority.account, f"run:{run}", limit, seconds=capsule.spec.budget.wall_clock
@@ -94,7 +96,7 @@ class CapsuleAdmissions:
                 kinds=frozenset(declared.kinds),
                 targets=frozenset(declared.targets),
                 capsules=declared.capsules,
-                constitution=constitution,
+                constitution=lock.constitution,
                 autonomy=capsule.spec.guardrails.autonomy,
                 lock=lock.digest(),
             )

@@ -14,6 +14,8 @@ from api.resources.audit.service import result_digests
 from api.run_urls import RunPath, require_own
 from capsules.audit.audit_blocks import Block, Inclusion
 from capsules.audit.auditor import AuditEntry, Record
+from capsules.audit.ledger_audit import ShownAccount
+from capsules.audit.projections import ShownRun
 from capsules.base_model import FrozenModel, Page, StrictModel
 from capsules.digest import Digest
 from somagent.identity.keys import KeyPurpose
@@ -103,6 +105,35 @@ async def list_records(
     """List the records in blocks, in sequence: each leaf with the canonical text that was hashed."""
     async with state.db.transaction(caller.tenant) as tx:
         return sequence_page(await tx.audit.records(after, limit), limit, lambda record: record.leaf.seq)
+
+
+SealedPart = Annotated[
+    int, Query(ge=0, le=2**53 - 1, description="Number of the last record that you have read: `leaves` of the status.")
+]
+AfterId = Annotated[str, Query(max_length=400, description="Id of the last item of the previous page.")]
+
+
+@router.get("/accounts")
+async def list_accounts(
+    caller: AuditReader, state: StateDep, sealed: SealedPart = 0, after: AfterId = "", limit: PageLimit = 500
+) -> tuple[ShownAccount, ...]:
+    """List budget accounts by id as their rows show them, with the ledger entries after the part that you have read."""
+    async with state.db.transaction(caller.tenant) as tx:
+        return await tx.audit.accounts(after, sealed=sealed, limit=limit)
+
+
+@router.get("/runs")
+async def list_runs(  # noqa: PLR0913, PLR0917 - a parameter for each filter
+    caller: AuditReader,
+    state: StateDep,
+    sealed: SealedPart = 0,
+    only: Annotated[str | None, Query(max_length=400, description="Only the run with this id.")] = None,
+    after: AfterId = "",
+    limit: PageLimit = 500,
+) -> tuple[ShownRun, ...]:
+    """List runs by id as their rows show them, with the closing receipt if it is after the part that you have read."""
+    async with state.db.transaction(caller.tenant) as tx:
+        return await tx.audit.runs(after, sealed=sealed, only=only, limit=limit)
 
 
 @router.get("/runs/{run}/inclusions", responses=responses(404))

@@ -1,6 +1,5 @@
 """Budgets: the accounts of the tenant, its projects and runs, the check of the ledger, and raises of a run's limit."""
 
-import datetime as dt
 from typing import Annotated
 
 from fastapi import Path
@@ -63,7 +62,7 @@ async def raise_budget(
 async def list_projects(caller: BudgetReader, state: StateDep) -> Page[Account]:
     """List the open projects by name, with their limits and amounts spent."""
     async with state.db.transaction(caller.tenant) as tx:
-        await tx.accounts.open_period(f"tenant:{caller.tenant}", dt.datetime.now(dt.UTC))
+        await tx.accounts.open_period(f"tenant:{caller.tenant}")
         return Page(items=await tx.accounts.projects())
 
 

@@ -1,6 +1,5 @@
 """Work of the budget routes: read an account, and raise a run's limit."""
 
-import datetime as dt
 import uuid
 
 from api.access import attest
@@ -17,7 +16,7 @@ from capsules.identity.principal import Principal
 async def read_account(state: State, tenant: str, account_id: str, limit: int) -> BudgetResponse:
     """Return an account of the current month with its last `limit` entries. Raises NotFound."""
     async with state.db.transaction(tenant) as tx:
-        await tx.accounts.open_period(account_id, dt.datetime.now(dt.UTC))
+        await tx.accounts.open_period(account_id)
         account = await tx.accounts.get(account_id)
         entries = tuple(await tx.accounts.ledger(account_id, limit))
     return BudgetResponse(account=account, left=account.left, entries=entries)

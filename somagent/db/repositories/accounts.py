@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel
-from sqlalchemy import TIMESTAMP, Row, bindparam, select, text
+from sqlalchemy import Row, select, text
 
 from capsules.base_model import FrozenModel
 from capsules.budgets.account import Account, AccountTerms, Rate, WallClock
@@ -112,12 +112,9 @@ class Accounts(Repository):
         call = "account_give_credit(:id, CAST(:amounts AS jsonb), :key, :by)"
         return await self._change(account, call, amounts=amounts, key=key, by=by)
 
-    async def open_period(self, account: str, moment: datetime) -> None:
-        """Open the month of `moment` in the account's tree, unless that month or a later one is open."""
-        await self.connection.execute(
-            text("SELECT period_open(:id, :moment)").bindparams(bindparam("moment", type_=TIMESTAMP(timezone=True))),
-            {"id": account, "moment": moment},
-        )
+    async def open_period(self, account: str) -> None:
+        """Open the current month in the account's tree, unless it or a later one is open."""
+        await self.connection.execute(text("SELECT period_begin(:id)"), {"id": account})
 
     async def retire(self, account: str) -> None:
         """Close an account under which no run is open. Raises NotFound or Conflict."""

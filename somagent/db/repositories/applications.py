@@ -3,11 +3,11 @@
 The pinned terms are in the `lock` of the run, under `application`. A run of a capsule never has that key.
 """
 
+import json
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, exists, func, select, text
 
 from capsules.digest import Digest
 from capsules.errors import Conflict
@@ -17,6 +17,7 @@ from somagent.db.repositories.outbox import Publisher
 from somagent.db.schema.tables import approvals, runs
 
 PINNED = "application"
+ENROL = text("SELECT run_enrol(CAST(:entry AS jsonb), CAST(:inputs AS json), CAST(:lock AS json))")
 
 
 class Applications(Publisher):
@@ -29,24 +30,17 @@ class Applications(Publisher):
 
     async def enter(self, wanted: Enrolment) -> Enrolment:
         """Enrol a run once and return the enrolment that counts, the first. Raises Conflict for a capsule's run."""
-        created = await self.connection.execute(
-            insert(runs)
-            .values(
-                tenant_id=self.tenant,
-                id=wanted.run,
-                capsule=wanted.application,
-                actor=wanted.actor,
-                parent=wanted.root if wanted.root != wanted.run else None,
-                status="running",
-                inputs={"workflow_id": wanted.workflow_id, "workflow_type": wanted.workflow_type},
-                account=wanted.account,
-                lock={PINNED: wanted.model_dump(mode="json")},
-            )
-            .on_conflict_do_nothing()
-        )
-        if created.rowcount:
-            data = {"capsule": wanted.application, "actor": wanted.actor}
-            await self._publish("agent.events", "run.started", wanted.run, data)
+        entry = {
+            "id": wanted.run,
+            "capsule": wanted.application,
+            "actor": wanted.actor,
+            "parent": wanted.root if wanted.root != wanted.run else None,
+            "account": wanted.account,
+        }
+        inputs = {"workflow_id": wanted.workflow_id, "workflow_type": wanted.workflow_type}
+        lock = {PINNED: wanted.model_dump(mode="json")}
+        values = {"entry": json.dumps(entry), "inputs": json.dumps(inputs), "lock": json.dumps(lock)}
+        if await self.connection.scalar(ENROL, values):
             return wanted
         known = await self.find(wanted.run)
         if known is None:

@@ -20,7 +20,7 @@ from somagent.db.pages import read_page
 from somagent.db.repositories.delegations import is_open
 from somagent.db.repositories.outbox import Publisher
 from somagent.db.repositories.repository import Repository
-from somagent.db.schema.tables import approvals, delegations, from_row, principals, runs
+from somagent.db.schema.tables import approvals, delegations, from_row, principals
 
 Locked = NewType("Locked", Approval)
 """An approval whose row this transaction has locked. Only `Approvals.lock` makes one."""
@@ -68,7 +68,7 @@ class Approvals(Publisher):
         run: the run that the approval must belong to; None looks it up. Raises NotFound when it does not.
         """
         owner = run or select(approvals.c.run).where(approvals.c.id == approval).scalar_subquery()
-        await self.connection.execute(select(runs.c.id).where(runs.c.id == owner).with_for_update(key_share=True))
+        await self.connection.execute(select(func.run_lock(owner)))
         wanted = (approvals.c.id == approval) & (approvals.c.run == owner)
         row = await self._first(select(approvals, _STATE).where(wanted).with_for_update())
         if row is None:
@@ -117,8 +117,8 @@ class Approvals(Publisher):
         answers = [*approval.answers, _answer(approval, approver, "edit", comment, now)]
         values = {"state": "edited", "edited_to": to, "comment": comment}
         edited = await self._write(approval, answers, values | _decision_values("edited", approver, now))
-        written = "SELECT receipt_append(:run, 'outcome', 'approval.edit', 1, CAST(:parts AS jsonb))"
-        await self.connection.execute(text(written), {"run": approval.run, "parts": json.dumps(receipt)})
+        written = text("SELECT approval_edited(:approval, CAST(:parts AS jsonb))")
+        await self.connection.execute(written, {"approval": approval.id, "parts": json.dumps(receipt)})
         data = {"approval": approval.id, "action": to, "by": approver.subject, "on_behalf_of": approver.on_behalf_of}
         data["comment"] = comment
         await self._publish("approval.events", "approval.edited", approval.run, data)

@@ -5,11 +5,12 @@ Ids can become visible out of order across runs, so each event has its own mark 
 """
 
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, exists, func, insert, select, text, update
+from sqlalchemy import Row, exists, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from capsules.events import Event, Topic
@@ -18,18 +19,18 @@ from somagent.db.pages import check_limit
 from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import from_row, outbox
 
+PUBLISH = text("SELECT * FROM event_publish(:topic, :type, :run, CAST(:data AS json))").columns(
+    **{column.name: column.type for column in outbox.c}
+)
+
 
 class Publisher(Repository):
     """A repository whose changes are published as events."""
 
     async def _publish(self, topic: Topic, type_: str, run: str | None, data: dict[str, Any]) -> Event:
         """Write an event. The run's row is locked first: its events become visible in the order of their ids."""
-        if run is not None:
-            await self.connection.execute(text("SELECT 1 FROM runs WHERE id = :run FOR NO KEY UPDATE"), {"run": run})
-        row = await self.connection.execute(
-            insert(outbox).values(topic=topic, type=type_, tenant_id=self.tenant, run=run, data=data).returning(outbox)
-        )
-        return event_of(row.one())
+        values = {"topic": topic, "type": type_, "run": run, "data": json.dumps(data)}
+        return event_of((await self.connection.execute(PUBLISH, values)).one())
 
 
 class Events(Publisher):

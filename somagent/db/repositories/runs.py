@@ -1,14 +1,14 @@
 """Run projection: the rows of runs that lists and pages read. The workflow is the source of truth."""
 
+import json
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Row, Select, func, select, text
 
 from capsules.base_model import Page
 from capsules.budgets.amounts import DIMENSIONS, Amounts
 from capsules.digest import Digest
-from capsules.errors import Conflict, NotFound
+from capsules.errors import NotFound
 from capsules.runs.run import NewRun, RunRecord, RunStatus, RunUpdate
 from somagent.db.pages import read_page
 from somagent.db.repositories.outbox import Publisher
@@ -22,21 +22,10 @@ class RunRows(Publisher):
 
     async def accept(self, run: NewRun) -> tuple[RunRecord, bool]:
         """Enter a run and tell whether it is new. The same request returns it; another one raises Conflict."""
-        values = run.model_dump()
-        created = await self.connection.execute(
-            insert(runs).values(tenant_id=self.tenant, status="starting", **values).on_conflict_do_nothing()
-        )
-        if created.rowcount:
-            data = {"capsule": run.capsule, "actor": run.actor, "parent": run.parent}
-            await self._publish("agent.events", "run.started", run.id, data)
-            return await self.get(run.id), True
-        known = await self.connection.scalar(select(runs.c.request).where(runs.c.id == run.id).with_for_update())
-        if known is None:  # the gate entered the run first
-            values = {"request": run.request, "inputs": run.inputs, "digest": run.digest}
-            await self.connection.execute(update(runs).where(runs.c.id == run.id).values(**values))
-        elif known != run.request:
-            raise Conflict(f"Run {run.id!r} was started with another request. Use another idempotency key.", run=run.id)
-        return await self.get(run.id), False
+        accept = text("SELECT run_accept(CAST(:entry AS jsonb), CAST(:inputs AS json))")
+        values = {"entry": run.model_dump_json(exclude={"inputs"}), "inputs": json.dumps(run.inputs)}
+        created = bool(await self.connection.scalar(accept, values))
+        return await self.get(run.id), created
 
     async def get(self, run: str) -> RunRecord:
         """Return a run. Raises NotFound."""
@@ -73,20 +62,15 @@ class RunRows(Publisher):
         return found or {}
 
     async def admit(self, run: str, *, digest: Digest, parent: str | None, account: str, lock: dict[str, Any]) -> None:
-        """Write the lock and the account of a run. Raises NotFound when the run was never entered."""
-        values = {"digest": digest, "parent": parent, "account": account, "lock": lock}
-        admitted = await self.connection.execute(update(runs).where(runs.c.id == run).values(**values))
-        if not admitted.rowcount:
-            raise NotFound(f"There is no run {run!r} to admit.", run=run)
+        """Write the lock and the account of a run; the first ones stay. Raises NotFound for a run never entered."""
+        admit = text("SELECT run_admit(:run, :digest, :parent, :account, CAST(:lock AS json))")
+        values = {"digest": digest, "parent": parent, "account": account, "lock": json.dumps(lock)}
+        await self.connection.execute(admit, {"run": run, **values})
 
     async def record(self, change: RunUpdate) -> None:
         """Write the state of a workflow. A run that has ended is not changed."""
-        changed = await self.connection.execute(
-            update(runs)
-            .where((runs.c.id == change.run) & runs.c.closed_at.is_(None))
-            .values(status=change.status, reason=change.reason, step=change.step, updated_at=func.now())
-        )
-        if changed.rowcount:
+        record = text("SELECT run_record(:run, :status, :reason, :step)")
+        if await self.connection.scalar(record, change.model_dump(include={"run", "status", "reason", "step"})):
             data = change.model_dump(exclude={"run", "tenant"})
             await self._publish("agent.events", "run.changed", change.run, data)
             if change.status == "awaiting_budget":

@@ -75,3 +75,18 @@ CREATE FUNCTION approval_approvers(answers jsonb) RETURNS text LANGUAGE sql STAB
                                              canonical_text(answer->>'on_behalf_of')), ',' ORDER BY ordinal), '') || ']'
     FROM jsonb_array_elements(answers) WITH ORDINALITY AS listed (answer, ordinal) WHERE answer->>'said' = 'yes'
 $$;
+
+-- Append the receipt of an edit to the chain of its run. Raises SO409 unless the approval is edited.
+CREATE FUNCTION approval_edited(approval_id text, parts jsonb) RETURNS void LANGUAGE plpgsql SECURITY INVOKER AS $$
+DECLARE
+    edited approvals;
+BEGIN
+    SELECT * INTO edited FROM approvals WHERE id = approval_id AND state = 'edited';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'SO409', DETAIL = json_build_object('approval', approval_id),
+            MESSAGE = format('Approval %L was not edited.', approval_id);
+    END IF;
+    PERFORM receipt_append(edited.run, 'outcome', 'approval.edit', 1, parts || jsonb_build_object(
+        'action_digest', canonical_text(edited.action), 'approval', canonical_text(edited.id),
+        'edited_by', canonical_text(edited.decided_by), 'edited_to', canonical_text(edited.edited_to)));
+END $$;

@@ -1,9 +1,7 @@
--- Audit blocks: triggers queue each receipt and audit entry; only the sealer's role can take records from the queue.
+-- Audit blocks: triggers queue each record; only the sealer's role can take records from the queue.
 
 GRANT USAGE ON SCHEMA public TO somagent_sealer;
-GRANT SELECT, INSERT ON audit_entries TO somagent_app;
-GRANT USAGE ON SEQUENCE audit_entries_id_seq TO somagent_app;
-GRANT SELECT ON seal_pending, seal_leaves, seal_blocks TO somagent_app;
+GRANT SELECT ON audit_entries, seal_pending, seal_leaves, seal_blocks TO somagent_app;
 GRANT SELECT, DELETE ON seal_pending TO somagent_sealer;
 GRANT SELECT, INSERT ON seal_leaves, seal_blocks TO somagent_sealer;
 
@@ -22,10 +20,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- Queue a record for the sealer. These functions run with the owner's rights, so the application's role can neither
--- remove a record from the queue nor add one that was never written.
-CREATE FUNCTION seal_receipt() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+-- Queue a record for the sealer. Only the owner's functions add records, so no role can queue one that was never written.
+CREATE FUNCTION seal_receipt() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO seal_pending (tenant_id, kind, subject, number, hash)
     VALUES (new.tenant_id, 'receipt', new.run, new.seq, new.hash);
@@ -33,15 +29,13 @@ BEGIN
 END $$;
 CREATE TRIGGER queued AFTER INSERT ON receipts FOR EACH ROW EXECUTE FUNCTION seal_receipt();
 
-CREATE FUNCTION seal_entry() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+CREATE FUNCTION seal_entry() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO seal_pending (tenant_id, kind, subject, number, hash)
     VALUES (new.tenant_id, 'audit', '', new.id, new.hash);
     RETURN NULL;
 END $$;
 CREATE TRIGGER queued AFTER INSERT ON audit_entries FOR EACH ROW EXECUTE FUNCTION seal_entry();
-REVOKE ALL ON FUNCTION seal_receipt(), seal_entry() FROM PUBLIC;
 
 -- The tenants with records in the queue. Reads one index entry for each tenant, however long the queue is.
 CREATE FUNCTION seal_waiting() RETURNS SETOF text LANGUAGE plpgsql STABLE SECURITY INVOKER AS $$
@@ -62,7 +56,8 @@ LANGUAGE sql SECURITY INVOKER AS $$
     WITH oldest AS (
         SELECT id FROM seal_pending WHERE tenant_id = tenant ORDER BY id LIMIT most
     ), taken AS (
-        DELETE FROM seal_pending USING oldest WHERE seal_pending.id = oldest.id RETURNING seal_pending.*
+        DELETE FROM seal_pending USING oldest WHERE tenant_id = tenant AND seal_pending.id = oldest.id
+        RETURNING seal_pending.*
     ), numbered AS (
         INSERT INTO seal_leaves (tenant_id, seq, kind, subject, number, hash, height)
         SELECT tenant, next_seq - 1 + row_number() OVER (ORDER BY id), kind, subject, number, hash, next_height

@@ -1,4 +1,4 @@
--- The audit: entries of changes, and the blocks over them and over receipts.
+-- The audit: entries of changes, and the blocks over them, receipts, entries of the ledger, and admitted runs.
 
 -- One change of something that governs runs. `body` is canonical JSON, and `hash` its digest.
 CREATE TABLE audit_entries (
@@ -16,20 +16,20 @@ CREATE INDEX audit_entries_by_tenant ON audit_entries (tenant_id, id);
 -- The queue of records that are in no block yet. So the sealer does not read old records, and a record of a transaction
 -- that commits late is not missed.
 CREATE TABLE seal_pending (
-    id bigserial PRIMARY KEY,
+    id bigserial,
     tenant_id text NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('receipt', 'audit')),
+    kind text NOT NULL CHECK (kind IN ('receipt', 'audit', 'ledger', 'run')),
     subject text NOT NULL,
     number bigint NOT NULL,
-    hash text NOT NULL
+    hash text NOT NULL,
+    PRIMARY KEY (tenant_id, id)
 );
-CREATE INDEX seal_pending_by_tenant ON seal_pending (tenant_id, id);
 
 -- A tenant's records in one sequence without gaps. The sealer numbers them, so that actions do not wait for each other.
 CREATE TABLE seal_leaves (
     tenant_id text NOT NULL,
     seq bigint NOT NULL CHECK (seq > 0),
-    kind text NOT NULL CHECK (kind IN ('receipt', 'audit')),
+    kind text NOT NULL CHECK (kind IN ('receipt', 'audit', 'ledger', 'run')),
     subject text NOT NULL,
     number bigint NOT NULL,
     hash text NOT NULL,

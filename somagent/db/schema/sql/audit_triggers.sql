@@ -2,7 +2,7 @@
 
 -- Write the audit entry of a changed row. Arguments: the action; the paths of subject and actor in the row; the paths
 -- of the details. A path is names and positions, joined by commas. Without an actor, the setting somagent.actor counts.
-CREATE FUNCTION audit_row() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+CREATE FUNCTION audit_row() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     changed jsonb := CASE TG_OP WHEN 'DELETE' THEN to_jsonb(old) ELSE to_jsonb(new) END;
     tenant text := coalesce(changed->>'tenant_id', nullif(current_setting('somagent.tenant', true), ''));
@@ -28,7 +28,19 @@ BEGIN
     VALUES (tenant, moment, actor, TG_ARGV[0], subject, body::json, digest_text(body));
     RETURN NULL;
 END $$;
-REVOKE ALL ON FUNCTION audit_row() FROM PUBLIC;
+
+-- Write an audit entry of a change that is in no table. details: canonical JSON.
+CREATE FUNCTION audit_add(who text, done text, about text, details text) RETURNS void
+LANGUAGE plpgsql SECURITY INVOKER AS $$
+DECLARE
+    moment timestamptz := clock_timestamp();
+    body text := canonical_object(jsonb_build_object(
+        'action', canonical_text(done), 'actor', canonical_text(who), 'at', canonical_time(moment), 'details', details,
+        'subject', canonical_text(about)));
+BEGIN
+    INSERT INTO audit_entries (tenant_id, at, actor, action, subject, body, hash)
+    VALUES (current_setting('somagent.tenant'), moment, who, done, about, body::json, digest_text(body));
+END $$;
 
 CREATE TRIGGER audited AFTER INSERT ON capsules FOR EACH ROW
 EXECUTE FUNCTION audit_row('capsule.published', 'name', 'published_by', 'version', 'digest', 'key_id');

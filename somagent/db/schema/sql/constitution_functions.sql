@@ -94,8 +94,6 @@ BEGIN
     END IF;
 END $$;
 
-REVOKE EXECUTE ON FUNCTION constitution_install, constitution_activate, constitution_unshadow, constitution_revoke
-    FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION constitution_install, constitution_activate, constitution_unshadow, constitution_revoke
     TO somagent_app;
 GRANT SELECT ON constitution_signatures, constitution_activations TO somagent_app;

@@ -87,6 +87,12 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Open the month of now, for whoever looks at an account.
+CREATE FUNCTION period_begin(account_id text) RETURNS void LANGUAGE plpgsql SECURITY INVOKER AS $$
+BEGIN
+    PERFORM period_open(account_id);
+END $$;
+
 -- Open a month of an account without a parent: nothing is spent; the limit is the allowance plus the credit left.
 CREATE FUNCTION period_renew(account budget_accounts, month date) RETURNS void LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE

@@ -31,7 +31,8 @@ CREATE FUNCTION receipt_append(
 ) RETURNS json LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     moment timestamptz := clock_timestamp();
-    body_text text := canonical_object(parts || jsonb_build_object('at', canonical_time(moment)));
+    body_text text := canonical_object(parts || jsonb_build_object(
+        'activity', canonical_text(receipt_activity), 'at', canonical_time(moment), 'attempt', receipt_attempt::text));
     body_hash text := digest_text(body_text);
     before text;
     number bigint;
@@ -57,4 +58,17 @@ LANGUAGE plpgsql SECURITY INVOKER AS $$
 BEGIN
     INSERT INTO outbox (topic, type, tenant_id, run, at, data)
     VALUES (event_topic, event_type, current_setting('somagent.tenant'), event_run, clock_timestamp(), event_data);
+END $$;
+
+-- Write an event of a change that has no function, with the run's row locked, and return it.
+CREATE FUNCTION event_publish(event_topic text, event_type text, event_run text, event_data json) RETURNS outbox
+LANGUAGE plpgsql SECURITY INVOKER AS $$
+DECLARE
+    published outbox;
+BEGIN
+    PERFORM FROM runs WHERE id = event_run FOR NO KEY UPDATE;
+    INSERT INTO outbox (topic, type, tenant_id, run, data)
+    VALUES (event_topic, event_type, current_setting('somagent.tenant'), event_run, event_data)
+    RETURNING * INTO published;
+    RETURN published;
 END $$;

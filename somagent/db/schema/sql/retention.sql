@@ -84,7 +84,6 @@ BEGIN
     GET DIAGNOSTICS gone_memories = ROW_COUNT;
     RETURN json_build_object('runs', coalesce(cardinality(due), 0), 'blobs', gone_blobs, 'memories', gone_memories);
 END $$;
-REVOKE ALL ON FUNCTION retention_prune(text, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION retention_prune(text, integer) TO somagent_relay;
 
 CREATE TRIGGER audited AFTER INSERT OR UPDATE ON retention FOR EACH ROW

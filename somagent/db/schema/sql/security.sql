@@ -32,18 +32,18 @@ GRANT SELECT, INSERT, UPDATE ON deliveries TO somagent_relay;
 GRANT SELECT ON deliveries TO somagent_app;
 
 GRANT SELECT ON tenants, constitutions TO somagent_app;
+-- Written by functions only (`privileges.sql`):
+GRANT SELECT ON runs, receipts, effects, budget_accounts, ledger_entries, standing_uses, outbox TO somagent_app;
 -- Rows are only added:
-GRANT SELECT, INSERT ON capsules, receipts, ledger_entries, content_blobs, artifacts, outbox, memories TO somagent_app;
-GRANT SELECT, INSERT ON standing_uses TO somagent_app;
+GRANT SELECT, INSERT ON capsules, content_blobs, artifacts, memories TO somagent_app;
 -- Rows are added and changed, never deleted:
-GRANT SELECT, INSERT, UPDATE ON principals, api_keys, runs, effects, approvals, budget_accounts TO somagent_app;
+GRANT SELECT, INSERT, UPDATE ON principals, api_keys, approvals TO somagent_app;
 -- A standing grant: only the uses left, the revocation, and the constitution that it was proved under can change.
 GRANT SELECT, INSERT ON standing_grants TO somagent_app;
 GRANT UPDATE (uses_left, revoked_at, revoked_by, constitution) ON standing_grants TO somagent_app;
 -- A delegation: only its revocation can change.
 GRANT SELECT, INSERT ON delegations TO somagent_app;
 GRANT UPDATE (revoked_at, revoked_by) ON delegations TO somagent_app;
-GRANT USAGE ON SEQUENCE outbox_id_seq, ledger_entries_id_seq TO somagent_app;
 
 -- Refuse any change of a row, also by the owner.
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$

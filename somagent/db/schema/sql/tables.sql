@@ -2,6 +2,9 @@
 
 CREATE EXTENSION IF NOT EXISTS vector;
 
+-- A new function can be called by its owner only. `privileges.sql` grants the others what they call.
+ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+
 -- A cost in every dimension; the JSON form has the same three names.
 CREATE TYPE amounts AS (tokens bigint, micro_usd bigint, tool_calls bigint);
 
@@ -68,7 +71,8 @@ CREATE TABLE runs (
     updated_at timestamptz NOT NULL DEFAULT now(),
     closed_at timestamptz,
     pruned_at timestamptz,
-    PRIMARY KEY (tenant_id, id)
+    PRIMARY KEY (tenant_id, id),
+    CONSTRAINT runs_ended CHECK ((closed_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled')))
 ) WITH (fillfactor = 70);
 CREATE INDEX runs_kept ON runs (tenant_id, created_at) WHERE pruned_at IS NULL;
 CREATE INDEX runs_newest ON runs (tenant_id, created_at DESC, id DESC);
@@ -315,11 +319,35 @@ CREATE TABLE ledger_entries (
     spent_seconds bigint NOT NULL DEFAULT 0,
     reserved_seconds bigint NOT NULL DEFAULT 0,
     at timestamptz NOT NULL DEFAULT now(),
-    FOREIGN KEY (tenant_id, account) REFERENCES budget_accounts (tenant_id, id)
+    FOREIGN KEY (tenant_id, account) REFERENCES budget_accounts (tenant_id, id),
+    -- What each kind may change, and in which direction. `capsules/audit/ledger_audit.py` has the same table.
+    CONSTRAINT ledger_entries_limit CHECK (CASE
+        WHEN kind IN ('open', 'raise', 'credit') THEN least(limit_tokens, limit_micro_usd, limit_tool_calls) >= 0
+        WHEN kind IN ('allow', 'period') THEN true
+        ELSE limit_tokens = 0 AND limit_micro_usd = 0 AND limit_tool_calls = 0 END),
+    CONSTRAINT ledger_entries_spent CHECK (CASE
+        WHEN kind IN ('charge', 'return') THEN least(spent_tokens, spent_micro_usd, spent_tool_calls) >= 0
+        WHEN kind = 'period' THEN greatest(spent_tokens, spent_micro_usd, spent_tool_calls) <= 0
+        WHEN kind = 'settle' THEN true -- below zero only for what was charged: `keep_ledger`
+        ELSE spent_tokens = 0 AND spent_micro_usd = 0 AND spent_tool_calls = 0 END),
+    CONSTRAINT ledger_entries_reserved CHECK (CASE
+        WHEN kind = 'reserve' THEN least(reserved_tokens, reserved_micro_usd, reserved_tool_calls) >= 0
+        WHEN kind IN ('settle', 'return') THEN greatest(reserved_tokens, reserved_micro_usd, reserved_tool_calls) <= 0
+        WHEN kind = 'charge' THEN (reserved_tokens, reserved_micro_usd, reserved_tool_calls)
+                                  = (-spent_tokens, -spent_micro_usd, -spent_tool_calls)
+        WHEN kind = 'carve' THEN true
+        ELSE reserved_tokens = 0 AND reserved_micro_usd = 0 AND reserved_tool_calls = 0 END),
+    CONSTRAINT ledger_entries_seconds CHECK (CASE
+        WHEN kind = 'clock' THEN spent_seconds = 0 AND reserved_seconds >= 0
+        WHEN kind = 'clocked' THEN spent_seconds >= 0 AND reserved_seconds <= 0
+        WHEN kind = 'period' THEN spent_seconds <= 0 AND reserved_seconds = 0
+        ELSE spent_seconds = 0 AND reserved_seconds = 0 END)
 );
 CREATE INDEX ledger_entries_by_account ON ledger_entries (tenant_id, account, id);
 CREATE UNIQUE INDEX ledger_entries_once ON ledger_entries (tenant_id, account, kind, key)
-WHERE kind IN ('raise', 'credit', 'clock', 'clocked');
+WHERE kind IN ('open', 'close', 'raise', 'credit', 'period', 'clock', 'clocked');
+-- For what an account holds for each account under it.
+CREATE INDEX ledger_entries_of_children ON ledger_entries (tenant_id, account, key) WHERE kind IN ('carve', 'return');
 
 CREATE TABLE content_blobs (
     tenant_id text NOT NULL,

@@ -181,11 +181,11 @@ async def test_closing_counts_what_never_reported_as_spent_and_closes_the_childr
     await assert_balanced(db, tenant)
 
 
-async def test_a_reservation_that_does_not_fit_breaks_the_tables_own_constraint(db, tenant):
+async def test_a_reservation_that_does_not_fit_breaks_the_tables_own_constraint(db, owner, tenant):
     """The last defence, should a function forget to ask."""
     async with db.transaction(tenant) as tx:
         await tx.accounts.ensure("root", Amounts(tokens=10))
-    async with db.pool.acquire() as connection, connection.transaction():
+    async with owner.pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT set_config('somagent.tenant', $1, true)", tenant)
         with pytest.raises(asyncpg.CheckViolationError, match="budget_accounts_tokens"):
             await connection.execute(

@@ -44,9 +44,9 @@ async def test_runs_before_a_date_are_left_out(db: Database, tenant: str, decide
 
 
 async def test_a_receipt_without_facts_cannot_be_judged_again(
-    db: Database, tenant: str, decided_runs: list[str]
+    db: Database, owner: Database, tenant: str, decided_runs: list[str]
 ) -> None:
-    await add_decision_without_facts(db, tenant, decided_runs[-1])
+    await add_decision_without_facts(owner, tenant, decided_runs[-1])
     assert [one is None for one in await read_decisions(db, tenant, newest=1)] == [False, False, True]
     async with db.transaction(tenant) as tx:
         with pytest.raises(NotFound, match="an older one that does not say on what facts"):
@@ -79,9 +79,9 @@ async def test_another_tenants_decisions_are_not_there(owner: Database, db: Data
     assert await read_decisions(db, "stranger", newest=9) == []
 
 
-async def add_decision_without_facts(db: Database, tenant: str, run: str) -> None:
+async def add_decision_without_facts(owner: Database, tenant: str, run: str) -> None:
     """Write a decision as receipts were before they had facts."""
-    async with db.transaction(tenant) as tx:
+    async with owner.transaction(tenant) as tx:
         await tx.connection.execute(
             text("SELECT receipt_append(:run, 'decision', 'a0', 1, '{\"decision\": \"\\\"allow\\\"\"}')"), {"run": run}
         )

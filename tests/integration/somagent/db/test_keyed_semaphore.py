@@ -5,6 +5,7 @@ import contextlib
 import gc
 
 from ledger_messages import begin_effect, key, run_id
+from sqlalchemy import func, select
 
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
@@ -71,7 +72,7 @@ async def test_a_run_with_many_actions_leaves_connections_to_others(
     async with open_database(postgres_settings.database("app"), connections=8) as small:
         ledger = PostgresLedger(small)
         async with db.transaction(tenant) as tx:
-            await tx.connection.exec_driver_sql("SELECT FROM runs WHERE id = $1 FOR UPDATE", (busy,))
+            await tx.connection.execute(select(func.run_lock(busy)))
             actions = [asyncio.create_task(ledger.begin(asked(busy))) for _ in range(40)]
             await asyncio.sleep(0.5)  # as many as may are on their way now
             async with asyncio.timeout(5):

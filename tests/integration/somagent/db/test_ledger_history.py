@@ -64,9 +64,10 @@ async def test_many_effects_are_no_slower_to_remember(
     async with owner.pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT set_config('somagent.tenant', $1, true)", tenant)
         await connection.execute(
-            "INSERT INTO runs (tenant_id, id, capsule, actor, status, inputs, decisions, denials, created_at) "
+            "INSERT INTO runs (tenant_id, id, capsule, actor, status, inputs, decisions, denials, created_at, "
+            "closed_at) "
             "SELECT $1, $1 || '/many/' || n, 'many@1.0.0', 'actor-' || n % 20, 'completed', '{}', 10, n % 3, "
-            "now() - make_interval(secs => n) FROM generate_series(1, $2::int) AS n",
+            "now() - make_interval(secs => n), now() FROM generate_series(1, $2::int) AS n",
             tenant,
             effects // 10,
         )

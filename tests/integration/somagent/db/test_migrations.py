@@ -32,6 +32,7 @@ FROZEN = {
     "0001_first.sql": "cafe127f34c6caa6970d968510e2fbf194c67ae871474e328cfe647fad3dba7d",
     "0002_starts.sql": "a3b4fd03992e6f0e5b048286e00ffedf7431b4068f6831f35725a733dde8229b",
     "0003_codec_cut_over.sql": "803528329e4c5f9d3a213cb7c5b6e7df208b20e68de8de6b3e7c051bd1433193",
+    "0004_sealed_ledger.sql": "06564ca0ae99c08d538249c82ee4181fb79f015de726b18e7aea77ae6c9a16ac",
 }
 """The SHA-256 of each revision's SQL. One that was released never changes again: what it did is done."""
 
@@ -57,6 +58,9 @@ CURRENT = (
     "run_close.sql",
     "audit_triggers.sql",
     "retention.sql",
+    "ledger_seal.sql",
+    "runs.sql",
+    "privileges.sql",
     "planner_statistics.sql",
     "starts.sql",
     "codec_cut_over.sql",

@@ -249,7 +249,7 @@ async def test_the_application_only_adds_to_the_record(postgres_settings: Settin
             "FROM information_schema.role_table_grants WHERE grantee = 'somagent_app' GROUP BY table_name"
         )
     granted = {row["table_name"]: row["granted"] for row in rows}
-    assert granted["receipts"] == ["INSERT", "SELECT"]
+    assert granted["receipts"] == granted["ledger_entries"] == granted["runs"] == ["SELECT"]
     assert granted["constitutions"] == granted["tenants"] == ["SELECT"]
     assert not any({"DELETE", "TRUNCATE"} & set(rights) for rights in granted.values())
 
