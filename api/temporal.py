@@ -33,7 +33,7 @@ async def update[M: BaseModel](  # noqa: PLR0913 - the parts of an Update
 
     Raises as `translated` does.
     """
-    with translated(f"run {run!r}"):
+    with translate_errors(f"run {run!r}"):
         result: M = await client.get_workflow_handle(run).execute_update(
             name, argument, id=key, result_type=answer, rpc_timeout=ANSWER
         )
@@ -42,7 +42,7 @@ async def update[M: BaseModel](  # noqa: PLR0913 - the parts of an Update
 
 async def query[M: BaseModel](client: Client, run: str, name: str, *, answer: type[M]) -> M:
     """Send a Query to a run and return its answer. Raises as `translated` does."""
-    with translated(f"run {run!r}"):
+    with translate_errors(f"run {run!r}"):
         result: M = await client.get_workflow_handle(run).query(name, result_type=answer, rpc_timeout=ANSWER)
     return result
 
@@ -51,7 +51,7 @@ async def start_workflow(  # noqa: PLR0913 - the parts of a start
     client: Client, workflow: str, argument: BaseModel, *, id_: str, queue: str, subject: str, summary: str
 ) -> None:
     """Start a workflow once: do nothing when a workflow with this id runs or has ended. Raises as `translated` does."""
-    with translated(subject), contextlib.suppress(WorkflowAlreadyStartedError):
+    with translate_errors(subject), contextlib.suppress(WorkflowAlreadyStartedError):
         await client.start_workflow(
             workflow,
             argument,
@@ -64,7 +64,7 @@ async def start_workflow(  # noqa: PLR0913 - the parts of a start
 
 
 @contextlib.contextmanager
-def translated(subject: str) -> Iterator[None]:
+def translate_errors(subject: str) -> Iterator[None]:
     """Raise a SomaError instead of Temporal's error. `subject` names the workflow or schedule in the message.
 
     A refused Update raises the error of the workflow, or Conflict. Raises Unavailable when no worker or server answers,

@@ -30,9 +30,9 @@ from capsules.constitutions.proposal import STEPS
 from capsules.errors import AuthorityRefused
 from policy.temporal_errors import to_failure
 from workflows.capsule import RunCapsule
+from workflows.composite import RunProject
 from workflows.constitution_activation import ActivateConstitution
 from workflows.options import activity_id
-from workflows.project import RunProject
 
 WORKFLOWS = (RunCapsule, RunProject)
 """Workflows that run capsules. A run may start them as child runs."""

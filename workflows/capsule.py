@@ -43,7 +43,7 @@ class RunCapsule(Run):
             # Fixed steps name the inputs that they show; an autonomous persona sees all of them.
             show_inputs = not self.spec.steps
             self.state.pending = list(
-                prompts.opening(self.admission.lock, self.start.inputs, memories, show_inputs=show_inputs)
+                prompts.opening_messages(self.admission.lock, self.start.inputs, memories, show_inputs=show_inputs)
             )
 
     # Fixed steps

@@ -10,7 +10,9 @@ INPUT_PREVIEW = 6_000
 OBSERVATION_PREVIEW = 1_500
 
 
-def opening(lock: Lock, inputs: dict[str, Any], memories: list[str], *, show_inputs: bool) -> tuple[Message, ...]:
+def opening_messages(
+    lock: Lock, inputs: dict[str, Any], memories: list[str], *, show_inputs: bool
+) -> tuple[Message, ...]:
     """Return the messages that begin a transcript, after the system prompt, which the lock has."""
     messages = [Message(role="user", text=lock.capsule.spec.intent)]
     if show_inputs:

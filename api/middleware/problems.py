@@ -120,6 +120,8 @@ async def _on_soma_error(_: Request, error: Exception) -> JSONResponse:
 
 async def _on_invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    if missing := _impossible_id(error.errors()):
+        return respond(document(404, "NotFound", missing))
     problems = validation_problems(error.errors())
     named = ", ".join(dict.fromkeys(p["path"] for p in problems))
     return respond(document(422, "Invalid", f"The request is not valid: {named}.", fields={"problems": problems}))
@@ -140,6 +142,21 @@ async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
         "request.failed problem_id=%s method=%s path=%s", problem_id, request.method, request.url.path, exc_info=error
     )
     return respond(document(500, "Unexpected", UNEXPECTED.format(problem_id), problem_id=problem_id))
+
+
+LOOKED_UP = {"run", "approval", "grant", "delegation", "hold", "activation"}
+"""Ids in paths that the caller was given. Names that a caller chooses are checked, and told, as the body is."""
+
+
+def _impossible_id(errors: Sequence[Any]) -> str | None:
+    """Return the sentence about an id in the path that nothing can have, or None. A regular expression helps nobody."""
+    for error in errors:
+        where, *name = error["loc"]
+        if where == "path" and error["type"] == "string_pattern_mismatch" and name[0] in LOOKED_UP:
+            kind = name[0]
+            hint = " The id of a run is TENANT/CAPSULE/KEY: see `somagent runs list`." if kind == "run" else ""
+            return f"There is no {kind} {str(error['input']).replace('~', '/')!r}.{hint}"
+    return None
 
 
 def validation_problems(errors: Sequence[Any]) -> list[dict[str, Any]]:

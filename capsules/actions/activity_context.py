@@ -79,7 +79,7 @@ def report_usage(used: Amounts) -> None:
     """Add to what this attempt used. The sum is settled in place of the reserved upper bound, also if it fails."""
     meter = _meter.get()
     if meter is None:
-        raise AuthorityRefused("No gate let this activity through: there is nobody to report its usage to.")
+        raise AuthorityRefused("No gate let this activity through: its usage cannot be recorded.")
     meter.used = (meter.used or Amounts()) + used
 
 

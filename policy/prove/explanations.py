@@ -121,7 +121,7 @@ def _format_basis(cited: tuple[Citation, ...]) -> str:
     first = next((c for c in cited if c.attributes), None)
     if first is None:
         return ""
-    return f"It rests on {', '.join(f'{path} = {value}' for path, value in first.attributes.items())}."
+    return f"The decision depends on {', '.join(f'{path} = {value}' for path, value in first.attributes.items())}."
 
 
 def _format_advice(advice: tuple[Advice, ...], advised: Witness | None, approvers: tuple[str, ...]) -> str:

@@ -52,7 +52,11 @@ def _check_utility(problems: ProblemCollector, spec: Spec) -> None:
         message = f"A utility has exactly one step, and it uses a tool; this one has {len(spec.steps)} steps."
         problems.add(("spec", "steps"), message, expected="one step with `use`")
     if spec.memory.recall is not None:
-        problems.add(("spec", "memory", "recall"), "A utility has nobody to show memories to.", expected="no `recall`")
+        problems.add(
+            ("spec", "memory", "recall"),
+            "A utility calls no model, so recalled memories would go unread.",
+            expected="no `recall`",
+        )
 
 
 def _check_composite(problems: ProblemCollector, spec: Spec) -> None:

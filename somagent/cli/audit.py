@@ -66,7 +66,7 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _lines(found: dict[str, Any]) -> Lines:
-    yield "[green]The record holds.[/]"
+    yield "[green]The record is complete and unaltered.[/]"
     for name, value in found.items():
         if name not in {"holds", "keys"}:
             yield f"  {name.replace('_', ' '):<22}{value}"

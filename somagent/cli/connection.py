@@ -149,8 +149,8 @@ def read_token(settings: Settings, principal: str | None) -> str:
         credentials = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         output.fail(
-            f"There is no token: SOMAGENT_TOKEN is not set and {str(path)!r} does not exist. "
-            "Set it, or start the local stack: somagent up",
+            f"There is no token: SOMAGENT_TOKEN is not set and {str(path.absolute())!r} does not exist. Set it, or "
+            "start the local stack: somagent up. If one was started elsewhere, set SOMAGENT_HOME to its directory.",
             code=Code.DENIED,
         )
     except (OSError, ValueError) as error:

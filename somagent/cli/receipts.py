@@ -19,7 +19,7 @@ app = group()
 def receipts(
     api: Api,
     run: RunArgument,
-    verify: Annotated[bool, Option("--verify", help="Check the hash chain. Exit code 1 if it is broken.")] = False,
+    verify: Annotated[bool, Option("--verify", help="Check the hash chain. Exit code 11 if it is broken.")] = False,
 ) -> None:
     """List a run's receipts, which record every decision and outcome in one hash chain."""
     items = list(api.iter_numbered(run_path(run, "receipts")))
@@ -29,11 +29,11 @@ def receipts(
         yield from table("seq", "when", "receipt", "what", "score", "hash", row=_row)(items)
         if verify and problem is None:
             head = items[-1]["hash"] if items else "nothing"
-            yield f"[green]The chain is whole:[/] {len(items)} receipts, head {head}"
+            yield f"[green]The hash chain is complete:[/] {len(items)} receipts, head {head}"
 
     api.show({"items": items, "verified": problem is None, "problem": problem} if verify else items, lines)
     if problem is not None:
-        output.fail(problem, code=Code.RUN_FAILED)
+        output.fail(problem, code=Code.UNSOUND)
 
 
 def _row(item: dict[str, Any]) -> tuple[str, ...]:

@@ -80,8 +80,9 @@ def _decision(data: dict[str, Any]) -> str:
 def _outcome(data: dict[str, Any]) -> str:
     mark = "[green]done[/] " if data.get("ok") else "[red]failed[/]"
     error = "" if data.get("ok") else f"  {escape(str(data.get('error', ''))[:300])}"
-    used, left = amounts(data.get("usage")), amounts(data.get("left"))
-    return f"  {mark}  {_action(data):<{ACTION_WIDTH}} used {used}, left {left}{error}"
+    # A start pays nothing: the run's account exists only after it.
+    left = f", left {amounts(data['left'])}" if data.get("left") else ""
+    return f"  {mark}  {_action(data):<{ACTION_WIDTH}} used {amounts(data.get('usage'))}{left}{error}"
 
 
 def _action(data: dict[str, Any]) -> str:

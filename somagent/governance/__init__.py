@@ -66,7 +66,7 @@ def _refuse_shadowed(package: str) -> None:
     if found is None or PurePath(found).parent != PurePath(__file__).parents[2] / package:
         raise ImportError(
             f"The governance plugin needs its own package {package!r}, but Python finds {found or 'no file'} under "
-            "that name: rename it, move it into a package, or keep its directory off the import path (python -P).",
+            "that name: rename it, or move it into a package of yours.",
             name=package,
             path=found,
         )

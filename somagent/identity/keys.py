@@ -63,7 +63,10 @@ class KeyRing:
     def load(cls, directory: Path) -> Self:
         """Load every key of `directory`. Raises KeyMissing or UnsafeKeyFile with a remedy."""
         if not directory.is_dir():
-            raise KeyMissing(f"There is no key directory {str(directory)!r}. `somagent up` creates it with its keys.")
+            raise KeyMissing(
+                f"There is no key directory {str(directory.absolute())!r}. `somagent up` creates it with its keys. "
+                "If the stack was started elsewhere, set SOMAGENT_HOME to its directory, `/…/.somagent`."
+            )
         ensure_private_directory(directory)
         public: dict[KeyPurpose, dict[str, Ed25519PublicKey]] = {purpose: {} for purpose in KEY_PURPOSES}
         private: dict[KeyPurpose, tuple[str, Ed25519PrivateKey]] = {}

@@ -13,7 +13,7 @@ from api.deps import State
 from api.resources.runs.preflight import check_inputs, preflight_start
 from api.resources.runs.service import QUEUE, account_for, find_capsule, run_start, workflow_of
 from api.resources.schedules.schemas import Schedule, ScheduleRequest, ScheduleTimes
-from api.temporal import ANSWER, translated
+from api.temporal import ANSWER, translate_errors
 from capsules.actions.verdict import Verdict
 from capsules.budgets.amounts import Amounts
 from capsules.capsule import PublishedCapsule
@@ -52,7 +52,7 @@ async def create(state: State, caller: Principal, request: ScheduleRequest) -> S
 async def list_own(state: State, caller: Principal) -> tuple[Schedule, ...]:
     """Return the schedules of the caller's tenant, at most MAX_LISTED."""
     ids: list[str] = []
-    with translated("schedules"):
+    with translate_errors("schedules"):
         async for entry in await state.temporal.list_schedules():
             if entry.id.startswith(f"{caller.tenant}/"):
                 ids.append(entry.id)
@@ -63,7 +63,7 @@ async def list_own(state: State, caller: Principal) -> tuple[Schedule, ...]:
 
 async def show(state: State, caller: Principal, name: str) -> Schedule:
     """Return a schedule. Raises NotFound."""
-    with translated(f"schedule {name!r}"):
+    with translate_errors(f"schedule {name!r}"):
         return await _read(state, await _handle(state, caller, name).describe(rpc_timeout=ANSWER))
 
 
@@ -130,7 +130,7 @@ async def _change(
 ) -> AsyncIterator[client.ScheduleHandle]:
     """Yield the schedule's handle for one change, with an audit entry. Raises our errors instead of Temporal's."""
     async with audited_change(state, caller, action, name, **details):
-        with translated(f"schedule {name!r}"):
+        with translate_errors(f"schedule {name!r}"):
             yield _handle(state, caller, name)
 
 

@@ -103,7 +103,7 @@ def _candidate(found: Source, over: Sequence[Source] = ()) -> reviewing.Candidat
 
 
 def _checked_lines(source: str, it: CheckedConstitution) -> Iterator[str]:
-    yield f"{source}: {it.kind} {it.name}@{it.version} reads."
+    yield f"{source}: {it.kind} {it.name}@{it.version} is readable."
     counts = f"{it.articles} articles, {it.approvals} approval rules, {it.guarantees} guarantees"
     yield f"{counts}; decides on {', '.join(it.reads)}."
     yield it.digest

@@ -24,7 +24,7 @@ app = group()
 def _lines(made: dict[str, Any]) -> Lines:
     count = len(made["signatures"])
     yield escape(f"{made['signatures'][-1]['key_id']} signed {made['digest']}")
-    yield escape(f"{made['file']} holds {count} signature{'' if count == 1 else 's'}")
+    yield escape(f"{made['file']} now has {count} signature{'' if count == 1 else 's'}")
 
 
 @command(app, text=_lines)

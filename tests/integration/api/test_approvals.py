@@ -29,9 +29,9 @@ async def approval(state: State, tenant: str, constitution: ConstitutionRecord) 
         demands=(Demand(quorum=2),),
         escalation=(Escalation(after_seconds=3600, capability="approval:board"),),
     )
-    passage = await PostgresLedger(state.db).begin(question)
-    assert passage.approval is not None
-    return passage.approval.id
+    begun = await PostgresLedger(state.db).begin(question)
+    assert begun.approval is not None
+    return begun.approval.id
 
 
 async def add_people(state: State, tenant: str, **people: set[str]) -> None:

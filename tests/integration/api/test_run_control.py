@@ -27,9 +27,16 @@ def url(run: str, *rest: str) -> str:
 async def open_approval(state: State, tenant: str, run: str, constitution: ConstitutionRecord, *, by: str) -> str:
     """Let the gate ask for an approval, as `by`'s action; return its id."""
     question = begin_effect(key(tenant, run), decision="ask", actor=by, constitution=constitution.digest)
-    passage = await PostgresLedger(state.db).begin(question)
-    assert passage.approval is not None
-    return passage.approval.id
+    begun = await PostgresLedger(state.db).begin(question)
+    assert begun.approval is not None
+    return begun.approval.id
+
+
+async def test_an_id_that_no_run_can_have_is_told_in_words(http: httpx.AsyncClient, callers: Callers) -> None:
+    for path in ("", "/receipts", "/explanation"):
+        answer = await http.get(f"/v1/runs/nope{path}", headers=callers.all())
+        assert_problem(answer, 404, "NotFound", "There is no run 'nope'. The id of a run is TENANT/CAPSULE/KEY")
+        assert "pattern" not in answer.text
 
 
 async def test_an_ended_run_takes_no_orders(

@@ -11,8 +11,6 @@ from sandbox.container import DockerSandbox
 from sandbox.executor import ContainerExecutor
 from somagent.capsule_files.library import Library
 
-pytestmark = pytest.mark.docker
-
 
 @pytest.fixture
 def subject(sandbox: DockerSandbox, image: str, engine: docker.DockerClient) -> Subject:

@@ -153,7 +153,7 @@ async def test_a_chain_of_receipts_is_checked_here(platform: Platform) -> None:
     ended = await platform.cli("receipts", run, "--verify", "--json")
     assert ended.json["verified"] is True
     assert [item["seq"] for item in ended.json["items"]] == list(range(1, len(ended.json["items"]) + 1))
-    assert "The chain is whole" in (await platform.cli("receipts", run, "--verify")).out
+    assert "The hash chain is complete" in (await platform.cli("receipts", run, "--verify")).out
 
 
 async def test_events_are_lines_of_json(platform: Platform) -> None:

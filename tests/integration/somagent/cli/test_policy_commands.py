@@ -45,7 +45,7 @@ def policy(offline_settings: Settings, *arguments: object) -> CommandResult:
 def test_a_file_is_read_and_said_what_it_decides_on(offline_settings: Settings) -> None:
     ended = policy(offline_settings, "check", DEFAULT)
     assert ended.code == Code.OK, ended.err
-    assert "Constitution default@1.0.0 reads." in ended.out
+    assert "Constitution default@1.0.0 is readable." in ended.out
     assert "action.egress" in ended.out
 
 
@@ -75,7 +75,7 @@ def test_every_fault_is_told_with_its_clause_and_its_line_in_the_file(
 def test_an_overlay_is_checked_on_its_base_and_its_faults_stand_in_its_own_file(
     offline_settings: Settings, tmp_path: Path
 ) -> None:
-    assert "Overlay hipaa-like@1.0.0 reads." in policy(offline_settings, "check", HIPAA).out
+    assert "Overlay hipaa-like@1.0.0 is readable." in policy(offline_settings, "check", HIPAA).out
     file = tmp_path / "overlay.yaml"
     file.write_text(HIPAA.read_text().replace("signals.pii >= 0.5 && action.egress != 'none'", "signals.pee > 0.5", 1))
     ended = policy(offline_settings, "check", file)

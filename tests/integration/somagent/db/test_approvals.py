@@ -101,10 +101,8 @@ async def test_a_quorum_takes_that_many_different_people(db, tenant):
     with pytest.raises(Denied, match="different people"):
         await _decide(db, tenant, asked.id)
     assert (await _decide(db, tenant, asked.id, by="hedy")).state == "approved"
-    passage = await PostgresLedger(db).begin(
-        begin_effect(key(tenant, run), decision="ask", demands=(Demand(quorum=2),))
-    )
-    assert passage.status == "go"
+    begun = await PostgresLedger(db).begin(begin_effect(key(tenant, run), decision="ask", demands=(Demand(quorum=2),)))
+    assert begun.status == "go"
 
 
 async def test_lists_are_paged_newest_first(db, tenant):

@@ -67,11 +67,11 @@ async def test_the_decision_that_asked_is_found_by_its_approval(
     db: Database, tenant: str, decided_runs: list[str]
 ) -> None:
     run = run_id(tenant)
-    passage = await PostgresLedger(db).begin(begin_effect(key(tenant, run), decision="ask"))
+    begun = await PostgresLedger(db).begin(begin_effect(key(tenant, run), decision="ask"))
     async with db.transaction(tenant) as tx:
-        found = await tx.decision_log.for_approval(run, passage.approval.id)
+        found = await tx.decision_log.for_approval(run, begun.approval.id)
         assert found.verdict.decision == "ask"
-        assert await tx.decision_log.for_approval(decided_runs[0], passage.approval.id) is None
+        assert await tx.decision_log.for_approval(decided_runs[0], begun.approval.id) is None
 
 
 async def test_another_tenants_decisions_are_not_there(owner: Database, db: Database, decided_runs: list[str]) -> None:

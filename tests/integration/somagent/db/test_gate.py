@@ -35,8 +35,8 @@ async def test_an_allowed_action_is_reserved_settled_and_recorded(db, ledger: Po
     run = run_id(tenant)
     account = await _account(db, tenant, run)
     attempt = key(tenant, run)
-    passage = await ledger.begin(begin_effect(attempt, cost=Amounts(tokens=30, tool_calls=1), account=account))
-    assert passage.status == "go"
+    begun = await ledger.begin(begin_effect(attempt, cost=Amounts(tokens=30, tool_calls=1), account=account))
+    assert begun.status == "go"
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert facts.account.reserved == Amounts(tokens=30, tool_calls=1)
     assert facts.constitution == "valid"
@@ -44,7 +44,7 @@ async def test_an_allowed_action_is_reserved_settled_and_recorded(db, ledger: Po
         finish_effect(attempt, usage=Amounts(tokens=12, tool_calls=1), result={"text": "nul \0 ok"})
     )
     assert settled.left == Amounts(tokens=88, micro_usd=1000, tool_calls=9)
-    assert (passage.receipt.seq, settled.receipt.seq) == (1, 2)
+    assert (begun.receipt.seq, settled.receipt.seq) == (1, 2)
     decided, finished = await _receipt_bodies(db, tenant, run)
     assert (decided["decision"], decided["reason"], decided["verdict"]["score"]) == ("allow", "policy", 612_000)
     assert (finished["ok"], finished["overrun"]) == (True, None)
@@ -63,10 +63,8 @@ async def test_an_allowed_action_is_reserved_settled_and_recorded(db, ledger: Po
 async def test_a_denied_action_spends_nothing_and_is_counted(db, ledger, tenant):
     run = run_id(tenant)
     account = await _account(db, tenant, run)
-    passage = await ledger.begin(
-        begin_effect(key(tenant, run), decision="deny", cost=Amounts(tokens=5), account=account)
-    )
-    assert passage.status == "denied"
+    begun = await ledger.begin(begin_effect(key(tenant, run), decision="deny", cost=Amounts(tokens=5), account=account))
+    assert begun.status == "denied"
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert facts.denials == 1
     assert facts.account.left == TEN
@@ -82,8 +80,8 @@ async def test_an_effect_that_is_done_is_replayed_and_not_run_again(db, ledger, 
     done = finish_effect(first, usage=Amounts(tool_calls=1), result=result)
     assert await ledger.finish(done) == await ledger.finish(done)
     retry = key(tenant, run, "a", attempt=2)
-    passage = await ledger.begin(begin_effect(retry, cost=Amounts(tool_calls=1), account=account, idempotent=False))
-    assert (passage.status, passage.result) == ("replay", result)
+    begun = await ledger.begin(begin_effect(retry, cost=Amounts(tool_calls=1), account=account, idempotent=False))
+    assert (begun.status, begun.result) == ("replay", result)
     assert [b.get("replay") for b in await _receipt_bodies(db, tenant, run)] == [None, None, True]
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert facts.account.spent == Amounts(tool_calls=1)
@@ -93,10 +91,10 @@ async def test_a_retry_of_an_idempotent_effect_keeps_its_reservation(db, ledger,
     run = run_id(tenant)
     account = await _account(db, tenant, run)
     for attempt in (1, 2, 3):
-        passage = await ledger.begin(
+        begun = await ledger.begin(
             begin_effect(key(tenant, run, "a", attempt=attempt), cost=Amounts(tokens=60), account=account)
         )
-        assert passage.status == "go"
+        assert begun.status == "go"
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert facts.account.reserved == Amounts(tokens=60)
     # The report of an attempt that was overtaken adds its usage and leaves the reservation to the last one.
@@ -123,16 +121,16 @@ async def test_an_uncertain_effect_becomes_a_question_and_a_yes_charges_the_firs
     account = await _account(db, tenant, run)
     cost = Amounts(tool_calls=2)
     await ledger.begin(begin_effect(key(tenant, run, "a"), cost=cost, account=account, idempotent=False))
-    passage = await ledger.begin(
+    begun = await ledger.begin(
         begin_effect(key(tenant, run, "a", attempt=2), cost=cost, account=account, idempotent=False)
     )
-    assert passage.status == "ask"
-    assert "may have taken effect" in passage.approval.sentence
+    assert begun.status == "ask"
+    assert "may have taken effect" in begun.approval.sentence
     # The workflow waits and executes again as another activity: still the same question, until a person says yes.
     again = begin_effect(key(tenant, run, "b"), cost=cost, account=account, idempotent=False)
     waiting = await ledger.begin(again)
-    assert (waiting.status, waiting.approval.id) == ("ask", passage.approval.id)
-    await _approve(db, tenant, passage.approval.id)
+    assert (waiting.status, waiting.approval.id) == ("ask", begun.approval.id)
+    await _approve(db, tenant, begun.approval.id)
     assert (await ledger.begin(again)).status == "go"
     facts = await ledger.facts(tenant, run, account, CONSTITUTION)
     assert (facts.account.spent, facts.account.reserved) == (cost, cost)
@@ -208,8 +206,8 @@ async def test_an_exhausted_account_keeps_the_approval_for_later(db, ledger, ten
     wanted = begin_effect(key(tenant, run, "a"), decision="ask", cost=Amounts(tokens=20), account=account)
     asked = await ledger.begin(wanted)
     await _approve(db, tenant, asked.approval.id)
-    passage = await ledger.begin(wanted)
-    assert (passage.status, passage.left) == ("exhausted", Amounts(tokens=10))
+    begun = await ledger.begin(wanted)
+    assert (begun.status, begun.left) == ("exhausted", Amounts(tokens=10))
     async with db.transaction(tenant) as tx:
         await tx.accounts.raise_limit(account, Amounts(tokens=10), key="r1", by="grace")
     assert (await ledger.begin(wanted)).status == "go"
@@ -218,8 +216,8 @@ async def test_an_exhausted_account_keeps_the_approval_for_later(db, ledger, ten
 
 
 async def test_a_cost_without_an_account_is_refused(ledger, tenant):
-    passage = await ledger.begin(begin_effect(key(tenant, run_id(tenant)), cost=Amounts(tokens=1)))
-    assert (passage.status, passage.left) == ("exhausted", Amounts())
+    begun = await ledger.begin(begin_effect(key(tenant, run_id(tenant)), cost=Amounts(tokens=1)))
+    assert (begun.status, begun.left) == ("exhausted", Amounts())
 
 
 async def test_usage_beyond_the_reservation_is_recorded_as_it_was(db, ledger, tenant):

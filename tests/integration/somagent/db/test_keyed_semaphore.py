@@ -78,4 +78,4 @@ async def test_a_run_with_many_actions_leaves_connections_to_others(
             async with asyncio.timeout(5):
                 assert (await ledger.begin(asked(other))).status == "go"
             assert not any(action.done() for action in actions)
-        assert {passage.status for passage in await asyncio.gather(*actions)} == {"go"}
+        assert {begun.status for begun in await asyncio.gather(*actions)} == {"go"}

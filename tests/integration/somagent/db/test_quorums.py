@@ -19,10 +19,8 @@ TWO_ROLES = (Demand(capability="approval:security", quorum=2), Demand(capability
 
 
 async def ask(db: Database, tenant: str, run: str | None = None, **verdict):
-    passage = await PostgresLedger(db).begin(
-        begin_effect(key(tenant, run or run_id(tenant)), decision="ask", **verdict)
-    )
-    return passage.approval
+    begun = await PostgresLedger(db).begin(begin_effect(key(tenant, run or run_id(tenant)), decision="ask", **verdict))
+    return begun.approval
 
 
 async def decide(db: Database, tenant: str, approval: str, by: str, *held: str, approve: bool = True, later: float = 0):

@@ -57,7 +57,7 @@ def test_a_module_that_shadows_ours_is_named_in_one_sentence(tmp_path, file, bef
     assert found.returncode == 1
     assert found.stderr.splitlines()[-1] == (
         f"ImportError: The governance plugin needs its own package {name!r}, but Python finds {own} under that name: "
-        "rename it, move it into a package, or keep its directory off the import path (python -P)."
+        "rename it, or move it into a package of yours."
     )
 
 

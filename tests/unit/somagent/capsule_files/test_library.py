@@ -54,7 +54,8 @@ def test_the_task_capsules_of_shipped_composites_are_shipped() -> None:
 def test_an_unknown_tool_is_told_with_the_known_ones() -> None:
     with pytest.raises(NotFound) as caught:
         LIBRARY.tool(parse_reference("perl@1"))
-    assert caught.value.fields["known"] == ["python@1.0.0", "shell@1.0.0"]
+    assert caught.value.fields["known"] == [tool.ref for tool in LIBRARY.tools]
+    assert {"python@1.0.0", "shell@1.0.0"} <= set(caught.value.fields["known"])
 
 
 def test_an_unknown_version_is_told_with_the_known_ones() -> None:
@@ -63,12 +64,13 @@ def test_an_unknown_version_is_told_with_the_known_ones() -> None:
     assert caught.value.fields["known"] == ["python@1.0.0"]
 
 
-def test_every_tool_declares_schemas_and_stays_inside() -> None:
+def test_every_tool_declares_schemas_and_containers_stay_inside() -> None:
     for tool in LIBRARY.tools:
         for action in tool.actions.values():
             Draft202012Validator.check_schema(action.inputs)
-            assert action.egress == "none"
-            assert action.interpreter
+            if tool.kind == "container":
+                assert action.egress == "none"
+                assert action.interpreter
 
 
 @pytest.mark.parametrize("name", ["postgresql.log", "temporal.log", "valkey.log", "meeting.txt"])
