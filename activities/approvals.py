@@ -62,8 +62,7 @@ class ApprovalActivities:
     @activity.defn(name="budget.raise")
     async def raise_budget(self, request: RaiseBudget) -> RaiseBudgetResult:
         """Raise the run's limit, if the token is valid."""
-        key = current_context().key.effect
-        return await self._decisions.raise_budget(*_run_and_tenant(), request, key=key)
+        return await self._decisions.raise_budget(*_run_and_tenant(), request)
 
 
 def _run_and_tenant() -> tuple[str, str]:

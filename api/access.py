@@ -58,21 +58,14 @@ def attest(
     state: State,
     caller: Principal,
     purpose: AttestationPurpose,
-    run: str,
+    run: str | None = None,
     *,
     seconds: int = 300,
     **claims: Any,  # noqa: ANN401
 ) -> str:
-    """Return a signed attestation of the caller's decision about one run. It is valid for `seconds`."""
-    attestation = Attestation(
-        tenant=caller.tenant,
-        subject=caller.subject,
-        capabilities=caller.capabilities,
-        purpose=purpose,
-        run=run,
-        **claims,
-    )
-    return state.tokens.mint_attestation(attestation, seconds)
+    """Return a signed attestation of the caller's decision, about one run or record. It is valid for `seconds`."""
+    said = {"tenant": caller.tenant, "subject": caller.subject, "capabilities": caller.capabilities}
+    return state.tokens.mint_attestation(Attestation(**said | {"purpose": purpose, "run": run} | claims), seconds)
 
 
 def require_capability(caller: Principal, capability: str) -> None:

@@ -60,7 +60,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
     keyring = KeyRing.load(settings.keys_dir)
     trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
     async with contextlib.AsyncExitStack() as stack:
-        db = await stack.enter_async_context(open_database(settings.database("app"), codec=keyring.codec))
+        db = await stack.enter_async_context(open_database(settings.database("app"), keys=keyring))
         rates = await stack.enter_async_context(
             contextlib.aclosing(RequestRates(settings.redis_target(), per_minute=settings.rate_limit_per_minute))
         )

@@ -24,7 +24,7 @@ from capsules.actions.ledger_messages import (
 from capsules.actions.verdict import ShadowVerdict, Verdict
 from capsules.budgets.account import RateWindows
 from capsules.budgets.amounts import DIMENSIONS, Amounts
-from capsules.digest import Digest
+from capsules.digest import Digest, digest
 from capsules.errors import (
     ApprovalRequired,
     AuthorityRefused,
@@ -38,6 +38,7 @@ from capsules.forecasts.forecast import RunForecaster
 from capsules.identity.authority import Authority, AuthorityVerifier
 from capsules.runs.lock import Lock, Locks
 from capsules.runs.run import StartCapsule, StartClaims
+from capsules.tools.tool import ToolRequest
 from policy.decide.constitution_cache import ConstitutionCache
 from policy.decide.decider import Decider, Range
 from policy.decide.engine import Policy
@@ -116,6 +117,7 @@ class Gate:
         text: Callable[[], Reading],
         start: StartCapsule | None = None,
         lock: Lock | None = None,
+        call: ToolRequest | None = None,
     ) -> AllowedAttempt:
         """Let an attempt begin, or raise the reason for its refusal. Every evaluated attempt leaves a receipt.
 
@@ -127,6 +129,7 @@ class Gate:
         text: reads the action's arguments; called only when a constitution reads a detector score of them.
         start: the request of an action that starts a run; forecast only when a constitution reads forecasts.
         lock: what `lock` returned for this attempt, for the activity's body.
+        call: the call of a tool invocation; an approval edit is bound to its arguments.
         """
         began = perf_counter()
         authority = self._authority(token, action, key)
@@ -153,6 +156,7 @@ class Gate:
                 account=account,
                 rate_refusal=await rate_limit.begin(action, verdict),
                 matching_grants=matching_grants(stored.open_grants, action, verdict, authority.actor),
+                call_arguments=digest(call.arguments) if call is not None and verdict.decision == "ask" else None,
             )
             begun = await self.ledger.begin(request)
             if begun.status != "go":

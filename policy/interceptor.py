@@ -29,6 +29,7 @@ from capsules.budgets.amounts import Amounts
 from capsules.errors import SomaError, Unavailable, UngovernedActivity
 from capsules.runs.lock import Lock
 from capsules.runs.run import StartCapsule
+from capsules.tools.tool import ToolRequest
 from policy.activity_authority import ActivityAuthority
 from policy.detectors.argument_text import read
 from policy.gate import AllowedAttempt, Gate
@@ -97,6 +98,7 @@ class GatedInbound(ActivityInboundInterceptor):
             text=lambda: read(*self.arguments(input)),
             start=argument if isinstance(argument, StartCapsule) else None,
             lock=lock,
+            call=argument if isinstance(argument, ToolRequest) else None,
         )
         trace.get_current_span().set_attributes(
             {"somagent.decision": entered.verdict.decision, "somagent.score": entered.verdict.score}

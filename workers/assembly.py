@@ -105,7 +105,7 @@ async def assemble(settings: Settings, serving: Collection[str] = QUEUES) -> Asy
     tokens = Tokens(keyring)
     library = Library.load()
     trust = ConstitutionTrust(settings.keys_dir, settings.constitution_signatures)
-    async with open_database(settings.database("app"), codec=keyring.codec) as db:
+    async with open_database(settings.database("app"), keys=keyring) as db:
         await _check_constitution(db, trust)
         cut_over = await db.read_cut_over()
         content = PostgresContent(db)

@@ -95,6 +95,7 @@ class BeginEffect(FrozenModel):
     account: str | None
     rate_refusal: RateRefusal | None = Field(None, description="Set when a rate limit does not let it begin now.")
     matching_grants: tuple[str, ...] = Field((), description="Ids of standing grants that match, in the order to try.")
+    call_arguments: Digest | None = Field(None, description="Of a tool call that is asked about: its arguments.")
 
 
 class BeginEffectResult(FrozenModel):

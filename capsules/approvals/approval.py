@@ -35,6 +35,7 @@ class Answer(StrictModel):
     capabilities: tuple[str, ...] = Field(description="What they held then, of their own or by the delegation.")
     escalated: bool = Field(False, description="By the right of a group that may decide later: counts everywhere.")
     comment: str = ""
+    attestation: Digest | None = Field(None, description="Digest of the signed attestation that proves the answer.")
     at: datetime
 
 

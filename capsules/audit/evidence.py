@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import quote
 
 from capsules.actions.action import ActionKind
+from capsules.audit.attestations import DecisionAuditor
 from capsules.audit.audit_blocks import Block, Inclusion
 from capsules.audit.auditor import SignatureCheck, VerificationError, check_run
 from capsules.audit.receipt import Receipt
@@ -55,7 +56,9 @@ def _redact(value: Any) -> Any:  # noqa: ANN401 - a name, several, or what holds
     return redact_names(value)
 
 
-def verify(files: ArchiveFiles, *, sealer: SignatureCheck, publisher: SignatureCheck) -> dict[str, Any]:
+def verify(
+    files: ArchiveFiles, *, sealer: SignatureCheck, publisher: SignatureCheck, issuer: SignatureCheck
+) -> dict[str, Any]:
     """Verify an archive and return the figures of the check by name, in the order to show them.
 
     Raises VerificationError with the first error, Invalid for a file that is no evidence.
@@ -66,10 +69,11 @@ def verify(files: ArchiveFiles, *, sealer: SignatureCheck, publisher: SignatureC
     proofs = [Inclusion.model_validate(item) for item in _json(files, "inclusions.json")]
     blocks = [Block.model_validate(item) for item in _json(files, "blocks.json")]
     checked = check_run(run, receipts, proofs, blocks, sealer, withheld)
-    children = _children(files, about, sealer, publisher)
+    children = _children(files, about, {"sealer": sealer, "publisher": publisher, "issuer": issuer})
     found: dict[str, Any] = {"run": run, "redacted": ", ".join(about["redacted"]) or "nothing", "files": len(files) - 2}
     found |= {**checked._asdict(), "bodies_withheld": len(withheld), "capsule": _capsule(files, publisher)}
     found |= {"constitutions": _constitutions(files, receipts), "approvals": _approvals(files, receipts)}
+    found |= {"attested_decisions": _attested(files, about, receipts, issuer)}
     deleted = _json(files, "explanation.json")["run"].get("pruned_at")
     if deleted:
         found["content"] = f"deleted at {deleted}, as the tenant's retention says"
@@ -87,9 +91,7 @@ def folder_of(run: str, child: str) -> str:
     return f"children/{quote(child.removeprefix(f'{run}/'), safe='')}/"
 
 
-def _children(
-    files: ArchiveFiles, about: dict[str, Any], sealer: SignatureCheck, publisher: SignatureCheck
-) -> int | str:
+def _children(files: ArchiveFiles, about: dict[str, Any], checks: Mapping[str, SignatureCheck]) -> int | str:
     """Check the evidence of each child run as an archive of its own. Return the number of children."""
     children: list[str] = _json(files, "explanation.json")["children"]
     if children and not about.get("children"):
@@ -98,7 +100,7 @@ def _children(
         folder = folder_of(about["run"], child)
         part = {name.removeprefix(folder): data for name, data in files.items() if name.startswith(folder)}
         try:
-            found = verify(part, sealer=sealer, publisher=publisher)
+            found = verify(part, **checks)
         except (VerificationError, Invalid) as problem:
             raise VerificationError(f"Child run {child!r}: {problem}") from problem
         if found["run"] != child:
@@ -177,6 +179,19 @@ def _approvals(files: ArchiveFiles, receipts: list[Receipt]) -> int:
         if known[named]["action"] != receipt.body.get("action_digest"):
             raise VerificationError(f"Receipt {receipt.seq} used approval {named!r}, which is of another action.")
     return len(known)
+
+
+def _attested(files: ArchiveFiles, about: dict[str, Any], receipts: list[Receipt], issuer: SignatureCheck) -> int | str:
+    """Match the decisions of people with their attestations. Return how many are proved."""
+    if "attestations.json" not in files:
+        return "not included"
+    kept = _json(files, "attestations.json")
+    decisions = DecisionAuditor(about["tenant"], kept["tokens"], issuer)
+    for receipt in receipts:
+        if receipt.body and receipt.body["at"] > (kept["required_since"] or ""):
+            decisions.check_receipt(about["run"], receipt.seq, receipt.body)
+    decisions.finish()
+    return decisions.proved
 
 
 def _output(files: ArchiveFiles, receipts: list[Receipt], redacted: list[str]) -> None:

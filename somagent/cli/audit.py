@@ -103,10 +103,11 @@ def verify(  # noqa: PLR0913, PLR0917 - the command line's own options
             found, origin = audit_bundle(bundle, keys)
         else:
             sealer, origin = load_keys("sealer", keys, api)
+            issuer, _ = load_keys("issuer", keys, api)
             found = (
-                audit_tenant(api, sealer, anchors)
+                audit_tenant(api, sealer, issuer, anchors)
                 if run is None
-                else audit_run(api, run, sealer, _read_history(history))
+                else audit_run(api, run, sealer, issuer, _read_history(history))
             )
     except VerificationError as problem:
         if api.json:

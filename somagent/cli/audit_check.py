@@ -9,6 +9,7 @@ from typing import Any, get_args
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 
 from capsules.actions.action import ActionKind
+from capsules.audit.attestations import REQUIRED, DecisionAuditor
 from capsules.audit.audit_blocks import Block, Inclusion, Leaf
 from capsules.audit.auditor import Auditor, Record, SignatureCheck, VerificationError, check_run, group_by_block
 from capsules.audit.evidence import verify
@@ -64,6 +65,7 @@ def audit_bundle(file: Path, keys: Path | None) -> tuple[CheckFigures, str]:
     """Check evidence offline. Raises VerificationError for the first bad item, Invalid when the file is no archive."""
     sealer, origin = load_keys("sealer", keys, None)
     publisher, _ = load_keys("publisher", keys, None)
+    issuer, _ = load_keys("issuer", keys, None)
     try:
         with zipfile.ZipFile(file) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
@@ -73,19 +75,26 @@ def audit_bundle(file: Path, keys: Path | None) -> tuple[CheckFigures, str]:
     except (zipfile.BadZipFile, OSError) as error:
         raise Invalid(f"{str(file)!r} is no ZIP archive: {error}") from error
     try:
-        return verify(files, sealer=sealer, publisher=publisher), origin
+        return verify(files, sealer=sealer, publisher=publisher, issuer=issuer), origin
     except (ValueError, KeyError, TypeError) as error:
         raise VerificationError(f"A file of the archive is not what its name says: {error}") from error
 
 
-def audit_tenant(api: Api, checks: SignatureCheck, anchors: Path | None) -> CheckFigures:
+def audit_tenant(api: Api, checks: SignatureCheck, issuer: SignatureCheck, anchors: Path | None) -> CheckFigures:
     """Check all audit blocks of the caller's tenant. Raises VerificationError for the first bad item."""
     anchored = read_anchors(anchors or Settings().anchors)  # read first, so that later blocks are not missed
     status = api.get("/v1/audit/status")
     blocks = [Block.model_validate(item) for item in api.iter_numbered("/v1/audit/blocks", most=status["height"])]
     tenant = blocks[0].tenant if blocks else ""
     projections = ProjectionAuditor()
-    auditor = Auditor(tenant, checks, projections.read)
+    # Read first: an attestation is recorded with its decision, so later decisions are not asked for theirs.
+    decisions = DecisionAuditor(tenant, _read_attestations(api), issuer)
+
+    def read_record(record: Record) -> None:
+        projections.read(record)
+        decisions.read(record)
+
+    auditor = Auditor(tenant, checks, read_record)
     records = api.iter_numbered("/v1/audit/records", most=status["leaves"], size=PAGE)
     read = (Record(Leaf(*leaf), *rest) for leaf, *rest in records)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn())
@@ -104,18 +113,22 @@ def audit_tenant(api: Api, checks: SignatureCheck, anchors: Path | None) -> Chec
         "accounts": projections.ledger.check_accounts(ShownAccount.model_validate(item) for item in accounts),
         "runs": projections.check_runs(ShownRun.model_validate(item) for item in runs),
     }
+    decisions.finish()
     digests = {block.height: block.digest for block in blocks}
     return {
         "blocks": auditor.blocks,
         "records": auditor.leaves,
         **shown,
+        "attested_decisions": decisions.proved,
         "waiting_for_the_seal": status["waiting"],
         "anchored_blocks": auditor.check_anchors(anchored, digests.get),
         "head": auditor.head,
     }
 
 
-def audit_run(api: Api, run: str, checks: SignatureCheck, history: dict[str, Any] | None) -> CheckFigures:
+def audit_run(
+    api: Api, run: str, checks: SignatureCheck, issuer: SignatureCheck, history: dict[str, Any] | None
+) -> CheckFigures:
     """Check one run, and compare it with its history if given. Raises VerificationError for the first bad item."""
     row = next(iter(api.get("/v1/audit/runs", only=run)), None)
     receipts = [Receipt.model_validate(item) for item in api.iter_numbered(run_path(run, "receipts"))]
@@ -125,6 +138,13 @@ def audit_run(api: Api, run: str, checks: SignatureCheck, history: dict[str, Any
     found: CheckFigures = check_run(run, receipts, proofs, blocks, checks)._asdict()
     if row is not None:
         check_run_row(ShownRun.model_validate(row), receipts)
+    decisions = DecisionAuditor(run.partition("/")[0], _read_attestations(api), issuer)
+    upgrade = api.get("/v1/audit/entries", action=REQUIRED, limit=1)["items"]
+    for receipt in receipts:
+        if not upgrade or receipt.body["at"] > upgrade[0]["body"]["at"]:
+            decisions.check_receipt(run, receipt.seq, receipt.body)
+    decisions.finish()
+    found |= {"attested_decisions": decisions.proved}
     if history is not None:
         results: dict[str, Digest | None] = {}
         for batch in _batches(completed_results(history)):
@@ -148,3 +168,7 @@ def _batches(payloads: dict[str, Any]) -> Iterator[dict[str, Any]]:
         size += length
     if batch:
         yield batch
+
+
+def _read_attestations(api: Api) -> list[str]:
+    return [item["token"] for item in api.iter_numbered("/v1/audit/attestations")]

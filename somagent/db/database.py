@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from somagent.db.repositories.constitutions import ConstitutionEncryption, Const
 from somagent.db.repositories.principals import Tenants
 from somagent.db.schema.tables import codec_cut_over
 from somagent.db.transaction import Transaction
+from somagent.identity.keys import KEY_PURPOSES, KeyRing
+from somagent.identity.tokens import Tokens
 
 CONNECT_SECONDS = 5
 COMMAND_SECONDS = 30
@@ -27,21 +29,25 @@ SET_TENANT = text("SELECT set_config('somagent.tenant', :tenant, true)")
 
 @dataclass(frozen=True)
 class Database:
-    """The database under one role: transactions of one tenant, and data of all tenants. `open_database` makes one."""
+    """The database under one role: transactions of one tenant, and data of all tenants. `open_database` makes one.
+
+    tokens: verifies the attestations of the decisions that are read.
+    """
 
     engine: AsyncEngine
     pool: "asyncpg.Pool"
     encryption: ConstitutionEncryption
+    tokens: Tokens
 
     @contextlib.asynccontextmanager
     async def transaction(self, tenant: str) -> AsyncIterator[Transaction]:
         """Yield the repositories of one tenant; commit once at the end, roll back on any error."""
         async with begin(self.engine, SET_TENANT, {"tenant": tenant}) as connection:
-            yield Transaction(connection, tenant)
+            yield Transaction(connection, tenant, self.tokens)
 
     @property
     def constitutions(self) -> Constitutions:
-        return Constitutions(self.engine, self.encryption)
+        return Constitutions(self.engine, self.encryption, self.tokens)
 
     @property
     def tenants(self) -> Tenants:
@@ -65,13 +71,13 @@ class Database:
 
 
 @contextlib.asynccontextmanager
-async def open_database(
-    url: str, *, connections: int = 10, codec: Mapping[str, bytes] | None = None
-) -> AsyncIterator[Database]:
+async def open_database(url: str, *, connections: int = 10, keys: KeyRing | None = None) -> AsyncIterator[Database]:
     """Connect with a `postgresql+asyncpg://` URL and close at the end.
 
-    codec: codec keys of the key ring, by id. Without them constitutions can be neither written nor read.
+    keys: its codec keys encrypt constitutions, its issuer's keys verify the decisions of people. Without them
+    constitutions can be neither written nor read, and no decision counts.
     """
+    keys = keys or KeyRing({purpose: {} for purpose in KEY_PURPOSES}, {}, {})
     engine = create_async_engine(
         url,
         pool_size=connections,
@@ -89,7 +95,7 @@ async def open_database(
             command_timeout=COMMAND_SECONDS,
             reset=_skip_reset,
         ) as pool:
-            yield Database(engine, pool, ConstitutionEncryption(codec or {}))
+            yield Database(engine, pool, ConstitutionEncryption(keys.codec), Tokens(keys))
     finally:
         await engine.dispose()
 

@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from somagent.db.repositories.accounts import Accounts
 from somagent.db.repositories.applications import Applications
 from somagent.db.repositories.approvals import Approvals, EligibleApprovers
+from somagent.db.repositories.attestations import Attestations
 from somagent.db.repositories.audit import Audit
 from somagent.db.repositories.capsules import Capsules
 from somagent.db.repositories.content import Artifacts, Contents
@@ -20,25 +21,27 @@ from somagent.db.repositories.runs import RunRows
 from somagent.db.repositories.standing_grants import StandingGrants
 from somagent.db.repositories.starts import Starts
 from somagent.db.repositories.usage import UsageRows
+from somagent.identity.tokens import Tokens
 
 
 class Transaction:
     """The repositories of `tenant` on one connection. Row-level security holds them to the tenant, not our queries."""
 
-    def __init__(self, connection: AsyncConnection, tenant: str) -> None:
+    def __init__(self, connection: AsyncConnection, tenant: str, tokens: Tokens) -> None:
         self.connection = connection
         self.tenant = tenant
         self.accounts = Accounts(connection, tenant)
         self.applications = Applications(connection, tenant)
         self.approvals = Approvals(connection, tenant)
         self.artifacts = Artifacts(connection, tenant)
+        self.attestations = Attestations(connection, tenant)
         self.audit = Audit(connection, tenant)
         self.capsules = Capsules(connection, tenant)
         self.contents = Contents(connection, tenant)
         self.decision_log = DecisionLog(connection, tenant)
-        self.delegations = Delegations(connection, tenant)
+        self.delegations = Delegations(connection, tenant, tokens)
         self.deliveries = Deliveries(connection, tenant)
-        self.eligible_approvers = EligibleApprovers(connection, tenant)
+        self.eligible_approvers = EligibleApprovers(connection, tenant, tokens)
         self.events = Events(connection, tenant)
         self.forecasts = Forecasts(connection, tenant)
         self.principals = Principals(connection, tenant)

@@ -137,7 +137,7 @@ async def governance(settings: Settings, terms: Terms, *, encrypt: bool = False)
     keyring = KeyRing.load(settings.keys_dir)
     tokens = Tokens(keyring)
     async with (
-        open_database(settings.database("app"), codec=keyring.codec) as db,
+        open_database(settings.database("app"), keys=keyring) as db,
         ValkeyWindows(settings.redis_target(), db) as windows,
     ):
         ledger = PostgresLedger(db)

@@ -10,6 +10,7 @@ A token that cannot be verified raises an error with the reason; its claims are 
 import json
 import time
 import uuid
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -31,33 +32,44 @@ AttestationPurpose = Literal[
     "deny",
     "edit",
     "raise_budget",
+    "grant",
+    "revoke_grant",
+    "delegate",
+    "revoke_delegation",
     "propose_constitution",
     "approve_constitution",
     "reject_constitution",
+    "activate_constitution",
+    "revoke_constitution",
 ]
 ISSUER = "somagent"
 # Tolerated difference between the clocks of one cluster.
 LEEWAY_SECONDS = 2
 CLAIMS = ["exp", "iat", "aud", "iss", "jti", "sub", "body"]
 EXPIRED = "The token has expired: get a new one."
-# A run presents its authority with each action. Signature and claims of the last authorities are cached; the expiry is
-# checked each time. A refusal is not cached.
-CACHED_AUTHORITIES = 1024
+# A run presents its authority with each action. Signature and claims of the last tokens are cached; the time is checked
+# each time. A refusal is not cached.
+CACHED_TOKENS = 1024
 
 
 class Attestation(StrictModel):
-    """Who decides what about one run: bound to an approval and its action, or to amounts."""
+    """Who decides what: bound to an approval and its action, to amounts, or to the terms of a record."""
 
     tenant: TenantId
     subject: str = Field(min_length=1)
-    capabilities: frozenset[str]
+    capabilities: frozenset[str] = Field(description="By which the decision counts: the person's own, or lent ones.")
     purpose: AttestationPurpose
-    run: RunId
+    run: RunId | None = Field(None, description="Workflow that the decision is about.")
     approval: str | None = None
     action: Digest | None = None
     on_behalf_of: str | None = Field(None, description="Principal whose delegated capability is used.")
+    escalated: bool = Field(False, description="By the right of an escalation group, whose time has come.")
+    until: int | None = Field(None, description="Unix time from which the approval does not count any more.")
+    target: str | None = Field(None, description="For an edit: the target of the tool call that is edited.")
     arguments: Digest | None = Field(None, description="For an edit: digest of the new arguments.")
     amounts: Amounts | None = None
+    record: str | None = Field(None, description="Id of what is decided: a grant, a raise, a proposal.")
+    terms: dict[str, Any] = Field(default_factory=dict, description="What the person decided about the record.")
 
     def require(self, **claims: object) -> None:
         """Raise Denied unless each of these claims has this value."""
@@ -76,7 +88,8 @@ class Tokens:
 
     def __init__(self, keyring: KeyRing) -> None:
         self._keys = keyring
-        self._authority = lru_cache(maxsize=CACHED_AUTHORITIES)(self._verify_authority)
+        self._authority = lru_cache(maxsize=CACHED_TOKENS)(self._verify_authority)
+        self._attestation = lru_cache(maxsize=CACHED_TOKENS)(self._verify_attestation)
 
     def mint_access(self, principal: Principal, seconds: int, *, issued_at: int | None = None) -> str:
         """Return a bearer token for the API. Raises KeyMissing without an issuer key, as all `mint_` methods do."""
@@ -111,6 +124,18 @@ class Tokens:
         """Return the attestation in a token. Raises AuthorityRefused with the reason."""
         return self._verify("somagent.attestation", token, Attestation, AuthorityRefused)
 
+    def verify_recorded(self, token: str, used_at: datetime) -> Attestation:
+        """Return the attestation of a decision that was recorded at a time. Raises AuthorityRefused with the reason.
+
+        It counts as it did then: the token has expired since, and the key that signed it may be retired.
+        """
+        attestation, issued, expires = self._attestation(token)
+        if not issued - LEEWAY_SECONDS <= used_at.timestamp() <= expires + LEEWAY_SECONDS:
+            raise AuthorityRefused(
+                f"The attestation of {attestation.subject!r} was not valid at {used_at.isoformat()}."
+            )
+        return attestation
+
     def expiry(self, token: str) -> int:
         """Return the expiry of an access token in Unix seconds. Raises Unauthenticated."""
         return int(self._claims("somagent.access", token, Unauthenticated)["exp"])
@@ -134,6 +159,10 @@ class Tokens:
     def _verify_authority(self, token: str) -> tuple[Authority, int]:
         claims = self._claims("somagent.authority", token, AuthorityRefused, expired=True)
         return _model(claims["body"], Authority, AuthorityRefused), int(claims["exp"])
+
+    def _verify_attestation(self, token: str) -> tuple[Attestation, int, int]:
+        claims = self._claims("somagent.attestation", token, AuthorityRefused, expired=True)
+        return _model(claims["body"], Attestation, AuthorityRefused), int(claims["iat"]), int(claims["exp"])
 
     def _claims(
         self, audience: Audience, token: str, refusal: type[SomaError], *, expired: bool = False

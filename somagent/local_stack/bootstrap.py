@@ -16,6 +16,7 @@ from capsules.budgets.account import AccountTerms
 from capsules.budgets.amounts import Amounts
 from capsules.constitutions.constitution import ConstitutionRecord, ConstitutionSignature
 from capsules.constitutions.proof import ProofReport
+from capsules.constitutions.proposal import EVERYBODY
 from capsules.digest import Digest, digest
 from capsules.errors import ConstitutionRefused, NotFound
 from capsules.identity.principal import Principal
@@ -26,7 +27,7 @@ from somagent.db.transaction import Transaction
 from somagent.identity.capabilities import local_people, local_principals
 from somagent.identity.keys import KEY_PURPOSES, KeyRing
 from somagent.identity.signatures import sign_digest, verify_constitution
-from somagent.identity.tokens import Tokens
+from somagent.identity.tokens import Attestation, Tokens
 from somagent.settings import Settings
 
 TENANT = "local"
@@ -52,7 +53,7 @@ async def bootstrap(settings: Settings, prove: Prove) -> None:
     keyring = KeyRing.load(settings.keys_dir)
     library = Library.load()
     await upgrade(settings.database("owner"))
-    async with open_database(settings.database("owner"), connections=2, codec=keyring.codec) as owner:
+    async with open_database(settings.database("owner"), connections=2, keys=keyring) as owner:
         await owner.tenants.add(TENANT)
         record = sign_constitution(keyring, library.constitution)
         if await owner.constitutions.active_digest() is None:
@@ -75,7 +76,21 @@ async def activate_first(owner: Database, record: ConstitutionRecord, report: Pr
             f"is {failed.outcome}. {failed.sentence}{example}"
         )
     await owner.constitutions.install(record)
-    await owner.constitutions.activate(record.digest, by=record.proposed_by, reason="first start")
+    token = attest_activation(owner.tokens, record, EVERYBODY, by=record.proposed_by, reason="first start")
+    await owner.constitutions.activate(record.digest, by=record.proposed_by, reason="first start", token=token)
+
+
+def attest_activation(tokens: Tokens, record: ConstitutionRecord, scope: str, *, by: str, reason: str) -> str:
+    """Return the attestation of an activation by the owner of the installation, who has its keys."""
+    attestation = Attestation(
+        tenant=TENANT,
+        subject=by,
+        capabilities=frozenset(),
+        purpose="activate_constitution",
+        record=record.digest,
+        terms={"scope": scope, "stage": "active", "reason": reason},
+    )
+    return tokens.mint_attestation(attestation)
 
 
 def sign_constitution(keyring: KeyRing, document: dict[str, Any]) -> ConstitutionRecord:

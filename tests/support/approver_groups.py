@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from constitutions import activate_document, codec, default
+from constitutions import activate_document, default, key_ring
 from platforms import Platform
 
 from capsules.budgets.amounts import Amounts
@@ -60,13 +60,13 @@ async def approver_groups_in(
         for name, rule in askers.items()
     ]
     people = dict.fromkeys(askers, OPERATOR) | {name: frozenset(SEES | held) for name, held in deciders.items()}
-    async with open_database(settings.database("owner"), codec=codec(settings)) as owner:
+    async with open_database(settings.database("owner"), keys=key_ring(settings)) as owner:
         await owner.tenants.add(tenant)
         document = default()
         document["metadata"]["name"] = tenant
         document["approvals"] += [part for rule in rules for part in _each(rule)]
         await activate_document(owner, keyring, document, scope=tenant)
-    async with open_database(settings.database("app"), codec=codec(settings)) as db, db.transaction(tenant) as tx:
+    async with open_database(settings.database("app"), keys=key_ring(settings)) as db, db.transaction(tenant) as tx:
         await tx.accounts.ensure(f"tenant:{tenant}", RICH)
         for name, held in people.items():
             await tx.principals.add(Principal(tenant=tenant, subject=name, capabilities=held))

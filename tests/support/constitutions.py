@@ -8,20 +8,21 @@ from capsules.constitutions.proposal import EVERYBODY
 from somagent.capsule_files.library import Library
 from somagent.db.database import Database
 from somagent.identity.keys import KeyRing
-from somagent.local_stack.bootstrap import sign_constitution
+from somagent.local_stack.bootstrap import attest_activation, sign_constitution
 from somagent.settings import Settings
 
 
-def codec(settings: Settings) -> dict[str, bytes]:
-    """Return the codec keys of a home, made where there are none."""
-    return dict(KeyRing.create_missing(settings.keys_dir).codec)
+def key_ring(settings: Settings) -> KeyRing:
+    """Return the keys of a home, made where there are none."""
+    return KeyRing.create_missing(settings.keys_dir)
 
 
 async def make_active(owner: Database, record: ConstitutionRecord, *, scope: str = EVERYBODY) -> ConstitutionRecord:
     """Install and activate without a proposal, unless it is active already."""
     await owner.constitutions.install(record)
     if await owner.constitutions.active_digest(scope) != record.digest:
-        await owner.constitutions.activate(record.digest, scope=scope, by="tests", reason="test")
+        token = attest_activation(owner.tokens, record, scope, by="tests", reason="test")
+        await owner.constitutions.activate(record.digest, scope=scope, by="tests", reason="test", token=token)
     return record
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from constitutions import codec
+from constitutions import key_ring
 from databases import own_database
 from outages import link_engine
 from platforms import Platform, platform_in
@@ -69,14 +69,14 @@ async def template(postgres_server: Settings) -> AsyncIterator[str]:
 @pytest.fixture(scope="session")
 async def owner(migrated: Settings) -> AsyncIterator[Database]:
     """The shared database as its owner."""
-    async with open_database(migrated.database("owner"), codec=codec(migrated)) as opened:
+    async with open_database(migrated.database("owner"), keys=key_ring(migrated)) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 async def db(migrated: Settings) -> AsyncIterator[Database]:
     """The shared database as the application sees it."""
-    async with open_database(migrated.database("app"), codec=codec(migrated)) as opened:
+    async with open_database(migrated.database("app"), keys=key_ring(migrated)) as opened:
         yield opened
 
 

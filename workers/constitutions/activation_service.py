@@ -70,7 +70,10 @@ class ActivationService:
         attestation.require(tenant=proposal.tenant, run=run, action=change.digest(), purpose="propose_constitution")
         if attestation.subject != proposal.proposed_by:
             raise Denied(f"The token is {attestation.subject!r}'s, not {proposal.proposed_by!r}'s.")
+        attestation.require(record=proposal.id)
         attestation.require_capability("constitution:propose")
+        async with self.db.transaction(proposal.tenant) as tx:
+            await tx.attestations.use(proposal.token)
         if attestation.tenant != self.platform_tenant and (
             change.scope != attestation.tenant or not change.narrows or change.clears
         ):
@@ -130,6 +133,7 @@ class ActivationService:
         try:
             attestation = self.tokens.verify_attestation(cast.vote.token)
             attestation.require(tenant=cast.step.tenant, run=run, action=cast.vote.change, purpose=purpose)
+            attestation.require(record=cast.step.id)
             async with self.db.transaction(cast.step.tenant) as tx:
                 known = await tx.proposals.get(cast.step.id)
                 if known.change != cast.vote.change:
@@ -137,7 +141,11 @@ class ActivationService:
                 if cast.approve or attestation.subject != known.proposed_by:
                     attestation.require_capability("constitution:approve")
                 known = await tx.proposals.record_vote(
-                    cast.step.id, approve=cast.approve, by=attestation.subject, comment=cast.vote.comment
+                    cast.step.id,
+                    approve=cast.approve,
+                    by=attestation.subject,
+                    token=cast.vote.token,
+                    comment=cast.vote.comment,
                 )
         except SomaError as error:
             if error.retryable:

@@ -8,6 +8,7 @@ application has no such Update: its decision is written to the database at once,
 import asyncio
 import datetime as dt
 import logging
+import math
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -201,7 +202,15 @@ def _attest(
     purpose: AttestationPurpose,
     **claims: Any,  # noqa: ANN401
 ) -> str:
-    claims |= {"approval": approval.id, "action": approval.action, "on_behalf_of": approver.on_behalf_of}
+    claims |= {
+        "approval": approval.id,
+        "action": approval.action,
+        "target": approval.target,
+        "on_behalf_of": approver.on_behalf_of,
+        "capabilities": approver.capabilities,
+        "escalated": approval.escalated_to(approver.capabilities, dt.datetime.now(dt.UTC)),
+        "until": math.ceil(approval.expires_at.timestamp()),
+    }
     return access.attest(state, caller, purpose, approval.run, **claims)
 
 

@@ -18,11 +18,12 @@ from capsules.audit.ledger_audit import ShownAccount
 from capsules.audit.projections import ShownRun
 from capsules.base_model import FrozenModel, Page, StrictModel
 from capsules.digest import Digest
+from somagent.db.repositories.attestations import AttestationRecord
 from somagent.identity.keys import KeyPurpose
 
 router = resource_router("/v1/audit", "audit")
 
-PUBLISHED_KEYS: tuple[KeyPurpose, ...] = ("sealer", "publisher", "constitution")
+PUBLISHED_KEYS: tuple[KeyPurpose, ...] = ("sealer", "publisher", "constitution", "issuer")
 
 
 class AuditStatusResponse(FrozenModel):
@@ -61,7 +62,7 @@ class ResultsResponse(FrozenModel):
 class PublicKeysResponse(FrozenModel):
     """Public keys that verify signatures. An auditor must get them from another source and compare."""
 
-    keys: dict[str, str] = Field(description="PEM text by key id, for the sealer, the publisher and constitutions.")
+    keys: dict[str, str] = Field(description="PEM text by key id, for the sealer, publisher, constitutions and issuer.")
 
 
 @router.get("/entries")
@@ -134,6 +135,15 @@ async def list_runs(  # noqa: PLR0913, PLR0917 - a parameter for each filter
     """List runs by id as their rows show them, with the closing receipt if it is after the part that you have read."""
     async with state.db.transaction(caller.tenant) as tx:
         return await tx.audit.runs(after, sealed=sealed, only=only, limit=limit)
+
+
+@router.get("/attestations")
+async def list_attestations(
+    caller: AuditReader, state: StateDep, after: After = 0, limit: PageLimit = 100
+) -> SequencePage[AttestationRecord]:
+    """List the signed attestations of people's decisions. Each was used once; an auditor verifies the signatures."""
+    async with state.db.transaction(caller.tenant) as tx:
+        return sequence_page(await tx.attestations.after(after, limit), limit, lambda one: one.number)
 
 
 @router.get("/runs/{run}/inclusions", responses=responses(404))

@@ -34,14 +34,16 @@ async def raise_budget(
         problem = {"path": "body", "message": "all amounts are 0"}
         raise Invalid("All amounts of the raise are 0. Give at least one amount above 0.", problems=[problem])
     await get_open(state, caller, run)
-    request = RaiseBudget(amounts=amounts, token=attest(state, caller, "raise_budget", run, amounts=amounts))
     key = f"raise/{caller.subject}/{idempotency_key or uuid.uuid4().hex}"
+    # The ledger raises once for each record, however often the request or its message is repeated.
+    token = attest(state, caller, "raise_budget", run, amounts=amounts, record=f"{run}/{key}")
+    request = RaiseBudget(amounts=amounts, token=token)
     async with state.db.transaction(caller.tenant) as tx:
         application = await tx.applications.find(run)
     if application is None:
         raised = await update(state.temporal, run, "raise_budget", request, key=key, answer=RaiseBudgetResult)
     else:  # the workflow of a governed application has no such Update; its next action reads the new limit
-        raised = await state.approval_decisions.raise_budget(run, caller.tenant, request, key=key)
+        raised = await state.approval_decisions.raise_budget(run, caller.tenant, request)
     if raised.problem:
         raise BudgetExhausted(raised.problem, run=run)
     return raised

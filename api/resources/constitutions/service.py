@@ -181,20 +181,24 @@ async def propose(state: State, caller: Principal, change: Change, idempotency_k
     """Start the workflow of a change, or return the activation that this key started."""
     key = idempotency_key or secrets.token_hex(8)
     seconds = state.settings.constitution_approval_hours * 3600
+    # A shadow decides nothing, so it needs no votes.
+    quorum = 0 if change.stage == "shadow" else state.settings.constitution_approvals
+    id_, action = workflow_id(caller.tenant, key), change.digest()
+    terms = {"change": change.model_dump(mode="json"), "quorum": quorum}
+    claims = {"action": action, "record": key, "terms": terms}
+    token = attest(state, caller, "propose_constitution", id_, seconds=PROPOSAL_SECONDS, **claims)
     async with state.db.transaction(caller.tenant) as tx:
         record, _ = await tx.proposals.enter(
             key,
             change,
             request=digest({"actor": caller.subject, "change": change.digest()}),
             by=caller.subject,
-            # A shadow decides nothing, so it needs no votes.
-            quorum=0 if change.stage == "shadow" else state.settings.constitution_approvals,
+            quorum=quorum,
             expires_at=dt.datetime.now(dt.UTC) + dt.timedelta(seconds=seconds),
+            token=token,
         )
     if record.state in SETTLED:
         return record
-    id_ = workflow_id(caller.tenant, record.id)
-    action = change.digest()
     authority = Authority(
         kind="platform",
         tenant=caller.tenant,
@@ -212,7 +216,7 @@ async def propose(state: State, caller: Principal, change: Change, idempotency_k
         proposed_by=caller.subject,
         quorum=record.quorum,
         expires_seconds=seconds,
-        token=attest(state, caller, "propose_constitution", id_, seconds=PROPOSAL_SECONDS, action=action),
+        token=token,
         authority=state.tokens.mint_authority(authority),
     )
     await start_workflow(
@@ -270,7 +274,7 @@ async def cast_vote(
         raise Denied(f"Separation of duties: {caller.subject!r} proposed this activation and cannot approve it.")
     run, verb = workflow_id(caller.tenant, activation), "approve" if approve else "reject"
     purpose: AttestationPurpose = "approve_constitution" if approve else "reject_constitution"
-    token = attest(state, caller, purpose, run, action=record.change)
+    token = attest(state, caller, purpose, run, action=record.change, record=activation)
     vote = Vote(change=record.change, comment=body.comment, token=token)
     result = await update(state.temporal, run, verb, vote, key=f"{caller.subject}/{verb}", answer=VoteResult)
     if result.problem:
@@ -288,6 +292,7 @@ async def revoke(state: State, caller: Principal, digest: Digest, reason: str) -
             f"The tenant {caller.tenant!r} cannot revoke {digest}: it was active for other tenants, too.",
             digest=digest,
         )
-    await db.revoke(record.digest, tenant=caller.tenant, by=caller.subject, reason=reason)
+    token = attest(state, caller, "revoke_constitution", record=record.digest, terms={"reason": reason})
+    await db.revoke(record.digest, tenant=caller.tenant, token=token, reason=reason)
     active_for = [scope for scope in sorted(scopes) if await db.active_digest(scope) == record.digest]
     return schemas.RevocationResponse(digest=record.digest, active_for=tuple(active_for))

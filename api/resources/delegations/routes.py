@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-from api.access import ApprovalReader, require_held
+from api.access import ApprovalReader, attest, require_held
 from api.deps import StateDep
 from api.middleware.problems import resource_router, responses
 from api.parameters import Cursor, PageLimit, RecordId
@@ -21,8 +21,11 @@ router = resource_router("/v1/delegations", "approvals")
 async def give(body: DelegationRequest, caller: ApprovalReader, state: StateDep) -> Delegation:
     """Delegate a capability that you hold. The delegate can use it for approvals only and cannot delegate it again."""
     require_held(caller, [body.capability], "delegate")
+    now = dt.datetime.now(dt.UTC)
     async with state.db.transaction(caller.tenant) as tx:
-        return await tx.delegations.give(body, by=caller.subject, now=dt.datetime.now(dt.UTC))
+        prepared = await tx.delegations.prepare(body, by=caller.subject, now=now)
+        token = attest(state, caller, "delegate", record=prepared.id, terms=prepared.terms())
+        return await tx.delegations.give(prepared, token=token, now=now)
 
 
 @router.get("")
@@ -48,4 +51,5 @@ async def revoke(delegation: RecordId, caller: ApprovalReader, state: StateDep) 
                 f"Delegation {delegation!r} is between {known.delegator!r} and {known.delegate!r}: only they, or a "
                 "principal with 'principal:manage', can revoke it."
             )
-        return await tx.delegations.revoke(delegation, by=caller.subject, now=dt.datetime.now(dt.UTC))
+        token = attest(state, caller, "revoke_delegation", record=delegation)
+        return await tx.delegations.revoke(delegation, by=caller.subject, token=token, now=dt.datetime.now(dt.UTC))

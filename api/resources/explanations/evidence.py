@@ -16,6 +16,7 @@ from api.deps import State
 from api.resources.audit.service import result_digests
 from api.resources.explanations.service import explain_run, receipts_of, render_page
 from capsules.actions.ledger_messages import tenant_of
+from capsules.audit.attestations import REQUIRED
 from capsules.audit.auditor import SignatureCheck, VerificationError
 from capsules.audit.evidence import FORMAT, REDACTED, Redaction, Signer, folder_of, redact_names, sign_archive, verify
 from capsules.audit.explanation import RunExplanation
@@ -37,7 +38,8 @@ SEAL_CHECKS = 6
 """How often the evidence of a run that has just ended checks for its blocks, every half interval of the sealer."""
 README = f"""Evidence of one run of SomaGent, in the format {FORMAT}.
 
-Check it with the public keys of the sealer and the publisher. Get them from another source than this archive:
+Check it with the public keys of the sealer, the publisher and the issuer. Get them from another source than this
+archive:
 
     somagent audit verify --bundle FILE --keys DIRECTORY
 
@@ -46,7 +48,7 @@ explanation.*      request, decisions, approvals, cost and result; the page is f
 capsule.json       the published capsule with its signature; lock.json: what it depended on, by digest
 constitutions.json the constitutions of the decisions; proofs.json: the proof results for each
 receipts.jsonl     every decision and outcome; inclusions.json and blocks.json: proofs that each is in a signed block
-approvals.json     the approvals and their answers
+approvals.json     the approvals and their answers; attestations.json: the signed tokens that prove them
 ledger.json        the budget account and its last entries
 history.json       the Temporal history; its payloads stay encrypted
 results.json       the digest of each activity's result in it, as the platform's keys decrypt it
@@ -173,9 +175,23 @@ async def _records(tx: Transaction, explanation: RunExplanation, redact: Collect
         values["capsule.json"] = published.model_dump(mode="json", by_alias=True)
     except NotFound:
         pass  # an application's own workflow is not a capsule
-    values = redact_names(values) if "people" in redact else values
-    lines = [_line(receipt, digest_only="people" in redact) async for receipt in receipts_of(tx, run.id)]
+    receipts = [receipt async for receipt in receipts_of(tx, run.id)]
+    if "people" in redact:
+        values = redact_names(values)
+    else:
+        values["attestations.json"] = await _attestations(tx, receipts)
+    lines = [_line(receipt, digest_only="people" in redact) for receipt in receipts]
     return {**{name: _json(value) for name, value in values.items()}, "receipts.jsonl": b"".join(lines)}
+
+
+async def _attestations(tx: Transaction, receipts: list[Receipt]) -> dict[str, Any]:
+    """Return the attestations of the decisions that the receipts name, and since when each decision has one."""
+    records = {receipt.body.get(name) for receipt in receipts for name in ("approval", "standing_grant")} - {None}
+    upgrade = (await tx.audit.list(action=REQUIRED, limit=1)).items
+    return {
+        "required_since": upgrade[0].body["at"] if upgrade else None,
+        "tokens": [recorded.token for recorded in await tx.attestations.of(*map(str, records))],
+    }
 
 
 async def _prove(state: State, document: dict[str, Any]) -> dict[str, Any]:
@@ -217,7 +233,8 @@ def _verify(state: State, files: EvidenceFiles) -> bytes:
         return lambda key_id, text, value: state.keyring.verify(purpose, key_id, text.encode(), value)
 
     try:
-        result = verify(files, sealer=signature_check("sealer"), publisher=signature_check("publisher"))
+        purposes: tuple[KeyPurpose, ...] = ("sealer", "publisher", "issuer")
+        result = verify(files, **{purpose: signature_check(purpose) for purpose in purposes})
     except (SomaError, VerificationError) as problem:  # reported in the archive; every later check reports it, too
         return _json({"holds": False, "problem": str(problem)})
     return _json({"holds": True, **result})

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-from api.access import ApprovalReader, StandingApprover
+from api.access import ApprovalReader, StandingApprover, attest
 from api.deps import StateDep
 from api.middleware.problems import resource_router, responses
 from api.parameters import Cursor, PageLimit, RecordId
@@ -56,4 +56,5 @@ async def prove_again(grant: RecordId, caller: StandingApprover, state: StateDep
 async def revoke(grant: RecordId, caller: StandingApprover, state: StateDep) -> StandingGrant:
     """Revoke a grant of the tenant. Actions that began under it continue. A repeated call is no error."""
     async with state.db.transaction(caller.tenant) as tx:
-        return await tx.standing_grants.revoke(grant, by=caller.subject, now=dt.datetime.now(dt.UTC))
+        token = attest(state, caller, "revoke_grant", record=grant)
+        return await tx.standing_grants.revoke(grant, by=caller.subject, token=token, now=dt.datetime.now(dt.UTC))

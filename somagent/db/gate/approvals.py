@@ -18,7 +18,7 @@ from capsules.approvals.approval import (
 )
 from capsules.approvals.approval_edit import ApprovalEdit, EditResult
 from capsules.approvals.eligibility import Approver
-from capsules.digest import Digest, digest
+from capsules.digest import Digest, digest, sha256
 from capsules.errors import Denied, NotFound, SomaError
 from somagent.db.database import Database
 from somagent.db.gate.ledger import canonical_parts
@@ -75,15 +75,23 @@ class PostgresApprovalDecisions:
             approval = await tx.approvals.expire(request.approval)
         return DecisionResult(approval=approval.id, state=approval.state, decided_by=approval.decided_by)
 
-    async def raise_budget(self, run: str, tenant: str, request: RaiseBudget, *, key: str) -> RaiseBudgetResult:
-        """Raise the run's limit, once for each key. A refusal comes back as `problem`; only Unavailable is raised."""
+    async def raise_budget(self, run: str, tenant: str, request: RaiseBudget) -> RaiseBudgetResult:
+        """Raise the run's limit, once for each attested raise, however often its message comes.
+
+        A refusal comes back as `problem`; only Unavailable is raised.
+        """
         try:
             token = self.tokens.verify_attestation(request.token)
             token.require(tenant=tenant, run=run, purpose="raise_budget")
             token.require_capability("budget:raise")
             token.require(amounts=request.amounts)
+            if token.record is None:
+                raise Denied("The token names no raise. Ask for a new one.")
             async with self.db.transaction(tenant) as tx:
-                account = await tx.accounts.raise_limit(f"run:{run}", request.amounts, key=key, by=token.subject)
+                await tx.attestations.use(request.token)
+                account = await tx.accounts.raise_limit(
+                    f"run:{run}", request.amounts, key=token.record, by=token.subject
+                )
         except SomaError as error:
             if error.retryable:
                 raise
@@ -98,7 +106,9 @@ class PostgresApprovalDecisions:
             if _is_repeated(approval, token, approve=approve):
                 return approval  # the same decision again: a retry of ours
             approver = await _approver(tx, token, now)
-            return await tx.approvals.decide(approval, approver, approve=approve, comment=decision.comment, now=now)
+            return await tx.approvals.decide(
+                approval, approver, approve=approve, token=decision.token, comment=decision.comment, now=now
+            )
 
     async def _edit(self, token: Attestation, edit: ApprovalEdit, into: Digest) -> None:
         async with self.db.transaction(token.tenant) as tx:
@@ -110,6 +120,7 @@ class PostgresApprovalDecisions:
             receipt = {
                 "action_digest": approval.action,
                 "approval": approval.id,
+                "attestation": sha256(edit.token.encode()),
                 "comment": edit.comment,
                 "edited_by": token.subject,
                 "edited_to": into,
@@ -120,6 +131,7 @@ class PostgresApprovalDecisions:
                 await _approver(tx, token, now),
                 to=into,
                 receipt=canonical_parts(receipt),
+                token=edit.token,
                 comment=edit.comment,
                 now=now,
             )
@@ -137,10 +149,11 @@ async def _approver(tx: Transaction, token: Attestation, now: dt.datetime) -> Ap
     """Return who decides, with their own capabilities, or with those lent by `on_behalf_of` now. Raises Denied."""
     if token.on_behalf_of is None:
         return Approver(token.subject, token.capabilities)
+    # Only what is lent now, and was when the attestation was signed.
     lent = await tx.delegations.lent_capabilities(token.subject, now, owner=token.on_behalf_of)
     if not lent:
         raise Denied(f"{token.on_behalf_of!r} has lent {token.subject!r} nothing that they hold now.")
-    return Approver(token.subject, lent[token.on_behalf_of], token.on_behalf_of)
+    return Approver(token.subject, lent[token.on_behalf_of] & token.capabilities, token.on_behalf_of)
 
 
 def _is_repeated(approval: Approval, token: Attestation, *, approve: bool) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
+import structlog
 from pydantic import BaseModel
 from pydantic_core import to_json
 
@@ -25,8 +26,20 @@ from capsules.actions.ledger_messages import (
     LedgerFacts,
 )
 from capsules.approvals.approval import merge_demands
+from capsules.base_model import FrozenModel
 from capsules.digest import Digest, canonical, sha256
+from capsules.errors import AuthorityRefused, SomaError
 from somagent.db.database import Database
+from somagent.identity.proofs import (
+    ApprovalProof,
+    GrantProof,
+    RaiseProof,
+    approving_answers,
+    check_grant,
+    check_raise,
+)
+
+log = structlog.get_logger(__name__)
 
 
 class KeyedSemaphore:
@@ -51,6 +64,29 @@ AT_ONCE = 2
 lock. More calls would only take connections from other runs."""
 
 
+PROOF = '{"status" : "proof"'
+"""Begin of the answer of `gate_begin` when attestations must be verified first."""
+
+
+class StoredFacts(LedgerFacts):
+    """The facts of the database, with the raises of the account's limit."""
+
+    raises: tuple[RaiseProof, ...] | None = None
+
+
+class Proofs(FrozenModel):
+    """What may allow an action that people are asked about."""
+
+    approvals: tuple[ApprovalProof, ...]
+    grants: tuple[GrantProof, ...]
+
+
+class GateProofs(FrozenModel):
+    """Answer of `gate_begin` when attestations must be verified first."""
+
+    proofs: Proofs
+
+
 @dataclass(frozen=True)
 class PostgresLedger:
     """Implements `capsules.actions.ledger_messages.Ledger`."""
@@ -61,10 +97,23 @@ class PostgresLedger:
     async def facts(
         self, tenant: str, run: str, account: str | None, constitution: Digest, history: HistoryQuery | None = None
     ) -> LedgerFacts:
-        """Return the facts that a decision about an action needs. Raises Unavailable."""
+        """Return the facts that a decision about an action needs.
+
+        Raises AuthorityRefused when a raise of the account has no valid attestation, and Unavailable.
+        """
         arguments = (tenant, run, account, constitution, (history or HistoryQuery()).model_dump_json())
         answer = await self.db.call("SELECT gate_facts($1, $2, $3, $4, $5)", *arguments)
-        return LedgerFacts.model_validate_json(answer)
+        facts = StoredFacts.model_validate_json(answer)
+        for raised in facts.raises or ():
+            try:
+                check_raise(self.db.tokens, tenant, run, raised)
+            except SomaError as error:
+                raise AuthorityRefused(
+                    f"The limit of account {account!r} was raised without proof that a person did it: {error.message} "
+                    "Nothing is spent from it. Cancel the run and start it again.",
+                    account=account,
+                ) from error
+        return facts
 
     async def active_constitution(self, tenant: str) -> Digest:
         """Return the digest of the tenant's active constitution. Raises ConstitutionRefused when there is none."""
@@ -75,9 +124,38 @@ class PostgresLedger:
 
         The decision is durable when this returns. Raises Conflict when the run has ended, and Unavailable.
         """
+        entry = _begin_request(request)
         async with self.semaphores.hold(request.key.run):
-            answer = await self.db.call("SELECT gate_begin($1)", json.dumps(_begin_request(request)))
+            answer = await self.db.call("SELECT gate_begin($1)", json.dumps(entry))
+            if answer.startswith(PROOF):  # what may allow the action is verified here, then counts
+                entry |= self._verify_proofs(request, answer)
+                answer = await self.db.call("SELECT gate_begin($1)", json.dumps(entry))
         return BeginEffectResult.model_validate_json(answer)
+
+    def _verify_proofs(self, request: BeginEffect, answer: str) -> dict[str, Any]:
+        """Return the members of the entry that name the verified approval and grants, and why others do not count."""
+        proofs = GateProofs.model_validate_json(answer).proofs
+        proved: dict[str, Any] = {"grants": []}
+        problems = []
+        for proof in proofs.approvals:
+            try:
+                answers = approving_answers(self.db.tokens, request, proof)
+            except SomaError as error:
+                problems.append(f"Approval {proof.id!r} does not count: {error.message}")
+                continue
+            proved |= {"approval": proof.id, "answers": [_json(one) for one in answers]}
+            break
+        for grant in proofs.grants:
+            try:
+                check_grant(self.db.tokens, request.key.tenant, grant)
+            except SomaError as error:
+                problems.append(f"Standing grant {grant.row['id']!r} does not count: {error.message}")
+            else:
+                proved["grants"].append(grant.row)
+        if not problems:
+            return {"proved": proved}
+        log.warning("decision.not_proved", run=request.key.run, activity=request.key.activity, problems=problems)
+        return {"proved": proved, "sentence": " ".join([request.verdict.sentence, *problems])}
 
     async def finish(self, outcome: FinishEffect) -> FinishEffectResult:
         """Settle an effect with its real usage, even beyond the reservation, and keep the result for a retry.

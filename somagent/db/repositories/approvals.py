@@ -6,6 +6,7 @@ expired, whatever state its row has.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NewType
 
@@ -17,10 +18,12 @@ from capsules.base_model import Page
 from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
 from somagent.db.pages import read_page
-from somagent.db.repositories.delegations import is_open
+from somagent.db.repositories.attestations import Attestations
+from somagent.db.repositories.delegations import Delegations, is_open
 from somagent.db.repositories.outbox import Publisher
 from somagent.db.repositories.repository import Repository
 from somagent.db.schema.tables import approvals, delegations, from_row, principals
+from somagent.identity.tokens import Tokens
 
 Locked = NewType("Locked", Approval)
 """An approval whose row this transaction has locked. Only `Approvals.lock` makes one."""
@@ -76,15 +79,17 @@ class Approvals(Publisher):
             raise NotFound(f"There is no approval {approval!r}{where}.", approval=approval)
         return Locked(_approval(row))
 
-    async def decide(
-        self, approval: Locked, approver: Approver, *, approve: bool, comment: str, now: datetime
+    async def decide(  # noqa: PLR0913 - who, what, why, when, and the proof
+        self, approval: Locked, approver: Approver, *, approve: bool, token: str, comment: str, now: datetime
     ) -> Approval:
         """Write a person's yes or no and return the changed approval. One no denies; a yes counts towards the demands.
 
-        Raises Conflict unless it is pending and in time, and Denied as `check_eligibility` does.
+        token: the person's attestation, verified by the caller. Raises Conflict unless it is pending and in time, and
+        Denied as `check_eligibility` does.
         """
         check_eligibility(approval, approver, "yes" if approve else "no", now)
         answers = [*approval.answers, _answer(approval, approver, "yes" if approve else "no", comment, now)]
+        answers[-1] = answers[-1].model_copy(update={"attestation": await self._use(token)})
         lacking = missing_demands(approval.demands, answers)
         state: ApprovalState = "denied" if not approve else "pending" if lacking else "approved"
         values: dict[str, Any] = {"state": state, "comment": comment}
@@ -102,12 +107,20 @@ class Approvals(Publisher):
         return decided
 
     async def edit(  # noqa: PLR0913 - who, into what, why, when
-        self, approval: Locked, approver: Approver, *, to: Digest, receipt: dict[str, str], comment: str, now: datetime
+        self,
+        approval: Locked,
+        approver: Approver,
+        *,
+        to: Digest,
+        receipt: dict[str, str],
+        token: str,
+        comment: str,
+        now: datetime,
     ) -> Approval:
         """Close an approval because a person wants the action `to` instead, which the gate then evaluates.
 
-        receipt: the members of the receipt that is appended to the run's chain, as canonical JSON. Raises as `decide`
-        does, and Conflict when `to` is the same action.
+        receipt: the members of the receipt that is appended to the run's chain, as canonical JSON. token: the person's
+        attestation, verified by the caller. Raises as `decide` does, and Conflict when `to` is the same action.
         """
         check_eligibility(approval, approver, "edit", now)
         if to == approval.action:
@@ -115,6 +128,7 @@ class Approvals(Publisher):
                 f"The edit changes nothing: approval {approval.id!r} asks for this action.", approval=approval.id
             )
         answers = [*approval.answers, _answer(approval, approver, "edit", comment, now)]
+        answers[-1] = answers[-1].model_copy(update={"attestation": await self._use(token)})
         values = {"state": "edited", "edited_to": to, "comment": comment}
         edited = await self._write(approval, answers, values | _decision_values("edited", approver, now))
         written = text("SELECT approval_edited(:approval, CAST(:parts AS jsonb))")
@@ -161,6 +175,9 @@ class Approvals(Publisher):
         await self._publish("approval.events", "approval.expired", locked.run, data)
         return _approval(row)
 
+    async def _use(self, token: str) -> Digest:
+        return await Attestations(self.connection, self.tenant).use(token)
+
     async def _write(self, approval: Locked, answers: Sequence[Answer], values: dict[str, Any]) -> Approval:
         written = [answer.model_dump(mode="json") for answer in answers]
         changed = await self.connection.execute(
@@ -194,8 +211,11 @@ def _approval(row: Row[Any]) -> Approval:
     return approval.model_copy(update={"missing": lacking})
 
 
+@dataclass(frozen=True)
 class EligibleApprovers(Repository):
     """Principals of the tenant who could decide an approval: by their own capabilities or by lent ones."""
+
+    tokens: Tokens
 
     async def of(self, approval: Approval, now: datetime) -> tuple[EligibleApprover, ...]:
         """Return every principal who could decide the approval now; none when it is decided."""
@@ -204,7 +224,8 @@ class EligibleApprovers(Repository):
         rows = await self._all(select(principals).order_by(principals.c.subject))
         held = {row.subject: frozenset(row.capabilities) for row in rows}
         lent: dict[tuple[str, str], set[str]] = {}
-        for row in await self._all(select(delegations).where(is_open(now))):
+        rows = await self._all(select(delegations).where(is_open(now)))
+        for row in await Delegations(self.connection, self.tenant, self.tokens).proved(rows):
             if row.capability in held.get(row.delegator, frozenset()):
                 lent.setdefault((row.delegate, row.delegator), set()).add(row.capability)
         approvers = [Approver(subject, capabilities) for subject, capabilities in held.items()]

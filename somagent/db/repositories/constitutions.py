@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -23,9 +24,11 @@ from somagent.db.errors import translate_errors
 from somagent.db.schema.tables import constitution_activations as activations
 from somagent.db.schema.tables import constitution_signatures as signatures
 from somagent.db.schema.tables import constitutions, from_row
+from somagent.identity.proofs import ActivationProof, check_activation
+from somagent.identity.tokens import Tokens
 
 INSTALL = text("SELECT constitution_install(CAST(:entry AS json), :sealed)")
-REVOKE = text("SELECT constitution_revoke(:digest, :by, :reason)")
+REVOKE = text("SELECT constitution_revoke(:digest, :token, :reason)")
 TENANT = text("SELECT set_config('somagent.tenant', :tenant, true)")
 
 MAX_LISTED = 1000
@@ -70,10 +73,14 @@ class ConstitutionEncryption:
 
 @dataclass(frozen=True)
 class Constitutions:
-    """Installed constitutions, their signatures and activations; each call in a transaction of its own."""
+    """Installed constitutions, their signatures and activations; each call in a transaction of its own.
+
+    tokens: verifies that people decided an activation.
+    """
 
     engine: AsyncEngine
     encryption: ConstitutionEncryption
+    tokens: Tokens
 
     async def active_digest(self, tenant: str = EVERYBODY, stage: Stage = "active") -> Digest | None:
         """Return the digest of the constitution that is active for a tenant, by the SQL function `constitution_of`."""
@@ -81,8 +88,17 @@ class Constitutions:
         return Digest(found) if found else None
 
     async def require_active_digest(self, tenant: str) -> Digest:
-        """Return the digest of the constitution that is active for a tenant. Raises ConstitutionRefused for none."""
-        found = await self.active_digest(tenant)
+        """Return the digest of the constitution that is active for a tenant.
+
+        Raises ConstitutionRefused for none, and for one without proof that people decided it.
+        """
+        rows = await self._scalar(select(func.constitution_activation(tenant, "active")))
+        found: Digest | None = None
+        for row in rows or ():  # the tenant's own, then everybody's
+            activation = ActivationProof.model_validate(row)
+            check_activation(self.tokens, activation)
+            if found := activation.digest:
+                break
         if found is None:
             raise ConstitutionRefused("No constitution is active, so nothing may run. `somagent up` installs one.")
         return found
@@ -133,19 +149,30 @@ class Constitutions:
         async with translate_errors(), self.engine.begin() as connection:
             await connection.execute(INSTALL, {"entry": json.dumps(entry), "sealed": encrypted})
 
-    async def activate(
-        self, digest_: Digest | None, *, scope: str = EVERYBODY, stage: Stage = "active", by: str, reason: str
+    async def activate(  # noqa: PLR0913 - what an activation says
+        self,
+        digest_: Digest | None,
+        *,
+        scope: str = EVERYBODY,
+        stage: Stage = "active",
+        by: str,
+        reason: str,
+        token: str,
     ) -> None:
-        """Write an activation without a proposal, at the first start of an installation. Needs the owner's role."""
-        values = {"digest": digest_, "scope": scope, "stage": stage, "by": by, "reason": reason}
+        """Write an activation without a proposal, at the first start of an installation. Needs the owner's role.
+
+        token: its attestation, of the purpose `activate_constitution`.
+        """
+        proof = [{"token": token, "used_at": datetime.now(UTC).isoformat()}]
+        values = {"digest": digest_, "scope": scope, "stage": stage, "by": by, "reason": reason, "proof": proof}
         async with translate_errors(), self.engine.begin() as connection:
             await connection.execute(insert(activations).values(values))
 
-    async def revoke(self, digest_: Digest, *, tenant: str, by: str, reason: str) -> None:
-        """Revoke a constitution for ever. tenant: its outbox gets the event."""
+    async def revoke(self, digest_: Digest, *, tenant: str, token: str, reason: str) -> None:
+        """Revoke a constitution for ever. tenant: its outbox gets the event. token: the attestation of who revokes."""
         async with translate_errors(), self.engine.begin() as connection:
             await connection.execute(TENANT, {"tenant": tenant})
-            await connection.execute(REVOKE, {"digest": digest_, "by": by, "reason": reason})
+            await connection.execute(REVOKE, {"digest": digest_, "token": token, "reason": reason})
 
     async def history(
         self, *scopes: str, stage: Stage | None = None, of: Digest | None = None
@@ -198,5 +225,4 @@ class Constitutions:
 
 
 def _activation(row: Row[Any]) -> ActiveConstitution:
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
-    return ActiveConstitution(constitution=values.pop("digest"), **values)
+    return from_row(ActiveConstitution, row, constitution=row.digest)

@@ -1,18 +1,27 @@
 """Delegations: give, list and revoke them; and the capabilities that a principal may use by delegation now."""
 
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, or_, select, update
+import structlog
+from sqlalchemy import ColumnElement, Row, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from capsules.approvals.delegation import Delegation, DelegationRequest
 from capsules.base_model import Page
-from capsules.errors import Denied, Invalid, NotFound
+from capsules.errors import Denied, Invalid, NotFound, SomaError
 from somagent.db.pages import read_page
+from somagent.db.repositories.attestations import Attestations
 from somagent.db.repositories.outbox import Publisher
 from somagent.db.schema.tables import delegations, from_row, principals
+from somagent.identity.proofs import DelegationProof, check_delegation
+from somagent.identity.tokens import Tokens
+
+log = structlog.get_logger(__name__)
 
 _STATE = case(
     (delegations.c.revoked_at.is_not(None), "revoked"),
@@ -22,11 +31,14 @@ _STATE = case(
 ).label("state")
 
 
+@dataclass(frozen=True)
 class Delegations(Publisher):
-    """The delegations of one tenant."""
+    """The delegations of one tenant. tokens: verifies their attestations."""
 
-    async def give(self, request: DelegationRequest, *, by: str, now: datetime) -> Delegation:
-        """Lend a capability that `by` holds as a principal, to another principal.
+    tokens: Tokens
+
+    async def prepare(self, request: DelegationRequest, *, by: str, now: datetime) -> DelegationProof:
+        """Return the delegation that `by` attests: a capability that they hold as a principal, to another principal.
 
         Raises Invalid when it goes to oneself or ends in the past, NotFound when one of the two is no principal, Denied
         when `by` does not hold the capability.
@@ -42,11 +54,23 @@ class Delegations(Publisher):
         await self._held_by(request.to)
         if request.capability not in held:
             raise Denied(f"{by!r} does not hold {request.capability!r} and cannot delegate it.")
-        values = {"capability": request.capability, "delegator": by, "delegate": request.to, "reason": request.reason}
-        times = {"starts_at": starts, "ends_at": starts + timedelta(seconds=request.seconds), "created_at": now}
-        id_ = uuid.uuid4().hex
-        await self.connection.execute(insert(delegations).values(tenant_id=self.tenant, id=id_, **times, **values))
-        given = await self.get(id_)
+        return DelegationProof(
+            id=uuid.uuid4().hex,
+            capability=request.capability,
+            delegator=by,
+            delegate=request.to,
+            reason=request.reason,
+            starts_at=starts,
+            ends_at=starts + timedelta(seconds=request.seconds),
+        )
+
+    async def give(self, prepared: DelegationProof, *, token: str, now: datetime) -> Delegation:
+        """Lend what `prepare` returned. token: the delegator's attestation of its terms."""
+        values = prepared.model_dump(include={"capability", "delegator", "delegate", "reason"})
+        times = {"starts_at": prepared.starts_at, "ends_at": prepared.ends_at, "created_at": now}
+        proof = {"tenant_id": self.tenant, "id": prepared.id, "attestation": func.attestation_use(token)}
+        await self.connection.execute(insert(delegations).values(**proof, **times, **values))
+        given = await self.get(prepared.id)
         data = {"delegation": given.id, **values, "ends_at": given.ends_at.isoformat()}
         await self._publish("approval.events", "delegation.given", None, data)
         return given
@@ -66,12 +90,12 @@ class Delegations(Publisher):
         keys = (delegations.c.created_at, delegations.c.id)
         return await read_page(self.connection, query, keys, partial(from_row, Delegation), cursor=cursor, limit=limit)
 
-    async def revoke(self, delegation: str, *, by: str, now: datetime) -> Delegation:
-        """Revoke a delegation. Decisions that used it stay. Idempotent. Raises NotFound."""
+    async def revoke(self, delegation: str, *, by: str, token: str, now: datetime) -> Delegation:
+        """Revoke a delegation. Decisions that used it stay. Idempotent. token: the attestation. Raises NotFound."""
         taken = await self.connection.execute(
             update(delegations)
             .where((delegations.c.id == delegation) & delegations.c.revoked_at.is_(None))
-            .values(revoked_at=now, revoked_by=by)
+            .values(revoked_at=now, revoked_by=by, revocation=func.attestation_use(token))
         )
         known = await self.get(delegation)
         if not taken.rowcount:
@@ -81,14 +105,14 @@ class Delegations(Publisher):
         return known
 
     async def lent_capabilities(self, to: str, now: datetime, *, owner: str | None = None) -> dict[str, frozenset[str]]:
-        """Return the capabilities that `to` may use now, by owner: lent now, and held by the owner now.
+        """Return the capabilities that `to` may use now, by owner: lent now by attestation, and held by the owner now.
 
         A capability that the owner was lent itself does not count. The rows stay locked, so that none is revoked
         between this query and the decision that depends on it.
         """
         holds = delegations.c.capability == principals.c.capabilities.any_()
         query = (
-            select(delegations.c.delegator, delegations.c.capability)
+            select(delegations)
             .join(principals, principals.c.subject == delegations.c.delegator)
             .where(is_open(now) & holds & (delegations.c.delegate == to))
             .order_by(delegations.c.delegator, delegations.c.capability)
@@ -97,9 +121,23 @@ class Delegations(Publisher):
         if owner is not None:
             query = query.where(delegations.c.delegator == owner)
         found: dict[str, set[str]] = {}
-        for row in await self._all(query):
+        for row in await self.proved(await self._all(query)):
             found.setdefault(row.delegator, set()).add(row.capability)
         return {name: frozenset(capabilities) for name, capabilities in found.items()}
+
+    async def proved(self, rows: Sequence[Row[Any]]) -> tuple[DelegationProof, ...]:
+        """Return the delegations of these rows that their delegators attested."""
+        found = []
+        for row in rows:
+            attested = await Attestations(self.connection, self.tenant).of(row.id)
+            proof = from_row(DelegationProof, row, attestations=attested)
+            try:
+                check_delegation(self.tokens, self.tenant, proof)
+            except SomaError as error:
+                log.warning("delegation.not_proved", delegation=proof.id, by=proof.delegator, problem=error.message)
+            else:
+                found.append(proof)
+        return tuple(found)
 
     async def _held_by(self, subject: str) -> frozenset[str]:
         query = select(principals.c.capabilities).where(principals.c.subject == subject)

@@ -11,17 +11,22 @@ from capsules.constitutions.proposal import SETTLED, ActivationRecord, Change
 from capsules.digest import Digest
 from capsules.errors import Conflict, Denied, NotFound
 from somagent.db.pages import read_page
+from somagent.db.repositories.attestations import Attestations
 from somagent.db.repositories.outbox import Publisher
 from somagent.db.schema.tables import constitution_proposals as proposals
+from somagent.db.schema.tables import from_row
 
 
 class Proposals(Publisher):
     """The proposals of one tenant."""
 
     async def enter(  # noqa: PLR0913 - what a proposal says
-        self, id_: str, change: Change, *, request: Digest, by: str, quorum: int, expires_at: datetime
+        self, id_: str, change: Change, *, request: Digest, by: str, quorum: int, expires_at: datetime, token: str
     ) -> tuple[ActivationRecord, bool]:
-        """Enter a proposal and tell whether it is new. The same request returns it; another one raises Conflict."""
+        """Enter a proposal and tell whether it is new. The same request returns it; another one raises Conflict.
+
+        token: the proposer's attestation.
+        """
         values = {
             "digest": change.constitution,
             **change.model_dump(include={"scope", "stage", "reason", "narrows", "clears"}),
@@ -30,6 +35,7 @@ class Proposals(Publisher):
             "proposed_by": by,
             "quorum": quorum,
             "expires_at": expires_at,
+            "attestation": func.attestation_use(token),
         }
         created = await self.connection.execute(
             insert(proposals).values(tenant_id=self.tenant, id=id_, **values).on_conflict_do_nothing()
@@ -79,8 +85,11 @@ class Proposals(Publisher):
         )
         await self._publish("approval.events", "constitution.proposed", None, data | {"activation": id_})
 
-    async def record_vote(self, id_: str, *, approve: bool, by: str, comment: str) -> ActivationRecord:
-        """Record a yes or a no. Raises Conflict unless it waits for one, Denied when the proposer approves."""
+    async def record_vote(self, id_: str, *, approve: bool, by: str, token: str, comment: str) -> ActivationRecord:
+        """Record a yes or a no. token: its attestation, verified by the caller.
+
+        Raises Conflict unless it waits for one, Denied when the proposer approves.
+        """
         row = await self._first(select(proposals).where(proposals.c.id == id_).with_for_update())
         if row is None:
             raise NotFound(f"There is no activation {id_!r}.", activation=id_)
@@ -91,12 +100,13 @@ class Proposals(Publisher):
             raise Conflict(f"Activation {id_!r} is {known.state}; it does not wait for approval.", state=known.state)
         if approve and by == known.proposed_by:
             raise Denied(f"Separation of duties: {by!r} proposed this and cannot approve it.", activation=id_)
+        vote = await Attestations(self.connection, self.tenant).use(token)
+        values: dict[str, Any] = {"vote": vote, "comments": _add_comment(known, by, comment)}
         if not approve:
-            why = comment or f"{by} said no."
-            await self.update(id_, state="rejected", rejected_by=by, why=why, comments=_add_comment(known, by, comment))
+            await self.update(id_, state="rejected", rejected_by=by, why=comment or f"{by} said no.", **values)
             return await self.get(id_)
         agreed = [*known.approved_by, *([] if by in known.approved_by else [by])]
-        values: dict[str, Any] = {"approved_by": agreed, "comments": _add_comment(known, by, comment)}
+        values["approved_by"] = agreed
         if len(agreed) >= known.quorum:
             values["state"] = "approved"
         await self.update(id_, **values)
@@ -119,8 +129,5 @@ def _add_comment(known: ActivationRecord, by: str, comment: str) -> dict[str, st
 
 
 def _record(row: Row[Any]) -> ActivationRecord:
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
     missing = 0 if row.state in {*SETTLED, "approved"} else max(0, row.quorum - len(row.approved_by))
-    return ActivationRecord(
-        tenant=values.pop("tenant_id"), constitution=values.pop("digest"), missing=missing, **values
-    )
+    return from_row(ActivationRecord, row, tenant=row.tenant_id, constitution=row.digest, missing=missing)

@@ -1,14 +1,13 @@
 """Standing grants: give, list, revoke and rebind them. The gate uses them by `sql/standing_grants.sql`."""
 
-import uuid
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from sqlalchemy import case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from capsules.approvals.standing_grant import MAX_OPEN, GrantRequest, GrantState, StandingGrant
+from capsules.approvals.standing_grant import MAX_OPEN, GrantState, StandingGrant
 from capsules.base_model import Page
 from capsules.digest import Digest
 from capsules.errors import Conflict, NotFound
@@ -17,6 +16,7 @@ from somagent.db.repositories.audit import Audit
 from somagent.db.repositories.outbox import Publisher
 from somagent.db.schema.tables import from_row
 from somagent.db.schema.tables import standing_grants as grants
+from somagent.identity.proofs import GrantRow
 
 _STATE = case(
     (grants.c.revoked_at.is_not(None), "revoked"),
@@ -29,24 +29,23 @@ _STATE = case(
 class StandingGrants(Publisher):
     """The standing grants of one tenant."""
 
-    async def give(self, request: GrantRequest, *, constitution: Digest, by: str, now: datetime) -> StandingGrant:
-        """Write a grant whose scope was proved under `constitution`. Raises Conflict when too many are open."""
-        await self._require_room(constitution)
-        id_ = uuid.uuid4().hex
+    async def give(self, row: GrantRow, *, token: str, now: datetime) -> StandingGrant:
+        """Write a grant whose scope was proved under its constitution. Raises Conflict when too many are open.
+
+        token: the granter's attestation of the terms.
+        """
+        await self._require_room(row.constitution)
         await self.connection.execute(
             insert(grants).values(
                 tenant_id=self.tenant,
-                id=id_,
-                constitution=constitution,
-                granted_by=by,
                 granted_at=now,
-                expires_at=now + timedelta(seconds=request.expires_seconds),
-                uses_left=request.uses,
-                **request.model_dump(exclude={"expires_seconds"}),
+                uses_left=row.uses,
+                attestation=func.attestation_use(token),
+                **row.model_dump(),
             )
         )
-        grant = await self.get(id_)
-        await self._publish("approval.events", "grant.given", None, _event_data(grant, by))
+        grant = await self.get(row.id)
+        await self._publish("approval.events", "grant.given", None, _event_data(grant, row.granted_by))
         return grant
 
     async def get(self, grant: str) -> StandingGrant:
@@ -68,28 +67,36 @@ class StandingGrants(Publisher):
             self.connection, query, keys, partial(from_row, StandingGrant), cursor=cursor, limit=limit
         )
 
-    async def revoke(self, grant: str, *, by: str, now: datetime) -> StandingGrant:
-        """Revoke a grant. Effects that began under it continue, their retries do not. Idempotent. Raises NotFound."""
+    async def revoke(self, grant: str, *, by: str, token: str, now: datetime) -> StandingGrant:
+        """Revoke a grant. Effects that began under it continue, their retries do not. Idempotent. Raises NotFound.
+
+        token: the attestation of who revokes.
+        """
         known = await self.get(grant)
         taken = await self.connection.execute(
             update(grants)
             .where((grants.c.id == grant) & grants.c.revoked_at.is_(None))
-            .values(revoked_at=now, revoked_by=by)
+            .values(revoked_at=now, revoked_by=by, revocation=func.attestation_use(token))
         )
         if not taken.rowcount:
             return known
         await self._publish("approval.events", "grant.revoked", None, _event_data(known, by))
         return await self.get(grant)
 
-    async def rebind(self, grant: str, *, constitution: Digest, by: str) -> StandingGrant:
-        """Bind a grant to the constitution under which its scope was proved again. Raises Conflict unless open."""
+    async def rebind(self, grant: str, *, constitution: Digest, by: str, token: str) -> StandingGrant:
+        """Bind a grant to the constitution under which its scope was proved again. Raises Conflict unless open.
+
+        token: the granter's attestation of the terms under that constitution.
+        """
         known = await self.get(grant)
         if known.state != "open":
             raise Conflict(f"The standing grant {grant!r} is {known.state}; give a new one.", grant=grant)
+        proof = {"constitution": constitution, "attestation": func.attestation_use(token)}
         if known.constitution != constitution:
             await self._require_room(constitution)
-            await Audit(self.connection, self.tenant).set_actor(by)
-            await self.connection.execute(update(grants).where(grants.c.id == grant).values(constitution=constitution))
+        await Audit(self.connection, self.tenant).set_actor(by)
+        await self.connection.execute(update(grants).where(grants.c.id == grant).values(**proof))
+        if known.constitution != constitution:
             bound = known.model_copy(update={"constitution": constitution})
             await self._publish("approval.events", "grant.proved", None, _event_data(bound, by))
         return await self.get(grant)

@@ -80,14 +80,20 @@ approvals = _table(
     jsonb="demands escalation answers",
     timestamptz="requested_at expires_at decided_at",
 )
+attestations = _table(
+    "attestations",
+    text="tenant_id id purpose subject run record token digest",
+    bigint="number",
+    timestamptz="used_at",
+)
 delegations = _table(
     "delegations",
-    text="tenant_id id capability delegator delegate reason revoked_by",
+    text="tenant_id id capability delegator delegate reason revoked_by attestation revocation",
     timestamptz="starts_at ends_at created_at revoked_at",
 )
 standing_grants = _table(
     "standing_grants",
-    text="tenant_id id scope capability reason constitution granted_by revoked_by",
+    text="tenant_id id scope capability reason constitution granted_by revoked_by attestation revocation",
     integer="uses uses_left",
     timestamptz="granted_at expires_at revoked_at",
 )
@@ -109,17 +115,22 @@ ledger_entries = _table(
 
 constitutions = _table(
     "constitutions",
-    text="digest sha3_512 name version sealed_by state proposed_by",
+    text="digest sha3_512 name version sealed_by state proposed_by revocation",
     bytea="sealed",
     timestamptz="installed_at",
 )
 constitution_signatures = _table("constitution_signatures", text="digest key_id signature", timestamptz="added_at")
 constitution_activations = _table(
-    "constitution_activations", text="scope stage digest reason by proposal", bigint="id", timestamptz="at"
+    "constitution_activations",
+    text="scope stage digest reason by proposal",
+    bigint="id",
+    timestamptz="at",
+    jsonb="proof",
 )
 constitution_proposals = _table(
     "constitution_proposals",
-    text="tenant_id id digest scope stage reason clears change request against state why proposed_by rejected_by",
+    text="tenant_id id digest scope stage reason clears change request against state why proposed_by rejected_by "
+    "attestation vote",
     texts="approved_by keys",
     integer="quorum",
     bigint="since",

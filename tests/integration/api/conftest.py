@@ -7,7 +7,7 @@ from itertools import count
 import httpx
 import pytest
 from api_callers import Callers
-from constitutions import activate_document, codec
+from constitutions import activate_document, key_ring
 from servers import free_ports, serving_app
 
 from api.app import create_app
@@ -31,7 +31,7 @@ async def api_settings(migrated: Settings, valkey: str, temporal_address: str) -
 
 @pytest.fixture(scope="session")
 async def api_owner(api_settings: Settings) -> AsyncIterator[Database]:
-    async with open_database(api_settings.database("owner"), codec=codec(api_settings)) as db:
+    async with open_database(api_settings.database("owner"), keys=key_ring(api_settings)) as db:
         yield db
 
 

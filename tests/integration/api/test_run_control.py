@@ -3,10 +3,10 @@
 import httpx
 import pytest
 from api_callers import Callers, assert_problem, publish
+from decisions import decide
 from ledger_messages import begin_effect, key
 
 from api.deps import State
-from capsules.approvals.eligibility import Approver
 from capsules.constitutions.constitution import ConstitutionRecord
 from capsules.runs.run import RunUpdate
 from somagent.db.gate.ledger import PostgresLedger
@@ -89,9 +89,6 @@ async def test_a_decided_approval_cannot_be_decided_again(
     approval = await open_approval(state, tenant, run, constitution, by="ana")
     async with state.db.transaction(tenant) as tx:
         shown = await tx.approvals.get(approval)
-        bob = Approver("bob", frozenset({"approval:decide"}))
-        await tx.approvals.decide(
-            await tx.approvals.lock(approval), bob, approve=False, comment="", now=shown.expires_at.replace(year=2000)
-        )
+    await decide(state.db, tenant, approval, "bob", approve=False, now=shown.expires_at.replace(year=2000))
     again = await http.post(f"/v1/approvals/{approval}/approve", headers=callers.all("cem"))
     assert_problem(again, 409, "Conflict", "denied", "bob")

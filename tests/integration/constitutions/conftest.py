@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 from constitution_changes import ConstitutionChanges, unique_name
-from constitutions import codec
+from constitutions import key_ring
 from platforms import Platform, platform_in
 from servers import settings_in, temporary_home
 
@@ -44,7 +44,7 @@ def stack(new_stack: Platform, first_active: str) -> Platform:
 
 @pytest.fixture(scope="session")
 async def stack_owner(stack: Platform) -> AsyncIterator[Database]:
-    async with open_database(stack.settings.database("owner"), codec=codec(stack.settings)) as db:
+    async with open_database(stack.settings.database("owner"), keys=key_ring(stack.settings)) as db:
         yield db
 
 

@@ -2,11 +2,13 @@
 
 import datetime as dt
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import asyncpg
 import pytest
-from constitutions import activate_document, codec, default
+from constitutions import activate_document, default, key_ring
 from databases import Url, own_database
+from decisions import attest_proposal, attest_vote
 from sqlalchemy import text
 
 from capsules.constitutions.proposal import Change
@@ -36,14 +38,14 @@ async def url(postgres_settings: Settings, template: str) -> AsyncIterator[Url]:
 
 @pytest.fixture(scope="module")
 async def own(postgres_settings: Settings, url: Url) -> AsyncIterator[Database]:
-    async with open_database(url("owner"), codec=codec(postgres_settings)) as db:
+    async with open_database(url("owner"), keys=key_ring(postgres_settings)) as db:
         await db.tenants.add("acme")
         yield db
 
 
 @pytest.fixture(scope="module")
 async def app(postgres_settings: Settings, url: Url, own: Database) -> AsyncIterator[Database]:
-    async with open_database(url("app"), codec=codec(postgres_settings)) as db:
+    async with open_database(url("app"), keys=key_ring(postgres_settings)) as db:
         yield db
 
 
@@ -104,7 +106,7 @@ async def test_without_its_codec_key_a_constitution_is_refused_by_the_keys_name(
 ) -> None:
     record = await activate_document(own, keyring, default("1.0.0"))
     other = KeyRing.create_missing(tmp_path / "keys")
-    async with open_database(url("app"), codec={"codec-7": list(other.codec.values())[-1]}) as db:
+    async with open_database(url("app"), keys=replace(other, codec={"codec-7": list(other.codec.values())[-1]})) as db:
         with pytest.raises(ConstitutionRefused, match=r"codec key 'codec-1', which is not here. Known: codec-7"):
             await db.constitutions.get(record.digest)
 
@@ -133,14 +135,18 @@ async def test_only_an_approved_proposal_is_activated_and_its_proposer_cannot_ag
     await app.constitutions.install(record)
     change = Change(constitution=record.digest, scope="acme")
     until = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+    token = attest_proposal(app, "acme", "p1", change, quorum=2)
     async with app.transaction("acme") as tx:
-        await tx.proposals.enter("p1", change, request=change.digest(), by="ada", quorum=2, expires_at=until)
+        await tx.proposals.enter(
+            "p1", change, request=change.digest(), by="ada", quorum=2, expires_at=until, token=token
+        )
         await tx.proposals.update("p1", since=await app.constitutions.newest_activation(), state="awaiting_approval")
     with pytest.raises(Conflict, match="is awaiting_approval; only an approved one is activated"):
         await _activate(app, "p1")
+    vote = attest_vote(app, "acme", "p1", change, by="ada")
     async with app.transaction("acme") as tx:
         with pytest.raises(Denied, match="Separation of duties"):
-            await tx.proposals.record_vote("p1", approve=True, by="ada", comment="")
+            await tx.proposals.record_vote("p1", approve=True, by="ada", token=vote, comment="")
     # Nor by writing it: the table itself holds who may agree, and how many must.
     for statement in (
         "UPDATE constitution_proposals SET approved_by = '{ada}'",
@@ -151,7 +157,9 @@ async def test_only_an_approved_proposal_is_activated_and_its_proposer_cannot_ag
                 await tx.connection.execute(text(statement))
     for who, state in (("bob", "awaiting_approval"), ("bob", "awaiting_approval"), ("cyd", "approved")):
         async with app.transaction("acme") as tx:
-            assert (await tx.proposals.record_vote("p1", approve=True, by=who, comment="")).state == state
+            vote = attest_vote(app, "acme", "p1", change, by=who)
+            known = await tx.proposals.record_vote("p1", approve=True, by=who, token=vote, comment="")
+            assert known.state == state
     await _activate(app, "p1")
     await _activate(app, "p1")
     assert (await app.constitutions.active("acme")).digest == record.digest

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from chaos import query_rows
 from constitution_changes import ConstitutionChanges
-from constitutions import codec
+from constitutions import key_ring
+from decisions import attest_proposal
 from platforms import Platform
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.worker import Replayer
@@ -32,7 +33,7 @@ async def temporal(stack: Platform) -> Client:
 
 @pytest.fixture
 async def app(stack: Platform) -> AsyncIterator[Database]:
-    async with open_database(stack.settings.database("app"), codec=codec(stack.settings)) as db:
+    async with open_database(stack.settings.database("app"), keys=key_ring(stack.settings)) as db:
         yield db
 
 
@@ -46,9 +47,11 @@ async def add_proposal(
     id_ = uuid.uuid4().hex
     async with app.transaction("local") as tx:
         until = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
-        await tx.proposals.enter(id_, change, request=digest({"id": id_}), by=by, quorum=quorum, expires_at=until)
+        token = attest_proposal(app, "local", id_, change, by=by, quorum=quorum)
+        request = digest({"id": id_})
+        await tx.proposals.enter(id_, change, request=request, by=by, quorum=quorum, expires_at=until, token=token)
     return Proposal(
-        tenant="local", id=id_, change=change, proposed_by=by, expires_seconds=60, quorum=quorum, token="none"
+        tenant="local", id=id_, change=change, proposed_by=by, expires_seconds=60, quorum=quorum, token=token
     )
 
 
@@ -61,6 +64,8 @@ def attested(tokens: Tokens, proposal: Proposal, *, by: Tokens | None = None, **
         "purpose": "propose_constitution",
         "run": _id(proposal),
         "action": proposal.change.digest(),
+        "record": proposal.id,
+        "terms": {"change": proposal.change.model_dump(mode="json"), "quorum": proposal.quorum},
     }
     token = (by or tokens).mint_attestation(Attestation.model_validate(said | claims))
     authority = Authority(
@@ -150,6 +155,7 @@ async def test_a_vote_without_a_valid_token_counts_for_nothing(
         "purpose": "approve_constitution",
         "run": _id(proposal),
         "action": change,
+        "record": proposal.id,
     }
     for claims, why in (
         ({"subject": "operator"}, "Separation of duties"),
@@ -191,6 +197,7 @@ async def test_where_two_must_agree_one_person_twice_is_one(
             "purpose": "approve_constitution",
             "run": _id(proposal),
             "action": change,
+            "record": proposal.id,
         }
         vote = Vote(change=change, token=tokens.mint_attestation(Attestation.model_validate(said)))
         heard.append(await handle.execute_update("approve", vote, result_type=VoteResult))

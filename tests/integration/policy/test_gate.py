@@ -5,13 +5,14 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from capsule_texts import thinker
 from constitutions import activate_document
+from decisions import decide
 from locks import lock_of
 from temporalio import activity, workflow
 from temporalio.client import Client
@@ -34,7 +35,6 @@ from activities.model_calls import ModelActivities
 from activities.registry import GOVERNED, LOCKED, PLATFORM
 from activities.tools import ToolActivities
 from capsules.actions.headers import AUTHORITY
-from capsules.approvals.eligibility import Approver
 from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest, digest
 from capsules.identity.authority import Authority
@@ -312,8 +312,8 @@ async def rig(migrated: Settings, temporal_address: str, valkey: str) -> AsyncIt
     settings = migrated
     keyring = KeyRing.create_missing(settings.keys_dir)
     async with (
-        open_database(settings.database("owner"), codec=keyring.codec) as owner,
-        open_database(settings.database("app"), codec=keyring.codec) as db,
+        open_database(settings.database("owner"), keys=keyring) as owner,
+        open_database(settings.database("app"), keys=keyring) as db,
     ):
         await owner.tenants.add(TENANT)
         async with db.transaction(TENANT) as tx:
@@ -506,10 +506,7 @@ async def test_what_may_be_a_secret_is_asked_for_and_stands_in_no_receipt(rig: R
     assert "may be a secret. (secrets)" in answer["why"]
     async with rig.db.transaction(TENANT) as tx:
         approval = (await tx.approvals.list(run=run)).items[0]
-        approver = Approver("grace", frozenset({"approval:decide"}))
-        await tx.approvals.decide(
-            await tx.approvals.lock(approval.id), approver, approve=True, comment="", now=datetime.now(UTC)
-        )
+    await decide(rig.db, TENANT, approval.id)
     answer = await rig.ask("artifact.publish", draft, authority, run)
     assert answer["value"]["digest"] == digest({"password": password})
     async with rig.db.transaction(TENANT) as tx:

@@ -83,8 +83,8 @@ async def rig(migrated: Settings) -> AsyncIterator[Rig]:
     settings = migrated
     keyring = KeyRing.create_missing(settings.keys_dir)
     async with (
-        open_database(settings.database("owner"), codec=keyring.codec) as owner,
-        open_database(settings.database("app"), codec=keyring.codec) as db,
+        open_database(settings.database("owner"), keys=keyring) as owner,
+        open_database(settings.database("app"), keys=keyring) as db,
     ):
         await owner.tenants.add(TENANT)
         async with db.transaction(TENANT) as tx:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chaos import kill, wait_until_ready
-from constitutions import codec, make_active
+from constitutions import key_ring, make_active
 from ledger_messages import begin_effect, constitution, finish_effect, key
 from servers import eventually, running, settings_in, temporary_home
 
@@ -58,7 +58,7 @@ async def test_a_crash_in_the_middle_of_reserving_and_settling_loses_and_doubles
         settings = settings_in(home)
         async with running(settings, "postgres") as supervisor:
             await upgrade(settings.database("owner"))
-            async with open_database(settings.database("owner"), codec=codec(settings)) as owner:
+            async with open_database(settings.database("owner"), keys=key_ring(settings)) as owner:
                 await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
                 await owner.tenants.add(tenant)
             async with open_database(settings.database("app"), connections=20) as db:

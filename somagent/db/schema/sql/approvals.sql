@@ -90,3 +90,9 @@ BEGIN
         'action_digest', canonical_text(edited.action), 'approval', canonical_text(edited.id),
         'edited_by', canonical_text(edited.decided_by), 'edited_to', canonical_text(edited.edited_to)));
 END $$;
+
+-- The digests of the attestations that said yes, as canonical JSON.
+CREATE FUNCTION approval_attestations(answers jsonb) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT '[' || coalesce(string_agg(canonical_text(answer->>'attestation'), ',' ORDER BY ordinal), '') || ']'
+    FROM jsonb_array_elements(answers) WITH ORDINALITY AS listed (answer, ordinal) WHERE answer->>'said' = 'yes'
+$$;

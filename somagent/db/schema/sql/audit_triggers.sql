@@ -55,28 +55,28 @@ EXECUTE FUNCTION audit_row('key.revoked', 'subject', '-', 'revoked_at');
 CREATE TRIGGER audited_answer AFTER UPDATE ON approvals FOR EACH ROW
 WHEN (old.answers IS DISTINCT FROM new.answers)
 EXECUTE FUNCTION audit_row('approval.answered', 'id', 'answers,-1,by', 'run', 'action', 'kind', 'target', 'state',
-                           'answers,-1,said', 'answers,-1,on_behalf_of', 'answers,-1,comment');
+                           'answers,-1,said', 'answers,-1,on_behalf_of', 'answers,-1,comment', 'answers,-1,attestation');
 CREATE TRIGGER audited_escalation AFTER UPDATE ON approvals FOR EACH ROW
 WHEN (old.escalated IS DISTINCT FROM new.escalated)
 EXECUTE FUNCTION audit_row('approval.escalated', 'id', '-', 'run', 'escalated');
 
 CREATE TRIGGER audited AFTER INSERT ON standing_grants FOR EACH ROW
 EXECUTE FUNCTION audit_row('grant.given', 'id', 'granted_by', 'scope', 'capability', 'reason', 'constitution', 'uses',
-                           'expires_at');
+                           'expires_at', 'attestation');
 CREATE TRIGGER audited_end AFTER UPDATE ON standing_grants FOR EACH ROW
 WHEN (old.revoked_at IS DISTINCT FROM new.revoked_at)
-EXECUTE FUNCTION audit_row('grant.revoked', 'id', 'revoked_by', 'revoked_at');
+EXECUTE FUNCTION audit_row('grant.revoked', 'id', 'revoked_by', 'revoked_at', 'revocation');
 
 CREATE TRIGGER audited_proof AFTER UPDATE ON standing_grants FOR EACH ROW
-WHEN (old.constitution IS DISTINCT FROM new.constitution)
-EXECUTE FUNCTION audit_row('grant.proved', 'id', '-', 'constitution');
+WHEN ((old.constitution, old.attestation) IS DISTINCT FROM (new.constitution, new.attestation))
+EXECUTE FUNCTION audit_row('grant.proved', 'id', '-', 'constitution', 'attestation');
 
 CREATE TRIGGER audited AFTER INSERT ON delegations FOR EACH ROW
 EXECUTE FUNCTION audit_row('delegation.given', 'id', 'delegator', 'delegate', 'capability', 'reason', 'starts_at',
-                           'ends_at');
+                           'ends_at', 'attestation');
 CREATE TRIGGER audited_end AFTER UPDATE ON delegations FOR EACH ROW
 WHEN (old.revoked_at IS DISTINCT FROM new.revoked_at)
-EXECUTE FUNCTION audit_row('delegation.revoked', 'id', 'revoked_by', 'revoked_at');
+EXECUTE FUNCTION audit_row('delegation.revoked', 'id', 'revoked_by', 'revoked_at', 'revocation');
 
 CREATE TRIGGER audited AFTER INSERT ON ledger_entries FOR EACH ROW WHEN (new.kind = 'open')
 EXECUTE FUNCTION audit_row('budget.opened', 'account', 'by', 'limit_tokens', 'limit_micro_usd', 'limit_tool_calls');
@@ -102,17 +102,18 @@ EXECUTE FUNCTION audit_row('budget.period', 'account', 'by', 'key', 'limit_token
                            'limit_tool_calls');
 
 CREATE TRIGGER audited AFTER INSERT ON constitution_proposals FOR EACH ROW
-EXECUTE FUNCTION audit_row('constitution.proposed', 'id', 'proposed_by', 'digest', 'scope', 'stage', 'reason', 'change');
+EXECUTE FUNCTION audit_row('constitution.proposed', 'id', 'proposed_by', 'digest', 'scope', 'stage', 'reason', 'change',
+                           'attestation');
 CREATE TRIGGER audited_yes AFTER UPDATE ON constitution_proposals FOR EACH ROW
 WHEN (old.approved_by IS DISTINCT FROM new.approved_by)
-EXECUTE FUNCTION audit_row('constitution.approved', 'id', 'approved_by,-1', 'digest', 'scope', 'stage');
+EXECUTE FUNCTION audit_row('constitution.approved', 'id', 'approved_by,-1', 'digest', 'scope', 'stage', 'vote');
 CREATE TRIGGER audited_no AFTER UPDATE ON constitution_proposals FOR EACH ROW
 WHEN (old.rejected_by IS DISTINCT FROM new.rejected_by)
-EXECUTE FUNCTION audit_row('constitution.rejected', 'id', 'rejected_by', 'digest', 'scope', 'stage');
+EXECUTE FUNCTION audit_row('constitution.rejected', 'id', 'rejected_by', 'digest', 'scope', 'stage', 'vote');
 CREATE TRIGGER audited AFTER INSERT ON constitution_activations FOR EACH ROW
 EXECUTE FUNCTION audit_row('constitution.activated', 'scope', 'by', 'digest', 'stage', 'reason', 'proposal');
 CREATE TRIGGER audited AFTER INSERT ON constitution_signatures FOR EACH ROW
 EXECUTE FUNCTION audit_row('constitution.signed', 'digest', 'key_id');
 CREATE TRIGGER audited_end AFTER UPDATE ON constitutions FOR EACH ROW
 WHEN (old.state IS DISTINCT FROM new.state)
-EXECUTE FUNCTION audit_row('constitution.changed', 'digest', '-', 'name', 'version', 'state');
+EXECUTE FUNCTION audit_row('constitution.changed', 'digest', '-', 'name', 'version', 'state', 'revocation');

@@ -1,6 +1,17 @@
 -- The four functions by which the application changes constitutions. They run with the owner's rights; the
 -- application's role has no other right to these tables. They add rows; only a revocation changes one.
 
+-- The activation in force for a tenant, with its proof; NULL for none. A tenant's own that ends its constitution leaves
+-- that of everybody.
+CREATE FUNCTION constitution_activation(tenant text, wanted_stage text) RETURNS json
+LANGUAGE sql STABLE SECURITY INVOKER AS $$
+    SELECT json_agg(to_jsonb(found) || jsonb_build_object('legacy', EXISTS (
+               SELECT FROM legacy_decisions WHERE legacy_decisions.scope = '*' AND kind = 'activation'
+                                                AND legacy_decisions.id = found.id::text)) ORDER BY found.scope = '*')
+    FROM (SELECT DISTINCT ON (scope) * FROM constitution_activations
+          WHERE scope IN (tenant, '*') AND stage = wanted_stage ORDER BY scope, id DESC) AS found
+$$;
+
 -- The digest of the constitution that is active for a tenant; NULL for none.
 CREATE FUNCTION constitution_of(tenant text, wanted_stage text) RETURNS text LANGUAGE sql STABLE SECURITY INVOKER AS $$
     SELECT coalesce(
@@ -36,8 +47,10 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'SO404', MESSAGE = format('There is no proposal %L.', wanted);
     END IF;
-    IF asked.state = 'activated' THEN
-        RETURN (SELECT min(id) FROM constitution_activations AS done WHERE done.proposal = wanted);
+    -- An activation is made once, whatever the state of its proposal says.
+    SELECT min(id) INTO number FROM constitution_activations AS done WHERE done.proposal = wanted;
+    IF number IS NOT NULL THEN
+        RETURN number;
     END IF;
     IF asked.state <> 'approved' OR cardinality(asked.approved_by) < asked.quorum THEN
         RAISE EXCEPTION USING ERRCODE = 'SO409',
@@ -55,12 +68,14 @@ BEGIN
             'Meanwhile %s became active for %L; what was proved and compared was against another. Propose it again.',
             coalesce(newer.digest, 'everybody''s constitution'), newer.scope);
     END IF;
-    INSERT INTO constitution_activations (scope, stage, digest, reason, by, proposal)
-    VALUES (asked.scope, asked.stage, asked.digest, asked.reason, asked.proposed_by, wanted)
+    INSERT INTO constitution_activations (scope, stage, digest, reason, by, proposal, proof)
+    VALUES (asked.scope, asked.stage, asked.digest, asked.reason, asked.proposed_by, wanted,
+            attestations_of(wanted)::jsonb)
     RETURNING id INTO number;
     IF asked.clears IS NOT NULL THEN
-        INSERT INTO constitution_activations (scope, stage, digest, reason, by, proposal)
-        VALUES (asked.clears, asked.stage, NULL, asked.reason, asked.proposed_by, wanted);
+        INSERT INTO constitution_activations (scope, stage, digest, reason, by, proposal, proof)
+        VALUES (asked.clears, asked.stage, NULL, asked.reason, asked.proposed_by, wanted,
+                attestations_of(wanted)::jsonb);
     END IF;
     UPDATE constitution_proposals SET state = 'activated', updated_at = clock_timestamp() WHERE id = wanted;
     PERFORM event_add('constitution.updated', 'constitution.updated', NULL, json_build_object(
@@ -81,11 +96,14 @@ BEGIN
 END $$;
 
 -- Revoke a constitution for ever. Runs that are pinned to it stop at their next action.
-CREATE FUNCTION constitution_revoke(wanted text, who text, reason text) RETURNS void
+CREATE FUNCTION constitution_revoke(wanted text, token text, reason text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    who text := attestation_claims(token)->'body'->>'subject';
 BEGIN
     PERFORM set_config('somagent.actor', who, true);
-    UPDATE constitutions SET state = 'revoked' WHERE digest = wanted AND state <> 'revoked';
+    UPDATE constitutions SET state = 'revoked', revocation = attestation_use(token)
+    WHERE digest = wanted AND state <> 'revoked';
     IF FOUND THEN
         PERFORM event_add('constitution.updated', 'constitution.revoked', NULL, json_build_object(
             'constitution', wanted, 'by', who, 'reason', reason));

@@ -12,7 +12,8 @@ CREATE TABLE constitutions (
     sealed bytea NOT NULL,
     state text NOT NULL DEFAULT 'installed' CHECK (state IN ('installed', 'revoked')),
     proposed_by text NOT NULL,
-    installed_at timestamptz NOT NULL DEFAULT now()
+    installed_at timestamptz NOT NULL DEFAULT now(),
+    revocation text
 );
 
 -- The signature is part of the primary key: a wrong signature must not block a right one by the same key.
@@ -24,7 +25,8 @@ CREATE TABLE constitution_signatures (
     PRIMARY KEY (digest, key_id, signature)
 );
 
--- Rows are only added. Active for a tenant is the newest row of its own scope; if it has none, of '*'.
+-- proof: the attestations of the proposer and the voters, or of the first start. Each process verifies them before it uses
+-- the constitution. Rows are only added. Active for a tenant is the newest row of its own scope; if it has none, of '*'.
 CREATE TABLE constitution_activations (
     id bigserial PRIMARY KEY,
     scope text NOT NULL,
@@ -34,12 +36,14 @@ CREATE TABLE constitution_activations (
     by text NOT NULL,
     proposal text,
     at timestamptz NOT NULL DEFAULT now(),
+    proof jsonb NOT NULL DEFAULT '[]',
     CONSTRAINT constitution_activations_never_none CHECK (digest IS NOT NULL OR stage = 'shadow' OR scope <> '*')
 );
 CREATE INDEX constitution_activations_newest ON constitution_activations (scope, stage, id DESC);
 
 -- The record of a proposal, which outlives its workflow. `since`: the newest activation when the proposal was examined.
--- After another activation the proofs do not hold any more.
+-- After another activation the proofs do not hold any more. attestation, vote: digests of the attestations of the
+-- proposer and of the last voter.
 CREATE TABLE constitution_proposals (
     tenant_id text NOT NULL REFERENCES tenants (id),
     id text NOT NULL,
@@ -70,6 +74,8 @@ CREATE TABLE constitution_proposals (
     narrower json,
     difference json,
     somabrain json,
+    attestation text,
+    vote text,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT constitution_proposals_duties CHECK (proposed_by <> ALL (approved_by)),
     CONSTRAINT constitution_proposals_quorum CHECK (quorum >= CASE stage WHEN 'shadow' THEN 0 ELSE 1 END),

@@ -36,6 +36,13 @@ BEGIN
         'standing', standing_facts(constitution),
         'history', gate_history(asked),
         'shadow', constitution_of(tenant, 'shadow'),
+        'raises', (SELECT json_agg(json_build_object(
+                       'key', key, 'by', by, 'amounts', amounts_json((limit_tokens, limit_micro_usd, limit_tool_calls)),
+                       'attestations', attestations_of(key)))
+                   FROM ledger_entries AS raised
+                   WHERE raised.account = account_id AND raised.kind = 'raise' AND NOT EXISTS (
+                       SELECT FROM legacy_decisions
+                       WHERE scope = tenant AND legacy_decisions.kind = 'raise' AND legacy_decisions.id = raised.id::text)),
         'constitution', constitution_standing(constitution));
 END $$;
 
@@ -92,15 +99,45 @@ BEGIN
     RETURN receipt;
 END $$;
 
--- The approval that allows this action: an approved one in time, or the one that an earlier attempt of this effect
+-- The approvals that may allow this action: an approved one in time, or the one that an earlier attempt of this effect
 -- used. After an attempt that may have taken effect, only a new approval counts.
+CREATE FUNCTION gate_grants(entry jsonb, uncertain boolean) RETURNS SETOF approvals
+LANGUAGE sql STABLE SECURITY INVOKER AS $$
+    SELECT asked.* FROM approvals AS asked LEFT JOIN approval_uses AS used ON used.approval = asked.id
+    WHERE asked.run = entry->>'run' AND asked.action = entry->>'action_digest'
+      AND CASE WHEN used.effect IS NULL THEN asked.state = 'approved' AND asked.expires_at > clock_timestamp()
+               ELSE used.effect = entry->>'effect' AND NOT uncertain END
+    ORDER BY used.effect IS NULL, asked.requested_at, asked.id
+$$;
+
+-- The approval that allows this action: the one whose attestations the worker verified. Its answers are those that the
+-- attestations give, not those of the row.
 CREATE FUNCTION gate_grant(entry jsonb, uncertain boolean) RETURNS approvals
 LANGUAGE sql SECURITY INVOKER AS $$
-    SELECT * FROM approvals
-    WHERE run = entry->>'run' AND action = entry->>'action_digest' AND approval_satisfied(entry->'demands', answers)
-      AND ((state = 'approved' AND expires_at > clock_timestamp())
-           OR (state = 'used' AND used_by = entry->>'effect' AND NOT uncertain))
-    ORDER BY state = 'used' DESC, requested_at, id LIMIT 1
+    SELECT * FROM gate_grants(entry, uncertain)
+    WHERE id = entry #>> '{proved,approval}' AND approval_satisfied(entry->'demands', entry #> '{proved,answers}')
+$$;
+
+-- What the worker must verify before an approval or a standing grant counts: each one that may allow this action, with
+-- its attestations. NULL when there is none.
+CREATE FUNCTION gate_proofs(entry jsonb, uncertain boolean) RETURNS json
+LANGUAGE sql STABLE SECURITY INVOKER AS $$
+    SELECT json_build_object('approvals', coalesce(asked.proofs, '[]'), 'grants', coalesce(given.proofs, '[]'))
+    FROM (SELECT json_agg(json_build_object(
+              'id', id, 'edited_from', edited_from,
+              'used_at', (SELECT used_at FROM approval_uses WHERE approval = asked.id),
+              'attestations', attestations_of(id, edited_from))) AS proofs
+          FROM gate_grants(entry, uncertain) AS asked) AS asked,
+         (SELECT json_agg(json_build_object('row', json_build_object(
+              'id', id, 'scope', scope, 'capability', capability, 'reason', reason, 'constitution', constitution,
+              'granted_by', granted_by, 'uses', uses, 'expires_at', expires_at),
+              'attestations', attestations_of(id))) AS proofs
+          FROM standing_grants
+          WHERE NOT uncertain
+            AND (entry->'standing' ? id
+                 OR id IN (SELECT standing FROM standing_uses
+                           WHERE effect = entry->>'effect' AND action = entry->>'action_digest'))) AS given
+    WHERE asked.proofs IS NOT NULL OR given.proofs IS NOT NULL
 $$;
 
 -- Find or open the pending approval, write the decision, and return the status `ask`.
@@ -138,6 +175,7 @@ DECLARE
     done_before boolean := false;
     grant_used approvals;
     given_before standing_grants;
+    proofs json;
     account budget_accounts;
     answers jsonb := '{}';
     why text;
@@ -186,6 +224,12 @@ BEGIN
         IF NOT uncertain THEN
             PERFORM approval_of_edit(entry);
         END IF;
+        IF NOT entry ? 'proved' THEN
+            proofs := gate_proofs(entry, uncertain);
+            IF proofs IS NOT NULL THEN
+                RETURN json_build_object('status', 'proof', 'proofs', proofs);
+            END IF;
+        END IF;
         grant_used := gate_grant(entry, uncertain);
         IF grant_used.id IS NULL AND NOT uncertain THEN
             given_before := gate_standing(entry);
@@ -201,10 +245,12 @@ BEGIN
         END IF;
         answers := jsonb_build_object(
             'approval', canonical_text(grant_used.id), 'approved_by', canonical_text(grant_used.decided_by),
-            'approvers', approval_approvers(grant_used.answers));
+            'approvers', approval_approvers(entry #> '{proved,answers}'),
+            'attestations', approval_attestations(entry #> '{proved,answers}'));
         IF given_before.id IS NOT NULL THEN
             answers := jsonb_build_object('standing_grant', canonical_text(given_before.id),
-                                          'approved_by', canonical_text(given_before.granted_by));
+                                          'approved_by', canonical_text(given_before.granted_by),
+                                          'attestation', canonical_text(given_before.attestation));
         END IF;
     END IF;
 
@@ -240,6 +286,7 @@ BEGIN
     END IF;
     IF grant_used.state = 'approved' THEN
         UPDATE approvals SET state = 'used', used_by = effect_key WHERE id = grant_used.id;
+        PERFORM approval_use(grant_used.id, effect_key);
     END IF;
     IF given_before.id IS NOT NULL THEN
         PERFORM standing_take(entry, given_before);

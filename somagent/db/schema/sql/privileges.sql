@@ -29,5 +29,5 @@ GRANT EXECUTE ON FUNCTION ledger_columns(ledger_entries), run_body(runs), canoni
     canonical_time(timestamptz), digest_text(text) TO somagent_app;
 -- For the constraints of approvals, which the application's role changes.
 GRANT EXECUTE ON FUNCTION approval_satisfied(jsonb, jsonb), approval_duties(text, jsonb) TO somagent_app;
-GRANT EXECUTE ON FUNCTION constitution_of(text, text) TO somagent_app;
+GRANT EXECUTE ON FUNCTION constitution_of(text, text), constitution_activation(text, text) TO somagent_app;
 GRANT EXECUTE ON FUNCTION seal_waiting(), seal_take(text, bigint, bigint, integer) TO somagent_sealer;

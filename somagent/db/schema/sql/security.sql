@@ -40,10 +40,10 @@ GRANT SELECT, INSERT ON capsules, content_blobs, artifacts, memories TO somagent
 GRANT SELECT, INSERT, UPDATE ON principals, api_keys, approvals TO somagent_app;
 -- A standing grant: only the uses left, the revocation, and the constitution that it was proved under can change.
 GRANT SELECT, INSERT ON standing_grants TO somagent_app;
-GRANT UPDATE (uses_left, revoked_at, revoked_by, constitution) ON standing_grants TO somagent_app;
+GRANT UPDATE (uses_left, revoked_at, revoked_by, constitution, attestation, revocation) ON standing_grants TO somagent_app;
 -- A delegation: only its revocation can change.
 GRANT SELECT, INSERT ON delegations TO somagent_app;
-GRANT UPDATE (revoked_at, revoked_by) ON delegations TO somagent_app;
+GRANT UPDATE (revoked_at, revoked_by, revocation) ON delegations TO somagent_app;
 
 -- Refuse any change of a row, also by the owner.
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -67,7 +67,8 @@ END $$;
 CREATE FUNCTION keep_delegation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF old.revoked_at IS NOT NULL
-       OR to_jsonb(new) - '{revoked_at,revoked_by}'::text[] <> to_jsonb(old) - '{revoked_at,revoked_by}'::text[] THEN
+       OR to_jsonb(new) - '{revoked_at,revoked_by,revocation}'::text[]
+          <> to_jsonb(old) - '{revoked_at,revoked_by,revocation}'::text[] THEN
         RAISE EXCEPTION USING ERRCODE = 'SO409', MESSAGE = 'A delegation is never changed, only revoked, once.';
     END IF;
     RETURN new;
@@ -75,6 +76,21 @@ END $$;
 CREATE TRIGGER kept BEFORE UPDATE ON delegations FOR EACH ROW EXECUTE FUNCTION keep_delegation();
 CREATE TRIGGER immutable BEFORE DELETE ON delegations FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER never_emptied BEFORE TRUNCATE ON delegations EXECUTE FUNCTION refuse_change();
+
+-- A standing grant is used, proved again and revoked; what it allows never changes, and a revocation stays.
+CREATE FUNCTION keep_grant() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF old.revoked_at IS NOT NULL OR new.uses_left > old.uses_left
+       OR to_jsonb(new) - '{uses_left,constitution,attestation,revoked_at,revoked_by,revocation}'::text[]
+          <> to_jsonb(old) - '{uses_left,constitution,attestation,revoked_at,revoked_by,revocation}'::text[] THEN
+        RAISE EXCEPTION USING ERRCODE = 'SO409',
+            MESSAGE = 'A standing grant is used, proved again or revoked, never changed otherwise.';
+    END IF;
+    RETURN new;
+END $$;
+CREATE TRIGGER kept BEFORE UPDATE ON standing_grants FOR EACH ROW EXECUTE FUNCTION keep_grant();
+CREATE TRIGGER immutable BEFORE DELETE ON standing_grants FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER never_emptied BEFORE TRUNCATE ON standing_grants EXECUTE FUNCTION refuse_change();
 
 -- A forecast is made once, before the run acts. If it could change, its accuracy would prove nothing.
 GRANT SELECT, INSERT ON forecasts TO somagent_app;

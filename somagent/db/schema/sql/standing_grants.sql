@@ -17,9 +17,15 @@ CREATE FUNCTION standing_facts(wanted text) RETURNS json LANGUAGE sql STABLE SEC
     FROM (SELECT * FROM standing_open(wanted) ORDER BY expires_at, id LIMIT 50) AS few
 $$;
 
+-- Whether the attestation of a grant was verified, with the values that its row has now.
+CREATE FUNCTION standing_proved(entry jsonb, given standing_grants) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM jsonb_array_elements(entry #> '{proved,grants}') AS proved
+                   WHERE proved->>'id' = given.id AND to_jsonb(given) @> proved)
+$$;
+
 -- The grant for an effect: the one that an earlier attempt used, unless it was revoked; else the first offered grant
--- with a use left, its row locked. NULL when people were asked about this action, or denied or edited it: their answer
--- counts.
+-- with a use left, its row locked. Only a grant whose attestation was verified. NULL when people were asked about this
+-- action, or denied or edited it: their answer counts.
 CREATE FUNCTION gate_standing(entry jsonb) RETURNS standing_grants LANGUAGE plpgsql SECURITY INVOKER AS $$
 DECLARE
     found_grant standing_grants;
@@ -27,7 +33,7 @@ DECLARE
 BEGIN
     SELECT given.* INTO found_grant FROM standing_uses AS used JOIN standing_grants AS given ON given.id = used.standing
     WHERE used.effect = entry->>'effect' AND used.action = entry->>'action_digest' AND given.revoked_at IS NULL;
-    IF FOUND THEN
+    IF standing_proved(entry, found_grant) THEN
         RETURN found_grant;
     END IF;
     IF EXISTS (SELECT FROM approvals WHERE run = entry->>'run' AND action = entry->>'action_digest'
@@ -38,8 +44,9 @@ BEGIN
         PERFORM 1 FROM standing_grants WHERE id = offered FOR NO KEY UPDATE;
         -- Read anew after the lock was waited for: the last use may be gone.
         SELECT * INTO found_grant FROM standing_open(entry->>'constitution')
-        WHERE id = offered AND granted_by <> entry->>'actor';
-        IF FOUND THEN
+        WHERE id = offered AND granted_by <> entry->>'actor'
+          AND uses > (SELECT count(*) FROM standing_uses WHERE standing = offered);
+        IF FOUND AND standing_proved(entry, found_grant) THEN
             RETURN found_grant;
         END IF;
     END LOOP;

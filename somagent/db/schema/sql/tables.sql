@@ -186,6 +186,7 @@ CREATE UNIQUE INDEX approvals_one_pending ON approvals (tenant_id, run, action) 
 CREATE UNIQUE INDEX approvals_one_edit ON approvals (tenant_id, edited_from) WHERE edited_from IS NOT NULL;
 
 -- A capability that is lent for a time, for approvals only. It counts while its owner holds it.
+-- attestation, revocation: digests of the attestations by which it was given and revoked.
 CREATE TABLE delegations (
     tenant_id text NOT NULL,
     id text NOT NULL,
@@ -198,6 +199,8 @@ CREATE TABLE delegations (
     created_at timestamptz NOT NULL DEFAULT now(),
     revoked_at timestamptz,
     revoked_by text,
+    attestation text,
+    revocation text,
     PRIMARY KEY (tenant_id, id),
     FOREIGN KEY (tenant_id, delegator) REFERENCES principals (tenant_id, subject),
     FOREIGN KEY (tenant_id, delegate) REFERENCES principals (tenant_id, subject),
@@ -209,6 +212,7 @@ CREATE INDEX delegations_newest ON delegations (tenant_id, created_at DESC, id D
 CREATE INDEX delegations_open ON delegations (tenant_id, delegate, ends_at) WHERE revoked_at IS NULL;
 
 -- An approval in advance. It counts only under the constitution that its scope was proved to lie within.
+-- attestation, revocation: digests of the attestations by which it was given or proved last, and revoked.
 CREATE TABLE standing_grants (
     tenant_id text NOT NULL REFERENCES tenants (id),
     id text NOT NULL,
@@ -223,6 +227,8 @@ CREATE TABLE standing_grants (
     uses_left integer NOT NULL,
     revoked_at timestamptz,
     revoked_by text,
+    attestation text,
+    revocation text,
     PRIMARY KEY (tenant_id, id),
     CONSTRAINT standing_grants_uses CHECK (uses_left BETWEEN 0 AND uses),
     CONSTRAINT standing_grants_revoked CHECK ((revoked_at IS NULL) = (revoked_by IS NULL))

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import AsyncIterator
 
 import pytest
-from constitutions import codec, make_active
+from constitutions import key_ring, make_active
 from ledger_messages import constitution
 
 from somagent.db.database import Database, open_database
@@ -14,5 +14,5 @@ from somagent.settings import Settings
 @pytest.fixture(scope="session")
 async def db(migrated: Settings, owner: Database) -> AsyncIterator[Database]:
     await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
-    async with open_database(migrated.database("app"), connections=20, codec=codec(migrated)) as opened:
+    async with open_database(migrated.database("app"), connections=20, keys=key_ring(migrated)) as opened:
         yield opened

@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import AsyncIterator
 
 import pytest
-from constitutions import codec, make_active
+from constitutions import key_ring, make_active
 from databases import own_settings
 from ledger_messages import constitution, next_number
 
@@ -25,7 +25,7 @@ async def postgres_settings(postgres_settings: Settings, template: str) -> Async
 
 @pytest.fixture(scope="session")
 async def owner(postgres_settings: Settings) -> AsyncIterator[Database]:
-    async with open_database(postgres_settings.database("owner"), codec=codec(postgres_settings)) as opened:
+    async with open_database(postgres_settings.database("owner"), keys=key_ring(postgres_settings)) as opened:
         yield opened
 
 
@@ -33,7 +33,7 @@ async def owner(postgres_settings: Settings) -> AsyncIterator[Database]:
 async def db(postgres_settings: Settings, owner: Database) -> AsyncIterator[Database]:
     await make_active(owner, constitution(dt.datetime.now(dt.UTC)))
     async with open_database(
-        postgres_settings.database("app"), connections=20, codec=codec(postgres_settings)
+        postgres_settings.database("app"), connections=20, keys=key_ring(postgres_settings)
     ) as opened:
         yield opened
 

@@ -3,6 +3,7 @@
 import datetime as dt
 
 import pytest
+from decisions import attest_answer, decide
 from ledger_messages import begin_effect, key, run_id
 
 from capsules.actions.ledger_messages import BeginEffect
@@ -22,27 +23,22 @@ def begin_call(tenant: str, run: str, arguments: int, **verdict) -> BeginEffect:
     """The gate's question about a call with these arguments."""
     made = begin_effect(key(tenant, run), decision="ask", **verdict)
     action = made.action.model_copy(update={"arguments": digest(arguments)})
-    return made.model_copy(update={"action": action, "action_digest": action.digest()})
+    update = {"action": action, "action_digest": action.digest(), "call_arguments": digest(arguments)}
+    return made.model_copy(update=update)
 
 
 async def edit(db: Database, tenant: str, approval: str, to: BeginEffect, by: str, *held: str):
+    now, approver = dt.datetime.now(dt.UTC), Approver(by, frozenset(held or {DECIDES}))
     async with db.transaction(tenant) as tx:
+        locked = await tx.approvals.lock(approval)
+        token = attest_answer(db, tenant, locked, approver, "edit", now=now, arguments=to.call_arguments)
         return await tx.approvals.edit(
-            await tx.approvals.lock(approval),
-            Approver(by, frozenset(held or {DECIDES})),
-            to=to.action_digest,
-            receipt=RECEIPT,
-            comment="smaller",
-            now=dt.datetime.now(dt.UTC),
+            locked, approver, to=to.action_digest, receipt=RECEIPT, token=token, comment="smaller", now=now
         )
 
 
 async def approve(db: Database, tenant: str, approval: str, by: str, *held: str):
-    async with db.transaction(tenant) as tx:
-        approver = Approver(by, frozenset(held or {DECIDES}))
-        return await tx.approvals.decide(
-            await tx.approvals.lock(approval), approver, approve=True, comment="", now=dt.datetime.now(dt.UTC)
-        )
+    return await decide(db, tenant, approval, by, *held)
 
 
 async def test_an_editor_who_is_the_one_needed_has_approved_what_they_wrote_and_nothing_else(db, tenant):

@@ -2,31 +2,27 @@
 
 import asyncio
 import datetime as dt
-from pathlib import Path
 
+import decisions
 import pytest
 from ledger_messages import begin_effect, key, run_id
 from sqlalchemy import text
 
 from capsules.actions.verdict import Demand
 from capsules.approvals.approval import ApprovalDecision, RaiseBudget
-from capsules.approvals.eligibility import Approver
 from capsules.budgets.amounts import Amounts
 from capsules.errors import Conflict, Denied, NotFound
 from somagent.db.database import Database
 from somagent.db.gate.approvals import PostgresApprovalDecisions
 from somagent.db.gate.ledger import PostgresLedger
-from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
 
 NOW = dt.datetime.now(dt.UTC)
 
 
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory) -> Tokens:
-    directory: Path = tmp_path_factory.mktemp("keys")
-    KeyRing.create_missing(directory)
-    return Tokens(KeyRing.load(directory))
+@pytest.fixture
+def tokens(db: Database) -> Tokens:
+    return db.tokens
 
 
 async def _ask(db: Database, tenant: str, run: str | None = None, **verdict):
@@ -36,11 +32,7 @@ async def _ask(db: Database, tenant: str, run: str | None = None, **verdict):
 
 
 async def _decide(db: Database, tenant: str, approval: str, *, by: str = "grace", approve: bool = True, now=NOW):
-    approver = Approver(by, frozenset({"approval:decide"}))
-    async with db.transaction(tenant) as tx:
-        return await tx.approvals.decide(
-            await tx.approvals.lock(approval), approver, approve=approve, comment="seen", now=now
-        )
+    return await decisions.decide(db, tenant, approval, by, approve=approve, comment="seen", now=now)
 
 
 async def test_another_person_decides_once(db, tenant):
@@ -178,7 +170,7 @@ async def test_a_token_that_is_no_token_is_refused(db, tenant, tokens):
     assert made.state == "pending"
 
 
-async def test_a_budget_is_raised_by_a_token_once_for_each_key(db, tenant, tokens):
+async def test_a_budget_is_raised_by_a_token_once_for_each_request(db, tenant, tokens):
     run = run_id(tenant)
     async with db.transaction(tenant) as tx:
         await tx.accounts.ensure("root", Amounts(tokens=100))
@@ -191,20 +183,22 @@ async def test_a_budget_is_raised_by_a_token_once_for_each_key(db, tenant, token
         purpose="raise_budget",
         run=run,
         amounts=amounts,
+        record=f"{run}/raise/k1",
     )
-    decisions = PostgresApprovalDecisions(db, tokens)
+    gate = PostgresApprovalDecisions(db, tokens)
     request = RaiseBudget(amounts=amounts, token=tokens.mint_attestation(said))
-    for _ in range(2):
-        raised = await decisions.raise_budget(run, tenant, request, key="k1")
+    # The same message, and a new one of the same request.
+    for again in (request, request, RaiseBudget(amounts=amounts, token=tokens.mint_attestation(said))):
+        raised = await gate.raise_budget(run, tenant, again)
         assert (raised.limit, raised.problem) == (Amounts(tokens=15), None)
     more = RaiseBudget(amounts=Amounts(tokens=50), token=request.token)
-    assert "amounts" in (await decisions.raise_budget(run, tenant, more, key="k2")).problem
+    assert "amounts" in (await gate.raise_budget(run, tenant, more)).problem
     weak = tokens.mint_attestation(said.model_copy(update={"capabilities": frozenset()}))
-    refused = await decisions.raise_budget(run, tenant, RaiseBudget(amounts=amounts, token=weak), key="k3")
+    refused = await gate.raise_budget(run, tenant, RaiseBudget(amounts=amounts, token=weak))
     assert "budget:raise" in refused.problem
-    too_much = said.model_copy(update={"amounts": Amounts(tokens=1000)})
+    too_much = said.model_copy(update={"amounts": Amounts(tokens=1000), "record": f"{run}/raise/k4"})
     request = RaiseBudget(amounts=too_much.amounts, token=tokens.mint_attestation(too_much))
-    assert "cannot cover" in (await decisions.raise_budget(run, tenant, request, key="k4")).problem
+    assert "cannot cover" in (await gate.raise_budget(run, tenant, request)).problem
 
 
 async def test_an_unknown_approval_is_not_found(db, tenant):

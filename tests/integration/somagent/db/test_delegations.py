@@ -3,6 +3,7 @@
 import datetime as dt
 from pathlib import Path
 
+import decisions
 import pytest
 from ledger_messages import begin_effect, key, run_id
 from sqlalchemy import text
@@ -39,9 +40,8 @@ async def people(db: Database, tenant: str) -> str:
 
 
 async def lend(db: Database, tenant: str, by: str, to: str, *, seconds: int = 600, starts=None):
-    async with db.transaction(tenant) as tx:
-        request = DelegationRequest(capability=DECIDES, to=to, seconds=seconds, starts_at=starts)
-        return await tx.delegations.give(request, by=by, now=dt.datetime.now(dt.UTC))
+    request = DelegationRequest(capability=DECIDES, to=to, seconds=seconds, starts_at=starts)
+    return await decisions.lend(db, tenant, request, by=by)
 
 
 async def ask(db: Database, tenant: str, **verdict):
@@ -56,7 +56,7 @@ async def decide(  # noqa: PLR0917 - who says what, for whom
     claims = Attestation(
         tenant=tenant,
         subject=by,
-        capabilities=held,
+        capabilities=held if owner is None else frozenset({DECIDES}),
         purpose="approve" if approve else "deny",
         run=asked.run,
         approval=asked.id,
@@ -124,7 +124,8 @@ async def test_it_holds_from_its_beginning_to_its_end_and_until_it_is_revoked(db
         assert (await tx.delegations.get(ended.id)).state == "ended"
         assert (await tx.delegations.lent_capabilities("ben", now + dt.timedelta(hours=1.1))) == {"grace": {DECIDES}}
         for by in ("grace", "hedy"):
-            revoked = await tx.delegations.revoke(coming.id, by=by, now=now)
+            token = decisions.attest(db, people, "revoke_delegation", by, record=coming.id)
+            revoked = await tx.delegations.revoke(coming.id, by=by, token=token, now=now)
             assert (revoked.state, revoked.revoked_by) == ("revoked", "grace")
         assert (await tx.delegations.lent_capabilities("ben", now + dt.timedelta(hours=1.1))) == {}
     assert (await decide(db, tokens, people, asked, "ben", "grace")).problem
@@ -159,7 +160,8 @@ async def test_a_delegation_is_never_changed(db, owner, people):
         async with db.transaction(people) as tx:
             await tx.connection.execute(text("UPDATE delegations SET ends_at = ends_at + interval '1 year'"))
     async with db.transaction(people) as tx:
-        await tx.delegations.revoke(given.id, by="grace", now=dt.datetime.now(dt.UTC))
+        token = decisions.attest(db, people, "revoke_delegation", record=given.id)
+        await tx.delegations.revoke(given.id, by="grace", token=token, now=dt.datetime.now(dt.UTC))
     for change in ("ends_at = now()", "revoked_at = NULL, revoked_by = NULL", "revoked_by = 'x'"):
         with pytest.raises(Exception, match="never changed"):
             async with owner.transaction(people) as tx:

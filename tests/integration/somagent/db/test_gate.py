@@ -4,9 +4,9 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+from decisions import attest, decide
 from ledger_messages import CONSTITUTION, begin_effect, constitution, finish_effect, key, run_id
 
-from capsules.approvals.eligibility import Approver
 from capsules.audit.receipt import verify_chain
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
@@ -240,7 +240,8 @@ async def test_a_revoked_or_unknown_constitution_lets_nothing_pass(owner: Databa
     old = {"kind": "Constitution", "metadata": {"name": "store-tests", "version": "0.9.0"}}
     await owner.constitutions.install(constitution(datetime.now(UTC), document=old))
     assert (await ledger.begin(begin_effect(key(tenant, run), constitution=digest(old)))).status == "go"
-    await owner.constitutions.revoke(digest(old), tenant=tenant, by="grace", reason="It was wrong.")
+    token = attest(owner, tenant, "revoke_constitution", record=digest(old))
+    await owner.constitutions.revoke(digest(old), tenant=tenant, token=token, reason="It was wrong.")
     assert (await ledger.begin(begin_effect(key(tenant, run), constitution=digest(old)))).status == "revoked"
     unknown = digest("never installed")
     assert (await ledger.begin(begin_effect(key(tenant, run), constitution=unknown))).status == "revoked"
@@ -274,8 +275,4 @@ async def test_an_unknown_tenant_cannot_begin(ledger):
 
 
 async def _approve(db: Database, tenant: str, approval: str) -> None:
-    async with db.transaction(tenant) as tx:
-        grace = Approver("grace", frozenset({"approval:decide"}))
-        await tx.approvals.decide(
-            await tx.approvals.lock(approval), grace, approve=True, comment="", now=datetime.now(UTC)
-        )
+    await decide(db, tenant, approval)

@@ -33,11 +33,13 @@ FROZEN = {
     "0002_starts.sql": "a3b4fd03992e6f0e5b048286e00ffedf7431b4068f6831f35725a733dde8229b",
     "0003_codec_cut_over.sql": "803528329e4c5f9d3a213cb7c5b6e7df208b20e68de8de6b3e7c051bd1433193",
     "0004_sealed_ledger.sql": "06564ca0ae99c08d538249c82ee4181fb79f015de726b18e7aea77ae6c9a16ac",
+    "0005_attestations.sql": "03952f5c1db5d1a766dea452460fc9f76bde003517e603e47eb604eab6e7fc82",
 }
 """The SHA-256 of each revision's SQL. One that was released never changes again: what it did is done."""
 
 CURRENT = (
     "tables.sql",
+    "attestation_tables.sql",
     "constitutions.sql",
     "audit_tables.sql",
     "forecasts.sql",
@@ -45,6 +47,7 @@ CURRENT = (
     "security.sql",
     "audit_blocks.sql",
     "receipts.sql",
+    "attestations.sql",
     "constitution_functions.sql",
     "accounts.sql",
     "periods.sql",

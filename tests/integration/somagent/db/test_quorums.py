@@ -4,13 +4,13 @@ import asyncio
 import datetime as dt
 import json
 
+import decisions
 import pytest
 from ledger_messages import begin_effect, key, run_id
 from sqlalchemy import text
 
 from capsules.actions.verdict import Demand, Escalation
 from capsules.approvals.approval import Answer, missing_demands
-from capsules.approvals.eligibility import Approver
 from capsules.errors import Conflict, Denied, SomaError
 from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
@@ -25,11 +25,7 @@ async def ask(db: Database, tenant: str, run: str | None = None, **verdict):
 
 async def decide(db: Database, tenant: str, approval: str, by: str, *held: str, approve: bool = True, later: float = 0):
     now = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=later)
-    async with db.transaction(tenant) as tx:
-        approver = Approver(by, frozenset(held))
-        return await tx.approvals.decide(
-            await tx.approvals.lock(approval), approver, approve=approve, comment=f"{by} looked", now=now
-        )
+    return await decisions.decide(db, tenant, approval, by, *held, approve=approve, comment=f"{by} looked", now=now)
 
 
 async def test_each_role_needs_its_own_number_of_people(db, tenant):

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
-from constitutions import codec, make_active
+from constitutions import key_ring, make_active
 from databases import own_database
 from ledger_messages import CONSTITUTION, begin_effect, constitution, finish_effect, key, next_number
 from sqlalchemy import text
@@ -100,11 +100,11 @@ async def steps(postgres_settings: Settings, template: str) -> AsyncIterator[Ste
         async with superuser(postgres_settings, database=name) as connection:
             for table in ("runs", "effects", "budget_accounts", "receipts", "ledger_entries", "outbox", "seal_pending"):
                 await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = false)")
-        sealing = codec(postgres_settings)
-        async with open_database(url("owner"), codec=sealing) as owner:
+        sealing = key_ring(postgres_settings)
+        async with open_database(url("owner"), keys=sealing) as owner:
             await owner.tenants.add(TENANT)
             await make_active(owner, constitution("2026-01-01T00:00:00Z"))
-        async with open_database(url("app"), connections=1, codec=sealing) as db:
+        async with open_database(url("app"), connections=1, keys=sealing) as db:
             async with db.transaction(TENANT) as tx:
                 await tx.accounts.allow(
                     f"tenant:{TENANT}", None, AccountTerms(allowance=Amounts(tokens=10**6)), by="owner"

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 from databases import name_of
+from decisions import attest_proposal, decide, give_grant, lend
 from ledger_messages import CONSTITUTION, begin_effect, finish_effect, key, next_number, run_id
 from sealer_keys import SealerKeys
 from sqlalchemy import insert
@@ -32,6 +33,7 @@ from somagent.settings import Settings
 GLOBAL = {
     "alembic_version",
     "codec_cut_over",
+    "legacy_decisions",
     "tenants",
     "constitutions",
     "constitution_signatures",
@@ -39,8 +41,10 @@ GLOBAL = {
 }
 TENANT_TABLES = [
     "api_keys",
+    "approval_uses",
     "approvals",
     "artifacts",
+    "attestations",
     "audit_entries",
     "budget_accounts",
     "capsules",
@@ -93,19 +97,24 @@ async def _fill(db: Database, tenant: str) -> None:
         grace = Principal(tenant=tenant, subject="grace", capabilities=frozenset({"approval:decide"}))
         await tx.principals.add(grace)
         lent = DelegationRequest(capability="approval:decide", to="ada")
-        await tx.delegations.give(lent, by="grace", now=dt.datetime.now(dt.UTC))
         await tx.capsules.publish(capsule, digest=capsule.digest(), signature="", key_id="k", by="ada")
         digest = await tx.contents.put(b"bytes", "text/plain")
         change = Change(constitution=CONSTITUTION, scope=tenant)
+        token = attest_proposal(db, tenant, "p1", change)
         until = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
-        await tx.proposals.enter("p1", change, request=change.digest(), by="ada", quorum=1, expires_at=until)
+        await tx.proposals.enter(
+            "p1", change, request=change.digest(), by="ada", quorum=1, expires_at=until, token=token
+        )
+    await lend(db, tenant, lent)
     begun = key(tenant, run)
     await ledger.begin(begin_effect(begun, cost=Amounts(tokens=1), account=f"run:{run}"))
     await ledger.finish(finish_effect(begun, result=1))
-    await ledger.begin(begin_effect(key(tenant, run), decision="ask"))
+    waits = begin_effect(key(tenant, run), decision="ask")
+    waiting = await ledger.begin(waits)
+    await decide(db, tenant, str(waiting.approval and waiting.approval.id))
+    await ledger.begin(waits)
     asked = GrantRequest(scope="true", uses=1, expires_seconds=60, reason="test")
-    async with db.transaction(tenant) as tx:
-        given = await tx.standing_grants.give(asked, constitution=CONSTITUTION, by="grace", now=dt.datetime.now(dt.UTC))
+    given = await give_grant(db, tenant, asked, constitution=CONSTITUTION)
     passing = begin_effect(key(tenant, run), decision="ask", target="shell@1.0.0/run")
     await ledger.begin(passing.model_copy(update={"matching_grants": (given.id,)}))
     async with db.transaction(tenant) as tx:

@@ -4,15 +4,16 @@ import asyncio
 import datetime as dt
 
 import pytest
+from decisions import attest, decide, give_grant
 from ledger_messages import CONSTITUTION, begin_effect, finish_effect, key, run_id
 
-from capsules.approvals.eligibility import Approver
 from capsules.approvals.standing_grant import MAX_OPEN, GrantRequest, StandingGrant
 from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.errors import Conflict, NotFound
 from capsules.identity.principal import Principal
 from somagent.db.database import Database
+from somagent.identity.proofs import GrantRow
 
 SCOPE = "action.kind == 'tool.invoke'"
 
@@ -21,8 +22,7 @@ async def _add_grant(
     db: Database, tenant: str, *, by: str = "grace", constitution=CONSTITUTION, **asked
 ) -> StandingGrant:
     request = GrantRequest(**({"scope": SCOPE, "uses": 5, "expires_seconds": 600, "reason": "nightly"} | asked))
-    async with db.transaction(tenant) as tx:
-        return await tx.standing_grants.give(request, constitution=constitution, by=by, now=dt.datetime.now(dt.UTC))
+    return await give_grant(db, tenant, request, constitution=constitution, by=by)
 
 
 async def _get_grant(db: Database, tenant: str, grant: StandingGrant) -> StandingGrant:
@@ -32,7 +32,8 @@ async def _get_grant(db: Database, tenant: str, grant: StandingGrant) -> Standin
 
 async def _revoke(db: Database, tenant: str, grant: StandingGrant) -> StandingGrant:
     async with db.transaction(tenant) as tx:
-        return await tx.standing_grants.revoke(grant.id, by="hedy", now=dt.datetime.now(dt.UTC))
+        token = attest(db, tenant, "revoke_grant", "hedy", record=grant.id)
+        return await tx.standing_grants.revoke(grant.id, by="hedy", token=token, now=dt.datetime.now(dt.UTC))
 
 
 def _begin_asked(attempt, *grants: StandingGrant, **rest):
@@ -142,13 +143,15 @@ async def test_under_another_constitution_it_does_not_count_until_it_is_proved_a
     grant = await _add_grant(db, tenant, constitution=digest("the one before"))
     assert (await ledger.begin(_begin_asked(key(tenant, run_id(tenant)), grant))).status == "ask"
     async with db.transaction(tenant) as tx:
-        bound = await tx.standing_grants.rebind(grant.id, constitution=CONSTITUTION, by="grace")
+        terms = GrantRow.model_validate(grant.model_dump() | {"constitution": CONSTITUTION}).terms()
+        token = attest(db, tenant, "grant", record=grant.id, terms=terms)
+        bound = await tx.standing_grants.rebind(grant.id, constitution=CONSTITUTION, by="grace", token=token)
     assert bound.constitution == CONSTITUTION
     assert (await ledger.begin(_begin_asked(key(tenant, run_id(tenant)), grant))).status == "go"
     revoked = await _revoke(db, tenant, grant)
     with pytest.raises(Conflict, match="is revoked"):
         async with db.transaction(tenant) as tx:
-            await tx.standing_grants.rebind(revoked.id, constitution=CONSTITUTION, by="grace")
+            await tx.standing_grants.rebind(revoked.id, constitution=CONSTITUTION, by="grace", token=token)
 
 
 async def test_a_granter_who_lost_the_capability_has_lost_the_grant(db, ledger, tenant):
@@ -165,11 +168,7 @@ async def test_a_persons_no_to_an_action_goes_before_any_grant(db, ledger, tenan
     grant = await _add_grant(db, tenant)
     waiting = await ledger.begin(_begin_asked(key(tenant, run), grant))
     assert (waiting.status, waiting.approval.id) == ("ask", asked.approval.id)
-    async with db.transaction(tenant) as tx:
-        grace = Approver("grace", frozenset({"approval:decide"}))
-        await tx.approvals.decide(
-            await tx.approvals.lock(asked.approval.id), grace, approve=False, comment="", now=dt.datetime.now(dt.UTC)
-        )
+    await decide(db, tenant, asked.approval.id, approve=False)
     assert (await ledger.begin(_begin_asked(key(tenant, run), grant))).status == "ask"
     assert (await ledger.begin(_begin_asked(key(tenant, run_id(tenant)), grant))).status == "go", (
         "another run was not refused"

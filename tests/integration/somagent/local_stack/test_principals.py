@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from constitutions import codec
+from constitutions import key_ring
 from servers import running, settings_in, temporary_home
 
 from capsules.errors import Invalid
@@ -27,7 +27,7 @@ async def test_named_people_are_principals_with_tokens_and_change_with_the_setti
                 assert tokens.keys() == {"operator", "approver", "sam"}
                 sam = Tokens(KeyRing.load(now.keys_dir)).verify_access(tokens["sam"]["token"])
                 assert sam.capabilities == held
-                async with open_database(now.database("app"), codec=codec(now)) as db, db.transaction(TENANT) as tx:
+                async with open_database(now.database("app"), keys=key_ring(now)) as db, db.transaction(TENANT) as tx:
                     known = {p.subject: p.capabilities for p in await tx.principals.list()}
                 assert known["sam"] == held
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from constitutions import codec, make_active
+from constitutions import key_ring, make_active
 from databases import own_settings
 from ledger_messages import constitution, next_number
 from receivers import Hook
@@ -33,13 +33,13 @@ async def postgres_settings(postgres_settings: Settings, template: str) -> Async
 
 @pytest.fixture(scope="session")
 async def owner(postgres_settings: Settings) -> AsyncIterator[Database]:
-    async with open_database(postgres_settings.database("owner"), codec=codec(postgres_settings)) as opened:
+    async with open_database(postgres_settings.database("owner"), keys=key_ring(postgres_settings)) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 async def db(postgres_settings: Settings, owner: Database) -> AsyncIterator[Database]:
-    async with open_database(postgres_settings.database("app"), codec=codec(postgres_settings)) as opened:
+    async with open_database(postgres_settings.database("app"), keys=key_ring(postgres_settings)) as opened:
         yield opened
 
 

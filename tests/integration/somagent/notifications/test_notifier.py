@@ -5,21 +5,19 @@ import datetime as dt
 import json
 
 import pytest
+from decisions import decide
 from ledger_messages import begin_effect, key, run_id
 from receivers import new_hook, new_mailbox, receiving, serving
 from sqlalchemy import insert
 
 from capsules.actions.verdict import Escalation
 from capsules.approvals.approval import ApprovalRequest
-from capsules.approvals.eligibility import Approver
 from capsules.events import Event
 from capsules.runs.run import RunUpdate
 from somagent.db.database import Database
 from somagent.db.repositories.deliveries import DeliveryQueue
 from somagent.db.schema.tables import outbox as outbox_table
 from somagent.notifications.mail import Mail
-
-GRACE = Approver("grace", frozenset({"approval:decide"}))
 
 
 async def ask(ledger, tenant: str, run: str | None = None) -> ApprovalRequest:
@@ -217,7 +215,4 @@ async def test_a_tenant_sees_its_own_deliveries_only_and_the_application_cannot_
 
 
 async def deny(db: Database, tenant: str, approval: str) -> None:
-    async with db.transaction(tenant) as tx:
-        await tx.approvals.decide(
-            await tx.approvals.lock(approval), GRACE, approve=False, comment="No.", now=dt.datetime.now(dt.UTC)
-        )
+    await decide(db, tenant, approval, approve=False, comment="No.")
