@@ -79,15 +79,15 @@ async def test_a_forged_definition_of_a_tool_is_not_executed(platform: Platform)
             if event.HasField("activity_task_scheduled_event_attributes")
         ]
         [asked] = [each for each in scheduled if each.activity_type.name == "tool.invoke"]
-        stolen[AUTHORITY] = asked.header.fields[AUTHORITY]
+        assert client.data_converter.payload_codec is not None
+        [stolen[AUTHORITY]] = await client.data_converter.payload_codec.decode([asked.header.fields[AUTHORITY]])
 
     await eventually(has_asked, seconds=60)
     await handle.terminate("by the adversary")
     definition = Library.load().tool(parse_reference("python@1")).model_dump(mode="json")
     definition["actions"]["run"] |= {"interpreter": ["sh", "-c"], "data": "public", "effect": "read"}
     definition["limits"]["memory_bytes"] = 2 * 2**30
-    code = "echo $0 is a shell with $(cat /sys/fs/cgroup/memory.max)"
-    forged = {"tool": definition, "action": "run", "arguments": {"code": code}}
+    forged = {"tool": definition, "action": "run", "arguments": {"code": "echo $0 is a shell"}}
     async with Worker(
         client,
         task_queue="forgers",
@@ -97,8 +97,7 @@ async def test_a_forged_definition_of_a_tool_is_not_executed(platform: Platform)
     ):
         running = await client.start_workflow("Forger", forged, id=run, task_queue="forgers")
         outcome = await asyncio.wait_for(_outcome(running), 60)
-    assert "is a shell" not in outcome, outcome
-    assert str(2 * 2**30) not in outcome
+    assert "sh is a shell" not in outcome, outcome
 
 
 async def _outcome(handle: Any) -> str:
