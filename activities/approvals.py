@@ -2,7 +2,7 @@
 
 from temporalio import activity
 
-from activities.run_state import MAX_PROBLEMS
+from activities.run_state import MAX_PROBLEMS, own_lock
 from activities.tools import locked_call, tool_action
 from capsules.actions.activity_context import current_context
 from capsules.approvals.approval import (
@@ -40,7 +40,7 @@ class ApprovalActivities:
     async def edit(self, request: EditRequest) -> EditResult:
         """Record an approval edit, if its arguments follow the action's schema and its token is valid."""
         run, tenant = _run_and_tenant()
-        call = locked_call(request.call, await self._locks.get(tenant, run, None))
+        call = locked_call(request.call, await own_lock(self._locks))
         wrong = value_problems(call.declared.inputs, call.arguments, most=MAX_PROBLEMS)
         problems = tuple(EditProblem(path=f"arguments{each.json_path[1:]}", message=each.message) for each in wrong)
         if problems:

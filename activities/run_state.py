@@ -9,7 +9,7 @@ from capsules.budgets.account import Account
 from capsules.errors import AuthorityRefused, Invalid
 from capsules.expressions import evaluate_condition
 from capsules.json_schema import value_problems
-from capsules.runs.lock import Locks, require_lock
+from capsules.runs.lock import Lock, Locks, require_lock
 from capsules.runs.run import CloseRun, CloseRunResult, Runs, RunUpdate, Verification, Verify
 
 MAX_PROBLEMS = 10
@@ -44,8 +44,7 @@ class RunStateActivities:
     @activity.defn(name="deliverable.verify")
     async def verify(self, request: Verify) -> Verification:
         """Check a deliverable against the schema and the acceptance expressions of the run's lock."""
-        context = current_context()
-        locked = require_lock(await self._locks.get(context.tenant, context.key.run, None)).capsule.spec.deliverable
+        locked = (await own_lock(self._locks)).capsule.spec.deliverable
         problems = [str(problem) for problem in value_problems(locked.shape, request.output, most=MAX_PROBLEMS)]
         return Verification(problems=tuple(problems or _failed_conditions(locked.accept, request)[:MAX_PROBLEMS]))
 
@@ -55,6 +54,14 @@ def require_own(run: str, tenant: str) -> None:
     context = current_context()
     if (run, tenant) != (context.key.run, context.tenant):
         raise AuthorityRefused(f"The authority is for run {context.key.run!r}, not for {run!r} of tenant {tenant!r}.")
+
+
+async def own_lock(locks: Locks) -> Lock:
+    """Return the lock of the calling run, as its authority holds it. Raises AuthorityRefused when it has none."""
+    context = current_context()
+    authority = context.authority
+    admitted = authority.kind == "run" and authority.run == context.key.run
+    return require_lock(await locks.get(context.tenant, context.key.run, authority.lock if admitted else None))
 
 
 def _failed_conditions(accept: tuple[str, ...], request: Verify) -> list[str]:
