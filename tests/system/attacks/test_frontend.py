@@ -17,8 +17,16 @@ from capsule_texts import utility
 from platforms import Platform
 from servers import eventually
 from temporalio import workflow
-from temporalio.api.common.v1 import Payload, Payloads
-from temporalio.api.workflowservice.v1 import RespondActivityTaskCompletedByIdRequest
+from temporalio.api.command.v1 import Command, ScheduleActivityTaskCommandAttributes
+from temporalio.api.common.v1 import ActivityType, Payload, Payloads
+from temporalio.api.common.v1 import RetryPolicy as RetryPolicyProto
+from temporalio.api.enums.v1 import CommandType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    PollWorkflowTaskQueueRequest,
+    RespondActivityTaskCompletedByIdRequest,
+    RespondWorkflowTaskCompletedRequest,
+)
 from temporalio.client import (
     ActivityExecutionStatus,
     ActivityHandle,
@@ -27,6 +35,7 @@ from temporalio.client import (
     WorkflowHandle,
 )
 from temporalio.common import RetryPolicy
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from workflows.options import CAPSULES, PLATFORM
@@ -136,7 +145,8 @@ async def test_a_platform_activity_of_an_attackers_workflow_is_refused(
             task_queue=queue,
         )
         assert await activity_ended(handle) == "activity_task_failed_event_attributes"
-        await handle.terminate()
+        with contextlib.suppress(RPCError):  # it may have failed already
+            await handle.terminate()
     shown = await platform.show(waiting)
     assert (shown["status"], shown["output"]) == ("awaiting_approval", None)
 
@@ -289,3 +299,75 @@ async def test_a_run_is_not_started_in_clear_text(platform: Platform, frontend: 
     }
     handle = await frontend.start_workflow("RunCapsule", start, id=run, task_queue=CAPSULES)
     assert await ended(handle) == WorkflowExecutionStatus.FAILED
+
+
+@dataclass
+class StolenTask:
+    run: str
+    token: bytes
+
+
+async def steal_workflow_task(platform: Platform, frontend: Client, ref: str) -> StolenTask:
+    """Poll the queue of the runs as a worker does, and start runs until the attacker gets the first task of one."""
+    request = PollWorkflowTaskQueueRequest(
+        namespace=frontend.namespace, task_queue=TaskQueue(name=CAPSULES), identity="attacker"
+    )
+    polls = [
+        asyncio.create_task(frontend.workflow_service.poll_workflow_task_queue(request, timeout=timedelta(seconds=60)))
+        for _ in range(30)
+    ]
+    try:
+        for _ in range(20):
+            await platform.start(ref, {})
+            done, waiting = await asyncio.wait(polls, timeout=2, return_when=asyncio.FIRST_COMPLETED)
+            polls = list(waiting)
+            for poll in done:
+                if poll.exception() is None and (task := poll.result()).task_token:
+                    return StolenTask(task.workflow_execution.workflow_id, task.task_token)
+    finally:
+        for poll in polls:
+            poll.cancel()
+    raise AssertionError("no task was stolen")
+
+
+@pytest.mark.parametrize("forgery", ["in clear text", "copied from another run"])
+async def test_an_activity_that_was_slipped_into_a_genuine_run_is_refused(
+    platform: Platform, frontend: Client, forgery: str
+) -> None:
+    """Whoever polls the queue of the runs completes a run's task with commands of their own."""
+    ref = await platform.publish(utility(f"stolen-{len(forgery)}", PRINTS))
+    honest = await platform.run(ref, {})
+    closed = next(
+        event.activity_task_scheduled_event_attributes
+        for event in (await frontend.get_workflow_handle(honest["id"]).fetch_history()).events
+        if event.activity_task_scheduled_event_attributes.activity_type.name == "run.close"
+    )
+    task = await steal_workflow_task(platform, frontend, ref)
+    forged = Payload(metadata={"encoding": b"json/plain"}, data=json.dumps(forged_close(task.run)).encode())
+    command = ScheduleActivityTaskCommandAttributes(
+        activity_id="forged" if forgery == "in clear text" else closed.activity_id,
+        activity_type=ActivityType(name="run.close"),
+        task_queue=TaskQueue(name=PLATFORM),
+        input=Payloads(payloads=[forged]) if forgery == "in clear text" else closed.input,
+        header=None if forgery == "in clear text" else closed.header,
+        retry_policy=RetryPolicyProto(maximum_attempts=1),
+    )
+    command.schedule_to_close_timeout.FromTimedelta(SHORT)
+    await frontend.workflow_service.respond_workflow_task_completed(
+        RespondWorkflowTaskCompletedRequest(
+            namespace=frontend.namespace,
+            task_token=task.token,
+            identity="attacker",
+            commands=[
+                Command(
+                    command_type=CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK,
+                    schedule_activity_task_command_attributes=command,
+                )
+            ],
+        )
+    )
+    handle = frontend.get_workflow_handle(task.run)
+    assert await activity_ended(handle) == "activity_task_failed_event_attributes"
+    shown = await platform.show(task.run)
+    assert (shown["status"], shown["output"]) == ("starting", None)
+    await handle.terminate()

@@ -3,9 +3,11 @@
 import pytest
 from capsule_texts import many_steps
 from platforms import Platform
+from temporalio.worker import Replayer
 
 from somagent.identity.keys import KeyRing
-from somagent.temporal.client import connect
+from somagent.temporal.client import PURE_PACKAGES, connect, somagent_plugin
+from workflows.authority_interceptor import WORKFLOWS, AuthorityInterceptor
 
 MOST_OF_A_STEP = 5 * 2**20 // 200
 """Bytes of history: two hundred steps fit into 5 MiB."""
@@ -37,3 +39,18 @@ async def test_a_run_of_many_steps_has_a_small_history_that_grows_evenly(platfor
     quarter = len(sizes) // 4
     early, late = sum(sizes[quarter : 2 * quarter]), sum(sizes[3 * quarter :])
     assert late < early * 1.15, f"the last quarter has {late} bytes, the second {early}"
+
+
+@pytest.mark.parametrize("pass_through", [PURE_PACKAGES, ()], ids=["production", "strict"])
+async def test_the_history_of_a_run_replays(platform: Platform, pass_through: tuple[str, ...]) -> None:
+    """Its payloads are bound to the run and to activity ids that the workflow computes."""
+    keyring = KeyRing.load(platform.settings.keys_dir)
+    run = await platform.run(await platform.publish(many_steps("replays", [tool(0), tool(1)])), {})
+    assert run["status"] == "completed", run["reason"]
+    history = await (await connect(platform.settings, keyring)).get_workflow_handle(run["id"]).fetch_history()
+    replayer = Replayer(
+        workflows=WORKFLOWS,
+        interceptors=[AuthorityInterceptor()],
+        plugins=[somagent_plugin(keyring, pass_through=pass_through)],
+    )
+    assert (await replayer.replay_workflow(history)).replay_failure is None
