@@ -25,8 +25,6 @@ from somagent.settings import Settings
 
 # Any endpoint may answer these, so the text above the table says so once.
 COMMON_STATUSES = {"401", "403", "413", "422", "429", "503"}
-# The codec endpoints check the capability themselves, as the local stack's Temporal UI has a path of its own.
-OTHER_ACCESS = {"/v1/codec/": "run:read"}
 
 
 def table(head: tuple[str, ...], rows: Iterable[Iterable[str]]) -> str:
@@ -167,9 +165,6 @@ def _one_line(text: str) -> str:
 
 
 def _capability(route: APIRoute) -> str:
-    other = next((who for prefix, who in OTHER_ACCESS.items() if route.path.startswith(prefix)), None)
-    if other:
-        return other
     if required := _capabilities(route):
         return ", ".join(map(code, required))
     return "any token" if any(getattr(call, "__name__", "") == "_caller" for call in _calls(route)) else "none"

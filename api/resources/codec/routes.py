@@ -17,7 +17,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from starlette.responses import JSONResponse
 from temporalio.api.common.v1 import Payload, Payloads
 
-from api.access import Caller, require_capability
+from api.access import RunReader
 from api.deps import State, StateDep
 from api.middleware.problems import resource_router
 from capsules.actions.ledger_messages import tenant_of
@@ -44,16 +44,14 @@ PAYLOADS_RESPONSE: dict[int | str, dict[str, Any]] = {200: {"content": CONTENT}}
 
 
 @router.post("/encode", responses=PAYLOADS_RESPONSE, openapi_extra=BODY)
-async def encode(request: Request, state: StateDep, caller: Caller) -> Response:
+async def encode(request: Request, state: StateDep, _: RunReader) -> Response:
     """Return payloads as they are: a caller cannot encrypt, and a decision carries its attestation in clear text."""
-    require_capability(caller, "run:read")
     return _respond(await _read_payloads(request), request, state)
 
 
 @router.post("/decode", responses=PAYLOADS_RESPONSE, openapi_extra=BODY)
-async def decode(request: Request, state: StateDep, caller: Caller) -> Response:
+async def decode(request: Request, state: StateDep, caller: RunReader) -> Response:
     """Decrypt the payloads of the caller's tenant, without tokens; the others stay encrypted."""
-    require_capability(caller, "run:read")
     return _respond([_decode(each, state, caller) for each in await _read_payloads(request)], request, state)
 
 
@@ -71,10 +69,10 @@ async def decode_for_ui(secret: str, request: Request, state: StateDep) -> Respo
     return _respond([_decode(each, state, caller) for each in await _read_payloads(request)], request, state)
 
 
-@router.options("/{operation:path}", include_in_schema=False)
-async def preflight(operation: str, request: Request, state: StateDep) -> Response:
+@router.options("/ui/{secret}/{operation}", include_in_schema=False)
+@router.options("/{operation}", include_in_schema=False)
+async def preflight(request: Request, state: StateDep) -> Response:
     """Answer the CORS preflight request of a browser that shows Temporal UI."""
-    del operation
     return Response(status_code=204, headers=_cors(request, state))
 
 

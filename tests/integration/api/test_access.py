@@ -22,9 +22,10 @@ from somagent.identity.capabilities import CAPABILITIES
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
 
-# Each of these is open for a reason: schema, page and health hold no data, the codec has its own door.
+# Each of these is open for a reason: schema, page and health hold no data, Temporal UI has a secret in its address.
 HEALTH = {f"{prefix}/{name}" for prefix in ("", "/v1") for name in ("health", "ready", "metrics")}
-OPEN = HEALTH | {"/v1/schemas/capsule.json", "/docs", "/v1/codec/encode", "/v1/codec/decode", "/v1/codec/{operation}"}
+UI = {f"/v1/codec/ui/{{secret}}/{name}" for name in ("encode", "decode", "{operation}")} | {"/v1/codec/{operation}"}
+OPEN = HEALTH | UI | {"/v1/schemas/capsule.json", "/docs"}
 ANYBODY = {"/v1/tokens", "/v1/principals/self"}
 SAMPLE = {
     "ref": "hello@1",
@@ -38,6 +39,7 @@ SAMPLE = {
     "name": "s1",
     "digest": "sha256:" + "0" * 64,
     "operation": "decode",
+    "secret": "guessed",
 }
 
 

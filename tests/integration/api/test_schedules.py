@@ -5,6 +5,7 @@ import asyncio
 import httpx
 import pytest
 from api_callers import Callers, assert_problem, publish
+from temporalio.converter import WorkflowSerializationContext
 from temporalio.service import RPCError
 
 from api.deps import State
@@ -28,7 +29,9 @@ async def test_a_schedule_is_kept_with_its_policy_and_a_narrow_authority(
     assert schedule["cron"] == ["0 3 * * *"]
     assert schedule["next"][0].endswith("03:00:00Z")
     described = await state.temporal.get_schedule_handle(f"{tenant}/nightly").describe()
-    (start,) = await state.temporal.data_converter.decode(list(described.schedule.action.args), [RunStart])
+    action = described.schedule.action
+    context = WorkflowSerializationContext(state.temporal.namespace, action.id)
+    (start,) = await state.temporal.data_converter.with_context(context).decode(list(action.args), [RunStart])
     authority = state.tokens.verify(start.authority)
     assert (authority.kind, authority.prefix, authority.run) == ("start", True, f"{tenant}/hello/nightly-")
     assert authority.covers_run(f"{tenant}/hello/nightly-2030-01-01T03:00:00Z")
