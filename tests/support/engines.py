@@ -22,8 +22,10 @@ GVISOR = {"runsc": {"path": "runsc", "runtimeArgs": ["--network=none", "--oci-se
 """Runtimes of an engine with gVisor: without its network stack, and with our seccomp profile."""
 GVISOR_SINCE = 2024_07_29
 """The kernel of 20221219, which Debian 12 has without backports, panics under ordinary programs."""
+REMAPPED_USER = "daemon"
+"""The user whose range of ids an engine with user namespaces takes. Its group has the same name, as the engine needs."""
 FIRST_UID = 200_000
-"""On the host, user 0 of an engine with user namespaces."""
+"""On the host, user 0 of such an engine."""
 ALONE = 'mount --bind "$1" /etc/subuid && mount --bind "$1" /etc/subgid && shift && exec "$@"'
 """Users of the remapped engine are defined in its own mount namespace only: /etc of the machine stays as it is."""
 
@@ -55,7 +57,7 @@ def own_engine(image: str, **config: Any) -> Iterator[str]:
         where = {"data-root": f"{home}/data", "exec-root": f"{home}/exec", "pidfile": f"{home}/pid", "hosts": [host]}
         alone = {"bridge": "none", "iptables": False, "ip-forward": False, "containerd-namespace": home.name}
         (home / "daemon.json").write_text(json.dumps(where | alone | config))
-        (home / "users").write_text(f"nobody:{FIRST_UID}:65536\n")
+        (home / "users").write_text(f"{REMAPPED_USER}:{FIRST_UID}:65536\n")
         inside = ("sh", "-c", ALONE, "sh", home / "users", "dockerd", "--config-file", home / "daemon.json")
         with (home / "log").open("wb") as log:
             daemon = subprocess.Popen(["unshare", "--mount", *inside], stdout=log, stderr=log)

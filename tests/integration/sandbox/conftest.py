@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import docker
 import pytest
-from engines import GVISOR, missing, missing_gvisor, own_engine
+from engines import GVISOR, REMAPPED_USER, missing, missing_gvisor, own_engine
 
 from capsules.tools.tool import ContainerLimits, ContainerResult, ContainerSpec
 from sandbox.container import DockerSandbox
@@ -49,7 +49,7 @@ def lane(request: pytest.FixtureRequest, image: str) -> Iterator[Lane]:
         case "user namespaces":
             if reason := missing("unshare"):
                 pytest.skip(reason)
-            with own_engine(image, **{"userns-remap": "nobody"}) as host:
+            with own_engine(image, **{"userns-remap": REMAPPED_USER}) as host:
                 yield Lane("user namespaces", host)
         case _:
             yield Lane("default")

