@@ -5,39 +5,44 @@
 The tenant is always the token's.
 """
 
+import time
 from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import Headers
+from starlette.types import Scope
 
+from api.authentication import Authenticated, Credential, CredentialMissing, read_credential
 from api.deps import State
 from capsules.errors import Denied, SomaError, Unauthenticated
 from capsules.identity.principal import Principal
-from somagent.identity.api_keys import PREFIX, parse_key
 from somagent.identity.capabilities import Capability
 from somagent.identity.tokens import Attestation, AttestationPurpose
 
 BEARER = HTTPBearer(
     scheme_name="bearer", bearerFormat="JWT or API key", description="An access token or an API key.", auto_error=False
 )
+SCHEMES = {"bearer", "dpop"}
 BearerHeader = Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
 
 
-async def authenticate(state: State, header: str) -> Principal:
-    """Return the principal of an Authorization header. Raises Unauthenticated when the token or key is not valid."""
-    scheme, _, credential = header.partition(" ")
-    if scheme.lower() != "bearer" or not credential.strip():
-        raise Unauthenticated("The Authorization header has no token. Send it as: Authorization: Bearer <token>.")
-    credential = credential.strip()
-    if not credential.startswith(PREFIX):
-        return state.tokens.verify_access(credential)
-    key = parse_key(credential)
-    async with state.db.transaction(key.tenant) as tx:
-        principal = await tx.principals.by_key_hash(key.hash)
-    if principal is None:
-        raise Unauthenticated(f"The API key {key.id!r} is not known or was removed. Ask for a new one.")
-    return principal
+async def authenticate(state: State, scope: Scope) -> Authenticated | None:
+    """Return who makes a request; None without an Authorization header.
+
+    Raises Unauthenticated when the token or key is not valid now, or its sender does not prove the key that it is bound
+    to. Raises Unavailable when that cannot be found out.
+    """
+    header = Headers(scope=scope).get("authorization")
+    if header is None:
+        return None
+    scheme, _, text = header.partition(" ")
+    if scheme.lower() not in SCHEMES or not text.strip():
+        raise CredentialMissing("The Authorization header has no token. Send it as: Authorization: Bearer <token>.")
+    found = await state.identities.resolve(read_credential(state.tokens, text.strip()))
+    await state.senders.require(scope, scheme.lower(), text.strip(), found.credential.claims.confirmation)
+    return found
 
 
 async def _caller(request: Request, presented: BearerHeader) -> Principal:
@@ -46,12 +51,32 @@ async def _caller(request: Request, presented: BearerHeader) -> Principal:
     if isinstance(found, SomaError):
         raise found
     if found is None:
-        raise Unauthenticated("This endpoint needs a token. Send it as: Authorization: Bearer <token>.")
+        raise CredentialMissing("This endpoint needs a token. Send it as: Authorization: Bearer <token>.")
     return found
 
 
 Caller = Annotated[Principal, Depends(_caller)]
 """Any principal with a valid token."""
+
+
+async def _credential(request: Request, caller: Caller) -> Credential:
+    del caller  # raises when there is none
+    credential: Credential = request.scope["somagent.credential"]
+    return credential
+
+
+async def holds_still(state: State, credential: Credential, capability: str) -> bool:
+    """Return whether a credential that was let in is valid now, with a capability. Raises Unavailable."""
+    if credential.expires_at is not None and credential.expires_at <= time.time():
+        return False
+    try:
+        return capability in (await state.identities.resolve(credential)).principal.capabilities
+    except Unauthenticated:
+        return False
+
+
+Presented = Annotated[Credential, Depends(_credential)]
+"""The token or API key of the caller."""
 
 
 def attest(
@@ -115,3 +140,4 @@ ConstitutionRevoker = Annotated[Principal, Depends(RequireCapability("constituti
 AuditReader = Annotated[Principal, Depends(RequireCapability("audit:read"))]
 RetentionManager = Annotated[Principal, Depends(RequireCapability("retention:manage"))]
 PrincipalManager = Annotated[Principal, Depends(RequireCapability("principal:manage"))]
+TenantManager = Annotated[Principal, Depends(RequireCapability("tenant:manage"))]

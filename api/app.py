@@ -22,12 +22,15 @@ from api.resources.documentation import routes as documentation
 from api.resources.explanations import routes as explanations
 from api.resources.forecasts import routes as forecasts
 from api.resources.health import routes as health
+from api.resources.keys import routes as keys
 from api.resources.notifications import routes as notifications
 from api.resources.policy import routes as policy
+from api.resources.principals import routes as principals
 from api.resources.retention import routes as retention
 from api.resources.runs import routes as runs
 from api.resources.schedules import routes as schedules
 from api.resources.standing_grants import routes as standing_grants
+from api.resources.tenants import routes as tenants
 from api.resources.tokens import routes as tokens
 from api.resources.usage import routes as usage
 from api.run_urls import EncodedSlashes
@@ -64,6 +67,9 @@ ROUTERS = (
     policy.router,
     constitutions.router,
     tokens.router,
+    keys.router,
+    principals.router,
+    tenants.router,
     codec.router,
     health.router,
     health.probes,

@@ -9,8 +9,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 from temporalio.client import Client
 
+from api.authentication import Identities
 from api.middleware.metrics import Metrics
 from api.middleware.request_rates import RequestRates
+from api.proof_of_possession import SenderBinding
 from api.proof_pool import ExplanationPool, ProofPool
 from capsules.digest import ContentStore
 from policy.decide.constitution_cache import ConstitutionCache
@@ -42,6 +44,8 @@ class State:
     content: ContentStore
     keyring: KeyRing
     tokens: Tokens
+    identities: Identities
+    senders: SenderBinding
     approval_decisions: PostgresApprovalDecisions
     library: Library
     trust: ConstitutionTrust
@@ -76,6 +80,8 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             content=PostgresContent(db),
             keyring=keyring,
             tokens=tokens,
+            identities=Identities(db, tokens),
+            senders=SenderBinding(settings, rates.valkey),
             approval_decisions=PostgresApprovalDecisions(db, tokens),
             library=Library.load(),
             trust=trust,

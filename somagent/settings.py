@@ -6,10 +6,11 @@ database, a Temporal cluster, a model server), set its address. Nothing else rea
 
 import os
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from capsules.errors import Invalid
@@ -17,6 +18,7 @@ from capsules.tools.tool import SeccompProfile
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 SecretReferenceText = Annotated[str, Field(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]
+IPNetworkText = Annotated[str, AfterValidator(lambda text: str(ip_network(text)))]
 NotifiedType = Annotated[str, Field(pattern=r"^(approval|budget|constitution|delegation|grant)\.[a-z]+$")]
 
 
@@ -125,6 +127,20 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest request body that the API takes, in bytes.")
     rate_limit_per_minute: int = Field(1200, ge=1, description="Requests a minute for each principal.")
+    refresh_days: int = Field(
+        30, ge=1, le=365, description="How long access tokens can be renewed before a new sign-in, in days."
+    )
+    dpop_nonce: bool = Field(
+        False, description="Whether DPoP proofs need a nonce of ours, so that none can be made in advance."
+    )
+    client_certificate_header: str = Field(
+        "",
+        description="Header in which a TLS proxy passes the client's certificate: `Client-Cert` (RFC 9440), or one "
+        "with PEM in `%` escapes. Empty: none.",
+    )
+    trusted_proxies: tuple[IPNetworkText, ...] = Field(
+        (), description="Addresses or networks of proxies whose certificate header is believed, a JSON list."
+    )
     prune_seconds: int = Field(
         3600, ge=1, description="How often content that was kept long enough is deleted, in seconds."
     )
@@ -202,6 +218,11 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"SOMAGENT_NOTIFY_{name.upper()} is set, so SOMAGENT_NOTIFY_{other.upper()} must be set too"
                 )
+        if self.client_certificate_header and not self.trusted_proxies:
+            raise ValueError(
+                "SOMAGENT_CLIENT_CERTIFICATE_HEADER is set, so SOMAGENT_TRUSTED_PROXIES must be set too: else anybody "
+                "could send the header"
+            )
         return self
 
     def temporal_target(self) -> str:

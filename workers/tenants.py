@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Coroutine
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +16,15 @@ from capsules.budgets.usage_report import USAGE_GROUPS, DayRange, Usage, as_csv
 from capsules.errors import SomaError
 from capsules.names import TenantId
 from somagent.forecasts.run_forecasts import today
-from somagent.local_stack.tenants import TEST_DRIVE, add_tenant, allow_tenant, credit_tenant, tenants_of, usage_of
+from somagent.local_stack.tenants import (
+    TEST_DRIVE,
+    add_tenant,
+    allow_tenant,
+    credit_tenant,
+    rotate_tenant,
+    tenants_of,
+    usage_of,
+)
 from somagent.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -28,6 +36,7 @@ TokensOption = Annotated[int, typer.Option("--tokens", min=0, help="Tokens.")]
 UsdOption = Annotated[float, typer.Option("--usd", min=0, help="Dollars.")]
 ToolCallsOption = Annotated[int, typer.Option("--tool-calls", min=0, help="Tool calls.")]
 OnceOption = Annotated[bool, typer.Option("--once", help="Once and for all, not in each calendar month (UTC).")]
+KeyDaysOption = Annotated[int, typer.Option("--days", min=1, max=365, help="How long the API keys are valid.")]
 TenantRateOption = Annotated[
     int | None, typer.Option(min=1, help="At most so many in any sixty seconds. Unset: no bound.")
 ]
@@ -50,9 +59,12 @@ def add(  # noqa: PLR0913, PLR0917 - the command line's own options
     credit_tokens: Annotated[int, typer.Option(min=0, help="Test drive: tokens.")] = TEST_DRIVE.tokens,
     credit_usd: Annotated[float, typer.Option(min=0, help="Test drive: dollars.")] = TEST_DRIVE.micro_usd / MICRO,
     credit_tool_calls: Annotated[int, typer.Option(min=0, help="Test drive: tool calls.")] = TEST_DRIVE.tool_calls,
-    days: Annotated[int, typer.Option(min=1, max=365, help="How long the tokens are valid.")] = 90,
+    days: KeyDaysOption = 90,
 ) -> None:
-    """Add a tenant, and print the tokens of its operator and its approver. They are kept nowhere."""
+    """Add a tenant, and print the API keys of its operator and its approver. They are kept nowhere.
+
+    Done again, it changes nothing and prints no key: `rotate` replaces keys that were lost.
+    """
     try:
         TypeAdapter(TenantId).validate_python(tenant)
     except ValidationError as error:
@@ -63,10 +75,16 @@ def add(  # noqa: PLR0913, PLR0917 - the command line's own options
             tenant,
             terms=_terms(tokens, usd, tool_calls, once=once),
             credit=_amounts(credit_tokens, credit_usd, credit_tool_calls),
-            token_seconds=int(timedelta(days=days).total_seconds()),
+            days=days,
         )
     )
     typer.echo(json.dumps({"account": made.account.model_dump(mode="json"), "tokens": made.tokens}, indent=2))
+
+
+@app.command()
+def rotate(tenant: TenantArgument, days: KeyDaysOption = 90) -> None:
+    """Revoke every key and token of a tenant, and print new API keys of its operator and its approver."""
+    typer.echo(json.dumps({"tokens": _run(rotate_tenant(Settings(), tenant, days=days))}, indent=2))
 
 
 @app.command()

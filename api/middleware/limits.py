@@ -73,13 +73,14 @@ class RequestRateLimit:
         await self._app(scope, receive, send)
 
     async def _caller(self, scope: Scope) -> Principal | SomaError | None:
-        header = Headers(scope=scope).get("authorization")
-        if header is None:
-            return None
         try:
-            return await authenticate(self._state, header)
+            found = await authenticate(self._state, scope)
         except SomaError as error:
             return error  # raised by an endpoint that requires a caller
+        if found is None:
+            return None
+        scope["somagent.credential"] = found.credential
+        return found.principal
 
     def _refusal(self, seconds: int) -> RateLimited:
         limit = self._state.settings.rate_limit_per_minute

@@ -17,10 +17,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from api.authentication import CredentialMissing
 from api.middleware.bodies import StorableJsonRoute
 from api.middleware.policy_headers import headers_of
 from capsules.constitutions.proof import Explanation
-from capsules.errors import PolicyDenied, RateLimited, SomaError, Unauthenticated, Unavailable
+from capsules.errors import Denied, PolicyDenied, RateLimited, SomaError, Unauthenticated, Unavailable
+from somagent.identity.dpop import ALGORITHMS
 
 MEDIA_TYPE = "application/problem+json"
 UNEXPECTED = "An unexpected error happened in the API. Search its log for the id {}."
@@ -85,12 +87,30 @@ def respond_to(error: SomaError) -> JSONResponse:
     """Return the response for an error, with the headers that belong to its kind."""
     headers: dict[str, str] = {}
     if isinstance(error, Unauthenticated):
-        headers["WWW-Authenticate"] = "Bearer"
+        headers |= _challenge(error)
+    elif isinstance(error, Denied) and (capability := error.fields.get("capability")):
+        headers["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{_quotable(str(capability))}"'
     if isinstance(error, RateLimited | Unavailable):
         headers["Retry-After"] = str(error.fields.get("retry_after", 1))
     if isinstance(error, PolicyDenied) and "explanation" in error.fields:
         headers |= headers_of(Explanation.model_validate(error.fields["explanation"]).verdict)
     return respond(document(error.status, error.code, error.message, fields=error.fields), headers)
+
+
+def _challenge(error: Unauthenticated) -> dict[str, str]:
+    """Return the challenge for a request without a valid token (RFC 6750, RFC 9449)."""
+    if isinstance(error, CredentialMissing):
+        return {"WWW-Authenticate": "Bearer"}
+    reason = f'error="{error.fields.get("error", "invalid_token")}", error_description="{_quotable(error.message)}"'
+    if error.fields.get("scheme") != "DPoP":
+        return {"WWW-Authenticate": f"Bearer {reason}"}
+    nonce = {"DPoP-Nonce": error.fields["nonce"]} if "nonce" in error.fields else {}
+    return {"WWW-Authenticate": f'DPoP algs="{" ".join(ALGORITHMS)}", {reason}'} | nonce
+
+
+def _quotable(text: str) -> str:
+    """Return a text with the characters that a quoted value of a challenge may have."""
+    return "".join(sign if " " <= sign <= "~" and sign not in '"\\' else "'" for sign in text)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -64,6 +64,11 @@ class RequestRates:
                 return milliseconds / 1000
         return self._in_process(key, time.monotonic())
 
+    @property
+    def valkey(self) -> Redis:
+        """The connection, for others that ask Valkey within the same time."""
+        return self._redis
+
     async def ping(self) -> None:
         """Raise unless Valkey answers."""
         await self._redis.ping()

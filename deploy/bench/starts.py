@@ -1,6 +1,5 @@
 """Benchmark of starts: a run by the API, against `client.start_workflow` of the same workflow."""
 
-import json
 import uuid
 
 import httpx
@@ -12,6 +11,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from capsules.names import parse_reference
 from capsules.runs.run import RunStart
 from somagent.capsule_files.library import Library
+from somagent.cli.credentials import PrincipalToken
 from somagent.identity.keys import KeyRing
 from somagent.local_stack.bootstrap import TENANT
 from somagent.temporal.client import connect
@@ -24,13 +24,16 @@ BLOCK = 5
 async def measure(turns: Turns) -> list[Result]:
     settings = turns.settings
     client = await connect(settings, KeyRing.load(settings.keys_dir))
-    token = json.loads(settings.credentials_file.read_text())["operator"]["token"]
+    auth = PrincipalToken(settings, "operator")
     capsule = Library.load().capsule(parse_reference(CAPSULE))
     start = RunStart(
-        tenant=TENANT, capsule=capsule.ref, digest=capsule.digest(), inputs=capsule.spec.example or {}, authority=token
+        tenant=TENANT,
+        capsule=capsule.ref,
+        digest=capsule.digest(),
+        inputs=capsule.spec.example or {},
+        authority=auth.token(),
     )
-    headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=settings.api_base(), headers=headers, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=settings.api_base(), auth=auth, timeout=60) as http:
 
         async def ours() -> list[float]:
             return [await _by_api(http, start) for _ in range(BLOCK)]

@@ -1,6 +1,5 @@
 """API client of the CLI: requests and answers in JSON. A failure ends the command with a sentence and an exit code."""
 
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
@@ -11,11 +10,11 @@ import httpx
 from capsules.errors import ConstitutionRefused, SomaError
 from somagent.capsule_files.document import is_json
 from somagent.cli import output
+from somagent.cli.credentials import PrincipalToken
 from somagent.cli.exit_codes import BY_STATUS, Code
 from somagent.settings import Settings
 
 TIMEOUT = httpx.Timeout(60, connect=5)
-DEFAULT_PRINCIPAL = "operator"
 
 JsonValue = Any
 """Any JSON value; None where the API answers with an empty body."""
@@ -31,13 +30,13 @@ class Api:
         self._principal = principal
 
     @cached_property
-    def headers(self) -> dict[str, str]:
-        """The headers of a request. Ends the command when there is no token."""
-        return {"Authorization": f"Bearer {read_token(self.settings, self._principal)}"}
+    def auth(self) -> PrincipalToken:
+        """The token of each request."""
+        return PrincipalToken(self.settings, self._principal)
 
     @cached_property
     def _client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.base, headers=self.headers, timeout=TIMEOUT)
+        return httpx.Client(base_url=self.base, auth=self.auth, timeout=TIMEOUT)
 
     def close(self) -> None:
         if "_client" in self.__dict__:
@@ -138,28 +137,6 @@ def format_problem(problem: dict[str, Any]) -> str:
         message = str(one.get("message", "")).rstrip(".")
         lines.append(f"  {place}{path}{message}.{expected}")
     return "\n".join(lines)
-
-
-def read_token(settings: Settings, principal: str | None) -> str:
-    """Return the token of a principal. Ends the command with a sentence when there is none."""
-    if settings.token is not None:
-        return settings.token.get_secret_value()
-    name, path = principal or DEFAULT_PRINCIPAL, settings.credentials_file
-    try:
-        credentials = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        output.fail(
-            f"There is no token: SOMAGENT_TOKEN is not set and {str(path.absolute())!r} does not exist. Set it, or "
-            "start the local stack: somagent up. If one was started elsewhere, set SOMAGENT_HOME to its directory.",
-            code=Code.DENIED,
-        )
-    except (OSError, ValueError) as error:
-        output.fail(f"The credentials in {str(path)!r} cannot be read: {error}", code=Code.DENIED)
-    entry = credentials.get(name) if isinstance(credentials, dict) else None
-    if not isinstance(entry, dict) or not isinstance(entry.get("token"), str):
-        names = ", ".join(sorted(credentials)) if isinstance(credentials, dict) else "none"
-        output.fail(f"There is no principal {name!r} in {str(path)!r}. Known: {names}.", code=Code.DENIED)
-    return str(entry["token"])
 
 
 def _without_unset(query: dict[str, Any]) -> dict[str, Any]:

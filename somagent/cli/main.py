@@ -9,13 +9,16 @@ from somagent.cli import (
     capsule,
     explain,
     forecast,
+    key,
     notify,
+    principal,
     receipts,
     retention,
     run,
     runs,
     schedule,
     stack,
+    tenant,
     token,
 )
 from somagent.cli.exit_codes import Code
@@ -36,6 +39,6 @@ for subgroup in (history.app, signatures.app, activation.app):
 for part in (
     *(stack.app, run.app, approvals.top, budgets.top, forecast.top, explain.app, receipts.app),
     *(runs.app, approvals.app, capsule.app, schedule.app, budgets.app, budgets.project, forecast.app, policy.app),
-    *(audit.app, retention.app, audit.evidence, notify.app, token.app),
+    *(audit.app, retention.app, audit.evidence, notify.app, principal.app, key.app, token.app, tenant.app),
 ):
     app.add_typer(part)

@@ -30,6 +30,7 @@ COLORS = {
     **dict.fromkeys(("failed", "deny", "denied", "refuted", "refused", "not sent"), "red"),
     **dict.fromkeys(("awaiting_approval", "awaiting_budget", "ask", "asked", "pending"), "magenta"),
     **dict.fromkeys(("cancelled", "paused", "restarting", "starting", "not proved", "revoked"), "yellow"),
+    "suspended": "magenta",
     **dict.fromkeys(("running", "edited", "coming"), "cyan"),
     "ended": "dim",
 }

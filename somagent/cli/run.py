@@ -88,7 +88,7 @@ def read_events(
     """
 
     async def read() -> None:
-        async with httpx.AsyncClient(base_url=api.base, headers=api.headers) as client:
+        async with httpx.AsyncClient(base_url=api.base, auth=api.auth) as client:
             async for event in stream(client):
                 if handle(event):
                     return

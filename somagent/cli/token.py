@@ -1,17 +1,32 @@
-"""Commands `somagent token`: the principal of the token, and tokens with fewer capabilities or a shorter life."""
+"""Commands `somagent token`: the principal of the token, new tokens, and the token families of the tenant."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from rich.markup import escape
-from typer import Option
+from typer import Argument, Option
 
 from somagent.cli import output
-from somagent.cli.command import command, group
+from somagent.cli.command import LimitOption, command, group
 from somagent.cli.connection import Api, JsonValue
-from somagent.cli.output import local_time
+from somagent.cli.key import OfOption, limits
+from somagent.cli.output import color, local_time, table
 
-app = group("token", "Show the principal of the token, and mint tokens.")
+PATH = "/v1/tokens"
+app = group("token", "Show the principal of the token, mint tokens, list and revoke token families.")
+
+
+def _row(item: dict[str, Any]) -> tuple[str, ...]:
+    ends = item["revoked_at"] or item["expires_at"]
+    names = item["subject"], escape(item["client"])
+    return item["id"], *names, color(item["state"]), limits(item), local_time(item["renewed_at"]), local_time(ends)
+
+
+def _lines(it: dict[str, Any]) -> Iterator[str]:
+    yield f"[bold]{it['id']}[/] of {it['subject']}  {color(it['state'])}"
+    if it["revoked_by"]:
+        yield escape(f"by {it['revoked_by']} {local_time(it['revoked_at'])}: {it['reason']}")
 
 
 @command(
@@ -35,10 +50,43 @@ def mint(
             "--capability", "-c", metavar="NAME", help="Capability of the new token. Repeatable. Unset: all of yours."
         ),
     ] = None,
-    seconds: Annotated[int, Option(min=1, metavar="N", help="How many seconds it is valid.")] = 3600,
+    seconds: Annotated[int, Option(min=1, max=900, metavar="N", help="How many seconds it is valid.")] = 900,
+    refresh: Annotated[
+        bool, Option("--refresh", help="Open a token family: --json shows the refresh token beside the access token.")
+    ] = False,
+    client: Annotated[str, Option(metavar="TEXT", help="What the tokens are for, to be shown in lists.")] = "cli",
 ) -> None:
     """Mint a token with at most your capabilities. Without --json only the token is written."""
-    token = api.post("/v1/tokens", {"seconds": seconds, "capabilities": capability or None})
+    body = {"seconds": seconds, "capabilities": capability or None, "refresh": refresh, "client": client}
+    token = api.post(PATH, body)
     api.show(token, lambda it: [escape(it["token"])])
     if not api.json:
         output.note(f"valid until {local_time(datetime.fromtimestamp(token['expires_at'], UTC))}")
+
+
+@command(
+    app,
+    "list",
+    text=table(
+        "family",
+        "principal",
+        "client",
+        "state",
+        "may",
+        "renewed",
+        "ends",
+        row=_row,
+        none="There are no token families.",
+    ),
+)
+def list_families(api: Api, of: OfOption = None, limit: LimitOption = 50) -> JsonValue:
+    """List token families, newest first: who signed in, with what, and until when."""
+    return api.list_items(PATH, most=limit, of=of)
+
+
+@command(app, text=_lines)
+def revoke(
+    api: Api, family: Annotated[str, Argument(metavar="ID", help="Id of a token family: see `somagent token list`.")]
+) -> JsonValue:
+    """Revoke a token family, with all its tokens and all families opened from it."""
+    return api.delete(f"{PATH}/{family}")

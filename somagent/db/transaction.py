@@ -9,6 +9,7 @@ from somagent.db.repositories.attestations import Attestations
 from somagent.db.repositories.audit import Audit
 from somagent.db.repositories.capsules import Capsules
 from somagent.db.repositories.content import Artifacts, Contents
+from somagent.db.repositories.credentials import ApiKeys, TokenFamilies
 from somagent.db.repositories.decision_log import DecisionLog, Receipts, Shadows
 from somagent.db.repositories.delegations import Delegations
 from somagent.db.repositories.deliveries import Deliveries
@@ -31,6 +32,7 @@ class Transaction:
         self.connection = connection
         self.tenant = tenant
         self.accounts = Accounts(connection, tenant)
+        self.api_keys = ApiKeys(connection, tenant)
         self.applications = Applications(connection, tenant)
         self.approvals = Approvals(connection, tenant)
         self.artifacts = Artifacts(connection, tenant)
@@ -52,4 +54,5 @@ class Transaction:
         self.shadows = Shadows(connection, tenant)
         self.standing_grants = StandingGrants(connection, tenant)
         self.starts = Starts(connection, tenant)
+        self.token_families = TokenFamilies(connection, tenant)
         self.usage = UsageRows(connection, tenant)

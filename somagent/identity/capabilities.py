@@ -26,6 +26,7 @@ Capability = Literal[
     "constitution:approve",
     "constitution:revoke",
     "principal:manage",
+    "tenant:manage",
     "audit:read",
     "retention:manage",
 ]

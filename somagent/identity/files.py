@@ -3,9 +3,11 @@
 Wrong permissions stop the process. They are not repaired, because the secret may have been read already.
 """
 
+import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from capsules.errors import Denied
 
@@ -38,6 +40,17 @@ def read_private(path: Path) -> bytes:
     """Return the content of a private file. Raises UnsafeKeyFile."""
     require_private(path)
     return path.read_bytes()
+
+
+def write_private_json(path: Path, value: dict[str, Any]) -> None:
+    """Replace a private file by a JSON document, atomically: no process reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # mkstemp gives mode 0600
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(value, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(temporary).replace(path)
 
 
 def write_once(path: Path, content: bytes) -> bool:

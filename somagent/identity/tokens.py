@@ -1,6 +1,8 @@
 """Tokens: EdDSA JWTs signed by the issuer key, with one audience for each use, so that none can replace another.
 
-    access        the caller of the API
+    access        the caller of the API, for at most 15 minutes
+    refresh       gets the next access token of a token family, once
+    identity      the record of a principal, an API key or a tenant (`capsules.identity.records`)
     authority     what a run may do (`capsules.identity.authority`)
     attestation   who decides what, for a few minutes
 
@@ -12,7 +14,7 @@ import time
 import uuid
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jwt
 from pydantic import BaseModel, Field, ValidationError
@@ -22,11 +24,13 @@ from capsules.budgets.amounts import Amounts
 from capsules.digest import Digest
 from capsules.errors import AuthorityRefused, Denied, SomaError, Unauthenticated
 from capsules.identity.authority import Authority
-from capsules.identity.principal import Principal
+from capsules.identity.records import ApiKeyClaims, KeyConfirmation, PrincipalClaims, TenantClaims
 from capsules.names import RunId, TenantId
 from somagent.identity.keys import KeyRing
 
-Audience = Literal["somagent.access", "somagent.authority", "somagent.attestation"]
+Audience = Literal[
+    "somagent.access", "somagent.refresh", "somagent.identity", "somagent.authority", "somagent.attestation"
+]
 AttestationPurpose = Literal[
     "approve",
     "deny",
@@ -47,9 +51,38 @@ ISSUER = "somagent"
 LEEWAY_SECONDS = 2
 CLAIMS = ["exp", "iat", "aud", "iss", "jti", "sub", "body"]
 EXPIRED = "The token has expired: get a new one."
+ACCESS_SECONDS = 900
+"""The longest life of an access token."""
 # A run presents its authority with each action. Signature and claims of the last tokens are cached; the time is checked
 # each time. A refusal is not cached.
 CACHED_TOKENS = 1024
+
+
+class AccessClaims(StrictModel):
+    """The caller of the API, and what its token comes from: a token family or an API key, and ends with it.
+
+    capabilities: those of the principal that the token is limited to. None: all that it has when the token is used.
+    """
+
+    tenant: TenantId
+    subject: str = Field(min_length=1)
+    capabilities: frozenset[str] | None = None
+    family: str | None = None
+    key: str | None = None
+    confirmation: KeyConfirmation | None = None
+
+
+class RefreshClaims(AccessClaims):
+    """A refresh token: the generation of its family that it stands for."""
+
+    generation: int = Field(ge=1)
+
+
+class AccessToken(NamedTuple):
+    """An access token that was verified. expires_at: Unix seconds."""
+
+    claims: AccessClaims
+    expires_at: int
 
 
 class Attestation(StrictModel):
@@ -91,14 +124,40 @@ class Tokens:
         self._authority = lru_cache(maxsize=CACHED_TOKENS)(self._verify_authority)
         self._attestation = lru_cache(maxsize=CACHED_TOKENS)(self._verify_attestation)
 
-    def mint_access(self, principal: Principal, seconds: int, *, issued_at: int | None = None) -> str:
+    def mint_access(self, claims: AccessClaims, seconds: int, *, issued_at: int | None = None) -> str:
         """Return a bearer token for the API. Raises KeyMissing without an issuer key, as all `mint_` methods do."""
         start = _now() if issued_at is None else issued_at
-        return self._mint("somagent.access", principal.subject, principal, start, start + seconds)
+        return self._mint("somagent.access", claims.subject, claims, start, start + min(seconds, ACCESS_SECONDS))
 
-    def verify_access(self, token: str) -> Principal:
-        """Return the caller. Raises Unauthenticated with the reason."""
-        return self._verify("somagent.access", token, Principal, Unauthenticated)
+    def verify_access(self, token: str) -> AccessToken:
+        """Return the claims of an access token. Raises Unauthenticated with the reason."""
+        claims = self._claims("somagent.access", token, Unauthenticated)
+        if claims["exp"] - claims["iat"] > ACCESS_SECONDS:
+            raise Unauthenticated(f"The token is valid for more than {ACCESS_SECONDS} seconds: get a new one.")
+        return AccessToken(_model(_body(claims), AccessClaims, Unauthenticated), int(claims["exp"]))
+
+    def mint_refresh(self, claims: RefreshClaims, expires_at: int) -> str:
+        """Return a refresh token."""
+        return self._mint("somagent.refresh", claims.subject, claims, _now(), expires_at)
+
+    def verify_refresh(self, token: str) -> RefreshClaims:
+        """Return the claims of a refresh token. Raises Unauthenticated with the reason."""
+        return self._verify("somagent.refresh", token, RefreshClaims, Unauthenticated)
+
+    def sign_record(self, record: PrincipalClaims | ApiKeyClaims | TenantClaims) -> str:
+        """Return the proof of a record of identity. It does not expire: the next version replaces it."""
+        return self._mint("somagent.identity", record.tenant, record, _now(), None)
+
+    def holds(self, proof: str, record: PrincipalClaims | ApiKeyClaims | TenantClaims) -> bool:
+        """Return whether a proof is ours and says exactly this."""
+        return self.read_record(proof, type(record)) == record
+
+    def read_record[M: BaseModel](self, proof: str, model: type[M]) -> M | None:
+        """Return the record in a proof; None when the proof is not ours or is of another kind."""
+        try:
+            return self._verify("somagent.identity", proof, model, Unauthenticated)
+        except Unauthenticated:
+            return None
 
     def mint_authority(self, authority: Authority) -> str:
         """Return the authority as a token that expires with it."""
@@ -136,25 +195,24 @@ class Tokens:
             )
         return attestation
 
-    def expiry(self, token: str) -> int:
-        """Return the expiry of an access token in Unix seconds. Raises Unauthenticated."""
-        return int(self._claims("somagent.access", token, Unauthenticated)["exp"])
-
-    def _mint(self, audience: Audience, subject: str, body: BaseModel, issued: int, expires: int) -> str:
+    def _mint(self, audience: Audience, subject: str, body: BaseModel, issued: int, expires: int | None) -> str:
         key_id, key = self._keys.signer("issuer")
         claims = {
             "iss": ISSUER,
             "aud": audience,
             "sub": subject,
             "iat": issued,
-            "exp": expires,
             "jti": uuid.uuid4().hex,
-            "body": body.model_dump(mode="json"),
+            "body": body.model_dump(mode="json", exclude={"confirmation"}),
         }
+        if expires is not None:
+            claims["exp"] = expires
+        if confirmation := getattr(body, "confirmation", None):
+            claims["cnf"] = confirmation.model_dump(mode="json")
         return jwt.encode(claims, key, algorithm="EdDSA", headers={"kid": key_id})
 
     def _verify[M: BaseModel](self, audience: Audience, token: str, model: type[M], refusal: type[SomaError]) -> M:
-        return _model(self._claims(audience, token, refusal)["body"], model, refusal)
+        return _model(_body(self._claims(audience, token, refusal)), model, refusal)
 
     def _verify_authority(self, token: str) -> tuple[Authority, int]:
         claims = self._claims("somagent.authority", token, AuthorityRefused, expired=True)
@@ -172,7 +230,8 @@ class Tokens:
             key = self._keys.verifier("issuer", key_id) if isinstance(key_id, str) else None
             if key is None:
                 raise refusal(f"The token names the key {key_id!r}, which is not an issuer key here.")
-            options: Any = {"require": CLAIMS, "verify_exp": not expired}
+            required = [name for name in CLAIMS if name != "exp" or audience != "somagent.identity"]
+            options: Any = {"require": required, "verify_exp": not expired}
             return jwt.decode(
                 token,
                 key,
@@ -190,6 +249,12 @@ class Tokens:
             raise refusal(f"The token is for another use; this needs one for {audience!r}.") from error
         except (jwt.InvalidTokenError, ValueError) as error:
             raise refusal(f"The token cannot be read: {error}") from error
+
+
+def _body(claims: dict[str, Any]) -> Any:  # noqa: ANN401 - a claim
+    """Return the body of a token, with the key that it is bound to (`cnf`, RFC 7800)."""
+    body = claims["body"]
+    return body | {"confirmation": claims["cnf"]} if "cnf" in claims and isinstance(body, dict) else body
 
 
 def _model[M: BaseModel](body: Any, model: type[M], refusal: type[SomaError]) -> M:  # noqa: ANN401 - a claim

@@ -3,11 +3,10 @@
 Every step may run again: it creates what is missing and leaves what exists.
 """
 
-import json
-import os
+import time
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -25,16 +24,18 @@ from somagent.db.database import Database, open_database
 from somagent.db.schema.migrate import upgrade
 from somagent.db.transaction import Transaction
 from somagent.identity.capabilities import local_people, local_principals
+from somagent.identity.files import write_private_json
 from somagent.identity.keys import KEY_PURPOSES, KeyRing
 from somagent.identity.signatures import sign_digest, verify_constitution
-from somagent.identity.tokens import Attestation, Tokens
+from somagent.identity.tokens import ACCESS_SECONDS, AccessClaims, Attestation, RefreshClaims, Tokens
 from somagent.settings import Settings
 
 TENANT = "local"
 TENANT_TERMS = AccountTerms(
     allowance=Amounts(tokens=50_000_000, micro_usd=100_000_000, tool_calls=1_000_000), period="month"
 )
-TOKEN_LIFE = timedelta(days=90)
+CLIENT = "local stack"
+"""Name of the token families that the bootstrap opens, one for each principal."""
 ACTOR, INSTALLATION = "bootstrap", "installation"
 """Actor and subject of the audit entries for changed settings and keys."""
 
@@ -59,11 +60,16 @@ async def bootstrap(settings: Settings, prove: Prove) -> None:
         if await owner.constitutions.active_digest() is None:
             verify_constitution(keyring, record, settings.constitution_signatures)
             await activate_first(owner, record, prove(record.document, record.digest))
+    tokens = Tokens(keyring)
     async with open_database(settings.database("app"), connections=2) as db:
-        await _add_tenant_records(db, keyring, library, people)
+        await _add_tenant_records(db, keyring, tokens, library, people)
+        for tenant in await db.tenants.list():
+            async with db.transaction(tenant) as tx:
+                await sign_old_records(tx, tokens)
         async with db.transaction(TENANT) as tx:
             await audit_installation(tx, settings, keyring)
-    _write_credentials(settings.credentials_file, Tokens(keyring), people)
+            credentials = await _open_families(tx, tokens, people, days=settings.refresh_days)
+    write_private_json(settings.credentials_file, credentials)
 
 
 async def activate_first(owner: Database, record: ConstitutionRecord, report: ProofReport) -> None:
@@ -107,17 +113,29 @@ def sign_constitution(keyring: KeyRing, document: dict[str, Any]) -> Constitutio
     )
 
 
-async def _add_tenant_records(db: Database, keyring: KeyRing, library: Library, people: tuple[Principal, ...]) -> None:
+async def _add_tenant_records(
+    db: Database, keyring: KeyRing, tokens: Tokens, library: Library, people: tuple[Principal, ...]
+) -> None:
     """Add the tenant's account, the principals and the shipped capsules."""
     async with db.transaction(TENANT) as tx:
         await _open_budget(tx)
-        known = {p.subject for p in await tx.principals.list()}
+        await tx.audit.set_actor(ACTOR)
+        # A version of 0 is from before versions, with the capabilities of that time.
+        known = {p.subject: p for p in await tx.principals.list() if p.version}
         always = {p.subject for p in local_principals(TENANT)}
         for principal in people:
-            # Principals from the settings may have changed since the last start, so they are added again.
-            if principal.subject not in known & always:
-                await tx.principals.add(principal)
+            # Principals from the settings may have changed since the last start. A revoked one stays revoked.
+            there = known.get(principal.subject)
+            if there is None or (there.subject not in always and there.state != "revoked"):
+                await tx.principals.add(principal, sign=tokens.sign_record)
         await publish_shipped(tx, keyring, library)
+
+
+async def sign_old_records(tx: Transaction, tokens: Tokens) -> None:
+    """Sign the principals and API keys of a tenant that are from before proofs."""
+    for principal in await tx.principals.unsigned():
+        await tx.principals.sign(principal, tokens.sign_record)
+    await tx.api_keys.sign_old(tokens.sign_record)
 
 
 async def publish_shipped(tx: Transaction, keyring: KeyRing, library: Library) -> None:
@@ -137,14 +155,26 @@ async def _open_budget(tx: Transaction) -> None:
         await tx.accounts.allow(f"tenant:{TENANT}", None, TENANT_TERMS, by="somagent")
 
 
-def _write_credentials(path: Path, tokens: Tokens, people: tuple[Principal, ...]) -> None:
-    """Write a new token for each local principal. Only the owner of the file can read it."""
-    seconds = int(TOKEN_LIFE.total_seconds())
-    credentials = {one.subject: {"tenant": TENANT, "token": tokens.mint_access(one, seconds)} for one in people}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(credentials, file, indent=1)
+async def _open_families(
+    tx: Transaction, tokens: Tokens, people: tuple[Principal, ...], *, days: int
+) -> dict[str, Any]:
+    """Return a token of a new family for each local principal who is active. Those of the last start end."""
+    found = {}
+    for person in people:
+        if (await tx.principals.get(person.subject)).state != "active":
+            continue
+        await tx.token_families.end_client(person.subject, CLIENT, by=ACTOR, reason="the local stack started again")
+        claims = RefreshClaims(tenant=TENANT, subject=person.subject, family=uuid.uuid4().hex, generation=1)
+        latest = datetime.now(UTC) + timedelta(days=days)
+        ends = await tx.token_families.open(str(claims.family), person.subject, client=CLIENT, expires_at=latest)
+        access = AccessClaims(tenant=TENANT, subject=person.subject, family=claims.family)
+        found[person.subject] = {
+            "tenant": TENANT,
+            "token": tokens.mint_access(access, ACCESS_SECONDS),
+            "expires_at": int(time.time()) + ACCESS_SECONDS,
+            "refresh_token": tokens.mint_refresh(claims, int(ends.timestamp())),
+        }
+    return found
 
 
 async def audit_installation(tx: Transaction, settings: Settings, keyring: KeyRing) -> None:

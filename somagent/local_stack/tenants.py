@@ -1,5 +1,6 @@
 """Tenants of an installation: adding them with a credit, an operator and an approver, their limits and their usage."""
 
+import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,15 +9,18 @@ from capsules.budgets.account import Account, AccountTerms
 from capsules.budgets.amounts import Amounts
 from capsules.budgets.usage_report import DayRange, Usage, UsageGroup
 from capsules.errors import Invalid, NotFound
+from capsules.identity.records import ApiKeyClaims
 from somagent.capsule_files.library import Library
 from somagent.db.database import open_database
 from somagent.db.transaction import Transaction
+from somagent.identity.api_keys import new_key
 from somagent.identity.capabilities import local_principals
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Tokens
-from somagent.local_stack.bootstrap import publish_shipped
+from somagent.local_stack.bootstrap import publish_shipped, sign_old_records
 from somagent.settings import Settings
 
+OWNER = "owner"
 TEST_DRIVE = Amounts(tokens=200_000, micro_usd=1_000_000, tool_calls=500)
 """Default credit of a new tenant, which it can spend once."""
 
@@ -25,18 +29,17 @@ TEST_DRIVE = Amounts(tokens=200_000, micro_usd=1_000_000, tool_calls=500)
 class NewTenant:
     account: Account
     tokens: dict[str, str]
-    """Access tokens by subject. They are stored nowhere."""
+    """API keys by subject, of those who are new. They are stored nowhere."""
 
 
-async def add_tenant(
-    settings: Settings, tenant: str, *, terms: AccountTerms, credit: Amounts, token_seconds: int
-) -> NewTenant:
+async def add_tenant(settings: Settings, tenant: str, *, terms: AccountTerms, credit: Amounts, days: int) -> NewTenant:
     """Add a tenant with its account, an operator, an approver and the shipped capsules.
 
-    For an existing tenant only new tokens are minted. Raises Invalid for an invalid name.
+    days: how long their API keys are valid. Idempotent: what exists stays, and who exists gets no second key. Raises
+    Invalid for an invalid name.
     """
     keyring = KeyRing.load(settings.keys_dir)
-    people = local_principals(tenant)
+    tokens, keys = Tokens(keyring), {}
     async with open_database(settings.database("owner"), connections=2) as owner:
         await owner.tenants.add(tenant)
     async with open_database(settings.database("app"), connections=2) as db, db.transaction(tenant) as tx:
@@ -45,13 +48,34 @@ async def add_tenant(
         except NotFound:
             await tx.accounts.allow(f"tenant:{tenant}", None, terms, by="owner")
             account = await tx.accounts.give_credit(f"tenant:{tenant}", credit, key="test-drive", by="owner")
-        known = {one.subject for one in await tx.principals.list()}
-        for person in people:
-            if person.subject not in known:
-                await tx.principals.add(person)
+        await tx.audit.set_actor(OWNER)
+        await sign_old_records(tx, tokens)
+        for person in local_principals(tenant):
+            if await tx.principals.find(person.subject) is None:
+                await tx.principals.add(person, sign=tokens.sign_record)
+                keys[person.subject] = await _issue_key(tx, tokens, person.subject, days)
         await publish_shipped(tx, keyring, Library.load())
-    tokens = Tokens(keyring)
-    return NewTenant(account, {one.subject: tokens.mint_access(one, token_seconds) for one in people})
+    return NewTenant(account, keys)
+
+
+async def rotate_tenant(settings: Settings, tenant: str, *, days: int) -> dict[str, str]:
+    """Revoke every key and token of a tenant, and return new API keys of its operator and its approver.
+
+    Raises NotFound, or Conflict when one of the two is suspended or revoked.
+    """
+    tokens = Tokens(KeyRing.load(settings.keys_dir))
+    async with _open_tenant(settings, tenant) as tx:
+        await tx.audit.set_actor(OWNER)
+        await tx.token_families.end_all(None, by=OWNER, reason="tenant rotated")
+        people = local_principals(tenant)
+        return {one.subject: await _issue_key(tx, tokens, one.subject, days) for one in people}
+
+
+async def _issue_key(tx: Transaction, tokens: Tokens, subject: str, days: int) -> str:
+    key, ends = new_key(tx.tenant), int(time.time()) + days * 86_400
+    claims = ApiKeyClaims(tenant=tx.tenant, id=key.id, hash=key.hash, subject=subject, expires_at=ends)
+    await tx.api_keys.add(claims, proof=tokens.sign_record(claims))
+    return key.text
 
 
 async def allow_tenant(settings: Settings, tenant: str, terms: AccountTerms) -> Account:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from api_callers import SignedIn
 from constitutions import activate_document, default, key_ring
 from platforms import Platform
 
@@ -27,7 +28,7 @@ class ApproverGroups:
 
     platform: Platform
     tenant: str
-    tokens: Mapping[str, str]
+    signed_in: Mapping[str, SignedIn]
     people: Mapping[str, httpx.AsyncClient]
 
     def asking_as(self, name: str) -> Platform:
@@ -66,28 +67,25 @@ async def approver_groups_in(
         document["metadata"]["name"] = tenant
         document["approvals"] += [part for rule in rules for part in _each(rule)]
         await activate_document(owner, keyring, document, scope=tenant)
-    async with open_database(settings.database("app"), keys=key_ring(settings)) as db, db.transaction(tenant) as tx:
-        await tx.accounts.ensure(f"tenant:{tenant}", RICH)
-        for name, held in people.items():
-            await tx.principals.add(Principal(tenant=tenant, subject=name, capabilities=held))
     issuer = Tokens(keyring)
-    tokens = {
-        name: issuer.mint_access(Principal(tenant=tenant, subject=name, capabilities=held), 3600)
-        for name, held in people.items()
-    }
+    async with open_database(settings.database("app"), keys=key_ring(settings)) as db:
+        async with db.transaction(tenant) as tx:
+            await tx.accounts.ensure(f"tenant:{tenant}", RICH)
+        signed_in = {
+            name: await SignedIn.open(db, issuer, Principal(tenant=tenant, subject=name, capabilities=held))
+            for name, held in people.items()
+        }
     async with AsyncExitStack() as stack:
         clients = {
             name: await stack.enter_async_context(
-                httpx.AsyncClient(
-                    base_url=settings.api_base(), headers={"Authorization": f"Bearer {token}"}, timeout=60
-                )
+                httpx.AsyncClient(base_url=settings.api_base(), auth=auth, timeout=60)
             )
-            for name, token in tokens.items()
+            for name, auth in signed_in.items()
         }
         seen = dataclasses.replace(
             platform, operator=clients[next(iter(askers))], approver=next(iter(clients.values()))
         )
-        yield ApproverGroups(seen, tenant, tokens, clients)
+        yield ApproverGroups(seen, tenant, signed_in, clients)
 
 
 def _each(rule: dict[str, Any]) -> list[dict[str, Any]]:

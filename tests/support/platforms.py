@@ -1,7 +1,6 @@
 """The whole platform for a test: real servers, worker, tools worker, relay and API as processes, and a client of the API."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ import httpx
 from client_cli import CommandResult, somagent
 from servers import running
 
+from somagent.cli.credentials import PrincipalToken
 from somagent.local_stack.supervisor import Supervisor
 from somagent.settings import Settings
 
@@ -102,11 +102,9 @@ class Platform:
 async def platform_in(settings: Settings) -> AsyncIterator[Platform]:
     """Start every part and yield the platform; stop it all afterwards."""
     async with running(settings) as supervisor:
-        tokens = json.loads(settings.credentials_file.read_text())
 
         def client(name: str) -> httpx.AsyncClient:
-            headers = {"Authorization": f"Bearer {tokens[name]['token']}"}
-            return httpx.AsyncClient(base_url=settings.api_base(), headers=headers, timeout=60)
+            return httpx.AsyncClient(base_url=settings.api_base(), auth=PrincipalToken(settings, name), timeout=60)
 
         async with client("operator") as operator, client("approver") as approver:
             yield Platform(settings, supervisor, operator, approver)

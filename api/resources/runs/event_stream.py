@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from api.access import holds_still
+from api.authentication import Credential
 from api.deps import State
 from capsules.errors import Invalid, Unavailable
 from capsules.events import Event
@@ -57,14 +59,14 @@ class Position:
         return f"{self.stored}.{self.bus}"
 
 
-async def follow(state: State, run: RunRecord, position: Position) -> AsyncIterator[str]:
-    """Yield server-sent events until the run is closed and all its events are sent."""
+async def follow(state: State, run: RunRecord, position: Position, credential: Credential) -> AsyncIterator[str]:
+    """Yield server-sent events until the run is closed and all its events are sent, or the credential is not valid."""
     entries: asyncio.Queue[StreamEntry] = asyncio.Queue(QUEUE_SIZE)
     # The replies of a finished run are in its transcript, so only stored events are sent.
     reader = None if run.status in TERMINAL else asyncio.create_task(_read_bus(state, run, position.bus, entries))
     try:
         with state.metrics.streams.track_inprogress():
-            async for message in _Follower(state, run, position, entries).messages():
+            async for message in _Follower(state, run, position, entries, credential).messages():
                 yield message
     finally:
         if reader is not None:
@@ -74,8 +76,16 @@ async def follow(state: State, run: RunRecord, position: Position) -> AsyncItera
 
 
 class _Follower:
-    def __init__(self, state: State, run: RunRecord, position: Position, entries: asyncio.Queue[StreamEntry]) -> None:
+    def __init__(
+        self,
+        state: State,
+        run: RunRecord,
+        position: Position,
+        entries: asyncio.Queue[StreamEntry],
+        credential: Credential,
+    ) -> None:
         self._state = state
+        self._credential = credential
         self._run = run
         self._position = position
         self._entries = entries
@@ -83,7 +93,10 @@ class _Follower:
     async def messages(self) -> AsyncIterator[str]:
         yield ": following\n\n"
         silent_since = time.monotonic()
-        while True:
+        while (allowed := await self._is_allowed()) is not False:
+            if allowed is None:  # nothing is sent to somebody who may have lost the right to it
+                await asyncio.sleep(POLL_SECONDS)
+                continue
             for event in await self._next_events():
                 if event.type == "run.closed":
                     while token := self._queued_token():
@@ -99,6 +112,13 @@ class _Follower:
             if time.monotonic() - silent_since >= HEARTBEAT_SECONDS:
                 yield ": still here\n\n"
                 silent_since = time.monotonic()
+
+    async def _is_allowed(self) -> bool | None:
+        """Return whether the reader may read this still; None when that cannot be found out now."""
+        try:
+            return await holds_still(self._state, self._credential, "run:read")
+        except Unavailable:
+            return None
 
     async def _next_events(self) -> list[Event]:
         """Return the next stored events; none while the database cannot be reached, so that the stream goes on."""

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Header, Query, Response
 from fastapi.responses import StreamingResponse
 
-from api.access import CapsuleRunner, RunController, RunReader
+from api.access import CapsuleRunner, Presented, RunController, RunReader
 from api.deps import StateDep
 from api.middleware.policy_headers import POLICY_HEADERS, set_policy_headers
 from api.middleware.problems import resource_router, responses
@@ -111,14 +111,18 @@ async def show_state(run: RunPath, caller: RunReader, state: StateDep) -> RunVie
 async def watch_run(
     run: RunPath,
     caller: RunReader,
+    presented: Presented,
     state: StateDep,
     last_event_id: Annotated[
         str | None, Header(max_length=100, description="Id of the last event received. The stream continues after it.")
     ] = None,
 ) -> StreamingResponse:
-    """Follow a run. Each stored event arrives once and in order, also after a reconnect; tokens are not stored."""
+    """Follow a run. Each stored event arrives once and in order, also after a reconnect; tokens are not stored.
+
+    The stream ends with your access token: reconnect with the next one.
+    """
     record = await service.get(state, caller, run)
-    stream = follow(state, record, Position.parse(last_event_id))
+    stream = follow(state, record, Position.parse(last_event_id), presented)
     return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 

@@ -1,1 +1,1 @@
-"""Access tokens and principals."""
+"""Access tokens and token families."""

@@ -221,7 +221,8 @@ class EligibleApprovers(Repository):
         """Return every principal who could decide the approval now; none when it is decided."""
         if approval.state != "pending":
             return ()
-        rows = await self._all(select(principals).order_by(principals.c.subject))
+        active = select(principals).where(principals.c.state == "active").order_by(principals.c.subject)
+        rows = await self._all(active)
         held = {row.subject: frozenset(row.capabilities) for row in rows}
         lent: dict[tuple[str, str], set[str]] = {}
         rows = await self._all(select(delegations).where(is_open(now)))

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Row, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, case, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from capsules.approvals.delegation import Delegation, DelegationRequest
@@ -29,6 +29,8 @@ _STATE = case(
     (delegations.c.starts_at > func.now(), "coming"),
     else_="open",
 ).label("state")
+
+LOCK_DELEGATORS = text("SELECT delegators_lock(:delegate)")
 
 
 @dataclass(frozen=True)
@@ -107,16 +109,17 @@ class Delegations(Publisher):
     async def lent_capabilities(self, to: str, now: datetime, *, owner: str | None = None) -> dict[str, frozenset[str]]:
         """Return the capabilities that `to` may use now, by owner: lent now by attestation, and held by the owner now.
 
-        A capability that the owner was lent itself does not count. The rows stay locked, so that none is revoked
-        between this query and the decision that depends on it.
+        A capability that the owner was lent itself does not count, nor does one of a suspended owner. The rows stay
+        locked, so that none is revoked between this query and the decision that depends on it.
         """
-        holds = delegations.c.capability == principals.c.capabilities.any_()
+        await self.connection.execute(LOCK_DELEGATORS, {"delegate": to})
+        holds = (delegations.c.capability == principals.c.capabilities.any_()) & (principals.c.state == "active")
         query = (
             select(delegations)
             .join(principals, principals.c.subject == delegations.c.delegator)
             .where(is_open(now) & holds & (delegations.c.delegate == to))
             .order_by(delegations.c.delegator, delegations.c.capability)
-            .with_for_update(read=True)
+            .with_for_update(read=True, of=delegations)
         )
         if owner is not None:
             query = query.where(delegations.c.delegator == owner)
@@ -140,7 +143,9 @@ class Delegations(Publisher):
         return tuple(found)
 
     async def _held_by(self, subject: str) -> frozenset[str]:
-        query = select(principals.c.capabilities).where(principals.c.subject == subject)
+        query = select(principals.c.capabilities).where(
+            (principals.c.subject == subject) & (principals.c.state != "revoked")
+        )
         row = await self._first(query)
         if row is None:
             raise NotFound(f"There is no principal {subject!r} in this tenant.", subject=subject)

@@ -44,9 +44,29 @@ def _amounts(*prefixes: str) -> str:
 
 
 codec_cut_over = _table("codec_cut_over", text="workflow", timestamptz="at")
-tenants = _table("tenants", text="id", timestamptz="created_at")
-principals = _table("principals", text="tenant_id subject", texts="capabilities", timestamptz="created_at")
-api_keys = _table("api_keys", text="tenant_id hash subject", timestamptz="created_at revoked_at")
+tenants = _table("tenants", text="id state proof", integer="version", timestamptz="created_at changed_at")
+principals = _table(
+    "principals",
+    text="tenant_id subject state proof",
+    texts="capabilities",
+    integer="version",
+    timestamptz="created_at changed_at",
+)
+api_keys = _table(
+    "api_keys",
+    text="tenant_id hash subject id revoked_by reason proof",
+    texts="capabilities",
+    jsonb="confirmation",
+    timestamptz="created_at revoked_at expires_at",
+)
+token_families = _table(
+    "token_families",
+    text="tenant_id id subject parent api_key client revoked_by reason",
+    texts="capabilities",
+    jsonb="confirmation",
+    integer="generation",
+    timestamptz="created_at renewed_at expires_at revoked_at",
+)
 capsules = _table(
     "capsules",
     text="tenant_id name version digest signature key_id published_by",

@@ -1,12 +1,13 @@
 """The API on a real socket, over real PostgreSQL, Valkey and Temporal; every test has a tenant of its own."""
 
+import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import count
 
 import httpx
 import pytest
-from api_callers import Callers
+from api_callers import Callers, Registry
 from constitutions import activate_document, key_ring
 from servers import free_ports, serving_app
 
@@ -63,9 +64,22 @@ async def tenant(api_owner: Database, state: State) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def registry(api_settings: Settings, state: State) -> Iterator[Registry]:
+    with contextlib.closing(Registry(api_settings.database("app"), state.tokens)) as opened:
+        yield opened
+
+
 @pytest.fixture
-def callers(state: State, tenant: str) -> Callers:
-    return Callers(state.tokens, tenant)
+def callers(registry: Registry, tenant: str) -> Callers:
+    return Callers(registry, tenant)
+
+
+@pytest.fixture
+async def strangers(api_owner: Database, callers: Callers) -> Callers:
+    """Callers of another tenant."""
+    await api_owner.tenants.add(f"{callers.tenant}-b")
+    return callers.of(f"{callers.tenant}-b")
 
 
 @pytest.fixture

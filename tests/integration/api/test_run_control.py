@@ -66,8 +66,13 @@ async def test_without_a_worker_the_caller_is_told_so(http: httpx.AsyncClient, c
     assert_problem(await http.post(url(run, "pause"), headers=callers.all()), 503, "Unavailable", "No worker", run)
 
 
-async def test_approvals_are_listed_shown_and_refused_to_who_asked(
-    http: httpx.AsyncClient, callers: Callers, state: State, tenant: str, constitution: ConstitutionRecord
+async def test_approvals_are_listed_shown_and_refused_to_who_asked(  # noqa: PLR0917 - fixtures
+    http: httpx.AsyncClient,
+    callers: Callers,
+    strangers: Callers,
+    state: State,
+    tenant: str,
+    constitution: ConstitutionRecord,
 ) -> None:
     run = await started(http, callers)
     approval = await open_approval(state, tenant, run, constitution, by="ana")
@@ -76,7 +81,7 @@ async def test_approvals_are_listed_shown_and_refused_to_who_asked(
     assert (await http.get(f"/v1/approvals/{approval}", headers=callers.all())).json()["state"] == "pending"
     own = await http.post(f"/v1/approvals/{approval}/approve", headers=callers.all("ana"))
     assert_problem(own, 403, "Denied", "Separation of duties")
-    stranger = Callers(state.tokens, "api-stranger").all("bob")
+    stranger = strangers.all("bob")
     for verb in ("approve", "deny"):
         assert_problem(await http.post(f"/v1/approvals/{approval}/{verb}", headers=stranger), 404, "NotFound")
     assert (await http.get(f"/v1/approvals/{approval}", headers=callers.all())).json()["state"] == "pending"

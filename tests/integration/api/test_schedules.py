@@ -72,11 +72,11 @@ async def test_pausing_unpausing_and_deleting(
 
 
 async def test_schedules_of_another_tenant_do_not_exist(
-    http: httpx.AsyncClient, callers: Callers, state: State
+    http: httpx.AsyncClient, callers: Callers, strangers: Callers
 ) -> None:
     await publish(http, callers)
     assert (await make(http, callers)).status_code == 201
-    stranger = Callers(state.tokens, "api-stranger").all()
+    stranger = strangers.all()
     assert_problem(await http.get("/v1/schedules/nightly", headers=stranger), 404, "NotFound")
     assert_problem(await http.delete("/v1/schedules/nightly", headers=stranger), 404, "NotFound")
     assert_problem(await http.post("/v1/schedules/nightly/trigger", headers=stranger), 404, "NotFound")

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
+from api_callers import SignedIn
 from constitution_changes import ConstitutionChanges, unique_name
 from constitutions import key_ring
 from platforms import Platform, platform_in
 from servers import settings_in, temporary_home
 
 from capsules.budgets.amounts import Amounts
-from capsules.identity.principal import Principal
 from somagent.db.database import Database, open_database
 from somagent.identity.capabilities import local_principals
 from somagent.identity.keys import KeyRing
@@ -75,14 +75,14 @@ class Tenant:
 async def tenant(stack: Platform, stack_owner: Database, tokens: Tokens) -> AsyncIterator[Tenant]:
     name = unique_name("acme")
     await stack_owner.tenants.add(name)
-    async with open_database(stack.settings.database("app")) as db, db.transaction(name) as tx:
-        await tx.accounts.ensure(f"tenant:{name}", Amounts(tokens=10**6, micro_usd=10**6, tool_calls=1000))
+    async with open_database(stack.settings.database("app")) as db:
+        async with db.transaction(name) as tx:
+            await tx.accounts.ensure(f"tenant:{name}", Amounts(tokens=10**6, micro_usd=10**6, tool_calls=1000))
+        operator, approver = [await SignedIn.open(db, tokens, principal) for principal in local_principals(name)]
 
-    def client(principal: Principal) -> httpx.AsyncClient:
-        headers = {"Authorization": f"Bearer {tokens.mint_access(principal, 3600)}"}
-        return httpx.AsyncClient(base_url=stack.settings.api_base(), headers=headers, timeout=60)
+    def client(auth: SignedIn) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=stack.settings.api_base(), auth=auth, timeout=60)
 
-    operator, approver = local_principals(name)
     async with client(operator) as one, client(approver) as other:
         own = Platform(stack.settings, stack.supervisor, one, other)
         yield Tenant(name, ConstitutionChanges(own, KeyRing.load(stack.settings.keys_dir)))

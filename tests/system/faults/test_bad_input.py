@@ -11,10 +11,9 @@ from outages import row_counts
 from platforms import Platform
 from temporalio.client import Client
 
-from capsules.identity.principal import Principal
 from somagent.identity.capabilities import CAPABILITIES
 from somagent.identity.keys import KeyRing
-from somagent.identity.tokens import Tokens
+from somagent.identity.tokens import AccessClaims, Tokens
 
 YAML = {"content-type": "application/yaml"}
 GOOD = utility("never-entered", "print(1)")
@@ -81,23 +80,24 @@ async def test_a_start_that_is_refused_starts_nothing(
 
 
 @pytest.mark.usefixtures("nothing_written")
-@pytest.mark.parametrize("what", ["expired", "forged", "altered", "unknown tenant"])
+@pytest.mark.parametrize("what", ["expired", "forged", "altered", "unknown tenant", "unknown family"])
 async def test_a_token_that_is_refused_writes_nothing(stack: Platform, what: str, tmp_path: Any) -> None:
     ours = Tokens(KeyRing.load(stack.settings.keys_dir))
-    ana = Principal(tenant="local", subject="ana", capabilities=frozenset(CAPABILITIES))
+    ana = AccessClaims(tenant="local", subject="ana", capabilities=frozenset(CAPABILITIES), family="f")
     good = ours.mint_access(ana, 600)
     token, status, named = {
         "expired": (ours.mint_access(ana, 60, issued_at=int(time.time()) - 3600), 401, "expired"),
         "forged": (Tokens(KeyRing.create_missing(tmp_path / "keys")).mint_access(ana, 600), 401, "issuer key"),
         "altered": (_as_somebody_else(good), 401, "forged or altered"),
-        "unknown tenant": (ours.mint_access(ana.model_copy(update={"tenant": "nowhere"}), 600), 404, "tenant"),
+        "unknown tenant": (ours.mint_access(ana.model_copy(update={"tenant": "nowhere"}), 600), 401, "tenant"),
+        "unknown family": (good, 401, "family"),
     }[what]
     for path, request in (
         ("/v1/capsules", {"content": GOOD, "headers": YAML}),
         ("/v1/capsules/takes-text@1/runs", {"json": {"inputs": {"text": "a"}}, "headers": {}}),
     ):
         headers = {**request["headers"], "Authorization": f"Bearer {token}"}  # type: ignore[dict-item]
-        answer = await stack.operator.post(path, **{**request, "headers": headers})  # type: ignore[arg-type]
+        answer = await stack.operator.post(path, auth=None, **{**request, "headers": headers})  # type: ignore[arg-type]
         assert answer.status_code == status, answer.text
         if path == "/v1/capsules":
             assert named in answer.json()["detail"]

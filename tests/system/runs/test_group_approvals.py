@@ -282,7 +282,7 @@ async def test_many_are_decided_each_on_its_own(groups: ApproverGroups) -> None:
 
 async def test_the_command_line_edits_lends_and_decides_several(groups: ApproverGroups) -> None:
     def cli(name: str, *words: str) -> Any:
-        return somagent(*words, settings=groups.platform.settings, SOMAGENT_TOKEN=groups.tokens[name])
+        return somagent(*words, settings=groups.platform.settings, SOMAGENT_TOKEN=groups.signed_in[name].token())
 
     async def as_(name: str, *words: str) -> Any:
         return await asyncio.to_thread(cli, name, *words)

@@ -45,12 +45,43 @@ END $$;
 CREATE TRIGGER audited AFTER INSERT ON capsules FOR EACH ROW
 EXECUTE FUNCTION audit_row('capsule.published', 'name', 'published_by', 'version', 'digest', 'key_id');
 
-CREATE TRIGGER audited AFTER INSERT OR UPDATE ON principals FOR EACH ROW
-EXECUTE FUNCTION audit_row('principal.set', 'subject', '-', 'capabilities');
+CREATE TRIGGER audited AFTER INSERT ON principals FOR EACH ROW
+EXECUTE FUNCTION audit_row('principal.set', 'subject', '-', 'capabilities', 'version');
+CREATE TRIGGER audited_change AFTER UPDATE ON principals FOR EACH ROW
+WHEN (old.capabilities IS DISTINCT FROM new.capabilities)
+EXECUTE FUNCTION audit_row('principal.set', 'subject', '-', 'capabilities', 'version');
+CREATE TRIGGER audited_pause AFTER UPDATE ON principals FOR EACH ROW
+WHEN (old.state <> new.state AND new.state = 'suspended')
+EXECUTE FUNCTION audit_row('principal.suspended', 'subject', '-', 'version');
+CREATE TRIGGER audited_return AFTER UPDATE ON principals FOR EACH ROW
+WHEN (old.state <> new.state AND new.state = 'active')
+EXECUTE FUNCTION audit_row('principal.resumed', 'subject', '-', 'version');
+CREATE TRIGGER audited_end AFTER UPDATE ON principals FOR EACH ROW
+WHEN (old.state <> new.state AND new.state = 'revoked')
+EXECUTE FUNCTION audit_row('principal.revoked', 'subject', '-', 'version');
+CREATE TRIGGER audited_pause AFTER UPDATE ON tenants FOR EACH ROW
+WHEN (old.state <> new.state AND new.state = 'suspended')
+EXECUTE FUNCTION audit_row('tenant.suspended', 'id', '-', 'version');
+CREATE TRIGGER audited_return AFTER UPDATE ON tenants FOR EACH ROW
+WHEN (old.state <> new.state AND new.state = 'active')
+EXECUTE FUNCTION audit_row('tenant.resumed', 'id', '-', 'version');
+CREATE TRIGGER audited_end AFTER UPDATE ON tenants FOR EACH ROW
+WHEN (old.state <> new.state AND new.state = 'revoked')
+EXECUTE FUNCTION audit_row('tenant.revoked', 'id', '-', 'version');
 CREATE TRIGGER audited_key AFTER INSERT ON api_keys FOR EACH ROW
-EXECUTE FUNCTION audit_row('key.added', 'subject', '-');
+EXECUTE FUNCTION audit_row('key.added', 'subject', '-', 'id', 'capabilities', 'expires_at', 'confirmation');
+CREATE TRIGGER audited_limit AFTER UPDATE ON api_keys FOR EACH ROW
+WHEN (old.expires_at IS DISTINCT FROM new.expires_at)
+EXECUTE FUNCTION audit_row('key.ends', 'subject', '-', 'id', 'expires_at', 'reason');
 CREATE TRIGGER audited_end AFTER UPDATE ON api_keys FOR EACH ROW
-EXECUTE FUNCTION audit_row('key.revoked', 'subject', '-', 'revoked_at');
+WHEN (old.revoked_at IS DISTINCT FROM new.revoked_at)
+EXECUTE FUNCTION audit_row('key.revoked', 'subject', 'revoked_by', 'id', 'revoked_at', 'reason');
+CREATE TRIGGER audited AFTER INSERT ON token_families FOR EACH ROW
+EXECUTE FUNCTION audit_row('token.opened', 'subject', '-', 'id', 'client', 'capabilities', 'parent', 'api_key',
+                           'confirmation', 'expires_at');
+CREATE TRIGGER audited_end AFTER UPDATE ON token_families FOR EACH ROW
+WHEN (old.revoked_at IS DISTINCT FROM new.revoked_at)
+EXECUTE FUNCTION audit_row('token.revoked', 'subject', 'revoked_by', 'id', 'generation', 'reason');
 
 CREATE TRIGGER audited_answer AFTER UPDATE ON approvals FOR EACH ROW
 WHEN (old.answers IS DISTINCT FROM new.answers)

@@ -37,7 +37,9 @@ GRANT SELECT ON runs, receipts, effects, budget_accounts, ledger_entries, standi
 -- Rows are only added:
 GRANT SELECT, INSERT ON capsules, content_blobs, artifacts, memories TO somagent_app;
 -- Rows are added and changed, never deleted:
-GRANT SELECT, INSERT, UPDATE ON principals, api_keys, approvals TO somagent_app;
+GRANT SELECT, INSERT, UPDATE ON approvals TO somagent_app;
+-- Written by the functions of `identity.sql` only:
+GRANT SELECT ON principals, api_keys, token_families TO somagent_app;
 -- A standing grant: only the uses left, the revocation, and the constitution that it was proved under can change.
 GRANT SELECT, INSERT ON standing_grants TO somagent_app;
 GRANT UPDATE (uses_left, revoked_at, revoked_by, constitution, attestation, revocation) ON standing_grants TO somagent_app;

@@ -1,13 +1,15 @@
 -- Standing grants: approvals in advance for a number of actions of a proved scope.
 
--- The grants that can be used now under a constitution. If the granter is a principal without the capability, none can.
+-- The grants that can be used now under a constitution. If the granter is a principal who is suspended or has not the
+-- capability, none can.
 CREATE FUNCTION standing_open(wanted text) RETURNS SETOF standing_grants
 LANGUAGE sql STABLE SECURITY INVOKER AS $$
     SELECT given.* FROM standing_grants AS given
     WHERE given.constitution = wanted AND given.revoked_at IS NULL AND given.uses_left > 0
       AND given.expires_at > clock_timestamp()
       AND NOT EXISTS (SELECT FROM principals
-                      WHERE subject = given.granted_by AND given.capability <> ALL (principals.capabilities))
+                      WHERE subject = given.granted_by AND (principals.state <> 'active'
+                                                            OR given.capability <> ALL (principals.capabilities)))
 $$;
 
 -- The usable grants as JSON for the gate. At most 50 can be open (`MOST_OPEN`), so the limit leaves none out.

@@ -10,7 +10,11 @@ CREATE TYPE amounts AS (tokens bigint, micro_usd bigint, tool_calls bigint);
 
 CREATE TABLE tenants (
     id text PRIMARY KEY CHECK (id ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
-    created_at timestamptz NOT NULL DEFAULT now()
+    created_at timestamptz NOT NULL DEFAULT now(),
+    state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'suspended', 'revoked')),
+    version integer NOT NULL DEFAULT 0,
+    changed_at timestamptz NOT NULL DEFAULT now(),
+    proof text
 );
 
 CREATE TABLE principals (
@@ -18,6 +22,10 @@ CREATE TABLE principals (
     subject text NOT NULL,
     capabilities text[] NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
+    state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'suspended', 'revoked')),
+    version integer NOT NULL DEFAULT 0,
+    changed_at timestamptz NOT NULL DEFAULT now(),
+    proof text,
     PRIMARY KEY (tenant_id, subject)
 );
 
@@ -27,9 +35,42 @@ CREATE TABLE api_keys (
     subject text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     revoked_at timestamptz,
+    id text NOT NULL,
+    capabilities text[],
+    expires_at timestamptz,
+    confirmation jsonb,
+    revoked_by text,
+    reason text NOT NULL DEFAULT '',
+    proof text,
     PRIMARY KEY (tenant_id, hash),
     FOREIGN KEY (tenant_id, subject) REFERENCES principals (tenant_id, subject)
 );
+CREATE UNIQUE INDEX api_keys_by_id ON api_keys (tenant_id, id);
+
+-- A token family: the refresh tokens that follow from one sign-in, and the access tokens that they gave. Only the
+-- refresh token of the present generation is taken; an older one ends the family.
+CREATE TABLE token_families (
+    tenant_id text NOT NULL,
+    id text NOT NULL,
+    subject text NOT NULL,
+    capabilities text[],
+    parent text,
+    api_key text,
+    client text NOT NULL,
+    confirmation jsonb,
+    generation integer NOT NULL DEFAULT 1,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    renewed_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    revoked_at timestamptz,
+    revoked_by text,
+    reason text NOT NULL DEFAULT '',
+    PRIMARY KEY (tenant_id, id),
+    FOREIGN KEY (tenant_id, subject) REFERENCES principals (tenant_id, subject),
+    FOREIGN KEY (tenant_id, parent) REFERENCES token_families (tenant_id, id)
+);
+CREATE INDEX token_families_newest ON token_families (tenant_id, created_at DESC, id DESC);
+CREATE INDEX token_families_by_parent ON token_families (tenant_id, parent) WHERE parent IS NOT NULL;
 
 CREATE TABLE capsules (
     tenant_id text NOT NULL REFERENCES tenants (id),

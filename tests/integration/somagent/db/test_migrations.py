@@ -34,6 +34,7 @@ FROZEN = {
     "0003_codec_cut_over.sql": "803528329e4c5f9d3a213cb7c5b6e7df208b20e68de8de6b3e7c051bd1433193",
     "0004_sealed_ledger.sql": "06564ca0ae99c08d538249c82ee4181fb79f015de726b18e7aea77ae6c9a16ac",
     "0005_attestations.sql": "03952f5c1db5d1a766dea452460fc9f76bde003517e603e47eb604eab6e7fc82",
+    "0006_identity.sql": "5dc87eba34ad41032d37dd74de9b868cc8422be29ee3b34bba01a294c0636c5e",
 }
 """The SHA-256 of each revision's SQL. One that was released never changes again: what it did is done."""
 
@@ -60,6 +61,7 @@ CURRENT = (
     "gate_finish.sql",
     "run_close.sql",
     "audit_triggers.sql",
+    "identity.sql",
     "retention.sql",
     "ledger_seal.sql",
     "runs.sql",

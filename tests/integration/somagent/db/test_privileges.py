@@ -47,6 +47,7 @@ READS = [
     "standing_grants",
     "standing_uses",
     "tenants",
+    "token_families",
 ]
 APP_WRITES = {
     # Rows that are only added, under a key of their own, and checked when they are used: by digest or signature.
@@ -56,8 +57,6 @@ APP_WRITES = {
     "memories": {"INSERT"},
     "forecasts": {"INSERT"},
     # Rows whose every change is audited by a trigger.
-    "principals": {"INSERT", "UPDATE"},
-    "api_keys": {"INSERT", "UPDATE"},
     "approvals": {"INSERT", "UPDATE"},
     "standing_grants": {
         "INSERT",
@@ -104,11 +103,20 @@ ENTRIES = {
     "constitution_install",
     "constitution_revoke",
     "constitution_unshadow",
+    "credentials_end",
+    "delegators_lock",
     "event_publish",
+    "family_end",
+    "family_open",
+    "family_renew",
     "gate_begin",
     "gate_facts",
     "gate_finish",
+    "key_add",
+    "key_end",
+    "key_sign",
     "period_begin",
+    "principal_put",
     "retention_due",
     "run_accept",
     "run_admit",
@@ -119,6 +127,7 @@ ENTRIES = {
     "run_record",
     "start_claim",
     "start_revoke",
+    "tenant_put",
 }
 """Functions by which the application writes. They run with the owner's rights, which row-level security limits."""
 READING = {
@@ -130,6 +139,7 @@ READING = {
     "constitution_activation",
     "constitution_of",
     "digest_text",
+    "identity_resolve",
     "ledger_columns",
     "run_body",
 }

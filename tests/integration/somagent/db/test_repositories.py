@@ -2,15 +2,14 @@
 
 import pytest
 from databases import name_of
-from ledger_messages import begin_effect, key, next_number, run_id
-from sqlalchemy import func, text, update
+from ledger_messages import begin_effect, key, run_id
+from sqlalchemy import text
 
 from capsules.audit.receipt import verify_chain
 from capsules.budgets.amounts import Amounts
 from capsules.capsule import Capsule
 from capsules.digest import digest, sha256
 from capsules.errors import Conflict, Invalid, NotFound, TamperedContent
-from capsules.identity.principal import Principal
 from capsules.names import parse_reference
 from capsules.runs.run import Artifact, CloseRun, NewRun, RunUpdate
 from somagent.capsule_files.library import Library
@@ -18,7 +17,6 @@ from somagent.content.postgres import PostgresContent
 from somagent.db.database import Database
 from somagent.db.gate.ledger import PostgresLedger
 from somagent.db.gate.run_projection import PostgresRuns
-from somagent.db.schema.tables import api_keys
 from somagent.local_stack.postgres import superuser
 
 
@@ -164,21 +162,6 @@ async def test_content_is_read_back_and_a_tampered_blob_is_noticed(db, tenant, p
         await content.get(tenant, stored)
     with pytest.raises(NotFound, match="no content"):
         await content.get(tenant, digest("nothing"))
-
-
-async def test_principals_are_found_by_the_hash_of_their_key_until_it_is_revoked(db, tenant):
-    ada = Principal(tenant=tenant, subject="ada", capabilities=frozenset({"run:read"}))
-    hash_ = f"hash-{next_number()}"
-    async with db.transaction(tenant) as tx:
-        await tx.principals.add(ada, hash_)
-        await tx.principals.add(ada)
-        assert await tx.principals.by_key_hash(hash_) == ada
-        assert await tx.principals.list() == (ada,)
-        revoked = update(api_keys).where(api_keys.c.subject == "ada").values(revoked_at=func.now())
-        assert (await tx.connection.execute(revoked)).rowcount == 1
-        assert await tx.principals.by_key_hash(hash_) is None
-        with pytest.raises(Invalid, match="tenant"):
-            await tx.principals.add(ada.model_copy(update={"tenant": "other"}))
 
 
 async def test_artifacts_are_listed_with_their_run(db, tenant):

@@ -19,6 +19,7 @@ from capsules.constitutions.proposal import Change
 from capsules.digest import sha256
 from capsules.forecasts.forecast import Shape, static_forecast
 from capsules.identity.principal import Principal
+from capsules.identity.records import ApiKeyClaims
 from capsules.retention import HoldRequest, Retention
 from capsules.runs.run import Artifact
 from somagent.capsule_files.library import Library
@@ -69,6 +70,7 @@ TENANT_TABLES = [
     "seal_pending",
     "standing_grants",
     "standing_uses",
+    "token_families",
 ]
 REFUSED = asyncpg.InsufficientPrivilegeError  # by a missing grant and by a row policy alike
 
@@ -93,7 +95,10 @@ async def _fill(db: Database, tenant: str) -> None:
     capsule = Library.load().capsules[0]
     async with db.transaction(tenant) as tx:
         await tx.accounts.ensure(f"run:{run}", Amounts(tokens=10))
-        await tx.principals.add(Principal(tenant=tenant, subject="ada", capabilities=frozenset()), key_hash=tenant)
+        await tx.principals.add(Principal(tenant=tenant, subject="ada", capabilities=frozenset()))
+        await tx.api_keys.add(ApiKeyClaims(tenant=tenant, id=tenant, hash=tenant, subject="ada"), proof="")
+        ends = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+        await tx.token_families.open("f1", "ada", client="test", expires_at=ends)
         grace = Principal(tenant=tenant, subject="grace", capabilities=frozenset({"approval:decide"}))
         await tx.principals.add(grace)
         lent = DelegationRequest(capability="approval:decide", to="ada")

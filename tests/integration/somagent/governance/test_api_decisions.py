@@ -1,10 +1,11 @@
 """People see and decide the approvals of a governed application where they decide all others."""
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from api_callers import Callers
+from api_callers import Callers, Registry
 
 from api.app import create_app
 from api.deps import open_state
@@ -22,8 +23,10 @@ async def api(shop, valkey: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def ana(shop) -> dict[str, str]:
-    return Callers(Tokens(KeyRing.load(shop.settings.keys_dir)), "shop").all("ana")
+def ana(shop) -> Iterator[dict[str, str]]:
+    tokens = Tokens(KeyRing.load(shop.settings.keys_dir))
+    with contextlib.closing(Registry(shop.settings.database("app"), tokens)) as registry:
+        yield Callers(registry, "shop").all("ana")
 
 
 async def test_an_approval_is_given_by_the_api(shop, order, api, ana):

@@ -15,8 +15,8 @@ from capsules.budgets.amounts import Amounts
 from capsules.digest import digest
 from capsules.runs.run import NewRun
 from somagent.db.database import open_database
+from somagent.identity.api_keys import parse_key
 from somagent.identity.keys import KeyRing
-from somagent.identity.tokens import Tokens
 from somagent.settings import Settings
 
 
@@ -37,14 +37,20 @@ def test_a_new_tenant_has_a_test_drive_and_people(installed: Settings) -> None:
     assert made.code == 0, made.err
     told = json.loads(made.out)
     assert (told["account"]["limit"]["tokens"], told["account"]["credit"]["tokens"]) == (700, 700)
-    people = {
-        subject: Tokens(KeyRing.load(installed.keys_dir)).verify_access(token)
-        for subject, token in told["tokens"].items()
+    assert {subject: parse_key(key).tenant for subject, key in told["tokens"].items()} == {
+        "operator": name,
+        "approver": name,
     }
-    assert {(one.tenant, one.subject) for one in people.values()} == {(name, "operator"), (name, "approver")}
 
     again = json.loads(tool(installed, "add", name, "--credit-tokens", "900").out)
-    assert again["account"]["credit"]["tokens"] == 700
+    assert (again["account"], again["tokens"]) == (told["account"], {}), "done twice, it changes nothing"
+    rotated = json.loads(tool(installed, "rotate", name).out)["tokens"]
+    assert rotated.keys() == told["tokens"].keys()
+    states = asyncio.run(key_states(installed, name))
+    assert states == {
+        **{parse_key(key).id: "revoked" for key in told["tokens"].values()},
+        **{parse_key(key).id: "active" for key in rotated.values()},
+    }
     allowed = json.loads(tool(installed, "allow", name, "--tokens", "1000", "--calls-per-minute", "9").out)
     assert (allowed["limit"]["tokens"], allowed["terms"]["rate"]["calls"]) == (1700, 9)
     for _ in range(2):
@@ -69,6 +75,11 @@ def test_usage_is_told_of_every_tenant(installed: Settings, tmp_path: Path) -> N
     backwards = tool(installed, "usage", "--since", "2026-02-01", "--until", "2026-01-01")
     assert (backwards.code, "has no days" in backwards.err) == (1, True)
     assert "--by takes" in tool(installed, "usage", "--by", "colour").err
+
+
+async def key_states(settings: Settings, tenant: str) -> dict[str, str]:
+    async with open_database(settings.database("app"), connections=1) as db, db.transaction(tenant) as tx:
+        return {key.id: key.state for key in (await tx.api_keys.page()).items}
 
 
 async def add_run(settings: Settings, tenant: str) -> None:

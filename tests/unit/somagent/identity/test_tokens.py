@@ -12,11 +12,11 @@ from capsules.budgets.amounts import Amounts
 from capsules.digest import sha256
 from capsules.errors import AuthorityRefused, Unauthenticated
 from capsules.identity.authority import Authority
-from capsules.identity.principal import Principal
+from capsules.identity.records import KeyConfirmation, PrincipalClaims, TenantClaims
 from somagent.identity.keys import KeyRing
-from somagent.identity.tokens import ISSUER, Attestation, Tokens
+from somagent.identity.tokens import ISSUER, AccessClaims, Attestation, RefreshClaims, Tokens
 
-ALICE = Principal(tenant="acme", subject="alice", capabilities=frozenset({"run:read", "capsule:run"}))
+ALICE = AccessClaims(tenant="acme", subject="alice", capabilities=frozenset({"run:read", "capsule:run"}), family="f1")
 AUTHORITY = Authority(
     kind="start",
     tenant="acme",
@@ -49,7 +49,7 @@ def tokens(keyring: KeyRing) -> Tokens:
 
 def test_each_kind_of_token_comes_back_as_it_was(tokens: Tokens) -> None:
     raise_ = ATTESTATION.model_copy(update={"purpose": "raise_budget", "amounts": Amounts(tokens=5)})
-    assert tokens.verify_access(tokens.mint_access(ALICE, 60)) == ALICE
+    assert tokens.verify_access(tokens.mint_access(ALICE, 60)).claims == ALICE
     assert tokens.verify(tokens.mint_authority(AUTHORITY)) == AUTHORITY
     assert tokens.verify_attestation(tokens.mint_attestation(ATTESTATION)) == ATTESTATION
     assert tokens.verify_attestation(tokens.mint_attestation(raise_)) == raise_
@@ -131,4 +131,49 @@ def test_a_token_carries_key_id_times_and_its_own_id(tokens: Tokens, keyring: Ke
     assert jwt.get_unverified_header(one)["kid"] == keyring.signer("issuer")[0]
     assert claims[0]["exp"] - claims[0]["iat"] == 60
     assert claims[0]["jti"] != claims[1]["jti"]
-    assert tokens.expiry(one) == claims[0]["exp"]
+    assert tokens.verify_access(one).expires_at == claims[0]["exp"]
+
+
+def test_an_access_token_lives_fifteen_minutes_at_most(tokens: Tokens, keyring: KeyRing) -> None:
+    token = tokens.mint_access(ALICE, 90 * 86_400)
+    assert tokens.verify_access(token).expires_at <= time.time() + 900
+    claims = jwt.decode(token, options={"verify_signature": False})
+    key_id, key = keyring.signer("issuer")
+    longer = jwt.encode(claims | {"exp": claims["iat"] + 901}, key, algorithm="EdDSA", headers={"kid": key_id})
+    with pytest.raises(Unauthenticated, match="more than 900 seconds"):
+        tokens.verify_access(longer)
+
+
+def test_a_bound_token_names_its_key_as_cnf(tokens: Tokens) -> None:
+    bound = ALICE.model_copy(update={"confirmation": KeyConfirmation(jkt="j" * 43)})
+    token = tokens.mint_access(bound, 60)
+    assert jwt.decode(token, options={"verify_signature": False})["cnf"] == {"jkt": "j" * 43}
+    assert tokens.verify_access(token).claims == bound
+    certified = ALICE.model_copy(update={"confirmation": KeyConfirmation(x5t_s256="c" * 43)})
+    token = tokens.mint_access(certified, 60)
+    assert jwt.decode(token, options={"verify_signature": False})["cnf"] == {"x5t#S256": "c" * 43}
+    assert tokens.verify_access(token).claims == certified
+
+
+def test_a_refresh_token_is_no_access_token_and_the_other_way_round(tokens: Tokens) -> None:
+    claims = RefreshClaims(tenant="acme", subject="alice", family="f1", generation=3)
+    refresh = tokens.mint_refresh(claims, int(time.time()) + 60)
+    assert tokens.verify_refresh(refresh) == claims
+    with pytest.raises(Unauthenticated, match="another use"):
+        tokens.verify_access(refresh)
+    with pytest.raises(Unauthenticated, match="another use"):
+        tokens.verify_refresh(tokens.mint_access(ALICE, 60))
+
+
+def test_a_proof_holds_for_its_record_only(tokens: Tokens, tmp_path: Path) -> None:
+    record = PrincipalClaims(
+        tenant="acme", subject="alice", capabilities=frozenset({"run:read"}), state="active", version=2
+    )
+    proof = tokens.sign_record(record)
+    assert tokens.holds(proof, record)
+    for change in ({"capabilities": frozenset({"run:read", "capsule:run"})}, {"subject": "bob"}, {"version": 3}):
+        assert not tokens.holds(proof, record.model_copy(update=change)), change
+    assert not tokens.holds(proof, TenantClaims(tenant="acme", state="active", version=2))
+    assert not tokens.holds(tokens.mint_access(ALICE, 60), record)
+    assert not tokens.holds("", record)
+    assert not tokens.holds(Tokens(KeyRing.create_missing(tmp_path / "other")).sign_record(record), record)

@@ -1,0 +1,1 @@
+"""Principals of a tenant."""
