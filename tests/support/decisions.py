@@ -4,14 +4,16 @@ import datetime as dt
 import math
 from typing import Any
 
-from ledger_messages import next_number
+from ledger_messages import constitution, next_number, run_id
+from sqlalchemy import text
 
 from capsules.approvals.approval import Approval
 from capsules.approvals.delegation import Delegation, DelegationRequest
 from capsules.approvals.eligibility import Approver
 from capsules.approvals.standing_grant import GrantRequest, StandingGrant
+from capsules.budgets.amounts import Amounts
 from capsules.constitutions.proposal import Change
-from capsules.digest import Digest
+from capsules.digest import Digest, digest
 from somagent.db.database import Database
 from somagent.identity.proofs import GrantRow
 from somagent.identity.tokens import Attestation, AttestationPurpose
@@ -114,3 +116,40 @@ def attest_vote(db: Database, tenant: str, id_: str, change: Change, *, by: str,
     claims = {"run": f"{tenant}/_constitution/{id_}", "action": change.digest(), "record": id_}
     purpose: AttestationPurpose = "approve_constitution" if approve else "reject_constitution"
     return attest(db, tenant, purpose, by, frozenset({"constitution:approve"}), **claims)
+
+
+async def attack(db: Database, tenant: str, *statements: str, **values: object) -> None:
+    """Run statements as the application's role, in the tenant `:tenant`."""
+    async with db.transaction(tenant) as tx:
+        for statement in statements:
+            await tx.connection.execute(text(statement), values | {"tenant": tenant})
+
+
+async def open_run_account(db: Database, tenant: str) -> str:
+    """Return a new run with an account of ten tokens."""
+    run = run_id(tenant)
+    async with db.transaction(tenant) as tx:
+        await tx.accounts.ensure("root", Amounts(tokens=1000))
+        await tx.accounts.carve("root", f"run:{run}", Amounts(tokens=10))
+    return run
+
+
+async def install_constitution(owner: Database, name: str) -> Change:
+    """Install a constitution; return the change that activates it."""
+    document = {"kind": "Constitution", "metadata": {"name": name, "version": f"1.0.{next_number()}"}}
+    await owner.constitutions.install(constitution(dt.datetime.now(dt.UTC), document=document))
+    return Change(constitution=digest(document), scope="*", narrows=False)
+
+
+async def propose(db: Database, tenant: str, change: Change, *voters: str, id_: str) -> None:
+    """Propose a change and vote for it."""
+    until = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+    token = attest_proposal(db, tenant, id_, change)
+    async with db.transaction(tenant) as tx:
+        await tx.proposals.enter(
+            id_, change, request=change.digest(), by="ada", quorum=1, expires_at=until, token=token
+        )
+        await tx.proposals.update(id_, since=await db.constitutions.newest_activation(), state="awaiting_approval")
+        for voter in voters:
+            vote = attest_vote(db, tenant, id_, change, by=voter)
+            await tx.proposals.record_vote(id_, approve=True, by=voter, token=vote, comment="")

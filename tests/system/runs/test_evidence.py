@@ -197,7 +197,7 @@ async def test_evidence_of_another_installation_and_no_evidence_are_refused(
 def swap_keys(keys: Path, into: Path) -> None:
     """Another installation's keys: here the sealer's for the publisher's."""
     into.mkdir()
-    for purpose in ("sealer", "publisher"):
+    for purpose in ("sealer", "publisher", "issuer"):
         (into / f"{purpose}-1.pub").write_text((keys / "sealer-1.pub").read_text())
 
 

@@ -4,20 +4,26 @@ import datetime as dt
 import json
 
 import pytest
-from decisions import attest, attest_proposal, attest_vote, decide, give_grant, lend
-from ledger_messages import CONSTITUTION, begin_effect, constitution, key, next_number, run_id
-from sqlalchemy import text
+from decisions import (
+    attack,
+    attest,
+    decide,
+    give_grant,
+    install_constitution,
+    lend,
+    open_run_account,
+    propose,
+)
+from ledger_messages import CONSTITUTION, begin_effect, key, run_id
 
 from capsules.actions.verdict import Demand
 from capsules.approvals.approval import ApprovalDecision, RaiseBudget
 from capsules.approvals.delegation import DelegationRequest
 from capsules.approvals.standing_grant import GrantRequest
 from capsules.budgets.amounts import Amounts
-from capsules.constitutions.proposal import Change
 from capsules.digest import digest
 from capsules.errors import AuthorityRefused, Conflict, ConstitutionRefused
 from capsules.identity.principal import Principal
-from somagent.db.database import Database
 from somagent.db.gate.approvals import PostgresApprovalDecisions
 from somagent.identity.keys import KeyRing
 from somagent.identity.tokens import Attestation, Tokens
@@ -31,13 +37,6 @@ YES = {
     "comment": "",
     "at": "2030-01-01T00:00:00Z",
 }
-
-
-async def attack(db: Database, tenant: str, *statements: str, **values: object) -> None:
-    """Run statements as the application's role, in the tenant `:tenant`."""
-    async with db.transaction(tenant) as tx:
-        for statement in statements:
-            await tx.connection.execute(text(statement), values | {"tenant": tenant})
 
 
 def ask(tenant: str, run: str, activity: str = "a", **rest):
@@ -215,16 +214,8 @@ async def test_a_delegation_that_is_written_into_the_table_lends_nothing(db, led
     assert (await gate.decide(asked.run, tenant, decision, approve=True)).state == "approved"
 
 
-async def _run_account(db: Database, tenant: str) -> str:
-    run = run_id(tenant)
-    async with db.transaction(tenant) as tx:
-        await tx.accounts.ensure("root", Amounts(tokens=1000))
-        await tx.accounts.carve("root", f"run:{run}", Amounts(tokens=10))
-    return run
-
-
 async def test_a_raise_by_sql_stops_the_run_and_a_raise_by_a_person_does_not(db, ledger, tenant):
-    run = await _run_account(db, tenant)
+    run = await open_run_account(db, tenant)
     claims = {"run": run, "amounts": Amounts(tokens=5), "record": f"{run}/raise/1"}
     token = attest(db, tenant, "raise_budget", held=frozenset({"budget:raise"}), **claims)
     for _ in range(2):  # the same signal twice raises once
@@ -245,7 +236,7 @@ async def test_a_raise_by_sql_stops_the_run_and_a_raise_by_a_person_does_not(db,
 
 
 async def test_a_raise_by_the_key_of_a_genuine_one_must_be_that_one(db, ledger, tenant):
-    run, other = await _run_account(db, tenant), await _run_account(db, tenant)
+    run, other = await open_run_account(db, tenant), await open_run_account(db, tenant)
     claims = {"run": run, "amounts": Amounts(tokens=5), "record": f"{run}/raise/1"}
     token = attest(db, tenant, "raise_budget", held=frozenset({"budget:raise"}), **claims)
     request = RaiseBudget(amounts=Amounts(tokens=5), token=token)
@@ -256,33 +247,14 @@ async def test_a_raise_by_the_key_of_a_genuine_one_must_be_that_one(db, ledger, 
         await ledger.facts(tenant, other, f"run:{other}", CONSTITUTION)
 
 
-async def _install(owner: Database, name: str) -> Change:
-    document = {"kind": "Constitution", "metadata": {"name": name, "version": f"1.0.{next_number()}"}}
-    await owner.constitutions.install(constitution(dt.datetime.now(dt.UTC), document=document))
-    return Change(constitution=digest(document), scope="*", narrows=False)
-
-
-async def _propose(db: Database, tenant: str, change: Change, *voters: str, id_: str) -> None:
-    until = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
-    token = attest_proposal(db, tenant, id_, change)
-    async with db.transaction(tenant) as tx:
-        await tx.proposals.enter(
-            id_, change, request=change.digest(), by="ada", quorum=1, expires_at=until, token=token
-        )
-        await tx.proposals.update(id_, since=await db.constitutions.newest_activation(), state="awaiting_approval")
-        for voter in voters:
-            vote = attest_vote(db, tenant, id_, change, by=voter)
-            await tx.proposals.record_vote(id_, approve=True, by=voter, token=vote, comment="")
-
-
 async def test_a_constitution_that_is_activated_by_sql_is_not_used_and_a_decided_one_is(db, owner, ledger, tenant):
-    change = (await _install(owner, "decided")).model_copy(update={"scope": tenant})
-    forged = (await _install(owner, "forged")).model_copy(update={"scope": tenant})
-    await _propose(db, tenant, change, "grace", id_=f"{tenant}-p1")
+    change = (await install_constitution(owner, "decided")).model_copy(update={"scope": tenant})
+    forged = (await install_constitution(owner, "forged")).model_copy(update={"scope": tenant})
+    await propose(db, tenant, change, "grace", id_=f"{tenant}-p1")
     async with db.transaction(tenant) as tx:
         await tx.proposals.activate(f"{tenant}-p1")
     assert await ledger.active_constitution(tenant) == change.constitution
-    await _propose(db, tenant, forged, id_=f"{tenant}-p2")
+    await propose(db, tenant, forged, id_=f"{tenant}-p2")
     await attack(
         db,
         tenant,
@@ -297,9 +269,11 @@ async def test_a_constitution_that_is_activated_by_sql_is_not_used_and_a_decided
 
 
 async def test_a_former_constitution_does_not_come_back_by_its_old_proposal(db, owner, ledger, tenant):
-    changes = [(await _install(owner, name)).model_copy(update={"scope": tenant}) for name in ("first", "second")]
+    changes = [
+        (await install_constitution(owner, name)).model_copy(update={"scope": tenant}) for name in ("first", "second")
+    ]
     for number, change in enumerate(changes):
-        await _propose(db, tenant, change, "grace", id_=f"{tenant}-q{number}")
+        await propose(db, tenant, change, "grace", id_=f"{tenant}-q{number}")
         async with db.transaction(tenant) as tx:
             await tx.proposals.activate(f"{tenant}-q{number}")
     await attack(
