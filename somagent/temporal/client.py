@@ -62,7 +62,10 @@ def workflow_runner(pass_through: tuple[str, ...] = PURE_PACKAGES) -> WorkflowRu
 def somagent_plugin(
     keyring: KeyRing, *, pass_through: tuple[str, ...] = PURE_PACKAGES, unbound: Collection[str] = ()
 ) -> SimplePlugin:
-    """Return the plugin for `Client.connect`, `Worker` and `Replayer`. unbound: as in `data_converter`."""
+    """Return the plugin for `Client.connect`, `Worker` and `Replayer`. unbound: as in `data_converter`.
+
+    Payloads are bound to their namespace: give a `Replayer` that of the history, since it has another one by default.
+    """
     return SimplePlugin(
         "somagent",
         data_converter=data_converter(keyring, unbound=unbound),

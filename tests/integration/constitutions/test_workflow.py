@@ -239,6 +239,7 @@ async def test_its_history_replays(
         workflows=list(PLATFORM_WORKFLOWS),
         interceptors=[AuthorityInterceptor()],
         plugins=[somagent_plugin(changes.keyring, pass_through=pass_through)],
+        namespace=temporal.namespace,
     )
     assert (await replayer.replay_workflow(history)).replay_failure is None
     headers = [
@@ -247,4 +248,4 @@ async def test_its_history_replays(
         if event.HasField("activity_task_scheduled_event_attributes")
     ]
     assert headers
-    assert all("somagent-authority" not in fields for fields in headers)
+    assert all("somagent-authority" in fields for fields in headers)

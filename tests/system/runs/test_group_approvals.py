@@ -313,7 +313,12 @@ async def test_what_waits_escalates_expires_and_is_edited_replays(groups: Approv
     """The histories of the runs above."""
     keyring = KeyRing.load(groups.platform.settings.keys_dir)
     client = await connect(groups.platform.settings, keyring)
-    replayer = Replayer(workflows=WORKFLOWS, interceptors=[AuthorityInterceptor()], plugins=[somagent_plugin(keyring)])
+    replayer = Replayer(
+        workflows=WORKFLOWS,
+        interceptors=[AuthorityInterceptor()],
+        plugins=[somagent_plugin(keyring)],
+        namespace=client.namespace,
+    )
     runs = (await groups.people["ann"].get("/v1/runs", params={"limit": 100})).json()["items"]
     ended = [run["id"] for run in runs if run["status"] in {"completed", "failed"}]
     kinds = {run.split("/")[1] for run in ended}

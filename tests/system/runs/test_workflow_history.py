@@ -47,10 +47,12 @@ async def test_the_history_of_a_run_replays(platform: Platform, pass_through: tu
     keyring = KeyRing.load(platform.settings.keys_dir)
     run = await platform.run(await platform.publish(many_steps("replays", [tool(0), tool(1)])), {})
     assert run["status"] == "completed", run["reason"]
-    history = await (await connect(platform.settings, keyring)).get_workflow_handle(run["id"]).fetch_history()
+    client = await connect(platform.settings, keyring)
+    history = await client.get_workflow_handle(run["id"]).fetch_history()
     replayer = Replayer(
         workflows=WORKFLOWS,
         interceptors=[AuthorityInterceptor()],
         plugins=[somagent_plugin(keyring, pass_through=pass_through)],
+        namespace=client.namespace,
     )
     assert (await replayer.replay_workflow(history)).replay_failure is None
