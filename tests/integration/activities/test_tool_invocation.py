@@ -7,6 +7,7 @@ executor asks the real ticket desk or starts real containers, the content store 
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -159,6 +160,6 @@ async def test_an_attempt_that_ends_leaves_it_to_the_next_one(tools: ToolActivit
     with pytest.raises(asyncio.CancelledError):
         await running
     assert desk.at_work(granted.key)
-    outcome = await invoke(tools, open_ticket(title="once", after=2), granted)
+    outcome = await invoke(tools, open_ticket(title="once", after=2), replace(granted, ended=[]))  # a pass of its own
     assert outcome.value.output["title"] == "once"
     assert desk.opened.count("once") == 1
