@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from capsules.audit import merkle
 from capsules.audit.audit_blocks import Block, Inclusion, Leaf
-from capsules.audit.ledger_entry import Entry, quote
+from capsules.audit.ledger_entry import LedgerRecord, quote
 from capsules.audit.receipt import Receipt, link, receipt_columns, verify_chain
 from capsules.base_model import FrozenModel
 from capsules.digest import GENESIS, Digest, sha256
@@ -44,7 +44,7 @@ class Record(NamedTuple):
     """Canonical JSON, as it was hashed; None when the record is gone."""
     previous: Digest | None
     """receipt: hash of the receipt before it in its run."""
-    columns: dict[str, Any] | Entry | None = None
+    columns: dict[str, Any] | LedgerRecord | None = None
     """receipt, audit: columns that repeat a part of the body, for lists and queries. ledger: all; it has no body."""
 
 
@@ -123,7 +123,7 @@ class Auditor:
     def _check_record(self, record: Record) -> None:
         leaf, text, _, columns = record
         if leaf.kind == "ledger" and columns is not None:
-            text = Entry(*columns).text()
+            text = LedgerRecord(*columns).text()
         if text is None:
             raise VerificationError(
                 f"{_describe(leaf)} is gone; the audit block holds it as sequence number {leaf.seq}."

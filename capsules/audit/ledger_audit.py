@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pydantic import Field
 
 from capsules.audit.auditor import VerificationError
-from capsules.audit.ledger_entry import NOTHING, Amounts, Entry
+from capsules.audit.ledger_entry import NOTHING, AmountList, LedgerRecord
 from capsules.base_model import FrozenModel
 
 Sign = tuple[bool, bool]
@@ -59,14 +59,14 @@ class ShownAccount(FrozenModel):
 
     id: str
     parent: str | None
-    limit: Amounts
-    spent: Amounts
-    reserved: Amounts
-    overrun: Amounts
+    limit: AmountList
+    spent: AmountList
+    reserved: AmountList
+    overrun: AmountList
     spent_seconds: int
     reserved_seconds: int
     closed: bool
-    later: tuple[Entry, ...] = Field((), description="The entries about it after the sealed part.")
+    later: tuple[LedgerRecord, ...] = Field((), description="The entries about it after the sealed part.")
 
 
 class _Sums:
@@ -77,12 +77,12 @@ class _Sums:
         self.spent_seconds = self.reserved_seconds = 0
         self.renewed = NOTHING.copy()
         """What months took from `spent`."""
-        self.held: dict[str, Amounts] = {}
-        self.returned: dict[str, Amounts] = {}
+        self.held: dict[str, AmountList] = {}
+        self.returned: dict[str, AmountList] = {}
         """What the account above holds for it, and what it took over as spent, by the id of the account above."""
         self.closed = False
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: LedgerRecord) -> None:
         """Add an entry of the account."""
         _add(self.limit, entry.limit)
         _add(self.spent, entry.spent)
@@ -94,12 +94,12 @@ class _Sums:
         elif entry.kind == "close":
             self.closed = True
 
-    def add_above(self, entry: Entry) -> None:
+    def add_above(self, entry: LedgerRecord) -> None:
         """Add an entry of the account above about this one."""
         _add(self.held.setdefault(entry.account, NOTHING.copy()), entry.reserved)
         _add(self.returned.setdefault(entry.account, NOTHING.copy()), entry.spent)
 
-    def overrun(self) -> Amounts:
+    def overrun(self) -> AmountList:
         return [max(0, s + r - b) for s, r, b in zip(self.spent, self.reserved, self.limit, strict=True)]
 
 
@@ -108,12 +108,12 @@ class LedgerAuditor:
 
     def __init__(self) -> None:
         self._accounts: dict[str, _Sums] = defaultdict(_Sums)
-        self._held: dict[tuple[str, str], Amounts] = {}
+        self._held: dict[tuple[str, str], AmountList] = {}
         """What is reserved, by account and effect."""
-        self._charged: dict[tuple[str, str], Amounts] = {}
+        self._charged: dict[tuple[str, str], AmountList] = {}
         """What was spent by an effect whose reservation was charged, by account and effect."""
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: LedgerRecord) -> None:
         """Add the next entry."""
         _check_signs(entry)
         self._accounts[entry.account].add(entry)
@@ -141,7 +141,7 @@ class LedgerAuditor:
             (sums.add if entry.account == account.id else sums.add_above)(entry)
         return sums
 
-    def _add_to_effect(self, entry: Entry) -> None:
+    def _add_to_effect(self, entry: LedgerRecord) -> None:
         key = (entry.account, entry.key)
         spent, reserved = entry.spent, entry.reserved
         if reserved != NOTHING:
@@ -157,7 +157,7 @@ class LedgerAuditor:
             raise VerificationError(f"{entry.describe()} gives back more than was charged for {entry.key!r}.")
 
 
-def _check_signs(entry: Entry) -> None:
+def _check_signs(entry: LedgerRecord) -> None:
     """Raise VerificationError when an entry changes what no entry of its kind may change."""
     signs = SIGNS.get(entry.kind)
     if signs is None:
@@ -173,7 +173,7 @@ def _check_signs(entry: Entry) -> None:
         _check_sign(entry, "reserved_seconds", [entry.reserved_seconds], signs.reserved_seconds)
 
 
-def _check_sign(entry: Entry, what: str, change: Amounts, sign: Sign) -> None:
+def _check_sign(entry: LedgerRecord, what: str, change: AmountList, sign: Sign) -> None:
     below, above = sign
     if (not below and min(change) < 0) or (not above and max(change) > 0):
         raise VerificationError(f"{entry.describe()} changes {what} by {change}, which no such entry may.")
@@ -181,7 +181,7 @@ def _check_sign(entry: Entry, what: str, change: Amounts, sign: Sign) -> None:
 
 def _check_account(account: ShownAccount, sums: _Sums) -> None:
     name = f"Account {account.id!r}"
-    recomputed: dict[str, Amounts | int] = {
+    recomputed: dict[str, AmountList | int] = {
         "limit": sums.limit,
         "spent": sums.spent,
         "reserved": sums.reserved,
@@ -217,7 +217,7 @@ def _check_parent(name: str, account: ShownAccount, sums: _Sums) -> None:
         raise VerificationError(f"{name} handed {handed} to {above!r} as spent, which took over {returned}.")
 
 
-def _add(total: Amounts, change: Amounts) -> Amounts:
+def _add(total: AmountList, change: AmountList) -> AmountList:
     if change != NOTHING:
         total[0] += change[0]
         total[1] += change[1]

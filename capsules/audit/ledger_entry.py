@@ -3,12 +3,12 @@
 from json.encoder import encode_basestring
 from typing import NamedTuple
 
-Amounts = list[int]
+AmountList = list[int]
 """Micro-dollars, tokens and tool calls, in the order of the canonical JSON. They may be negative."""
-NOTHING: Amounts = [0, 0, 0]
+NOTHING: AmountList = [0, 0, 0]
 
 
-class Entry(NamedTuple):
+class LedgerRecord(NamedTuple):
     """A ledger entry."""
 
     account: str
@@ -17,10 +17,10 @@ class Entry(NamedTuple):
     id: int
     key: str
     kind: str
-    limit: Amounts
-    reserved: Amounts
+    limit: AmountList
+    reserved: AmountList
     reserved_seconds: int
-    spent: Amounts
+    spent: AmountList
     spent_seconds: int
 
     def text(self) -> str:

@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from capsules.audit.auditor import Record, VerificationError
 from capsules.audit.ledger_audit import LedgerAuditor
-from capsules.audit.ledger_entry import Entry
+from capsules.audit.ledger_entry import LedgerRecord
 from capsules.audit.receipt import Receipt
 from capsules.base_model import FrozenModel
 from capsules.digest import GENESIS, Digest, canonical
@@ -74,7 +74,7 @@ class ProjectionAuditor:
         """Take the next sealed record. Raises VerificationError for an impossible ledger entry."""
         leaf, body, _, columns = record
         if leaf.kind == "ledger" and columns is not None:
-            self.ledger.add(Entry(*columns))
+            self.ledger.add(LedgerRecord(*columns))
         elif leaf.kind == "receipt" and body is not None:
             self._runs[leaf.subject].add(leaf.number, leaf.hash, body)
 

@@ -10,7 +10,7 @@ from ledger_messages import begin_effect, finish_effect, key, run_id
 from sealer_keys import SealerKeys
 
 from capsules.audit.auditor import Auditor, VerificationError, group_by_block
-from capsules.audit.ledger_entry import Entry
+from capsules.audit.ledger_entry import LedgerRecord
 from capsules.audit.projections import ProjectionAuditor, check_run_row
 from capsules.audit.receipt import verify_chain
 from capsules.budgets.amounts import Amounts
@@ -396,5 +396,7 @@ async def test_a_body_that_repeats_an_earlier_one_has_its_own_number(record: Rec
         records = await tx.audit.records(limit=5000)
     kinds = {kind: [r for r in records if r.leaf.kind == kind] for kind in ("receipt", "audit", "ledger", "run")}
     assert all(kinds.values())
-    assert [Entry(*r.columns).id for r in kinds["ledger"] if r.columns] == [r.leaf.number for r in kinds["ledger"]]
+    assert [LedgerRecord(*r.columns).id for r in kinds["ledger"] if r.columns] == [
+        r.leaf.number for r in kinds["ledger"]
+    ]
     assert {r.leaf.subject for r in kinds["run"]} == {record.ended, record.open}
