@@ -5,7 +5,7 @@ These adversaries also have the codec's key, so that only the authority stands i
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,9 @@ import pytest
 from capsule_texts import composite, utility
 from platforms import Platform
 from servers import eventually
-from temporalio.client import Client, WorkflowFailureError
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client, ScheduleActionExecutionStartWorkflow, ScheduleHandle, WorkflowFailureError
+from temporalio.converter import WorkflowSerializationContext
 from temporalio.worker import Worker
 
 from capsules.runs.run import RunStart
@@ -57,6 +59,26 @@ async def admitted(platform: Platform, run: str) -> bool:
     return any(receipt["body"].get("decision") == "allow" for receipt in await platform.receipts(run))
 
 
+async def read_input(client: Client, workflow: str, payloads: Sequence[Payload]) -> RunStart:
+    """Return the input of a workflow, as whoever has the codec's key can read it."""
+    converter = client.data_converter.with_context(WorkflowSerializationContext(client.namespace, workflow))
+    start: RunStart
+    [start] = await converter.decode(list(payloads), [RunStart])
+    return start
+
+
+async def started_by(schedule: ScheduleHandle) -> str:
+    """Return the last run that a schedule started, as soon as there is one."""
+
+    async def has_started() -> None:
+        assert (await schedule.describe()).info.recent_actions
+
+    await eventually(has_started, seconds=20)
+    action = (await schedule.describe()).info.recent_actions[-1].action
+    assert isinstance(action, ScheduleActionExecutionStartWorkflow)
+    return action.workflow_id
+
+
 @pytest.fixture
 async def thief(platform: Platform) -> AsyncIterator[Thief]:
     """A thief with the input of a schedule that starts nothing by itself for a year."""
@@ -68,7 +90,7 @@ async def thief(platform: Platform) -> AsyncIterator[Thief]:
     client = await connect(platform.settings, KeyRing.load(platform.settings.keys_dir))
     described = await client.get_schedule_handle(f"{TENANT}/{name}").describe()
     action: Any = described.schedule.action
-    [stolen] = await client.data_converter.decode(list(action.args), [RunStart])
+    stolen = await read_input(client, action.id, action.args)
     yield Thief(client, name, stolen)
     await platform.operator.delete(f"/v1/schedules/{name}")
 
@@ -121,15 +143,7 @@ async def test_a_schedule_that_is_made_again_by_hand_stays_revoked(platform: Pla
     assert (await platform.operator.delete(f"/v1/schedules/{thief.schedule}")).status_code == 204
     again = await thief.client.create_schedule(f"{TENANT}/{thief.schedule}", kept)
     await again.trigger()
-    run = ""
-
-    async def has_started() -> None:
-        nonlocal run
-        recent = (await again.describe()).info.recent_actions
-        assert recent
-        run = recent[-1].action.workflow_id  # type: ignore[attr-defined]
-
-    await eventually(has_started, seconds=20)
+    run = await started_by(again)
     with pytest.raises(WorkflowFailureError) as failed:
         await asyncio.wait_for(thief.client.get_workflow_handle(run).result(), 30)
     assert "revoked" in str(failed.value.cause)
@@ -144,7 +158,7 @@ async def test_the_input_of_a_run_starts_it_once(platform: Platform, thief: Thie
     await platform.until(run, "running")
     handle = thief.client.get_workflow_handle(run)
     first = (await handle.fetch_history()).events[0].workflow_execution_started_event_attributes
-    [stolen] = await thief.client.data_converter.decode(list(first.input.payloads), [RunStart])
+    stolen = await read_input(thief.client, run, first.input.payloads)
     await handle.terminate("by the thief")
     assert "was started before" in await thief.start(run, stolen)
     decided = [r["body"]["action"]["kind"] for r in await platform.receipts(run) if "decision" in r["body"]]
@@ -163,7 +177,7 @@ async def test_a_childs_input_starts_no_other_child(platform: Platform, thief: T
     await eventually(has_started, seconds=60)
     child = thief.client.get_workflow_handle(f"{run}/one")
     first = (await child.fetch_history()).events[0].workflow_execution_started_event_attributes
-    [stolen] = await thief.client.data_converter.decode(list(first.input.payloads), [RunStart])
+    stolen = await read_input(thief.client, f"{run}/one", first.input.payloads)
     for another in (f"{run}/two", f"{run}/one/two"):
         assert "AuthorityRefused" in await thief.start(another, stolen)
         assert not await admitted(platform, another)
