@@ -1,6 +1,6 @@
-"""Audit of the ledger: recomputes the balances of budget accounts from sealed entries and compares what is shown.
+"""Audit of the ledger: recomputes the balances of accounts from entries in audit blocks and compares what is shown.
 
-The entries come in the order of their seal. An entry of a kind may change only certain amounts, in one direction. An
+The entries come in the order of the blocks. An entry of a kind may change only certain amounts, in one direction. An
 effect gives back no more than was reserved or charged for it, and the limit of an account is what its parent's entries
 hold for it.
 """
@@ -55,7 +55,7 @@ _MONTH = re.compile(r" \d{4}-\d{2}-\d{2}$")
 
 
 class ShownAccount(FrozenModel):
-    """A budget account as its row shows it, with the entries about it that are newer than the sealed part."""
+    """A budget account as its row shows it, with the entries about it that are newer than the last block."""
 
     id: str
     parent: str | None
@@ -66,7 +66,7 @@ class ShownAccount(FrozenModel):
     spent_seconds: int
     reserved_seconds: int
     closed: bool
-    later: tuple[LedgerRecord, ...] = Field((), description="The entries about it after the sealed part.")
+    later: tuple[LedgerRecord, ...] = Field((), description="The entries about it after the last block.")
 
 
 class _Sums:

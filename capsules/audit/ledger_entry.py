@@ -1,4 +1,4 @@
-"""Ledger entries as an auditor reads them: columns, and the canonical JSON of the columns, which is sealed."""
+"""Ledger entries as an auditor reads them: columns, and their canonical JSON, which is in the audit blocks."""
 
 from json.encoder import encode_basestring
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class LedgerRecord(NamedTuple):
     spent_seconds: int
 
     def text(self) -> str:
-        """Return the canonical JSON, which is sealed. `ledger_body` in the database gives the same."""
+        """Return the canonical JSON, which is in the audit blocks. `ledger_body` in the database gives the same."""
         account, at, by, number, key, kind, limit, reserved, reserved_seconds, spent, spent_seconds = self
         return _TEXT % (
             *(quote(account), at, quote(by), number, quote(key), kind, *limit),

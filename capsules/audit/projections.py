@@ -1,7 +1,7 @@
-"""Audit of projections: what the rows of runs and accounts show, compared with the sealed records.
+"""Audit of projections: what the rows of runs and accounts show, compared with the records in audit blocks.
 
-`ProjectionAuditor.read` takes every sealed record in order. A row may be newer than the sealed part, so it comes with
-the records about it that are not in that part.
+`ProjectionAuditor.read` takes every record in audit blocks in order. A row may be newer than the last block, so it
+comes with the records about it that are in no block yet.
 """
 
 from collections import defaultdict
@@ -21,7 +21,7 @@ from capsules.digest import GENESIS, Digest, canonical
 
 
 class ShownRun(FrozenModel):
-    """A run as its row shows it, with its closing receipt when that is newer than the sealed part."""
+    """A run as its row shows it, with its closing receipt when that is newer than the last block."""
 
     id: str
     actor: str
@@ -35,12 +35,12 @@ class ShownRun(FrozenModel):
     head: Digest
     decisions: int
     denials: int
-    closing: str | None = Field(None, description="Canonical text of the closing receipt outside the sealed part.")
+    closing: str | None = Field(None, description="Canonical text of the closing receipt that is in no block yet.")
 
 
 @dataclass
 class _Run:
-    """What the sealed records say of a run."""
+    """What the records in audit blocks say of a run."""
 
     receipts: int = 0
     head: Digest = GENESIS
@@ -64,14 +64,14 @@ class _Run:
 
 
 class ProjectionAuditor:
-    """Collects what the sealed records of one tenant say of runs and accounts, and checks the rows against it."""
+    """Collects what a tenant's records in audit blocks say of runs and accounts, and checks the rows against it."""
 
     def __init__(self) -> None:
         self.ledger = LedgerAuditor()
         self._runs: dict[str, _Run] = defaultdict(_Run)
 
     def read(self, record: Record) -> None:
-        """Take the next sealed record. Raises VerificationError for an impossible ledger entry."""
+        """Take the next record of the blocks. Raises VerificationError for an impossible ledger entry."""
         leaf, body, _, columns = record
         if leaf.kind == "ledger" and columns is not None:
             self.ledger.add(LedgerRecord(*columns))
@@ -79,7 +79,7 @@ class ProjectionAuditor:
             self._runs[leaf.subject].add(leaf.number, leaf.hash, body)
 
     def check_runs(self, shown: Iterable[ShownRun]) -> int:
-        """Compare the rows of all runs with the sealed records, and return the number of runs."""
+        """Compare the rows of all runs with the records in audit blocks, and return the number of runs."""
         rows = tuple(shown)
         missing = set(self._runs)
         for run in rows:

@@ -154,7 +154,7 @@ class Audit(Repository):
     async def runs(
         self, after: str = "", *, sealed: int, only: str | None = None, limit: int = 500
     ) -> tuple[ShownRun, ...]:
-        """Return runs with ids above `after`, or `only` one. sealed: the last number that an auditor has read."""
+        """Return runs with ids above `after`, or `only` one. `sealed`: the last number that an auditor has read."""
         values = {"after": after, "sealed": sealed, "only": only, "most": check_limit(limit)}
         rows = await self.connection.execute(RUNS, values)
         return tuple(_shown_run(row) for row in rows)

@@ -103,7 +103,7 @@ async def test_a_body_that_cannot_be_kept_is_refused(
     ("method", "path", "status"),
     [
         ("GET", "/v1/runs/{tenant}~hello~nothing", 404),
-        ("GET", "/v1/runs/not-a-handle", 422),
+        ("GET", "/v1/runs/not-a-handle", 404),
         ("GET", "/v1/runs/{tenant}~hello~nothing/events", 404),
         ("GET", "/v1/capsules/unknown", 404),
         ("GET", "/v1/capsules/Unknown@x", 422),

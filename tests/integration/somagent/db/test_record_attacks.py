@@ -396,7 +396,5 @@ async def test_a_body_that_repeats_an_earlier_one_has_its_own_number(record: Rec
         records = await tx.audit.records(limit=5000)
     kinds = {kind: [r for r in records if r.leaf.kind == kind] for kind in ("receipt", "audit", "ledger", "run")}
     assert all(kinds.values())
-    assert [LedgerRecord(*r.columns).id for r in kinds["ledger"] if r.columns] == [
-        r.leaf.number for r in kinds["ledger"]
-    ]
+    assert all(LedgerRecord(*r.columns).id == r.leaf.number for r in kinds["ledger"] if r.columns)
     assert {r.leaf.subject for r in kinds["run"]} == {record.ended, record.open}

@@ -1,4 +1,4 @@
-"""The ledger and admitted runs are sealed, and the application's role writes by functions only.
+"""The ledger and admitted runs are in audit blocks, and the application's role writes by functions only.
 
 Revision ID: 0004
 """
@@ -16,5 +16,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Refuse: records that are sealed cannot be taken out of the audit blocks."""
-    raise NotImplementedError("Records are sealed that the schema before did not seal. Restore a backup.")
+    """Refuse: records cannot be taken out of the audit blocks."""
+    raise NotImplementedError(
+        "The audit blocks contain records that the schema before did not put there. Restore a backup."
+    )
