@@ -34,6 +34,9 @@ REFUSED = b"binary/refused"
 """Encoding of a payload that is not authentic here; its data is the reason."""
 UNAUTHENTICATED = b"unauthenticated/"
 """Before the encoding of a payload that a workflow received in clear text, from a person or from anybody."""
+NOT_STARTED = b'"ACTIVITY_ID_NOT_STARTED"'
+"""What Temporal's server itself writes, in clear text, as the details of a cancelled activity that was not running. It
+says nothing else, and is the result of no activity."""
 NONCE_BYTES = 12
 _SCHEDULED_AT = re.compile(r"-\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 """What Temporal appends to a schedule's workflow id: the payloads of a schedule are bound to the id before it."""
@@ -140,6 +143,8 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
     def _decode(self, payload: Payload) -> Payload:
         binding = self._binding
         if not _is_encrypted(payload):
+            if payload.data == NOT_STARTED:
+                return payload
             if binding is None or binding.type is not None:
                 return _refused(f"A payload of {binding or 'no workflow'} is in clear text; somebody else wrote it.")
             encoding = payload.metadata.get("encoding", b"")

@@ -9,6 +9,7 @@ import pytest
 from api_callers import Callers, assert_problem, publish
 from servers import settings_in
 
+from api.authentication import Credential
 from api.deps import State
 from api.resources.runs.event_stream import Position, follow
 from capsules.events import Event
@@ -105,7 +106,9 @@ async def test_without_valkey_stored_events_still_come(
     without = State(**{**vars(state), "bus": nobody})
     async with state.db.transaction(tenant) as tx:
         record = await tx.runs.get(run)
-    stream = follow(without, record, Position())
+    token = callers.registry.tokens.verify_access(callers.all()["Authorization"].removeprefix("Bearer "))
+    credential = Credential(token.claims, expires_at=token.expires_at)
+    stream = follow(without, record, Position(), credential)
     names = []
     async for message in stream:
         if "event: " in message:

@@ -8,8 +8,9 @@ from ledger_messages import begin_effect, key
 
 from api.deps import State
 from capsules.constitutions.constitution import ConstitutionRecord
-from capsules.runs.run import RunUpdate
+from capsules.runs.run import CloseRun
 from somagent.db.gate.ledger import PostgresLedger
+from somagent.db.gate.run_projection import PostgresRuns
 
 
 async def started(http: httpx.AsyncClient, callers: Callers, name: str = "steer") -> str:
@@ -43,8 +44,7 @@ async def test_an_ended_run_takes_no_orders(
     http: httpx.AsyncClient, callers: Callers, state: State, tenant: str
 ) -> None:
     run = await started(http, callers)
-    async with state.db.transaction(tenant) as tx:
-        await tx.runs.record(RunUpdate(run=run, tenant=tenant, status="cancelled"))
+    await PostgresRuns(state.db).close(CloseRun(run=run, tenant=tenant, status="cancelled"))
     for verb in ("pause", "resume", "cancel"):
         assert_problem(await http.post(url(run, verb), headers=callers.all()), 409, "Conflict", run, "cancelled")
     message = await http.post(url(run, "messages"), json={"text": "hi"}, headers=callers.all())

@@ -32,7 +32,7 @@ FROZEN = {
     "0001_first.sql": "cafe127f34c6caa6970d968510e2fbf194c67ae871474e328cfe647fad3dba7d",
     "0002_starts.sql": "a3b4fd03992e6f0e5b048286e00ffedf7431b4068f6831f35725a733dde8229b",
     "0003_codec_cut_over.sql": "803528329e4c5f9d3a213cb7c5b6e7df208b20e68de8de6b3e7c051bd1433193",
-    "0004_sealed_ledger.sql": "06564ca0ae99c08d538249c82ee4181fb79f015de726b18e7aea77ae6c9a16ac",
+    "0004_sealed_ledger.sql": "7d25aa0360545c960c303a2cace806ee327787d6e877ed4810761dcbcf357634",
     "0005_attestations.sql": "03952f5c1db5d1a766dea452460fc9f76bde003517e603e47eb604eab6e7fc82",
     "0006_identity.sql": "5dc87eba34ad41032d37dd74de9b868cc8422be29ee3b34bba01a294c0636c5e",
 }

@@ -187,10 +187,12 @@ async def test_a_broken_channel_does_not_hold_up_another(db, ledger, tenant, web
     assert message["Subject"].endswith("waits for your yes or no")
 
 
-async def test_only_the_chosen_and_the_recent_events_are_told(db, ledger, tenant, webhook, notifier):
+async def test_only_the_chosen_and_the_recent_events_are_told(  # noqa: PLR0917 - fixtures
+    db, owner, ledger, tenant, webhook, notifier
+):
     asked = await ask(ledger, tenant)
     await deny(db, tenant, asked.id)
-    async with db.transaction(tenant) as tx:
+    async with owner.transaction(tenant) as tx:
         old = {"topic": "approval.events", "type": "approval.decided", "tenant_id": tenant, "data": {}}
         at = dt.datetime.now(dt.UTC) - dt.timedelta(days=4)
         await tx.connection.execute(insert(outbox_table).values(**old, at=at))
