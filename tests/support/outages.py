@@ -11,6 +11,7 @@ from pathlib import Path
 from chaos import query_rows
 from servers import running
 from temporalio.client import Client
+from temporalio.converter import ActivitySerializationContext
 
 from somagent.settings import Settings
 
@@ -45,7 +46,16 @@ async def waiting_for(client: Client, run: str) -> list[str]:
     reasons = []
     for pending in description.raw_description.pending_activities:
         if pending.HasField("last_failure"):
-            failure = await client.data_converter.decode_failure(pending.last_failure)
+            context = ActivitySerializationContext(
+                namespace=client.namespace,
+                activity_id=pending.activity_id,
+                activity_type=pending.activity_type.name,
+                activity_task_queue=None,
+                workflow_id=run,
+                workflow_type=None,
+                is_local=False,
+            )
+            failure = await client.data_converter.with_context(context).decode_failure(pending.last_failure)
             reasons.append(f"{pending.activity_type.name}: {failure}")
     return reasons
 

@@ -38,12 +38,16 @@ class Thief:
     stolen: RunStart
 
     async def start(self, run: str, start: RunStart, *, workflow: str = "RunCapsule", queue: str = "capsules") -> str:
-        """Start the workflow; return the reason why it failed, or how it ended."""
+        """Start the workflow; return why it failed, with what caused that, or how it ended."""
         handle = await self.client.start_workflow(workflow, start, id=run, task_queue=queue, result_type=dict)
         try:
             ended = await asyncio.wait_for(handle.result(), 60)
         except WorkflowFailureError as error:
-            return str(error.cause)
+            cause, reasons = error.cause, []
+            while cause is not None:
+                reasons.append(str(cause))
+                cause = cause.__cause__
+            return ": ".join(reasons)
         return str(ended["status"])
 
 
