@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import docker
 import pytest
-from engines import GVISOR, REMAPPED_USER, missing, missing_gvisor, own_engine
+from docker_engines import GVISOR, REMAPPED_USER, missing, missing_gvisor, own_engine
 
 from capsules.tools.tool import ContainerLimits, ContainerResult, ContainerSpec
 from sandbox.container import DockerSandbox

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from engines import FIRST_UID
+from docker_engines import FIRST_UID
 from servers import eventually
 
 from capsules.errors import EffectFailed, Invalid, TooLarge
