@@ -5,22 +5,21 @@ The database says it: the states of tenant, principal and credential, and the ca
 Records have signed proofs (`capsules.identity.records`): whoever can write the database gains nothing.
 """
 
-import json
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
+from capsules.bounded_cache import BoundedCache
 from capsules.errors import Unauthenticated
 from capsules.identity.principal import Principal
 from capsules.identity.records import ApiKeyClaims, PrincipalClaims, TenantClaims
 from somagent.db.database import Database
+from somagent.db.gate.identities import resolve_identity
 from somagent.identity.api_keys import PREFIX, parse_key
 from somagent.identity.tokens import AccessClaims, Tokens
 
 KEPT_SECONDS = 0.5
-MOST_KEPT = 10_000
-RESOLVE = "SELECT identity_resolve($1, $2, $3, $4, $5)"
+MAX_KEPT = 10_000
 UNSIGNED = "has no valid proof, so it was not written by this installation. Ask the operator"
 
 
@@ -69,7 +68,9 @@ class Identities:
 
     db: Database
     tokens: Tokens
-    _kept: OrderedDict[tuple[str | None, ...], tuple[float, _Resolved]] = field(default_factory=OrderedDict)
+    _kept: BoundedCache[tuple[str | None, ...], tuple[float, _Resolved]] = field(
+        default_factory=lambda: BoundedCache(MAX_KEPT)
+    )
 
     async def resolve(self, credential: Credential) -> Authenticated:
         """Return the caller as it is now. Raises Unauthenticated with the reason, Unavailable."""
@@ -91,9 +92,6 @@ class Identities:
             return kept[1]
         resolved = await self._ask(credential)
         self._kept[key] = moment + KEPT_SECONDS, resolved
-        self._kept.move_to_end(key)
-        if len(self._kept) > MOST_KEPT:
-            self._kept.popitem(last=False)
         return resolved
 
     async def _ask(self, credential: Credential) -> _Resolved:
@@ -101,7 +99,9 @@ class Identities:
         if claims.family is None and claims.key is None:
             raise Unauthenticated("The token comes from no token family and no API key. Get a new one.")
         holder, key_id = (None, None) if by_hash else (claims.subject, claims.key)
-        answer = json.loads(await self.db.call(RESOLVE, claims.tenant, holder, claims.family, key_id, credential.hash))
+        answer = await resolve_identity(
+            self.db, claims.tenant, subject=holder, family=claims.family, key=key_id, key_hash=credential.hash
+        )
         key, family, principal = answer["key"], answer["family"], answer["principal"]
         self._require_tenant(claims.tenant, answer["tenant"])
         ends: list[float | None] = []

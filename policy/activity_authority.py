@@ -15,6 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from capsules.actions.headers import ActivityHeader, CutOver, received_arguments
 from capsules.actions.ledger_messages import AttemptKey, tenant_of
+from capsules.bounded_cache import BoundedCache
 from capsules.constitutions.proposal import STEPS
 from capsules.errors import AuthorityRefused, Unavailable
 from capsules.identity.authority import Authority, AuthorityVerifier
@@ -29,7 +30,7 @@ class ActivityAuthority:
 
     verifier: AuthorityVerifier
     cut_over: CutOver = field(default_factory=CutOver)
-    _first: dict[tuple[str, str], str] = field(default_factory=dict)
+    _first: BoundedCache[tuple[str, str], str] = field(default_factory=lambda: BoundedCache(CACHE_SIZE))
 
     def attempt(self, info: activity.Info) -> AttemptKey:
         """Return the key of this attempt. Raises AuthorityRefused for an activity that no workflow called."""
@@ -114,8 +115,6 @@ class ActivityAuthority:
                     raise AuthorityRefused(f"Temporal knows no execution {execution} of {workflow!r}.") from error
                 raise Unavailable(f"Temporal cannot describe {workflow!r}: {error.message}") from error
             known = info.first_run_id or execution
-            while len(self._first) >= CACHE_SIZE:
-                self._first.pop(next(iter(self._first)))
             self._first[workflow, execution] = known
         return known
 

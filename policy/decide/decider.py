@@ -14,8 +14,9 @@ import z3
 
 from capsules.actions.action import Action, Facts, ForecastRange
 from capsules.actions.verdict import PPM, Demand, Verdict
+from capsules.bounded_cache import BoundedCache
 from policy.decide.engine import Policy
-from policy.decide.equivalence_classes import BoundedCache
+from policy.decide.equivalence_classes import CACHE_SIZE
 from policy.language.typed_tree import reads
 from policy.prove.encoder import encode, space_of
 from policy.prove.explanations import explain
@@ -34,7 +35,7 @@ class Decider:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self._cache = BoundedCache[Any, Verdict]()
+        self._cache = BoundedCache[Any, Verdict](CACHE_SIZE)
 
     @cached_property
     def solver(self) -> Solver:

@@ -11,9 +11,10 @@ from typing import Any
 from capsules.actions.action import Action, Facts
 from capsules.actions.verdict import PPM, Contribution, Decision, Demand, Escalation, Verdict
 from capsules.base_model import fast_model
+from capsules.bounded_cache import BoundedCache
 from capsules.digest import Digest
 from capsules.errors import ConstitutionRefused
-from policy.decide.equivalence_classes import BoundedCache
+from policy.decide.equivalence_classes import CACHE_SIZE
 from policy.decide.evaluation import (
     AttributeReader,
     Evaluator,
@@ -63,7 +64,7 @@ class Policy:
         rules = [condition for _, condition in (*self._articles, *self._approvals)]
         self._rule_classes = self._reader.selector(frozenset().union(*(rule.reads for rule in rules)))
         self._rules_cacheable = not any(rule.computes for rule in rules)
-        self._matching_cache = BoundedCache[Any, tuple[Article | None, tuple[ApprovalRule, ...]]]()
+        self._matching_cache = BoundedCache[Any, tuple[Article | None, tuple[ApprovalRule, ...]]](CACHE_SIZE)
         self._check_evaluation()
 
     def evaluate(self, action: Action, facts: Facts) -> Verdict:

@@ -20,15 +20,6 @@ Classifier = Callable[[Any], Any]
 CACHE_SIZE = 4096
 
 
-class BoundedCache[K, V](dict[K, V]):
-    """A cache that is emptied before it exceeds CACHE_SIZE entries, so that a look-up costs no more than a dict's."""
-
-    def __setitem__(self, key: K, value: V) -> None:
-        if len(self) >= CACHE_SIZE:
-            self.clear()
-        super().__setitem__(key, value)
-
-
 def computed_attributes(tree: Node) -> frozenset[str]:
     """Return the paths of the attributes whose very value this expression needs."""
     return frozenset(_iter_computed(tree))

@@ -8,9 +8,10 @@ import cel
 
 from capsules.actions.action import Action, Facts
 from capsules.actions.verdict import PPM
+from capsules.bounded_cache import BoundedCache
 from capsules.errors import ConstitutionRefused, Invalid
 from capsules.expressions import EVALUATION_ERRORS, compile_expression
-from policy.decide.equivalence_classes import BoundedCache, Classifier, classifiers, computed_attributes
+from policy.decide.equivalence_classes import CACHE_SIZE, Classifier, classifiers, computed_attributes
 from policy.language.constitution import in_ppm
 from policy.language.schema import Attribute, Fixed, NotMeasured, Schema
 from policy.language.type_checker import part_of
@@ -101,7 +102,7 @@ class Expression[R]:
         self._take = reader.selector(self._paths)
         self._classes = reader.selector(self.reads - self.computes)
         self._exact_values = reader.selector(self.computes)
-        self._cache = BoundedCache[Any, R]()
+        self._cache = BoundedCache[Any, R](CACHE_SIZE)
 
     def value(self, values: Values, classes: Values) -> R:
         """Return the value. Raises ExpressionFailed when there is none."""

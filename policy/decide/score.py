@@ -7,7 +7,8 @@ import numpy as np
 
 from capsules.actions.verdict import PPM, Contribution
 from capsules.base_model import fast_model
-from policy.decide.equivalence_classes import CACHE_SIZE, BoundedCache
+from capsules.bounded_cache import BoundedCache
+from policy.decide.equivalence_classes import CACHE_SIZE
 from policy.decide.evaluation import AttributeReader, Evaluator, Values
 
 FeatureEvaluator = Evaluator[int]
@@ -25,7 +26,7 @@ class Scorer:
         self._comparing = np.array(comparing, dtype=np.intp)
         self._computing = tuple((n, f, weights[n]) for n, f in enumerate(features) if f.computes)
         self._select_compared = reader.selector(frozenset().union(*(features[number].reads for number in comparing)))
-        self._cache = BoundedCache[Any, tuple[int, list[Contribution]]]()
+        self._cache = BoundedCache[Any, tuple[int, list[Contribution]]](CACHE_SIZE)
         self._contribution = lru_cache(maxsize=CACHE_SIZE)(self._new_contribution)
 
     def score(self, values: Values, classes: Values) -> tuple[int, tuple[Contribution, ...]]:

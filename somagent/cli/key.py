@@ -41,7 +41,8 @@ def _row(item: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _lines(it: dict[str, Any]) -> Iterator[str]:
+def state_lines(it: dict[str, Any]) -> Iterator[str]:
+    """Yield the state of a key or a token family, and who ended it."""
     yield f"[bold]{it['id']}[/] of {it['subject']}  {color(it['state'])}"
     if it["revoked_by"]:
         yield escape(f"by {it['revoked_by']} {local_time(it['revoked_at'])}: {it['reason']}")
@@ -93,7 +94,7 @@ def rotate(
     show_key(api, answer, answer["record"]["id"])
 
 
-@command(app, text=_lines)
+@command(app, text=state_lines)
 def revoke(api: Api, key: KeyArgument) -> JsonValue:
     """Revoke an API key, with all tokens that came from it."""
     return api.delete(f"{PATH}/{key}")

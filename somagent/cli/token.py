@@ -1,6 +1,5 @@
 """Commands `somagent token`: the principal of the token, new tokens, and the token families of the tenant."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ from typer import Argument, Option
 from somagent.cli import output
 from somagent.cli.command import LimitOption, command, group
 from somagent.cli.connection import Api, JsonValue
-from somagent.cli.key import OfOption, limits
+from somagent.cli.key import OfOption, limits, state_lines
 from somagent.cli.output import color, local_time, table
 
 PATH = "/v1/tokens"
@@ -21,12 +20,6 @@ def _row(item: dict[str, Any]) -> tuple[str, ...]:
     ends = item["revoked_at"] or item["expires_at"]
     names = item["subject"], escape(item["client"])
     return item["id"], *names, color(item["state"]), limits(item), local_time(item["renewed_at"]), local_time(ends)
-
-
-def _lines(it: dict[str, Any]) -> Iterator[str]:
-    yield f"[bold]{it['id']}[/] of {it['subject']}  {color(it['state'])}"
-    if it["revoked_by"]:
-        yield escape(f"by {it['revoked_by']} {local_time(it['revoked_at'])}: {it['reason']}")
 
 
 @command(
@@ -84,7 +77,7 @@ def list_families(api: Api, of: OfOption = None, limit: LimitOption = 50) -> Jso
     return api.list_items(PATH, most=limit, of=of)
 
 
-@command(app, text=_lines)
+@command(app, text=state_lines)
 def revoke(
     api: Api, family: Annotated[str, Argument(metavar="ID", help="Id of a token family: see `somagent token list`.")]
 ) -> JsonValue:

@@ -10,6 +10,7 @@ from temporalio.client import Client
 
 from capsules.actions.action import Action
 from capsules.actions.ledger_messages import Ledger
+from capsules.bounded_cache import BoundedCache
 from capsules.errors import AuthorityRefused
 from capsules.governance.application import Enrolment, Terms
 from capsules.identity.authority import Authority, narrow
@@ -29,7 +30,7 @@ class Enrolments:
     db: Database
     ledger: Ledger
     tokens: Tokens
-    _cache: dict[tuple[str, str], Enrolment] = field(default_factory=dict)
+    _cache: BoundedCache[tuple[str, str], Enrolment] = field(default_factory=lambda: BoundedCache(CACHE_SIZE))
 
     async def enrol(
         self, client: Client, workflow_id: str, run_id: str, token: str | None
@@ -42,8 +43,6 @@ class Enrolments:
         enrolment = self._cache.get((workflow_id, run_id))
         if enrolment is None:
             enrolment = await self._find_or_enrol(client, await describe(client, workflow_id, run_id), start)
-            while len(self._cache) >= CACHE_SIZE:
-                self._cache.pop(next(iter(self._cache)))
             self._cache[workflow_id, run_id] = enrolment
         if not start.covers_run(enrolment.root):
             raise AuthorityRefused(

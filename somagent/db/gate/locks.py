@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
+from capsules.bounded_cache import BoundedCache
 from capsules.digest import Digest
 from capsules.errors import TamperedContent
 from capsules.runs.lock import Lock
@@ -18,7 +19,7 @@ class PostgresLocks:
     """Reads each lock once. One whose digest is known never changes; the others are read again each time."""
 
     db: Database
-    _cache: dict[tuple[str, str, Digest], Lock] = field(default_factory=dict)
+    _cache: BoundedCache[tuple[str, str, Digest], Lock] = field(default_factory=lambda: BoundedCache(CACHE_SIZE))
 
     async def get(self, tenant: str, run: str, digest: Digest | None) -> Lock | None:
         """Return the lock of a run; None when it has none and none is expected.
@@ -36,8 +37,6 @@ class PostgresLocks:
                 "Somebody changed it; start the run again.",
                 run=run,
             )
-        while len(self._cache) >= CACHE_SIZE:
-            self._cache.pop(next(iter(self._cache)))
         self._cache[tenant, run, digest] = lock
         return lock
 
