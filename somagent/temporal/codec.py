@@ -143,9 +143,9 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
     def _decode(self, payload: Payload) -> Payload:
         binding = self._binding
         if not _is_encrypted(payload):
-            if payload.data == NOT_STARTED:
-                return payload
             if binding is None or binding.type is not None:
+                if binding is not None and payload.data == NOT_STARTED:
+                    return payload
                 return _refused(f"A payload of {binding or 'no workflow'} is in clear text; somebody else wrote it.")
             encoding = payload.metadata.get("encoding", b"")
             return Payload(metadata={**payload.metadata, "encoding": UNAUTHENTICATED + encoding}, data=payload.data)

@@ -4,14 +4,16 @@ import secrets
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import ActivitySerializationContext, SerializationContext, WorkflowSerializationContext
 
+from capsules.actions.verdict import Acknowledgement, Outcome
 from capsules.approvals.approval import ApprovalDecision
 from capsules.errors import TamperedContent
 from capsules.runs.run import Control, RunStart
 from somagent.identity.keys import KeyMissing
-from somagent.temporal.codec import REFUSED, UNAUTHENTICATED, EncryptionCodec
+from somagent.temporal.codec import NOT_STARTED, REFUSED, UNAUTHENTICATED, EncryptionCodec
 from somagent.temporal.converter import AuthenticPayloadConverter
 
 OLD, NEW = secrets.token_bytes(32), secrets.token_bytes(32)
@@ -125,6 +127,18 @@ async def test_an_activity_whose_id_the_workflow_does_not_know_is_of_a_run_from_
 @pytest.mark.parametrize("context", [None, activity(), activity(None), activity(run=None)])
 async def test_clear_text_is_refused_outside_workflows(context: SerializationContext | None) -> None:
     assert await encoding(CLEAR, context, unbound={RUN}) == REFUSED
+
+
+async def test_what_the_server_writes_when_it_cancels_is_read_of_an_activity_and_is_no_result() -> None:
+    """Temporal writes it in clear text, as the details of a cancelled activity that was not running."""
+    server = Payload(metadata={"encoding": b"json/plain"}, data=NOT_STARTED)
+    assert await codec(activity()).decode([server]) == [server]
+    for hint in (Outcome[str], Acknowledgement):
+        with pytest.raises(ValidationError):
+            AuthenticPayloadConverter().with_context(activity()).from_payloads([server], [hint])
+    assert await encoding(server, None) == REFUSED
+    assert await encoding(server, activity(run=None)) == REFUSED
+    assert await encoding(server, workflow()) == UNAUTHENTICATED + b"json/plain"
 
 
 async def test_a_workflow_reads_clear_text_only_as_a_message_with_an_attestation() -> None:
